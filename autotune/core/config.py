@@ -1,0 +1,112 @@
+"""A configuration: an immutable mapping from parameter names to plain values."""
+
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import msgspec
+
+from autotune.core.errors import ConfigError
+
+Value = Any
+"""A hashable JSON value: None, bool, int, float, str, or a tuple of these. (Any: mypy has no recursive aliases here.)"""
+
+
+def freeze(value: Any) -> Value:
+    """`value` with its lists turned to tuples, so that it can be hashed; raises TypeError for what JSON cannot hold."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if value != value or value in (float("inf"), float("-inf")):
+            raise TypeError(f"{value} is not a JSON value")
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    raise TypeError(f"{value!r} ({type(value).__name__}) is not a JSON value; use None, bool, int, float, str or a list")
+
+
+def token(value: Value) -> bytes:
+    """The JSON text of a value: equal for equal values of equal types, so that 1, 1.0 and True stay apart."""
+    return msgspec.json.encode(value)
+
+
+class HasDefault(Protocol):
+    """What `Config.minimize` needs of a space."""
+
+    @property
+    def default(self) -> "Config | None": ...
+
+
+class Config(Mapping[str, Value]):
+    """Names to values, in the order of the space; hashable and comparable by content (1 and True differ).
+
+    >>> Config({"BLOCK": 64, "num_warps": 4})["BLOCK"]
+    64
+    """
+
+    __slots__ = ("_items", "_token")
+
+    def __init__(self, items: Mapping[str, Value] | None = None, /, **named: Value) -> None:
+        try:
+            self._items = {str(name): freeze(value) for name, value in {**(items or {}), **named}.items()}
+        except TypeError as error:
+            raise ConfigError(f"a config holds JSON values only: {error}") from None
+        self._token: bytes | None = None
+
+    def __getitem__(self, name: str) -> Value:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def _content(self) -> bytes:
+        if self._token is None:
+            self._token = token(sorted(self._items.items()))
+        return self._token
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Config):
+            return self._content() == other._content()
+        if isinstance(other, Mapping):
+            return self._content() == Config(other)._content()
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def __repr__(self) -> str:
+        return f"Config({self._items!r})"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._items.items())
+
+    @property
+    def digest(self) -> str:
+        """32 hexadecimal digits that depend on the content alone: not on order, process or hash seed."""
+        return blake2b(self._content(), digest_size=16).hexdigest()
+
+    def to_json(self) -> str:
+        """One JSON object, names in order."""
+        return msgspec.json.encode(self._items).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Config":
+        """The config that `to_json` wrote; raises ConfigError for anything but a JSON object."""
+        try:
+            return cls(msgspec.json.decode(text, type=dict[str, Any]))
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"not a config in JSON ({error}); write one object such as {{\"BLOCK\": 64}}") from None
+
+    def minimize(self, space: "HasDefault") -> "Config":
+        """Without the values that equal the default of `space`; `space.complete` puts them back."""
+        default = space.default
+        if default is None:
+            return self
+        return Config({n: v for n, v in self._items.items() if n not in default or token(default[n]) != token(v)})
+
+    def replace(self, **changed: Value) -> "Config":
+        """A config with some values changed, in the same order."""
+        return Config({**self._items, **changed})

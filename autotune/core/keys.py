@@ -1,0 +1,75 @@
+"""Counter-based random keys: the only source of randomness in the library.
+
+A key is 128 bits. `fold(key, *path)` derives an independent key for a named purpose, so a draw depends on what it is for
+and never on what was drawn before it. Draws are made from raw Philox-4x64 words (Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3", SC 2011), which numpy guarantees to keep, and not from its distributions, which it does not.
+"""
+
+from hashlib import blake2b
+from typing import NewType
+
+import numpy as np
+from numpy.typing import NDArray
+
+Key = NewType("Key", int)
+"""128 bits, as a non-negative Python integer."""
+
+Words = NDArray[np.uint64]
+
+
+def root(seed: int) -> Key:
+    """The key that a whole search hangs from. `seed` is any Python integer."""
+    return fold(Key(0), "seed", seed)
+
+
+def fold(key: Key, *path: int | str | bytes) -> Key:
+    """The key for the purpose that `path` names. Equal paths give equal keys; a different type or order another key."""
+    digest = blake2b(key.to_bytes(16, "little"), digest_size=16)
+    for part in path:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(f"{type(part).__name__}:{len(data)}:".encode())
+        digest.update(data)
+    return Key(int.from_bytes(digest.digest(), "little"))
+
+
+def split(key: Key, n: int) -> tuple[Key, ...]:
+    """`n` independent keys."""
+    return tuple(fold(key, i) for i in range(n))
+
+
+def words(key: Key, n: int) -> Words:
+    """`n` raw 64-bit words, shape [n]."""
+    raw: Words = np.random.Philox(key=int(key)).random_raw(n)
+    return raw
+
+
+def uniform(key: Key, *shape: int) -> NDArray[np.float64]:
+    """Floats in [0, 1) with 53 random bits, of the given shape."""
+    n = int(np.prod(shape, dtype=np.int64))
+    return ((words(key, n) >> np.uint64(11)) * 2.0**-53).reshape(shape)
+
+
+def integers(key: Key, bounds: int | NDArray[np.int64], n: int | None = None) -> NDArray[np.int64]:
+    """Integers in [0, bound), one for each entry of `bounds` (shape kept), or `n` of them for one bound.
+
+    The bias of the reduction modulo the bound is under bound / 2**64.
+    """
+    limits = np.full(n, bounds, np.int64) if n is not None else np.asarray(bounds, np.int64)
+    drawn = words(key, limits.size).reshape(limits.shape) % limits.astype(np.uint64)
+    return drawn.astype(np.int64)
+
+
+def big_integer(key: Key, bound: int) -> int:
+    """One integer in [0, bound) for a bound of any size; the bias is under 2**-64."""
+    count = bound.bit_length() // 64 + 2
+    return int.from_bytes(words(key, count).tobytes(), "little") % bound
+
+
+def permutation(key: Key, n: int) -> NDArray[np.int64]:
+    """A random order of range(n), shape [n]."""
+    return np.argsort(words(key, n), kind="stable").astype(np.int64)
+
+
+def permutations(key: Key, rows: int, n: int) -> NDArray[np.int64]:
+    """`rows` independent random orders of range(n), shape [rows, n]."""
+    return np.argsort(words(key, rows * n).reshape(rows, n), axis=1, kind="stable").astype(np.int64)

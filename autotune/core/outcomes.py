@@ -1,0 +1,88 @@
+"""What became of a trial: it was timed, or it failed in one of a few named ways. There is no time for a failure."""
+
+from collections.abc import Iterable
+from math import isfinite
+from statistics import median
+from typing import Literal, get_args
+
+from msgspec import Struct
+
+from autotune.core.config import Config
+
+FailureKind = Literal[
+    "compile_error",
+    "compile_timeout",
+    "run_error",
+    "run_timeout",
+    "crash",
+    "out_of_memory",
+    "wrong_answer",
+    "invalid_time",
+    "skipped",
+    "unknown",
+]
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+
+Detail = bool | int | float | str
+
+
+class Timed(Struct, frozen=True, tag="timed", omit_defaults=True):
+    """The config ran and, where a reference was given, answered right.
+
+    times_ms: the samples, in milliseconds, in the order they were taken; at least one, each finite and above zero.
+    compile_s, run_s: seconds spent on building it, and on running and checking it.
+    cut: timing stopped early because the config was clearly slower than the best one; the samples are still real.
+    details: what else the evaluator knows (registers, shared bytes, …).
+    """
+
+    times_ms: tuple[float, ...]
+    compile_s: float = 0.0
+    run_s: float = 0.0
+    cut: bool = False
+    details: dict[str, Detail] = {}
+
+    def __post_init__(self) -> None:
+        if not self.times_ms or not all(isfinite(t) and t > 0 for t in self.times_ms):
+            raise ValueError("times_ms must hold at least one sample, each finite and above zero")
+
+    @property
+    def time_ms(self) -> float:
+        """The median sample, in milliseconds."""
+        return median(self.times_ms)
+
+
+class Failed(Struct, frozen=True, tag="failed", omit_defaults=True):
+    """The config gave no time, and why: a kind to count by and a message for people."""
+
+    kind: FailureKind
+    message: str = ""
+    compile_s: float = 0.0
+    run_s: float = 0.0
+    details: dict[str, Detail] = {}
+
+
+Outcome = Timed | Failed
+
+
+def timed_or_failed(times_ms: Iterable[float], compile_s: float = 0.0, run_s: float = 0.0, cut: bool = False) -> Outcome:
+    """`Timed` if the samples are usable times, else `Failed("invalid_time")`; for evaluators whose clock may misbehave."""
+    samples = tuple(float(t) for t in times_ms)
+    try:
+        return Timed(samples, compile_s, run_s, cut)
+    except ValueError:
+        shown = ", ".join(map(repr, samples[:3])) or "no sample"
+        return Failed("invalid_time", f"the timer returned {shown}", compile_s, run_s)
+
+
+class Trial(Struct, frozen=True, omit_defaults=True):
+    """One config to be measured, and who wanted it.
+
+    id: 0, 1, 2, … in the order of asking. origin: "default", "seed", "strategy" or "simplify".
+    walk: the strategy's own number for the walk or member that asked. generation: the strategy's batch.
+    """
+
+    id: int
+    config: Config
+    origin: str = "strategy"
+    walk: int = 0
+    generation: int = 0

@@ -1,0 +1,82 @@
+"""What an evaluator is to the driver: something that opens a session, and a session that turns trials into outcomes."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from autotune.core.outcomes import Detail, Trial
+from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
+from autotune.core.space import Space
+
+
+class Session(Protocol):
+    """Evaluation under way. One config's failure is an outcome; only a session that cannot go on raises EvaluatorError."""
+
+    @property
+    def room(self) -> int:
+        """How many more trials the session would take now to keep all its workers busy (0: enough are queued)."""
+
+    def now(self) -> float:
+        """Seconds since the search began, on the clock that the events carry; never goes back."""
+
+    def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
+        """Queue new trials. Any number is accepted; those past the room wait inside."""
+
+    def compare(self, task: Compare) -> None:
+        """Queue one interleaved comparison. The driver sends it only when nothing else is in flight."""
+
+    def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
+        """What has finished, waiting for the first of it; empty after `timeout_s` seconds, or if nothing is in flight.
+
+        Each trial yields one Observed, in any order; each comparison one Compared.
+        """
+
+    def abandon(self) -> None:
+        """Drop all that is queued or running; nothing of it may be reported later."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release every process and device, whatever state they are in."""
+
+
+class Evaluator(Protocol):
+    """Anything that can measure configs.
+
+    exact: the same config always gets the same time, so nothing is gained by measuring it twice.
+    """
+
+    @property
+    def exact(self) -> bool: ...
+
+    def describe(self) -> dict[str, Detail]:
+        """Kind and settings, for the journal's header."""
+
+    def open(self, space: Space, past: Sequence[Event] = ()) -> Session:
+        """A session that goes on where `past`, the events of a journal, left off.
+
+        Trials that `past` asked for without an outcome are submitted again by the driver, unless the session is
+        one that recovers its queue from `past` by itself (`recovers`).
+        """
+
+    @property
+    def recovers(self) -> bool:
+        """Whether `open` puts the unfinished trials of `past` back in the queue, as a simulated clock must."""
+
+
+class WallClock:
+    """Seconds since the search began, by the monotonic clock, going on from `start_at`."""
+
+    def __init__(self, start_at: float = 0.0) -> None:
+        self._zero = time.monotonic() - start_at
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._zero
+
+
+def clock_after(past: Sequence[Event]) -> WallClock:
+    """A wall clock that goes on from the last event of `past`."""
+    return WallClock(max((event.at for event in past), default=0.0))
