@@ -1,0 +1,320 @@
+"""Parameters of one column: PowerOfTwo, Integer, Choice, Boolean. Ranges are formulas, so a huge one costs nothing."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from autotune.core.config import Value, freeze, token
+from autotune.core.errors import SpaceError
+from autotune.core.keys import Key, integers, words
+from autotune.core.parameters.protocol import Codes, Column
+
+MAX_SIZE = 2**62
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _within(code: int, size: int, radius: int) -> Codes:
+    """Codes at most `radius` away from `code` in range(size), without it; shape [m, 1]."""
+    near = np.arange(max(0, code - radius), min(size - 1, code + radius) + 1)
+    return near[near != code][:, None]
+
+
+def _step(a: Codes, b: Codes, c: Codes, size: int) -> Codes:
+    return np.clip(a + np.sign(b - c), 0, size - 1)
+
+
+class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
+    """The powers of two from `low` to `high`, both included and both powers of two.
+
+    >>> PowerOfTwo(16, 128).describe()
+    '16, 32, 64, 128'
+    """
+
+    low: int
+    high: int
+    role: str | None = None
+
+    def __post_init__(self) -> None:
+        for bound in (self.low, self.high):
+            if not _is_int(bound) or bound < 1 or bound & (bound - 1) or bound > MAX_SIZE:
+                raise SpaceError(f"PowerOfTwo({self.low}, {self.high}): {bound!r} is not a power of two; use 1, 2, 4, 8, …")
+        if self.low > self.high:
+            raise SpaceError(f"PowerOfTwo({self.low}, {self.high}): low is above high; swap them")
+
+    @property
+    def _first(self) -> int:
+        return self.low.bit_length() - 1
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return self.high.bit_length() - self.low.bit_length() + 1
+
+    def decode(self, codes: Codes) -> list[Value]:
+        values: list[Value] = self.column(codes).tolist()
+        return values
+
+    def encode(self, value: Value) -> tuple[int, ...]:
+        if not _is_int(value) or not self.low <= value <= self.high or value & (value - 1):
+            raise ValueError(f"a power of two from {self.low} to {self.high}")
+        return (value.bit_length() - self.low.bit_length(),)
+
+    def column(self, codes: Codes) -> NDArray[np.int64]:
+        return np.left_shift(np.int64(1), codes[:, 0] + self._first)
+
+    def rank(self, codes: Codes) -> NDArray[np.int64]:
+        return codes[:, 0]
+
+    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
+        return ranks[:, None]
+
+    def sample(self, key: Key, n: int) -> Codes:
+        return integers(key, self.size, n)[:, None]
+
+    def neighbours(self, codes: Codes, radius: int) -> Codes:
+        return _within(int(codes[0]), self.size, radius)
+
+    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
+        return _step(a, b, c, self.size)
+
+    @property
+    def features(self) -> int:
+        return 1
+
+    def encode_features(self, codes: Codes) -> NDArray[np.float64]:
+        return (codes + self._first).astype(np.float64)
+
+    def describe(self) -> str:
+        if self.size <= 5:
+            return ", ".join(str(self.low << i) for i in range(self.size))
+        return f"{self.low}, {self.low * 2}, …, {self.high}"
+
+
+class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
+    """The integers low, low + step, … up to `high`.
+
+    >>> Integer(1, 10, step=4).describe()
+    '1, 5, 9'
+    """
+
+    low: int
+    high: int
+    step: int = 1
+    role: str | None = None
+
+    def __post_init__(self) -> None:
+        shown = f"Integer({self.low!r}, {self.high!r}, step={self.step!r})"
+        if not all(_is_int(v) and abs(v) <= MAX_SIZE for v in (self.low, self.high, self.step)):
+            raise SpaceError(f"{shown}: low, high and step must be integers of at most 62 bits")
+        if self.step < 1:
+            raise SpaceError(f"{shown}: step must be at least 1")
+        if self.low > self.high:
+            raise SpaceError(f"{shown}: low is above high; swap them")
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return (self.high - self.low) // self.step + 1
+
+    def decode(self, codes: Codes) -> list[Value]:
+        values: list[Value] = self.column(codes).tolist()
+        return values
+
+    def encode(self, value: Value) -> tuple[int, ...]:
+        if not _is_int(value) or not self.low <= value <= self.high or (value - self.low) % self.step:
+            stepped = f" in steps of {self.step}" if self.step > 1 else ""
+            raise ValueError(f"an integer from {self.low} to {self.high}{stepped}")
+        return ((value - self.low) // self.step,)
+
+    def column(self, codes: Codes) -> NDArray[np.int64]:
+        return codes[:, 0] * self.step + self.low
+
+    def rank(self, codes: Codes) -> NDArray[np.int64]:
+        return codes[:, 0]
+
+    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
+        return ranks[:, None]
+
+    def sample(self, key: Key, n: int) -> Codes:
+        return integers(key, self.size, n)[:, None]
+
+    def neighbours(self, codes: Codes, radius: int) -> Codes:
+        return _within(int(codes[0]), self.size, radius)
+
+    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
+        return _step(a, b, c, self.size)
+
+    @property
+    def features(self) -> int:
+        return 1
+
+    def encode_features(self, codes: Codes) -> NDArray[np.float64]:
+        return (codes * self.step + self.low).astype(np.float64)
+
+    def describe(self) -> str:
+        if self.size <= 5:
+            return ", ".join(str(self.low + i * self.step) for i in range(self.size))
+        last = self.low + (self.size - 1) * self.step
+        return f"{self.low}, {self.low + self.step}, …, {last}"
+
+
+class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
+    """One of the given hashable JSON values (None included; 1, 1.0 and True are three values).
+
+    ordered: the values lie on a scale in the given order, so that neighbours are those close by.
+
+    >>> Choice((None, "first", "last")).describe()
+    "None, 'first', 'last'"
+    """
+
+    values: tuple[Any, ...]
+    ordered: bool = False
+    role: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            frozen = tuple(freeze(value) for value in self.values)
+        except TypeError as error:
+            raise SpaceError(f"Choice: {error}") from None
+        if not frozen:
+            raise SpaceError("Choice() has no values; give it at least one")
+        codes = {token(value): code for code, value in enumerate(frozen)}
+        if len(codes) < len(frozen):
+            raise SpaceError(f"Choice({list(frozen)}) names a value twice; keep one of them")
+        msgspec.structs.force_setattr(self, "values", frozen)
+        self.__dict__["codes"] = codes
+        self.__dict__["table"] = _table(frozen)
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def decode(self, codes: Codes) -> list[Value]:
+        values = self.values
+        return [values[code] for code in codes[:, 0].tolist()]
+
+    def encode(self, value: Value) -> tuple[int, ...]:
+        code = self.__dict__["codes"].get(token(value))
+        if code is None:
+            raise ValueError(f"one of {self.describe()}")
+        return (code,)
+
+    def column(self, codes: Codes) -> Column:
+        column: Column = self.__dict__["table"][codes[:, 0]]
+        return column
+
+    def rank(self, codes: Codes) -> NDArray[np.int64]:
+        return codes[:, 0]
+
+    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
+        return ranks[:, None]
+
+    def sample(self, key: Key, n: int) -> Codes:
+        return integers(key, self.size, n)[:, None]
+
+    def neighbours(self, codes: Codes, radius: int) -> Codes:
+        return _within(int(codes[0]), self.size, radius if self.ordered else self.size)
+
+    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
+        either = np.where((words(key, len(a)) >> np.uint64(63)).astype(bool)[:, None], b, c)
+        return np.where(b != c, either, a)
+
+    @property
+    def features(self) -> int:
+        return 1 if self.ordered else self.size
+
+    def encode_features(self, codes: Codes) -> NDArray[np.float64]:
+        if self.ordered:
+            return codes.astype(np.float64)
+        return (codes == np.arange(self.size)).astype(np.float64)
+
+    def describe(self) -> str:
+        shown = [repr(value) for value in self.values]
+        return ", ".join(shown if len(shown) <= 8 else [*shown[:4], "…", shown[-1]])
+
+
+class Boolean(Struct, frozen=True, tag="boolean", omit_defaults=True):
+    """False or True.
+
+    >>> Boolean().size
+    2
+    """
+
+    role: str | None = None
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return 2
+
+    def decode(self, codes: Codes) -> list[Value]:
+        values: list[Value] = self.column(codes).tolist()
+        return values
+
+    def encode(self, value: Value) -> tuple[int, ...]:
+        if not isinstance(value, bool):
+            raise ValueError("True or False")
+        return (int(value),)
+
+    def column(self, codes: Codes) -> NDArray[np.bool_]:
+        return codes[:, 0].astype(bool)
+
+    def rank(self, codes: Codes) -> NDArray[np.int64]:
+        return codes[:, 0]
+
+    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
+        return ranks[:, None]
+
+    def sample(self, key: Key, n: int) -> Codes:
+        return integers(key, 2, n)[:, None]
+
+    def neighbours(self, codes: Codes, radius: int) -> Codes:
+        return 1 - codes[None, :] if radius > 0 else codes[None, :][:0]
+
+    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
+        return np.where(b != c, 1 - a, a)
+
+    @property
+    def features(self) -> int:
+        return 1
+
+    def encode_features(self, codes: Codes) -> NDArray[np.float64]:
+        return codes.astype(np.float64)
+
+    def describe(self) -> str:
+        return "False, True"
+
+
+def _table(values: tuple[Value, ...]) -> NDArray[np.generic]:
+    """The values as an array of one exact type, or of objects: numpy must not turn 1 to 1.0 or True to 1."""
+    for kind, dtype in ((bool, np.bool_), (int, np.int64), (float, np.float64)):
+        if all(type(value) is kind for value in values):
+            if kind is int and any(abs(value) > MAX_SIZE for value in values):
+                break
+            return np.array(values, dtype)
+    table = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        table[i] = value
+    return table
+
+
+Scalar = PowerOfTwo | Integer | Choice | Boolean
