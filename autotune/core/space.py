@@ -1,0 +1,255 @@
+"""The search space: named parameters, the constraints between them, and optionally a default config.
+
+A point is a row of small integers (`columns` of them), a population an array [n, columns]; configs exist at the edge.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.config import Config, Value
+from autotune.core.constraints import Constraint, as_constraint
+from autotune.core.errors import ConfigError, SpaceError
+from autotune.core.feasible import Feasible
+from autotune.core.keys import Key, fold, integers, permutation, uniform
+from autotune.core.parameters import Codes, Parameter
+from autotune.core.points import first_of_each
+from autotune.core.space_spec import SpaceSpec, constraint_spec, describe_space, fingerprint, from_constraint_spec
+
+Unseen = Callable[[Codes], NDArray[np.bool_]]
+"""Which rows of [n, columns] are new, as a mask [n]."""
+
+ENUMERABLE = 1 << 21
+"""Up to this many valid points, a search for the last unseen ones lists them all."""
+
+
+class Space:
+    """Every config a kernel may be built with. Immutable.
+
+    >>> space = Space({"BLOCK": PowerOfTwo(16, 128), "num_warps": PowerOfTwo(1, 8)}, ["BLOCK >= 16 * num_warps"])
+    >>> space.count()
+    10
+
+    parameters: names to parameter kinds, in the order that configs are shown in.
+    constraints: expressions over the names (strings), or callables, which cannot be written to a journal.
+    default: a complete valid config, where the kernel has one; it is the baseline of every search.
+    Raises SpaceError for an impossible space and ConfigError for a default outside of it.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Parameter],
+        constraints: Iterable[str | Callable[..., object] | Constraint] = (),
+        default: Mapping[str, Value] | None = None,
+    ) -> None:
+        if not parameters:
+            raise SpaceError("a space needs at least one parameter, such as {'BLOCK': PowerOfTwo(16, 128)}")
+        for name, parameter in parameters.items():
+            if not isinstance(parameter, Parameter):
+                raise SpaceError(f"parameter {name!r} is {parameter!r}; use PowerOfTwo, Integer, Choice, Boolean, …")
+        if isinstance(constraints, str):
+            raise SpaceError("constraints is a list of expressions; put the one string into a list")
+        self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(parameters))
+        self.names: tuple[str, ...] = tuple(parameters)
+        ends = np.cumsum([parameter.width for parameter in parameters.values()])
+        self.slices = {n: slice(int(end) - p.width, int(end)) for (n, p), end in zip(parameters.items(), ends, strict=True)}
+        self.columns = int(ends[-1])
+        self.constraints: tuple[Constraint, ...] = tuple(as_constraint(c, self.parameters) for c in constraints)
+        self.feasible = Feasible(self.parameters, self.constraints)
+        self.default: Config | None = None if default is None else self._checked(default, "the default config")
+
+    # Size and identity
+
+    @cached_property
+    def size(self) -> int:
+        """How many points there are before constraints."""
+        size = 1
+        for parameter in self.parameters.values():
+            size *= parameter.size
+        return size
+
+    def count(self) -> int | None:
+        """How many points satisfy the constraints; None when that is too much to count."""
+        return self.feasible.count()
+
+    @cached_property
+    def spec(self) -> SpaceSpec:
+        """The space as plain data, for journals and recordings."""
+        return SpaceSpec(
+            dict(self.parameters), tuple(map(constraint_spec, self.constraints)), dict(self.default) if self.default else None
+        )
+
+    @classmethod
+    def from_spec(cls, spec: SpaceSpec) -> "Space":
+        """The space that `spec` describes; raises SpaceError when a constraint was a Python function."""
+        return cls(spec.parameters, [from_constraint_spec(c) for c in spec.constraints], spec.default)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits: the same in every process, another for another space."""
+        return fingerprint(self.spec)
+
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == other.fingerprint if isinstance(other, Space) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return describe_space(self.spec, self.size, self.count())
+
+    def with_role(self, role: str) -> tuple[str, ...]:
+        """The names of the parameters of a role, in order."""
+        return tuple(name for name, parameter in self.parameters.items() if parameter.role == role)
+
+    # Configs and rows
+
+    def _row(self, config: Mapping[str, Value], whose: str) -> list[int]:
+        row: list[int] = []
+        for name, parameter in self.parameters.items():
+            if name not in config:
+                raise ConfigError(f"{whose} has no value for {name!r}; give it {parameter.describe()}")
+            try:
+                row.extend(parameter.encode(config[name]))
+            except (ValueError, TypeError) as error:
+                raise ConfigError(f"{whose} has {name} = {config[name]!r}, which is not {error}") from None
+        if len(config) > len(self.names):
+            extra = next(name for name in config if name not in self.parameters)
+            near = get_close_matches(str(extra), self.names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the parameters are {', '.join(self.names)}"
+            raise ConfigError(f"{whose} has {extra!r}, which the space does not know; {hint}")
+        return row
+
+    def _checked(self, config: Mapping[str, Value], whose: str) -> Config:
+        row = np.array([self._row(config, whose)], np.int64)
+        if not self.feasible.valid(row)[0]:
+            broken = next(c for c in self.constraints if not Feasible(self.parameters, (c,)).valid(row)[0])
+            raise ConfigError(f"{whose} ({Config(config)}) breaks the constraint {broken.describe()}")
+        return self.decode(row)[0]
+
+    def encode(self, configs: Sequence[Mapping[str, Value]]) -> Codes:
+        """The rows [n, columns] of configs; raises ConfigError for values that are not the parameters'."""
+        if not configs:
+            return np.empty((0, self.columns), np.int64)
+        return np.array([self._row(config, "the config") for config in configs], np.int64)
+
+    def decode(self, rows: Codes) -> list[Config]:
+        """The configs of rows [n, columns]."""
+        values = [self.parameters[name].decode(rows[:, self.slices[name]]) for name in self.names]
+        return [Config(zip(self.names, row, strict=True)) for row in zip(*values, strict=True)]
+
+    def check(self, config: Mapping[str, Value], whose: str = "the config") -> Config:
+        """The config in canonical order; raises ConfigError, naming the fault, if it is not a valid point."""
+        return self._checked(config, whose)
+
+    def complete(self, config: Mapping[str, Value]) -> Config:
+        """The config with what it lacks taken from the default: the inverse of `Config.minimize`."""
+        return self._checked({**(self.default or {}), **config}, "the config")
+
+    def valid(self, rows: Codes) -> NDArray[np.bool_]:
+        """Which of rows [n, columns] satisfy every constraint, as a mask [n]."""
+        return self.feasible.valid(rows)
+
+    def rank(self, rows: Codes) -> NDArray[np.int64]:
+        """Positions [n] of rows in the order of the unconstrained product; raises SpaceError past 63 bits."""
+        self._rankable()
+        ranks = np.zeros(len(rows), np.int64)
+        for name, parameter in self.parameters.items():
+            ranks = ranks * parameter.size + parameter.rank(rows[:, self.slices[name]])
+        return ranks
+
+    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
+        """The rows [n, columns] at these positions of the unconstrained product."""
+        self._rankable()
+        rest, parts = np.array(ranks, np.int64), []
+        for parameter in reversed(self.parameters.values()):
+            rest, digit = np.divmod(rest, parameter.size)
+            parts.append(parameter.unrank(digit))
+        return np.concatenate(parts[::-1], axis=1)
+
+    def _rankable(self) -> None:
+        if self.size >= 2**63:
+            raise SpaceError(f"this space has {self.size:.2e} points, too many to number with 63 bits; use rows instead")
+
+    # Populations
+
+    def rows(self) -> Codes:
+        """All valid points [count, columns], in the order of their ranks; raises SpaceError when there are too many."""
+        return self.feasible.rows()
+
+    def enumerate(self) -> list[Config]:
+        """All valid configs, in the order of their ranks."""
+        return self.decode(self.rows())
+
+    def sample(self, key: Key, n: int) -> Codes:
+        """`n` valid points drawn independently, with repeats; uniformly unless `feasible.uniform` is False."""
+        return self.feasible.sample(key, n)
+
+    def sample_distinct(self, key: Key, n: int, unseen: Unseen | None = None) -> Codes:
+        """Up to `n` different valid points of those `unseen`; fewer only when hardly any is left."""
+        found, tries = np.empty((0, self.columns), np.int64), 0
+        while len(found) < n and tries < 8:
+            drawn = self.feasible.sample(fold(key, "draw", tries), 2 * (n - len(found)) + 8)
+            if unseen is not None:
+                drawn = drawn[unseen(drawn)]
+            found = np.concatenate([found, drawn])
+            found = found[first_of_each(found)]
+            tries += 1
+        if len(found) < n and (count := self.count()) is not None and count <= ENUMERABLE:
+            left = self.rows()
+            left = left if unseen is None else left[unseen(left)]
+            found = left[permutation(fold(key, "left"), len(left))]
+        return found[:n]
+
+    def neighbour_blocks(self, row: Codes, radius: int = 1) -> dict[str, Codes]:
+        """For each parameter the codes [m, width] that it could move to from one point [columns], constraints aside."""
+        return {name: p.neighbours(row[self.slices[name]], radius) for name, p in self.parameters.items()}
+
+    def neighbours(self, row: Codes, radius: int = 1) -> Codes:
+        """The valid points [m, columns] that differ from one point [columns] in one parameter, by at most `radius`."""
+        blocks = [self.with_part(row, name, codes) for name, codes in self.neighbour_blocks(row, radius).items()]
+        rows = np.concatenate(blocks)
+        return rows[self.valid(rows)]
+
+    def with_part(self, row: Codes, name: str, codes: Codes) -> Codes:
+        """Copies [m, columns] of one point with the codes [m, width] of one parameter put in."""
+        rows = np.tile(row, (len(codes), 1))
+        rows[:, self.slices[name]] = codes
+        return rows
+
+    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
+        """a + (b - c) parameter by parameter, row by row [n, columns]; constraints aside."""
+        return np.concatenate(
+            [
+                parameter.mutate(*(x[:, self.slices[name]] for x in (a, b, c)), fold(key, name))
+                for name, parameter in self.parameters.items()
+            ],
+            axis=1,
+        )
+
+    def crossover(self, x: Codes, mutant: Codes, rate: float, key: Key) -> Codes:
+        """Rows of `x` with each parameter taken from `mutant` with probability `rate`, at least one; constraints aside."""
+        n, count = len(x), len(self.names)
+        taken = uniform(fold(key, "rate"), n, count) < rate
+        taken[np.arange(n), integers(fold(key, "one"), count, n)] = True
+        widths = [parameter.width for parameter in self.parameters.values()]
+        return np.where(np.repeat(taken, widths, axis=1), mutant, x)
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        """What the columns of `features` stand for, such as ("BLOCK", "layout[0]", "layout[1]")."""
+        return tuple(
+            name if parameter.features == 1 else f"{name}[{i}]"
+            for name, parameter in self.parameters.items()
+            for i in range(parameter.features)
+        )
+
+    def features(self, rows: Codes) -> NDArray[np.float64]:
+        """Features for models, shape [n, len(feature_names)]: log2 of powers, values of integers, one-hot choices."""
+        return np.concatenate(
+            [p.encode_features(rows[:, self.slices[name]]) for name, p in self.parameters.items()], axis=1
+        )
