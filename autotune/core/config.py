@@ -53,6 +53,13 @@ class Config(Mapping[str, Value]):
             raise ConfigError(f"a config holds JSON values only: {error}") from None
         self._token: bytes | None = None
 
+    @classmethod
+    def of(cls, frozen: dict[str, Value]) -> "Config":
+        """The config that holds this dict itself, whose values must be frozen already: for populations of them."""
+        config = cls.__new__(cls)
+        config._items, config._token = frozen, None
+        return config
+
     def __getitem__(self, name: str) -> Value:
         return self._items[name]
 

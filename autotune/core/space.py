@@ -140,7 +140,7 @@ class Space:
     def decode(self, rows: Codes) -> list[Config]:
         """The configs of rows [n, columns]."""
         values = [self.parameters[name].decode(rows[:, self.slices[name]]) for name in self.names]
-        return [Config(zip(self.names, row, strict=True)) for row in zip(*values, strict=True)]
+        return [Config.of(dict(zip(self.names, row, strict=True))) for row in zip(*values, strict=True)]
 
     def check(self, config: Mapping[str, Value], whose: str = "the config") -> Config:
         """The config in canonical order; raises ConfigError, naming the fault, if it is not a valid point."""

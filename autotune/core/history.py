@@ -1,0 +1,203 @@
+"""Append-only collections that share their storage between versions.
+
+A search is an immutable value, and a new version of it is made for every event. Copying its history each time would make
+a run quadratic; so an append writes behind the end of a buffer that older versions share and never look at. Only when an
+older version is extended a second time (a branch) is the buffer copied. Every version keeps seeing exactly its own items.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.parameters import Codes
+from autotune.core.points import row_keys
+
+T = TypeVar("T")
+
+FIELDS = np.dtype(
+    [
+        ("trial", np.int64),
+        ("ok", np.bool_),
+        ("time_ms", np.float64),
+        ("low_ms", np.float64),
+        ("high_ms", np.float64),
+        ("compile_s", np.float64),
+        ("walk", np.int64),
+        ("generation", np.int64),
+    ]
+)
+"""One record an observation; the three times are 0 where `ok` is False, and never to be read there."""
+
+
+class Log(Sequence[T], Generic[T]):
+    """An immutable sequence whose `append` takes amortised constant time."""
+
+    __slots__ = ("_items", "_length")
+
+    def __init__(self, items: Sequence[T] = ()) -> None:
+        self._items = list(items)
+        self._length = len(self._items)
+
+    def append(self, *new: T) -> "Log[T]":
+        """This log and the new items, as another log."""
+        items = self._items if len(self._items) == self._length else self._items[: self._length]
+        items.extend(new)
+        log: Log[T] = Log()
+        log._items, log._length = items, len(items)
+        return log
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        if isinstance(index, slice):
+            return self._items[: self._length][index]
+        if not -self._length <= index < self._length:
+            raise IndexError(index)
+        return self._items[index if index >= 0 else index + self._length]
+
+    def __iter__(self) -> Iterator[T]:
+        return (self._items[i] for i in range(self._length))
+
+
+class Points:
+    """The points asked for so far, in order, and which rows are among them."""
+
+    __slots__ = ("_index", "_length", "_rows", "_shared")
+
+    def __init__(self, columns: int) -> None:
+        self._rows: Codes = np.empty((16, columns), np.int64)
+        self._index: dict[bytes, int] = {}
+        self._shared = [0]  # how far any version has written
+        self._length = 0
+
+    def append(self, rows: Codes) -> "Points":
+        """These points and new ones [n, columns]; a row that is there already keeps its first place in the index."""
+        buffer, index, shared = self._rows, self._index, self._shared
+        if shared[0] != self._length:
+            index = {key: i for key, i in index.items() if i < self._length}
+            buffer, shared = buffer.copy(), [self._length]
+        end = self._length + len(rows)
+        if end > len(buffer):
+            buffer = np.concatenate([buffer, np.empty((max(end, len(buffer)), buffer.shape[1]), np.int64)])
+        buffer[self._length : end] = rows
+        for i, key in enumerate(row_keys(rows), self._length):
+            index.setdefault(key, i)
+        shared[0] = end
+        points = Points.__new__(Points)
+        points._rows, points._index, points._shared, points._length = buffer, index, shared, end
+        return points
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def rows(self) -> Codes:
+        """[n, columns]; not to be written to."""
+        view = self._rows[: self._length]
+        view.flags.writeable = False
+        return view
+
+    def unseen(self, rows: Codes) -> NDArray[np.bool_]:
+        """Which of rows [m, columns] are not among these points, as a mask [m]."""
+        index, length = self._index, self._length
+        return np.fromiter((index.get(key, length) >= length for key in row_keys(rows)), np.bool_, len(rows))
+
+
+class Records:
+    """Observations in the order they arrived, revisions included, as a structured array of FIELDS."""
+
+    __slots__ = ("_buffer", "_length", "_shared")
+
+    def __init__(self) -> None:
+        self._buffer = np.zeros(16, FIELDS)
+        self._shared = [0]  # how far any version has written
+        self._length = 0
+
+    def append(self, record: tuple[object, ...]) -> "Records":
+        """These records and one more, given as a tuple in the order of FIELDS."""
+        buffer, shared = self._buffer, self._shared
+        if shared[0] != self._length or self._length == len(buffer):
+            grown = np.zeros(max(16, 2 * self._length), FIELDS)
+            grown[: self._length] = buffer[: self._length]
+            buffer, shared = grown, [self._length]
+        buffer[self._length] = record
+        shared[0] += 1
+        records = Records.__new__(Records)
+        records._buffer, records._shared, records._length = buffer, shared, self._length + 1
+        return records
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def array(self) -> NDArray[np.void]:
+        return self._buffer[: self._length]
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What has been measured so far, one entry a trial in the order of asking; a revised trial shows its latest outcome.
+
+    Everything is an array over the n observed trials: `points` [n, columns], the rest [n].
+    """
+
+    records: Records
+    asked: Points
+
+    def __len__(self) -> int:
+        return len(self.latest)
+
+    @cached_property
+    def latest(self) -> NDArray[np.void]:
+        """The last record of every trial, in trial order."""
+        array = self.records.array
+        order = np.argsort(array["trial"], kind="stable")
+        trials = array["trial"][order]
+        last = np.ones(len(order), bool)
+        last[:-1] = trials[1:] != trials[:-1]
+        return array[order[last]]
+
+    @property
+    def trials(self) -> NDArray[np.int64]:
+        return self.latest["trial"]
+
+    @cached_property
+    def points(self) -> Codes:
+        return self.asked.rows[self.trials]
+
+    @property
+    def ok(self) -> NDArray[np.bool_]:
+        """Whether the config was timed; the times of the others are not to be read."""
+        return self.latest["ok"]
+
+    @property
+    def time_ms(self) -> NDArray[np.float64]:
+        """Median times in milliseconds, 0 where not ok."""
+        return self.latest["time_ms"]
+
+    @property
+    def walk(self) -> NDArray[np.int64]:
+        return self.latest["walk"]
+
+    @property
+    def generation(self) -> NDArray[np.int64]:
+        """The strategy's batch that asked; -1 for what it did not ask for (the default, simplification)."""
+        return self.latest["generation"]
+
+    @property
+    def compile_s(self) -> NDArray[np.float64]:
+        return self.latest["compile_s"]
+
+    def ranking(self) -> NDArray[np.int64]:
+        """Indices of the timed trials, fastest first; ties in the order of asking."""
+        timed = np.flatnonzero(self.ok)
+        return timed[np.argsort(self.time_ms[timed], kind="stable")]

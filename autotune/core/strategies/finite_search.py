@@ -1,0 +1,38 @@
+"""Finite search: a given list of configs, all of them."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from autotune.core.keys import Key
+from autotune.core.points import first_of_each
+from autotune.core.space import Space
+from autotune.core.strategies.initial import require
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds
+from autotune.core.strategies.random_search import Drawn, next_fresh
+
+
+class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True):
+    """The given configs (at least 2), in order, the default of the space before them."""
+
+    configs: tuple[dict[str, Any], ...]
+
+    def __post_init__(self) -> None:
+        require(len(self.configs) >= 2, "finite_search", "configs", list(self.configs), "a list of at least 2 configs")
+        msgspec.structs.force_setattr(self, "configs", tuple(dict(config) for config in self.configs))
+
+    def init(self, space: Space, seeds: Seeds, key: Key) -> Drawn:
+        rows = space.encode([space.check(config, f"finite_search: config {i}") for i, config in enumerate(self.configs)])
+        rows = np.concatenate([seeds.default, rows])
+        return Drawn(rows[first_of_each(rows)])
+
+    def propose(self, space: Space, state: Drawn, ask: Ask, key: Key) -> Proposals | Done:
+        points = next_fresh(state.points, ask)
+        if not len(points):
+            return Done(f"all {len(state.points)} configs were tried")
+        return Proposals(points, np.zeros(len(points), np.int64))
+
+    def observe(self, space: Space, state: Drawn, seen: tuple[Observation, ...]) -> Drawn:
+        return state

@@ -1,0 +1,115 @@
+"""What a strategy is: settings as frozen data, with three pure methods."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.history import Archive
+from autotune.core.keys import Key
+from autotune.core.outcomes import Outcome, Trial
+from autotune.core.parameters import Codes
+from autotune.core.space import Space
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Points to begin with, best first: the default (0 or 1 rows), the user's, and the best of earlier runs.
+
+    pad: whether a population of the best available is filled up with random points.
+    """
+
+    default: Codes
+    user: Codes
+    best: Codes
+    pad: bool = True
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the machine tells a strategy when it asks for trials.
+
+    room: how many trials can start now; more may be proposed (a whole generation), and wait their turn.
+    proposed: how many of this strategy's proposals have been accepted so far.
+    pending: points [n, columns] that were asked for and have no outcome yet, whoever wanted them.
+    evaluations, seconds, generations: what is left of each budget; None where there is none.
+    archive: all that has been measured. fresh: which of rows [m, columns] were never asked for, as a mask.
+    """
+
+    room: int
+    proposed: int
+    pending: Codes
+    evaluations: int | None
+    seconds: float | None
+    generations: int | None
+    archive: Archive
+    fresh: Callable[[Codes], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Points [n, columns] to measure, best first: valid, fresh and different from one another.
+
+    walk: a number of the strategy's own for each, which comes back with the outcome. generation: the batch.
+    why: a few words for people on what this batch is for.
+    """
+
+    points: Codes
+    walk: NDArray[np.int64]
+    generation: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to propose before an outcome arrives."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing to propose any more, and why."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A trial, its point [columns], and what became of it."""
+
+    trial: Trial
+    point: Codes
+    outcome: Outcome
+
+
+class Strategy(Protocol[S]):
+    """A search strategy; `S` is its immutable state.
+
+    Implementations are frozen msgspec Structs whose fields are the settings, so that a strategy can be written to a
+    journal, compared and fingerprinted. Most need no state of their own: what they must know is in `ask.archive`.
+    """
+
+    def init(self, space: Space, seeds: Seeds, key: Key) -> S:
+        """The state before anything is known. `key` is the same for the whole search."""
+
+    def propose(self, space: Space, state: S, ask: Ask, key: Key) -> Proposals | Wait | Done:
+        """What to measure next. A query: it changes nothing, and equal arguments give equal answers."""
+
+    def observe(self, space: Space, state: S, seen: tuple[Observation, ...]) -> S:
+        """The state after these outcomes: any of the pending trials, in any order; unasked ones (the default, seeds);
+        and revisions of earlier ones, of which the latest counts."""
+
+
+AnyStrategy = Strategy[Any]
+
+
+class AdaptsCompileTimeout(Protocol):
+    """A strategy with a population: once that is measured, compiles are given no more time than they seem to need."""
+
+    @property
+    def compile_timeout_lower_bound(self) -> float: ...
+    @property
+    def compile_timeout_quantile(self) -> float: ...

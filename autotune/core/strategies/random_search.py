@@ -1,0 +1,55 @@
+"""Random search: distinct valid configs, drawn uniformly. The baseline of every comparison.
+
+Bergstra and Bengio, "Random search for hyper-parameter optimization", JMLR 13 (2012).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from autotune.core.keys import Key
+from autotune.core.parameters import Codes
+from autotune.core.space import Space
+from autotune.core.strategies.initial import initial_population, require
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds
+
+
+class Drawn(NamedTuple):
+    """All points of the search, in the order they are proposed: the draw does not depend on what was measured when."""
+
+    points: Codes
+
+
+class RandomSearch(Struct, frozen=True, tag="random_search", omit_defaults=True):
+    """`count` distinct configs: the default, the user's seeds, then random ones."""
+
+    count: int = 1000
+
+    def __post_init__(self) -> None:
+        require(self.count >= 1, "random_search", "count", self.count, "at least 1")
+
+    def init(self, space: Space, seeds: Seeds, key: Key) -> Drawn:
+        return Drawn(initial_population("from_random", space, seeds, self.count, key))
+
+    def propose(self, space: Space, state: Drawn, ask: Ask, key: Key) -> Proposals | Done:
+        points = next_fresh(state.points, ask)
+        if not len(points):
+            short = len(state.points) < self.count
+            return Done("every valid config was tried" if short else f"all {self.count} configs were tried")
+        return Proposals(points, np.zeros(len(points), np.int64))
+
+    def observe(self, space: Space, state: Drawn, seen: tuple[Observation, ...]) -> Drawn:
+        return state
+
+
+def next_fresh(points: Codes, ask: Ask) -> Codes:
+    """The next of a fixed list of points, as many as there is room for."""
+    first = min(ask.proposed, len(points))  # each accepted proposal is a point of the list, so none before is fresh
+    while first < len(points):
+        block = points[first : first + max(2 * ask.room, 64)]
+        fresh = block[ask.fresh(block)]
+        if len(fresh):
+            return fresh[: ask.room]
+        first += len(block)
+    return points[:0]
