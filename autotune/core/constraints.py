@@ -1,0 +1,273 @@
+"""The kinds of constraint, as data: an expression, a Python function, membership in a set of rows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from inspect import Parameter as Argument
+from inspect import getsource, signature
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from autotune.core.config import Config, Value
+from autotune.core.errors import SpaceError
+from autotune.core.expressions import Node, names, parse
+from autotune.core.parameters import Codes, Parameter
+from autotune.core.rowwise import RAISED, Meaning, meaning
+from autotune.core.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode
+
+JOINT_LIMIT = 2**63
+
+
+class Expression(Struct, frozen=True, tag="expression", dict=True):
+    """A condition on named parameters in Python's own syntax, whitelisted (see `expressions`).
+
+    >>> Expression("BLOCK_M * BLOCK_K * 2 <= 232448").names
+    ('BLOCK_M', 'BLOCK_K')
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        self.__dict__["tree"] = parse(self.text)
+
+    @property
+    def tree(self) -> Node:
+        """The parsed text."""
+        tree: Node = self.__dict__["tree"]
+        return tree
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters that the expression reads."""
+        return names(self.tree)
+
+    def describe(self) -> str:
+        """The text."""
+        return self.text
+
+    def holds(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> NDArray[np.bool_]:
+        """Whether each of n points satisfies it, shape [n]; SpaceError where Python would raise."""
+        return settled(self, parameters, codes, self.verdicts(parameters, codes))
+
+    def verdicts(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> Verdicts:
+        """What it says of each of n points, shape [n]."""
+        return by_rows(verdict(meaning(self.tree)), parameters, {name: codes[name] for name in self.names})
+
+    def attempt(self, row: Mapping[str, Value]) -> object:
+        """The value on one row; raises as Python would."""
+        return meaning(self.tree)(row)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A Python function as a constraint: not portable, for a journal can only record its name and its source.
+
+    whole: it takes one Config rather than the named values.
+    """
+
+    function: Callable[..., Any]
+    names: tuple[str, ...]
+    whole: bool = False
+
+    def describe(self) -> str:
+        """The function's name."""
+        return f"{_qualified(self.function)}({'config' if self.whole else ', '.join(self.names)})"
+
+    def token(self) -> str:
+        """Name and source (failing that, byte code): changes when the function does, as far as Python can tell."""
+        code = getattr(self.function, "__code__", None)
+        try:
+            body = getsource(self.function)
+        except (OSError, TypeError):
+            body = f"{code.co_code.hex()} {code.co_names} {code.co_consts}" if code else type(self.function).__name__
+        return f"{_qualified(self.function)}\n{body}"
+
+    def holds(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> NDArray[np.bool_]:
+        """Whether each of n points satisfies it, shape [n]; SpaceError where the function raises."""
+        return settled(self, parameters, codes, self.verdicts(parameters, codes))
+
+    def verdicts(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> Verdicts:
+        """What it says of each of n points, shape [n]."""
+        return by_rows(self._verdict, parameters, {name: codes[name] for name in self.names})
+
+    def _verdict(self, row: Mapping[str, Value]) -> int:
+        try:
+            return YES if self.attempt(row) else NO
+        except Exception:  # whatever a user's function raises becomes an error that names the config
+            return RAISES
+
+    def attempt(self, row: Mapping[str, Value]) -> object:
+        """The value on one row; raises as the function does."""
+        if self.whole:
+            return self.function(Config({name: row[name] for name in self.names}))
+        return self.function(**{name: row[name] for name in self.names})
+
+
+class Members(Struct, frozen=True, tag="members", dict=True):
+    """Membership in a set of rows: `ranks` are joint mixed-radix ranks over the named parameters, first most significant."""
+
+    names: tuple[str, ...]
+    ranks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if any(not isinstance(rank, int) or not 0 <= rank < JOINT_LIMIT for rank in self.ranks):
+            raise SpaceError("members: a rank is not an integer from 0 to 2**63 - 1; write ranks with `members`")
+        self.__dict__["sorted"] = np.unique(np.array(self.ranks, np.int64))
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        """The ranks in order, each once."""
+        table: NDArray[np.int64] = self.__dict__["sorted"]
+        return table
+
+    def describe(self) -> str:
+        """How many rows of which parameters."""
+        return f"({', '.join(self.names)}) among {len(self.table)} given rows"
+
+    def holds(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> NDArray[np.bool_]:
+        """Whether each of n points is among the rows, shape [n]."""
+        return among(joint_ranks(parameters, {name: codes[name] for name in self.names}), self.table)
+
+    def verdicts(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> Verdicts:
+        """What it says of each of n points, shape [n]."""
+        return self.holds(parameters, codes).astype(np.uint8)
+
+    def attempt(self, row: Mapping[str, Value]) -> object:
+        """Never needed: membership cannot raise."""
+        raise NotImplementedError
+
+
+Constraint = Expression | Function | Members
+
+
+def verdict(value_of: Meaning) -> Callable[[Mapping[str, Value]], int]:
+    """The verdict on one row, from the meaning of an expression."""
+
+    def judge(row: Mapping[str, Value]) -> int:
+        try:
+            return YES if value_of(row) else NO
+        except RAISED:
+            return RAISES
+
+    return judge
+
+
+def among(ranks: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which ranks are in a sorted table."""
+    if not len(table):
+        return np.zeros(len(ranks), bool)
+    return table[np.minimum(np.searchsorted(table, ranks), len(table) - 1)] == ranks
+
+
+def joint_ranks(parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> NDArray[np.int64]:
+    """Mixed-radix ranks of n points over the named parameters, first most significant; their joint size is below 2**63."""
+    ranks = np.zeros(len(next(iter(codes.values()), ())), np.int64)
+    for name, part in codes.items():
+        ranks = ranks * parameters[name].size + parameters[name].rank(part)
+    return ranks
+
+
+def settled(
+    constraint: Constraint, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes], verdicts: Verdicts
+) -> NDArray[np.bool_]:
+    """The verdicts as yes or no; SpaceError, naming a config, where evaluating the constraint raises."""
+    raised = np.flatnonzero(verdicts == RAISES)
+    if len(raised):
+        first = {name: codes[name][raised[:1]] for name in constraint.names}
+        raise failure(constraint, decode(parameters, first)[0])
+    return verdicts == YES
+
+
+def failure(constraint: Constraint, row: Mapping[str, Value]) -> SpaceError:
+    """The error for a row on which the constraint raises."""
+    try:
+        constraint.attempt(row)
+        why = "it raises, though not every time"
+    except Exception as error:  # the user's own function may raise anything
+        why = f"{type(error).__name__}: {error}"
+    return SpaceError(
+        f"constraint {constraint.describe()!r} fails at {Config(row)} ({why}); guard it, "
+        "e.g. 'b != 0 and a % b == 0' or 'x is None or x > 1'"
+    )
+
+
+def as_constraint(
+    given: str | Callable[..., Any] | Constraint, parameters: Mapping[str, Parameter]
+) -> Constraint:
+    """The constraint that the user means, checked against the parameters; SpaceError in one sentence otherwise."""
+    match given:
+        case str():
+            constraint: Constraint = Expression(given)
+        case Expression() | Members() | Function():
+            constraint = given
+        case _ if callable(given):
+            constraint = _function(given, parameters)
+        case _:
+            raise SpaceError(f"a constraint is an expression in a string or a function, not {given!r}")
+    for name in constraint.names:
+        if name not in parameters:
+            raise _unknown(name, constraint.describe(), parameters)
+    if isinstance(constraint, Members):
+        size = _joint_size(parameters, constraint.names)
+        if any(rank >= size for rank in constraint.ranks):
+            raise SpaceError(f"constraint {constraint.describe()!r} has a rank of {size} or more: it is of another space")
+    return constraint
+
+
+def members(parameters: Mapping[str, Parameter], names: tuple[str, ...], rows: Codes) -> Members:
+    """The constraint that allows exactly these rows of codes [n, total width of the names]; SpaceError past 63 bits."""
+    _joint_size(parameters, names)
+    ends = np.cumsum([parameters[name].width for name in names])[:-1]
+    codes = dict(zip(names, np.split(rows, ends, axis=1), strict=True))
+    return Members(names, tuple(np.unique(joint_ranks(parameters, codes)).tolist()))
+
+
+def _joint_size(parameters: Mapping[str, Parameter], names: tuple[str, ...]) -> int:
+    size = 1
+    for name in names:
+        size *= parameters[name].size
+    if size >= JOINT_LIMIT:
+        raise SpaceError(f"({', '.join(names)}) has {size:.3g} combinations, too many to rank in 63 bits; name fewer")
+    return size
+
+
+def _unknown(name: str, where: str, parameters: Mapping[str, Parameter]) -> SpaceError:
+    near = get_close_matches(name, parameters, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return SpaceError(
+        f"constraint {where!r} reads {name!r}, which is no parameter; {hint}the parameters are {', '.join(parameters)}"
+    )
+
+
+def _function(function: Callable[..., Any], parameters: Mapping[str, Parameter]) -> Function:
+    shown = _qualified(function)
+    try:
+        arguments = list(signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise SpaceError(f"constraint {shown}: its arguments cannot be read; wrap it: lambda config: …") from None
+    if len(arguments) == 1:
+        only = arguments[0]
+        positional = only.kind in (Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD)
+        if only.name not in parameters and positional and (
+            only.kind is Argument.POSITIONAL_ONLY or only.name == "config"
+        ):
+            return Function(function, tuple(parameters), whole=True)
+    read = [a for a in arguments if a.name in parameters or a.default is Argument.empty]
+    for argument in read:
+        if argument.kind not in (Argument.POSITIONAL_OR_KEYWORD, Argument.KEYWORD_ONLY):
+            raise SpaceError(
+                f"constraint {shown}: the argument {argument} names no parameter; name the parameters it reads, "
+                "or take the single argument 'config'"
+            )
+    return Function(function, tuple(argument.name for argument in read))
+
+
+def _qualified(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{getattr(function, '__module__', None)}.{name}"
+
+
+__all__ = ["Constraint", "Expression", "Function", "Members", "as_constraint", "members"]

@@ -1,0 +1,236 @@
+"""Constraint expressions: a small, safe part of Python's own syntax, parsed to a tree of frozen nodes.
+
+Nothing here runs Python code: the text is parsed, every node is checked against a whitelist, and only then has it a
+meaning, row by row (`rowwise`) or over whole columns (`columnwise`), with the same answers.
+"""
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.core.errors import SpaceError
+
+MAX_TEXT = 10_000
+MAX_DEPTH = 150
+MAX_BITS = 1024
+MAX_STRING = 1000
+
+UNARY = {ast.USub: "-", ast.UAdd: "+", ast.Not: "not", ast.Invert: "~"}
+BINARY = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
+    ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>",
+}  # fmt: skip
+COMPARE = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+ARITY = {
+    "abs": (1, 1), "min": (1, 99), "max": (1, 99), "sum": (1, 1), "len": (1, 1), "int": (1, 1), "float": (1, 1),
+    "bool": (1, 1), "any": (1, 1), "all": (1, 1), "round": (1, 1), "ceil": (1, 1), "floor": (1, 1), "log2": (1, 1),
+    "gcd": (1, 99), "ceildiv": (2, 2),
+}  # fmt: skip
+"""The functions an expression may call, with the least and the most arguments of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A number, a string, True, False or None."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """The value of a parameter."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """One of - + not ~."""
+
+    op: str
+    operand: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """Arithmetic on two numbers."""
+
+    op: str
+    left: "Node"
+    right: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A chain of comparisons: ops[i] stands between operands[i] and operands[i + 1]."""
+
+    ops: tuple[str, ...]
+    operands: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Logical:
+    """`and` or `or` of two or more operands, evaluated from the left only as far as needed."""
+
+    op: str
+    operands: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    """`then if test else otherwise`."""
+
+    test: "Node"
+    then: "Node"
+    otherwise: "Node"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One element of a tuple, by a literal index."""
+
+    of: "Node"
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of one of the known functions."""
+
+    function: str
+    arguments: tuple["Node", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A display of items; kind is "tuple", "list" or "set"."""
+
+    kind: str
+    items: tuple["Node", ...]
+
+
+Node = Literal | Name | Unary | Binary | Compare | Logical | Conditional | Item | Call | Group
+
+
+def parse(text: str) -> Node:
+    """The tree of an expression; SpaceError, naming the place and what is allowed, for anything not whitelisted."""
+    if len(text) > MAX_TEXT:
+        raise SpaceError(f"a constraint of {len(text)} characters is too long; write at most {MAX_TEXT}, or split it")
+    try:
+        body = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        why = error.msg if isinstance(error, SyntaxError) else (str(error) or "too deeply nested")
+        raise SpaceError(f"constraint {text!r} is not a Python expression ({why}); write e.g. 'BLOCK_M <= 128'") from None
+    return _node(body, text, 0)
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The nodes right below."""
+    match node:
+        case Literal() | Name():
+            return ()
+        case Unary():
+            return (node.operand,)
+        case Binary():
+            return (node.left, node.right)
+        case Compare() | Logical():
+            return node.operands
+        case Conditional():
+            return (node.test, node.then, node.otherwise)
+        case Item():
+            return (node.of,)
+        case Call():
+            return node.arguments
+        case Group():
+            return node.items
+
+
+def names(node: Node) -> tuple[str, ...]:
+    """The names that the tree reads, each once, in order of appearance."""
+    if isinstance(node, Name):
+        return (node.name,)
+    return tuple(dict.fromkeys(name for child in children(node) for name in names(child)))
+
+
+def _refuse(node: ast.AST, text: str, what: str) -> SpaceError:
+    part = ast.get_source_segment(text.strip(), node) if isinstance(node, ast.expr) else None
+    where = f"constraint {text!r}" + (f", at {part!r}" if part and part != text.strip() else "")
+    return SpaceError(f"{where}: {what}")
+
+
+def _node(node: ast.expr, text: str, depth: int) -> Node:
+    """The whitelisted counterpart of one node of Python's own tree."""
+    if depth > MAX_DEPTH:
+        raise SpaceError(f"constraint {text[:60]!r}… nests over {MAX_DEPTH} deep; split it into several constraints")
+
+    def under(child: ast.expr) -> Node:
+        return _node(child, text, depth + 1)
+
+    match node:
+        case ast.Constant():
+            return _literal(node, text)
+        case ast.Name():
+            return Name(node.id)
+        case ast.UnaryOp():
+            return Unary(UNARY[type(node.op)], under(node.operand))
+        case ast.BinOp() if type(node.op) in BINARY:
+            return Binary(BINARY[type(node.op)], under(node.left), under(node.right))
+        case ast.BoolOp():
+            return Logical("and" if isinstance(node.op, ast.And) else "or", tuple(map(under, node.values)))
+        case ast.Compare():
+            _check_is(node, text)
+            return Compare(tuple(COMPARE[type(op)] for op in node.ops), tuple(map(under, [node.left, *node.comparators])))
+        case ast.IfExp():
+            return Conditional(under(node.test), under(node.body), under(node.orelse))
+        case ast.Subscript():
+            return Item(under(node.value), _index(node, text))
+        case ast.Call():
+            return Call(_called(node, text), tuple(map(under, node.args)))
+        case ast.Tuple() | ast.List() | ast.Set():
+            return Group(type(node).__name__.lower(), tuple(map(under, node.elts)))
+    raise _refuse(
+        node, text, f"{type(node).__name__} is not allowed; use names, literals, arithmetic, comparisons, in, and, or, not, "
+        f"if-else, x[0] and calls of {', '.join(ARITY)}; for anything else pass a Python function",
+    )  # fmt: skip
+
+
+def _literal(node: ast.Constant, text: str) -> Literal:
+    value = node.value
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise _refuse(node, text, f"a literal {type(value).__name__} is not allowed; use int, float, str, bool or None")
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise _refuse(node, text[:200], f"a literal of over {MAX_BITS} bits is not allowed")
+    if isinstance(value, str) and len(value) > MAX_STRING:
+        raise _refuse(node, text[:200], f"a string of over {MAX_STRING} characters is not allowed")
+    return Literal(value)
+
+
+def _check_is(node: ast.Compare, text: str) -> None:
+    for op, right in zip(node.ops, node.comparators, strict=True):
+        constant = isinstance(right, ast.Constant) and (right.value is None or isinstance(right.value, bool))
+        if isinstance(op, ast.Is | ast.IsNot) and not constant:
+            raise _refuse(node, text, "'is' is allowed before None, True and False only; use == to compare values")
+
+
+def _index(node: ast.Subscript, text: str) -> int:
+    match node.slice:
+        case ast.Constant(value=int(index)) if not isinstance(index, bool):
+            return index
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(index))) if not isinstance(index, bool):
+            return -index
+    raise _refuse(node, text, "only a literal integer is allowed as an index, such as order[0] or order[-1]")
+
+
+def _called(node: ast.Call, text: str) -> str:
+    name = node.func.id if isinstance(node.func, ast.Name) else None
+    if name not in ARITY:
+        raise _refuse(node, text, f"this call is not allowed; the functions are {', '.join(ARITY)}")
+    least, most = ARITY[name]
+    if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
+        raise _refuse(node, text, f"{name} takes plain arguments only, neither keywords nor *")
+    if not least <= len(node.args) <= most:
+        raise _refuse(node, text, f"{name} takes {least if least == most else f'{least} or more'} argument(s)")
+    return name
