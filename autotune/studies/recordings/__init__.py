@@ -1,0 +1,19 @@
+"""Recorded spaces: one immutable value, three file formats (Kernel Tuner's cache, T4, our own) and one door to them."""
+
+from autotune.studies.recordings.kernel_tuner import write_kernel_tuner
+from autotune.studies.recordings.load import load_recording
+from autotune.studies.recordings.own import write_recording
+from autotune.studies.recordings.parameters import parameters_of
+from autotune.studies.recordings.recording import Recording
+from autotune.studies.recordings.rows import Header, Row, recording_of
+
+__all__ = [
+    "Header",
+    "Recording",
+    "Row",
+    "load_recording",
+    "parameters_of",
+    "recording_of",
+    "write_kernel_tuner",
+    "write_recording",
+]

@@ -1,0 +1,193 @@
+"""Kernel Tuner's cache files: read them, whole or cut off, and write them.
+
+The format: https://github.com/KernelTuner/kernel_tuner (kernel_tuner/util.py: process_cache, store_cache, ErrorConfig).
+While Kernel Tuner runs, the file has no closing braces. Keys are the values joined by commas; times in milliseconds.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from autotune.core.config import Value
+from autotune.core.errors import RecordingError
+from autotune.core.outcomes import FailureKind
+from autotune.studies.recordings import files
+from autotune.studies.recordings.decoding import decode, find_tear, is_json, without_non_finite
+from autotune.studies.recordings.recording import Recording
+from autotune.studies.recordings.rows import (
+    Coder,
+    Header,
+    Number,
+    Row,
+    milliseconds,
+    recording_of,
+    seconds,
+    tunable,
+    usable,
+)
+
+ERRORS: dict[str, FailureKind] = {
+    "CompilationFailedConfig": "compile_error",
+    "RuntimeFailedConfig": "run_error",
+    "InvalidConfig": "skipped",  # refused before it was compiled: a restriction, or too many threads
+}
+"""Kernel Tuner's error classes (util.ErrorConfig), which it writes in place of the time."""
+
+_MENDED = "correct the file or record the space again"
+
+
+class _File(msgspec.Struct):
+    tune_params: dict[str, list[Any]]
+    cache: dict[str, msgspec.Raw]
+    tune_params_keys: list[str] | None = None
+    device_name: str | None = None
+    kernel_name: str | None = None
+    problem_size: Any = ""
+
+
+class _Entry(msgspec.Struct):
+    time: Number | msgspec.UnsetType = msgspec.UNSET
+    times: list[Number] | None = None
+    compile_time: Number = None
+    benchmark_time: Number = None
+    verification_time: Number = None
+    framework_time: Number = None
+    error: str | None = msgspec.field(name="__error__", default=None)
+    failure_kind: FailureKind | None = None
+    failure_message: str | None = None
+
+
+_ENTRY = msgspec.json.Decoder(_Entry)
+
+
+def read_kernel_tuner(path: Path, text: bytes, cut: bool = False) -> Recording:
+    """The recording in the text of a Kernel Tuner cache file; of a key written twice the last entry counts.
+
+    A text that was cut off (`cut`: its gzip was) gives its whole entries and `partial`; a torn last entry is dropped
+    with a warning. Raises RecordingError, naming the entry or the byte, for any other defect.
+    """
+    text = without_non_finite(text)
+    if not is_json(text):
+        text, cut = _closed(path, text), True
+    file = decode(_File, text, path, "not a Kernel Tuner cache file", _MENDED)
+    names = tuple(file.tune_params if file.tune_params_keys is None else file.tune_params_keys)
+    if sorted(names) != sorted(file.tune_params):
+        raise RecordingError(f"{path}: tune_params_keys and the keys of tune_params differ; {_MENDED}")
+    values = tuple(_values(path, name, file.tune_params[name]) for name in names)
+    header = Header(
+        name=files.stem(path),
+        kernel=file.kernel_name or "",
+        device=file.device_name or "",
+        problem=_problem(file.problem_size),
+        parameters=names,
+        values=values,
+        partial=cut,
+    )
+    return recording_of(header, _rows(path, file.cache, names, values))
+
+
+def _closed(path: Path, text: bytes) -> bytes:
+    """The text with its whole entries and closing braces, if it was merely cut off."""
+    tear = find_tear(text, "cache")
+    if tear is None:
+        decode(msgspec.Raw, text, path, "not a Kernel Tuner cache file", "fetch the file again")
+        raise RecordingError(f"{path}: not JSON; fetch the file again")
+    if tear.torn:
+        shown = tear.torn[:40].decode(errors="replace")
+        warnings.warn(
+            f"{path}: cut off at byte {len(text)}; the torn last entry ({shown}…) was dropped, the whole ones kept",
+            stacklevel=4,
+        )
+    return text[: tear.end] + b"}}"
+
+
+def _values(path: Path, name: str, column: list[Any]) -> tuple[Value, ...]:
+    try:
+        return tunable(column)
+    except (ValueError, TypeError) as error:
+        raise RecordingError(f"{path}: tune_params {name!r}: {error}") from None
+
+
+def _problem(size: Any) -> str:
+    if isinstance(size, list):
+        return "x".join(map(str, size))
+    return "" if size is None else str(size)
+
+
+def _rows(
+    path: Path, cache: dict[str, msgspec.Raw], names: tuple[str, ...], values: tuple[tuple[Value, ...], ...]
+) -> list[Row]:
+    fields = [(f"v{i}", Any, msgspec.field(name=name)) for i, name in enumerate(names)]
+    point = msgspec.json.Decoder(msgspec.defstruct("Point", fields))
+    coder = Coder(values)
+    rows = []
+    for key, raw in cache.items():
+        try:
+            codes = coder.codes(msgspec.structs.astuple(point.decode(raw)))
+            rows.append(_row(key, codes, _ENTRY.decode(raw)))
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+            raise RecordingError(f"{path}: entry {key!r}: {error}; {_MENDED}") from None
+    return rows
+
+
+def _row(key: str, codes: tuple[int, ...], entry: _Entry) -> Row:
+    written = entry.error if entry.error is not None else entry.time
+    if isinstance(written, msgspec.UnsetType):
+        raise ValueError("it has no time")
+    time, kind, message = milliseconds(written)
+    if time is None:
+        kind = entry.failure_kind or ERRORS.get(message, kind)
+        message = message if entry.failure_message is None else entry.failure_message
+    return Row(
+        key=key,
+        codes=codes,
+        time_ms=time,
+        samples_ms=() if time is None else usable(entry.times or ()),
+        compile_s=seconds(entry.compile_time, 1e3),
+        run_s=seconds(entry.benchmark_time, 1e3) + seconds(entry.verification_time, 1e3),
+        framework_s=seconds(entry.framework_time, 1e3),
+        kind=kind,
+        message=message,
+    )
+
+
+def write_kernel_tuner(recording: Recording, path: Path | str) -> None:
+    """Publish a recording as a Kernel Tuner cache file (gzip if the name ends in .gz), closed, an entry a line.
+
+    Kernel Tuner knows three failures; ours stand beside them as failure_kind and failure_message. Benchmark and
+    verification are one duration here. Constraints, space and versions have no place in the format. Raises
+    RecordingError.
+    """
+    header = {
+        "device_name": recording.device,
+        "kernel_name": recording.kernel,
+        "problem_size": recording.problem,
+        "tune_params_keys": recording.parameters,
+        "tune_params": dict(zip(recording.parameters, recording.values, strict=True)),
+        "objective": "time",
+    }
+    lines = []
+    for row in range(len(recording)):
+        key = msgspec.json.encode(recording.key(row))
+        lines.append(key + b": " + msgspec.json.encode(_entry(recording, row)))
+    text = msgspec.json.encode(header)[:-1] + b',\n"cache": {\n' + b",\n".join(lines) + b"}\n}"
+    files.publish(Path(path), text)
+
+
+def _entry(recording: Recording, row: int) -> dict[str, Any]:
+    kind = recording.failure(row)
+    entry: dict[str, Any] = dict(recording.config(row))
+    if kind is None:
+        entry |= {"time": float(recording.time_ms[row]), "times": recording.samples(row).tolist()}
+    else:
+        name = {kind: name for name, kind in ERRORS.items()}.get(kind, "RuntimeFailedConfig")
+        entry |= {"time": name, "failure_kind": kind, "failure_message": recording.messages[row]}
+    return entry | {
+        "compile_time": float(recording.compile_s[row]) * 1e3,
+        "verification_time": 0,
+        "benchmark_time": float(recording.run_s[row]) * 1e3,
+        "strategy_time": 0,
+        "framework_time": float(recording.framework_s[row]) * 1e3,
+    }

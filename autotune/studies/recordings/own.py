@@ -1,0 +1,169 @@
+"""Our own recording format, *.autotune.json(.gz): columns as JSON under a versioned header; the same bytes every time.
+
+Columns pack well and read fast; whatever can be derived (keys) is left out. A file appears whole or not at all.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.config import Value
+from autotune.core.errors import RecordingError
+from autotune.core.outcomes import FAILURE_KINDS, FailureKind
+from autotune.studies.recordings import files
+from autotune.studies.recordings.decoding import decode, is_json
+from autotune.studies.recordings.recording import TIMED, Floats, Integers, Recording
+from autotune.studies.recordings.rows import distinct, key_of
+
+FORMAT: Literal["autotune-recording"] = "autotune-recording"
+VERSION = 1
+
+_START = b'{"format":"autotune-recording"'
+
+
+class _Failures(msgspec.Struct):
+    rows: list[int]
+    kinds: list[FailureKind]
+    messages: list[str]
+
+
+class _File(msgspec.Struct, omit_defaults=False):
+    """The file, fields in this order. A column a parameter in `codes`; repeats one after another, `repeats` a row."""
+
+    format: Literal["autotune-recording"]
+    version: int
+    kernel: str
+    device: str
+    problem: str
+    versions: dict[str, str]
+    parameters: dict[str, list[Value]]
+    constraints: list[str]
+    space: msgspec.Raw
+    partial: bool
+    keys: list[str] | None
+    codes: list[list[int]]
+    failures: _Failures
+    time_ms: list[float | None]
+    repeats: list[int]
+    samples_ms: list[float]
+    compile_s: list[float]
+    run_s: list[float]
+    framework_s: list[float]
+
+
+class _Version(msgspec.Struct):
+    version: int
+
+
+def is_own(text: bytes) -> bool:
+    """Whether a text begins as our files do."""
+    return text.startswith(_START)
+
+
+def write_recording(recording: Recording, path: Path | str, digits: int | None = None) -> None:
+    """Publish a recording to `path` (gzip if it ends in .gz), atomically; the same recording gives the same bytes.
+
+    digits: round the repeats, and nothing else, to so many significant digits (6 suit any GPU clock); None keeps them
+    exactly. The name is not written: it is the file's. Raises RecordingError for a space that is not JSON, or if the
+    directory cannot be written.
+    """
+    space = (recording.space or "null").encode()
+    if not is_json(space):
+        raise RecordingError(f"{path}: the space is not JSON text; pass what Space writes")
+    failed = np.flatnonzero(~recording.timed)
+    derived = _default_keys(recording.values, recording.codes) == recording.keys
+    file = _File(
+        format=FORMAT,
+        version=VERSION,
+        kernel=recording.kernel,
+        device=recording.device,
+        problem=recording.problem,
+        versions=dict(sorted(recording.versions.items())),
+        parameters=dict(zip(recording.parameters, map(list, recording.values), strict=True)),
+        constraints=list(recording.constraints),
+        space=msgspec.Raw(space),
+        partial=recording.partial,
+        keys=None if derived else list(recording.keys),
+        codes=recording.codes.T.tolist(),
+        failures=_Failures(
+            failed.tolist(),
+            [FAILURE_KINDS[kind - 1] for kind in recording.kinds[failed].tolist()],
+            [recording.messages[row] for row in failed.tolist()],
+        ),
+        time_ms=[time if time > 0 else None for time in recording.time_ms.tolist()],
+        repeats=np.diff(recording.offsets).tolist(),
+        samples_ms=_rounded(recording.samples_ms, digits).tolist(),
+        compile_s=recording.compile_s.tolist(),
+        run_s=recording.run_s.tolist(),
+        framework_s=recording.framework_s.tolist(),
+    )
+    files.publish(Path(path), msgspec.json.encode(file))
+
+
+def _default_keys(values: Sequence[Sequence[Value]], codes: Integers) -> tuple[str, ...]:
+    columns = [[column[code] for code in row] for column, row in zip(values, codes.T.tolist(), strict=True)]
+    return tuple(map(key_of, zip(*columns, strict=True))) if columns else ("",) * len(codes)
+
+
+def _rounded(samples: Floats, digits: int | None) -> Floats:
+    if digits is None:
+        return samples
+    return np.array([float(f"{sample:.{digits}g}") for sample in samples.tolist()], np.float64)
+
+
+def read_own(path: Path, text: bytes) -> Recording:
+    """The recording in the text of one of our files; raises RecordingError, naming the byte or field, for a defect."""
+    version = decode(_Version, text, path, "damaged", "fetch the file again").version
+    if version != VERSION:
+        raise RecordingError(f"{path}: format version {version} where {VERSION} is known; install a newer autotune")
+    file = decode(_File, text, path, "damaged", "fetch the file again")
+    try:
+        return _recording(path, file)
+    except (RecordingError, ValueError, TypeError, OverflowError) as error:
+        raise RecordingError(f"{path}: {error}; fetch the file again") from None
+
+
+def _recording(path: Path, file: _File) -> Recording:
+    n = len(file.time_ms)
+    values = tuple(distinct(column) for column in file.parameters.values())
+    if list(map(len, values)) != list(map(len, file.parameters.values())):
+        raise ValueError("a parameter lists a value twice")
+    codes = np.array(file.codes, np.int64).reshape(len(values), n).T
+    kinds, messages = _failures(file.failures, n)
+    if not bool(((codes >= 0) & (codes < np.array(list(map(len, values)), np.int64))).all()):
+        raise ValueError("a code lies outside its parameter's values")
+    return Recording(
+        name=files.stem(path),
+        kernel=file.kernel,
+        device=file.device,
+        problem=file.problem,
+        parameters=tuple(file.parameters),
+        values=values,
+        keys=_default_keys(values, codes) if file.keys is None else tuple(file.keys),
+        codes=codes,
+        kinds=kinds,
+        messages=messages,
+        time_ms=np.array([np.nan if time is None else time for time in file.time_ms], np.float64),
+        samples_ms=np.array(file.samples_ms, np.float64),
+        offsets=np.cumsum([0, *file.repeats], dtype=np.int64),
+        compile_s=np.array(file.compile_s, np.float64),
+        run_s=np.array(file.run_s, np.float64),
+        framework_s=np.array(file.framework_s, np.float64),
+        partial=file.partial,
+        constraints=tuple(file.constraints),
+        space=None if bytes(file.space) == b"null" else bytes(file.space).decode(),
+        versions=file.versions,
+    )
+
+
+def _failures(failures: _Failures, n: int) -> tuple[NDArray[np.int8], tuple[str, ...]]:
+    kinds, messages = np.full(n, TIMED, np.int8), [""] * n
+    for row, kind, message in zip(failures.rows, failures.kinds, failures.messages, strict=True):
+        if not 0 <= row < n:
+            raise ValueError(f"failure of row {row}, where there are {n}")
+        kinds[row], messages[row] = 1 + FAILURE_KINDS.index(kind), message
+    return kinds, tuple(messages)
