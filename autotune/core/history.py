@@ -106,34 +106,46 @@ class Points:
         view.flags.writeable = False
         return view
 
+    def places(self, rows: Codes) -> NDArray[np.int64]:
+        """The positions [m] of rows [m, columns] among these points, -1 where a row is not among them."""
+        index, length = self._index, self._length
+        found = (index.get(key, length) for key in row_keys(rows))
+        return np.fromiter((i if i < length else -1 for i in found), np.int64, len(rows))
+
     def unseen(self, rows: Codes) -> NDArray[np.bool_]:
         """Which of rows [m, columns] are not among these points, as a mask [m]."""
-        index, length = self._index, self._length
-        return np.fromiter((index.get(key, length) >= length for key in row_keys(rows)), np.bool_, len(rows))
+        return self.places(rows) < 0
 
 
 class Records:
     """Observations in the order they arrived, revisions included, as a structured array of FIELDS."""
 
-    __slots__ = ("_buffer", "_length", "_shared")
+    __slots__ = ("_buffer", "_first", "_length", "_shared")
 
     def __init__(self) -> None:
         self._buffer = np.zeros(16, FIELDS)
+        self._first: dict[int, int] = {}
         self._shared = [0]  # how far any version has written
         self._length = 0
 
     def append(self, record: tuple[object, ...]) -> "Records":
         """These records and one more, given as a tuple in the order of FIELDS."""
-        buffer, shared = self._buffer, self._shared
-        if shared[0] != self._length or self._length == len(buffer):
-            grown = np.zeros(max(16, 2 * self._length), FIELDS)
-            grown[: self._length] = buffer[: self._length]
-            buffer, shared = grown, [self._length]
+        buffer, first, shared = self._buffer, self._first, self._shared
+        if shared[0] != self._length:
+            buffer, shared = buffer.copy(), [self._length]
+            first = {trial: i for trial, i in first.items() if i < self._length}
+        if self._length == len(buffer):
+            buffer = np.concatenate([buffer, np.zeros(len(buffer), FIELDS)])
         buffer[self._length] = record
+        first.setdefault(int(buffer[self._length]["trial"]), self._length)
         shared[0] += 1
         records = Records.__new__(Records)
-        records._buffer, records._shared, records._length = buffer, shared, self._length + 1
+        records._buffer, records._first, records._shared, records._length = buffer, first, shared, self._length + 1
         return records
+
+    def has(self, trial: int) -> bool:
+        """Whether any outcome of this trial is recorded."""
+        return self._first.get(trial, self._length) < self._length
 
     def __len__(self) -> int:
         return self._length

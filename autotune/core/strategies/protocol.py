@@ -106,10 +106,3 @@ class Strategy(Protocol[S]):
 AnyStrategy = Strategy[Any]
 
 
-class AdaptsCompileTimeout(Protocol):
-    """A strategy with a population: once that is measured, compiles are given no more time than they seem to need."""
-
-    @property
-    def compile_timeout_lower_bound(self) -> float: ...
-    @property
-    def compile_timeout_quantile(self) -> float: ...

@@ -1,0 +1,56 @@
+"""What follows the search proper: simplification, the final verification, and the end."""
+
+from autotune.core.search.limits import deadline, search_deadline, verification_rounds
+from autotune.core.search.messages import Compare, Finished, Measure, Wait
+from autotune.core.search.simplify import simplification, simplified
+from autotune.core.search.state import Search
+
+
+def finishing(search: Search) -> Measure | Compare | Wait | Finished:
+    """The next step of a search that was concluded or interrupted."""
+    over = (ends := deadline(search)) is not None and search.clock >= ends
+    if search.comparing is not None and not over:
+        return Wait(ends)
+    if not search.interrupted and (step := _simplifying(search)) is not None:
+        return step
+    if search.verified is None and not over and (compare := verification(search)) is not None:
+        return compare
+    if search.interrupted or search.concluded is None:
+        return Finished("interrupted", complete=False)
+    return Finished(search.concluded.reason, complete=True)
+
+
+def _simplifying(search: Search) -> Measure | Wait | None:
+    ends = search_deadline(search)
+    if ends is not None and search.clock >= ends:
+        return None
+    if search.outstanding:
+        return Wait(ends)
+    return simplification(search)
+
+
+def verification(search: Search) -> Compare | None:
+    """The finalists and the default, side by side; None when one config remains, or measuring tells nothing new."""
+    settings = search.plan.settings
+    rounds = settings.hurried_rounds if search.interrupted else settings.verify_rounds
+    if settings.exact or not rounds:
+        return None
+    chosen = finalists(search)
+    rounds = verification_rounds(search, chosen, rounds)
+    if len(chosen) < 2 or not rounds:
+        return None
+    return Compare(tuple(search.trials[i] for i in chosen), rounds, "verify")
+
+
+def finalists(search: Search) -> list[int]:
+    """Trials that may turn out to be the best: those noise cannot tell from it, its simplification, and the default."""
+    archive = search.archive
+    ranking = archive.ranking()
+    if not len(ranking):
+        return []
+    near = archive.latest[ranking]
+    undecided = near["trial"][near["low_ms"] <= near["high_ms"][0]][: search.plan.settings.finalists].tolist()
+    timed = set(near["trial"].tolist())
+    extra = (simplified(search), search.default_trial)
+    return undecided + [i for i in dict.fromkeys(extra) if i is not None and i in timed and i not in undecided]
+

@@ -1,0 +1,70 @@
+"""What a search may still spend: evaluations, seconds, and the time of a single compile or run."""
+
+import numpy as np
+
+from autotune.core.outcomes import Timed
+from autotune.core.search.messages import Limits
+from autotune.core.search.state import Search
+
+
+def deadline(search: Search) -> float | None:
+    """When everything must be over, in seconds on the search's clock."""
+    return search.plan.budget.seconds
+
+
+def search_deadline(search: Search) -> float | None:
+    """When the search proper must be over: the deadline less what the verification needs."""
+    seconds, settings = search.plan.budget.seconds, search.plan.settings
+    if seconds is None:
+        return None
+    return seconds if settings.exact or not settings.verify_rounds else seconds * (1 - settings.reserve)
+
+
+def simplification_reserve(search: Search) -> int:
+    """How many evaluations the strategy leaves for simplification: enough to reset each parameter once, a tenth at most."""
+    plan = search.plan
+    if plan.budget.evaluations is None or not plan.settings.simplify_rounds or plan.space.default is None:
+        return 0
+    return min(len(plan.space.names) + 1, plan.budget.evaluations // 10)
+
+
+def remaining_evaluations(search: Search, reserved: bool = True) -> int | None:
+    """How many more configs may be measured by the strategy (or by anyone, not `reserved`); None: no limit."""
+    evaluations = search.plan.budget.evaluations
+    if evaluations is None:
+        return None
+    return evaluations - len(search.trials) - (simplification_reserve(search) if reserved else 0)
+
+
+def limits_for(search: Search, generation: int = 0) -> Limits:
+    """The limits of a batch asked for now; `generation` 0 is the initial population."""
+    settings = search.plan.settings
+    cutoff = None
+    if settings.cutoff_factor is not None and search.best_ms is not None:
+        cutoff = search.best_ms * settings.cutoff_factor
+    return Limits(compile_timeout(search) if generation > 0 else settings.compile_timeout_s, cutoff)
+
+
+def compile_timeout(search: Search) -> float:
+    """min(max(quantile of compile times so far, lower bound), original), in seconds, for strategies with a population."""
+    original = search.plan.settings.compile_timeout_s
+    lower = getattr(search.plan.strategy, "compile_timeout_lower_bound", None)
+    quantile = getattr(search.plan.strategy, "compile_timeout_quantile", None)
+    if lower is None or quantile is None:
+        return original
+    archive = search.archive
+    times = archive.compile_s[archive.ok]
+    if not len(times):
+        return original
+    return min(max(float(np.quantile(times, quantile)), lower), original)
+
+
+def verification_rounds(search: Search, finalists: list[int], rounds: int) -> int:
+    """As many of `rounds` as fit before the deadline, going by how long these trials took to build and to run."""
+    ends = deadline(search)
+    if ends is None:
+        return rounds
+    known = {trial: outcome for trial, outcome in search.outcomes if trial in finalists and isinstance(outcome, Timed)}
+    build = sum(outcome.compile_s for outcome in known.values())
+    one = sum(outcome.time_ms for outcome in known.values()) / 1000
+    return max(min(rounds, int((ends - search.clock - build) / one)), 0) if one > 0 else rounds

@@ -1,0 +1,101 @@
+"""All that determines a search before anything is measured."""
+
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from autotune.core.config import Config
+from autotune.core.errors import PlanError
+from autotune.core.space import Space
+from autotune.core.strategies.protocol import AnyStrategy
+
+
+class Budget(Struct, frozen=True, omit_defaults=True):
+    """Limits on a search; None: no limit. Whichever is reached first ends it.
+
+    evaluations: distinct configs, the default and simplification included; re-measurements are free.
+    seconds: by the evaluator's clock, everything included. generations: batches of the strategy, the first included.
+    """
+
+    evaluations: int | None = None
+    seconds: float | None = None
+    generations: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("evaluations", "generations"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise PlanError(f"the budget has {name} = {value!r}; use an integer of at least 1, or leave it out")
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise PlanError(f"the budget has seconds = {self.seconds!r}; use a number above 0, or leave it out")
+
+
+class Settings(Struct, frozen=True, omit_defaults=True):
+    """How the machine treats what a strategy asks for.
+
+    search: False measures the default config alone.
+    exact: measuring again tells nothing new, so there is no confirmation, verification or tie by noise.
+    rebenchmark_threshold: only configs within this factor of the best may be confirmed; below 1: none is.
+    confirm_at_most: trials in one confirmation. confirm_times: confirmations of any one trial. confirm_rounds: samples.
+    finalists: configs in the final verification, the default not counted. verify_rounds: samples of each; 0: none.
+    hurried_rounds: samples of each after an interrupt.
+    simplify_rounds: how often to try resetting what does not matter to its default; 0: never.
+    compile_timeout_s: the original compile timeout, which the adaptive one only lowers.
+    cutoff_factor: stop timing a config whose first runs take this many times the best; None: never.
+    reserve: the share of the seconds kept for the verification.
+    pad: whether from_best_available fills its population up at random.
+    """
+
+    search: bool = True
+    exact: bool = False
+    rebenchmark_threshold: float = 1.5
+    confirm_at_most: int = 5
+    confirm_times: int = 2
+    confirm_rounds: int = 7
+    finalists: int = 4
+    verify_rounds: int = 21
+    hurried_rounds: int = 5
+    simplify_rounds: int = 0
+    compile_timeout_s: float = 60.0
+    cutoff_factor: float | None = 3.0
+    reserve: float = 0.05
+    pad: bool = True
+
+    def __post_init__(self) -> None:
+        lowest = {
+            "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "finalists": 1, "verify_rounds": 0,
+            "hurried_rounds": 0, "simplify_rounds": 0,
+        }  # fmt: skip
+        for name, least in lowest.items():
+            if getattr(self, name) < least:
+                raise PlanError(f"the setting {name} = {getattr(self, name)!r} is too low; use at least {least}")
+        if not self.compile_timeout_s > 0:
+            raise PlanError(f"the setting compile_timeout_s = {self.compile_timeout_s!r} must be above 0 seconds")
+        if self.cutoff_factor is not None and not self.cutoff_factor > 1:
+            raise PlanError(f"the setting cutoff_factor = {self.cutoff_factor!r} must be above 1, or None for no cut-off")
+        if not 0 <= self.reserve < 1:
+            raise PlanError(f"the setting reserve = {self.reserve!r} must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search before it begins. Two equal plans, told the same outcomes, do the same.
+
+    seeds: the user's configs to try first. best_available: the best of earlier runs, best first.
+    """
+
+    space: Space
+    strategy: AnyStrategy
+    budget: Budget = Budget()
+    seed: int = 0
+    seeds: tuple[Config, ...] = ()
+    best_available: tuple[Config, ...] = ()
+    settings: Settings = Settings()
+
+    def __post_init__(self) -> None:
+        for i, config in enumerate(self.seeds):
+            self.space.check(config, f"seed config {i}")
+        for i, config in enumerate(self.best_available):
+            self.space.check(config, f"best available config {i}")
+        if not self.settings.search and self.space.default is None:
+            raise PlanError("effort 'none' measures the default config, and the space has none; give it default={…}")

@@ -1,0 +1,122 @@
+"""What a search wants next: a pure function of the search and of the room the shell has."""
+
+import numpy as np
+
+from autotune.core.keys import fold
+from autotune.core.outcomes import Trial
+from autotune.core.parameters import Codes
+from autotune.core.points import first_of_each
+from autotune.core.search.finish import finishing
+from autotune.core.search.limits import limits_for, remaining_evaluations, search_deadline
+from autotune.core.search.messages import Compare, Conclude, Measure, Reason, Request, Wait
+from autotune.core.search.state import OTHER, STRATEGY, Search
+from autotune.core.strategies import protocol
+
+
+def request(search: Search, room: int = 1) -> Request:
+    """What the shell should do now, having room for `room` more trials. A query: asking twice gives the same answer.
+
+    Measure, Compare and Conclude are to be recorded with an `Asked` event before anything else is requested; Wait means
+    that an outcome must come first (or the clock reach `until`); Finished is final.
+    """
+    if search.interrupted or search.concluded is not None:
+        return finishing(search)
+    ends = search_deadline(search)
+    if ends is not None and search.clock >= ends:
+        return Conclude("seconds", f"{search.plan.budget.seconds:g} s are over, less the time kept for verification")
+    if search.comparing is not None:
+        return Wait(ends)
+    default = search.plan.space.default
+    if not len(search.trials) and default is not None:
+        return Measure((Trial(0, default, "default", generation=OTHER),), limits_for(search))
+    if not search.plan.settings.search:
+        return _concluding(search, "effort", "only the default config was asked for")
+    left = remaining_evaluations(search)
+    if left is not None and left <= 0:
+        return _concluding(search, "evaluations", f"{search.plan.budget.evaluations} configs were evaluated")
+    if room <= 0:
+        return Wait(ends)
+    if not search.outstanding and (contested := confirmation(search)) is not None:
+        return contested
+    return _proposed(search, room, left)
+
+
+def _concluding(search: Search, reason: Reason, detail: str) -> Request:
+    """The end of the search proper, once nothing is outstanding."""
+    if search.outstanding:
+        return Wait(search_deadline(search))
+    return confirmation(search) or Conclude(reason, detail)
+
+
+def _proposed(search: Search, room: int, left: int | None) -> Request:
+    """The strategy's answer, turned into trials."""
+    plan = search.plan
+    generations = plan.budget.generations
+    ask = protocol.Ask(
+        room=room,
+        proposed=search.proposed,
+        pending=_pending_points(search),
+        evaluations=left,
+        seconds=None if plan.budget.seconds is None else plan.budget.seconds - search.clock,
+        generations=None if generations is None else generations - 1 - max(search.generation, OTHER),
+        archive=search.archive,
+        fresh=search.points.unseen,
+    )
+    answer = plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
+    if isinstance(answer, protocol.Done):
+        return _concluding(search, "strategy", answer.why)
+    if isinstance(answer, protocol.Wait):
+        if search.outstanding:
+            return Wait(search_deadline(search))
+        return _concluding(search, "strategy", "the strategy waits although nothing is outstanding")
+    if generations is not None and answer.generation >= generations:
+        return _concluding(search, "generations", f"{generations} generations were evaluated")
+    return _measured(search, answer, left)
+
+
+def _pending_points(search: Search) -> Codes:
+    return search.points.rows[[trial.id for trial in search.pending]] if search.outstanding else search.points.rows[:0]
+
+
+def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> Request:
+    """The proposals that are valid and new, as trials, no more than the budget allows."""
+    points = np.asarray(answer.points, np.int64)
+    keep = first_of_each(points)
+    keep = keep[search.points.unseen(points[keep])]
+    keep = keep[search.plan.space.valid(points[keep])]
+    rejected = len(points) - len(keep)
+    keep = keep[:left]
+    if not len(keep):
+        return _concluding(search, "exhausted", "the strategy found no config that was not tried before")
+    first = len(search.trials)
+    configs = search.plan.space.decode(points[keep])
+    trials = tuple(
+        Trial(first + i, config, STRATEGY, walk, answer.generation)
+        for i, (config, walk) in enumerate(zip(configs, np.asarray(answer.walk)[keep].tolist(), strict=True))
+    )
+    return Measure(trials, limits_for(search, answer.generation), rejected, answer.why)
+
+
+def confirmation(search: Search) -> Compare | None:
+    """The near-best configs that noise leaves undecided, to be timed again side by side; None when there are none.
+
+    Only trials whose interval reaches the best one's are undecided, and only those asked about less than
+    `confirm_times` times: the best is compared with at most `confirm_at_most - 1` others at once.
+    """
+    settings = search.plan.settings
+    if settings.exact or settings.rebenchmark_threshold < 1 or not search.contested or not settings.confirm_times:
+        return None
+    archive = search.archive
+    ranking = archive.ranking()
+    near = archive.latest[ranking]
+    undecided = (near["low_ms"] <= near["high_ms"][0]) & (
+        near["time_ms"] <= near["time_ms"][0] * settings.rebenchmark_threshold
+    )
+    times = np.bincount(search.records.array["trial"])[near["trial"]] - 1
+    challengers = ranking[1:][(undecided & (times < settings.confirm_times))[1:]][: settings.confirm_at_most - 1]
+    if not len(challengers):
+        return None
+    compared = archive.trials[[ranking[0], *challengers]].tolist()
+    return Compare(tuple(search.trials[i] for i in compared), settings.confirm_rounds, "confirm")
+
+

@@ -1,0 +1,218 @@
+"""The search as an immutable value: `start` makes it from a plan, `advance` from what happened. No strategy is asked here."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, assert_never
+
+import numpy as np
+
+from autotune.core.errors import JournalError
+from autotune.core.history import Archive, Log, Points, Records
+from autotune.core.keys import Key, fold, root
+from autotune.core.outcomes import Failed, Outcome, Timed, Trial
+from autotune.core.parameters import Codes
+from autotune.core.search.messages import (
+    Asked,
+    Compare,
+    Compared,
+    Conclude,
+    Event,
+    Interrupted,
+    Measure,
+    Observed,
+    Resumed,
+    Task,
+    Ticked,
+)
+from autotune.core.search.plan import Plan
+from autotune.core.statistics import median_interval
+from autotune.core.strategies.protocol import Observation, Seeds
+
+STRATEGY, OTHER = "strategy", -1
+"""The origin of a strategy's own trials, and the generation recorded for those of others."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where a search stands. Made by `start` and `advance` alone; read it through its properties and `result`.
+
+    clock: the time of the last event in seconds. asks: how many tasks were asked for. proposed: accepted proposals of
+    the strategy. generation: of the last of them. comparing: the comparison under way. contested: trials observed since
+    the last confirmation that may be as fast as the best. best_ms, best_high_ms: the fastest time, its interval's end.
+    verified: the final verification is done, or skipped. before: this search just before it was interrupted.
+    """
+
+    plan: Plan
+    key: Key
+    state: Any
+    trials: Log[Trial]
+    outcomes: Log[tuple[int, Outcome]]
+    points: Points
+    records: Records
+    clock: float = 0.0
+    asks: int = 0
+    proposed: int = 0
+    rejected: int = 0
+    observed: int = 0
+    generation: int = OTHER
+    comparing: Compare | None = None
+    contested: int = 0
+    best_ms: float | None = None
+    best_high_ms: float = 0.0
+    concluded: Conclude | None = None
+    verified: Compared | None = None
+    interrupted: bool = False
+    before: "Search | None" = None
+
+    @cached_property
+    def archive(self) -> Archive:
+        """Everything measured so far, as arrays in trial order."""
+        return Archive(self.records, self.points)
+
+    @property
+    def outstanding(self) -> int:
+        """How many trials were asked for and have no outcome yet."""
+        return len(self.trials) - self.observed
+
+    @property
+    def pending(self) -> tuple[Trial, ...]:
+        """The trials that were asked for and have no outcome yet: what to submit again after a crash."""
+        if not self.outstanding:
+            return ()
+        waiting = np.ones(len(self.trials), bool)
+        waiting[self.records.array["trial"]] = False
+        return tuple(self.trials[i] for i in np.flatnonzero(waiting).tolist())
+
+    @property
+    def default_trial(self) -> int | None:
+        """The trial of the default config, if the space has one and it was asked for."""
+        return 0 if len(self.trials) and self.trials[0].origin == "default" else None
+
+    def point(self, trial: int) -> Codes:
+        return self.points.rows[trial]
+
+
+def start(plan: Plan) -> Search:
+    """The search before anything is measured."""
+    space, key = plan.space, root(plan.seed)
+    seeds = Seeds(
+        space.encode([space.default] if space.default else []),
+        space.encode(plan.seeds),
+        space.encode(plan.best_available),
+        plan.settings.pad,
+    )
+    state = plan.strategy.init(space, seeds, fold(key, "init")) if plan.settings.search else None
+    return Search(plan, key, state, Log(), Log(), Points(space.columns), Records())
+
+
+def advance(search: Search, event: Event) -> Search:
+    """The search after `event`. Calls the strategy's `observe`, never its `propose`; fits no model.
+
+    Raises JournalError for an event about a trial that was never asked for, the one thing no shell may send.
+    """
+    search = replace(search, clock=max(search.clock, event.at))
+    match event:
+        case Asked(task=task):
+            return _asked(search, task)
+        case Observed(trial=trial, outcome=outcome):
+            return _observed(search, trial, outcome)
+        case Compared():
+            return _compared(search, event)
+        case Interrupted():
+            return replace(search, interrupted=True, comparing=None, before=search.before or search)
+        case Resumed(at=at):
+            return replace(search.before, clock=at) if search.before else search
+        case Ticked():
+            return search
+    assert_never(event)
+
+
+def _asked(search: Search, task: Task) -> Search:
+    search = replace(search, asks=search.asks + 1)
+    match task:
+        case Measure(trials=trials, rejected=rejected):
+            return _measuring(search, trials, rejected)
+        case Compare(trials=trials):
+            _known(search, *(trial.id for trial in trials))
+            return replace(search, comparing=task)
+        case Conclude():
+            return replace(search, concluded=task, comparing=None)
+    assert_never(task)
+
+
+def _measuring(search: Search, trials: tuple[Trial, ...], rejected: int) -> Search:
+    new = tuple(trial for trial in trials if trial.id >= len(search.trials))
+    if [trial.id for trial in new] != list(range(len(search.trials), len(search.trials) + len(new))):
+        raise JournalError(f"trial {new[0].id} was asked for out of turn; the next number is {len(search.trials)}")
+    own = [trial for trial in new if trial.origin == STRATEGY]
+    return replace(
+        search,
+        trials=search.trials.append(*new),
+        points=search.points.append(search.plan.space.encode([trial.config for trial in new])),
+        proposed=search.proposed + len(own),
+        rejected=search.rejected + rejected,
+        generation=max([search.generation, *(trial.generation for trial in own)]),
+    )
+
+
+def _known(search: Search, *trials: int) -> None:
+    for trial in trials:
+        if not 0 <= trial < len(search.trials):
+            raise JournalError(f"an outcome names trial {trial}, which was never asked for; it is of another search")
+
+
+def _recorded(search: Search, trial: int, outcome: Outcome) -> Search:
+    """The search with one more outcome in its records and in the strategy's state."""
+    asked = search.trials[trial]
+    own = asked.origin == STRATEGY
+    low, high, time = 0.0, 0.0, 0.0
+    if isinstance(outcome, Timed):
+        time = outcome.time_ms
+        exact = search.plan.settings.exact
+        low, high = (time, time) if exact else median_interval(np.array(outcome.times_ms))
+    record = (
+        trial, isinstance(outcome, Timed), time, low, high, outcome.compile_s,
+        asked.walk if own else OTHER, asked.generation if own else OTHER,
+    )  # fmt: skip
+    state = search.state
+    if search.plan.settings.search:
+        seen = Observation(asked, search.point(trial), outcome)
+        state = search.plan.strategy.observe(search.plan.space, state, (seen,))
+    return replace(
+        search, state=state, records=search.records.append(record), outcomes=search.outcomes.append((trial, outcome))
+    )
+
+
+def _observed(search: Search, trial: int, outcome: Outcome) -> Search:
+    _known(search, trial)
+    if search.records.has(trial):
+        return _with_best(_recorded(search, trial, outcome))
+    search = _recorded(search, trial, outcome)
+    search = replace(search, observed=search.observed + 1)
+    if isinstance(outcome, Failed):
+        return search
+    last = search.records.array[-1]
+    contested = search.contested + int(search.best_ms is None or bool(last["low_ms"] <= search.best_high_ms))
+    if search.best_ms is None or last["time_ms"] < search.best_ms:
+        search = replace(search, best_ms=float(last["time_ms"]), best_high_ms=float(last["high_ms"]))
+    return replace(search, contested=contested)
+
+
+def _compared(search: Search, event: Compared) -> Search:
+    """Revisions of all that was compared; a final verification is kept as it is, for its samples are paired."""
+    for trial, outcome in event.outcomes:
+        _known(search, trial)
+        search = _recorded(search, trial, outcome)
+    final = search.concluded is not None or search.interrupted
+    search = replace(search, comparing=None, contested=0, verified=event if final else search.verified)
+    return _with_best(search)
+
+
+def _with_best(search: Search) -> Search:
+    """The search with its best looked up again, as a revision may have made it slower."""
+    archive = search.archive
+    ranking = archive.ranking()
+    if not len(ranking):
+        return replace(search, best_ms=None, best_high_ms=0.0)
+    best = archive.latest[ranking[0]]
+    return replace(search, best_ms=float(best["time_ms"]), best_high_ms=float(best["high_ms"]))
