@@ -1,0 +1,179 @@
+"""The evaluator for any Python function: `build(config)` gives the function, the wall clock times it."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from math import inf
+from typing import TYPE_CHECKING, Any, Literal
+
+from autotune.core.config import Config
+from autotune.core.errors import EvaluatorError
+from autotune.core.outcomes import Detail
+from autotune.core.search.messages import Event
+from autotune.shell.evaluators.in_process import InProcessSession
+from autotune.shell.evaluators.isolated import IsolatedSession, Rules
+from autotune.shell.evaluators.protocol import Session, clock_after
+from autotune.shell.evaluators.timing import Schedule, Timer
+from autotune.shell.evaluators.workers import Crew
+from autotune.shell.evaluators.workload import Workload, pack
+
+if TYPE_CHECKING:
+    from autotune.core.space import Space
+
+
+# Arguments are often arrays, which have no truth value as a whole: evaluators are equal only to themselves.
+@dataclass(frozen=True, eq=False)
+class CallableEvaluator:
+    """Measure `build(config)(*args)` for each config.
+
+    build: makes the function for a config. What it raises is a compile_error; what the function raises, a run_error.
+        A kernel compiled at its first call (numba, say) should be called once inside `build`, to count as compiling.
+    args, make_args: the arguments, or a function that makes them anew in each worker (for what is large or does not
+        pickle). Every config finds them as they were given: numpy arrays, lists, dicts and sets that a kernel changes
+        are restored before its check, and arrays before each of its samples.
+    reference: the expected output, or a function of the arguments that computes it, once per worker. Where it returns
+        None it has worked in place: what it did to the array arguments is then what the kernel must do.
+    checker: `checker(output, expected)` gives True, or False or a message where the output is wrong; in place of the
+        default, which allows `|output - expected| <= atol + rtol * |expected|` for floats and nothing for integers.
+        Without a reference and a checker nothing is checked.
+    isolation: "process": each config is built and run in a worker process, which is killed at its timeout; a crash, a
+        hang, a leak or a flood of prints costs that config alone. The functions are sent by cloudpickle, with their
+        code where the worker could not import it. Needs POSIX.
+        "in_process": all happens in this process. For notebooks and for what does not pickle. There are no hard
+        timeouts (a hang hangs the run; run_timeout_s only ends the sampling), a crash ends the process, prints are not
+        caught, and what one config leaves behind (memory, threads, global state) the next one finds.
+    workers: how many processes build side by side. One kernel at a time is timed, in the process that built it.
+    overlap: let builds go on while a kernel is timed. By default they are stopped meanwhile (SIGSTOP; their clock
+        stops too), since they would take its cores, caches and memory bandwidth; set it where the kernel runs on
+        another device, or where a kernel may wait for a lock that a build holds.
+    build_timeout_s, run_timeout_s: seconds for `build`, and for first call, check, warm-up and samples together (each
+        sample by itself in a comparison). A kernel too slow for all its samples gets fewer.
+    memory_limit_mb: MiB that a config may allocate (address space, Linux only); beyond, allocations fail and the config
+        with them, as out_of_memory or as a crash.
+    warmup_ms, target_ms, min_repeats, max_repeats, min_sample_ms: see `timing.Schedule`.
+    timer: `timer(call)` calls `call` once and returns milliseconds, in place of the wall clock (device events, say).
+    exact: the timer always gives the same time for the same config.
+    """
+
+    build: Callable[[Config], Callable[..., Any]]
+    args: tuple[Any, ...] = ()
+    _: KW_ONLY
+    make_args: Callable[[], Any] | None = None
+    reference: Any = None
+    checker: Callable[[Any, Any], bool | str] | None = None
+    rtol: float = 1e-3
+    atol: float = 1e-4
+    workers: int = 1
+    isolation: Literal["process", "in_process"] = "process"
+    overlap: bool = False
+    build_timeout_s: float = 60.0
+    run_timeout_s: float = 60.0
+    memory_limit_mb: int | None = None
+    warmup_ms: float = 20.0
+    target_ms: float = 100.0
+    min_repeats: int = 3
+    max_repeats: int = 50
+    min_sample_ms: float = 1.0
+    timer: Timer | None = None
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "args", tuple(self.args))
+        for name in ("build", "make_args", "checker", "timer"):
+            if not (callable(getattr(self, name)) or (name != "build" and getattr(self, name) is None)):
+                raise EvaluatorError(f"{name} is {getattr(self, name)!r:.60}; give a function")
+        if self.args and self.make_args is not None:
+            raise EvaluatorError("args and make_args are both given; give one of them")
+        if self.isolation not in ("process", "in_process"):
+            raise EvaluatorError(f'isolation is {self.isolation!r}; use "process" or "in_process"')
+        for name, least, most in _RANGES:
+            value = getattr(self, name)
+            if not least <= value <= most or (least == 0 and name.endswith("_s") and value == 0):
+                raise EvaluatorError(f"{name} is {value}; give a number from {least} to {most}")
+        if self.max_repeats < self.min_repeats:
+            raise EvaluatorError(f"max_repeats is {self.max_repeats}, below min_repeats; raise it or lower that")
+        self._check_isolation()
+
+    @property
+    def recovers(self) -> bool:
+        """False: the driver submits again what a killed run had not finished."""
+        return False
+
+    def describe(self) -> dict[str, Detail]:
+        """Kind and settings. Functions appear by name, arguments by number, what is None not at all."""
+        described: dict[str, Detail] = {"kind": "callable", "build": _name(self.build), "args": len(self.args)}
+        for name in ("make_args", "reference", "checker", "timer"):
+            if getattr(self, name) is not None:
+                described[name] = _name(getattr(self, name))
+        for name in _PLAIN:
+            if getattr(self, name) is not None:
+                described[name] = getattr(self, name)
+        return described
+
+    def open(self, space: "Space", past: Sequence[Event] = ()) -> Session:
+        """A session; raises EvaluatorError if the functions or arguments cannot be sent to a worker process."""
+        work = Workload(
+            build=self.build,
+            args=self.args,
+            make_args=self.make_args,
+            reference=self.reference,
+            checker=self.checker,
+            rtol=self.rtol,
+            atol=self.atol,
+            timer=self.timer,
+            schedule=Schedule(self.warmup_ms, self.target_ms, self.min_repeats, self.max_repeats, self.min_sample_ms),
+        )
+        clock = clock_after(past)
+        if self.isolation == "in_process":
+            return InProcessSession(work, self.run_timeout_s, clock)
+        rules = Rules(self.workers, self.overlap, self.build_timeout_s, self.run_timeout_s)
+        return IsolatedSession(Crew(pack(work), self.memory_limit_mb), rules, clock)
+
+    def _check_isolation(self) -> None:
+        if self.isolation == "in_process":
+            if self.workers != 1:
+                raise EvaluatorError(f'workers is {self.workers}; isolation="in_process" has one, this process')
+            if self.memory_limit_mb is not None:
+                raise EvaluatorError('memory_limit_mb needs isolation="process"; leave it out')
+        elif os.name != "posix":
+            raise EvaluatorError('isolation="process" needs a POSIX system; use isolation="in_process"')
+        elif self.memory_limit_mb is not None and sys.platform != "linux":
+            raise EvaluatorError("memory_limit_mb is known to work on Linux only; leave it out")
+
+
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("rtol", 0, inf),
+    ("atol", 0, inf),
+    ("workers", 1, 4096),
+    ("build_timeout_s", 0, 1e7),
+    ("run_timeout_s", 0, 1e7),
+    ("warmup_ms", 0, 1e9),
+    ("target_ms", 0, 1e9),
+    ("min_repeats", 1, 1e6),
+    ("max_repeats", 1, 1e6),
+    ("min_sample_ms", 0, 1e9),
+)
+
+_PLAIN = (
+    "rtol",
+    "atol",
+    "workers",
+    "isolation",
+    "overlap",
+    "build_timeout_s",
+    "run_timeout_s",
+    "memory_limit_mb",
+    "warmup_ms",
+    "target_ms",
+    "min_repeats",
+    "max_repeats",
+    "min_sample_ms",
+    "exact",
+)
+
+
+def _name(part: Any) -> str:
+    if callable(part):
+        return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', type(part).__name__)}"
+    return type(part).__name__

@@ -1,0 +1,190 @@
+"""A session whose configs are built and timed in worker processes: many may build, one at a time is timed."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+from msgspec.structs import replace
+
+from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial
+from autotune.core.search.messages import Compare, Compared, Limits, Observed
+from autotune.shell.evaluators import wire
+from autotune.shell.evaluators.comparing import Comparison
+from autotune.shell.evaluators.protocol import WallClock
+from autotune.shell.evaluators.workers import Crew, Lost, Worker
+
+FOREVER_S = 1e9
+SUSPECT: frozenset[FailureKind] = frozenset({"crash", "out_of_memory", "wrong_answer"})
+"""Failures after which a worker's memory is not to be trusted."""
+EXCUSABLE: frozenset[FailureKind] = frozenset({"crash", "out_of_memory"})
+"""Failures that an earlier config of the same worker may have caused: they get a second chance in a fresh worker."""
+SPARES = 6
+SAMPLING_SHARE = 0.8
+
+
+class Rules(NamedTuple):
+    """workers: how many configs may be built or wait for their turn; overlap: builds go on while a kernel is timed."""
+
+    workers: int
+    overlap: bool
+    build_timeout_s: float
+    run_timeout_s: float
+
+
+@dataclass(eq=False)
+class _Job:
+    trial: Trial
+    limits: Limits
+    fresh: bool = False
+    stage: Literal["building", "built", "running"] = "building"
+    compile_s: float = 0.0
+
+
+class IsolatedSession:
+    """See `CallableEvaluator`; the state is a queue, the job of each worker, and whose turn it is."""
+
+    def __init__(self, crew: Crew, rules: Rules, clock: WallClock) -> None:
+        self._crew = crew
+        self._rules = rules
+        self._clock = clock
+        self._queue: deque[_Job] = deque()
+        self._jobs: dict[Worker, _Job] = {}
+        self._turn: Worker | None = None
+        self._comparison: Comparison | None = None
+        self._news: list[Observed | Compared] = []
+
+    @property
+    def room(self) -> int:
+        """One more than there are workers, so that none idles while the next config is thought of; but with one worker
+        no more than one, for then whoever thinks would disturb the timing and know less."""
+        most = self._rules.workers + (self._rules.workers > 1)
+        return 0 if self._comparison else max(0, most - len(self._queue) - len(self._jobs))
+
+    def now(self) -> float:
+        """Seconds since the search began."""
+        return self._clock()
+
+    def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
+        """Queue trials; building begins at once."""
+        self._queue.extend(_Job(trial, limits) for trial in trials)
+        self._dispatch()
+
+    def compare(self, task: Compare) -> None:
+        """Queue a comparison: every trial in a worker of its own, one sample of each in turn."""
+        self._comparison = Comparison(task, self._crew, self._rules.build_timeout_s, self._rules.run_timeout_s)
+        self._dispatch()
+
+    def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
+        """What has finished; raises EvaluatorError if the workload itself cannot be loaded."""
+        until = self.now() + (FOREVER_S if timeout_s is None else timeout_s)
+        while True:
+            self._dispatch()
+            left = until - self.now()
+            news = self._crew.wait(0.0 if self._news else max(0.0, left)) if self._under_way else []
+            for worker, reply in news:
+                self._hear(worker, reply)
+            if news:
+                self._dispatch()
+            if self._news or not self._under_way or left <= 0:
+                found, self._news = self._news, []
+                return found
+
+    def abandon(self) -> None:
+        """Drop all; workers that are in the middle of something are killed."""
+        self._queue.clear()
+        self._jobs.clear()
+        self._news.clear()
+        self._turn, self._comparison = None, None
+        self._crew.dismiss_busy()
+        self._crew.resume()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._crew.close()
+
+    @property
+    def _under_way(self) -> bool:
+        return bool(self._queue or self._jobs or self._comparison)
+
+    def _dispatch(self) -> None:
+        """Give out all orders that can be given now."""
+        if self._comparison is not None and not self._jobs and not self._queue:
+            self._advance_comparison(self._comparison)
+        else:
+            self._give_turn()
+            if self._turn is None or self._rules.overlap:
+                self._give_builds()
+
+    def _advance_comparison(self, comparison: Comparison) -> None:
+        outcomes = comparison.advance()
+        if outcomes is not None:
+            self._comparison = None
+            self._news.append(Compared(self.now(), outcomes))
+
+    def _give_turn(self) -> None:
+        ready = next((worker for worker, job in self._jobs.items() if job.stage == "built"), None)
+        if self._turn is not None or ready is None:
+            return
+        job, allowed = self._jobs[ready], self._rules.run_timeout_s
+        job.stage, self._turn = "running", ready
+        if not self._rules.overlap:
+            self._crew.pause_others(ready)
+        self._crew.give(ready, wire.Run(job.limits.cutoff_ms, SAMPLING_SHARE * allowed), allowed)
+
+    def _give_builds(self) -> None:
+        while self._queue and len(self._jobs) < self._rules.workers:
+            job = self._queue[0]
+            worker = next((w for w in self._crew.idle() if w.served == 0 or not job.fresh), None)
+            if worker is None:
+                break
+            self._queue.popleft()
+            self._jobs[worker], worker.held = job, True
+            limit = job.limits.compile_timeout_s
+            allowed = self._rules.build_timeout_s if limit is None else min(limit, self._rules.build_timeout_s)
+            self._crew.give(worker, wire.Build(job.trial.config.to_json()), allowed)
+        for _ in range(min(len(self._queue), self._rules.workers - len(self._jobs)) - self._crew.starting):
+            self._crew.hire()
+
+    def _hear(self, worker: Worker, reply: wire.Reply | Lost) -> None:
+        job = self._jobs.get(worker)
+        if job is None:
+            if self._comparison is not None:
+                self._comparison.hear(worker, reply)
+            return
+        match reply:
+            case wire.Built(seconds):
+                job.stage, job.compile_s = "built", max(0.0, seconds - worker.paused_s)
+            case wire.Ended(outcome):
+                paused = worker.paused_s if job.stage == "building" else 0.0
+                compile_s = max(0.0, outcome.compile_s - paused) if job.stage == "building" else job.compile_s
+                self._finish(worker, job, replace(outcome, compile_s=compile_s))
+            case Lost(why, message):
+                building = job.stage == "building"
+                late: FailureKind = "compile_timeout" if building else "run_timeout"
+                phase = "building" if building else "running"
+                failed = Failed("crash" if why == "crash" else late, f"{phase}: {message}")
+                spent = worker.allowed_s if why == "timeout" else 0.0
+                times = {"compile_s": spent} if building else {"compile_s": job.compile_s, "run_s": spent}
+                self._finish(worker, job, replace(failed, **times))
+            case _:
+                self._finish(worker, job, Failed("crash", "the worker answered something that was not asked"))
+
+    def _finish(self, worker: Worker, job: _Job, outcome: Outcome) -> None:
+        del self._jobs[worker]
+        if self._turn is worker:
+            self._turn = None
+            self._crew.resume()
+        kind = outcome.kind if isinstance(outcome, Failed) else None
+        self._crew.release(worker, suspect=kind in SUSPECT)
+        for spare in self._crew.idle()[max(SPARES, self._rules.workers) :]:
+            self._crew.dismiss(spare)
+        if kind in EXCUSABLE and worker.served > 1:
+            self._queue.appendleft(_Job(job.trial, job.limits, fresh=True))
+        else:
+            self._news.append(Observed(self.now(), job.trial.id, outcome))

@@ -1,0 +1,288 @@
+"""A crew of worker processes with hard deadlines: orders go out, replies and deaths come back.
+
+It knows nothing of trials. Every order gets exactly one reply; a worker that dies, or is killed because its deadline
+has passed, gives `Lost` in its place.
+"""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+
+from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators import processes, wire
+
+START_TIMEOUT_S = 120.0
+STARTS = 3
+LOOK_S = 0.1
+STDERR_LIMIT = 1 << 24
+TAIL = 300
+GROWTH_MB = 512.0
+
+_BOOT = (
+    "import json, sys; s = json.loads(sys.argv[1]); sys.path[:] = s['path'];"
+    " from autotune.shell.evaluators.worker_main import main; main(sys.argv[1])"
+)
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The worker is gone. timeout: it was killed at its deadline; crash: it ended by itself."""
+
+    why: Literal["timeout", "crash"]
+    message: str
+
+
+class Worker:
+    """One process as the parent sees it.
+
+    order: what it is busy with; "start" at first, None when it waits for orders. served: how many orders to build it
+    has got, so that what an earlier config left behind can be told from the present one's fault.
+    held: a trial of the session is built, or being built, in it. paused_s: how long its last order was stopped.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", sock: socket.socket, stderr: int) -> None:
+        self.process = process
+        self.sock = sock
+        self.order: wire.Order | Literal["start"] | None = "start"
+        self.deadline = time.monotonic() + START_TIMEOUT_S
+        self.allowed_s = START_TIMEOUT_S
+        self.served = 0
+        self.held = False
+        self.paused_at: float | None = None
+        self.paused_s = 0.0
+        self.resident_mb = 0.0
+        self._stderr = stderr
+        self._buffer = bytearray()
+        self._open = True
+
+    def receive(self) -> list[wire.Reply] | None:
+        """The replies that are in; None if no more can come, or what came is no reply."""
+        if self._open:
+            with suppress(BlockingIOError):
+                while part := self.sock.recv(1 << 16):
+                    self._buffer += part
+                self._open = False
+        try:
+            replies = [wire.decode_reply(body) for body in wire.split(self._buffer)]
+        except (ValueError, msgspec.DecodeError):
+            return None
+        # A child that holds the socket open hides the end of the stream, so look at the process as well.
+        return replies if replies or (self._open and not processes.has_exited(self.process)) else None
+
+    def tail(self) -> str:
+        """The end of what it wrote to stderr during its order, on one line."""
+        with suppress(OSError):
+            size = os.fstat(self._stderr).st_size
+            text = os.pread(self._stderr, 4 * TAIL, max(0, size - 4 * TAIL)).decode(errors="replace")
+            text = " ".join(text.split())[-TAIL:]
+            return f"; stderr ends: {text}" if text else ""
+        return ""
+
+    def trim(self) -> None:
+        """Empty the stderr file where a kernel floods it: the disk is everybody's."""
+        if os.fstat(self._stderr).st_size > STDERR_LIMIT:
+            os.ftruncate(self._stderr, 0)
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the worker and its children."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, number)
+
+    def kill(self) -> int | None:
+        """Kill and reap; the exit status."""
+        status = processes.kill_tree(self.process)
+        with suppress(OSError):
+            self.sock.close()
+        if self._stderr >= 0:
+            os.close(self._stderr)
+            self._stderr = -1
+        return status
+
+
+class Crew:
+    """The workers of one session, and the file with their workload."""
+
+    def __init__(self, payload: bytes, memory_limit_mb: int | None = None) -> None:
+        self._memory_limit_mb = memory_limit_mb
+        self._failed_starts = 0
+        self._workers: list[Worker] = []
+        # A file, not the socket: a large workload then never blocks the parent, and is written once for all workers.
+        self._payload = tempfile.TemporaryFile(prefix="autotune-")  # noqa: SIM115
+        self._payload.write(payload)
+        self._payload.flush()
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def idle(self) -> list[Worker]:
+        """The workers that could take a new config, those that served most first."""
+        free = [w for w in self._workers if w.order is None and not w.held]
+        return sorted(free, key=lambda w: -w.served)
+
+    @property
+    def starting(self) -> int:
+        """How many workers are loading the workload."""
+        return sum(w.order == "start" for w in self._workers)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is due from anybody."""
+        return any(w.order is not None for w in self._workers)
+
+    def hire(self) -> None:
+        """Start one more worker; it is idle once it is ready."""
+        ours, theirs = socket.socketpair()
+        stderr, path = tempfile.mkstemp(prefix="autotune-")
+        # Append mode, for all who write to it: after a truncation they go on at its new end.
+        writer = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.unlink(path)
+        settings = {
+            "path": [str(entry) for entry in sys.path],
+            "socket": theirs.fileno(),
+            "payload": self._payload.fileno(),
+            "parent": os.getpid(),
+            "tied_to_thread": threading.current_thread() is threading.main_thread(),
+            "memory_limit_mb": self._memory_limit_mb,
+        }
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, json.dumps(settings)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=writer,
+                pass_fds=(theirs.fileno(), self._payload.fileno()),
+                start_new_session=True,
+            )
+        except OSError as error:
+            os.close(stderr)
+            ours.close()
+            raise EvaluatorError(f"cannot start a worker process with {sys.executable}: {error}") from error
+        finally:
+            theirs.close()
+            os.close(writer)
+        ours.setblocking(False)
+        self._workers.append(Worker(process, ours, stderr))
+
+    def give(self, worker: Worker, order: wire.Order, timeout_s: float) -> None:
+        """Send an order that must be answered within `timeout_s` seconds."""
+        worker.order, worker.allowed_s, worker.paused_s = order, timeout_s, 0.0
+        worker.deadline = time.monotonic() + timeout_s
+        worker.served += isinstance(order, wire.Build)
+        with suppress(OSError):  # a dead worker is found by `wait`
+            worker.sock.sendall(wire.encode(order))
+
+    def release(self, worker: Worker, suspect: bool = False) -> None:
+        """The worker's config is done. One that is suspect, has grown, or left children behind is let go."""
+        worker.held = False
+        pid = worker.process.pid
+        allowed = GROWTH_MB if self._memory_limit_mb is None else min(GROWTH_MB, self._memory_limit_mb / 2)
+        grown = processes.resident_mb(pid) - worker.resident_mb > allowed
+        if suspect or grown or processes.descendants(pid):
+            self.dismiss(worker)
+
+    def dismiss(self, worker: Worker) -> None:
+        """Kill a worker, whatever it is doing; nothing more is heard of it."""
+        worker.kill()
+        if worker in self._workers:
+            self._workers.remove(worker)
+
+    def pause_others(self, worker: Worker) -> None:
+        """Stop all who start or build, their deadlines too, so that `worker` has the machine for itself."""
+        for other in self._workers:
+            if other is not worker and other.order is not None and other.paused_at is None:
+                other.signal_group(signal.SIGSTOP)
+                other.paused_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Let all go on who were stopped."""
+        for worker in self._workers:
+            if worker.paused_at is not None:
+                worker.signal_group(signal.SIGCONT)
+                pause = time.monotonic() - worker.paused_at
+                worker.paused_at = None
+                worker.paused_s += pause
+                worker.deadline += pause
+
+    def wait(self, timeout_s: float) -> list[tuple[Worker, wire.Reply | Lost]]:
+        """What has come in, waiting at most so long for the first; raises EvaluatorError if no worker can start."""
+        until = time.monotonic() + timeout_s
+        while True:
+            news = [(worker, reply) for worker in list(self._workers) for reply in self._hear(worker)]
+            left = until - time.monotonic()
+            if news or left <= 0 or not self.busy:
+                return news
+            deadlines = [w.deadline for w in self._workers if w.order is not None and w.paused_at is None]
+            soonest = min(deadlines, default=until) - time.monotonic()
+            self._select(max(0.0, min(left, soonest, LOOK_S)))
+
+    def _select(self, timeout_s: float) -> None:
+        with selectors.DefaultSelector() as selector:
+            for worker in self._workers:
+                if worker.order is not None:
+                    selector.register(worker.sock, selectors.EVENT_READ)
+            selector.select(timeout_s)
+
+    def _hear(self, worker: Worker) -> Sequence[wire.Reply | Lost]:
+        replies = worker.receive()  # before the deadline: what is in was in time, however late we look
+        if replies is None or len(replies) > (worker.order is not None):
+            return self._bury(worker)
+        if replies:
+            return self._answered(worker, replies[0])
+        worker.trim()
+        overdue = worker.order is not None and worker.paused_at is None and time.monotonic() >= worker.deadline
+        return [self._expire(worker)] if overdue else []
+
+    def _answered(self, worker: Worker, reply: wire.Reply) -> Sequence[wire.Reply]:
+        started, worker.order = worker.order == "start", None
+        if isinstance(reply, wire.Broken):
+            raise EvaluatorError(f"the workload cannot be set up in a worker process: {reply.message}")
+        if not started:
+            return [reply]
+        self._failed_starts = 0
+        worker.resident_mb = processes.resident_mb(worker.process.pid)
+        return []
+
+    def _bury(self, worker: Worker) -> Sequence[Lost]:
+        ended = processes.await_exit(worker.process, 1.0)
+        tail, starting, idle = worker.tail(), worker.order == "start", worker.order is None and not worker.held
+        status = worker.kill()
+        self._workers.remove(worker)
+        text = f"the worker {processes.ending(status) if ended else 'closed its connection'}{tail}"
+        if starting:
+            self._failed_starts += 1
+            if self._failed_starts == STARTS:
+                raise EvaluatorError(f"no worker process can be started: {text}")
+        return [] if starting or idle else [Lost("crash", text)]
+
+    def _expire(self, worker: Worker) -> Lost:
+        tail, starting = worker.tail(), worker.order == "start"
+        self.dismiss(worker)
+        if starting:
+            raise EvaluatorError(
+                f"a worker process took over {START_TIMEOUT_S:g} s to load the workload; make `args`, `make_args` and"
+                f" `reference` quicker{tail}"
+            )
+        return Lost("timeout", f"killed after {worker.allowed_s:g} s{tail}")
+
+    def dismiss_busy(self) -> None:
+        """Kill all who start, build, run or hold a config."""
+        for worker in [w for w in self._workers if w.order is not None or w.held]:
+            self.dismiss(worker)
+
+    def close(self) -> None:
+        """Kill everybody."""
+        for worker in list(self._workers):
+            self.dismiss(worker)
+        self._payload.close()

@@ -1,0 +1,98 @@
+"""What a worker needs to know once: how to build, what to call it with, what is right. And how that travels."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import partial
+from mmap import mmap
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+from autotune.core.config import Config
+from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators.timing import Schedule, Timer
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """The user's side of an evaluation, the same for every config."""
+
+    build: Callable[[Config], Callable[..., Any]]
+    args: tuple[Any, ...]
+    make_args: Callable[[], Any] | None
+    reference: Any
+    checker: Callable[[Any, Any], bool | str] | None
+    rtol: float
+    atol: float
+    timer: Timer | None
+    schedule: Schedule
+
+
+def pack(work: Workload) -> bytes:
+    """`work` as a pickle for workers; raises EvaluatorError naming the part that does not pickle."""
+    with _by_value(work):
+        try:
+            return bytes(cloudpickle.dumps(work))
+        except Exception as error:
+            raise EvaluatorError(
+                f"{_culprit(work)} cannot be sent to a worker process ({type(error).__name__}: {error}); make it in"
+                ' `build` or `make_args`, which run in the worker, or use isolation="in_process"'
+            ) from error
+
+
+def unpack(blob: "bytes | mmap") -> Workload:
+    """The workload that `pack` wrote; trusted, because only the parent process writes it."""
+    work = cloudpickle.loads(blob)
+    assert isinstance(work, Workload)
+    return work
+
+
+def _culprit(work: Workload) -> str:
+    for field in fields(work):
+        value = getattr(work, field.name)
+        for name, part in enumerate(value) if field.name == "args" else [(None, value)]:
+            try:
+                cloudpickle.dumps(part)
+            except Exception:
+                return f"`{field.name}`" if name is None else f"`args[{name}]`"
+    return "the workload"
+
+
+@contextmanager
+def _by_value(work: Workload) -> Iterator[None]:
+    """Send functions of modules that a worker could not import (files loaded by path, say) with their code."""
+    parts = (work.build, work.make_args, work.reference, work.checker, work.timer)
+    modules = {module.__name__: module for part in parts if (module := _module_of(part)) and not _importable(module)}
+    already = cloudpickle.list_registry_pickle_by_value()
+    added = [module for name, module in modules.items() if name not in already]
+    for module in added:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in added:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _module_of(part: Any) -> ModuleType | None:
+    while isinstance(part, partial):
+        part = part.func
+    name = getattr(part, "__module__", None) or type(part).__module__
+    return None if name == "__main__" else sys.modules.get(name)
+
+
+def _importable(module: ModuleType) -> bool:
+    """Whether a new process with our sys.path would find this very file by the module's name."""
+    parent, _, _ = module.__name__.rpartition(".")
+    path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
+    if parent and path is None:
+        return False
+    for finder in sys.meta_path:
+        spec = finder.find_spec(module.__name__, path)
+        if spec is not None:
+            file = getattr(module, "__file__", None)
+            return file is None or spec.origin == file
+    return False
