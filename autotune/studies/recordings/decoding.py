@@ -39,6 +39,18 @@ def is_json(text: bytes) -> bool:
     return True
 
 
+def _broken_at(text: bytes) -> int:
+    """The offset where text that is not JSON stops being a beginning of JSON; its length when only more was to come."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        place = re.search(r"\(byte (\d+)\)", str(error))
+        return int(place.group(1)) if place else len(text) if "truncated" in str(error) else 0
+    except (ValueError, RecursionError):
+        return 0
+    return len(text)
+
+
 def without_non_finite(text: bytes) -> bytes:
     """The text with NaN and ±Infinity, outside strings, replaced by marked strings that JSON can hold."""
     if b"NaN" not in text and b"Infinity" not in text:
@@ -63,28 +75,43 @@ class Tear(NamedTuple):
 def find_tear(text: bytes, name: str) -> Tear | None:
     """Where the object `name` of a cut-off JSON object can be closed; None when the text was not merely cut.
 
-    Only a cut leaves an open object with whole entries and then one beginning: text in which further objects close
-    after the last whole entry is damaged in the middle, and closing it there would lose entries in silence.
+    A cut leaves whole entries and at most one beginning. Text that stops being JSON earlier, a second object that
+    closes after the last whole entry, or an entry inside an entry (a lost brace) is damage in the middle: closing the
+    text there would lose entries in silence.
     """
-    depth, key, end, inside = 0, b"", -1, False
-    wanted = f'"{name}"'.encode()
-    for match in _STRUCTURE.finditer(text):
-        token = match.group()
-        if token in (b"{", b"["):
-            depth += 1
-            if depth == 2 and token == b"{" and key == wanted:
-                inside, end = True, match.end()
-        elif token in (b"}", b"]"):
-            depth -= 1
-            if inside and depth == 2:
-                end = match.end()
-            inside = inside and depth >= 2
-        elif token == b'"':
-            break  # the string that the file stops in
-        elif depth == 1:
-            key = token
-    torn = text[end:].strip(b" \t\r\n,") if end >= 0 else b""
+    if _broken_at(text) < len(text) - len(b"-Infinity"):  # a word may be torn, such as Infini
+        return None
+    end = _last_entry(text, f'"{name}"'.encode())
+    if end is None:
+        return None
+    torn = text[end:].strip(b" \t\r\n,")
     outside = re.sub(_STRING, b"", torn, flags=re.DOTALL).partition(b'"')[0]
-    if depth <= 0 or end < 0 or (b"}" in outside and torn != b"}"):
+    if b"}" in outside and torn != b"}":
         return None
     return Tear(end, b"" if torn == b"}" else torn)
+
+
+def _last_entry(text: bytes, name: bytes) -> int | None:
+    """The offset after the last whole entry of the object `name`; None without it or where an entry holds an object."""
+    depth, key, nested = 0, b"", False
+    end: int | None = None
+    for match in _STRUCTURE.finditer(text):
+        token = match.group()
+        if token == b'"':
+            break  # the string that the text stops in
+        if token in (b"{", b"["):
+            depth += 1
+            nested = nested or (depth == 4 and token == b"{" and end is not None)
+            if depth == 2 and key == name:
+                end = match.end()
+        elif token in (b"}", b"]"):
+            depth -= 1
+            if depth == 2 and end is not None:
+                if nested:
+                    return None
+                end = match.end()
+            elif depth == 1 and end is not None:
+                break  # the object is whole, and what follows cannot be missing an entry
+        elif depth == 1:
+            key = token
+    return end

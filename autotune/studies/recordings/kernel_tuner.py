@@ -59,7 +59,7 @@ class _Entry(msgspec.Struct):
     failure_message: str | None = None
 
 
-_ENTRY = msgspec.json.Decoder(_Entry)
+_FIELDS = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_kernel_tuner(path: Path, text: bytes, cut: bool = False) -> Recording:
@@ -85,7 +85,7 @@ def read_kernel_tuner(path: Path, text: bytes, cut: bool = False) -> Recording:
         values=values,
         partial=cut,
     )
-    return recording_of(header, _rows(path, file.cache, names, values))
+    return recording_of(header, _rows(path, file.cache, names, values), source=path)
 
 
 def _closed(path: Path, text: bytes) -> bytes:
@@ -119,14 +119,15 @@ def _problem(size: Any) -> str:
 def _rows(
     path: Path, cache: dict[str, msgspec.Raw], names: tuple[str, ...], values: tuple[tuple[Value, ...], ...]
 ) -> list[Row]:
-    fields = [(f"v{i}", Any, msgspec.field(name=name)) for i, name in enumerate(names)]
-    point = msgspec.json.Decoder(msgspec.defstruct("Point", fields))
     coder = Coder(values)
     rows = []
     for key, raw in cache.items():
         try:
-            codes = coder.codes(msgspec.structs.astuple(point.decode(raw)))
-            rows.append(_row(key, codes, _ENTRY.decode(raw)))
+            fields = _FIELDS.decode(raw)
+            codes = coder.codes([fields[name] for name in names])
+            rows.append(_row(key, codes, msgspec.convert(fields, _Entry)))
+        except KeyError as missing:
+            raise RecordingError(f"{path}: entry {key!r}: it has no {missing}; {_MENDED}") from None
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
             raise RecordingError(f"{path}: entry {key!r}: {error}; {_MENDED}") from None
     return rows

@@ -5,6 +5,7 @@ A code of the recording and the rank of the same value in the parameter are one 
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from autotune.core.config import Value
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, PowerOfTwo
@@ -12,7 +13,7 @@ from autotune.studies.recordings.recording import Recording
 
 ROLES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"block_size_[xyz]"), "block_size"),  # Kernel Tuner
-    (re.compile(r"BLOCK(_?SIZE)?(_\w+)?"), "block_size"),  # Triton
+    (re.compile(r"BLOCK(_\w+)?"), "block_size"),  # Triton
     (re.compile(r"[MNK]WG"), "block_size"),  # CLBlast
     (re.compile(r"num_warps"), "num_warps"),
     (re.compile(r"num_stages"), "num_stages"),
@@ -28,14 +29,14 @@ def role_of(name: str) -> str | None:
 def parameter_of(values: Sequence[Value], role: str | None = None) -> Parameter:
     """The kind whose values are exactly these, in this order; a Choice if none is (ordered if numbers go one way)."""
     numbers = [value for value in values if type(value) in (int, float)]
-    steps = [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(numbers)]
     if tuple(values) == (False, True) and all(isinstance(value, bool) for value in values):
         return Boolean(role=role)
     if len(values) < 2 or len(numbers) < len(values):
         return Choice(tuple(values), role=role)
     if all(isinstance(value, int) for value in values) and min(steps) > 0:
         first, last = values[0], values[-1]
-        if first > 0 and first & (first - 1) == 0 and all(b == 2 * a for a, b in zip(values, values[1:], strict=False)):
+        if first > 0 and first & (first - 1) == 0 and all(b == 2 * a for a, b in pairwise(values)):
             return PowerOfTwo(first, last, role=role)
         if len(values) >= 3 and min(steps) == max(steps):
             return Integer(first, last, steps[0], role=role)

@@ -67,7 +67,9 @@ class Recording:
                 object.__setattr__(self, entry.name, column)
         problem = _contradiction(self)
         if problem is None and self._index.distinct < len(self):
-            problem = "two rows record the same point; keep one of them"
+            last = self.lookup(self.codes)
+            row = int(np.flatnonzero(last != np.arange(len(self)))[0])
+            problem = f"entries {self.key(row)!r} and {self.key(int(last[row]))!r} are the same point; keep one of them"
         if problem is not None:
             raise RecordingError(problem)
 

@@ -126,8 +126,9 @@ def usable(samples: Iterable[Number], scale: float = 1.0) -> list[float]:
     return times
 
 
-def recording_of(header: Header, rows: Sequence[Row]) -> Recording:
-    """The recording of rows; raises RecordingError when two rows are the same point or a row contradicts itself."""
+def recording_of(header: Header, rows: Sequence[Row], source: object = None) -> Recording:
+    """The recording of rows; raises RecordingError, which names `source` (or the recording), when two rows are the same
+    point or a row contradicts itself."""
     timed = [row.time_ms is not None for row in rows]
     kinds = [TIMED if ok else 1 + FAILURE_KINDS.index(row.kind) for row, ok in zip(rows, timed, strict=True)]
     kept: list[Sequence[float]] = [row.samples_ms if ok else () for row, ok in zip(rows, timed, strict=True)]
@@ -146,4 +147,4 @@ def recording_of(header: Header, rows: Sequence[Row]) -> Recording:
             framework_s=np.array([row.framework_s for row in rows], np.float64),
         )
     except RecordingError as error:
-        raise RecordingError(f"{header.name}: {error}") from None
+        raise RecordingError(f"{header.name if source is None else source}: {error}") from None

@@ -108,7 +108,7 @@ def read_t4(path: Path, text: bytes, cut: bool = False) -> Recording:
         except (ValueError, TypeError) as error:
             raise RecordingError(f"{path}: result {number} ({key_of(point)}): {error}; {_MENDED}") from None
     header = Header(files.stem(path), "", "", "", names, values, partial=cut)
-    return recording_of(header, list(rows.values()))
+    return recording_of(header, list(rows.values()), source=path)
 
 
 def _parameters(path: Path, results: list[_Result]) -> tuple[tuple[str, ...], tuple[tuple[Value, ...], ...]]:
