@@ -17,6 +17,10 @@ class Session(Protocol):
     def room(self) -> int:
         """How many more trials the session would take now to keep all its workers busy (0: enough are queued)."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, running or waiting to be reported."""
+
     def now(self) -> float:
         """Seconds since the search began, on the clock that the events carry; never goes back."""
 
@@ -29,7 +33,7 @@ class Session(Protocol):
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
         """What has finished, waiting for the first of it; empty after `timeout_s` seconds, or if nothing is in flight.
 
-        Each trial yields one Observed, in any order; each comparison one Compared.
+        A session on a wall clock returns after a quarter of a second at the latest, so that an interrupt is seen. Each trial yields one Observed, in any order; each comparison one Compared.
         """
 
     def abandon(self) -> None:

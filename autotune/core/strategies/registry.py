@@ -1,0 +1,82 @@
+"""The strategies by name: what `tune`, the command line, journals and the property tests know."""
+
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from autotune.core.errors import StrategyError
+from autotune.core.strategies.finite_search import FiniteSearch
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.random_search import RandomSearch
+
+STRATEGIES: dict[str, type[Any]] = {
+    "random_search": RandomSearch,
+    "finite_search": FiniteSearch,
+}
+"""Name to class. A new strategy is one file and one line here; `register` is for those outside of the library."""
+
+DEFAULT_STRATEGY = "random_search"
+
+
+class StrategySpec(Struct, frozen=True, omit_defaults=True):
+    """A strategy as plain data: its name and the settings that differ from their defaults."""
+
+    name: str
+    settings: dict[str, Any] = {}
+
+
+def register(name: str, strategy: type[Any]) -> None:
+    """Make a strategy of your own (a frozen msgspec Struct) known by name, so that journals can refer to it."""
+    if not (isinstance(strategy, type) and issubclass(strategy, Struct)):
+        raise StrategyError(f"{strategy!r} is not a msgspec Struct; declare the strategy as class {name}(Struct, frozen=True)")
+    if STRATEGIES.setdefault(name, strategy) is not strategy:
+        raise StrategyError(f"the name {name!r} is taken by {STRATEGIES[name].__name__}; choose another")
+
+
+def canonical_name(name: str) -> str:
+    """The short name for a short name or for the name of a class; raises StrategyError for an unknown one."""
+    for known, strategy in STRATEGIES.items():
+        if name in (known, strategy.__name__):
+            return known
+    near = get_close_matches(name, STRATEGIES, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(STRATEGIES)}"
+    raise StrategyError(f"no strategy is called {name!r}; {hint}")
+
+
+def name_of(strategy: AnyStrategy) -> str:
+    """The registered name of a strategy; raises StrategyError if it was never registered."""
+    for name, known in STRATEGIES.items():
+        if type(strategy) is known:
+            return name
+    kind = type(strategy).__name__
+    raise StrategyError(f"{kind} is not registered, so a journal could not name it; call register({kind.lower()!r}, {kind})")
+
+
+def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
+    """The strategy of that name with these settings; raises StrategyError, naming the setting, for what does not fit."""
+    kind = STRATEGIES[canonical_name(name)]
+    fields = kind.__struct_fields__
+    for setting in settings:
+        if setting not in fields:
+            near = get_close_matches(setting, fields, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields) or 'none'}"
+            raise StrategyError(f"{name} has no setting {setting!r}; {hint}")
+    try:
+        strategy: AnyStrategy = msgspec.convert(settings, kind)
+    except msgspec.ValidationError as error:
+        raise StrategyError(f"{name}: {error}; see docs/strategies.md for its settings") from None
+    return strategy
+
+
+def to_spec(strategy: AnyStrategy) -> StrategySpec:
+    """The strategy as plain data."""
+    settings = msgspec.to_builtins(strategy)
+    settings.pop("type", None)
+    return StrategySpec(name_of(strategy), settings)
+
+
+def from_spec(spec: StrategySpec) -> AnyStrategy:
+    """The strategy that `spec` describes."""
+    return make_strategy(spec.name, spec.settings)

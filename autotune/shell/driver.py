@@ -1,0 +1,129 @@
+"""The loop between a search and an evaluator: do what is requested, record what happens, stop when told to."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import assert_never
+
+from autotune.core.errors import EvaluatorError
+from autotune.core.search.limits import limits_for, search_deadline
+from autotune.core.search.messages import (
+    Asked,
+    Compare,
+    Conclude,
+    Event,
+    Finished,
+    Interrupted,
+    Measure,
+    Task,
+    Ticked,
+    Wait,
+)
+from autotune.core.search.request import request
+from autotune.core.search.simplify import ORIGIN as SIMPLIFY
+from autotune.core.search.state import Search, advance
+from autotune.shell.evaluators.protocol import Session
+
+Record = Callable[[Event], None]
+"""Writes an event down, before it is folded."""
+
+Watch = Callable[[Search, Event], None]
+"""Sees every event and the search after it, to show progress."""
+
+
+class Interruption:
+    """Whether the user pressed Ctrl-C: once to finish with the best so far, twice to stop at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def signal(self, *_: object) -> None:
+        """One Ctrl-C; the second raises KeyboardInterrupt."""
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    @contextmanager
+    def listening(self) -> Iterator["Interruption"]:
+        """Takes SIGINT (and SIGTERM, which asks for the same) for as long as it lasts, where that is possible."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self.signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Driver:
+    """A search under way. `search` is always the fold of all that was recorded."""
+
+    def __init__(self, search: Search, session: Session, record: Record, watch: Watch) -> None:
+        self.search = search
+        self._session = session
+        self._record = record
+        self._watch = watch
+
+    def step(self, event: Event) -> None:
+        """Record an event and fold it."""
+        self._record(event)
+        self.search = advance(self.search, event)
+        self._watch(self.search, event)
+
+    def resubmit(self) -> None:
+        """Put back what a killed process had asked for and not received."""
+        search = self.search
+        pending = search.pending
+        if search.concluded is not None:  # what the strategy still had outstanding then was given up
+            pending = tuple(trial for trial in pending if trial.origin == SIMPLIFY)
+        if pending:
+            self._session.submit(pending, limits_for(search, search.generation))
+        if search.comparing is not None:
+            self._session.compare(search.comparing)
+
+    def run(self, interruption: Interruption) -> Search:
+        """Until the search is finished."""
+        session = self._session
+        while True:
+            if interruption.requested and not self.search.interrupted:
+                session.abandon()
+                self.step(Interrupted(session.now()))
+            ends = search_deadline(self.search)
+            if ends is not None and self.search.clock < ends <= session.now():
+                self.step(Ticked(session.now()))
+            todo = request(self.search, session.room)
+            match todo:
+                case Finished():
+                    return self.search
+                case Wait(until=until):
+                    self._wait(until)
+                case Measure() | Compare() | Conclude():
+                    self._begin(todo)
+                case _:
+                    assert_never(todo)
+
+    def _begin(self, task: Task) -> None:
+        session = self._session
+        if isinstance(task, Conclude):
+            session.abandon()
+        self.step(Asked(session.now(), session.room, task))
+        if isinstance(task, Measure):
+            session.submit(task.trials, task.limits)
+        elif isinstance(task, Compare):
+            session.compare(task)
+
+    def _wait(self, until: float | None) -> None:
+        session = self._session
+        timeout = None if until is None else max(until - session.now(), 0.0)
+        found = session.poll(timeout)
+        for event in found:
+            self.step(event)
+        if not found and until is not None and session.now() >= until:
+            self.step(Ticked(session.now()))
+        elif not found and session.idle:
+            raise EvaluatorError(
+                f"the evaluator lost {self.search.outstanding} trials without an outcome; report this as its defect"
+            )

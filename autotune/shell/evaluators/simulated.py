@@ -1,0 +1,253 @@
+"""A simulated device: recorded outcomes on a virtual clock, with compile workers feeding devices. No time passes.
+
+Everything is a pure function of what was submitted and when, so a search on it can be repeated, cut and resumed exactly.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.config import Config
+from autotune.core.errors import EvaluatorError
+from autotune.core.keys import Key, fold, integers, root
+from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial
+from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Limits, Measure, Observed
+from autotune.core.search.messages import Ticked
+from autotune.core.search.rollback import effective
+from autotune.core.space import Space
+
+CUT_AFTER = 3
+"""A noisy config is cut off when this many first samples are all past the cut-off."""
+
+
+class Table(Protocol):
+    """What was recorded: for each config its outcome, and its repeats."""
+
+    def outcome(self, config: Config) -> Outcome:
+        """The outcome without noise; Failed("unknown") for a config that was not recorded, never a made-up number."""
+
+    def samples(self, config: Config) -> NDArray[np.float64]:
+        """The recorded repeats [n] in milliseconds, fit for resampling; empty where none were kept."""
+
+
+@dataclass(frozen=True)
+class SimulatedEvaluator:
+    """Looks configs up instead of running them.
+
+    table: where to look. compile_workers, devices: how many configs compile, and how many run, at the same time.
+    noise: "off" (every config has its one recorded time) or "resample" (`repeats` of its recorded samples, drawn anew
+    for each measurement by `seed`). batch: take this many trials at a time and no more before all are done; None: keep
+    every worker busy.
+    """
+
+    table: Table
+    compile_workers: int = 1
+    devices: int = 1
+    noise: Literal["off", "resample"] = "off"
+    repeats: int = 7
+    seed: int = 0
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("compile_workers", "devices", "repeats", *(("batch",) if self.batch is not None else ())):
+            if getattr(self, name) < 1:
+                raise EvaluatorError(f"the simulated evaluator has {name} = {getattr(self, name)}; use at least 1")
+        if self.noise not in ("off", "resample"):
+            raise EvaluatorError(f"the simulated evaluator has noise = {self.noise!r}; use 'off' or 'resample'")
+
+    @property
+    def exact(self) -> bool:
+        return self.noise == "off"
+
+    @property
+    def recovers(self) -> bool:
+        return True
+
+    def describe(self) -> dict[str, Detail]:
+        return {
+            "kind": "simulated",
+            "compile_workers": self.compile_workers,
+            "devices": self.devices,
+            "noise": self.noise,
+            "repeats": self.repeats,
+            "seed": self.seed,
+            "batch": self.batch or 0,
+        }
+
+    def open(self, space: Space, past: Sequence[Event] = ()) -> "SimulatedSession":
+        session = SimulatedSession(self)
+        for event in effective(past):
+            session.relive(event)
+        return session
+
+
+@dataclass(frozen=True)
+class _Job:
+    trial: Trial
+    limits: Limits
+    outcome: Outcome | None = None
+
+
+class SimulatedSession:
+    """A queue for compile workers, a queue for devices, and a heap of what ends when."""
+
+    def __init__(self, evaluator: SimulatedEvaluator) -> None:
+        self._evaluator = evaluator
+        self._key: Key = root(evaluator.seed)
+        self._clock = 0.0
+        self.abandon()
+
+    def abandon(self) -> None:
+        self._waiting: deque[_Job] = deque()
+        self._built: deque[_Job] = deque()
+        self._ends: list[tuple[float, int, str, _Job]] = []
+        self._comparison: tuple[float, Compare] | None = None
+        self._compiling = self._running = 0
+
+    @property
+    def _in_flight(self) -> int:
+        return len(self._waiting) + self._compiling + len(self._built) + self._running
+
+    @property
+    def room(self) -> int:
+        evaluator = self._evaluator
+        if evaluator.batch is not None:
+            return 0 if self._in_flight else evaluator.batch
+        return max(evaluator.compile_workers + evaluator.devices - 1 - self._in_flight, 0)
+
+    @property
+    def idle(self) -> bool:
+        return not self._in_flight and self._comparison is None
+
+    def now(self) -> float:
+        return self._clock
+
+    def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
+        self._waiting.extend(_Job(trial, limits) for trial in trials)
+        self._fill()
+
+    def compare(self, task: Compare) -> None:
+        if self._in_flight:
+            raise EvaluatorError("a comparison was asked for while trials are in flight; wait for them first")
+        seconds = sum(self._lookup(t).compile_s + task.rounds * self._time_ms(t) / 1000 for t in task.trials)
+        self._comparison = (self._clock + seconds, task)
+
+    def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
+        until = None if timeout_s is None else self._clock + timeout_s
+        while True:
+            ends = self._comparison[0] if self._comparison else self._ends[0][0] if self._ends else None
+            if ends is None or (until is not None and ends > until):
+                self._clock = self._clock if until is None else until
+                return ()
+            self._clock = ends
+            done = self._compared() if self._comparison else self._ended()
+            if done is not None:
+                return (done,)
+
+    def relive(self, event: Event) -> None:
+        """Repeat what an event of a journal did to this session; its results are known already."""
+        match event:
+            case Asked(task=Measure(trials=trials, limits=limits)):
+                self.submit(trials, limits)
+            case Asked(task=Compare() as task):
+                self.compare(task)
+            case Asked(task=Conclude()):
+                self.abandon()
+            case Observed() | Compared():
+                again = self.poll()
+                if not again or again[0] != event:
+                    raise EvaluatorError(
+                        f"the simulation does not repeat what the journal recorded at {event.at:g} s; "
+                        "use the recording and the settings it was made with"
+                    )
+            case Ticked(at=at):
+                self.poll(at - self._clock)
+            case _:
+                pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+    def _lookup(self, trial: Trial) -> Outcome:
+        return self._evaluator.table.outcome(trial.config)
+
+    def _time_ms(self, trial: Trial) -> float:
+        outcome = self._lookup(trial)
+        return outcome.time_ms if isinstance(outcome, Timed) else 0.0
+
+    def _fill(self) -> None:
+        """Start what can start now."""
+        while self._waiting and self._compiling < self._evaluator.compile_workers:
+            job = self._waiting.popleft()
+            outcome, limit = self._lookup(job.trial), job.limits.compile_timeout_s
+            seconds = outcome.compile_s
+            if limit is not None and seconds > limit:
+                seconds = limit
+                outcome = Failed("compile_timeout", f"not built after {limit:g} s", compile_s=limit)
+            self._compiling += 1
+            self._push(seconds, "build", replace(job, outcome=outcome))
+        while self._built and self._running < self._evaluator.devices:
+            job = self._built.popleft()
+            measured = self._measured(job)
+            self._running += 1
+            self._push(measured.run_s, "run", replace(job, outcome=measured))
+
+    def _push(self, seconds: float, stage: str, job: _Job) -> None:
+        heapq.heappush(self._ends, (self._clock + seconds, job.trial.id, stage, job))
+
+    def _ended(self) -> Observed | None:
+        _, trial, stage, job = heapq.heappop(self._ends)
+        assert job.outcome is not None
+        if stage == "build":
+            self._compiling -= 1
+            unbuilt = isinstance(job.outcome, Failed) and job.outcome.kind in ("compile_error", "compile_timeout")
+            if not unbuilt:
+                self._built.append(job)
+            self._fill()
+            return Observed(self._clock, trial, job.outcome) if unbuilt else None
+        self._running -= 1
+        self._fill()
+        return Observed(self._clock, trial, job.outcome)
+
+    def _measured(self, job: _Job) -> Outcome:
+        """What a device that starts on the job now will report."""
+        outcome, cutoff = job.outcome, job.limits.cutoff_ms
+        assert outcome is not None
+        if isinstance(outcome, Failed) or self._evaluator.exact:
+            return outcome
+        times = self._drawn(job.trial, self._evaluator.repeats, fold(self._key, job.trial.config.digest))
+        if cutoff is not None and len(times) > CUT_AFTER and min(times[:CUT_AFTER]) > cutoff:
+            kept = times[:CUT_AFTER]
+            return Timed(kept, outcome.compile_s, outcome.run_s * CUT_AFTER / len(times), cut=True)
+        return Timed(times, outcome.compile_s, outcome.run_s)
+
+    def _drawn(self, trial: Trial, n: int, key: Key) -> tuple[float, ...]:
+        """`n` of the recorded repeats, by the key and the time it is now."""
+        samples = self._evaluator.table.samples(trial.config)
+        if not len(samples):
+            return (self._time_ms(trial),) * n
+        return tuple(samples[integers(fold(key, self._clock.hex()), len(samples), n)].tolist())
+
+    def _compared(self) -> Compared:
+        assert self._comparison is not None
+        _, task = self._comparison
+        self._comparison = None
+        outcomes = []
+        for trial in task.trials:
+            outcome = self._lookup(trial)
+            if isinstance(outcome, Timed):
+                times = self._drawn(trial, task.rounds, fold(self._key, trial.config.digest, "compare"))
+                outcome = Timed(times, outcome.compile_s, sum(times) / 1000)
+            outcomes.append((trial.id, outcome))
+        return Compared(self._clock, tuple(outcomes))

@@ -1,0 +1,198 @@
+"""The journal: a header line that holds the plan, then one line an event, written as it happens.
+
+Each line carries a checksum chained through all lines before it, so that a flipped byte, a lost line or one moved is
+found. Only the last line may be torn, as a kill leaves it: it is dropped with a warning.
+"""
+
+import fcntl
+import os
+import platform
+import warnings
+import zlib
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from autotune.core.errors import JournalError
+from autotune.core.outcomes import Detail
+from autotune.core.search.messages import Event
+from autotune.core.search.plan import Plan
+from autotune.core.space import Space
+from autotune.shell.codec import PlanSpec, decode_event, encode, plan_from, plan_spec
+from autotune.version import __version__
+
+FORMAT, VERSION = "autotune-journal", 1
+
+
+class Header(Struct, frozen=True, omit_defaults=True):
+    """The first line: what is searched, with what, where."""
+
+    format: str
+    version: int
+    plan: PlanSpec
+    evaluator: dict[str, Detail]
+    versions: dict[str, str] = {}
+    host: dict[str, str] = {}
+
+
+class _Version(Struct):
+    format: str
+    version: int
+
+
+class _Line(Struct):
+    sum: str
+    event: msgspec.Raw
+
+
+def header_for(plan: Plan, evaluator: dict[str, Detail]) -> Header:
+    """The header of a new journal, with the versions of all that numbers depend on."""
+    versions = {
+        "autotune": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "msgspec": msgspec.__version__,
+    }
+    host = {"system": platform.system(), "machine": platform.machine(), "node": platform.node()}
+    return Header(FORMAT, VERSION, plan_spec(plan), evaluator, versions, host)
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A journal as read: `length` bytes of the file are whole lines, what follows them is torn."""
+
+    path: Path
+    header: Header
+    events: tuple[Event, ...]
+    length: int
+    checksum: int
+
+    def plan(self, space: Space | None = None) -> Plan:
+        """The plan it was made with. `space` stands in for the written one, and must be the same (JournalError)."""
+        if space is not None and space.fingerprint != self.header.plan.fingerprint:
+            raise JournalError(
+                f"{self.path} was made with another space (fingerprint {self.header.plan.fingerprint[:12]}, "
+                f"not {space.fingerprint[:12]}); use the file that it was made with"
+            )
+        return plan_from(self.header.plan, space)
+
+
+def read_journal(path: str | os.PathLike[str]) -> Journal:
+    """The journal in a file. Raises JournalError, naming the line, for anything but a torn end."""
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    lines = data.split(b"\n")
+    torn = lines.pop()  # empty when the file ends with a line break
+    if not lines:
+        raise JournalError(f"{path} holds no whole header, so nothing was recorded yet; remove it and start again")
+    header, checksum = _header(path, lines[0]), zlib.crc32(lines[0])
+    events = []
+    for number, line in enumerate(lines[1:], 2):
+        event, checksum = _event(path, number, line, checksum)
+        events.append(event)
+    if torn:
+        warnings.warn(f"{path}: line {len(lines) + 1} is torn and was dropped, as a kill leaves it", stacklevel=2)
+    return Journal(path, header, tuple(events), len(data) - len(torn), checksum)
+
+
+def _header(path: Path, line: bytes) -> Header:
+    try:
+        found = msgspec.json.decode(line, type=_Version)
+    except msgspec.DecodeError:
+        raise JournalError(f"{path} is not a journal of autotune: line 1 holds no header; name another file") from None
+    if found.format != FORMAT:
+        raise JournalError(f"{path} is not a journal of autotune but {found.format!r}; name another file")
+    if found.version > VERSION:
+        raise JournalError(
+            f"{path} is of journal format {found.version} and this is autotune {__version__}, which reads up to "
+            f"{VERSION}; upgrade autotune"
+        )
+    try:
+        return msgspec.json.decode(line, type=Header)
+    except msgspec.DecodeError as error:
+        raise JournalError(f"{path}: line 1, the header, is damaged ({error}); restore the file from a copy") from None
+
+
+def _event(path: Path, number: int, line: bytes, checksum: int) -> tuple[Event, int]:
+    try:
+        parsed = msgspec.json.decode(line, type=_Line)
+        checksum = zlib.crc32(bytes(parsed.event), checksum)
+        if parsed.sum != f"{checksum:08x}":
+            raise msgspec.DecodeError("its checksum is wrong")
+        return decode_event(parsed.event), checksum
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise JournalError(
+            f"{path}: line {number} is damaged ({error}); restore the file, or cut it before that line"
+        ) from None
+
+
+class JournalWriter:
+    """Appends events to a journal file, each with one write to the operating system."""
+
+    def __init__(self, descriptor: int, checksum: int) -> None:
+        self._descriptor = descriptor
+        self._checksum = checksum
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], header: Header) -> "JournalWriter":
+        """A new journal; raises JournalError if the file exists."""
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        except FileExistsError:
+            raise JournalError(f"the journal {path} exists; resume it, or name another file") from None
+        except OSError as error:
+            raise JournalError(f"the journal {path} cannot be written ({error.strerror}); name another file") from None
+        _lock(descriptor, path)
+        line = encode(header)
+        os.write(descriptor, line + b"\n")
+        return cls(descriptor, zlib.crc32(line))
+
+    @classmethod
+    def append_to(cls, journal: Journal) -> "JournalWriter":
+        """Go on with a journal after its last whole line; raises JournalError while another process writes to it."""
+        try:
+            descriptor = os.open(journal.path, os.O_RDWR | os.O_APPEND)
+        except OSError as error:
+            raise JournalError(f"{journal.path} cannot be written ({error.strerror}); check its permissions") from None
+        _lock(descriptor, journal.path)
+        os.ftruncate(descriptor, journal.length)
+        return cls(descriptor, journal.checksum)
+
+    def write(self, event: Event) -> None:
+        body = encode(event)
+        self._checksum = zlib.crc32(body, self._checksum)
+        os.write(self._descriptor, b'{"sum":"%08x","event":%s}\n' % (self._checksum, body))
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _lock(descriptor: int, path: Any) -> None:
+    """Keep a second process from writing to the same journal; the lock goes with the process."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise JournalError(f"another process is writing to the journal {path}; wait for it, or stop it") from None
+
+

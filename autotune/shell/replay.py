@@ -1,0 +1,46 @@
+"""Replay: fold a journal and check that every task it asked for is what the search asks for today."""
+
+from dataclasses import dataclass
+
+from autotune.core.search.messages import Asked, Request
+from autotune.core.search.request import request
+from autotune.core.search.state import Search, advance, start
+from autotune.core.space import Space
+from autotune.shell.journal import Journal, read_journal
+from autotune.shell.tuning import PathLike
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first task that differs: the line of the journal, what it recorded, and what is asked for today."""
+
+    line: int
+    recorded: Request
+    today: Request
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A journal folded again: the search it leads to, how many tasks were checked, and where it diverged, if it did."""
+
+    journal: Journal
+    search: Search
+    checked: int
+    divergence: Divergence | None
+
+
+def replay(journal: PathLike, *, space: Space | None = None) -> Replay:
+    """Repeat every decision of a journal without measuring anything, up to the first that differs.
+
+    Raises JournalError for a journal that is damaged or of another space than the one given.
+    """
+    read = read_journal(journal)
+    search, checked = start(read.plan(space)), 0
+    for line, event in enumerate(read.events, 2):
+        if isinstance(event, Asked):
+            today = request(search, event.room)
+            if today != event.task:
+                return Replay(read, search, checked, Divergence(line, event.task, today))
+            checked += 1
+        search = advance(search, event)
+    return Replay(read, search, checked, None)

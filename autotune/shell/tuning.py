@@ -1,0 +1,159 @@
+"""`tune`, `resume` and `replay`: a search with an evaluator, a journal, and a way to watch it."""
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from functools import reduce
+from typing import Any
+
+from autotune.core.config import Config, Value
+from autotune.core.errors import JournalError, PlanError
+from autotune.core.search.effort import checked_effort, settings_for, strategy_for
+from autotune.core.search.messages import Event, Resumed
+from autotune.core.search.plan import Budget, Plan, Settings
+from autotune.core.search.result import Result, result
+from autotune.core.search.state import Search, advance, start
+from autotune.core.space import Space
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.registry import DEFAULT_STRATEGY
+from autotune.shell.driver import Driver, Interruption, Watch
+from autotune.shell.evaluators.protocol import Evaluator
+from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
+from autotune.shell.progress import watching
+
+PathLike = str | os.PathLike[str]
+Progress = bool | None | Watch
+"""True, False, None (a progress line if the terminal can show one), or a callable told of every event."""
+
+
+def make_plan(
+    space: Space,
+    strategy: str | AnyStrategy = DEFAULT_STRATEGY,
+    *,
+    exact: bool = False,
+    effort: str = "full",
+    budget: Budget | None = None,
+    seed: int = 0,
+    seeds: Iterable[Mapping[str, Value]] = (),
+    best_available: Iterable[Mapping[str, Value]] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> Plan:
+    """The plan of a search, for those who step it by hand; the arguments are those of `tune`.
+
+    exact: whether the evaluator always gives a config the same time. Raises StrategyError or PlanError.
+    """
+    level = checked_effort(effort)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise PlanError(f"seed = {seed!r} is not an integer; use one such as 0")
+    machine = {name: value for name, value in (settings or {}).items() if name in Settings.__struct_fields__}
+    own = {name: value for name, value in (settings or {}).items() if name not in machine}
+    return Plan(
+        space,
+        strategy_for(strategy, level, own),
+        budget or Budget(),
+        seed,
+        tuple(map(Config, seeds)),
+        tuple(map(Config, best_available)),
+        settings_for(level, {**machine, "exact": exact}),
+    )
+
+
+def tune(
+    space: Space,
+    evaluator: Evaluator,
+    strategy: str | AnyStrategy = DEFAULT_STRATEGY,
+    *,
+    effort: str = "full",
+    budget: Budget | None = None,
+    seed: int = 0,
+    journal: PathLike | None = None,
+    seeds: Iterable[Mapping[str, Value]] = (),
+    best_available: Iterable[Mapping[str, Value]] = (),
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress = None,
+) -> Result:
+    """Find the fastest config of `space` as `evaluator` measures it.
+
+    strategy: a name ("pattern_search", …) or a strategy with its settings, such as PatternSearch(copies=3).
+    effort: "none" measures the default config, "quick" searches a little, "full" takes the time it needs.
+    budget: limits on evaluations, seconds or generations; whichever is reached first. seed: any integer.
+    journal: a new file that receives all that happens; `resume` and `replay` read it.
+    seeds: configs to try first. best_available: the best of earlier runs, for from_best_available.
+    settings: single settings of the strategy or of the machine that override what the effort says.
+    progress: True, False, None (only on a terminal), or a callable told of every event.
+
+    Ctrl-C ends the search cleanly with the best so far (`complete` is False); a second one raises KeyboardInterrupt.
+    Raises TuningFailed when no config could be timed, and another AutotuneError for arguments that cannot work.
+    """
+    plan = make_plan(
+        space, strategy, exact=evaluator.exact, effort=effort, budget=budget, seed=seed, seeds=seeds,
+        best_available=best_available, settings=settings,
+    )  # fmt: skip
+    search = start(plan)
+    with ExitStack() as stack:
+        writer = None
+        if journal is not None:
+            header = header_for(plan, evaluator.describe())
+            writer = stack.enter_context(JournalWriter.create(journal, header))
+        return _driven(stack, search, evaluator, (), writer, progress)
+
+
+def resume(
+    journal: PathLike,
+    evaluator: Evaluator,
+    *,
+    space: Space | None = None,
+    progress: Progress = None,
+) -> Result:
+    """Go on with the search of a journal, however it ended, in that same journal.
+
+    What was measured is kept, what was pending is asked for again, and what an interrupt added is taken back.
+    space: needed where a constraint is a Python function; must be the space of the journal.
+    Raises JournalError for a journal that is damaged, in use, or of another space or evaluator.
+    """
+    read = read_journal(journal)
+    plan = read.plan(space)
+    if plan.settings.exact != evaluator.exact:
+        kinds = {True: "an exact evaluator", False: "an evaluator with noise"}
+        raise JournalError(
+            f"{read.path} was made with {kinds[plan.settings.exact]} and this is {kinds[evaluator.exact]}; "
+            "use the evaluator that it was made with"
+        )
+    search = fold(plan, read.events)
+    with ExitStack() as stack:
+        writer = stack.enter_context(JournalWriter.append_to(read))
+        return _driven(stack, search, evaluator, read.events, writer, progress)
+
+
+def fold(plan: Plan, events: Iterable[Event]) -> Search:
+    """The search that these events lead to."""
+    return reduce(advance, events, start(plan))
+
+
+def _driven(
+    stack: ExitStack,
+    search: Search,
+    evaluator: Evaluator,
+    past: tuple[Event, ...],
+    writer: JournalWriter | None,
+    progress: Progress,
+) -> Result:
+    watch = stack.enter_context(watching(search, progress))
+    interruption = stack.enter_context(Interruption().listening())
+    session = stack.enter_context(evaluator.open(search.plan.space, past))
+    driver = Driver(search, session, writer.write if writer else _unrecorded, watch)
+    if past:
+        driver.step(Resumed(session.now()))
+        if not evaluator.recovers:
+            driver.resubmit()
+    return result(driver.run(interruption))
+
+
+def _unrecorded(event: Event) -> None:
+    """Where there is no journal."""
+
+
+def read_search(journal: PathLike, space: Space | None = None) -> tuple[Journal, Search]:
+    """A journal and the search that its events lead to, without measuring anything."""
+    read = read_journal(journal)
+    return read, fold(read.plan(space), read.events)
