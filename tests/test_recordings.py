@@ -190,6 +190,14 @@ def test_an_empty_cache_is_an_empty_recording(tmp_path):
         _ = recording.optimum_ms
 
 
+def test_values_that_python_calls_equal_stay_apart(tmp_path):
+    values = {"x": [0.0, -0.0, 0, False, 1, True, 1.0, [1], [True], "1", None]}
+    entries = {str(i): {"x": v, "time": 1.0 + i} for i, v in enumerate(values["x"])}
+    recording = load(tmp_path, cache_file(entries, tune_params=values, tune_params_keys=["x"]))
+    assert recording.codes.ravel().tolist() == list(range(11))
+    assert repr(recording.config(8)["x"]) == "(True,)"
+
+
 def test_lists_as_values(tmp_path):
     values = {"shape": [[1, 2], [3, [4, 5]]]}
     entries = {str(v): {"shape": v, "time": 1.0} for v in values["shape"]}
@@ -345,6 +353,16 @@ def test_what_is_no_recording_is_an_error(tmp_path, content):
         load(tmp_path, content)
 
 
+@pytest.mark.filterwarnings("ignore:.*torn last entry")
+@pytest.mark.parametrize("hostile", [b'\\"', b'"', b"{", b"}", b"NaN", b'"NaN\\', b'{"a":"', b',"a":{}', b"[[["])
+@pytest.mark.parametrize("inside", [b'"', b"", b": "])
+def test_no_text_takes_the_reader_long(tmp_path, hostile, inside):
+    began = time.process_time()
+    found = attempt(tmp_path, b'{"tune_params": {"a": [1]}, "cache": {"a": {"NaN"' + inside + hostile * 200_000)
+    assert isinstance(found, RecordingError) or len(found) == 0
+    assert time.process_time() - began < 5
+
+
 def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(RecordingError, match="check the path"):
         load_recording(tmp_path / "none.json")
@@ -495,6 +513,8 @@ def test_damage_to_our_format_is_an_error_or_a_recording(tmp_path):
         ({"codes": [[0] * 6] * 2}, "reshape"),
         ({"repeats": [2, 2, 2, 2, 1, 0]}, "add up"),
         ({"repeats": [2, 2, 2, 2, 3, -1]}, "add up"),
+        ({"repeats": [2**62] * 4 + [10, 0]}, "add up"),
+        ({"repeats": [2**70] * 6}, "large"),
         ({"time_ms": [2.0] * 6}, "failed row"),
         ({"time_ms": [2.0, 2.0, None, 2.0, 2.0, None]}, "time above zero"),
         ({"failures": {"rows": [7], "kinds": ["crash"], "messages": [""]}}, "row 7"),

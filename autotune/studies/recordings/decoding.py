@@ -10,9 +10,10 @@ from autotune.core.errors import RecordingError
 
 T = TypeVar("T")
 
-_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+# A string that never ends is taken to the end of the text, so that no text makes the search quadratic.
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)'
 _NON_FINITE = re.compile(_STRING + rb"|NaN|-?Infinity", re.DOTALL)
-_STRUCTURE = re.compile(_STRING + rb"|[{}\[\]]|\"", re.DOTALL)
+_STRUCTURE = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
 
 MARK = "\x00"
 NON_FINITE = tuple(MARK + word for word in ("NaN", "Infinity", "-Infinity"))
@@ -85,7 +86,7 @@ def find_tear(text: bytes, name: str) -> Tear | None:
     if end is None:
         return None
     torn = text[end:].strip(b" \t\r\n,")
-    outside = re.sub(_STRING, b"", torn, flags=re.DOTALL).partition(b'"')[0]
+    outside = re.sub(_STRING, b"", torn, flags=re.DOTALL)
     if b"}" in outside and torn != b"}":
         return None
     return Tear(end, b"" if torn == b"}" else torn)
@@ -97,8 +98,6 @@ def _last_entry(text: bytes, name: bytes) -> int | None:
     end: int | None = None
     for match in _STRUCTURE.finditer(text):
         token = match.group()
-        if token == b'"':
-            break  # the string that the text stops in
         if token in (b"{", b"["):
             depth += 1
             nested = nested or (depth == 4 and token == b"{" and end is not None)

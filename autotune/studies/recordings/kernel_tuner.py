@@ -14,7 +14,7 @@ from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
 from autotune.studies.recordings import files
-from autotune.studies.recordings.decoding import decode, find_tear, is_json, without_non_finite
+from autotune.studies.recordings.decoding import decode, find_tear, is_json
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.rows import (
     Coder,
@@ -63,12 +63,11 @@ _FIELDS = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_kernel_tuner(path: Path, text: bytes, cut: bool = False) -> Recording:
-    """The recording in the text of a Kernel Tuner cache file; of a key written twice the last entry counts.
+    """The recording in a Kernel Tuner cache file, its text `without_non_finite`; of a key written twice the last counts.
 
     A text that was cut off (`cut`: its gzip was) gives its whole entries and `partial`; a torn last entry is dropped
     with a warning. Raises RecordingError, naming the entry or the byte, for any other defect.
     """
-    text = without_non_finite(text)
     if not is_json(text):
         text, cut = _closed(path, text), True
     file = decode(_File, text, path, "not a Kernel Tuner cache file", _MENDED)

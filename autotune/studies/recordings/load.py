@@ -32,10 +32,10 @@ def load_recording(path: Path | str) -> Recording:
         warnings.warn(f"{path}: the gzip data ends too early; {len(text)} bytes of text could be read", stacklevel=2)
     if is_own(text):
         return read_own(path, text)
-    marked = without_non_finite(text)
-    if not is_json(marked):
+    text = without_non_finite(text)
+    if not is_json(text):
         return read_kernel_tuner(path, text, cut)
-    probe = decode(_Probe, marked, path, "not a recording", "pass a Kernel Tuner cache, a T4 file or our own format")
+    probe = decode(_Probe, text, path, "not a recording", "pass a Kernel Tuner cache, a T4 file or our own format")
     if bytes(probe.results) and not bytes(probe.tune_params):
         return read_t4(path, text, cut)
     return read_kernel_tuner(path, text, cut)

@@ -174,7 +174,7 @@ def _contradiction(r: Recording) -> str | None:
         "a timed row has no time above zero": bool(_positive(r.time_ms[timed])),
         "a failed row has a time": bool(np.isnan(r.time_ms[~timed]).all()),
         "the offsets of the samples do not add up": bool(
-            r.offsets[0] == 0 and r.offsets[-1] == len(r.samples_ms) and (counts >= 0).all()
+            r.offsets[0] == 0 and r.offsets[-1] == r.offsets.max() == len(r.samples_ms) and (counts >= 0).all()
         ),
         "a failed row has samples": not counts[~timed].any(),
         "a sample is not above zero": _positive(r.samples_ms),

@@ -46,18 +46,25 @@ class Row(msgspec.Struct, frozen=True):
     message: str = ""
 
 
+def _plain(value: Value) -> bool:
+    """Only itself equals it among the values of its type: not so for 0.0 and -0.0, nor for (1,) and (True,)."""
+    return not isinstance(value, tuple) and not (isinstance(value, float) and value == 0)
+
+
 class Coder:
     """Values to codes for one list of parameters."""
 
     def __init__(self, values: Sequence[Sequence[Value]]) -> None:
-        self._tables = [{(type(value), value): code for code, value in enumerate(column)} for column in values]
+        self._tables = [
+            {(type(value), value): code for code, value in enumerate(column) if _plain(value)} for column in values
+        ]
         self._exact = [{token(value): code for code, value in enumerate(column)} for column in values]
 
     def codes(self, values: Sequence[Any]) -> tuple[int, ...]:
         """The codes of one point's values (1, 1.0 and True differ); ValueError naming the value that is none."""
         try:
             return tuple([table[type(value), value] for table, value in zip(self._tables, values, strict=True)])
-        except (KeyError, TypeError):  # a list, or no value of the parameter
+        except (KeyError, TypeError):  # not plain, or no value of the parameter
             pass
         codes = []
         for column, value in enumerate(values):

@@ -16,7 +16,7 @@ from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
 from autotune.studies.recordings import files
-from autotune.studies.recordings.decoding import decode, without_non_finite
+from autotune.studies.recordings.decoding import decode
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.rows import (
     Coder,
@@ -84,13 +84,13 @@ _RESULT = msgspec.json.Decoder(_Result)
 
 
 def read_t4(path: Path, text: bytes, cut: bool = False) -> Recording:
-    """The recording in the text of a T4 file; of a configuration measured twice the last result counts.
+    """The recording in a T4 file, its text `without_non_finite`; of a configuration measured twice the last counts.
 
     The time is the measurement called "time", or else the mean of the runtimes. A file without benchmark times (most)
     gets the sum of its runtimes for the seconds a run took. Raises RecordingError, naming the result or the byte, for a
     defect.
     """
-    file = decode(_File, without_non_finite(text), path, "not a whole T4 file", "fetch the file again")
+    file = decode(_File, text, path, "not a whole T4 file", "fetch the file again")
     per_second = _PER_SECOND.get(file.metadata.timeunit.lower())
     if per_second is None:
         known = ", ".join(_PER_SECOND)
