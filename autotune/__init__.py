@@ -36,7 +36,9 @@ from autotune.core.search.request import request
 from autotune.core.search.result import Result, TuningFailed, result
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
+from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
 from autotune.core.strategies.finite_search import FiniteSearch
+from autotune.core.strategies.pattern_search import PatternSearch
 from autotune.core.strategies.random_search import RandomSearch
 from autotune.core.strategies.registry import STRATEGIES, register
 from autotune.shell.evaluators.callable import CallableEvaluator
@@ -59,6 +61,7 @@ __all__ = [
     "Conclude",
     "Config",
     "ConfigError",
+    "DifferentialEvolutionSearch",
     "EvaluatorError",
     "Failed",
     "Finished",
@@ -72,6 +75,7 @@ __all__ = [
     "Observed",
     "OptionalOf",
     "Outcome",
+    "PatternSearch",
     "Permutation",
     "Plan",
     "PlanError",

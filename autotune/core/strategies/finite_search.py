@@ -9,9 +9,9 @@ from msgspec import Struct
 from autotune.core.keys import Key
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
-from autotune.core.strategies.initial import require
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds
 from autotune.core.strategies.random_search import Drawn, next_fresh
+from autotune.core.strategies.ranges import require
 
 
 class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True):

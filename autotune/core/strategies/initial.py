@@ -4,7 +4,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from autotune.core.errors import StrategyError
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
@@ -41,8 +40,3 @@ def initial_population(kind: InitialPopulation | None, space: Space, seeds: Seed
 
     return np.concatenate([rows, space.sample_distinct(key, max(n - len(rows), 0), unseen)])
 
-
-def require(holds: bool, strategy: str, setting: str, value: object, allowed: str) -> None:
-    """Raises StrategyError, naming the setting and what is allowed, unless `holds`."""
-    if not holds:
-        raise StrategyError(f"{strategy}: {setting} = {value!r} is out of range; use {allowed}")

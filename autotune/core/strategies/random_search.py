@@ -11,8 +11,9 @@ from msgspec import Struct
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.initial import initial_population, require
+from autotune.core.strategies.initial import initial_population
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds
+from autotune.core.strategies.ranges import require
 
 
 class Drawn(NamedTuple):

@@ -7,17 +7,21 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.errors import StrategyError
+from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
 from autotune.core.strategies.finite_search import FiniteSearch
+from autotune.core.strategies.pattern_search import PatternSearch
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.random_search import RandomSearch
 
 STRATEGIES: dict[str, type[Any]] = {
     "random_search": RandomSearch,
     "finite_search": FiniteSearch,
+    "pattern_search": PatternSearch,
+    "differential_evolution": DifferentialEvolutionSearch,
 }
 """Name to class. A new strategy is one file and one line here; `register` is for those outside of the library."""
 
-DEFAULT_STRATEGY = "random_search"
+DEFAULT_STRATEGY = "pattern_search"
 
 
 class StrategySpec(Struct, frozen=True, omit_defaults=True):

@@ -1,0 +1,155 @@
+"""Differential evolution over mixed integer points.
+
+Storn and Price, "Differential evolution: a simple and efficient heuristic for global optimization over continuous
+spaces", J. Global Optimization 11 (1997). Mutation is defined by each parameter kind (`ParameterKind.mutate`).
+"""
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from autotune.core.history import Archive
+from autotune.core.keys import Key, fold, permutations
+from autotune.core.parameters import Codes
+from autotune.core.points import first_of_each
+from autotune.core.space import Space
+from autotune.core.strategies.initial import InitialPopulation, initial_population
+from autotune.core.strategies.population import Initial, checked_population, initial_proposals, last_initial
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
+from autotune.core.strategies.ranges import require
+
+TRIES = 10
+"""How often a trial is bred again when it breaks a constraint or is not new, before a random point takes its place."""
+
+
+class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evolution", omit_defaults=True):
+    """A population whose members duel with a cross of themselves and the mutant a + (b - c) of three others.
+
+    population_size: members; twice as many are drawn at first, and the faster half is kept.
+    max_generations: of `population_size` trials each, after the initial one. crossover_rate: the share of the mutant.
+    immediate_update: True breeds and measures one trial at a time, from a population that is always up to date.
+    min_improvement_delta, patience: end when the best improves by less, relatively, for that many generations; None: off.
+    initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
+    """
+
+    population_size: int = 40
+    max_generations: int = 40
+    crossover_rate: float = 0.8
+    immediate_update: bool | None = None
+    min_improvement_delta: float | None = None
+    patience: int | None = None
+    initial_population_strategy: InitialPopulation | None = None
+    compile_timeout_lower_bound: float = 30.0
+    compile_timeout_quantile: float = 0.9
+
+    def __post_init__(self) -> None:
+        name, delta, patience = "differential_evolution", self.min_improvement_delta, self.patience
+        checked_population(name, self)
+        require(self.population_size >= 4, name, "population_size", self.population_size, "at least 4")
+        require(self.max_generations >= 0, name, "max_generations", self.max_generations, "at least 0")
+        require(0 <= self.crossover_rate <= 1, name, "crossover_rate", self.crossover_rate, "a number from 0 to 1")
+        require(delta is None or delta >= 0, name, "min_improvement_delta", delta, "at least 0, or None")
+        require(patience is None or patience >= 1, name, "patience", patience, "at least 1, or None")
+
+    def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
+        return Initial(initial_population(self.initial_population_strategy, space, seeds, 2 * self.population_size, key))
+
+    def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
+        begun = initial_proposals(space, state, ask, 2 * self.population_size, self.max_generations, key)
+        if begun is not None:
+            return begun
+        archive = ask.archive
+        bred = np.flatnonzero(archive.generation > last_initial(archive))
+        if len(bred) >= self.max_generations * self.population_size:
+            return Done(f"{self.max_generations} generations were evaluated")
+        if self._converged(archive):
+            return Done(f"the best has not improved for {self.patience} generations")
+        members = archive.points[self.members(archive)]
+        first = len(bred) % self.population_size
+        slots = np.arange(first, first + 1) if self.immediate_update else np.arange(self.population_size)
+        points, kept = breed(space, members, slots, self.crossover_rate, ask, key)
+        if not len(points):
+            return Done("every valid config was tried")
+        generation = last_initial(archive) + 1 + len(bred) // self.population_size
+        if not self.immediate_update:  # a batch cut short by a full budget or a full space still counts as one
+            generation = int(archive.generation.max()) + 1
+            if generation - last_initial(archive) > self.max_generations:
+                return Done(f"{self.max_generations} generations were evaluated")
+        return Proposals(points, kept, generation, f"crosses of {len(points)} members with mutants")
+
+    def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:
+        return state
+
+    def members(self, archive: Archive) -> NDArray[np.int64]:
+        """The index in the archive of each slot's member, [population_size].
+
+        A trial replaces its parent when it is faster; so a slot's member is the fastest of all that was tried in it.
+        """
+        begun = last_initial(archive)
+        ranking = archive.ranking()
+        initial = ranking[archive.generation[ranking] <= begun][: self.population_size]
+        members = np.resize(np.sort(initial), self.population_size)  # too few of them are repeated
+        later = ranking[archive.generation[ranking] > begun][::-1]
+        best = np.full(self.population_size, -1, np.int64)
+        best[archive.walk[later] % self.population_size] = later  # the fastest is written last
+        challenged = best >= 0
+        faster = challenged & (archive.time_ms[best] < archive.time_ms[members])
+        return np.where(faster, best, members)
+
+    def _converged(self, archive: Archive) -> bool:
+        """Whether the last `patience` generations each improved the best by less than `min_improvement_delta`."""
+        if self.min_improvement_delta is None or self.patience is None:
+            return False
+        begun, last = last_initial(archive), int(archive.generation.max(initial=0))
+        if last - begun < self.patience:
+            return False
+        best = [
+            archive.time_ms[archive.ok & (archive.generation <= generation)].min()
+            for generation in range(last - self.patience, last + 1)
+        ]
+        ratios = np.array(best[1:]) / np.array(best[:-1])
+        return bool((np.abs(ratios - 1) < self.min_improvement_delta).all())
+
+
+def breed(
+    space: Space, members: Codes, slots: NDArray[np.int64], rate: float, ask: Ask, key: Key
+) -> tuple[Codes, NDArray[np.int64]]:
+    """A valid new point for each slot, as far as there are any: points [m, columns] and their slots [m]."""
+    points = np.empty((0, space.columns), np.int64)
+    left, kept = slots, slots[:0]
+    for attempt in range(TRIES):
+        bred = crossed(space, members, left, rate, fold(key, "try", attempt))
+        usable = np.flatnonzero(ask.fresh(bred) & space.valid(bred))
+        together = np.concatenate([points, bred[usable]])
+        new = first_of_each(together)
+        new = usable[new[new >= len(points)] - len(points)]
+        points, kept = np.concatenate([points, bred[new]]), np.concatenate([kept, left[new]])
+        left = np.delete(left, new)
+        if not len(left):
+            break
+    if len(left):
+        taken = {row.tobytes() for row in points}
+
+        def unseen(rows: Codes) -> NDArray[np.bool_]:
+            return ask.fresh(rows) & np.array([row.tobytes() not in taken for row in rows], bool)
+
+        drawn = space.sample_distinct(fold(key, "random"), len(left), unseen)
+        points, kept = np.concatenate([points, drawn]), np.concatenate([kept, left[: len(drawn)]])
+    order = np.argsort(kept, kind="stable")
+    return points[order], kept[order]
+
+
+def crossed(space: Space, members: Codes, slots: NDArray[np.int64], rate: float, key: Key) -> Codes:
+    """One trial for each slot: its member crossed with a mutant of three others; constraints aside.
+
+    Where b and c are the same point the difference is nothing, as in a population of equals: the mutant is then drawn
+    at random.
+    """
+    others = permutations(fold(key, "others"), len(slots), len(members) - 1)[:, :3]
+    others = others + (others >= slots[:, None])
+    a, b, c = (members[others[:, i]] for i in range(3))
+    mutants = space.mutate(a, b, c, fold(key, "mutate"))
+    equal = (b == c).all(axis=1)
+    if equal.any():
+        mutants[equal] = space.sample(fold(key, "equals"), int(equal.sum()))
+    return space.crossover(members[slots], mutants, rate, fold(key, "cross"))
