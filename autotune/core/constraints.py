@@ -11,11 +11,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autotune.core.columnwise import judged, program
 from autotune.core.config import Config, Value
 from autotune.core.errors import SpaceError
 from autotune.core.expressions import Node, names, parse
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.rowwise import RAISED, Meaning, meaning
+from autotune.core.rowwise import RAISED, meaning
 from autotune.core.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode
 
 JOINT_LIMIT = 2**63
@@ -32,6 +33,8 @@ class Expression(Struct, frozen=True, tag="expression", dict=True):
 
     def __post_init__(self) -> None:
         self.__dict__["tree"] = parse(self.text)
+        self.__dict__["names"] = names(self.tree)
+        self.__dict__["meaning"] = meaning(self.tree)
 
     @property
     def tree(self) -> Node:
@@ -42,7 +45,8 @@ class Expression(Struct, frozen=True, tag="expression", dict=True):
     @property
     def names(self) -> tuple[str, ...]:
         """The parameters that the expression reads."""
-        return names(self.tree)
+        read: tuple[str, ...] = self.__dict__["names"]
+        return read
 
     def describe(self) -> str:
         """The text."""
@@ -54,11 +58,19 @@ class Expression(Struct, frozen=True, tag="expression", dict=True):
 
     def verdicts(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> Verdicts:
         """What it says of each of n points, shape [n]."""
-        return by_rows(verdict(meaning(self.tree)), parameters, {name: codes[name] for name in self.names})
+        return judged(program(self.tree, parameters), self.verdict, parameters, {n: codes[n] for n in self.names})
+
+    def verdict(self, row: Mapping[str, Value]) -> int:
+        """What it says of one row."""
+        try:
+            return YES if self.__dict__["meaning"](row) else NO
+        except RAISED:
+            return RAISES
 
     def attempt(self, row: Mapping[str, Value]) -> object:
         """The value on one row; raises as Python would."""
-        return meaning(self.tree)(row)
+        value: object = self.__dict__["meaning"](row)
+        return value
 
 
 @dataclass(frozen=True)
@@ -91,9 +103,10 @@ class Function:
 
     def verdicts(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> Verdicts:
         """What it says of each of n points, shape [n]."""
-        return by_rows(self._verdict, parameters, {name: codes[name] for name in self.names})
+        return by_rows(self.verdict, parameters, {name: codes[name] for name in self.names})
 
-    def _verdict(self, row: Mapping[str, Value]) -> int:
+    def verdict(self, row: Mapping[str, Value]) -> int:
+        """What it says of one row."""
         try:
             return YES if self.attempt(row) else NO
         except Exception:  # whatever a user's function raises becomes an error that names the config
@@ -107,7 +120,7 @@ class Function:
 
 
 class Members(Struct, frozen=True, tag="members", dict=True):
-    """Membership in a set of rows: `ranks` are joint mixed-radix ranks over the named parameters, first most significant."""
+    """Membership in a set of rows. ranks: joint mixed-radix ranks over the named parameters, the first the slowest."""
 
     names: tuple[str, ...]
     ranks: tuple[int, ...]
@@ -136,34 +149,23 @@ class Members(Struct, frozen=True, tag="members", dict=True):
         return self.holds(parameters, codes).astype(np.uint8)
 
     def attempt(self, row: Mapping[str, Value]) -> object:
-        """Never needed: membership cannot raise."""
+        """Never asked for: membership cannot raise."""
         raise NotImplementedError
 
 
 Constraint = Expression | Function | Members
 
 
-def verdict(value_of: Meaning) -> Callable[[Mapping[str, Value]], int]:
-    """The verdict on one row, from the meaning of an expression."""
-
-    def judge(row: Mapping[str, Value]) -> int:
-        try:
-            return YES if value_of(row) else NO
-        except RAISED:
-            return RAISES
-
-    return judge
-
-
 def among(ranks: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which ranks are in a sorted table."""
     if not len(table):
         return np.zeros(len(ranks), bool)
-    return table[np.minimum(np.searchsorted(table, ranks), len(table) - 1)] == ranks
+    found: NDArray[np.bool_] = table[np.minimum(np.searchsorted(table, ranks), len(table) - 1)] == ranks
+    return found
 
 
 def joint_ranks(parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> NDArray[np.int64]:
-    """Mixed-radix ranks of n points over the named parameters, first most significant; their joint size is below 2**63."""
+    """Mixed-radix ranks of n points over the named parameters, the first most significant; below 2**63."""
     ranks = np.zeros(len(next(iter(codes.values()), ())), np.int64)
     for name, part in codes.items():
         ranks = ranks * parameters[name].size + parameters[name].rank(part)
@@ -178,7 +180,8 @@ def settled(
     if len(raised):
         first = {name: codes[name][raised[:1]] for name in constraint.names}
         raise failure(constraint, decode(parameters, first)[0])
-    return verdicts == YES
+    held: NDArray[np.bool_] = verdicts == YES
+    return held
 
 
 def failure(constraint: Constraint, row: Mapping[str, Value]) -> SpaceError:
@@ -194,9 +197,7 @@ def failure(constraint: Constraint, row: Mapping[str, Value]) -> SpaceError:
     )
 
 
-def as_constraint(
-    given: str | Callable[..., Any] | Constraint, parameters: Mapping[str, Parameter]
-) -> Constraint:
+def as_constraint(given: str | Callable[..., Any] | Constraint, parameters: Mapping[str, Parameter]) -> Constraint:
     """The constraint that the user means, checked against the parameters; SpaceError in one sentence otherwise."""
     match given:
         case str():
@@ -207,13 +208,17 @@ def as_constraint(
             constraint = _function(given, parameters)
         case _:
             raise SpaceError(f"a constraint is an expression in a string or a function, not {given!r}")
+    if not constraint.names:
+        known = ", ".join(parameters)
+        raise SpaceError(f"constraint {constraint.describe()!r} reads no parameter; the parameters are {known}")
     for name in constraint.names:
         if name not in parameters:
             raise _unknown(name, constraint.describe(), parameters)
     if isinstance(constraint, Members):
         size = _joint_size(parameters, constraint.names)
         if any(rank >= size for rank in constraint.ranks):
-            raise SpaceError(f"constraint {constraint.describe()!r} has a rank of {size} or more: it is of another space")
+            shown = constraint.describe()
+            raise SpaceError(f"constraint {shown!r} has a rank of {size} or more; it is of another space")
     return constraint
 
 
@@ -251,8 +256,10 @@ def _function(function: Callable[..., Any], parameters: Mapping[str, Parameter])
     if len(arguments) == 1:
         only = arguments[0]
         positional = only.kind in (Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD)
-        if only.name not in parameters and positional and (
-            only.kind is Argument.POSITIONAL_ONLY or only.name == "config"
+        if (
+            only.name not in parameters
+            and positional
+            and (only.kind is Argument.POSITIONAL_ONLY or only.name == "config")
         ):
             return Function(function, tuple(parameters), whole=True)
     read = [a for a in arguments if a.name in parameters or a.default is Argument.empty]

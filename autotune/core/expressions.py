@@ -31,6 +31,11 @@ ARITY = {
 }  # fmt: skip
 """The functions an expression may call, with the least and the most arguments of each."""
 
+ALLOWED = (
+    "use names, literals, arithmetic, comparisons, in, and, or, not, if-else, x[0] and calls of "
+    f"{', '.join(ARITY)}; for anything else pass a Python function"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Literal:
@@ -123,7 +128,8 @@ def parse(text: str) -> Node:
         body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         why = error.msg if isinstance(error, SyntaxError) else (str(error) or "too deeply nested")
-        raise SpaceError(f"constraint {text!r} is not a Python expression ({why}); write e.g. 'BLOCK_M <= 128'") from None
+        shown = text if len(text) < 200 else text[:200] + "…"
+        raise SpaceError(f"constraint {shown!r} is not a Python expression ({why}); write e.g. 'M <= 128'") from None
     return _node(body, text, 0)
 
 
@@ -161,7 +167,7 @@ def _refuse(node: ast.AST, text: str, what: str) -> SpaceError:
     return SpaceError(f"{where}: {what}")
 
 
-def _node(node: ast.expr, text: str, depth: int) -> Node:
+def _node(node: ast.expr, text: str, depth: int) -> Node:  # noqa: C901 - one case a kind of node
     """The whitelisted counterpart of one node of Python's own tree."""
     if depth > MAX_DEPTH:
         raise SpaceError(f"constraint {text[:60]!r}… nests over {MAX_DEPTH} deep; split it into several constraints")
@@ -182,7 +188,8 @@ def _node(node: ast.expr, text: str, depth: int) -> Node:
             return Logical("and" if isinstance(node.op, ast.And) else "or", tuple(map(under, node.values)))
         case ast.Compare():
             _check_is(node, text)
-            return Compare(tuple(COMPARE[type(op)] for op in node.ops), tuple(map(under, [node.left, *node.comparators])))
+            operands = tuple(map(under, [node.left, *node.comparators]))
+            return Compare(tuple(COMPARE[type(op)] for op in node.ops), operands)
         case ast.IfExp():
             return Conditional(under(node.test), under(node.body), under(node.orelse))
         case ast.Subscript():
@@ -191,10 +198,7 @@ def _node(node: ast.expr, text: str, depth: int) -> Node:
             return Call(_called(node, text), tuple(map(under, node.args)))
         case ast.Tuple() | ast.List() | ast.Set():
             return Group(type(node).__name__.lower(), tuple(map(under, node.elts)))
-    raise _refuse(
-        node, text, f"{type(node).__name__} is not allowed; use names, literals, arithmetic, comparisons, in, and, or, not, "
-        f"if-else, x[0] and calls of {', '.join(ARITY)}; for anything else pass a Python function",
-    )  # fmt: skip
+    raise _refuse(node, text, f"{type(node).__name__} is not allowed; {ALLOWED}")
 
 
 def _literal(node: ast.Constant, text: str) -> Literal:

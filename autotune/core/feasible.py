@@ -1,87 +1,128 @@
-"""The feasible set of a space: the points that satisfy every constraint."""
+"""The feasible set of a space: the points that satisfy every constraint, as a product of independent components."""
 
 from collections.abc import Mapping
+from functools import cached_property
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints import Constraint, failure
+from autotune.core.constraints import Constraint
 from autotune.core.errors import SpaceError
-from autotune.core.keys import Key, fold, integers
+from autotune.core.keys import Key, fold
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.verdicts import NO, RAISES, decode
+from autotune.core.solving.component import Component, Enumerated, components, valid
+from autotune.core.solving.judges import judge
+from autotune.core.solving.layout import Ranks, in_order, layout, product
+from autotune.core.solving.sampling import Construction, Method, draw, method
 
-ROW_LIMIT = 20_000_000
-CHUNK = 1 << 16
+ROW_LIMIT, BYTE_LIMIT = 20_000_000, 4_000_000_000
+ROW_WORK = 5_000_000_000
+BLOCK = 1 << 14
+COUNT_WORK = 300_000_000
+"""How many candidates `rows` and `count` look at before they give up: minutes, and some seconds."""
 
 
 class Feasible:
-    """The points of `parameters` that satisfy every one of `constraints`; immutable."""
+    """The points of `parameters` that satisfy every one of `constraints`. Immutable; what it works out, it keeps."""
 
     def __init__(self, parameters: Mapping[str, Parameter], constraints: tuple[Constraint, ...]) -> None:
         self.parameters = dict(parameters)
         self.constraints = constraints
+        self._layout = layout(self.parameters)
+        self._judges = tuple(judge(constraint, self.parameters) for constraint in constraints)
+        self._components = components(self.parameters, self._judges, self._layout)
         ends = np.cumsum([0] + [parameter.width for parameter in self.parameters.values()]).tolist()
-        self._slices = {name: slice(a, b) for name, a, b in zip(self.parameters, ends[:-1], ends[1:], strict=True)}
-        self._rows: Codes | None = None
+        self._slices = {name: slice(a, b) for name, a, b in zip(self.parameters, ends, ends[1:], strict=False)}
+        self._width = ends[-1]
+        self._tables: dict[tuple[str, ...], Enumerated] = {}
+
+    @cached_property
+    def _methods(self) -> tuple[Method, ...]:
+        return tuple(method(component) for component in self._components)
 
     @property
     def uniform(self) -> bool:
-        """Whether `sample` draws uniformly."""
-        return True
+        """Whether `sample` draws uniformly: not where valid points are so rare that they have to be constructed."""
+        return not any(isinstance(how, Construction) for how in self._methods)
 
     def valid(self, rows: Codes) -> NDArray[np.bool_]:
-        """Which of the rows [n, columns] satisfy every constraint; SpaceError where evaluating one raises."""
-        alive, raised = np.arange(len(rows)), []
-        for constraint in self.constraints:
-            codes = {name: rows[alive, self._slices[name]] for name in constraint.names}
-            verdicts = constraint.verdicts(self.parameters, codes)
-            raised.append((constraint, alive[verdicts == RAISES]))
-            alive = alive[verdicts != NO]
-        for constraint, where in raised:
-            for row in rows[where[np.isin(where, alive)][:1]]:
-                codes = {name: row[None, self._slices[name]] for name in self.parameters}
-                raise failure(constraint, decode(self.parameters, codes)[0])
-        mask = np.zeros(len(rows), bool)
-        mask[alive] = True
-        return mask
+        """Which of the rows [n, columns] satisfy every constraint, shape [n].
+
+        SpaceError where evaluating a constraint raises at a point that no other constraint forbids.
+        """
+        return valid(self._judges, {name: rows[:, part] for name, part in self._slices.items()}, len(rows))
 
     def count(self) -> int | None:
-        """The number of valid points; None when it is too large to count."""
-        return len(self.rows())
+        """The exact number of valid points; None when a component takes more than COUNT_WORK candidates to count.
+
+        Components multiply and unconstrained parameters count by formula, so a huge space is no obstacle in itself.
+        SpaceError where there is no valid point.
+        """
+        counts = [self._count(component) for component in self._components]
+        known = [count for count in counts if count is not None]
+        return prod(known) if len(known) == len(counts) else None
+
+    def _count(self, component: Component) -> int | None:
+        if not component.judges:
+            return component.raw
+        table = self._table(component, COUNT_WORK, ROW_LIMIT)
+        return table.count if table is not None and table.spent <= COUNT_WORK else None
+
+    def _table(self, component: Component, work: int, most: int) -> Enumerated | None:
+        table = self._tables.get(component.names) or component.enumerate(work, most)
+        if table is not None:
+            self._tables[component.names] = table
+        return table
 
     def rows(self, limit: int | None = None) -> Codes:
-        """All valid points, in lexicographic order of ranks, shape [count, columns]."""
-        if self._rows is None:
-            self._rows = self._enumerate()
-        if len(self._rows) > (ROW_LIMIT if limit is None else limit):
-            raise SpaceError(f"the space has {len(self._rows)} valid points, more than the limit; sample it instead")
-        return self._rows
+        """All valid points in lexicographic order of the parameters' ranks, shape [count, columns].
 
-    def _enumerate(self) -> Codes:
-        sizes = [parameter.size for parameter in self.parameters.values()]
-        total, found = int(np.prod(sizes, dtype=object)), []
-        for start in range(0, total, CHUNK):
-            rest, parts = np.arange(start, min(total, start + CHUNK)), []
-            for parameter in reversed(self.parameters.values()):
-                rest, ranks = np.divmod(rest, parameter.size)
-                parts.append(parameter.unrank(ranks))
-            rows = np.concatenate(parts[::-1], axis=1)
-            found.append(rows[self.valid(rows)])
-        rows = np.concatenate(found)
-        if not len(rows):
-            raise SpaceError(f"no point satisfies {' and '.join(repr(c.describe()) for c in self.constraints)}")
+        limit: how many at most (none given: ROW_LIMIT points and BYTE_LIMIT bytes).
+        SpaceError where there are more, or none at all.
+        """
+        most = min(ROW_LIMIT, BYTE_LIMIT // (8 * self._width)) if limit is None else limit
+        if prod(component.raw for component in self._components if not component.judges) > most:
+            raise self._too_many(most)
+        tables = [self._points(component, most) for component in self._components]
+        if prod(len(table[0]) for table in tables) > most:
+            raise self._too_many(most)
+        words = tables[0]
+        for table in tables[1:]:
+            words = product(words, table)
+        words = in_order(words)
+        rows = np.empty((len(words[0]), self._width), np.int64)
+        for first in range(0, len(rows), BLOCK):  # small blocks, so that writing column by column stays in the cache
+            block = [word[first : first + BLOCK] for word in words]
+            for name, part in self._slices.items():
+                rows[first : first + BLOCK, part] = self._layout.codes(name, block)
         return rows
 
+    def _points(self, component: Component, most: int) -> list[Ranks]:
+        """The words of a component's valid points."""
+        if not component.judges:
+            (name,) = component.names
+            return self._layout.pack([name], {name: np.arange(component.raw)}, component.raw)
+        table = self._table(component, ROW_WORK, most)
+        if table is None:
+            raise self._too_many(most)
+        return table.words
+
+    def _too_many(self, most: int) -> SpaceError:
+        return SpaceError(
+            f"the space has more than {most:,} valid points, or takes too long to enumerate; sample it, raise the "
+            "limit, or add constraints"
+        )
+
     def sample(self, key: Key, n: int) -> Codes:
-        """`n` valid points, drawn independently, shape [n, columns]."""
-        found, count, turn = [], 0, 0
-        while count < n:
-            drawn = [p.sample(fold(key, turn, name), max(n, 256)) for name, p in self.parameters.items()]
-            rows = np.concatenate(drawn, axis=1)
-            found.append(rows[self.valid(rows)])
-            count, turn = count + len(found[-1]), turn + 1
-            if turn == 1000:
-                rows = self.rows()
-                return rows[integers(key, len(rows), n)]
-        return np.concatenate(found)[:n]
+        """`n` valid points, drawn with replacement, uniformly where `uniform` says so; shape [n, columns].
+
+        SpaceError where there is no valid point, or none in reach of a search.
+        """
+        rows = np.empty((n, self._width), np.int64)
+        if not n:
+            return rows
+        for component, how in zip(self._components, self._methods, strict=True):
+            for name, codes in draw(component, how, fold(key, component.names[0]), n).items():
+                rows[:, self._slices[name]] = codes
+        return rows

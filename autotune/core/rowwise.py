@@ -141,6 +141,10 @@ def _shift(a: Any, b: Any) -> Any:
     return a << b
 
 
+def _invert(a: Any) -> Any:
+    return ~int(a) if isinstance(a, bool) else ~a
+
+
 def _ceildiv(a: Any, b: Any) -> Any:
     return -(-_number(a, "ceildiv") // _number(b, "ceildiv"))
 
@@ -154,7 +158,7 @@ def _not_contains(a: Any, b: Any) -> bool:
 
 
 UNARY: dict[str, Callable[[Any], Any]] = {
-    "-": operator.neg, "+": operator.pos, "not": operator.not_, "~": lambda a: operator.invert(int(a) if a is True or a is False else a),
+    "-": operator.neg, "+": operator.pos, "not": operator.not_, "~": _invert,
 }  # fmt: skip
 BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": _times, "/": operator.truediv, "//": operator.floordiv,

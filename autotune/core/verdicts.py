@@ -41,9 +41,9 @@ def decode(parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> l
 
 
 def by_rows(
-    verdict: Callable[[dict[str, Value]], int], parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]
+    verdict: Callable[[Mapping[str, Value]], int], parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]
 ) -> Verdicts:
-    """The verdict on each point, from one evaluation for each distinct combination of values. Codes: [n, width] a name."""
+    """The verdict on each point, codes [n, width] by name, from one evaluation a distinct combination of values."""
     rows = np.concatenate(list(codes.values()), axis=1)
     unique, inverse = distinct(rows)
     ends = np.cumsum([part.shape[1] for part in codes.values()])[:-1]

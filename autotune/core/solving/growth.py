@@ -1,0 +1,157 @@
+"""Growing partial points, breadth first within a chunk and depth first over chunks, so that memory stays bounded."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from autotune.core.constraints import failure
+from autotune.core.keys import Key, fold, permutation
+from autotune.core.solving.layout import Layout, Ranks
+from autotune.core.solving.plan import Allowed, Plan, Step
+from autotune.core.verdicts import RAISES, decode
+
+CHUNK = 1 << 17
+DENSE = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """n partial points: their words, and the ranks [n] of the names that are still needed."""
+
+    n: int
+    words: list[Ranks]
+    live: dict[str, Ranks]
+
+    def take(self, where: "slice | Ranks") -> "Block":
+        """The points at these positions."""
+        words = [word[where] for word in self.words]
+        return Block(len(words[0]), words, {name: ranks[where] for name, ranks in self.live.items()})
+
+
+@dataclass
+class Work:
+    """How many candidates may still be looked at; running out means: unknown."""
+
+    left: int
+
+    def spend(self, n: int) -> None:
+        """Count n candidates; raises OutOfWork when there are none left."""
+        self.left -= n
+        if self.left < 0:
+            raise OutOfWork
+
+
+class OutOfWork(Exception):
+    """The search would look at more candidates than it may."""
+
+
+def grow(
+    plan: Plan, layout: Layout, work: Work, chunk: int = CHUNK, shuffle: Key | None = None
+) -> Iterator[list[Ranks]]:
+    """The complete points, as words, in blocks; raises OutOfWork, or SpaceError where a constraint raises.
+
+    shuffle: the key of a random order in which to go through partial points, so that the first ones found lie anywhere.
+    """
+    stack, turn = [(0, start(plan, layout), 0)], 0
+    while stack:
+        depth, block, first = stack.pop()
+        if depth == len(plan.steps):
+            refuse_raising(plan, layout, block)
+            yield block.words
+            continue
+        step = plan.steps[depth]
+        room = max(1, chunk // _fan(step))
+        if block.n > room:
+            stack.append((depth, block.take(slice(room, None)), first))
+            block = block.take(slice(room))
+        last = min(step.size, first + chunk)
+        if step.allowed is None and last < step.size:  # one point at a time, a slice of its many values at a time
+            stack.append((depth, block, last))
+        grown, _ = extend(block, step, layout, *options(block, step, first, last), work)
+        if shuffle is not None:
+            grown, turn = grown.take(permutation(fold(shuffle, turn), grown.n)), turn + 1
+        if grown.n:
+            stack.append((depth + 1, grown, 0))
+
+
+def _fan(step: Step) -> int:
+    """About how many candidates one point makes."""
+    if step.allowed is None:
+        return max(1, step.size)
+    return int(step.allowed.counts.mean()) + 1
+
+
+def start(plan: Plan, layout: Layout) -> Block:
+    """What a plan starts from: its seed rows, or one point that binds nothing."""
+    if plan.seed is None:
+        return Block(1, [np.zeros(1, np.int64) for _ in range(layout.words)], {})
+    n = len(next(iter(plan.seed.values())))
+    return Block(n, layout.pack(list(plan.seed), plan.seed, n), plan.seed)
+
+
+def options(block: Block, step: Step, first: int, last: int) -> tuple[Ranks, Ranks]:
+    """How many values each point may take at a step, shape [n], and all of them, one point after another."""
+    if step.allowed is None:
+        return np.full(block.n, last - first), np.tile(np.arange(first, last), block.n)
+    return choices(block.live, step.allowed, block.n)
+
+
+def extend(
+    block: Block, step: Step, layout: Layout, counts: Ranks, values: Ranks, work: Work
+) -> tuple[Block, Ranks | None]:
+    """The block with one more parameter bound to these values, and which of the candidates passed (None: all)."""
+    work.spend(len(values))
+    keep = None
+    if step.filters:
+        needed = {name for check in step.filters for name in check.names if name != step.name}
+        candidates = {name: np.repeat(block.live[name], counts) for name in needed}
+        keep = surviving({**candidates, step.name: values}, step)
+    word, stride = layout.place[step.name]
+    words = [np.repeat(part, counts) for part in block.words]
+    words[word] += values * stride
+    live = {name: np.repeat(ranks, counts) for name, ranks in block.live.items() if name in step.live}
+    if step.name in step.live:
+        live[step.name] = values
+    grown = Block(len(values), words, live)
+    return (grown, None) if keep is None else (grown.take(keep), keep)
+
+
+def choices(live: Mapping[str, Ranks], allowed: Allowed, n: int) -> tuple[Ranks, Ranks]:
+    """As `options`, from the joint table of a step."""
+    if not allowed.names:
+        return np.repeat(allowed.counts, n), np.tile(allowed.values, n)
+    key = live[allowed.names[0]]
+    for name, size in zip(allowed.names[1:], allowed.sizes[1:], strict=True):
+        key = key * size + live[name]
+    counts = allowed.counts[key]
+    ends = np.cumsum(counts)
+    shift = allowed.starts[key] - (ends - counts)
+    return counts, allowed.values[np.arange(int(ends[-1]) if n else 0) + np.repeat(shift, counts)]
+
+
+def surviving(candidates: dict[str, Ranks], step: Step) -> Ranks:
+    """The positions of the candidates that pass every filter of the step."""
+    alive: Ranks | None = None
+    keep = np.ones(len(candidates[step.name]), bool)
+    for check in step.filters:
+        count = int(np.count_nonzero(keep))
+        if count < DENSE * len(keep):  # few enough are left to be worth copying
+            alive = np.flatnonzero(keep) if alive is None else alive[keep]
+            keep = np.ones(count, bool)
+        named = {name: candidates[name] if alive is None else candidates[name][alive] for name in check.names}
+        keep &= check.keep(named)
+    return np.flatnonzero(keep) if alive is None else alive[keep]
+
+
+def refuse_raising(plan: Plan, layout: Layout, block: Block) -> None:
+    """A point that every constraint allows, save that one raises there, is an error of that constraint."""
+    for judge in plan.raising:
+        if judge.program is not None and judge.program.truth.safe:
+            continue
+        verdicts = judge.ranks({name: layout.ranks(name, block.words) for name in judge.names})
+        where = np.flatnonzero(verdicts == RAISES)[:1]
+        if len(where):
+            words = [word[where] for word in block.words]
+            row = decode(judge.parameters, {name: layout.codes(name, words) for name in judge.names})[0]
+            raise failure(judge.constraint, row)

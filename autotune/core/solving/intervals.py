@@ -1,0 +1,239 @@
+"""Interval arithmetic over expressions: whether a partial point can still satisfy one.
+
+Every operation here is monotone in float64 and exact in int64 (the compiled program has bounded every integer), so an
+interval never excludes a value that is possible. What may raise, or is not understood, excludes nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.constraints import Expression
+from autotune.core.expressions import Binary, Call, Compare, Literal, Logical, Name, Node, Unary
+from autotune.core.parameters import Integer, Parameter, PowerOfTwo
+from autotune.core.solving.judges import Judge, Ranks
+from autotune.core.tables import BOOL, FLOAT, leaf
+
+Bounds = Callable[[Mapping[str, Ranks]], NDArray[np.bool_]]
+"""From the ranks of the bound names to whether some values of the others may satisfy the constraint."""
+
+Interval = tuple[Any, Any]
+"""The least and the greatest value: arrays [n] or scalars. Of a truth: whether it is sure, whether it is possible."""
+
+Meaning = Callable[[Mapping[str, Ranks]], Interval]
+
+TABLE_LIMIT = 1 << 16
+
+
+def bounds(judge: Judge, bound: frozenset[str]) -> Bounds | None:
+    """The test for partial points that bind these names; None where it could exclude nothing."""
+    if judge.program is None or not isinstance(judge.constraint, Expression):
+        return None
+    made = _Intervals(judge.parameters, bound).truth(judge.constraint.tree)
+    if made is None:
+        return None
+
+    def possible(ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
+        with np.errstate(all="ignore"):
+            found: NDArray[np.bool_] = np.asarray(made(ranks)[1])
+        return found
+
+    return possible
+
+
+class _Intervals:
+    """Compiles nodes to intervals; None for what is not understood or may raise."""
+
+    def __init__(self, parameters: Mapping[str, Parameter], bound: frozenset[str]) -> None:
+        self.parameters = parameters
+        self.bound = bound
+
+    def truth(self, node: Node) -> Meaning | None:
+        match node:
+            case Logical(op, operands):
+                return self._logical(op, [self.truth(operand) for operand in operands])
+            case Unary("not", operand):
+                inner = self.truth(operand)
+                return None if inner is None else _negated(inner)
+            case Compare(ops, operands):
+                return self._compare(ops, operands)
+        value = self.value(node)
+        if value is None:
+            return None
+
+        def nonzero(ranks: Mapping[str, Ranks]) -> Interval:
+            low, high = value(ranks)
+            return (low > 0) | (high < 0), ~((low == 0) & (high == 0))
+
+        return nonzero
+
+    def _logical(self, op: str, parts: list[Meaning | None]) -> Meaning | None:
+        known = [part for part in parts if part is not None]
+        if op == "or":  # an operand that is not understood may always be true
+            if len(known) < len(parts):
+                return None
+            return lambda ranks: _fold(np.logical_or, known, ranks)
+        before = parts.index(None) if None in parts else len(parts)  # what comes after may never be reached
+        if not before:
+            return None
+        first, certain = known[:before], before == len(parts)
+
+        def both(ranks: Mapping[str, Ranks]) -> Interval:
+            sure, possible = _fold(np.logical_and, first, ranks)
+            return sure if certain else np.False_, possible
+
+        return both
+
+    def _compare(self, ops: tuple[str, ...], operands: tuple[Node, ...]) -> Meaning | None:
+        values = [self.value(operand) for operand in operands]
+        links: list[Meaning | None] = []
+        for op, left, right in zip(ops, values, values[1:], strict=False):
+            known = left is not None and right is not None and op in LINKS
+            links.append(_link(op, left, right) if known and left is not None and right is not None else None)
+        return links[0] if len(links) == 1 else self._logical("and", links)
+
+    def value(self, node: Node) -> Meaning | None:
+        match node:
+            case Literal(bool() | int() | float() as value):
+                fixed = np.asarray(value)[()]
+                return lambda ranks: (fixed, fixed)
+            case Name(name):
+                return self._name(name)
+            case Unary("-" | "+" as op, operand):
+                return self._apply("neg" if op == "-" else "pos", [operand])
+            case Binary("+" | "-" | "*" as op, left, right):
+                return self._apply(op, [left, right])
+            case Binary("//" | "%" as op, left, Literal(int(by))) if by > 0:
+                return self._apply(op, [left, Literal(by)])
+            case Call("min" | "max" as function, arguments) if len(arguments) > 1:
+                return self._apply(function, list(arguments))
+            case Call("abs", arguments):
+                return self._apply("abs", list(arguments))
+        return None
+
+    def _apply(self, op: str, operands: list[Node]) -> Meaning | None:
+        parts = [part for part in map(self.value, operands) if part is not None]
+        if len(parts) < len(operands):
+            return None
+        apply = ARITHMETIC[op]
+        return lambda ranks: apply(*[part(ranks) for part in parts])
+
+    def _name(self, name: str) -> Meaning | None:
+        parameter = self.parameters[name]
+        if isinstance(parameter, Integer | PowerOfTwo):
+            low, high = np.int64(parameter.low), np.int64(parameter.high)
+            if name in self.bound:
+                return lambda ranks: _twice(parameter.column(ranks[name][:, None]))
+            return lambda ranks: (low, high)
+        if parameter.size > TABLE_LIMIT:
+            return None
+        table = leaf(parameter)
+        if table.kind is None or table.kind > FLOAT:
+            return None
+        values = table.payloads[table.kind].astype(np.int64) if table.kind == BOOL else table.payloads[table.kind]
+        if name in self.bound:
+            return lambda ranks: _twice(values[ranks[name]])
+        ends = (values.min(), values.max())
+        return lambda ranks: ends
+
+
+def _twice(values: Any) -> Interval:
+    return values, values
+
+
+def _fold(join: Callable[[Any, Any], Any], parts: list[Meaning], ranks: Mapping[str, Ranks]) -> Interval:
+    sure, possible = parts[0](ranks)
+    for part in parts[1:]:
+        also = part(ranks)
+        sure, possible = join(sure, also[0]), join(possible, also[1])
+    return sure, possible
+
+
+def _negated(inner: Meaning) -> Meaning:
+    def of(ranks: Mapping[str, Ranks]) -> Interval:
+        sure, possible = inner(ranks)
+        return np.logical_not(possible), np.logical_not(sure)
+
+    return of
+
+
+def _link(op: str, left: Meaning, right: Meaning) -> Meaning:
+    test = LINKS[op]
+    return lambda ranks: test(*left(ranks), *right(ranks))
+
+
+# What is possible is written as "not excluded", so that a NaN excludes nothing.
+LINKS: dict[str, Callable[[Any, Any, Any, Any], Interval]] = {
+    "<": lambda a, b, c, d: (b < c, ~np.asarray(a >= d)),
+    "<=": lambda a, b, c, d: (b <= c, ~np.asarray(a > d)),
+    ">": lambda a, b, c, d: (a > d, ~np.asarray(b <= c)),
+    ">=": lambda a, b, c, d: (a >= d, ~np.asarray(b < c)),
+    "==": lambda a, b, c, d: ((a == d) & (b == c), ~np.asarray((a > d) | (b < c))),
+    "!=": lambda a, b, c, d: ((a > d) | (b < c), ~np.asarray((a == d) & (b == c))),
+}
+
+
+def _plus(x: Interval, y: Interval) -> Interval:
+    low = x[0] + y[0]
+    return (low, low) if _fixed(x, y) else (low, x[1] + y[1])
+
+
+def _minus(x: Interval, y: Interval) -> Interval:
+    low = x[0] - y[1]
+    return (low, low) if _fixed(x, y) else (low, x[1] - y[0])
+
+
+def _fixed(x: Interval, y: Interval) -> bool:
+    """Whether both are known exactly: then one array serves as both ends."""
+    return x[0] is x[1] and y[0] is y[1]
+
+
+def _times(x: Interval, y: Interval) -> Interval:
+    (a, b), (c, d) = x, y
+    low = a * c
+    if _fixed(x, y):
+        return low, low
+    if np.min(a) >= 0 and np.min(c) >= 0:
+        return low, b * d
+    ends = (low, a * d, b * c, b * d)
+    return (
+        np.minimum(np.minimum(ends[0], ends[1]), np.minimum(ends[2], ends[3])),
+        np.maximum(np.maximum(ends[0], ends[1]), np.maximum(ends[2], ends[3])),
+    )
+
+
+def _modulo(x: Interval, y: Interval) -> Interval:
+    (low, high), by = x, y[0]
+    same = (low == high) | ((low // by == high // by) & (high - low < by))
+    return np.where(same, low % by, 0), np.where(same, high % by, by - 1)
+
+
+def _absolute(x: Interval) -> Interval:
+    low, high = x
+    return np.maximum(0, np.maximum(low, -high)), np.maximum(np.abs(low), np.abs(high))
+
+
+def _extreme(pick: Callable[[Any, Any], Any]) -> Callable[..., Interval]:
+    def of(*parts: Interval) -> Interval:
+        low, high = parts[0]
+        for part in parts[1:]:
+            low, high = pick(low, part[0]), pick(high, part[1])
+        return low, high
+
+    return of
+
+
+ARITHMETIC: dict[str, Callable[..., Interval]] = {
+    "+": _plus,
+    "-": _minus,
+    "*": _times,
+    "//": lambda x, y: (x[0] // y[0], x[1] // y[0]),
+    "%": _modulo,
+    "neg": lambda x: (-x[1], -x[0]),
+    "pos": lambda x: x,
+    "abs": _absolute,
+    "min": _extreme(np.minimum),
+    "max": _extreme(np.maximum),
+}

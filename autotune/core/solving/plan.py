@@ -1,0 +1,165 @@
+"""In which order to bind the parameters of a component, and what to check once each is bound.
+
+An order is grown greedily: next comes the parameter after which the fewest partial points are expected to remain, by
+the densities of the constraints' tables. All tables that bind at a step are joined into one list of allowed values for
+each combination of what is bound already, so that a partial point is only ever extended by values that they allow.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from autotune.core.constraints import Members
+from autotune.core.parameters import Parameter
+from autotune.core.solving.filters import Filter, Grid, digits, grid, partial
+from autotune.core.solving.judges import Judge, Ranks
+
+JOINT = 1 << 18
+"""The largest joint table of a step."""
+
+GUESS = 0.5
+"""The share of points that a constraint without a table is taken to keep."""
+
+
+@dataclass(frozen=True, eq=False)
+class Allowed:
+    """The allowed values for each combination of ranks of `names` (of these sizes): values[starts:starts + counts]."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    starts: Ranks
+    counts: Ranks
+    values: Ranks
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Bind `name` to its `allowed` values (None: to any of `size`), then filter. live: names needed after it."""
+
+    name: str
+    size: int
+    allowed: Allowed | None
+    filters: tuple[Filter, ...]
+    live: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The steps of a component. seed: the ranks [n] that the first names start from, filtered already, if any."""
+
+    seed: dict[str, Ranks] | None
+    steps: tuple[Step, ...]
+    raising: tuple[Judge, ...]
+
+
+class _Planner:
+    """Works out one plan."""
+
+    def __init__(self, parameters: dict[str, Parameter], judges: Sequence[Judge], grids: dict[int, Grid]) -> None:
+        self.parameters = parameters
+        self.grids = [grids[id(judge)] for judge in judges if id(judge) in grids]
+        self.others = [judge for judge in judges if id(judge) not in grids]
+        self._projections: dict[tuple[int, frozenset[str]], tuple[Grid, float]] = {}
+
+    def projected(self, table: Grid, bound: frozenset[str]) -> tuple[Grid, float]:
+        """The projection of a table on the bound names, and the share of combinations that it allows."""
+        key = (id(table), bound & frozenset(table.names))
+        if key not in self._projections:
+            found = table.onto(key[1])
+            self._projections[key] = found, float(found.allowed.mean())
+        return self._projections[key]
+
+    def growth(self, name: str, bound: frozenset[str]) -> float:
+        """By how much binding `name` multiplies the number of partial points, as the tables have it."""
+        after, factor = bound | {name}, float(self.parameters[name].size)
+        for table in self.grids:
+            if name in table.names:
+                factor *= self.projected(table, after)[1] / max(self.projected(table, bound)[1], 1e-12)
+        for judge in self.others:
+            if name in judge.names and after.issuperset(judge.names):
+                factor *= GUESS
+        return factor
+
+    def order(self, bound: frozenset[str]) -> list[str]:
+        """The names not bound yet, in the order to bind them: those next to bound ones, the slowest growth first."""
+        found: list[str] = []
+        rest = [name for name in self.parameters if name not in bound]
+        while rest:
+            near = [name for name in rest if self._touches(name, bound)] or rest
+            name = min(near, key=lambda name: self.growth(name, bound))
+            rest.remove(name)
+            found.append(name)
+            bound |= {name}
+        return found
+
+    def _touches(self, name: str, bound: frozenset[str]) -> bool:
+        constraints: list[tuple[str, ...]] = [t.names for t in self.grids] + [j.names for j in self.others]
+        return any(name in names and not bound.isdisjoint(names) for names in constraints)
+
+    def step(self, name: str, bound: frozenset[str]) -> tuple[Allowed | None, tuple[Filter, ...]]:
+        """What is allowed and what is filtered when `name` is bound after `bound`."""
+        after = bound | {name}
+        tables = [self.projected(table, after)[0] for table in self.grids if name in table.names]
+        tables = sorted((t for t in tables if not t.allowed.all()), key=lambda t: t.allowed.size)
+        joined: list[Grid] = []
+        for table in tables:
+            names = dict.fromkeys(n for t in [*joined, table] for n in t.names)
+            if prod(self.parameters[n].size for n in names) <= JOINT:
+                joined.append(table)
+        filters: list[Filter] = [table for table in tables if table not in joined]
+        made = (partial(judge, after) for judge in self.others if name in judge.names)
+        filters += [each for each in made if each is not None]
+        return self._allowed(name, joined) if joined else None, tuple(filters)
+
+    def _allowed(self, name: str, tables: Sequence[Grid]) -> Allowed:
+        others = [n for n in self.parameters if n != name and any(n in table.names for table in tables)]
+        axes = [*others, name]
+        joint = np.ones([self.parameters[n].size for n in axes], bool)
+        for table in tables:
+            order = [table.names.index(n) for n in axes if n in table.names]
+            shape = [self.parameters[n].size if n in table.names else 1 for n in axes]
+            joint &= table.allowed.transpose(order).reshape(shape)
+        flat = joint.reshape(-1, self.parameters[name].size)
+        counts = flat.sum(axis=1)
+        sizes = tuple(self.parameters[n].size for n in others)
+        return Allowed(tuple(others), sizes, np.cumsum(counts) - counts, counts, np.nonzero(flat)[1])
+
+
+def plan(parameters: dict[str, Parameter], judges: Sequence[Judge], tables: dict[int, Grid] | None = None) -> Plan:
+    """The plan for the points over `parameters` (in their order) that satisfy all judges."""
+    grids = {id(judge): found for judge in judges if (found := grid(judge)) is not None} if tables is None else tables
+    planner = _Planner(parameters, judges, grids)
+    seeds = [judge for judge in planner.others if isinstance(judge.constraint, Members)]
+    seed, filters = _seed(max(seeds, key=lambda judge: len(judge.names)), planner) if seeds else (None, ())
+    bound = frozenset(seed or ())
+    order = planner.order(bound)
+    drafts = []
+    for name in order:
+        drafts.append((name, *planner.step(name, bound)))
+        bound |= {name}
+    steps, live = [], frozenset[str]()
+    for name, allowed, checks in reversed(drafts):
+        steps.append(Step(name, parameters[name].size, allowed, checks, live))
+        live |= {n for check in checks for n in check.names} | set(allowed.names if allowed else ())
+    raising = tuple(judge for judge in judges if (g := grids.get(id(judge))) is None or g.raises)
+    if seed is not None:
+        for check in filters:
+            keep = check.keep(seed)
+            seed = {name: ranks[keep] for name, ranks in seed.items()}
+    return Plan(seed, tuple(reversed(steps)), tuple(j for j in raising if not isinstance(j.constraint, Members)))
+
+
+def _seed(judge: Judge, planner: _Planner) -> tuple[dict[str, Ranks], tuple[Filter, ...]]:
+    """The rows of a Members constraint, and what the other constraints say of its names."""
+    assert isinstance(judge.constraint, Members)
+    sizes = [judge.parameters[name].size for name in judge.names]
+    bound = frozenset(judge.names)
+    seed = dict(zip(judge.names, digits(judge.constraint.table, sizes), strict=True))
+    filters: list[Filter] = [planner.projected(t, bound)[0] for t in planner.grids if bound.intersection(t.names)]
+    for other in planner.others:
+        if other is not judge and bound.intersection(other.names):
+            found = partial(other, bound)
+            filters += [found] if found is not None else []
+    return seed, tuple(filters)

@@ -1,0 +1,192 @@
+"""Drawing valid points of one component: from its table, by rejection, or by constraint-directed construction.
+
+Which one depends on the component alone, never on what was asked before, so that a key always gives the same points.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from autotune.core.errors import SpaceError
+from autotune.core.keys import Key, fold, integers, root, words
+from autotune.core.parameters import Codes
+from autotune.core.solving.component import Component, Enumerated
+from autotune.core.solving.growth import Block, OutOfWork, Work, extend, grow, options, refuse_raising, start
+from autotune.core.solving.layout import Ranks
+from autotune.core.solving.plan import Step
+
+SMALL = 1 << 14
+"""A component of so few raw points is enumerated at once."""
+
+PROBE = 4096
+GOOD, FAIR = 0.01, 0.001
+"""Acceptance from which rejection is preferred to enumeration; and from which it is preferred to construction."""
+
+TABLE_WORK, TABLE_POINTS = 20_000_000, 5_000_000
+SEARCH_WORK = 200_000_000
+BATCH = 1 << 17
+WIDTHS = (4, 16, 64, 256)
+FAN = 256
+
+
+@dataclass(frozen=True)
+class Free:
+    """No constraint: the parameter samples itself."""
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """Rows of the component's table."""
+
+    table: Enumerated
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """Draw and test; about this share passes."""
+
+    acceptance: float
+
+
+@dataclass(frozen=True)
+class Construction:
+    """Bind parameters one by one to random values that constraints leave open. Not uniform."""
+
+
+Method = Free | Tabled | Rejection | Construction
+
+
+def method(component: Component) -> Method:
+    """How to draw points of a component; SpaceError where it is found to have none."""
+    if not component.judges:
+        return Free()
+    small = component.raw <= SMALL
+    acceptance = 0.0 if small else float(component.valid(_draw(component, fold(root(0), "probe"), PROBE)).mean())
+    if acceptance >= GOOD:
+        return Rejection(acceptance)
+    table = component.enumerate(TABLE_WORK, TABLE_POINTS)
+    if table is not None:
+        return Tabled(table)
+    return Rejection(acceptance) if acceptance >= FAIR or not component.ranked else Construction()
+
+
+def draw(component: Component, how: Method, key: Key, n: int) -> dict[str, Codes]:
+    """`n` valid points of a component, as codes [n, width] by name."""
+    match how:
+        case Free():
+            return _draw(component, key, n)
+        case Tabled(table):
+            chosen = integers(key, table.count, n)
+            return _codes(component, [word[chosen] for word in table.words])
+        case Rejection(acceptance):
+            return _reject(component, acceptance, key, n)
+        case Construction():
+            return _codes(component, construct(component, key, n))
+
+
+def _codes(component: Component, packed: list[Ranks]) -> dict[str, Codes]:
+    return {name: component.layout.codes(name, packed) for name in component.names}
+
+
+def _draw(component: Component, key: Key, n: int) -> dict[str, Codes]:
+    return {name: parameter.sample(fold(key, name), n) for name, parameter in component.parameters.items()}
+
+
+def _reject(component: Component, acceptance: float, key: Key, n: int) -> dict[str, Codes]:
+    found: list[dict[str, Codes]] = []
+    count = tried = 0
+    while count < n:
+        size = min(BATCH, max(256, int(1.1 * (n - count) / max(acceptance, FAIR)) + 1))
+        drawn = _draw(component, fold(key, len(found)), size)
+        keep = np.flatnonzero(component.valid(drawn))[: n - count]
+        found.append({name: codes[keep] for name, codes in drawn.items()})
+        count, tried = count + len(keep), tried + size
+        if not count and tried > SEARCH_WORK // 100:
+            raise _rare(component, tried)
+    return {name: np.concatenate([part[name] for part in found]) for name in component.names}
+
+
+def _rare(component: Component, tried: int) -> SpaceError:
+    told = ", ".join(repr(judge.constraint.describe()) for judge in component.judges)
+    return SpaceError(
+        f"no valid point of ({', '.join(component.names)}) was found among {tried:,} candidates; loosen one of {told}, "
+        "or narrow these parameters"
+    )
+
+
+def construct(component: Component, key: Key, n: int) -> list[Ranks]:
+    """The words of `n` valid points, each grown on its own from random choices that no constraint excludes.
+
+    Every point is a lane: a few partial points, of which a random few survive each step. Lanes that run dry start
+    again, wider; what then remains is left to a complete search in random order.
+    """
+    found: list[list[Ranks]] = []
+    count = 0
+    for turn, width in enumerate(WIDTHS):
+        lanes = max(1, BATCH // (width * 8))
+        for batch, first in enumerate(range(0, n - count, lanes)):
+            size = min(lanes, n - count - first)
+            found.append(_lanes(component, fold(key, turn, batch), size, width))
+        count = sum(len(part[0]) for part in found)
+        if count >= n:
+            break
+    if not count:
+        found.append(_search(component, fold(key, "search"), n))
+        count = len(found[-1][0])
+    pool = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    again = integers(fold(key, "again"), count, max(0, n - count))  # too few lanes finished: their points serve again
+    return [np.concatenate([word, word[again]])[:n] for word in pool]
+
+
+def _lanes(component: Component, key: Key, n: int, width: int) -> list[Ranks]:
+    """The words of at most one point for each of `n` lanes."""
+    plan, layout, work = component.plan, component.layout, Work(1 << 62)
+    block, lane = start(plan, layout), np.repeat(np.arange(n), width if plan.seed is not None else 1)
+    block = block.take(integers(fold(key, "seed"), block.n, len(lane))) if block.n else block
+    for depth, step in enumerate(plan.steps):
+        if not block.n:
+            break
+        counts, values = _some(block, step, fold(key, "values", depth))
+        grown, kept = extend(block, step, layout, counts, values, work)
+        lane = np.repeat(lane, counts)
+        lane = lane if kept is None else lane[kept]
+        chosen = _few(lane, fold(key, "lanes", depth), width)
+        block, lane = grown.take(chosen), lane[chosen]
+    if not block.n:
+        return [word[:0] for word in block.words]
+    block = block.take(_few(lane, fold(key, "last"), 1))
+    refuse_raising(plan, layout, block)
+    return block.words
+
+
+def _some(block: Block, step: Step, key: Key) -> tuple[Ranks, Ranks]:
+    """The values to try for each point: all of a few, a random choice of many."""
+    if step.allowed is None and step.size > FAN:
+        return np.full(block.n, FAN), integers(key, step.size, block.n * FAN)
+    return options(block, step, 0, step.size)
+
+
+def _few(lane: Ranks, key: Key, width: int) -> Ranks:
+    """The positions of at most `width` random entries of each lane."""
+    order = np.lexsort((words(key, len(lane)), lane))
+    lanes = lane[order]
+    fresh = np.flatnonzero(np.r_[True, lanes[1:] != lanes[:-1]]) if len(lanes) else lanes
+    place = np.arange(len(lanes)) - np.repeat(fresh, np.diff(np.r_[fresh, len(lanes)]))
+    return np.sort(order[place < width])
+
+
+def _search(component: Component, key: Key, n: int) -> list[Ranks]:
+    """Some valid points from a complete search in random order; SpaceError where there are none, or none in reach."""
+    found, count = [], 0
+    try:
+        for block in grow(component.plan, component.layout, Work(SEARCH_WORK), 1 << 12, key):
+            found.append(block)
+            count += len(block[0])
+            if count >= n or len(found) >= 64:
+                break
+    except OutOfWork:
+        if not found:
+            raise _rare(component, SEARCH_WORK) from None
+    if not found:
+        raise component.unsatisfiable()
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
