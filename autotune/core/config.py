@@ -9,7 +9,7 @@ import msgspec
 from autotune.core.errors import ConfigError
 
 Value = Any
-"""A hashable JSON value: None, bool, int, float, str, or a tuple of these. (Any: mypy has no recursive aliases here.)"""
+"""A hashable JSON value: None, bool, int, float, str, or a tuple of these."""
 
 
 def freeze(value: Any) -> Value:
@@ -22,7 +22,8 @@ def freeze(value: Any) -> Value:
         return value
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
-    raise TypeError(f"{value!r} ({type(value).__name__}) is not a JSON value; use None, bool, int, float, str or a list")
+    kind = type(value).__name__
+    raise TypeError(f"{value!r} ({kind}) is not a JSON value; use None, bool, int, float, str or a list")
 
 
 def token(value: Value) -> bytes:
@@ -105,7 +106,7 @@ class Config(Mapping[str, Value]):
         try:
             return cls(msgspec.json.decode(text, type=dict[str, Any]))
         except msgspec.DecodeError as error:
-            raise ConfigError(f"not a config in JSON ({error}); write one object such as {{\"BLOCK\": 64}}") from None
+            raise ConfigError(f'not a config in JSON ({error}); write one object such as {{"BLOCK": 64}}') from None
 
     def minimize(self, space: "HasDefault") -> "Config":
         """Without the values that equal the default of `space`; `space.complete` puts them back."""

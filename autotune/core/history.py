@@ -1,8 +1,9 @@
 """Append-only collections that share their storage between versions.
 
-A search is an immutable value, and a new version of it is made for every event. Copying its history each time would make
-a run quadratic; so an append writes behind the end of a buffer that older versions share and never look at. Only when an
-older version is extended a second time (a branch) is the buffer copied. Every version keeps seeing exactly its own items.
+A search is an immutable value, and a new version of it is made for every event. Copying its history each time would
+make a run quadratic; so an append writes behind the end of a buffer that older versions share and never look at. Only
+when an older version is extended a second time (a branch) is the buffer copied. Every version keeps seeing exactly its
+own items.
 """
 
 from collections.abc import Iterator, Sequence
@@ -157,7 +158,7 @@ class Records:
 
 @dataclass(frozen=True)
 class Archive:
-    """What has been measured so far, one entry a trial in the order of asking; a revised trial shows its latest outcome.
+    """What has been measured, one entry a trial in the order of asking; a revised trial shows its latest outcome.
 
     Everything is an array over the n observed trials: `points` [n, columns], the rest [n].
     """

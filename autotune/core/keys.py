@@ -1,8 +1,9 @@
 """Counter-based random keys: the only source of randomness in the library.
 
-A key is 128 bits. `fold(key, *path)` derives an independent key for a named purpose, so a draw depends on what it is for
-and never on what was drawn before it. Draws are made from raw Philox-4x64 words (Salmon et al., "Parallel random
-numbers: as easy as 1, 2, 3", SC 2011), which numpy guarantees to keep, and not from its distributions, which it does not.
+A key is 128 bits. `fold(key, *path)` derives an independent key for a named purpose, so a draw depends on what it is
+for and never on what was drawn before it. Draws are made from raw Philox-4x64 words (Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3", SC 2011), which numpy guarantees to keep, and not from its distributions, which it may
+change.
 """
 
 from hashlib import blake2b
@@ -46,7 +47,8 @@ def words(key: Key, n: int) -> Words:
 def uniform(key: Key, *shape: int) -> NDArray[np.float64]:
     """Floats in [0, 1) with 53 random bits, of the given shape."""
     n = int(np.prod(shape, dtype=np.int64))
-    return ((words(key, n) >> np.uint64(11)) * 2.0**-53).reshape(shape)
+    drawn = (words(key, n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return drawn.reshape(shape)
 
 
 def integers(key: Key, bounds: int | NDArray[np.int64], n: int | None = None) -> NDArray[np.int64]:

@@ -64,8 +64,10 @@ class Failed(Struct, frozen=True, tag="failed", omit_defaults=True):
 Outcome = Timed | Failed
 
 
-def timed_or_failed(times_ms: Iterable[float], compile_s: float = 0.0, run_s: float = 0.0, cut: bool = False) -> Outcome:
-    """`Timed` if the samples are usable times, else `Failed("invalid_time")`; for evaluators whose clock may misbehave."""
+def timed_or_failed(
+    times_ms: Iterable[float], compile_s: float = 0.0, run_s: float = 0.0, cut: bool = False
+) -> Outcome:
+    """`Timed` if the samples are usable times, else `Failed("invalid_time")`: for evaluators whose clock may lie."""
     samples = tuple(float(t) for t in times_ms)
     try:
         return Timed(samples, compile_s, run_s, cut)

@@ -1,5 +1,7 @@
 """Identity of points: the bytes of their canonical rows."""
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,8 +13,7 @@ def row_keys(rows: Codes) -> list[bytes]:
     packed = np.ascontiguousarray(rows, np.int64)
     if packed.shape[1] == 0:
         return [b""] * len(packed)
-    keys: list[bytes] = packed.view(np.dtype((np.void, packed.shape[1] * 8))).ravel().tolist()
-    return keys
+    return cast(list[bytes], packed.view(np.dtype((np.void, packed.shape[1] * 8))).ravel().tolist())
 
 
 def first_of_each(rows: Codes) -> NDArray[np.int64]:

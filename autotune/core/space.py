@@ -50,13 +50,16 @@ class Space:
             raise SpaceError("a space needs at least one parameter, such as {'BLOCK': PowerOfTwo(16, 128)}")
         for name, parameter in parameters.items():
             if not isinstance(parameter, Parameter):
-                raise SpaceError(f"parameter {name!r} is {parameter!r}; use PowerOfTwo, Integer, Choice, Boolean, …")
+                raise SpaceError(f"parameter {name!r} is {parameter!r}; use PowerOfTwo, Integer, Choice, …")
         if isinstance(constraints, str):
             raise SpaceError("constraints is a list of expressions; put the one string into a list")
         self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(parameters))
         self.names: tuple[str, ...] = tuple(parameters)
         ends = np.cumsum([parameter.width for parameter in parameters.values()])
-        self.slices = {n: slice(int(end) - p.width, int(end)) for (n, p), end in zip(parameters.items(), ends, strict=True)}
+        self.slices: Mapping[str, slice] = {
+            name: slice(int(end) - parameter.width, int(end))
+            for (name, parameter), end in zip(parameters.items(), ends, strict=True)
+        }
         self.columns = int(ends[-1])
         self.constraints: tuple[Constraint, ...] = tuple(as_constraint(c, self.parameters) for c in constraints)
         self.feasible = Feasible(self.parameters, self.constraints)
@@ -79,9 +82,8 @@ class Space:
     @cached_property
     def spec(self) -> SpaceSpec:
         """The space as plain data, for journals and recordings."""
-        return SpaceSpec(
-            dict(self.parameters), tuple(map(constraint_spec, self.constraints)), dict(self.default) if self.default else None
-        )
+        default = None if self.default is None else dict(self.default)
+        return SpaceSpec(dict(self.parameters), tuple(map(constraint_spec, self.constraints)), default)
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> "Space":
@@ -166,14 +168,14 @@ class Space:
         """The rows [n, columns] at these positions of the unconstrained product."""
         self._rankable()
         rest, parts = np.array(ranks, np.int64), []
-        for parameter in reversed(self.parameters.values()):
+        for parameter in reversed(list(self.parameters.values())):
             rest, digit = np.divmod(rest, parameter.size)
             parts.append(parameter.unrank(digit))
         return np.concatenate(parts[::-1], axis=1)
 
     def _rankable(self) -> None:
         if self.size >= 2**63:
-            raise SpaceError(f"this space has {self.size:.2e} points, too many to number with 63 bits; use rows instead")
+            raise SpaceError("this space has too many points to number them with 63 bits; work with rows instead")
 
     # Populations
 
@@ -223,16 +225,14 @@ class Space:
 
     def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
         """a + (b - c) parameter by parameter, row by row [n, columns]; constraints aside."""
-        return np.concatenate(
-            [
-                parameter.mutate(*(x[:, self.slices[name]] for x in (a, b, c)), fold(key, name))
-                for name, parameter in self.parameters.items()
-            ],
-            axis=1,
-        )
+        blocks = []
+        for name, parameter in self.parameters.items():
+            part = self.slices[name]
+            blocks.append(parameter.mutate(a[:, part], b[:, part], c[:, part], fold(key, name)))
+        return np.concatenate(blocks, axis=1)
 
     def crossover(self, x: Codes, mutant: Codes, rate: float, key: Key) -> Codes:
-        """Rows of `x` with each parameter taken from `mutant` with probability `rate`, at least one; constraints aside."""
+        """Rows of `x` with each parameter taken from `mutant` at this rate, at least one of them; constraints aside."""
         n, count = len(x), len(self.names)
         taken = uniform(fold(key, "rate"), n, count) < rate
         taken[np.arange(n), integers(fold(key, "one"), count, n)] = True

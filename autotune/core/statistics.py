@@ -31,7 +31,9 @@ def median_interval(samples: NDArray[np.float64]) -> tuple[float, float]:
     return max(middle - half, 0.0), middle + half
 
 
-def paired_ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64], key: Key, draws: int = 1000) -> Ratio:
+def paired_ratio(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64], key: Key, draws: int = 1000
+) -> Ratio:
     """The median of the sample-by-sample ratios of two series [n], with a percentile bootstrap over the pairs.
 
     Efron, "Bootstrap methods: another look at the jackknife" (1979).

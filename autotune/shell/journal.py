@@ -9,7 +9,6 @@ import os
 import platform
 import warnings
 import zlib
-
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -194,5 +193,3 @@ def _lock(descriptor: int, path: Any) -> None:
     except OSError:
         os.close(descriptor)
         raise JournalError(f"another process is writing to the journal {path}; wait for it, or stop it") from None
-
-

@@ -1,4 +1,4 @@
-"""A tuning problem as one value in a Python file: what `autotune tune FILE` and `autotune resume JOURNAL FILE` look for."""
+"""A tuning problem as one value in a Python file: what `autotune tune FILE` looks for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

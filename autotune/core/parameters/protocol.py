@@ -9,7 +9,7 @@ from autotune.core.config import Value
 from autotune.core.keys import Key
 
 Codes = NDArray[np.int64]
-"""Integer codes of points: shape [n, width] for one parameter, [n, columns] for a space. `width` columns a parameter."""
+"""Integer codes of points: shape [n, width] for one parameter, [n, columns] for a space."""
 
 Column = NDArray[np.generic] | tuple["Column", ...]
 """The values of n points for expressions: shape [n], of dtype int64, float64, bool or object; a tuple of columns for a

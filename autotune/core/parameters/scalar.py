@@ -22,11 +22,13 @@ def _is_int(value: object) -> bool:
 def _within(code: int, size: int, radius: int) -> Codes:
     """Codes at most `radius` away from `code` in range(size), without it; shape [m, 1]."""
     near = np.arange(max(0, code - radius), min(size - 1, code + radius) + 1)
-    return near[near != code][:, None]
+    others: Codes = near[near != code][:, None]
+    return others
 
 
 def _step(a: Codes, b: Codes, c: Codes, size: int) -> Codes:
-    return np.clip(a + np.sign(b - c), 0, size - 1)
+    moved: Codes = np.clip(a + np.sign(b - c), 0, size - 1)
+    return moved
 
 
 class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
@@ -43,7 +45,8 @@ class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
     def __post_init__(self) -> None:
         for bound in (self.low, self.high):
             if not _is_int(bound) or bound < 1 or bound & (bound - 1) or bound > MAX_SIZE:
-                raise SpaceError(f"PowerOfTwo({self.low}, {self.high}): {bound!r} is not a power of two; use 1, 2, 4, 8, …")
+                shown = f"PowerOfTwo({self.low}, {self.high})"
+                raise SpaceError(f"{shown}: {bound!r} is not a power of two; use 1, 2, 4, 8, …")
         if self.low > self.high:
             raise SpaceError(f"PowerOfTwo({self.low}, {self.high}): low is above high; swap them")
 
@@ -242,7 +245,8 @@ class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
     def encode_features(self, codes: Codes) -> NDArray[np.float64]:
         if self.ordered:
             return codes.astype(np.float64)
-        return (codes == np.arange(self.size)).astype(np.float64)
+        hot: NDArray[np.float64] = np.equal(codes, np.arange(self.size)).astype(np.float64)
+        return hot
 
     def describe(self) -> str:
         shown = [repr(value) for value in self.values]

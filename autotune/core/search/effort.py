@@ -1,4 +1,4 @@
-"""Effort profiles: what "none", "quick" and "full" mean for the machine and for each strategy. Any value can be overridden."""
+"""Effort profiles: what "none", "quick" and "full" mean for the machine and each strategy. Single values override."""
 
 from typing import Any, Literal, get_args
 

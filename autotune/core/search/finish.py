@@ -49,8 +49,9 @@ def finalists(search: Search) -> list[int]:
     if not len(ranking):
         return []
     near = archive.latest[ranking]
-    undecided = near["trial"][near["low_ms"] <= near["high_ms"][0]][: search.plan.settings.finalists].tolist()
+    undecided: list[int] = near["trial"][near["low_ms"] <= near["high_ms"][0]][
+        : search.plan.settings.finalists
+    ].tolist()
     timed = set(near["trial"].tolist())
     extra = (simplified(search), search.default_trial)
     return undecided + [i for i in dict.fromkeys(extra) if i is not None and i in timed and i not in undecided]
-

@@ -21,7 +21,7 @@ def search_deadline(search: Search) -> float | None:
 
 
 def simplification_reserve(search: Search) -> int:
-    """How many evaluations the strategy leaves for simplification: enough to reset each parameter once, a tenth at most."""
+    """How many evaluations are left for simplification: enough to reset each parameter once, a tenth at most."""
     plan = search.plan
     if plan.budget.evaluations is None or not plan.settings.simplify_rounds or plan.space.default is None:
         return 0
@@ -46,7 +46,7 @@ def limits_for(search: Search, generation: int = 0) -> Limits:
 
 
 def compile_timeout(search: Search) -> float:
-    """min(max(quantile of compile times so far, lower bound), original), in seconds, for strategies with a population."""
+    """min(max(quantile of compile times, lower bound), original) in seconds, for strategies with a population."""
     original = search.plan.settings.compile_timeout_s
     lower = getattr(search.plan.strategy, "compile_timeout_lower_bound", None)
     quantile = getattr(search.plan.strategy, "compile_timeout_quantile", None)
@@ -56,7 +56,7 @@ def compile_timeout(search: Search) -> float:
     times = archive.compile_s[archive.ok]
     if not len(times):
         return original
-    return min(max(float(np.quantile(times, quantile)), lower), original)
+    return min(max(float(np.quantile(times, quantile)), float(lower)), original)
 
 
 def verification_rounds(search: Search, finalists: list[int], rounds: int) -> int:
@@ -65,6 +65,6 @@ def verification_rounds(search: Search, finalists: list[int], rounds: int) -> in
     if ends is None:
         return rounds
     known = {trial: outcome for trial, outcome in search.outcomes if trial in finalists and isinstance(outcome, Timed)}
-    build = sum(outcome.compile_s for outcome in known.values())
-    one = sum(outcome.time_ms for outcome in known.values()) / 1000
+    build: float = sum(outcome.compile_s for outcome in known.values())
+    one: float = sum(outcome.time_ms for outcome in known.values()) / 1000
     return max(min(rounds, int((ends - search.clock - build) / one)), 0) if one > 0 else rounds

@@ -72,7 +72,8 @@ class Settings(Struct, frozen=True, omit_defaults=True):
         if not self.compile_timeout_s > 0:
             raise PlanError(f"the setting compile_timeout_s = {self.compile_timeout_s!r} must be above 0 seconds")
         if self.cutoff_factor is not None and not self.cutoff_factor > 1:
-            raise PlanError(f"the setting cutoff_factor = {self.cutoff_factor!r} must be above 1, or None for no cut-off")
+            factor = self.cutoff_factor
+            raise PlanError(f"the setting cutoff_factor = {factor!r} must be above 1, or None for no cut-off")
         if not 0 <= self.reserve < 1:
             raise PlanError(f"the setting reserve = {self.reserve!r} must be at least 0 and below 1")
 

@@ -118,5 +118,3 @@ def confirmation(search: Search) -> Compare | None:
         return None
     compared = archive.trials[[ranking[0], *challengers]].tolist()
     return Compare(tuple(search.trials[i] for i in compared), settings.confirm_rounds, "confirm")
-
-

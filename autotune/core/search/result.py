@@ -1,7 +1,6 @@
 """What a search found, as plain data."""
 
 from collections import Counter
-from typing import Literal
 
 import numpy as np
 from msgspec import Struct
@@ -9,7 +8,7 @@ from msgspec import Struct
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.keys import fold
-from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed
+from autotune.core.outcomes import Failed, Outcome, Timed
 from autotune.core.search.finish import finalists
 from autotune.core.search.messages import Reason
 from autotune.core.search.request import request
@@ -52,7 +51,7 @@ class Result(Struct, frozen=True):
     default: Measured | None
     finalists: tuple[Finalist, ...]
     speedup: Ratio | None
-    counts: dict[Literal["timed"] | FailureKind, int]
+    counts: dict[str, int]
     evaluations: int
     elapsed_s: float
     stopped: Reason
@@ -119,9 +118,7 @@ def _ratio(search: Search, numerator: Timed, denominator: Timed, paired: bool) -
     return unpaired_ratio(above, below)
 
 
-def _settled(
-    search: Search, best: int, candidates: dict[int, Timed], paired: bool
-) -> tuple[int, tuple[Finalist, ...]]:
+def _settled(search: Search, best: int, candidates: dict[int, Timed], paired: bool) -> tuple[int, tuple[Finalist, ...]]:
     """The pick and the configs that cannot be told from it; among equals the simplified one is picked."""
     chosen = [i for i in (candidates if paired else finalists(search)) if i in candidates]
     ratios = {i: _ratio(search, candidates[i], candidates[best], paired) for i in chosen if i != best}

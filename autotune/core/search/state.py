@@ -1,4 +1,4 @@
-"""The search as an immutable value: `start` makes it from a plan, `advance` from what happened. No strategy is asked here."""
+"""The search as an immutable value: `start` makes it from a plan, `advance` from what happened."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -89,7 +89,8 @@ class Search:
         return 0 if len(self.trials) and self.trials[0].origin == "default" else None
 
     def point(self, trial: int) -> Codes:
-        return self.points.rows[trial]
+        row: Codes = self.points.rows[trial]
+        return row
 
 
 def start(plan: Plan) -> Search:

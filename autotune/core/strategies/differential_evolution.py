@@ -28,7 +28,8 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
     population_size: members; twice as many are drawn at first, and the faster half is kept.
     max_generations: of `population_size` trials each, after the initial one. crossover_rate: the share of the mutant.
     immediate_update: True breeds and measures one trial at a time, from a population that is always up to date.
-    min_improvement_delta, patience: end when the best improves by less, relatively, for that many generations; None: off.
+    min_improvement_delta, patience: end when the best improves by less than this, relatively, for that many
+    generations; None: off.
     initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
     """
 
@@ -52,7 +53,8 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
         require(patience is None or patience >= 1, name, "patience", patience, "at least 1, or None")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
-        return Initial(initial_population(self.initial_population_strategy, space, seeds, 2 * self.population_size, key))
+        twice = 2 * self.population_size
+        return Initial(initial_population(self.initial_population_strategy, space, seeds, twice, key))
 
     def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
         begun = initial_proposals(space, state, ask, 2 * self.population_size, self.max_generations, key)
@@ -131,7 +133,9 @@ def breed(
         taken = {row.tobytes() for row in points}
 
         def unseen(rows: Codes) -> NDArray[np.bool_]:
-            return ask.fresh(rows) & np.array([row.tobytes() not in taken for row in rows], bool)
+            other = np.array([row.tobytes() not in taken for row in rows], bool)
+            new: NDArray[np.bool_] = ask.fresh(rows) & other
+            return new
 
         drawn = space.sample_distinct(fold(key, "random"), len(left), unseen)
         points, kept = np.concatenate([points, drawn]), np.concatenate([kept, left[: len(drawn)]])

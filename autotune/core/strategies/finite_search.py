@@ -24,7 +24,8 @@ class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True)
         msgspec.structs.force_setattr(self, "configs", tuple(dict(config) for config in self.configs))
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Drawn:
-        rows = space.encode([space.check(config, f"finite_search: config {i}") for i, config in enumerate(self.configs)])
+        checked = [space.check(config, f"finite_search: config {i}") for i, config in enumerate(self.configs)]
+        rows = space.encode(checked)
         rows = np.concatenate([seeds.default, rows])
         return Drawn(rows[first_of_each(rows)])
 

@@ -22,7 +22,7 @@ def initial_population(kind: InitialPopulation | None, space: Space, seeds: Seed
 
     from_random (also None): the default, the user's seeds, then random points, `n` in all.
     from_default: the default alone. from_best_available: the default, the user's seeds and up to 20 of the best
-    configs of earlier runs, filled up to `n` at random if `seeds.pad`. A kind that yields no point falls back to random.
+    configs of earlier runs, filled up to `n` at random if `seeds.pad`. A kind without any point falls back to random.
     """
     if kind == "from_default":
         rows = seeds.default
@@ -39,4 +39,3 @@ def initial_population(kind: InitialPopulation | None, space: Space, seeds: Seed
         return np.fromiter((row.tobytes() not in known for row in drawn), np.bool_, len(drawn))
 
     return np.concatenate([rows, space.sample_distinct(key, max(n - len(rows), 0), unseen)])
-

@@ -53,8 +53,8 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
         require(self.initial_population >= 1, name, "initial_population", self.initial_population, "at least 1")
         require(self.copies >= 1, name, "copies", self.copies, "at least 1")
         require(self.max_generations >= 0, name, "max_generations", self.max_generations, "at least 0")
-        require(self.min_improvement_delta >= 0, name, "min_improvement_delta", self.min_improvement_delta, "at least 0")
-        cap = self.num_neighbors_cap
+        cap, delta = self.num_neighbors_cap, self.min_improvement_delta
+        require(delta >= 0, name, "min_improvement_delta", delta, "at least 0")
         require(cap == -1 or cap >= 1, name, "num_neighbors_cap", cap, "at least 1, or -1 for all neighbours")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:

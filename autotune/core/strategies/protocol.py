@@ -104,5 +104,3 @@ class Strategy(Protocol[S]):
 
 
 AnyStrategy = Strategy[Any]
-
-

@@ -34,7 +34,7 @@ class StrategySpec(Struct, frozen=True, omit_defaults=True):
 def register(name: str, strategy: type[Any]) -> None:
     """Make a strategy of your own (a frozen msgspec Struct) known by name, so that journals can refer to it."""
     if not (isinstance(strategy, type) and issubclass(strategy, Struct)):
-        raise StrategyError(f"{strategy!r} is not a msgspec Struct; declare the strategy as class {name}(Struct, frozen=True)")
+        raise StrategyError(f"{strategy!r} is not a msgspec Struct; declare it as class …(Struct, frozen=True)")
     if STRATEGIES.setdefault(name, strategy) is not strategy:
         raise StrategyError(f"the name {name!r} is taken by {STRATEGIES[name].__name__}; choose another")
 
@@ -55,11 +55,11 @@ def name_of(strategy: AnyStrategy) -> str:
         if type(strategy) is known:
             return name
     kind = type(strategy).__name__
-    raise StrategyError(f"{kind} is not registered, so a journal could not name it; call register({kind.lower()!r}, {kind})")
+    raise StrategyError(f"{kind} has no name that a journal could use; call autotune.register('my_name', {kind})")
 
 
 def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
-    """The strategy of that name with these settings; raises StrategyError, naming the setting, for what does not fit."""
+    """The strategy of that name with these settings; raises StrategyError, naming the one that does not fit."""
     kind = STRATEGIES[canonical_name(name)]
     fields = kind.__struct_fields__
     for setting in settings:

@@ -11,7 +11,7 @@ from autotune.core.space import Space
 
 
 class Session(Protocol):
-    """Evaluation under way. One config's failure is an outcome; only a session that cannot go on raises EvaluatorError."""
+    """Evaluation under way. A config's failure is an outcome; a session that cannot go on raises EvaluatorError."""
 
     @property
     def room(self) -> int:
@@ -33,7 +33,8 @@ class Session(Protocol):
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
         """What has finished, waiting for the first of it; empty after `timeout_s` seconds, or if nothing is in flight.
 
-        A session on a wall clock returns after a quarter of a second at the latest, so that an interrupt is seen. Each trial yields one Observed, in any order; each comparison one Compared.
+        A session on a wall clock returns after a quarter of a second at the latest, so that an interrupt is seen.
+        Each trial yields one Observed, in any order; each comparison one Compared.
         """
 
     def abandon(self) -> None:

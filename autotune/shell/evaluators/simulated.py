@@ -1,6 +1,6 @@
 """A simulated device: recorded outcomes on a virtual clock, with compile workers feeding devices. No time passes.
 
-Everything is a pure function of what was submitted and when, so a search on it can be repeated, cut and resumed exactly.
+Everything is a pure function of what was submitted and when, so a search can be repeated, cut and resumed exactly.
 """
 
 import heapq
@@ -17,8 +17,7 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.keys import Key, fold, integers, root
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial
-from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Limits, Measure, Observed
-from autotune.core.search.messages import Ticked
+from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Limits, Measure, Observed, Ticked
 from autotune.core.search.rollback import effective
 from autotune.core.space import Space
 
