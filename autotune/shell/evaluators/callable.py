@@ -79,6 +79,8 @@ class CallableEvaluator:
     exact: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.args, tuple | list):
+            raise EvaluatorError(f"args is {_name(self.args)}; give a tuple with one item for each argument")
         object.__setattr__(self, "args", tuple(self.args))
         for name in ("build", "make_args", "checker", "timer"):
             if not (callable(getattr(self, name)) or (name != "build" and getattr(self, name) is None)):
@@ -87,10 +89,11 @@ class CallableEvaluator:
             raise EvaluatorError("args and make_args are both given; give one of them")
         if self.isolation not in ("process", "in_process"):
             raise EvaluatorError(f'isolation is {self.isolation!r}; use "process" or "in_process"')
-        for name, least, most in _RANGES:
+        for name, kind, least, most in _RANGES:
             value = getattr(self, name)
-            if not least <= value <= most or (least == 0 and name.endswith("_s") and value == 0):
-                raise EvaluatorError(f"{name} is {value}; give a number from {least} to {most}")
+            unset = name == "memory_limit_mb" and value is None
+            if not unset and not (isinstance(value, kind) and least <= value <= most):
+                raise EvaluatorError(f"{name} is {value!r}; give {_KINDS[kind]} from {least:g} to {most:g}")
         if self.max_repeats < self.min_repeats:
             raise EvaluatorError(f"max_repeats is {self.max_repeats}, below min_repeats; raise it or lower that")
         self._check_isolation()
@@ -142,17 +145,19 @@ class CallableEvaluator:
             raise EvaluatorError("memory_limit_mb is known to work on Linux only; leave it out")
 
 
-_RANGES: tuple[tuple[str, float, float], ...] = (
-    ("rtol", 0, inf),
-    ("atol", 0, inf),
-    ("workers", 1, 4096),
-    ("build_timeout_s", 0, 1e7),
-    ("run_timeout_s", 0, 1e7),
-    ("warmup_ms", 0, 1e9),
-    ("target_ms", 0, 1e9),
-    ("min_repeats", 1, 1e6),
-    ("max_repeats", 1, 1e6),
-    ("min_sample_ms", 0, 1e9),
+_KINDS = {int: "a whole number", int | float: "a number"}
+_RANGES: tuple[tuple[str, Any, float, float], ...] = (
+    ("rtol", int | float, 0, inf),
+    ("atol", int | float, 0, inf),
+    ("workers", int, 1, 4096),
+    ("build_timeout_s", int | float, 1e-3, 1e7),
+    ("run_timeout_s", int | float, 1e-3, 1e7),
+    ("memory_limit_mb", int, 1, 1e9),
+    ("warmup_ms", int | float, 0, 1e9),
+    ("target_ms", int | float, 0, 1e9),
+    ("min_repeats", int, 1, 1e6),
+    ("max_repeats", int, 1, 1e6),
+    ("min_sample_ms", int | float, 0, 1e9),
 )
 
 _PLAIN = (

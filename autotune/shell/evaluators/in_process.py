@@ -33,6 +33,11 @@ class InProcessSession:
         """One at a time."""
         return max(0, 1 - len(self._queue))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued."""
+        return not self._queue
+
     def now(self) -> float:
         """Seconds since the search began."""
         return self._clock()

@@ -15,7 +15,7 @@ from autotune.shell.evaluators.comparing import Comparison
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.workers import Crew, Lost, Worker
 
-FOREVER_S = 1e9
+LONGEST_POLL_S = 0.25
 SUSPECT: frozenset[FailureKind] = frozenset({"crash", "out_of_memory", "wrong_answer"})
 """Failures after which a worker's memory is not to be trusted."""
 EXCUSABLE: frozenset[FailureKind] = frozenset({"crash", "out_of_memory"})
@@ -62,6 +62,11 @@ class IsolatedSession:
         most = self._rules.workers + (self._rules.workers > 1)
         return 0 if self._comparison else max(0, most - len(self._queue) - len(self._jobs))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, running or waiting to be reported."""
+        return not (self._under_way or self._news)
+
     def now(self) -> float:
         """Seconds since the search began."""
         return self._clock()
@@ -78,7 +83,7 @@ class IsolatedSession:
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
         """What has finished; raises EvaluatorError if the workload itself cannot be loaded."""
-        until = self.now() + (FOREVER_S if timeout_s is None else timeout_s)
+        until = self.now() + (LONGEST_POLL_S if timeout_s is None else min(timeout_s, LONGEST_POLL_S))
         while True:
             self._dispatch()
             left = until - self.now()

@@ -65,6 +65,7 @@ class Worker:
         self._stderr = stderr
         self._buffer = bytearray()
         self._open = True
+        self._garbled = False
 
     def receive(self) -> list[wire.Reply] | None:
         """The replies that are in; None if no more can come, or what came is no reply."""
@@ -76,6 +77,7 @@ class Worker:
         try:
             replies = [wire.decode_reply(body) for body in wire.split(self._buffer)]
         except (ValueError, msgspec.DecodeError):
+            self._garbled = True
             return None
         # A child that holds the socket open hides the end of the stream, so look at the process as well.
         return replies if replies or (self._open and not processes.has_exited(self.process)) else None
@@ -99,6 +101,15 @@ class Worker:
         if self.process.returncode is None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, number)
+
+    def end(self) -> str:
+        """Bury a worker of which nothing more can come; what was the matter with it."""
+        if self._garbled:
+            self.kill()
+            return "sent what is no reply"
+        ended = processes.await_exit(self.process, 1.0)
+        status = self.kill()
+        return processes.ending(status) if ended else "closed its connection"
 
     def kill(self) -> int | None:
         """Kill and reap; the exit status."""
@@ -248,18 +259,15 @@ class Crew:
         started, worker.order = worker.order == "start", None
         if isinstance(reply, wire.Broken):
             raise EvaluatorError(f"the workload cannot be set up in a worker process: {reply.message}")
-        if not started:
-            return [reply]
-        self._failed_starts = 0
-        worker.resident_mb = processes.resident_mb(worker.process.pid)
-        return []
+        if started:
+            self._failed_starts = 0
+            worker.resident_mb = processes.resident_mb(worker.process.pid)
+        return [reply]
 
     def _bury(self, worker: Worker) -> Sequence[Lost]:
-        ended = processes.await_exit(worker.process, 1.0)
         tail, starting, idle = worker.tail(), worker.order == "start", worker.order is None and not worker.held
-        status = worker.kill()
+        text = f"the worker {worker.end()}{tail}"
         self._workers.remove(worker)
-        text = f"the worker {processes.ending(status) if ended else 'closed its connection'}{tail}"
         if starting:
             self._failed_starts += 1
             if self._failed_starts == STARTS:
