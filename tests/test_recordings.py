@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from autotune.core.errors import RecordingError
-from autotune.core.outcomes import Failed, Timed
+from autotune.core.outcomes import FAILURE_KINDS, Failed, Timed
 from autotune.core.parameters import Boolean, Choice, Integer, PowerOfTwo
 from autotune.studies.recordings import (
     Recording,
@@ -162,6 +162,12 @@ def test_lookup_never_makes_up_a_point(tmp_path):
         recording.lookup(np.zeros((1, 2), np.int64))
 
 
+def test_a_code_outside_is_not_taken_for_another_point(tmp_path):
+    recording = load(tmp_path, cache_file())
+    assert recording.full_product
+    assert recording.lookup(np.array([[1, -1, 0], [0, 2, 0], [0, 1, -1], [0, 0, 3]])).tolist() == [-1] * 4
+
+
 def test_lookup_in_a_space_past_63_bits(tmp_path):
     values = {f"p{i}": list(range(64)) for i in range(30)}
     rng = np.random.default_rng(0)
@@ -251,6 +257,12 @@ def test_an_open_file_is_read_without_a_warning(tmp_path):
             recording = load(tmp_path, text + ending)
             assert len(recording) == 18
             assert recording.partial
+
+
+def test_a_file_cut_after_its_cache_is_an_error(tmp_path):
+    text = cache_file().removesuffix("\n}") + ', "objective": "ti'
+    with pytest.raises(RecordingError, match="not a Kernel Tuner cache"):
+        load(tmp_path, text)
 
 
 def test_gzip_is_recognised_by_content_and_read_as_far_as_it_goes(tmp_path):
@@ -462,6 +474,33 @@ def test_equality_sees_every_field(tmp_path):
     assert replace(recording) == recording
 
 
+def test_equality_tells_values_of_different_types_apart(tmp_path):
+    recording = own(tmp_path)
+    assert replace(recording, values=((16.0, 32, 64), *recording.values[1:])) != recording
+
+
+def test_our_format_keeps_keys_spelt_otherwise(tmp_path):
+    recording = own(tmp_path)
+    spelt = replace(recording, keys=tuple(f"k{i}" for i in range(6)))
+    write_recording(spelt, tmp_path / "own.autotune.json")
+    assert load_recording(tmp_path / "own.autotune.json") == spelt
+    text = (tmp_path / "own.autotune.json").read_bytes()
+    assert load(tmp_path, b"\n  " + text + b"\n", "own.autotune.json") == spelt
+
+
+def test_gzip_bytes_hold_no_time(tmp_path):
+    write_recording(own(tmp_path), tmp_path / "own.autotune.json.gz")
+    assert (tmp_path / "own.autotune.json.gz").read_bytes()[4:8] == bytes(4)
+
+
+def test_a_failed_row_keeps_no_samples(tmp_path):
+    recording = own(tmp_path)
+    offsets = recording.offsets.copy()
+    offsets[5] -= 1
+    with pytest.raises(RecordingError, match="failed row has samples"):
+        replace(recording, offsets=offsets)
+
+
 def test_repeats_can_be_rounded(tmp_path):
     recording = own(tmp_path)
     exact = replace(recording, samples_ms=recording.samples_ms * 1.23456789123)
@@ -539,6 +578,9 @@ def test_kernel_tuner_export_reads_back(tmp_path):
     lost = {"constraints": recording.constraints, "space": recording.space, "versions": recording.versions}
     assert read.run_s == pytest.approx(recording.run_s)
     assert replace(read, partial=True, **same, **lost) == recording
+    crashed = replace(recording, kinds=np.where(recording.timed, 0, 1 + FAILURE_KINDS.index("crash")).astype(np.int8))
+    write_kernel_tuner(crashed, tmp_path / "own.json")
+    assert load_recording(tmp_path / "own.json").failure(5) == "crash"
 
 
 # Parameters

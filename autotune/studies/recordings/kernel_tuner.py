@@ -63,7 +63,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_kernel_tuner(path: Path, text: bytes, cut: bool = False) -> Recording:
-    """The recording in a Kernel Tuner cache file, its text `without_non_finite`; of a key written twice the last counts.
+    """The recording in a Kernel Tuner cache, its text `without_non_finite`; of a key written twice the last counts.
 
     A text that was cut off (`cut`: its gzip was) gives its whole entries and `partial`; a torn last entry is dropped
     with a warning. Raises RecordingError, naming the entry or the byte, for any other defect.
