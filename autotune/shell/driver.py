@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import process_time
 from typing import assert_never
 
 from autotune.core.errors import EvaluatorError
@@ -16,6 +17,7 @@ from autotune.core.search.messages import (
     Finished,
     Interrupted,
     Measure,
+    Request,
     Task,
     Ticked,
     Wait,
@@ -58,11 +60,23 @@ class Interruption:
                 signal.signal(number, handler)
 
 
-class Driver:
-    """A search under way. `search` is always the fold of all that was recorded."""
+def unrecorded(event: Event) -> None:
+    """Where there is no journal."""
 
-    def __init__(self, search: Search, session: Session, record: Record, watch: Watch) -> None:
+
+def unwatched(search: Search, event: Event) -> None:
+    """Where nobody looks."""
+
+
+class Driver:
+    """A search under way. `search` is always the fold of all that was recorded.
+
+    own_s: the processor time that strategy and machine have taken, evaluation and journal not counted.
+    """
+
+    def __init__(self, search: Search, session: Session, record: Record = unrecorded, watch: Watch = unwatched) -> None:
         self.search = search
+        self.own_s = 0.0
         self._session = session
         self._record = record
         self._watch = watch
@@ -70,8 +84,17 @@ class Driver:
     def step(self, event: Event) -> None:
         """Record an event and fold it."""
         self._record(event)
+        began = process_time()
         self.search = advance(self.search, event)
+        self.own_s += process_time() - began
         self._watch(self.search, event)
+
+    def requested(self) -> Request:
+        """What the search wants now."""
+        began = process_time()
+        todo = request(self.search, self._session.room)
+        self.own_s += process_time() - began
+        return todo
 
     def resubmit(self) -> None:
         """Put back what a killed process had asked for and not received."""
@@ -94,7 +117,7 @@ class Driver:
             ends = search_deadline(self.search)
             if ends is not None and self.search.clock < ends <= session.now():
                 self.step(Ticked(session.now()))
-            todo = request(self.search, session.room)
+            todo = self.requested()
             match todo:
                 case Finished():
                     return self.search

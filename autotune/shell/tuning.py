@@ -16,7 +16,7 @@ from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
-from autotune.shell.driver import Driver, Interruption, Watch
+from autotune.shell.driver import Driver, Interruption, Watch, unrecorded
 from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
 from autotune.shell.progress import watching
@@ -141,16 +141,12 @@ def _driven(
     watch = stack.enter_context(watching(search, progress))
     interruption = stack.enter_context(Interruption().listening())
     session = stack.enter_context(evaluator.open(search.plan.space, past))
-    driver = Driver(search, session, writer.write if writer else _unrecorded, watch)
+    driver = Driver(search, session, writer.write if writer else unrecorded, watch)
     if past:
         driver.step(Resumed(session.now()))
         if not evaluator.recovers:
             driver.resubmit()
     return result(driver.run(interruption))
-
-
-def _unrecorded(event: Event) -> None:
-    """Where there is no journal."""
 
 
 def read_search(journal: PathLike, space: Space | None = None) -> tuple[Journal, Search]:

@@ -1,0 +1,113 @@
+"""Recording a space: measure every valid config with any evaluator, and keep it as a recording.
+
+It is a search like any other, of a strategy that stops when every config was tried; so it has a journal, can be killed
+and goes on where it was. The recording is what the journal amounts to.
+"""
+
+import os
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+from autotune.core.errors import RecordingError
+from autotune.core.outcomes import Outcome, Timed
+from autotune.core.search.result import TuningFailed
+from autotune.core.search.state import Search
+from autotune.core.space import Space
+from autotune.core.strategies.random_search import RandomSearch
+from autotune.shell.codec import encode
+from autotune.shell.evaluators.protocol import Evaluator
+from autotune.shell.tuning import Progress, read_search, resume, tune
+from autotune.studies.recordings import Header, Recording, Row, recording_of, write_recording
+from autotune.studies.recordings.rows import Coder, distinct, key_of
+from autotune.version import __version__
+
+MOST = 10_000_000
+"""More points than this are not recorded: nobody has the time."""
+
+EVERYTHING = {
+    "cutoff_factor": None,
+    "rebenchmark_threshold": 0.9,
+    "verify_rounds": 0,
+    "simplify_rounds": 0,
+}
+"""Settings of a search that only measures: each config once, and in full."""
+
+
+def record(
+    space: Space,
+    evaluator: Evaluator,
+    path: str | os.PathLike[str],
+    *,
+    kernel: str = "",
+    device: str = "",
+    problem: str = "",
+    seed: int = 0,
+    digits: int | None = 6,
+    progress: Progress = None,
+) -> Recording:
+    """Measure every valid config of `space` and write them to `path`, in a random order that drift cannot favour.
+
+    While it goes on, `path` + ".journal.jsonl" holds what was measured; call it again with the same arguments to go on
+    after a kill. Ctrl-C (or SIGTERM, as a time limit sends it) gives a partial recording, which the next call completes.
+    digits: significant digits of the repeats; None: all. Raises RecordingError for a space too large to measure.
+    """
+    count = space.count()
+    if count is None or count > MOST:
+        many = "too many to count" if count is None else f"{count:,}"
+        raise RecordingError(f"the space has {many} valid configs and at most {MOST:,} are recorded; constrain it")
+    journal = Path(f"{os.fspath(path)}.journal.jsonl")
+    try:
+        if journal.exists():
+            resume(journal, evaluator, space=space, progress=progress)
+        else:
+            strategy = RandomSearch(count=count)
+            tune(
+                space, evaluator, strategy, seed=seed, journal=journal, settings=EVERYTHING,
+                progress=progress,
+            )  # fmt: skip
+    except TuningFailed:
+        pass  # a space in which nothing works is worth recording too
+    _, search = read_search(journal, space)
+    recording = recording_from(search, Path(path).name.split(".")[0], kernel, device, problem)
+    write_recording(recording, Path(path), digits)
+    return recording
+
+
+def recording_from(search: Search, name: str, kernel: str = "", device: str = "", problem: str = "") -> Recording:
+    """What a search has measured, as a recording; partial unless it tried every valid config."""
+    space = search.plan.space
+    latest = dict(search.outcomes)
+    configs = [search.trials[trial].config for trial in sorted(latest)]
+    values = tuple(_values(space, name, [config[name] for config in configs]) for name in space.names)
+    coder = Coder(values)
+    rows = []
+    for trial in sorted(latest):
+        point = [search.trials[trial].config[name] for name in space.names]
+        rows.append(_row(key_of(point), coder.codes(point), latest[trial]))
+    header = Header(
+        name=name, kernel=kernel, device=device, problem=problem, parameters=space.names, values=values,
+        partial=len(rows) != space.count(),
+    )  # fmt: skip
+    return _described(recording_of(header, rows), space)
+
+
+def _values(space: Space, name: str, used: list[object]) -> tuple[object, ...]:
+    """The values of a parameter in the order of their ranks: those that a config used."""
+    parameter = space.parameters[name]
+    return tuple(sorted(distinct(used), key=parameter.encode))
+
+
+def _row(key: str, codes: tuple[int, ...], outcome: Outcome) -> Row:
+    if isinstance(outcome, Timed):
+        mean = sum(outcome.times_ms) / len(outcome.times_ms)
+        return Row(key, codes, mean, outcome.times_ms, outcome.compile_s, outcome.run_s)
+    return Row(
+        key, codes, None, compile_s=outcome.compile_s, run_s=outcome.run_s, kind=outcome.kind, message=outcome.message
+    )
+
+
+def _described(recording: Recording, space: Space) -> Recording:
+    """The recording with the space it is of, and what it was made with."""
+    versions = {"autotune": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    return replace(recording, space=encode(space.spec).decode(), versions=versions)

@@ -1,0 +1,172 @@
+"""Searches on a recording instead of a device: the space it spans, the table to look outcomes up in, traces of runs."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from autotune.core.config import Config
+from autotune.core.constraints import members
+from autotune.core.errors import RecordingError
+from autotune.core.outcomes import Failed, Outcome
+from autotune.core.search.plan import Budget
+from autotune.core.search.state import Search, start
+from autotune.core.space import Space
+from autotune.core.space_spec import Opaque, SpaceSpec
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.registry import name_of
+from autotune.shell.driver import Driver, Interruption
+from autotune.shell.evaluators.simulated import SimulatedEvaluator
+from autotune.shell.tuning import make_plan
+from autotune.studies.recordings import Recording, parameters_of
+from autotune.studies.recordings.rows import Coder
+
+UNMEASURED = Failed("unknown", "this point was not recorded")
+
+WITHOUT_FINISH: Mapping[str, Any] = {"simplify_rounds": 0, "verify_rounds": 0}
+"""Settings of a search that spends its whole budget on the strategy, as a comparison of strategies wants it."""
+
+
+class RecordedTable:
+    """The outcomes of a recording by config; what it does not hold is an explicit unknown."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._coder = Coder(recording.values)
+        self._rows = {tuple(codes): row for row, codes in enumerate(recording.codes.tolist())}
+        self._outcomes: dict[int, Outcome] = {}
+
+    def row(self, config: Config) -> int | None:
+        """The row of the recording that measured the config, or None."""
+        try:
+            return self._rows.get(self._coder.codes([config[name] for name in self._recording.parameters]))
+        except (KeyError, ValueError):
+            return None
+
+    def outcome(self, config: Config) -> Outcome:
+        row = self.row(config)
+        if row is None:
+            return UNMEASURED
+        if row not in self._outcomes:
+            self._outcomes[row] = self._recording.outcome(row)
+        return self._outcomes[row]
+
+    def samples(self, config: Config) -> NDArray[np.float64]:
+        """The recorded repeats less the first, which ran cold."""
+        row = self.row(config)
+        samples = np.empty(0) if row is None else self._recording.samples(row)
+        return samples[1:] if len(samples) > 1 else samples
+
+
+def space_of(recording: Recording) -> Space:
+    """The space of a recording: what was recorded is what is valid, and nothing else is.
+
+    The parameters, constraints and default are the recorded ones where the file tells them; else they are read off the
+    values, and the set of recorded points is the constraint unless it is the full product.
+    """
+    if not len(recording):
+        raise RecordingError(f"the recording {recording.name!r} holds no point, so there is nothing to search")
+    spec = SpaceSpec(dict(parameters_of(recording)))
+    if recording.space is not None:
+        try:
+            written = msgspec.json.decode(recording.space, type=SpaceSpec)
+        except msgspec.DecodeError as error:
+            raise RecordingError(f"the recording {recording.name!r} tells its space wrongly ({error})") from None
+        constraints = tuple(c for c in written.constraints if not isinstance(c, Opaque))
+        spec = SpaceSpec(written.parameters, constraints, written.default)
+    space = Space.from_spec(spec)
+    if space.count() == len(recording):
+        return space
+    rows = space.encode([recording.config(row) for row in range(len(recording))])
+    return Space(space.parameters, [*space.constraints, members(space.parameters, space.names, rows)], space.default)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A recording made ready to search: its space and its table are built once, for any number of runs."""
+
+    recording: Recording
+    space: Space
+    table: RecordedTable
+
+    @classmethod
+    def of(cls, recording: Recording) -> "Simulation":
+        return cls(recording, space_of(recording), RecordedTable(recording))
+
+
+class Trace(Struct, frozen=True):
+    """One run, as a line of JSON: which points it measured, in order, and what it cost.
+
+    space: the recording. peer: the strategy. keys: the points as the Kernel Tuner cache file spells them.
+    own_end: the strategy ended by itself. cpu_s: seconds of processor time that strategy and machine took, evaluation
+    not counted. wall_s: seconds the whole run took here. rejected: proposals that were no new point of the recording.
+    """
+
+    space: str
+    peer: str
+    seed: int
+    keys: tuple[str, ...]
+    own_end: bool
+    cpu_s: float
+    wall_s: float
+    rejected: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished simulated search and its trace."""
+
+    search: Search
+    trace: Trace
+
+
+def simulate(
+    simulation: Simulation,
+    strategy: str | AnyStrategy,
+    *,
+    evaluations: int,
+    seed: int = 0,
+    effort: str = "full",
+    settings: Mapping[str, Any] | None = None,
+    evaluator: SimulatedEvaluator | None = None,
+) -> Run:
+    """One search of `evaluations` configs at most; the arguments are those of `tune`.
+
+    evaluator: how the device behaves (noise, workers, batches); by default exact, one config at a time.
+    """
+    began = time.perf_counter()
+    evaluator = evaluator or SimulatedEvaluator(simulation.table)
+    plan = make_plan(
+        simulation.space,
+        strategy,
+        exact=evaluator.exact,
+        effort=effort,
+        budget=Budget(evaluations=evaluations),
+        seed=seed,
+        settings={**WITHOUT_FINISH, **(settings or {})},
+    )
+    cpu = time.process_time()
+    search = start(plan)
+    cpu = time.process_time() - cpu
+    with evaluator.open(simulation.space) as session:
+        driver = Driver(search, session)
+        search = driver.run(Interruption())
+    recording, table = simulation.recording, simulation.table
+    rows = [table.row(search.trials[trial].config) for trial in dict(search.outcomes)]
+    concluded = search.concluded
+    trace = Trace(
+        space=recording.name,
+        peer=name_of(plan.strategy),
+        seed=seed,
+        keys=tuple(recording.key(row) for row in rows if row is not None),
+        own_end=concluded is not None and concluded.reason in ("strategy", "exhausted"),
+        cpu_s=cpu + driver.own_s,
+        wall_s=time.perf_counter() - began,
+        rejected=search.rejected,
+    )
+    return Run(search, trace)
