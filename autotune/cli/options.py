@@ -1,0 +1,56 @@
+"""The options that several commands share, and what their texts mean."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from autotune.core.config import Config
+from autotune.core.errors import PlanError
+from autotune.shell.files import load_config
+
+Target = Annotated[
+    str, typer.Argument(metavar="FILE[:NAME]", help="A Python file, and the Problem in it ('problem' if not named).")
+]
+JournalFile = Annotated[Path, typer.Argument(metavar="JOURNAL", help="The journal of a search.")]
+ProblemOption = Annotated[
+    str | None,
+    typer.Option(
+        "--problem", metavar="FILE[:NAME]", help="The problem's file, where a journal needs it: Python constraints."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+SaveConfig = Annotated[
+    Path | None, typer.Option("--save-config", metavar="PATH", help="Also write the best config to this file, as JSON.")
+]
+ShowProgress = Annotated[
+    bool | None,
+    typer.Option(
+        "--progress/--quiet", help="Progress on stderr; if neither is given: on a terminal.", show_default=False
+    ),
+]
+
+
+def parsed_settings(texts: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE texts as a dictionary; a value is JSON, and a string where it is not."""
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise PlanError(f"--set {text}: not of the form key=value; write --set copies=3, for example")
+        settings[key.strip()] = _value(value)
+    return settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def parsed_config(text: str) -> Config:
+    """A config given as JSON, or as @FILE; raises ConfigError."""
+    return load_config(text[1:]) if text.startswith("@") else Config.from_json(text)

@@ -1,0 +1,72 @@
+"""What reaches stdout: labelled lines and tables, in colour on a terminal and plain elsewhere, or one JSON object."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from autotune.shell.codec import encode
+
+Row = Sequence[str]
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line."""
+    print(encode(value).decode())
+
+
+def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
+    """A label and a text a line, the texts under one another."""
+    if sys.stdout.isatty():
+        _rich_table((), rows, ("bold cyan", ""))
+        return
+    width = max((len(label) for label, _ in rows), default=0)
+    for label, text in rows:
+        print(f"{label:<{width}}  {text}")
+
+
+def print_table(header: Row, rows: Sequence[Row]) -> None:
+    """Columns under a header."""
+    if sys.stdout.isatty():
+        _rich_table(header, rows, ("cyan", *("",) * (len(header) - 1)))
+        return
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def note(message: str, show: bool | None) -> None:
+    """A line on stderr beside the progress: only where that is shown."""
+    if show or (show is None and sys.stderr.isatty()):
+        print(f"autotune: {message}", file=sys.stderr)
+
+
+@contextmanager
+def stdout_for_results() -> Iterator[None]:
+    """Send what user code prints meanwhile, from C as well, to stderr: stdout is for the result alone."""
+    if sys.stdout is None:
+        yield
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _rich_table(header: Row, rows: Sequence[Row], styles: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=bool(header), header_style="bold", padding=(0, 2, 0, 0))
+    for title, style in zip(header or ("",) * len(styles), styles, strict=True):
+        table.add_column(title, style=style or None, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

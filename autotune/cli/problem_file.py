@@ -1,0 +1,82 @@
+"""The `Problem` in a Python file of the user's: FILE[:NAME]. The file is executed, as `python FILE` would."""
+
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from autotune.core.errors import AutotuneError, PlanError
+from autotune.shell.problem import Problem
+
+DEFAULT_NAME = "problem"
+
+
+def load_problem(target: str) -> Problem:
+    """The problem that FILE[:NAME] names.
+
+    Raises PlanError where there is no such file or value, or where the file cannot be executed.
+    """
+    path, name = split_target(target)
+    return _named(_executed(path), name, path)
+
+
+def split_target(target: str) -> tuple[Path, str]:
+    """FILE[:NAME] as a path and a name; a file whose own name has a colon is found too."""
+    file, colon, name = target.rpartition(":")
+    if not colon or Path(target).exists():
+        return Path(target), DEFAULT_NAME
+    if not name.isidentifier():
+        raise PlanError(f"{target}: {name!r} cannot be the name of a value; write FILE or FILE:NAME")
+    return Path(file), name
+
+
+def _executed(path: Path) -> ModuleType:
+    """The file as a module of a name that no import finds, so that its functions travel to workers with their code."""
+    if path.is_dir():
+        raise PlanError(f"{path} is a directory; name the Python file that holds the problem")
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise PlanError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    full = path.resolve()
+    module = ModuleType("autotune_file_" + re.sub(r"\W", "_", path.stem))
+    module.__file__ = str(full)
+    sys.modules[module.__name__] = module
+    if str(full.parent) not in sys.path:
+        sys.path.insert(0, str(full.parent))
+    try:
+        exec(compile(source, str(full), "exec"), module.__dict__)
+    except SyntaxError as error:
+        where = path if error.filename == str(full) else error.filename
+        raise PlanError(f"{where}, line {error.lineno}: {error.msg}; correct the file") from None
+    except AutotuneError as error:
+        raise PlanError(f"{path}, line {_line(error, full)}: {error}") from None
+    except SystemExit:
+        raise PlanError(
+            f"{path} ended the process; move what is not the problem under `if __name__ == '__main__':`"
+        ) from None
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise PlanError(f"{path}, line {_line(error, full)}: {what}; correct the file") from error
+    return module
+
+
+def _line(error: BaseException, path: Path) -> int | str:
+    """The line of the user's file that was being executed."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return lines[-1] or "?" if lines else "?"
+
+
+def _named(module: ModuleType, name: str, path: Path) -> Problem:
+    value = getattr(module, name, None)
+    if isinstance(value, Problem):
+        return value
+    if value is not None:
+        raise PlanError(
+            f"{path}: {name} is of type {type(value).__name__}, not Problem; write {name} = Problem(space, evaluator)"
+        )
+    others = [other for other, found in vars(module).items() if isinstance(found, Problem)]
+    if others:
+        raise PlanError(f"{path} has no {name!r}; it has {', '.join(others)}: name it as {path}:{others[0]}")
+    raise PlanError(f"{path} has no {name!r}; write {name} = Problem(space, evaluator) in it")

@@ -1,0 +1,29 @@
+"""`autotune resume JOURNAL FILE[:NAME]`: go on with a search, however it ended."""
+
+from autotune.cli.options import AsJson, JournalFile, SaveConfig, ShowProgress, Target
+from autotune.cli.output import stdout_for_results
+from autotune.cli.problem_file import load_problem
+from autotune.cli.searching import searched
+from autotune.shell import tuning
+from autotune.shell.files import check_writable
+
+
+def resume(
+    journal: JournalFile,
+    target: Target,
+    save_config: SaveConfig = None,
+    as_json: AsJson = False,
+    progress: ShowProgress = None,
+) -> int:
+    """Go on with the search of a journal, in that journal.
+
+    Strategy, budget and seed are the journal's; the file gives the evaluator, and its space must be the journal's.
+    """
+    if save_config is not None:
+        check_writable(save_config)
+    with stdout_for_results():
+        problem = load_problem(target)
+    return searched(
+        lambda: tuning.resume(journal, problem.evaluator, space=problem.space, progress=progress),
+        target=target, journal=journal, as_json=as_json, save=save_config, progress=progress,
+    )  # fmt: skip

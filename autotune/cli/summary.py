@@ -1,0 +1,70 @@
+"""A result, for people and for machines."""
+
+from typing import Any
+
+from autotune.cli.output import print_labelled, print_table
+from autotune.core.config import Config, token
+from autotune.core.search.result import Measured, Result
+from autotune.core.statistics import Ratio
+from autotune.shell.wording import counted, duration, milliseconds
+
+
+def result_fields(result: Result) -> dict[str, Any]:
+    """The fields of the result as they stand, to be written as JSON."""
+    return {name: getattr(result, name) for name in result.__struct_fields__}
+
+
+def print_result(result: Result, extra: list[tuple[str, str]]) -> None:
+    """The config beside the default, and what is known of it; `extra` are more labelled lines."""
+    print_config(result.best.config, None if result.default is None else result.default.config)
+    print()
+    print_labelled([*result_rows(result), *extra, ("config", result.best.config.to_json())])
+
+
+def print_config(best: Config, default: Config | None) -> None:
+    """A line a parameter; the default's value only where it differs."""
+    if default is None:
+        print_table(("parameter", "best"), [(name, _shown(value)) for name, value in best.items()])
+        return
+    rows = [
+        (name, _shown(value), "" if token(default[name]) == token(value) else _shown(default[name]))
+        for name, value in best.items()
+    ]
+    print_table(("parameter", "best", "default"), rows)
+
+
+def result_rows(result: Result) -> list[tuple[str, str]]:
+    rows = [("best", measured_text(result.best))]
+    if result.default is not None:
+        rows.append(("default", measured_text(result.default)))
+    if result.speedup is not None:
+        rows.append(("speed-up", f"{ratio_text(result.speedup)} over the default"))
+    for finalist in result.finalists:
+        changes = Config(
+            {n: v for n, v in finalist.measured.config.items() if token(v) != token(result.best.config[n])}
+        )
+        rows.append(("as good", f"{measured_text(finalist.measured)} with {changes}"))
+    spent = f"{counted(result.evaluations, 'config')} in {duration(result.elapsed_s)}: {counts_text(result.counts)}"
+    rows += [("evaluated", spent), ("stopped", result.detail or result.stopped)]
+    return rows + [("note", text) for text in result.notes]
+
+
+def measured_text(measured: Measured) -> str:
+    middle = milliseconds(measured.time_ms)
+    if measured.low_ms == measured.high_ms:
+        return middle
+    return f"{middle} ({milliseconds(measured.low_ms)} to {milliseconds(measured.high_ms)})"
+
+
+def ratio_text(ratio: Ratio) -> str:
+    if ratio.low == ratio.high:
+        return f"{ratio.value:.3g}x"
+    return f"{ratio.value:.3g}x ({ratio.low:.3g} to {ratio.high:.3g})"
+
+
+def counts_text(counts: Any) -> str:
+    return ", ".join(f"{number:,} {kind.replace('_', ' ')}" for kind, number in counts.items()) or "none"
+
+
+def _shown(value: Any) -> str:
+    return token(value).decode()

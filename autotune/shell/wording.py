@@ -1,0 +1,25 @@
+"""Quantities in words, the same everywhere: times of kernels, durations, factors."""
+
+
+def milliseconds(time_ms: float) -> str:
+    """A kernel's time: four significant digits, never an exponent."""
+    if time_ms >= 1000:
+        return f"{time_ms:,.0f} ms"
+    digits = 3 if time_ms >= 1 else 4
+    return f"{time_ms:.{digits}f} ms" if time_ms >= 0.001 else f"{time_ms * 1e6:.3g} ns"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 0.4 s, 12 s, 3:25, 1:02:00."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def counted(number: int, noun: str) -> str:
+    """1 config, 2 configs."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
