@@ -49,7 +49,8 @@ def record(
     """Measure every valid config of `space` and write them to `path`, in a random order that drift cannot favour.
 
     While it goes on, `path` + ".journal.jsonl" holds what was measured; call it again with the same arguments to go on
-    after a kill. Ctrl-C (or SIGTERM, as a time limit sends it) gives a partial recording, which the next call completes.
+    after a kill. Ctrl-C (or SIGTERM, as a time limit sends it) gives a partial recording, which the next call
+    completes.
     digits: significant digits of the repeats; None: all. Raises RecordingError for a space too large to measure.
     """
     count = space.count()

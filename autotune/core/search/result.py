@@ -2,7 +2,6 @@
 
 from collections import Counter
 
-import numpy as np
 from msgspec import Struct
 
 from autotune.core.config import Config
@@ -104,12 +103,12 @@ def outcome_counts(search: Search) -> dict[str, int]:
 
 
 def _measured(search: Search, trial: int, outcome: Timed) -> Measured:
-    low, high = (outcome.time_ms,) * 2 if search.plan.settings.exact else median_interval(np.array(outcome.times_ms))
+    low, high = (outcome.time_ms,) * 2 if search.plan.settings.exact else median_interval(outcome.times_ms)
     return Measured(trial, search.trials[trial].config, outcome.time_ms, low, high, outcome.times_ms)
 
 
 def _ratio(search: Search, numerator: Timed, denominator: Timed, paired: bool) -> Ratio:
-    above, below = np.array(numerator.times_ms), np.array(denominator.times_ms)
+    above, below = numerator.times_ms, denominator.times_ms
     if search.plan.settings.exact:
         value = numerator.time_ms / denominator.time_ms
         return Ratio(value, value, value)

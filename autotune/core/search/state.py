@@ -1,10 +1,11 @@
 """The search as an immutable value: `start` makes it from a plan, `advance` from what happened."""
 
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, assert_never
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from autotune.core.errors import JournalError
 from autotune.core.history import Archive, Log, Points, Records
@@ -32,8 +33,7 @@ STRATEGY, OTHER = "strategy", -1
 """The origin of a strategy's own trials, and the generation recorded for those of others."""
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(Struct, frozen=True, dict=True):
     """Where a search stands. Made by `start` and `advance` alone; read it through its properties and `result`.
 
     clock: the time of the last event in seconds. asks: how many tasks were asked for. proposed: accepted proposals of
@@ -170,7 +170,7 @@ def _recorded(search: Search, trial: int, outcome: Outcome) -> Search:
     if isinstance(outcome, Timed):
         time = outcome.time_ms
         exact = search.plan.settings.exact
-        low, high = (time, time) if exact else median_interval(np.array(outcome.times_ms))
+        low, high = (time, time) if exact else median_interval(outcome.times_ms)
     record = (
         trial, isinstance(outcome, Timed), time, low, high, outcome.compile_s,
         asked.walk if own else OTHER, asked.generation if own else OTHER,

@@ -48,7 +48,7 @@ def next_fresh(points: Codes, ask: Ask) -> Codes:
     """The next of a fixed list of points, as many as there is room for."""
     first = min(ask.proposed, len(points))  # each accepted proposal is a point of the list, so none before is fresh
     while first < len(points):
-        block = points[first : first + max(2 * ask.room, 64)]
+        block = points[first : first + max(2 * ask.room, 4)]
         fresh = block[ask.fresh(block)]
         if len(fresh):
             return fresh[: ask.room]
