@@ -19,7 +19,7 @@ def print_json(value: Any) -> None:
 def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
     """A label and a text a line, the texts under one another."""
     if sys.stdout.isatty():
-        _rich_table((), rows, ("bold cyan", ""))
+        _rich_lines(rows)
         return
     width = max((len(label) for label, _ in rows), default=0)
     for label, text in rows:
@@ -29,7 +29,7 @@ def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
 def print_table(header: Row, rows: Sequence[Row]) -> None:
     """Columns under a header."""
     if sys.stdout.isatty():
-        _rich_table(header, rows, ("cyan", *("",) * (len(header) - 1)))
+        _rich_table(header, rows)
         return
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
@@ -59,14 +59,24 @@ def stdout_for_results() -> Iterator[None]:
         os.close(saved)
 
 
-def _rich_table(header: Row, rows: Sequence[Row], styles: Sequence[str]) -> None:
+def _rich_lines(rows: Sequence[tuple[str, str]]) -> None:
+    """Not wrapped by us, so that a long config can be copied whole."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console, width = Console(), max((len(label) for label, _ in rows), default=0)
+    for label, text in rows:
+        console.print(Text.assemble((f"{label:<{width}}", "cyan"), "  ", text), soft_wrap=True)
+
+
+def _rich_table(header: Row, rows: Sequence[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=bool(header), header_style="bold", padding=(0, 2, 0, 0))
-    for title, style in zip(header or ("",) * len(styles), styles, strict=True):
-        table.add_column(title, style=style or None, overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for i, title in enumerate(header):
+        table.add_column(title, style=None if i else "cyan", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

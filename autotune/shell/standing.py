@@ -1,0 +1,115 @@
+"""Where a search stands, in a line for people: phase, counts, best so far, and when it may be over."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from autotune.core.search.simplify import ORIGIN as SIMPLIFY
+from autotune.core.search.state import Search
+from autotune.shell.wording import duration, milliseconds
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Where a search stood when someone began to watch it: how fast it goes is measured from there."""
+
+    observed: int
+    clock: float
+
+    @classmethod
+    def of(cls, search: Search) -> Self:
+        return cls(search.observed, search.clock)
+
+    def left(self, search: Search, watched_s: float) -> float | None:
+        """Seconds of the watcher's clock until a budget is spent, going by the pace so far; None: nobody knows."""
+        budget = search.plan.budget
+        spans: list[tuple[float, float]] = []
+        if search.interrupted:
+            return None
+        if budget.evaluations is not None and search.concluded is None:
+            spans.append((search.observed - self.observed, budget.evaluations - search.observed))
+        if budget.seconds is not None:  # on the evaluator's clock, which runs faster than ours in a simulation
+            spans.append((search.clock - self.clock, budget.seconds - search.clock))
+        return min((watched_s * max(left, 0) / done for done, left in spans if done > 0), default=None)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """speedup: default time over best time. share: of the budget that is spent first; None without a budget."""
+
+    phase: str
+    generation: int | None
+    evaluated: int
+    of: int | None
+    failed: int
+    best_ms: float | None
+    default: str
+    share: float | None
+    left_s: float | None
+
+    def counts(self) -> str:
+        """How far it got."""
+        parts = [
+            f"evaluated {self.evaluated}" + ("" if self.of is None else f"/{self.of}"),
+            f"failed {self.failed}",
+            "" if self.generation is None else f"generation {self.generation}",
+            "" if self.left_s is None else f"eta {duration(self.left_s)}",
+        ]
+        return "  ".join(part for part in parts if part)
+
+    def best(self) -> str:
+        """What it has found."""
+        best = "no time yet" if self.best_ms is None else f"best {milliseconds(self.best_ms)}"
+        return f"{best}, {self.default}" if self.default else best
+
+    def text(self) -> str:
+        """All in one line."""
+        return f"{self.phase}: {self.counts()}  {self.best()}"
+
+
+def standing(search: Search, left_s: float | None = None) -> Standing:
+    """Where a search stands, its trials counted by their latest outcome."""
+    ok = search.archive.ok
+    return Standing(
+        phase=phase(search),
+        generation=search.generation if search.generation >= 0 else None,
+        evaluated=search.observed,
+        of=search.plan.budget.evaluations,
+        failed=len(ok) - int(np.count_nonzero(ok)),
+        best_ms=search.best_ms,
+        default=_default(search),
+        share=_share(search),
+        left_s=left_s,
+    )
+
+
+def phase(search: Search) -> str:
+    """What the search is at."""
+    if search.interrupted:
+        return "finishing early, Ctrl-C again stops at once"
+    if search.comparing is not None:
+        return "confirming" if search.comparing.purpose == "confirm" else "verifying"
+    if search.concluded is not None:
+        return "simplifying" if search.trials and search.trials[-1].origin == SIMPLIFY else "finishing"
+    if search.default_trial is not None and not search.observed:
+        return "measuring the default"
+    return "searching"
+
+
+def _default(search: Search) -> str:
+    """How the best compares with the default config, where that was measured."""
+    latest = search.archive.latest
+    if search.default_trial is None or not len(latest) or latest[0]["trial"] != search.default_trial:
+        return ""
+    if not latest[0]["ok"]:
+        return "the default failed"
+    return f"{latest[0]['time_ms'] / search.best_ms:.2f}x over the default" if search.best_ms else ""
+
+
+def _share(search: Search) -> float | None:
+    budget = search.plan.budget
+    shares = [search.observed / budget.evaluations] if budget.evaluations is not None else []
+    shares += [search.clock / budget.seconds] if budget.seconds is not None else []
+    shares += [(search.generation + 1) / budget.generations] if budget.generations is not None else []
+    return min(max(shares), 1.0) if shares else None
