@@ -2,109 +2,138 @@
 
 The search is a pure function of what has been measured (`autotune.core`); a thin shell compiles, times and writes files
 (`autotune.shell`). In one line: `tune(space, evaluator, strategy)`.
+
+Names are imported when they are first used, so that `import autotune` costs a program next to nothing.
 """
 
-from autotune.core.config import Config
-from autotune.core.errors import (
-    AutotuneError,
-    ConfigError,
-    EvaluatorError,
-    JournalError,
-    PlanError,
-    RecordingError,
-    SpaceError,
-    StrategyError,
-)
-from autotune.core.outcomes import Failed, Outcome, Timed, Trial
-from autotune.core.parameters import Boolean, Choice, Integer, ListOf, OptionalOf, Permutation, PowerOfTwo
-from autotune.core.search.messages import (
-    Asked,
-    Compare,
-    Compared,
-    Conclude,
-    Finished,
-    Interrupted,
-    Limits,
-    Measure,
-    Observed,
-    Resumed,
-    Ticked,
-    Wait,
-)
-from autotune.core.search.plan import Budget, Plan, Settings
-from autotune.core.search.request import request
-from autotune.core.search.result import Result, TuningFailed, result
-from autotune.core.search.state import Search, advance, start
-from autotune.core.space import Space
-from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
-from autotune.core.strategies.finite_search import FiniteSearch
-from autotune.core.strategies.pattern_search import PatternSearch
-from autotune.core.strategies.random_search import RandomSearch
-from autotune.core.strategies.registry import STRATEGIES, register
-from autotune.shell.evaluators.callable import CallableEvaluator
-from autotune.shell.evaluators.simulated import SimulatedEvaluator
-from autotune.shell.problem import Problem
-from autotune.shell.replay import Replay, replay
-from autotune.shell.tuning import make_plan, resume, tune
-from autotune.version import __version__
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "STRATEGIES",
-    "Asked",
-    "AutotuneError",
-    "Boolean",
-    "Budget",
-    "CallableEvaluator",
-    "Choice",
-    "Compare",
-    "Compared",
-    "Conclude",
-    "Config",
-    "ConfigError",
-    "DifferentialEvolutionSearch",
-    "EvaluatorError",
-    "Failed",
-    "Finished",
-    "FiniteSearch",
-    "Integer",
-    "Interrupted",
-    "JournalError",
-    "Limits",
-    "ListOf",
-    "Measure",
-    "Observed",
-    "OptionalOf",
-    "Outcome",
-    "PatternSearch",
-    "Permutation",
-    "Plan",
-    "PlanError",
-    "PowerOfTwo",
-    "Problem",
-    "RandomSearch",
-    "RecordingError",
-    "Replay",
-    "Result",
-    "Resumed",
-    "Search",
-    "Settings",
-    "SimulatedEvaluator",
-    "Space",
-    "SpaceError",
-    "StrategyError",
-    "Ticked",
-    "Timed",
-    "Trial",
-    "TuningFailed",
-    "Wait",
-    "__version__",
-    "advance",
-    "make_plan",
-    "register",
-    "replay",
-    "request",
-    "result",
-    "resume",
-    "start",
-    "tune",
-]
+from autotune.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from autotune.core.config import Config as Config
+    from autotune.core.errors import AutotuneError as AutotuneError
+    from autotune.core.errors import ConfigError as ConfigError
+    from autotune.core.errors import EvaluatorError as EvaluatorError
+    from autotune.core.errors import JournalError as JournalError
+    from autotune.core.errors import PlanError as PlanError
+    from autotune.core.errors import RecordingError as RecordingError
+    from autotune.core.errors import SpaceError as SpaceError
+    from autotune.core.errors import StrategyError as StrategyError
+    from autotune.core.outcomes import Failed as Failed
+    from autotune.core.outcomes import Outcome as Outcome
+    from autotune.core.outcomes import Timed as Timed
+    from autotune.core.outcomes import Trial as Trial
+    from autotune.core.parameters import Boolean as Boolean
+    from autotune.core.parameters import Choice as Choice
+    from autotune.core.parameters import Integer as Integer
+    from autotune.core.parameters import ListOf as ListOf
+    from autotune.core.parameters import OptionalOf as OptionalOf
+    from autotune.core.parameters import Permutation as Permutation
+    from autotune.core.parameters import PowerOfTwo as PowerOfTwo
+    from autotune.core.search.messages import Asked as Asked
+    from autotune.core.search.messages import Compare as Compare
+    from autotune.core.search.messages import Compared as Compared
+    from autotune.core.search.messages import Conclude as Conclude
+    from autotune.core.search.messages import Finished as Finished
+    from autotune.core.search.messages import Interrupted as Interrupted
+    from autotune.core.search.messages import Limits as Limits
+    from autotune.core.search.messages import Measure as Measure
+    from autotune.core.search.messages import Observed as Observed
+    from autotune.core.search.messages import Resumed as Resumed
+    from autotune.core.search.messages import Ticked as Ticked
+    from autotune.core.search.messages import Wait as Wait
+    from autotune.core.search.plan import Budget as Budget
+    from autotune.core.search.plan import Plan as Plan
+    from autotune.core.search.plan import Settings as Settings
+    from autotune.core.search.request import request as request
+    from autotune.core.search.result import Result as Result
+    from autotune.core.search.result import TuningFailed as TuningFailed
+    from autotune.core.search.result import result as result
+    from autotune.core.search.state import Search as Search
+    from autotune.core.search.state import advance as advance
+    from autotune.core.search.state import start as start
+    from autotune.core.space import Space as Space
+    from autotune.core.strategies.differential_evolution import (
+        DifferentialEvolutionSearch as DifferentialEvolutionSearch,
+    )
+    from autotune.core.strategies.finite_search import FiniteSearch as FiniteSearch
+    from autotune.core.strategies.pattern_search import PatternSearch as PatternSearch
+    from autotune.core.strategies.random_search import RandomSearch as RandomSearch
+    from autotune.core.strategies.registry import STRATEGIES as STRATEGIES
+    from autotune.core.strategies.registry import register as register
+    from autotune.shell.evaluators.callable import CallableEvaluator as CallableEvaluator
+    from autotune.shell.evaluators.simulated import SimulatedEvaluator as SimulatedEvaluator
+    from autotune.shell.files import load_config as load_config
+    from autotune.shell.files import save_config as save_config
+    from autotune.shell.problem import Problem as Problem
+    from autotune.shell.replay import Replay as Replay
+    from autotune.shell.replay import replay as replay
+    from autotune.shell.tuning import make_plan as make_plan
+    from autotune.shell.tuning import resume as resume
+    from autotune.shell.tuning import tune as tune
+
+_HOMES = {
+    "autotune.core.config": ("Config",),
+    "autotune.core.errors": (
+        "AutotuneError",
+        "ConfigError",
+        "EvaluatorError",
+        "JournalError",
+        "PlanError",
+        "RecordingError",
+        "SpaceError",
+        "StrategyError",
+    ),
+    "autotune.core.outcomes": ("Failed", "Outcome", "Timed", "Trial"),
+    "autotune.core.parameters": ("Boolean", "Choice", "Integer", "ListOf", "OptionalOf", "Permutation", "PowerOfTwo"),
+    "autotune.core.search.messages": (
+        "Asked",
+        "Compare",
+        "Compared",
+        "Conclude",
+        "Finished",
+        "Interrupted",
+        "Limits",
+        "Measure",
+        "Observed",
+        "Resumed",
+        "Ticked",
+        "Wait",
+    ),
+    "autotune.core.search.plan": ("Budget", "Plan", "Settings"),
+    "autotune.core.search.request": ("request",),
+    "autotune.core.search.result": ("Result", "TuningFailed", "result"),
+    "autotune.core.search.state": ("Search", "advance", "start"),
+    "autotune.core.space": ("Space",),
+    "autotune.core.strategies.differential_evolution": ("DifferentialEvolutionSearch",),
+    "autotune.core.strategies.finite_search": ("FiniteSearch",),
+    "autotune.core.strategies.pattern_search": ("PatternSearch",),
+    "autotune.core.strategies.random_search": ("RandomSearch",),
+    "autotune.core.strategies.registry": ("STRATEGIES", "register"),
+    "autotune.shell.evaluators.callable": ("CallableEvaluator",),
+    "autotune.shell.evaluators.simulated": ("SimulatedEvaluator",),
+    "autotune.shell.files": ("load_config", "save_config"),
+    "autotune.shell.problem": ("Problem",),
+    "autotune.shell.replay": ("Replay", "replay"),
+    "autotune.shell.tuning": ("make_plan", "resume", "tune"),
+}
+"""Where each public name lives."""
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> object:
+    """A public name on its first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'autotune' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Recorded spaces, and searches on them instead of on a device."""

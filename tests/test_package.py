@@ -1,0 +1,41 @@
+"""The package as a whole: what it exports, and what importing it drags in."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import autotune
+
+
+def test_what_type_checkers_see_is_what_there_is() -> None:
+    tree = ast.parse(Path(autotune.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        (node.module, alias.name) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert seen == {(module, name) for module, names in autotune._HOMES.items() for name in names}
+
+
+def test_every_public_name_can_be_had() -> None:
+    for name in autotune.__all__:
+        assert getattr(autotune, name) is not None
+    assert set(autotune.__all__) == set(dir(autotune))
+
+
+def test_importing_it_and_naming_everything_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, autotune; [getattr(autotune, name) for name in autotune.__all__];"
+        "print([m for m in ('torch', 'triton', 'sklearn', 'matplotlib', 'ray', 'numba', 'rich', 'typer') if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    try:
+        autotune.tuna  # type: ignore[attr-defined]  # noqa: B018
+    except AttributeError as error:
+        assert "tuna" in str(error)
+    else:
+        raise AssertionError("no error")
