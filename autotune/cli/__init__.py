@@ -9,9 +9,11 @@ from typing import Any
 import typer
 
 from autotune.cli import exits
+from autotune.cli.record import record
 from autotune.cli.replay import replay
 from autotune.cli.resume import resume
 from autotune.cli.show import show
+from autotune.cli.simulate import simulate
 from autotune.cli.tune import tune
 from autotune.core.errors import AutotuneError
 from autotune.core.search.result import TuningFailed
@@ -31,6 +33,8 @@ app.command()(tune)
 app.command()(resume)
 app.command()(replay)
 app.command()(show)
+app.command()(simulate)
+app.command()(record)
 
 
 @app.callback(invoke_without_command=True)
@@ -44,9 +48,10 @@ def _version(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; every error a user can cause is one line on stderr."""
-    warnings.showwarning = _warned
     try:
-        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        with warnings.catch_warnings():
+            warnings.showwarning = _warned
+            code = _run(sys.argv[1:] if arguments is None else list(arguments))
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:

@@ -7,8 +7,9 @@ import heapq
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,13 @@ from autotune.core.space import Space
 
 CUT_AFTER = 3
 """A noisy config is cut off when this many first samples are all past the cut-off."""
+
+
+class Noise(StrEnum):
+    """Whether measuring a config twice gives the same time twice."""
+
+    OFF = "off"
+    RESAMPLE = "resample"
 
 
 class Table(Protocol):
@@ -48,7 +56,7 @@ class SimulatedEvaluator:
     table: Table
     compile_workers: int = 1
     devices: int = 1
-    noise: Literal["off", "resample"] = "off"
+    noise: Noise | str = Noise.OFF
     repeats: int = 7
     seed: int = 0
     batch: int | None = None
@@ -57,12 +65,12 @@ class SimulatedEvaluator:
         for name in ("compile_workers", "devices", "repeats", *(("batch",) if self.batch is not None else ())):
             if getattr(self, name) < 1:
                 raise EvaluatorError(f"the simulated evaluator has {name} = {getattr(self, name)}; use at least 1")
-        if self.noise not in ("off", "resample"):
+        if self.noise not in tuple(Noise):
             raise EvaluatorError(f"the simulated evaluator has noise = {self.noise!r}; use 'off' or 'resample'")
 
     @property
     def exact(self) -> bool:
-        return self.noise == "off"
+        return self.noise == Noise.OFF
 
     @property
     def recovers(self) -> bool:
@@ -73,7 +81,7 @@ class SimulatedEvaluator:
             "kind": "simulated",
             "compile_workers": self.compile_workers,
             "devices": self.devices,
-            "noise": self.noise,
+            "noise": str(self.noise),
             "repeats": self.repeats,
             "seed": self.seed,
             "batch": self.batch or 0,

@@ -1,0 +1,114 @@
+"""`autotune simulate RECORDING`: search a recorded space instead of a device, once a seed."""
+
+from io import BufferedWriter
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from autotune.cli.options import AsJson, parsed_settings
+from autotune.cli.output import print_json, print_labelled, print_table
+from autotune.core.errors import PlanError
+from autotune.core.strategies.registry import DEFAULT_STRATEGY
+from autotune.shell.codec import encode
+from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
+from autotune.studies.recordings import Recording, load_recording
+from autotune.studies.simulation import Run, Simulation
+from autotune.studies.simulation import simulate as run_once
+
+HEADER = ("seed", "evaluated", "failed", "best ms", "optimum/best", "to 5 %", "ended by itself", "ms each")
+
+
+def simulate(
+    recording: Annotated[Path, typer.Argument(help="A recording: Kernel Tuner cache, T4 or our own; gzip or not.")],
+    evaluations: Annotated[int, typer.Option(help="Measure at most so many configs in each run.")],
+    strategy: Annotated[str, typer.Option(help="The strategy's name.")] = DEFAULT_STRATEGY,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="A seed; repeatable, one run each.")] = None,
+    traces: Annotated[Path | None, typer.Option(help="Overwrite this file with one JSON line a run.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy or of the search; repeatable."),
+    ] = None,
+    effort: Annotated[str, typer.Option(help="quick or full.")] = "full",
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Ask for so many configs at a time and wait for all; else workers are kept busy."),
+    ] = None,
+    noise: Annotated[Noise, typer.Option(help="off, or resample: draw from the recorded repeats.")] = Noise.OFF,
+    compile_workers: Annotated[int, typer.Option(help="How many configs compile at a time.")] = 1,
+    devices: Annotated[int, typer.Option(help="How many configs run at a time.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Search a recorded space; no device is needed, and no time passes.
+
+    Only recorded points are ever proposed. The numbers are exact unless --noise says otherwise.
+    """
+    own = parsed_settings(settings or ())
+    simulation = Simulation.of(load_recording(recording))
+    lines, runs = _opened(traces), []
+    try:
+        for seed in seeds or [0]:
+            evaluator = SimulatedEvaluator(
+                simulation.table, compile_workers, devices, noise=noise, seed=seed, batch=batch
+            )
+            run = run_once(
+                simulation, strategy, evaluations=evaluations, seed=seed, effort=effort, settings=own,
+                evaluator=evaluator,
+            )  # fmt: skip
+            runs.append(run)
+            if lines is not None:
+                lines.write(encode(run.trace) + b"\n")
+                lines.flush()
+    finally:
+        if lines is not None:
+            lines.close()
+    _report(simulation.recording, runs, as_json)
+
+
+def _opened(path: Path | None) -> BufferedWriter | None:
+    try:
+        return None if path is None else path.open("wb")
+    except OSError as error:
+        raise PlanError(f"the traces cannot be written to {path} ({error.strerror}); name another file") from None
+
+
+def _report(recording: Recording, runs: list[Run], as_json: bool) -> None:
+    rows = [_figures(recording, run) for run in runs]
+    if as_json:
+        print_json({"space": recording.name, "optimum_ms": recording.optimum_ms, "runs": rows})
+        return
+    print_labelled(
+        [
+            ("recording", f"{recording.name}, {len(recording):,} points"),
+            ("strategy", runs[0].trace.peer),
+            ("optimum", f"{recording.optimum_ms:.6g} ms"),
+        ]
+    )
+    print_table(HEADER, [_shown(row) for row in rows])
+
+
+def _figures(recording: Recording, run: Run) -> dict[str, object]:
+    """What one run came to, by the recorded times: noise decides what is picked, not how good it is."""
+    row_of = {key: row for row, key in enumerate(recording.keys)}
+    rows = np.array([row_of[key] for key in run.trace.keys], np.int64)
+    times = np.where(recording.timed[rows], recording.time_ms[rows], np.inf)
+    timed = bool(np.isfinite(times).any())
+    near = np.flatnonzero(times <= recording.optimum_ms * 1.05)
+    return {
+        "seed": run.trace.seed,
+        "evaluated": len(rows),
+        "failed": int(np.isinf(times).sum()),
+        "best_ms": float(times.min()) if timed else None,
+        "optimum_over_best": recording.optimum_ms / float(times.min()) if timed else None,
+        "evaluations_to_5_percent": int(near[0]) + 1 if len(near) else None,
+        "own_end": run.trace.own_end,
+        "own_ms_per_evaluation": run.trace.cpu_s / max(len(rows), 1) * 1e3,
+    }
+
+
+def _shown(figures: dict[str, object]) -> list[str]:
+    return [
+        "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).lower()
+        for value in figures.values()
+    ]
