@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, Outcome, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Limits, Observed, Ticked
 from autotune.shell.evaluators.callable import CallableEvaluator
-from autotune.shell.evaluators.processes import descendants
 from autotune.shell.evaluators.protocol import Session
 
 QUICK: dict[str, Any] = {"warmup_ms": 0.5, "target_ms": 2.0, "min_sample_ms": 0.1}
@@ -140,12 +140,22 @@ def kind(outcome: Outcome) -> str:
     return outcome.kind if isinstance(outcome, Failed) else "timed"
 
 
+def living() -> list[str]:
+    """The processes that this test has started, daemons included: those that inherited its mark."""
+    mark, found = os.environ["AUTOTUNE_TEST"].encode(), []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdigit() and mark in (process / "environ").read_bytes():
+                found.append(process.name)
+    return found
+
+
 @pytest.fixture(autouse=True)
-def _nothing_left_behind() -> Iterator[None]:
-    before = set(descendants(os.getpid()))
+def _nothing_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AUTOTUNE_TEST", f"mark of {os.getpid()} at {time.monotonic()}")
     yield
     until = time.monotonic() + 2.0
-    while (left := set(descendants(os.getpid())) - before) and time.monotonic() < until:
+    while (left := living()) and time.monotonic() < until:
         time.sleep(0.02)
     assert not left, "processes were left behind"
 
@@ -201,6 +211,14 @@ def test_memory_beyond_the_limit_is_one_configs_failure() -> None:
     assert [kind(o) for o in outcomes] == ["out_of_memory", "timed", "timed", "timed"]
 
 
+def test_what_has_leaked_or_left_children_is_let_go() -> None:
+    with evaluator(memory_limit_mb=100).open(None) as session:  # type: ignore[arg-type]
+        for i, (run, left) in enumerate([("ok", 1), ("leak", 0), ("ok", 1), ("daemon", 0)]):
+            session.submit([Trial(i, Config(run=run))], Limits())
+            assert kind(collect(session, 1)[i]) == "timed"
+            assert len(living()) == left, run
+
+
 @pytest.mark.parametrize("where", ["build", "run"])
 def test_prints_stay_in_the_worker(where: str, capfd: pytest.CaptureFixture[str]) -> None:
     outcomes = measured(evaluator(), {where: "flood"}, {})
@@ -241,8 +259,12 @@ def test_a_config_is_not_blamed_for_what_an_earlier_one_left_behind() -> None:
 
 def test_inputs_are_pristine_for_every_config() -> None:
     def build(config: Config) -> Any:
+        calls: list[int] = []
+
         def kernel(x: Any, items: list[int]) -> Any:
-            assert items == [1], "a list was not restored"
+            assert calls or items == [1], "a list was not restored"
+            calls.append(1)
+            items.append(2)
             x += config["k"]
             return x.copy()
 
@@ -252,7 +274,11 @@ def test_inputs_are_pristine_for_every_config() -> None:
     settings: dict[str, Any] = {"reference": lambda x, items: x + 1, "min_sample_ms": 0.0, "warmup_ms": 0.0}
     for isolation in ("process", "in_process"):
         tool = CallableEvaluator(build, (x, [1]), isolation=isolation, **settings)
-        assert [kind(o) for o in measured(tool, {"k": 1}, {"k": 2}, {"k": 1})] == ["timed", "wrong_answer", "timed"]
+        assert [kind(o) for o in measured(tool, {"k": 1}, {"k": 2}, {"k": 1, "n": 2})] == [
+            "timed",
+            "wrong_answer",
+            "timed",
+        ]
         assert not x.any(), "the caller's own array was changed"
 
 
@@ -269,7 +295,7 @@ def test_arrays_are_restored_before_every_sample() -> None:
     tool = CallableEvaluator(build, (np.zeros(1),), isolation="in_process", min_repeats=8, max_repeats=8, warmup_ms=0)
     (outcome,) = measured(tool, {})
     assert isinstance(outcome, Timed)
-    assert max(outcome.times_ms) < 4.0
+    assert outcome.time_ms < 3.0, "the median of 1, 2, …, 8 is beyond"
 
 
 def test_a_kernel_that_works_in_place_is_checked_by_what_it_did() -> None:
@@ -420,6 +446,18 @@ def test_compare_interleaves_and_survives_a_crash(tmp_path: Path) -> None:
     assert "".join(order) == "abc" + "abc" * 3 + "ac" * 3
 
 
+def test_a_comparison_gives_a_second_chance_in_a_fresh_worker() -> None:
+    """The doomed worker is the one that served most; the other two are idle, but not fresh either."""
+    with evaluator().open(None) as session:  # type: ignore[arg-type]
+        session.compare(Compare(tuple(Trial(i, Config(n=i)) for i in range(3)), 2, "confirm"))
+        compared(session)
+        session.submit([Trial(3, Config(run="crash later"))], Limits())
+        assert kind(collect(session, 1)[3]) == "timed"
+        session.compare(Compare((Trial(4, Config(build="sleep")),), 2, "confirm"))
+        ((_, outcome),) = compared(session).outcomes
+        assert kind(outcome) == "timed"
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_bad_timer_is_a_failure_of_the_config(bad: float) -> None:
     tool = evaluator(isolation="in_process", timer=lambda call: bad)
@@ -471,7 +509,7 @@ def test_builds_stop_while_a_kernel_is_timed(overlap: bool, tmp_path: Path) -> N
         import time
 
         if config["slow"]:
-            for _ in range(60):
+            for _ in range(40):
                 with open(ticks, "a") as file:
                     file.write(f"{time.monotonic()}\n")
                 time.sleep(0.01)
@@ -484,7 +522,7 @@ def test_builds_stop_while_a_kernel_is_timed(overlap: bool, tmp_path: Path) -> N
 
         return kernel
 
-    tool = CallableEvaluator(build, workers=2, overlap=overlap, build_timeout_s=1.5, max_repeats=3, target_ms=500.0)
+    tool = CallableEvaluator(build, workers=2, overlap=overlap, build_timeout_s=1.2, max_repeats=9, target_ms=1e3)
     with tool.open(None) as session:  # type: ignore[arg-type]
         session.submit([Trial(0, Config(slow=True)), Trial(1, Config(slow=False))], Limits())
         found = collect(session, 2)
@@ -493,7 +531,7 @@ def test_builds_stop_while_a_kernel_is_timed(overlap: bool, tmp_path: Path) -> N
     spans = [tuple(map(float, line.split())) for line in Path(runs).read_text().splitlines()]
     inside = sum(a + 0.02 < t < b for t in stamps for a, b in spans)
     assert (inside > 10) if overlap else (inside == 0)
-    assert 0.5 < found[0].compile_s < 0.95
+    assert 0.4 < found[0].compile_s < 0.9
 
 
 def test_timings_never_overlap(tmp_path: Path) -> None:
@@ -536,7 +574,7 @@ def test_poll_keeps_its_time_and_abandon_drops_all() -> None:
             assert least <= time.monotonic() - start < most
         assert not session.idle
         session.abandon()
-        assert (session.room, session.idle) == (1, True)
+        assert (session.room, session.idle, living()) == (1, True, [])
         assert list(session.poll(5.0)) == []
         session.submit([Trial(2, Config(n=2))], Limits())
         assert kind(collect(session, 1)[2]) == "timed"

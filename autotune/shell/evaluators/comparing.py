@@ -1,5 +1,6 @@
 """One comparison: every trial built in a worker of its own and kept there, then one sample of each in turn."""
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,32 +25,32 @@ class _Entry:
 
 
 class Comparison:
-    """Whatever is built, checked or timed is done one after another; only the workers start side by side."""
+    """At most `builders` configs are built side by side; then they are checked and timed one at a time."""
 
-    def __init__(self, task: Compare, crew: Crew, build_timeout_s: float, run_timeout_s: float) -> None:
+    def __init__(self, task: Compare, crew: Crew, builders: int, build_timeout_s: float, run_timeout_s: float) -> None:
         self._entries = [_Entry(trial) for trial in task.trials]
         self._rounds = task.rounds
         self._crew = crew
+        self._builders = builders
         self._build_timeout_s = build_timeout_s
         self._run_timeout_s = run_timeout_s
         self._acting: _Entry | None = None
 
     def advance(self) -> tuple[tuple[int, Outcome], ...] | None:
-        """Give the next order; the outcomes once there is none left, and None before."""
-        if self._acting is not None:
+        """Give the next orders; the outcomes once there are none left, and None before."""
+        if self._acting is not None or self._build_some():
             return None
         alive = [entry for entry in self._entries if entry.failed is None]
-        for stage in ("waiting", "built"):
-            entry = next((e for e in alive if e.stage == stage), None)
-            if entry is not None:
-                self._begin(entry)
-                return None
-        # The fewest samples first, ties in the order of the task: that is round after round.
-        entry = min(alive, key=lambda e: len(e.times_ms), default=None)
-        if entry is not None and len(entry.times_ms) < self._rounds:
-            self._give(entry, wire.Sample(), self._run_timeout_s)
-            return None
-        return self._outcomes()
+        # What is not prepared first; then the fewest samples first, ties in the order of the task: round after round.
+        entry = min(alive, key=lambda e: (e.stage == "prepared", len(e.times_ms)), default=None)
+        if entry is None or len(entry.times_ms) == self._rounds:
+            return self._outcomes()
+        assert entry.worker is not None, "only an entry without a worker is still to be built"
+        self._acting = entry
+        self._crew.give(
+            entry.worker, wire.Sample() if entry.stage == "prepared" else wire.Prepare(), self._run_timeout_s
+        )
+        return None
 
     def hear(self, worker: Worker, reply: wire.Reply | Lost) -> None:
         """Take in what one of our workers answered, or that it is gone."""
@@ -76,23 +77,25 @@ class Comparison:
             case _:
                 self._drop(entry, worker, Failed("crash", "the worker answered something that was not asked"))
 
-    def _begin(self, entry: _Entry) -> None:
-        """Prepare what is built, or build what waits, if a worker is there for it."""
-        if entry.stage == "built":
-            self._give(entry, wire.Prepare(), self._run_timeout_s)
-            return
-        worker = next((w for w in self._crew.idle() if w.served == 0 or not entry.fresh), None)
-        if worker is not None:
+    def _build_some(self) -> bool:
+        """Order builds as far as there are workers for them; whether any build is still to come."""
+        idle_unfit = 0
+        waiting = deque(e for e in self._entries if e.stage == "waiting" and e.failed is None)
+        building = sum(e.stage == "building" and e.failed is None for e in self._entries)
+        while waiting and building < self._builders:
+            entry = waiting[0]
+            worker = next((w for w in self._crew.idle() if w.served == 0 or not entry.fresh), None)
+            if worker is None:
+                idle_unfit = len(self._crew.idle())
+                break
+            waiting.popleft()
+            building += 1
             entry.worker, entry.stage, worker.held = worker, "building", True
-            self._give(entry, wire.Build(entry.trial.config.to_json()), self._build_timeout_s)
-            return
-        for _ in range(sum(e.stage == "waiting" and e.failed is None for e in self._entries) - self._crew.starting):
+            self._crew.give(worker, wire.Build(entry.trial.config.to_json()), self._build_timeout_s)
+        # Those for whom there is nobody yet start now, side by side, also where they will not build at once.
+        for _ in range(len(waiting) - self._crew.starting - len(self._crew.idle()) + idle_unfit):
             self._crew.hire()
-
-    def _give(self, entry: _Entry, order: wire.Order, timeout_s: float) -> None:
-        assert entry.worker is not None, "only an entry that has a worker acts"
-        self._acting = entry
-        self._crew.give(entry.worker, order, timeout_s)
+        return bool(waiting) or building > 0
 
     def _drop(self, entry: _Entry, worker: Worker, failed: Failed) -> None:
         """The entry failed; what an earlier config of its worker may have caused gets a second try in a fresh one."""

@@ -78,7 +78,8 @@ class IsolatedSession:
 
     def compare(self, task: Compare) -> None:
         """Queue a comparison: every trial in a worker of its own, one sample of each in turn."""
-        self._comparison = Comparison(task, self._crew, self._rules.build_timeout_s, self._rules.run_timeout_s)
+        rules = self._rules
+        self._comparison = Comparison(task, self._crew, rules.workers, rules.build_timeout_s, rules.run_timeout_s)
         self._dispatch()
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
