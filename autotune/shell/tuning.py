@@ -9,8 +9,9 @@ from typing import Any
 from autotune.core.config import Config, Value
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.search.effort import checked_effort, settings_for, strategy_for
-from autotune.core.search.messages import Event, Resumed
+from autotune.core.search.messages import Event, Finished, Resumed
 from autotune.core.search.plan import Budget, Plan, Settings
+from autotune.core.search.request import request
 from autotune.core.search.result import Result, result
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
@@ -120,6 +121,8 @@ def resume(
             "use the evaluator that it was made with"
         )
     search = fold(plan, read.events)
+    if isinstance(done := request(search, 0), Finished) and done.complete:
+        return result(search)
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
         return _driven(stack, search, evaluator, read.events, writer, progress)
