@@ -166,10 +166,13 @@ def union(parts: Sequence[Part]) -> tuple[int | None, int | None]:
     return min(lows, default=None), max((part.high for part in parts if part.high is not None), default=None)
 
 
+SIGNS: dict[str, Callable[[Any], Any]] = {"-": operator.neg, "+": operator.pos, "~": operator.invert}
+
+
 def unary(op: str, part: Part) -> Part:
     """- + ~ of numbers."""
     low, high = part.low, part.high
-    apply: Callable[[Any], Any] = {"-": operator.neg, "+": operator.pos, "~": operator.invert}[op]
+    apply = SIGNS[op]
 
     def of(frame: Frame) -> Array:
         values = whole(part.of(frame))

@@ -17,7 +17,7 @@ from autotune.core.errors import SpaceError
 from autotune.core.expressions import Node, names, parse
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.rowwise import RAISED, meaning
-from autotune.core.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode
+from autotune.core.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode, unique
 
 JOINT_LIMIT = 2**63
 
@@ -128,7 +128,7 @@ class Members(Struct, frozen=True, tag="members", dict=True):
     def __post_init__(self) -> None:
         if any(not isinstance(rank, int) or not 0 <= rank < JOINT_LIMIT for rank in self.ranks):
             raise SpaceError("members: a rank is not an integer from 0 to 2**63 - 1; write ranks with `members`")
-        self.__dict__["sorted"] = np.unique(np.array(self.ranks, np.int64))
+        self.__dict__["sorted"] = unique(np.array(self.ranks, np.int64))
 
     @property
     def table(self) -> NDArray[np.int64]:
@@ -227,7 +227,7 @@ def members(parameters: Mapping[str, Parameter], names: tuple[str, ...], rows: C
     _joint_size(parameters, names)
     ends = np.cumsum([parameters[name].width for name in names])[:-1]
     codes = dict(zip(names, np.split(rows, ends, axis=1), strict=True))
-    return Members(names, tuple(np.unique(joint_ranks(parameters, codes)).tolist()))
+    return Members(names, tuple(unique(joint_ranks(parameters, codes)).tolist()))
 
 
 def _joint_size(parameters: Mapping[str, Parameter], names: tuple[str, ...]) -> int:

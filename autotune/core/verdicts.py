@@ -17,6 +17,12 @@ Verdicts = NDArray[np.uint8]
 NO, YES, RAISES = 0, 1, 2
 
 
+def unique(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The distinct values, sorted. (numpy's own goes through a hash table, which is many times slower on ranges.)"""
+    ordered = np.sort(values)
+    return ordered[np.r_[True, ordered[1:] != ordered[:-1]]] if len(ordered) else ordered
+
+
 def distinct(rows: Codes) -> tuple[Codes, NDArray[np.int64]]:
     """The distinct rows of codes, and for each of the n rows the index of its like, shape [n]."""
     if not rows.shape[1]:

@@ -1,7 +1,8 @@
 """What a constraint says of a partial point: whether any completion could still satisfy it.
 
 A constraint over few combinations becomes a table, whose projections answer exactly; membership in rows is projected
-the same way; a large expression is bounded by interval arithmetic; and a complete point is simply judged.
+the same way; a large expression is bounded by interval arithmetic, an equation also by what is reachable; and a
+complete point is simply judged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from autotune.core.constraints import Members, among
 from autotune.core.solving.intervals import Bounds, bounds
 from autotune.core.solving.judges import Judge, Ranks
-from autotune.core.verdicts import NO, RAISES
+from autotune.core.solving.reach import Equation, reach
+from autotune.core.verdicts import NO, RAISES, unique
 
 FAST_GRID = 1 << 18
+UNARY_GRID = 1 << 21
 SLOW_GRID = 1 << 14
-"""A constraint over at most this many combinations is tabulated (one that costs a call of Python: fewer)."""
+"""A constraint over at most this many combinations is tabulated: more of one parameter alone, fewer where each costs a
+call of Python."""
 
 
 class Filter(Protocol):
@@ -118,7 +122,7 @@ def grid(judge: Judge) -> Grid | None:
     """The constraint as a table; None where it has too many combinations."""
     sizes = [judge.parameters[name].size for name in judge.names]
     total = prod(sizes)
-    if total > (FAST_GRID if judge.fast else SLOW_GRID):
+    if total > (SLOW_GRID if not judge.fast else UNARY_GRID if len(sizes) == 1 else FAST_GRID):
         return None
     if isinstance(judge.constraint, Members):
         allowed = np.zeros(total, bool)
@@ -129,15 +133,17 @@ def grid(judge: Judge) -> Grid | None:
     return Grid(judge.names, (verdicts != NO).reshape(sizes), bool((verdicts == RAISES).any()))
 
 
-def partial(judge: Judge, bound: frozenset[str]) -> Filter | None:
-    """What a constraint that is no table says once the names in `bound` are; None where nothing."""
+def partial(judge: Judge, bound: frozenset[str], equation: Equation | None) -> tuple[Filter, ...]:
+    """What a constraint that is no table says once the names in `bound` are. equation: the same one, if it is any."""
     known = tuple(name for name in judge.names if name in bound)
     if len(known) == len(judge.names):
-        return Judged(judge)
+        return (Judged(judge),)
     if isinstance(judge.constraint, Members):
         sizes = [judge.parameters[name].size for name in judge.names]
         columns = dict(zip(judge.names, digits(judge.constraint.table, sizes), strict=True))
         kept = tuple(judge.parameters[name].size for name in known)
-        return Rows(known, kept, np.unique(mixed(columns, known, kept)))
+        return (Rows(known, kept, unique(mixed(columns, known, kept))),)
     within = bounds(judge, frozenset(known))
-    return Bounded(known, within) if within is not None else None
+    reachable = reach(equation, bound) if equation is not None else None
+    filters: list[Filter] = [Bounded(known, within)] if within is not None else []
+    return (*filters, reachable) if reachable is not None else tuple(filters)

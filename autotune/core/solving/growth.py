@@ -1,6 +1,6 @@
 """Growing partial points, breadth first within a chunk and depth first over chunks, so that memory stays bounded."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from autotune.core.constraints import failure
 from autotune.core.keys import Key, fold, permutation
 from autotune.core.solving.layout import Layout, Ranks
-from autotune.core.solving.plan import Allowed, Plan, Step
+from autotune.core.solving.plan import Plan, Step
 from autotune.core.verdicts import RAISES, decode
 
 CHUNK = 1 << 17
@@ -56,6 +56,8 @@ def grow(
     stack, turn = [(0, start(plan, layout), 0)], 0
     while stack:
         depth, block, first = stack.pop()
+        if not block.n:  # a seed may be empty
+            continue
         if depth == len(plan.steps):
             refuse_raising(plan, layout, block)
             yield block.words
@@ -77,9 +79,7 @@ def grow(
 
 def _fan(step: Step) -> int:
     """About how many candidates one point makes."""
-    if step.allowed is None:
-        return max(1, step.size)
-    return int(step.allowed.counts.mean()) + 1
+    return max(1, step.size) if step.allowed is None else step.allowed.fan
 
 
 def start(plan: Plan, layout: Layout) -> Block:
@@ -94,7 +94,7 @@ def options(block: Block, step: Step, first: int, last: int) -> tuple[Ranks, Ran
     """How many values each point may take at a step, shape [n], and all of them, one point after another."""
     if step.allowed is None:
         return np.full(block.n, last - first), np.tile(np.arange(first, last), block.n)
-    return choices(block.live, step.allowed, block.n)
+    return step.allowed.all(block.live, block.n)
 
 
 def extend(
@@ -117,25 +117,14 @@ def extend(
     return (grown, None) if keep is None else (grown.take(keep), keep)
 
 
-def choices(live: Mapping[str, Ranks], allowed: Allowed, n: int) -> tuple[Ranks, Ranks]:
-    """As `options`, from the joint table of a step."""
-    if not allowed.names:
-        return np.repeat(allowed.counts, n), np.tile(allowed.values, n)
-    key = live[allowed.names[0]]
-    for name, size in zip(allowed.names[1:], allowed.sizes[1:], strict=True):
-        key = key * size + live[name]
-    counts = allowed.counts[key]
-    ends = np.cumsum(counts)
-    shift = allowed.starts[key] - (ends - counts)
-    return counts, allowed.values[np.arange(int(ends[-1]) if n else 0) + np.repeat(shift, counts)]
-
-
 def surviving(candidates: dict[str, Ranks], step: Step) -> Ranks:
     """The positions of the candidates that pass every filter of the step."""
     alive: Ranks | None = None
     keep = np.ones(len(candidates[step.name]), bool)
     for check in step.filters:
         count = int(np.count_nonzero(keep))
+        if not count:
+            break
         if count < DENSE * len(keep):  # few enough are left to be worth copying
             alive = np.flatnonzero(keep) if alive is None else alive[keep]
             keep = np.ones(count, bool)

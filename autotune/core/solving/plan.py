@@ -15,23 +15,14 @@ from autotune.core.constraints import Members
 from autotune.core.parameters import Parameter
 from autotune.core.solving.filters import Filter, Grid, digits, grid, partial
 from autotune.core.solving.judges import Judge, Ranks
+from autotune.core.solving.options import Allowed, Options, solved
+from autotune.core.solving.reach import equation
 
 JOINT = 1 << 18
-"""The largest joint table of a step."""
+"""The largest joint table of a step, unless it is of one parameter."""
 
 GUESS = 0.5
 """The share of points that a constraint without a table is taken to keep."""
-
-
-@dataclass(frozen=True, eq=False)
-class Allowed:
-    """The allowed values for each combination of ranks of `names` (of these sizes): values[starts:starts + counts]."""
-
-    names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    starts: Ranks
-    counts: Ranks
-    values: Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +31,7 @@ class Step:
 
     name: str
     size: int
-    allowed: Allowed | None
+    allowed: Options | None
     filters: tuple[Filter, ...]
     live: frozenset[str]
 
@@ -61,7 +52,12 @@ class _Planner:
         self.parameters = parameters
         self.grids = [grids[id(judge)] for judge in judges if id(judge) in grids]
         self.others = [judge for judge in judges if id(judge) not in grids]
+        self.equations = {id(judge): equation(judge) for judge in self.others}
         self._projections: dict[tuple[int, frozenset[str]], tuple[Grid, float]] = {}
+
+    def partial(self, judge: Judge, bound: frozenset[str]) -> tuple[Filter, ...]:
+        """What a constraint without a table says once these names are bound."""
+        return partial(judge, bound, self.equations[id(judge)])
 
     def projected(self, table: Grid, bound: frozenset[str]) -> tuple[Grid, float]:
         """The projection of a table on the bound names, and the share of combinations that it allows."""
@@ -98,7 +94,7 @@ class _Planner:
         constraints: list[tuple[str, ...]] = [t.names for t in self.grids] + [j.names for j in self.others]
         return any(name in names and not bound.isdisjoint(names) for names in constraints)
 
-    def step(self, name: str, bound: frozenset[str]) -> tuple[Allowed | None, tuple[Filter, ...]]:
+    def step(self, name: str, bound: frozenset[str]) -> tuple[Options | None, tuple[Filter, ...]]:
         """What is allowed and what is filtered when `name` is bound after `bound`."""
         after = bound | {name}
         tables = [self.projected(table, after)[0] for table in self.grids if name in table.names]
@@ -106,12 +102,19 @@ class _Planner:
         joined: list[Grid] = []
         for table in tables:
             names = dict.fromkeys(n for t in [*joined, table] for n in t.names)
-            if prod(self.parameters[n].size for n in names) <= JOINT:
+            if len(names) == 1 or prod(self.parameters[n].size for n in names) <= JOINT:
                 joined.append(table)
         filters: list[Filter] = [table for table in tables if table not in joined]
-        made = (partial(judge, after) for judge in self.others if name in judge.names)
-        filters += [each for each in made if each is not None]
-        return self._allowed(name, joined) if joined else None, tuple(filters)
+        filters += [each for judge in self.others if name in judge.names for each in self.partial(judge, after)]
+        return self._allowed(name, joined) if joined else self._solved(name, after), tuple(filters)
+
+    def _solved(self, name: str, after: frozenset[str]) -> Options | None:
+        for judge in self.others:
+            found = self.equations[id(judge)] if name in judge.names and after.issuperset(judge.names) else None
+            options = solved(name, found) if found is not None else None
+            if options is not None:
+                return options
+        return None
 
     def _allowed(self, name: str, tables: Sequence[Grid]) -> Allowed:
         others = [n for n in self.parameters if n != name and any(n in table.names for table in tables)]
@@ -146,6 +149,8 @@ def plan(parameters: dict[str, Parameter], judges: Sequence[Judge], tables: dict
     raising = tuple(judge for judge in judges if (g := grids.get(id(judge))) is None or g.raises)
     if seed is not None:
         for check in filters:
+            if not len(next(iter(seed.values()))):
+                break
             keep = check.keep(seed)
             seed = {name: ranks[keep] for name, ranks in seed.items()}
     return Plan(seed, tuple(reversed(steps)), tuple(j for j in raising if not isinstance(j.constraint, Members)))
@@ -160,6 +165,5 @@ def _seed(judge: Judge, planner: _Planner) -> tuple[dict[str, Ranks], tuple[Filt
     filters: list[Filter] = [planner.projected(t, bound)[0] for t in planner.grids if bound.intersection(t.names)]
     for other in planner.others:
         if other is not judge and bound.intersection(other.names):
-            found = partial(other, bound)
-            filters += [found] if found is not None else []
+            filters += planner.partial(other, bound)
     return seed, tuple(filters)

@@ -19,7 +19,7 @@ SMALL = 1 << 14
 """A component of so few raw points is enumerated at once."""
 
 PROBE = 4096
-GOOD, FAIR = 0.01, 0.001
+GOOD, FAIR = 0.05, 0.001
 """Acceptance from which rejection is preferred to enumeration; and from which it is preferred to construction."""
 
 TABLE_WORK, TABLE_POINTS = 20_000_000, 5_000_000
@@ -27,6 +27,8 @@ SEARCH_WORK = 200_000_000
 BATCH = 1 << 17
 WIDTHS = (4, 16, 64, 256)
 FAN = 256
+DRY, FEW = 0.05, 64
+BLOCKS = 64
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def method(component: Component) -> Method:
         return Free()
     small = component.raw <= SMALL
     acceptance = 0.0 if small else float(component.valid(_draw(component, fold(root(0), "probe"), PROBE)).mean())
-    if acceptance >= GOOD:
+    many = acceptance >= FAIR and acceptance * component.raw > TABLE_POINTS
+    if acceptance >= GOOD or many:  # a table is not worth its while, or would be too long
         return Rejection(acceptance)
     table = component.enumerate(TABLE_WORK, TABLE_POINTS)
     if table is not None:
@@ -121,18 +124,22 @@ def construct(component: Component, key: Key, n: int) -> list[Ranks]:
     again, wider; what then remains is left to a complete search in random order.
     """
     found: list[list[Ranks]] = []
-    count = 0
+    count, left = 0, n
     for turn, width in enumerate(WIDTHS):
-        lanes = max(1, BATCH // (width * 8))
-        for batch, first in enumerate(range(0, n - count, lanes)):
-            size = min(lanes, n - count - first)
-            found.append(_lanes(component, fold(key, turn, batch), size, width))
-        count = sum(len(part[0]) for part in found)
-        if count >= n:
+        lanes = max(1, BATCH // (width * 32))
+        for batch, first in enumerate(range(0, left, lanes)):
+            found.append(_lanes(component, fold(key, turn, batch), min(lanes, left - first), width))
+        passed = sum(len(part[0]) for part in found) - count
+        count, left = count + passed, n - count - passed
+        if not left:
             break
+        if passed < DRY * (left + passed):  # nearly all run dry: a few wide lanes tell whether width helps
+            left = min(left, FEW)
+    if count < min(n, FEW):
+        found.append(_search(component, fold(key, "search"), n, SEARCH_WORK // (20 if count else 1)))
+        count += len(found[-1][0])
     if not count:
-        found.append(_search(component, fold(key, "search"), n))
-        count = len(found[-1][0])
+        raise _rare(component, SEARCH_WORK)
     pool = [np.concatenate(parts) for parts in zip(*found, strict=True)]
     again = integers(fold(key, "again"), count, max(0, n - count))  # too few lanes finished: their points serve again
     return [np.concatenate([word, word[again]])[:n] for word in pool]
@@ -161,7 +168,9 @@ def _lanes(component: Component, key: Key, n: int, width: int) -> list[Ranks]:
 
 def _some(block: Block, step: Step, key: Key) -> tuple[Ranks, Ranks]:
     """The values to try for each point: all of a few, a random choice of many."""
-    if step.allowed is None and step.size > FAN:
+    if step.allowed is not None:
+        return step.allowed.some(block.live, block.n, FAN, key)
+    if step.size > FAN:
         return np.full(block.n, FAN), integers(key, step.size, block.n * FAN)
     return options(block, step, 0, step.size)
 
@@ -175,18 +184,18 @@ def _few(lane: Ranks, key: Key, width: int) -> Ranks:
     return np.sort(order[place < width])
 
 
-def _search(component: Component, key: Key, n: int) -> list[Ranks]:
-    """Some valid points from a complete search in random order; SpaceError where there are none, or none in reach."""
-    found, count = [], 0
+def _search(component: Component, key: Key, n: int, work: int) -> list[Ranks]:
+    """Some valid points from a complete search in random order; SpaceError where it finds that there are none."""
+    found = [start(component.plan, component.layout).take(slice(0)).words]
+    count = 0
     try:
-        for block in grow(component.plan, component.layout, Work(SEARCH_WORK), 1 << 12, key):
+        for block in grow(component.plan, component.layout, Work(work), 1 << 12, key):
             found.append(block)
             count += len(block[0])
-            if count >= n or len(found) >= 64:
+            if count >= n or len(found) > BLOCKS:
                 break
     except OutOfWork:
-        if not found:
-            raise _rare(component, SEARCH_WORK) from None
-    if not found:
+        return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    if not count:
         raise component.unsatisfiable()
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]

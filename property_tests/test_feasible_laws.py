@@ -1,0 +1,233 @@
+"""The laws of the feasible set: it is what brute force finds, counted, listed in order, and sampled uniformly."""
+
+from itertools import product
+from math import sqrt
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from autotune.core.constraints import Constraint, as_constraint, members
+from autotune.core.errors import SpaceError
+from autotune.core.feasible import Feasible
+from autotune.core.keys import Key, fold, root
+from autotune.core.parameters import (
+    PARAMETER_KINDS,
+    Boolean,
+    Choice,
+    Codes,
+    Integer,
+    ListOf,
+    OptionalOf,
+    Parameter,
+    Permutation,
+    PowerOfTwo,
+)
+from autotune.core.solving import filters, growth, sampling
+from autotune.core.solving.sampling import Construction, Rejection, Tabled, draw, method
+from autotune.core.verdicts import decode
+
+SAMPLES: dict[type, Parameter] = {
+    PowerOfTwo: PowerOfTwo(1, 16),
+    Integer: Integer(-2, 4),
+    Choice: Choice((3, 1, 2)),
+    Boolean: Boolean(),
+    Permutation: Permutation(3),
+    ListOf: ListOf(Integer(0, 2), 2),
+    OptionalOf: OptionalOf(PowerOfTwo(1, 8)),
+}
+NUMBERS: dict[type, str] = {Permutation: "{}[0]", ListOf: "sum({})", OptionalOf: "({0} if {0} is not None else 0)"}
+
+
+def number(name: str, parameter: Parameter) -> str:
+    """An expression for a number that the parameter stands for."""
+    return NUMBERS.get(type(parameter), "{}").format(name)
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> tuple[dict[str, Parameter], list[str]]:
+    kinds = st.sampled_from([SAMPLES[kind] for kind in PARAMETER_KINDS])
+    parameters = {f"x{i}": draw(kinds) for i in range(draw(st.integers(1, 5)))}
+    term = st.sampled_from([number(name, parameter) for name, parameter in parameters.items()])
+    shapes = [
+        st.builds("{} * {} <= {}".format, term, term, st.sampled_from(["4", "8", "0"])),
+        st.builds("{} + {} == {}".format, term, term, term),
+        st.builds("{0} != 0 and {1} % {0} == 0".format, term, term),
+        st.builds("{} < {} or {} > {}".format, term, term, term, term),
+        st.builds("{} in (1, 2, 4)".format, term),
+        st.just(f"{' + '.join(number(n, p) for n, p in parameters.items())} <= 6"),
+        st.just(f"{' * '.join(number(n, p) for n, p in parameters.items())} % 3 == 0"),
+    ]
+    return parameters, draw(st.lists(st.one_of(shapes), max_size=4))
+
+
+def everything(parameters: dict[str, Parameter]) -> Codes:
+    """All points in lexicographic order, by brute force."""
+    axes = [range(parameter.size) for parameter in parameters.values()]
+    ranks = np.array(list(product(*axes)), np.int64)
+    return np.concatenate([p.unrank(ranks[:, i]) for i, p in enumerate(parameters.values())], axis=1)
+
+
+def split(parameters: dict[str, Parameter], rows: Codes) -> dict[str, Codes]:
+    ends = np.cumsum([parameter.width for parameter in parameters.values()])[:-1]
+    return dict(zip(parameters, np.split(rows, ends, axis=1), strict=True))
+
+
+def brute(parameters: dict[str, Parameter], constraints: tuple[Constraint, ...]) -> Codes:
+    """The valid points, each judged on its own as a row."""
+    rows = everything(parameters)
+    kept = [all(c.attempt(row) for c in constraints) for row in decode(parameters, split(parameters, rows))]
+    return rows[np.array(kept, bool)]
+
+
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@FEW
+@given(spaces(), st.sampled_from(["tables", "bounds", "chunks"]))
+def test_enumeration_is_brute_force(space: tuple[dict[str, Parameter], list[str]], how: str) -> None:
+    parameters, texts = space
+    assume(np.prod([parameter.size for parameter in parameters.values()]) <= 20_000)
+    constraints = tuple(as_constraint(text, parameters) for text in texts)
+    wanted = brute(parameters, constraints)
+    with pytest.MonkeyPatch.context() as patch:
+        if how != "tables":
+            patch.setattr(filters, "FAST_GRID", 0)
+        feasible = Feasible(parameters, constraints)
+        if how == "chunks":
+            patch.setattr(growth.grow, "__defaults__", (3, None))
+        if not len(wanted):
+            with pytest.raises(SpaceError, match="no point"):
+                feasible.rows()
+            return
+        np.testing.assert_array_equal(feasible.rows(), wanted)
+        assert feasible.count() == len(wanted)
+    drawn = feasible.sample(root(1), 50)
+    kept = {tuple(row) for row in wanted.tolist()}
+    assert all(tuple(row) in kept for row in drawn.tolist())
+    every = everything(parameters)
+    assert feasible.valid(every).tolist() == [tuple(row) in kept for row in every.tolist()]
+
+
+@pytest.mark.parametrize("kind", PARAMETER_KINDS)
+def test_every_kind_is_enumerated_in_order_and_sampled(kind: type[Parameter]) -> None:
+    parameters: dict[str, Parameter] = {"a": SAMPLES[kind], "free": Boolean(), "b": SAMPLES[kind]}
+    texts = ["a != b", f"{number('a', parameters['a'])} <= {number('b', parameters['b'])}"]
+    constraints = tuple(as_constraint(text, parameters) for text in texts)
+    feasible = Feasible(parameters, constraints)
+    np.testing.assert_array_equal(feasible.rows(), brute(parameters, constraints))
+    assert feasible.valid(feasible.sample(root(0), 100)).all()
+
+
+@FEW
+@given(spaces(), st.data())
+def test_members_are_a_constraint_like_any_other(
+    space: tuple[dict[str, Parameter], list[str]], data: st.DataObject
+) -> None:
+    parameters, texts = space
+    assume(np.prod([parameter.size for parameter in parameters.values()]) <= 5_000)
+    names = tuple(data.draw(st.lists(st.sampled_from(list(parameters)), min_size=1, unique=True)))
+    some = {name: parameters[name].sample(fold(root(5), name), 12) for name in names}
+    rows = np.concatenate([some[name] for name in names], axis=1)
+    given_rows = {tuple(row) for row in rows.tolist()}
+    texts_only = tuple(as_constraint(text, parameters) for text in texts)
+    found = brute(parameters, texts_only)
+    parts = split(parameters, found)
+    joined = np.concatenate([parts[name] for name in names], axis=1)
+    wanted = found[[tuple(row) in given_rows for row in joined.tolist()]]
+    constraints = (*texts_only, members(parameters, names, rows))
+    with pytest.MonkeyPatch.context() as patch:
+        if data.draw(st.booleans()):
+            patch.setattr(filters, "FAST_GRID", 0)  # too large for a table: the rows seed the search instead
+        feasible = Feasible(parameters, constraints)
+        if len(wanted):
+            np.testing.assert_array_equal(feasible.rows(), wanted)
+        else:
+            with pytest.raises(SpaceError, match="no point"):
+                feasible.count()
+
+
+TRIANGLE: dict[str, Parameter] = {"a": Integer(0, 19), "b": Integer(0, 19), "c": Boolean()}
+
+
+def chi_square_is_fair(rows: Codes, count: int) -> bool:
+    """Whether the draws are spread over `count` points as uniform ones would be, within five standard deviations."""
+    _, seen = np.unique(rows, axis=0, return_counts=True)
+    expected = len(rows) / count
+    statistic = ((seen - expected) ** 2).sum() / expected + (count - len(seen)) * expected
+    return bool(abs(statistic - (count - 1)) < 5 * sqrt(2 * (count - 1)))
+
+
+@pytest.mark.parametrize("how", ["tabled", "rejected"])
+def test_sampling_is_uniform(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how == "rejected":
+        monkeypatch.setattr(sampling, "SMALL", 0)
+    feasible = Feasible(TRIANGLE, (as_constraint("a + b < 12 and (a > b or c)", TRIANGLE),))
+    assert isinstance(feasible._methods[0], Tabled if how == "tabled" else Rejection)
+    assert feasible.uniform
+    count = feasible.count()
+    assert count is not None
+    assert chi_square_is_fair(feasible.sample(root(7), 100 * count), count)
+
+
+def test_a_chi_square_would_notice() -> None:
+    rows = np.arange(10_000)[:, None] ** 2 % 101
+    assert not chi_square_is_fair(rows, 101)
+
+
+def test_the_same_key_gives_the_same_points_whatever_was_asked_before() -> None:
+    constraint = as_constraint("a * b % 7 == 3", TRIANGLE)
+    fresh, used = Feasible(TRIANGLE, (constraint,)), Feasible(TRIANGLE, (constraint,))
+    used.rows(), used.count(), used.sample(root(0), 3)
+    np.testing.assert_array_equal(fresh.sample(root(9), 20), used.sample(root(9), 20))
+    assert not np.array_equal(fresh.sample(root(9), 20), fresh.sample(root(8), 20))
+
+
+RARE: list[tuple[str, dict[str, Parameter], list[str]]] = [
+    (
+        "equal sums: 1e15 raw, a few in 1e9 valid",
+        {f"x{i}": Integer(1, 32) for i in range(10)},
+        [
+            "x0 * x1 == x2 * x3",
+            "x2 + x3 == x4 + x5",
+            "x4 * x5 == x6 * x7",
+            "x6 + x7 + x8 + x9 == 100",
+            "x8 % 5 == x9 % 7",
+        ],
+    ),
+    (
+        "a product over all names",
+        {f"x{i}": Integer(1, 64) for i in range(8)},
+        [" * ".join(f"x{i}" for i in range(8)) + " == 2 ** 24"],
+    ),
+    ("a wide range", {"a": Integer(1, 10**6), "b": Integer(1, 10**6)}, ["a == b * 3", "a % 1000 == 0"]),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "texts"), RARE, ids=[name for name, _, _ in RARE])
+def test_rare_points_are_found(name: str, parameters: dict[str, Parameter], texts: list[str]) -> None:
+    feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
+    drawn = feasible.sample(root(2), 20)
+    assert drawn.shape == (20, len(parameters))
+    assert feasible.valid(drawn).all()
+
+
+@FEW
+@given(spaces(), st.integers(0, 1000))
+def test_construction_gives_valid_points(space: tuple[dict[str, Parameter], list[str]], seed: int) -> None:
+    parameters, texts = space
+    assume(texts and np.prod([parameter.size for parameter in parameters.values()]) <= 20_000)
+    feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
+    for component in feasible._components:
+        if not component.judges:
+            continue
+        try:
+            method(component)
+        except SpaceError:  # no valid point: construction must find that out too
+            with pytest.raises(SpaceError, match="no point"):
+                draw(component, Construction(), Key(seed), 5)
+        else:
+            codes = draw(component, Construction(), Key(seed), 5)
+            assert component.valid(codes).all()
+            assert {len(part) for part in codes.values()} == {5}
