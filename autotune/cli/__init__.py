@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _warned
             code = _run(sys.argv[1:] if arguments is None else list(arguments))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would complain when it flushes at exit
         return exits.PIPE_CLOSED
@@ -64,14 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     command = typer.main.get_command(app)
-    try:
-        code = command.main(arguments, prog_name="autotune", standalone_mode=False)
+    try:  # not `command.main`, which has exit codes of its own for a closed pipe and for Ctrl-C
+        with command.make_context("autotune", arguments) as context:
+            code = command.invoke(context)
     except TuningFailed as error:
         return _said(error, exits.NOTHING_TIMED)
     except AutotuneError as error:
         return _said(error, exits.ERROR)
-    except typer.Abort:
-        return exits.INTERRUPTED
+    except typer.Exit as end:
+        return end.exit_code
     except Exception as error:
         if not hasattr(error, "format_message"):  # the argument parser's own; its classes moved between versions
             raise

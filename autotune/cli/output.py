@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from autotune.shell.codec import encode
@@ -45,16 +45,13 @@ def note(message: str, show: bool | None) -> None:
 @contextmanager
 def stdout_for_results() -> Iterator[None]:
     """Send what user code prints meanwhile, from C as well, to stderr: stdout is for the result alone."""
-    if sys.stdout is None:
-        yield
-        return
     sys.stdout.flush()
     saved = os.dup(1)
     os.dup2(2, 1)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
-        sys.stdout.flush()
         os.dup2(saved, 1)
         os.close(saved)
 

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
-from autotune.core.search.messages import Event, Interrupted
+from autotune.core.search.messages import Asked, Compare, Conclude, Event, Interrupted
 from autotune.core.search.state import Search
 from autotune.shell.standing import Pace, Standing, standing
 
 SCREEN_S, LOG_S = 0.2, 10.0
 """The least time between two paintings, on a terminal and in a log."""
 
-SHARE = 100
-"""And at least this many times what the last painting took: progress may cost a hundredth of a run at most."""
+SHARE = 50
+"""And at least this many times what the last painting took: progress may cost a fiftieth of a run at most."""
 
 Watch = Callable[[Search, Event], None]
 
@@ -57,6 +57,13 @@ def _unwatched(search: Search, event: Event) -> None:
     """Where nobody looks."""
 
 
+def _turns(event: Event) -> bool:
+    """Whether another phase begins that people want to hear of at once; there are a handful in a run."""
+    if isinstance(event, Asked):
+        return isinstance(event.task, Conclude) or (isinstance(event.task, Compare) and event.task.purpose == "verify")
+    return isinstance(event, Interrupted)
+
+
 class _Watcher:
     """Passes on how a search stands, not too often. A terminal that went away must not end a search."""
 
@@ -69,14 +76,14 @@ class _Watcher:
     def __call__(self, search: Search, event: Event) -> None:
         self._last = search
         now = time.monotonic()
-        if now < self._next and not isinstance(event, Interrupted):
+        if now < self._next and not _turns(event):
             return
         try:
             self._painter.paint(self._standing(search, now))
         except OSError:
             self._next = float("inf")
             return
-        self._next = now + max(self._painter.interval_s, SHARE * (time.monotonic() - now))
+        self._next = now + max(self._painter.interval_s, min(SHARE * (time.monotonic() - now), LOG_S))
 
     def close(self) -> None:
         last = None if self._last is None else self._standing(self._last, time.monotonic())
