@@ -1,7 +1,6 @@
 """What repeated timings say: intervals of a median, and ratios of paired samples. Pure, and random only by key."""
 
 from collections.abc import Sequence
-from statistics import median
 
 import numpy as np
 from msgspec import Struct
@@ -12,7 +11,7 @@ UNKNOWN_NOISE = 0.05
 """Half the relative width assumed for the time of a noisy config that was sampled once."""
 
 LARGEST = float(np.finfo(np.float64).max)
-"""Stands for a bound that the samples do not give: a ratio is never infinite."""
+"""Stands for what the samples do not bound and for what is too large for a number: nothing is ever infinite."""
 
 
 class Ratio(Struct, frozen=True):
@@ -33,7 +32,7 @@ def median_interval(samples: Sequence[float]) -> tuple[float, float]:
     half = UNKNOWN_NOISE * middle
     if len(ordered) > 1:
         half = 1.57 * (quantile(ordered, 0.75) - quantile(ordered, 0.25)) / len(ordered) ** 0.5
-    return max(middle - half, 0.0), middle + half
+    return max(middle - half, 0.0), min(middle + half, LARGEST)
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -53,7 +52,8 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], key: 
     Efron, "Bootstrap methods: another look at the jackknife" (1979).
     """
     n = min(len(numerator), len(denominator))
-    ratios = np.array(numerator[:n]) / np.array(denominator[:n])
+    with np.errstate(over="ignore"):
+        ratios = np.minimum(np.array(numerator[:n]) / np.array(denominator[:n]), LARGEST / 2)
     resampled = np.median(ratios[integers(key, n, draws * n).reshape(draws, n)], axis=1)
     low, high = np.quantile(resampled, (0.025, 0.975)).tolist()
     return Ratio(float(np.median(ratios)), low, high)
@@ -62,5 +62,10 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], key: 
 def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
     """The ratio of two medians, with the widest range that their notches allow."""
     (low_n, high_n), (low_d, high_d) = median_interval(numerator), median_interval(denominator)
-    value = median(numerator) / median(denominator)
-    return Ratio(value, low_n / high_d, high_n / low_d if low_d > 0 else LARGEST)
+    value = divided(quantile(sorted(numerator), 0.5), quantile(sorted(denominator), 0.5))
+    return Ratio(value, divided(low_n, high_d), divided(high_n, low_d))
+
+
+def divided(numerator: float, denominator: float) -> float:
+    """The ratio of two numbers of at least 0; LARGEST where it is larger than any number."""
+    return min(numerator / denominator, LARGEST) if denominator > 0 else LARGEST

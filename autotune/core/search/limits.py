@@ -5,6 +5,7 @@ import numpy as np
 from autotune.core.outcomes import Timed
 from autotune.core.search.messages import Limits
 from autotune.core.search.state import Search
+from autotune.core.statistics import LARGEST
 
 
 def deadline(search: Search) -> float | None:
@@ -41,7 +42,7 @@ def limits_for(search: Search, generation: int = 0) -> Limits:
     settings = search.plan.settings
     cutoff = None
     if settings.cutoff_factor is not None and search.best_ms is not None:
-        cutoff = search.best_ms * settings.cutoff_factor
+        cutoff = min(search.best_ms * settings.cutoff_factor, LARGEST)
     return Limits(compile_timeout(search) if generation > 0 else settings.compile_timeout_s, cutoff)
 
 
@@ -67,4 +68,7 @@ def verification_rounds(search: Search, finalists: list[int], rounds: int) -> in
     known = {trial: outcome for trial, outcome in search.outcomes if trial in finalists and isinstance(outcome, Timed)}
     build: float = sum(outcome.compile_s for outcome in known.values())
     one: float = sum(outcome.time_ms for outcome in known.values()) / 1000
-    return max(min(rounds, int((ends - search.clock - build) / one)), 0) if one > 0 else rounds
+    left = ends - search.clock - build
+    if left >= one * rounds:
+        return rounds
+    return int(left / one) if left > 0 else 0

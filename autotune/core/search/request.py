@@ -110,7 +110,7 @@ def confirmation(search: Search) -> Compare | None:
     ranking = archive.ranking()
     near = archive.latest[ranking]
     undecided = (near["low_ms"] <= near["high_ms"][0]) & (
-        near["time_ms"] <= near["time_ms"][0] * settings.rebenchmark_threshold
+        near["time_ms"] <= float(near["time_ms"][0]) * settings.rebenchmark_threshold
     )
     times = np.bincount(search.records.array["trial"])[near["trial"]] - 1
     challengers = ranking[1:][(undecided & (times < settings.confirm_times))[1:]][: settings.confirm_at_most - 1]

@@ -13,7 +13,7 @@ from autotune.core.search.messages import Reason
 from autotune.core.search.request import request
 from autotune.core.search.simplify import simplified
 from autotune.core.search.state import Search
-from autotune.core.statistics import Ratio, median_interval, paired_ratio, unpaired_ratio
+from autotune.core.statistics import Ratio, divided, median_interval, paired_ratio, unpaired_ratio
 
 
 class Measured(Struct, frozen=True):
@@ -69,15 +69,16 @@ class TuningFailed(AutotuneError):
 
 def result(search: Search) -> Result:
     """What the search has found so far, finished or not. Raises TuningFailed when not one config was timed."""
-    latest = dict(search.outcomes)
+    final = dict(search.verified.outcomes) if search.verified else {}
+    latest = {**dict(search.outcomes), **final}  # what came later still was not measured side by side
     counts = outcome_counts(search)
     timed = {trial: outcome for trial, outcome in latest.items() if isinstance(outcome, Timed)}
     if not timed:
         raise TuningFailed(_failure(search, latest, counts), counts)
-    final = dict(search.verified.outcomes) if search.verified else {}
-    candidates = {i: o for i, o in (final or timed).items() if isinstance(o, Timed)} or timed
+    paired = any(i in timed for i in final)
+    candidates = {i: o for i, o in timed.items() if not paired or i in final or i == search.default_trial}
     best = min(candidates, key=lambda i: (candidates[i].time_ms, i))
-    best, ties = _settled(search, best, candidates, paired=bool(final))
+    best, ties = _settled(search, best, candidates, paired)
     reason, detail, complete = _ending(search)
     reference = timed.get(search.default_trial) if search.default_trial is not None else None
     assert search.default_trial is not None or reference is None
@@ -85,7 +86,7 @@ def result(search: Search) -> Result:
         best=_measured(search, best, timed[best]),
         default=None if reference is None else _measured(search, search.default_trial or 0, reference),
         finalists=ties,
-        speedup=None if reference is None else _ratio(search, reference, timed[best], bool(final)),
+        speedup=None if reference is None else _ratio(search, reference, timed[best], paired),
         counts=counts,
         evaluations=search.observed,
         elapsed_s=search.clock,
@@ -110,7 +111,7 @@ def _measured(search: Search, trial: int, outcome: Timed) -> Measured:
 def _ratio(search: Search, numerator: Timed, denominator: Timed, paired: bool) -> Ratio:
     above, below = numerator.times_ms, denominator.times_ms
     if search.plan.settings.exact:
-        value = numerator.time_ms / denominator.time_ms
+        value = divided(numerator.time_ms, denominator.time_ms)
         return Ratio(value, value, value)
     if paired and len(above) == len(below):
         return paired_ratio(above, below, fold(search.key, "ratio"))

@@ -102,7 +102,7 @@ def _harmless(search: Search, trial: int, points: Codes) -> Codes:
     """Those of the points that were measured and are not slower than the trial, fastest first."""
     latest = {int(record["trial"]): record for record in search.archive.latest}
     base, exact = latest[trial], search.plan.settings.exact
-    allowed = base["time_ms"] * (1 if exact else 1 + SLOWER)
+    allowed = float(base["time_ms"]) * (1 if exact else 1 + SLOWER)
     kept: list[tuple[float, int]] = []
     for i, place in enumerate(search.points.places(points).tolist()):
         record = latest.get(place)

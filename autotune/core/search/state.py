@@ -122,7 +122,7 @@ def advance(search: Search, event: Event) -> Search:
         case Interrupted():
             return replace(search, interrupted=True, comparing=None, before=search.before or search)
         case Resumed(at=at):
-            return replace(search.before, clock=at) if search.before else search
+            return replace(search.before, clock=max(search.before.clock, at)) if search.before else search
         case Ticked():
             return search
     assert_never(event)
@@ -180,7 +180,11 @@ def _recorded(search: Search, trial: int, outcome: Outcome) -> Search:
         seen = Observation(asked, search.point(trial), outcome)
         state = search.plan.strategy.observe(search.plan.space, state, (seen,))
     return replace(
-        search, state=state, records=search.records.append(record), outcomes=search.outcomes.append((trial, outcome))
+        search,
+        state=state,
+        observed=search.observed + (not search.records.has(trial)),
+        records=search.records.append(record),
+        outcomes=search.outcomes.append((trial, outcome)),
     )
 
 
@@ -189,7 +193,6 @@ def _observed(search: Search, trial: int, outcome: Outcome) -> Search:
     if search.records.has(trial):
         return _with_best(_recorded(search, trial, outcome))
     search = _recorded(search, trial, outcome)
-    search = replace(search, observed=search.observed + 1)
     if isinstance(outcome, Failed):
         return search
     last = search.records.array[-1]
@@ -200,12 +203,17 @@ def _observed(search: Search, trial: int, outcome: Outcome) -> Search:
 
 
 def _compared(search: Search, event: Compared) -> Search:
-    """Revisions of all that was compared; a final verification is kept as it is, for its samples are paired."""
+    """Revisions of all that was compared; a final verification is kept as it is, for its samples are paired.
+
+    A comparison that was given up may still come in, late: it is neither the end of another one nor a verification.
+    """
     for trial, outcome in event.outcomes:
         _known(search, trial)
         search = _recorded(search, trial, outcome)
-    final = search.concluded is not None or search.interrupted
-    search = replace(search, comparing=None, contested=0, verified=event if final else search.verified)
+    task = search.comparing
+    if task is not None and {trial.id for trial in task.trials} == {trial for trial, _ in event.outcomes}:
+        verified = event if task.purpose == "verify" else search.verified
+        search = replace(search, comparing=None, contested=0, verified=verified)
     return _with_best(search)
 
 

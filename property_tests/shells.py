@@ -1,0 +1,258 @@
+"""A shell by hand: steps a search through any sequence of events, and checks what must hold at every step."""
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+from autotune import (
+    Asked,
+    Compare,
+    Compared,
+    Conclude,
+    Finished,
+    Interrupted,
+    Measure,
+    Observed,
+    Outcome,
+    Result,
+    Resumed,
+    Search,
+    Ticked,
+    TuningFailed,
+    Wait,
+    advance,
+    request,
+    result,
+    start,
+)
+from autotune.core.outcomes import Failed, Timed, Trial
+from autotune.core.search.limits import deadline, search_deadline
+from autotune.core.search.messages import Event, Reason, Request
+from autotune.core.search.plan import Plan
+from autotune.shell.codec import decode_event, encode
+
+Oracle = Callable[[Trial, int], Outcome]
+"""The outcome of a trial that is measured for the n-th time (0: the first)."""
+
+
+def snapshot(search: Search) -> tuple[Any, ...]:
+    """All that a search is, by value: equal exactly for searches that cannot be told apart."""
+    fields = {name: getattr(search, name) for name in search.__struct_fields__}
+    for name in ("plan", "before", "state", "points", "records", "trials", "outcomes"):
+        fields.pop(name)
+    return (
+        encode([list(search.trials), [(i, o) for i, o in search.outcomes]]),
+        search.points.rows.tobytes(),
+        search.records.array.tobytes(),
+        repr(search.state),
+        repr(sorted(fields.items())),
+        None if search.before is None else snapshot(search.before),
+    )
+
+
+class HandShell:
+    """Does what is requested, when told to. `events` is all that happened; folding it gives `search`."""
+
+    def __init__(self, plan: Plan, oracle: Oracle, room: int = 4) -> None:
+        self.plan = plan
+        self.search = start(plan)
+        self.oracle = oracle
+        self.room = room
+        self.events: list[Event] = []
+        self.flying: list[Trial] = []
+        self.lost: list[Trial] = []
+        self.clock = 0.0
+        self.times_measured: dict[int, int] = {}
+        self.tasks = 0
+        self.past: list[tuple[Search, tuple[Any, ...]]] = []
+        self.interrupts = 0
+
+    def happens(self, event: Event) -> None:
+        assert decode_event(encode(event)) == event, "an event does not survive being written down"
+        before = self.search
+        if len(self.events) % 7 == 0:
+            self.past.append((before, snapshot(before)))
+        self.search = advance(before, event)
+        self.events.append(event)
+        assert self.search.clock >= before.clock or isinstance(event, Resumed)
+
+    def ask(self) -> Request:
+        """What is requested now, and done: asked twice, checked, and noted as an event if it is a task."""
+        search, was = self.search, snapshot(self.search)
+        todo = request(search, self.room)
+        assert request(search, self.room) == todo, "asked twice, another answer"
+        assert snapshot(search) == was, "asking changed the search"
+        check_request(search, todo, self.room)
+        match todo:
+            case Measure(trials=trials):
+                self._task(todo)
+                self.flying.extend(trials)
+            case Compare():
+                self._task(todo)
+            case Conclude():
+                self._task(todo)
+                self.lost.extend(self.flying)
+                self.flying.clear()
+            case Wait():
+                assert self.flying or self.lost or search.comparing or todo.until is not None or self.room <= 0
+            case Finished():
+                check_finished(search, todo)
+        return todo
+
+    def _task(self, task: Measure | Compare | Conclude) -> None:
+        self.tasks += 1
+        points = self.plan.space.count()
+        assert points is not None
+        most = points * (2 + self.plan.settings.confirm_times) + 3 * self.interrupts + 10
+        assert self.tasks <= most, "it asks and asks"
+        self.happens(Asked(self.clock, self.room, task))
+
+    def outcome(self, trial: Trial) -> Outcome:
+        n = self.times_measured.get(trial.id, 0)
+        self.times_measured[trial.id] = n + 1
+        return self.oracle(trial, n)
+
+    def finish(self, i: int) -> bool:
+        """The outcome of one trial in flight, or of the comparison; False if there is nothing."""
+        if self.search.comparing is not None:
+            self.compared(self.search.comparing)
+            return True
+        if not self.flying:
+            return False
+        trial = self.flying.pop(i % len(self.flying))
+        self.happens(Observed(self.clock, trial.id, self.outcome(trial)))
+        return True
+
+    def compared(self, task: Compare) -> None:
+        found = tuple((trial.id, self.repeated(trial, task.rounds)) for trial in task.trials)
+        self.happens(Compared(self.clock, found))
+
+    def repeated(self, trial: Trial, rounds: int) -> Outcome:
+        outcome = self.outcome(trial)
+        if isinstance(outcome, Failed):
+            return outcome
+        return Timed((outcome.times_ms * rounds)[:rounds], outcome.compile_s, outcome.run_s)
+
+    def passes(self, seconds: float) -> None:
+        self.clock += seconds
+
+    def ticks(self) -> None:
+        self.happens(Ticked(self.clock))
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+        self.happens(Interrupted(self.clock))
+        self.lost.extend(self.flying)
+        self.flying.clear()
+
+    def resume(self) -> None:
+        """What a new process does: fold, take back the interrupt, put back what was pending."""
+        self.happens(Resumed(self.clock))
+        search = self.search
+        self.clock = max(self.clock, search.clock)
+        known = {trial.id for trial in search.pending}
+        self.lost = []
+        self.flying = [trial for trial in search.trials if trial.id in known] if search.concluded is None else [
+            trial for trial in search.pending if trial.origin == "simplify"
+        ]  # fmt: skip
+
+    def run(self, pick: Callable[[int], int] = lambda n: 0) -> Finished:
+        """Fairly to the end: every outcome arrives, in the order that `pick` gives."""
+        while True:
+            todo = self.ask()
+            if isinstance(todo, Finished):
+                return todo
+            if not isinstance(todo, Wait):
+                continue
+            if self.finish(pick(len(self.flying)) if self.flying else 0):
+                self.clock += 0.01
+            elif todo.until is not None:
+                self.clock = max(self.clock, todo.until)
+                self.ticks()
+            else:
+                assert self.lost, "it waits for nothing"
+                self.flying, self.lost = self.lost, []
+
+    def check_past(self) -> None:
+        """Every older version is what it was, and folding the events again leads here."""
+        for search, was in self.past:
+            assert snapshot(search) == was, "a later version changed an older one"
+        again = start(self.plan)
+        for event in self.events:
+            again = advance(again, event)
+        assert snapshot(again) == snapshot(self.search), "folding the events leads elsewhere"
+
+
+def check_request(search: Search, todo: Request, room: int) -> None:
+    """Laws 1 and 4 for one request."""
+    plan, ends, last = search.plan, search_deadline(search), deadline(search)
+    budget = plan.budget
+    match todo:
+        case Measure(trials=trials, rejected=rejected):
+            assert trials, "an empty batch"
+            assert ends is None or search.clock < ends, "trials asked for after the deadline less the reserve"
+            assert not search.interrupted
+            assert rejected == 0, "the strategy proposed what is not valid, not new or there twice"
+            seen = {trial.config for trial in search.trials}
+            assert [trial.id for trial in trials] == list(range(len(seen), len(seen) + len(trials)))
+            for trial in trials:
+                assert plan.space.check(trial.config) == trial.config
+                assert trial.config not in seen, "a point that was asked for before"
+                seen.add(trial.config)
+            assert budget.evaluations is None or len(seen) <= budget.evaluations
+            own = [trial.generation for trial in trials if trial.origin == "strategy"]
+            assert budget.generations is None or all(generation < budget.generations for generation in own)
+        case Compare(trials=trials, rounds=rounds, purpose=purpose):
+            assert len({trial.id for trial in trials}) == len(trials) >= 2
+            assert rounds >= 1
+            assert not plan.settings.exact
+            if purpose == "confirm":
+                assert len(trials) <= plan.settings.confirm_at_most
+                assert ends is None or search.clock < ends
+            else:
+                assert last is None or search.clock < last, "a verification after the deadline"
+                outcomes = dict(search.outcomes)
+                if search.default_trial is not None and isinstance(outcomes.get(search.default_trial), Timed):
+                    assert search.default_trial in [trial.id for trial in trials], "the default is not a finalist"
+        case Conclude(reason=reason, detail=detail):
+            assert reason in get_args(Reason)
+            assert detail
+            assert search.concluded is None
+        case Wait(until=until):
+            assert until is None or until > search.clock, "it waits for what is past"
+        case Finished():
+            pass
+
+
+def check_finished(search: Search, todo: Finished) -> None:
+    """Law 5, and that the result says what happened."""
+    assert todo.reason in get_args(Reason)
+    assert todo.complete is (not search.interrupted)
+    outcomes = dict(search.outcomes)
+    budget = search.plan.budget
+    assert budget.evaluations is None or len(outcomes) <= budget.evaluations
+    found = found_or_failed(search)
+    if isinstance(found, TuningFailed):
+        assert not any(isinstance(outcome, Timed) for outcome in outcomes.values())
+        assert sum(found.counts.values()) == len(outcomes)
+        assert all(kind.replace("_", " ") in str(found) for kind in found.counts)
+        return
+    assert found.stopped == todo.reason
+    assert found.complete is todo.complete
+    assert found.detail
+    assert found.evaluations == len(outcomes) == sum(found.counts.values())
+    assert search.plan.space.check(found.best.config) == found.best.config
+    numbers = [found.best.time_ms, *(finalist.ratio.value for finalist in found.finalists)]
+    if found.default is not None:
+        assert found.best.time_ms <= found.default.time_ms, "slower than the default"
+        assert found.speedup is not None
+        assert found.speedup.low <= found.speedup.value <= found.speedup.high
+        numbers += [found.speedup.low, found.speedup.value, found.speedup.high]
+    assert all(0 <= number < float("inf") for number in numbers), "a number that is none"
+
+
+def found_or_failed(search: Search) -> Result | TuningFailed:
+    """The result, or the error that says why there is none."""
+    try:
+        return result(search)
+    except TuningFailed as error:
+        return error
