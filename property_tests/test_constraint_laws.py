@@ -5,12 +5,15 @@ import warnings
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, example, given, settings
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from autotune.core.columnops import Unpromised
 from autotune.core.columnwise import inputs, program
-from autotune.core.constraints import Expression, Members, as_constraint, members
+from autotune.core.constraints import Constraint, Expression, Members, as_constraint, members
+from autotune.core.errors import SpaceError
+from autotune.core.feasible import Feasible
 from autotune.core.keys import fold, root
 from autotune.core.parameters import (
     Boolean,
@@ -23,6 +26,7 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
+from autotune.core.solving import filters
 from autotune.core.verdicts import NO, RAISES, YES, by_rows, decode
 
 NUMBERS: list[Parameter] = [
@@ -178,7 +182,7 @@ def points(parameters: dict[str, Parameter], n: int) -> dict[str, Codes]:
     return {name: parameter.sample(fold(root(3), name), n) for name, parameter in parameters.items()}
 
 
-A_FEW = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+A_FEW = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @A_FEW
@@ -230,6 +234,7 @@ def test_members_are_the_rows_they_were_made_of(data: st.DataObject) -> None:
     kinds = st.sampled_from([*(p for p in NUMBERS if p.size < 2**20), *TUPLES, OptionalOf(Boolean())])
     parameters = {name: data.draw(kinds) for name in "xyz"}
     names = tuple(data.draw(st.permutations(list("xyz")))[: data.draw(st.integers(1, 3))])
+    assume(math.prod(parameters[name].size for name in names) < 2**63)
     codes = points(parameters, 40)
     rows = np.concatenate([codes[name][:15] for name in names], axis=1)
     made = as_constraint(members(parameters, names, rows), parameters)
@@ -237,3 +242,44 @@ def test_members_are_the_rows_they_were_made_of(data: st.DataObject) -> None:
     kept = {tuple(row) for row in rows.tolist()}
     every = np.concatenate([codes[name] for name in names], axis=1)
     assert made.holds(parameters, codes).tolist() == [tuple(row) in kept for row in every.tolist()]
+
+
+SMALL: dict[str, Parameter] = {
+    "a": Integer(-3, 4),
+    "b": Choice((0, 2, 3, 0.5)),
+    "c": PowerOfTwo(1, 16),
+    "d": Boolean(),
+    "t": ListOf(Integer(0, 2), 2),
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(conditions(["a", "b", "c", "d"], ["t"]), min_size=1, max_size=3), st.booleans(), st.booleans())
+def test_the_search_prunes_nothing_that_python_allows(texts: list[str], tables: bool, members_too: bool) -> None:
+    """Enumeration, with its tables, intervals and equations, against the verdicts of Python's eval on every point."""
+    constraints = [Expression(text) for text in texts if Expression(text).names]
+    assume(constraints)
+    axes = [np.arange(parameter.size) for parameter in SMALL.values()]
+    ranks = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(SMALL))
+    codes = {name: parameter.unrank(ranks[:, i]) for i, (name, parameter) in enumerate(SMALL.items())}
+    rows = decode(SMALL, codes)
+    verdicts = np.array([[python(constraint.text, row) for row in rows] for constraint in constraints], np.uint8)
+    given_constraints: list[Constraint] = list(constraints)
+    if members_too:
+        kept = np.arange(len(rows)) % 3 == 0
+        given_constraints.append(
+            members(SMALL, ("a", "c", "t"), np.concatenate([codes[n] for n in "act"], axis=1)[kept])
+        )
+        verdicts = np.vstack([verdicts, given_constraints[-1].holds(SMALL, codes).astype(np.uint8)])
+    allowed = (verdicts != NO).all(axis=0)
+    with pytest.MonkeyPatch.context() as patch:
+        if not tables:
+            patch.setattr(filters, "FAST_GRID", 0)
+            patch.setattr(filters, "UNARY_GRID", 0)
+        feasible = Feasible(SMALL, tuple(given_constraints))
+        if (verdicts[:, allowed] == RAISES).any() or not allowed.any():
+            with pytest.raises(SpaceError, match=r"fails at|no point"):
+                feasible.rows()
+        else:
+            wanted = np.concatenate(list(codes.values()), axis=1)[allowed]
+            np.testing.assert_array_equal(feasible.rows(), wanted)

@@ -94,8 +94,8 @@ class Feasible:
         rows = np.empty((len(words[0]), self._width), np.int64)
         for first in range(0, len(rows), BLOCK):  # small blocks, so that writing column by column stays in the cache
             block = [word[first : first + BLOCK] for word in words]
-            for name, part in self._slices.items():
-                rows[first : first + BLOCK, part] = self._layout.codes(name, block)
+            for name, codes in self._layout.all_codes(block):
+                rows[first : first + BLOCK, self._slices[name]] = codes
         return rows
 
     def _points(self, component: Component, most: int) -> list[Ranks]:

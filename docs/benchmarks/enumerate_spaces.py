@@ -22,8 +22,9 @@ Space = tuple[dict[str, list[int]], list[str]]
 def gemm() -> Space:
     """CLBlast's Xgemm as Kernel Tuner tunes it, its work-group sizes extended to 1e7 raw points."""
     values = {
-        "MWG": [16, 32, 64, 128, 256], "NWG": [16, 32, 64, 128, 256], "KWG": [16, 32, 64], "MDIMC": [8, 16, 32],
-        "NDIMC": [8, 16, 32], "MDIMA": [8, 16, 32], "NDIMB": [8, 16, 32], "KWI": [2, 8, 16], "VWM": [1, 2, 4, 8],
+        "MWG": [8, 16, 32, 64, 128, 256], "NWG": [8, 16, 32, 64, 128, 256],
+        "KWG": [16, 32, 64, 128], "MDIMC": [8, 16, 32],
+        "NDIMC": [8, 16, 32], "MDIMA": [8, 16, 32], "NDIMB": [8, 16, 32], "KWI": [2, 4, 8, 16], "VWM": [1, 2, 4, 8],
         "VWN": [1, 2, 4, 8], "STRM": [0, 1], "STRN": [0, 1], "SA": [0, 1], "SB": [0, 1],
     }  # fmt: skip
     constraints = [

@@ -64,7 +64,7 @@ class _Planner:
         key = (id(table), bound & frozenset(table.names))
         if key not in self._projections:
             found = table.onto(key[1])
-            self._projections[key] = found, float(found.allowed.mean())
+            self._projections[key] = found, np.count_nonzero(found.allowed) / found.allowed.size
         return self._projections[key]
 
     def growth(self, name: str, bound: frozenset[str]) -> float:
@@ -124,10 +124,12 @@ class _Planner:
             order = [table.names.index(n) for n in axes if n in table.names]
             shape = [self.parameters[n].size if n in table.names else 1 for n in axes]
             joint &= table.allowed.transpose(order).reshape(shape)
-        flat = joint.reshape(-1, self.parameters[name].size)
-        counts = flat.sum(axis=1)
+        size = self.parameters[name].size
+        cells = np.flatnonzero(joint)
+        rows = cells // size
+        counts = np.bincount(rows, minlength=joint.size // size)
         sizes = tuple(self.parameters[n].size for n in others)
-        return Allowed(tuple(others), sizes, np.cumsum(counts) - counts, counts, np.nonzero(flat)[1])
+        return Allowed(tuple(others), sizes, np.cumsum(counts) - counts, counts, cells - rows * size)
 
 
 def plan(parameters: dict[str, Parameter], judges: Sequence[Judge], tables: dict[int, Grid] | None = None) -> Plan:
