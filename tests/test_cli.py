@@ -18,9 +18,10 @@ from autotune.cli import exits, main
 from autotune.core.config import Config
 
 PROBLEMS = """
+import os
 import time
 import numpy as np
-from autotune import (Budget, CallableEvaluator, Choice, Failed, Integer, PowerOfTwo, Problem,
+from autotune import (Budget, CallableEvaluator, Choice, EvaluatorError, Failed, Integer, PowerOfTwo, Problem,
                       SimulatedEvaluator, Space, Timed)
 
 class Table:
@@ -56,6 +57,7 @@ guarded = simulated(Table(), Space(dict(space.parameters), [even], default=space
 
 def build(config):
     print("build prints")
+    os.write(1, b"as C would\\n")
     wait = config["wait_ms"] / 1000
     def kernel():
         print("the kernel prints")
@@ -67,6 +69,11 @@ brief = Space({"wait_ms": Integer(1, 3)}, default={"wait_ms": 3})
 quick = dict(warmup_ms=0, target_ms=1, min_repeats=3, max_repeats=3)
 real = Problem(sleepy, CallableEvaluator(build, **quick), "random_search")
 here = Problem(brief, CallableEvaluator(build, isolation="in_process", **quick), "random_search")
+class Absent(CallableEvaluator):
+    def open(self, space, past=()):
+        raise EvaluatorError("there is no device; plug one in")
+
+absent = Problem(brief, Absent(build))
 print("the file prints")
 """
 
@@ -154,6 +161,7 @@ def test_json_is_all_of_stdout_whatever_user_code_prints(folder: Path) -> None:
     assert result["best"]["config"].keys() == {"wait_ms"}
     assert result["complete"] is True
     assert "the kernel prints" in done.stderr
+    assert "as C would" in done.stderr
     assert not list(folder.glob("*.jsonl"))
 
 
@@ -404,6 +412,7 @@ MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("seed config not JSON", ["tune", "problems.py", "--seed-config", "{BLOCK"], 1, ["not a config in JSON"]),
     ("seed config file", ["tune", "problems.py", "--seed-config", "@no.json"], 1, ["no.json cannot be read"]),
     ("seed config outside", ["tune", "problems.py", "--seed-config", '{"BLOCK":3}'], 1, ["seed config 0", "BLOCK = 3"]),
+    ("evaluator cannot start", ["tune", "problems.py:absent"], 1, ["there is no device"]),
     ("both journals", ["tune", "problems.py", "--no-journal", "--journal", "x"], 1, ["contradict"]),
     ("journal exists", ["tune", "problems.py", "--journal", "j.jsonl"], 1, ["j.jsonl exists; resume it"]),
     ("journal is a folder", ["tune", "problems.py", "--journal", "."], 1, ["journal ."]),

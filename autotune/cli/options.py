@@ -32,6 +32,25 @@ ShowProgress = Annotated[
     ),
 ]
 
+StrategyName = Annotated[str | None, typer.Option(help="The strategy's name.")]
+Effort = Annotated[str | None, typer.Option(help="none, quick or full.")]
+Evaluations = Annotated[int | None, typer.Option(help="Measure at most so many configs.")]
+Seconds = Annotated[float | None, typer.Option(help="Take at most so long, verification included.")]
+Generations = Annotated[int | None, typer.Option(help="At most so many batches of the strategy.")]
+Seed = Annotated[int | None, typer.Option(help="The seed of all that is random.")]
+NewJournal = Annotated[
+    Path | None,
+    typer.Option(help="A new file for the journal.", show_default="FILE.journal.jsonl here, or FILE-2, FILE-3, …"),
+]
+NoJournal = Annotated[bool, typer.Option("--no-journal", help="Write no journal; no resume, no replay.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy or of the search; repeatable."),
+]
+SeedConfigs = Annotated[
+    list[str] | None, typer.Option("--seed-config", metavar="JSON|@PATH", help="A config to try first; repeatable.")
+]
+
 
 def parsed_settings(texts: Iterable[str]) -> dict[str, Any]:
     """KEY=VALUE texts as a dictionary; a value is JSON, and a string where it is not."""

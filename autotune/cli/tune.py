@@ -1,47 +1,39 @@
 """`autotune tune FILE[:NAME]`: search, with what the problem says unless the options say otherwise."""
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-import typer
 
-from autotune.cli.options import AsJson, SaveConfig, ShowProgress, Target, parsed_config, parsed_settings
+from autotune.cli import options
 from autotune.cli.output import stdout_for_results
 from autotune.cli.problem_file import DEFAULT_NAME, load_problem, split_target
 from autotune.cli.searching import searched
-from autotune.core.config import Config
-from autotune.core.errors import PlanError
-from autotune.core.search.plan import Budget, Settings
+from autotune.core.errors import EvaluatorError, PlanError
+from autotune.core.search.plan import Settings
+from autotune.core.search.result import Result
 from autotune.shell import tuning
 from autotune.shell.files import check_writable
 from autotune.shell.problem import Problem
 
 
 def tune(
-    target: Target,
-    strategy: Annotated[str | None, typer.Option(help="The strategy's name.")] = None,
-    effort: Annotated[str | None, typer.Option(help="none, quick or full.")] = None,
-    evaluations: Annotated[int | None, typer.Option(help="Measure at most so many configs.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Take at most so long, verification included.")] = None,
-    generations: Annotated[int | None, typer.Option(help="At most so many batches of the strategy.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The seed of all that is random.")] = None,
-    journal: Annotated[
-        Path | None,
-        typer.Option(help="A new file for the journal.", show_default="FILE.journal.jsonl here, or FILE-2, FILE-3, …"),
-    ] = None,
-    no_journal: Annotated[bool, typer.Option("--no-journal", help="Write no journal; no resume, no replay.")] = False,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy or of the search; repeatable."),
-    ] = None,
-    seed_configs: Annotated[
-        list[str] | None,
-        typer.Option("--seed-config", metavar="JSON|@PATH", help="A config to try first; repeatable."),
-    ] = None,
-    save_config: SaveConfig = None,
-    as_json: AsJson = False,
-    progress: ShowProgress = None,
+    target: options.Target,
+    strategy: options.StrategyName = None,
+    effort: options.Effort = None,
+    evaluations: options.Evaluations = None,
+    seconds: options.Seconds = None,
+    generations: options.Generations = None,
+    seed: options.Seed = None,
+    journal: options.NewJournal = None,
+    no_journal: options.NoJournal = False,
+    settings: options.Set = None,
+    seed_configs: options.SeedConfigs = None,
+    save_config: options.SaveConfig = None,
+    as_json: options.AsJson = False,
+    progress: options.ShowProgress = None,
 ) -> int:
     """Find the fastest config of the problem in a Python file.
 
@@ -51,26 +43,20 @@ def tune(
         raise PlanError("--journal and --no-journal contradict each other; give one of them")
     if save_config is not None:
         check_writable(save_config)
-    own, configs = parsed_settings(settings or ()), tuple(map(parsed_config, seed_configs or ()))
+    own, first = options.parsed_settings(settings or ()), [options.parsed_config(text) for text in seed_configs or ()]
     with stdout_for_results():
         problem = load_problem(target)
-    changed = {"evaluations": evaluations, "seconds": seconds, "generations": generations}
-    budget = _replaced(problem.budget, {name: value for name, value in changed.items() if value is not None})
-    default = problem.space.default or Config()
+    budget = {"evaluations": evaluations, "seconds": seconds, "generations": generations}
+    wanted = replace(
+        _with_strategy(problem, strategy, own),
+        effort=effort or problem.effort,
+        budget=msgspec.structs.replace(problem.budget, **{n: v for n, v in budget.items() if v is not None}),
+        seed=problem.seed if seed is None else seed,
+        seeds=(*({**(problem.space.default or {}), **config} for config in first), *problem.seeds),
+    )
     path = None if no_journal else journal or free_journal(target)
     return searched(
-        lambda: tuning.tune(
-            problem.space,
-            problem.evaluator,
-            strategy or problem.strategy,
-            effort=effort or problem.effort,
-            budget=budget,
-            seed=problem.seed if seed is None else seed,
-            journal=path,
-            seeds=(*({**default, **config} for config in configs), *problem.seeds),
-            settings={**_kept(problem, strategy), **own},
-            progress=progress,
-        ),
+        lambda: _tuned(wanted, path, progress),
         target=target, journal=path, as_json=as_json, save=save_config, progress=progress,
     )  # fmt: skip
 
@@ -86,12 +72,37 @@ def free_journal(target: str) -> Path:
     return chosen
 
 
-def _replaced(budget: Budget, changed: dict[str, Any]) -> Budget:
-    return msgspec.structs.replace(budget, **changed)
+def _with_strategy(problem: Problem, strategy: str | None, settings: dict[str, Any]) -> Problem:
+    """The problem with these settings; its own settings of another strategy than the one to be used are left out."""
+    kept = dict(problem.settings)
+    if strategy is not None and strategy != problem.strategy:
+        kept = {name: value for name, value in kept.items() if name in Settings.__struct_fields__}
+    return replace(problem, strategy=strategy or problem.strategy, settings={**kept, **settings})
 
 
-def _kept(problem: Problem, strategy: str | None) -> dict[str, Any]:
-    """The problem's settings; those of its strategy only if that is the one to be used."""
-    if strategy is None or strategy == problem.strategy:
-        return dict(problem.settings)
-    return {name: value for name, value in problem.settings.items() if name in Settings.__struct_fields__}
+def _tuned(problem: Problem, journal: Path | None, progress: bool | None) -> Result:
+    existed = journal is not None and journal.exists()
+    try:
+        return tuning.tune(
+            problem.space,
+            problem.evaluator,
+            problem.strategy,
+            effort=problem.effort,
+            budget=problem.budget,
+            seed=problem.seed,
+            journal=journal,
+            seeds=problem.seeds,
+            settings=problem.settings,
+            progress=progress,
+        )
+    except EvaluatorError:
+        if journal is not None and not existed:
+            _forget(journal)
+        raise
+
+
+def _forget(journal: Path) -> None:
+    """Remove a journal in which nothing happened, so that the corrected command can be given as it was."""
+    with suppress(OSError):
+        if journal.read_bytes().count(b"\n") <= 1:
+            journal.unlink()
