@@ -115,7 +115,7 @@ def reference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 evaluator = CallableEvaluator(build, args=(a, b), reference=reference, rtol=0, atol=0, workers=2)
 # The reserve is the share of the seconds kept for timing the finalists against the default, which are built anew.
 problem = Problem(
-    space, evaluator, "random_search", budget=Budget(evaluations=80, seconds=75), settings={"reserve": 0.25}
+    space, evaluator, "random_search", budget=Budget(evaluations=60, seconds=60), settings={"reserve": 0.25}
 )
 
 if __name__ == "__main__":
