@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,11 @@ from typing import Any
 
 import pytest
 
-from autotune.cli import exits, main
+from autotune.cli import app, exits, main
+from autotune.cli.show_journal import JournalSummary
+from autotune.cli.show_recording import Optimum, RecordingSummary
 from autotune.core.config import Config
+from autotune.core.search.result import Finalist, Measured, Result
 
 PROBLEMS = """
 import os
@@ -194,6 +198,13 @@ def test_another_strategy_leaves_the_settings_of_the_first_behind(
     assert header["strategy"]["name"] == "pattern_search"
     assert "count" not in header["strategy"]["settings"]
     assert header["settings"]["verify_rounds"] == 4
+
+
+def test_a_default_that_is_the_best_is_said(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "problems.py", "--effort", "none", "--no-journal"]) == exits.DONE
+    out = capfd.readouterr().out
+    assert "default    is the best" in out
+    assert "speed-up" not in out
 
 
 def test_every_run_has_its_own_journal(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -478,3 +489,20 @@ def test_help_is_quick() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr == "[]\n"
+
+
+def test_the_documentation_knows_every_option_exit_code_and_field(capfd: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text()
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.callback.__name__
+        assert f"\n## autotune {name} " in text
+        section = text.partition(f"\n## autotune {name} ")[2].partition("\n## ")[0]
+        assert main([name, "--help"]) == exits.DONE
+        for option in re.findall(r"--[a-z-]+", capfd.readouterr().out.partition("Options:")[2]):
+            assert option == "--help" or f"`{option}" in section, f"{option} of {name} is not documented"
+    for code in (value for name, value in vars(exits).items() if name.isupper()):
+        assert f"\n| {code} |" in text
+    for fields in (Result, Measured, Finalist, JournalSummary, RecordingSummary, Optimum):
+        for field in fields.__struct_fields__:
+            assert f"`{field}`" in text, f"the field {field} of {fields.__name__} is not documented"

@@ -35,9 +35,11 @@ def print_config(best: Config, default: Config | None) -> None:
 
 def result_rows(result: Result) -> list[tuple[str, str]]:
     rows = [("best", measured_text(result.best))]
-    if result.default is not None:
+    if result.default is not None and result.default.trial == result.best.trial:
+        rows.append(("default", "is the best"))
+    elif result.default is not None:
         rows.append(("default", measured_text(result.default)))
-    if result.speedup is not None:
+    if result.speedup is not None and result.default != result.best:
         rows.append(("speed-up", f"{ratio_text(result.speedup)} over the default"))
     for finalist in result.finalists:
         changes = Config(

@@ -108,8 +108,14 @@ class _Log:
 
     interval_s = LOG_S
 
+    def __init__(self) -> None:
+        self._said = ""
+
     def paint(self, standing: Standing) -> None:
-        print(f"autotune: {standing.text()}", file=sys.stderr, flush=True)
+        text = standing.text()
+        if text != self._said:
+            self._said = text
+            print(f"autotune: {text}", file=sys.stderr, flush=True)
 
     def close(self, last: Standing | None) -> None:
         if last is not None:
