@@ -32,7 +32,7 @@ def measure(config: at.Config, samples: int) -> at.Outcome:
 def run(plan: at.Plan) -> tuple[at.Search, list[Event]]:
     """The loop. The events are all there is to know: folding them with `advance` gives the same search again."""
     events: list[Event] = []
-    search, began = at.start(plan), monotonic()
+    search, began = at.start(plan), monotonic()  # all times are seconds since the search began
     running: dict[Future[at.Outcome], int] = {}
 
     def tell(event: Event) -> None:
@@ -56,9 +56,13 @@ def run(plan: at.Plan) -> tuple[at.Search, list[Event]]:
                     tell(at.Compared(monotonic() - began, outcomes))
                 case at.Conclude():  # the strategy is through: what still runs will not be waited for
                     running.clear()
-                case at.Wait():  # tell outcomes as they come, in any order
-                    for done in wait(running, return_when=FIRST_COMPLETED).done:
+                case at.Wait(until=until):  # tell outcomes as they come, in any order, or that the time has come
+                    left = None if until is None else max(until - (monotonic() - began), 0)
+                    finished = wait(running, left, FIRST_COMPLETED).done
+                    for done in finished:
                         tell(at.Observed(monotonic() - began, running.pop(done), done.result()))
+                    if not finished:
+                        tell(at.Ticked(monotonic() - began))
 
 
 if __name__ == "__main__":
