@@ -1,6 +1,7 @@
 """The examples run as they stand, and the kernel of the README is right wherever it may be sent."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,11 @@ def test_quick_tour_runs_and_replays_what_it_did() -> None:
 def test_own_loop_finds_the_best_of_its_made_up_space() -> None:
     output = run_script("own_loop.py")
     assert "best tile=64, stages=4, swizzle=True" in output
+
+
+def test_tutorial_shows_the_example_as_it_is() -> None:
+    shown = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "tutorial.md").read_text(), re.DOTALL)[0]
+    assert (EXAMPLES / "lengths.py").read_text().endswith(shown)
 
 
 @pytest.fixture(scope="module")
