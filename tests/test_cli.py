@@ -7,19 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from autotune.cli import app, exits, main
 from autotune.cli.show_journal import JournalSummary
 from autotune.cli.show_recording import Optimum, RecordingSummary
 from autotune.core.config import Config
+from autotune.core.search.messages import Asked
 from autotune.core.search.result import Finalist, Measured, Result
+from autotune.shell.journal import JournalWriter, read_journal
 
 PROBLEMS = """
 import os
@@ -78,6 +81,15 @@ class Absent(CallableEvaluator):
         raise EvaluatorError("there is no device; plug one in")
 
 absent = Problem(brief, Absent(build))
+
+def no_arguments():
+    raise RuntimeError("no data")
+
+unfed = Problem(brief, CallableEvaluator(build, make_args=no_arguments))
+no_evaluator = Problem(brief, 3)
+no_value = Problem(brief, CallableEvaluator)
+no_space = Problem({"x": 1}, CallableEvaluator(build))
+no_budget = Problem(brief, CallableEvaluator(build), budget=100)
 print("the file prints")
 """
 
@@ -99,7 +111,8 @@ def autotune(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[st
 @contextmanager
 def started(*arguments: str) -> "Iterator[subprocess.Popen[str]]":
     command = [sys.executable, "-c", "import sys; from autotune.cli import main; sys.exit(main())", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background may inherit deafness
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
     try:
         yield process
     finally:
@@ -122,14 +135,19 @@ def found(stdout: str) -> dict[str, Any]:
     return result
 
 
-def rechained(header: str, events: list[str]) -> str:
-    """A journal with its checksums made right again."""
-    lines, total = [header], zlib.crc32(header.encode())
-    for event in events:
-        total = zlib.crc32(event.encode(), total)
-        lines.append(f'{{"sum":"{total:08x}","event":{event}}}')
-    return "\n".join(lines) + "\n"
+def reseeded(path: Path) -> list[int]:
+    """Make a journal one of another seed and an older numpy; the lines that asked for something."""
+    read = read_journal(path)
+    plan = msgspec.structs.replace(read.header.plan, seed=1)
+    header = msgspec.structs.replace(read.header, plan=plan, versions={**read.header.versions, "numpy": "0.9"})
+    path.unlink()
+    with JournalWriter.create(path, header) as writer:
+        for event in read.events:
+            writer.write(event)
+    return [line for line, event in enumerate(read.events, 2) if isinstance(event, Asked)]
 
+
+FULL = "autotune: nothing more can be written (No space left on device); make room, then resume the journal\n"
 
 # What is printed
 
@@ -235,7 +253,24 @@ def test_a_result_can_be_piped_to_head(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (exits.PIPE_CLOSED, "")
 
 
+def test_a_full_disk_is_said(journal: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", "import sys; from autotune.cli import main; sys.exit(main())"]
+        done = subprocess.run([*command, "show", "j.jsonl"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == exits.ERROR
+    assert done.stderr == FULL
+
+
 # Stopping and going on
+
+
+def test_an_interrupt_before_the_search_is_quiet(folder: Path) -> None:
+    (folder / "sleeps.py").write_text("import pathlib, time\npathlib.Path('here').touch()\ntime.sleep(60)\n")
+    with started("tune", "sleeps.py") as process:
+        await_in(folder / "here", lambda text: True)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (exits.INTERRUPTED, "", "")
 
 
 @pytest.fixture
@@ -311,17 +346,13 @@ def journal(folder: Path, capfd: pytest.CaptureFixture[str]) -> Path:
 
 
 def test_a_divergence_names_the_line_and_both_sides(journal: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    header, *lines = journal.read_text().splitlines()
-    events = [line.partition('"event":')[2][:-1] for line in lines]
-    asked = [number for number, event in enumerate(events, 2) if '"asked"' in event]
-    tampered = header.replace('"plan":{', '"plan":{"seed":1,').replace('"numpy":"', '"numpy":"0.')
-    journal.write_text(rechained(tampered, events))
+    asked = reseeded(journal)
     assert main(["replay", "j.jsonl"]) == exits.DIVERGED
     out = capfd.readouterr().out
     assert out.startswith(f"different: line {asked[1]} of j.jsonl, after 1 identical decision\n")
     assert "where     trials[0].config." in out
     assert out.count('{"type":"measure"') == 2
-    assert "numpy was 0." in out
+    assert "numpy was 0.9 and is " in out
     assert main(["replay", "j.jsonl", "--json"]) == exits.DIVERGED
     report = json.loads(capfd.readouterr().out)
     assert (report["identical"], report["checked"], report["divergence"]["line"]) == (False, 1, asked[1])
@@ -424,6 +455,11 @@ MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("seed config file", ["tune", "problems.py", "--seed-config", "@no.json"], 1, ["no.json cannot be read"]),
     ("seed config outside", ["tune", "problems.py", "--seed-config", '{"BLOCK":3}'], 1, ["seed config 0", "BLOCK = 3"]),
     ("evaluator cannot start", ["tune", "problems.py:absent"], 1, ["there is no device"]),
+    ("arguments cannot be made", ["tune", "problems.py:unfed"], 1, ["RuntimeError: no data"]),
+    ("not an evaluator", ["tune", "problems.py:no_evaluator"], 1, ["no_evaluator has an evaluator, int"]),
+    ("class for evaluator", ["tune", "problems.py:no_value"], 1, ["CallableEvaluator, that is a class"]),
+    ("not a space", ["tune", "problems.py:no_space"], 1, ["no_space has a space of type dict"]),
+    ("not a budget", ["tune", "problems.py:no_budget"], 1, ["no_budget has a budget of type int"]),
     ("both journals", ["tune", "problems.py", "--no-journal", "--journal", "x"], 1, ["contradict"]),
     ("journal exists", ["tune", "problems.py", "--journal", "j.jsonl"], 1, ["j.jsonl exists; resume it"]),
     ("journal is a folder", ["tune", "problems.py", "--journal", "."], 1, ["journal ."]),

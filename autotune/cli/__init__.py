@@ -1,5 +1,6 @@
 """The command line `autotune`: one file a command, registered below. Results go to stdout, all else to stderr."""
 
+import errno
 import os
 import sys
 import warnings
@@ -18,6 +19,9 @@ from autotune.cli.tune import tune
 from autotune.core.errors import AutotuneError
 from autotune.core.search.result import TuningFailed
 from autotune.version import __version__
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, a quota or a file that is full: under a journal, or under stdout."""
 
 app = typer.Typer(
     name="autotune",
@@ -54,8 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code = _run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would complain when it flushes at exit
+        _stop_writing()
         return exits.PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _stop_writing()
+        return _said(f"nothing more can be written ({error.strerror}); make room, then resume the journal", exits.ERROR)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     return code
@@ -79,7 +88,12 @@ def _run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else exits.DONE
 
 
-def _said(error: Exception, code: int) -> int:
+def _stop_writing() -> None:
+    """Or the interpreter would complain when it flushes stdout at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _said(error: Exception | str, code: int) -> int:
     print(f"autotune: {error}", file=sys.stderr)
     return code
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 from autotune.core.errors import AutotuneError, PlanError
+from autotune.core.search.plan import Budget
+from autotune.core.space import Space
 from autotune.shell.problem import Problem
 
 DEFAULT_NAME = "problem"
@@ -71,7 +73,7 @@ def _line(error: BaseException, path: Path) -> int | str:
 def _named(module: ModuleType, name: str, path: Path) -> Problem:
     value = getattr(module, name, None)
     if isinstance(value, Problem):
-        return value
+        return _checked(value, f"{path}: {name}")
     if value is not None:
         raise PlanError(
             f"{path}: {name} is of type {type(value).__name__}, not Problem; write {name} = Problem(space, evaluator)"
@@ -80,3 +82,20 @@ def _named(module: ModuleType, name: str, path: Path) -> Problem:
     if others:
         raise PlanError(f"{path} has no {name!r}; it has {', '.join(others)}: name it as {path}:{others[0]}")
     raise PlanError(f"{path} has no {name!r}; write {name} = Problem(space, evaluator) in it")
+
+
+def _checked(problem: Problem, place: str) -> Problem:
+    """The problem, whose parts are what they should be."""
+    if not isinstance(problem.space, Space):
+        raise PlanError(f"{place} has a space of type {type(problem.space).__name__}; give it a Space")
+    if not isinstance(problem.budget, Budget):
+        raise PlanError(f"{place} has a budget of type {type(problem.budget).__name__}; write Budget(evaluations=400)")
+    evaluator = problem.evaluator
+    missing = [part for part in ("open", "describe", "exact", "recovers") if not hasattr(evaluator, part)]
+    if isinstance(evaluator, type) or missing:
+        kind = evaluator.__name__ if isinstance(evaluator, type) else type(evaluator).__name__
+        fault = "is a class, not a value" if isinstance(evaluator, type) else f"has no {missing[0]!r}"
+        raise PlanError(
+            f"{place} has an evaluator, {kind}, that {fault}; give it CallableEvaluator(build), for example"
+        )
+    return problem

@@ -11,9 +11,9 @@ from autotune.cli import options
 from autotune.cli.output import stdout_for_results
 from autotune.cli.problem_file import DEFAULT_NAME, load_problem, split_target
 from autotune.cli.searching import searched
-from autotune.core.errors import EvaluatorError, PlanError
+from autotune.core.errors import PlanError
 from autotune.core.search.plan import Settings
-from autotune.core.search.result import Result
+from autotune.core.search.result import Result, TuningFailed
 from autotune.shell import tuning
 from autotune.shell.files import check_writable
 from autotune.shell.problem import Problem
@@ -95,14 +95,16 @@ def _tuned(problem: Problem, journal: Path | None, progress: bool | None) -> Res
             settings=problem.settings,
             progress=progress,
         )
-    except EvaluatorError:
+    except TuningFailed:
+        raise
+    except Exception:  # the evaluator could not start, whoever wrote it
         if journal is not None and not existed:
             _forget(journal)
         raise
 
 
 def _forget(journal: Path) -> None:
-    """Remove a journal in which nothing happened, so that the corrected command can be given as it was."""
+    """Remove a journal in which nothing was measured, so that the corrected command can be given as it was."""
     with suppress(OSError):
-        if journal.read_bytes().count(b"\n") <= 1:
+        if b'"observed"' not in journal.read_bytes():
             journal.unlink()
