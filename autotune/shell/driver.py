@@ -25,7 +25,7 @@ from autotune.core.search.messages import (
 from autotune.core.search.request import request
 from autotune.core.search.simplify import ORIGIN as SIMPLIFY
 from autotune.core.search.state import Search, advance
-from autotune.shell.evaluators.protocol import Session
+from autotune.shell.evaluators.protocol import Session, gives_up
 
 Record = Callable[[Event], None]
 """Writes an event down, before it is folded."""
@@ -102,10 +102,10 @@ class Driver:
         pending = search.pending
         if search.concluded is not None:  # what the strategy still had outstanding then was given up
             pending = tuple(trial for trial in pending if trial.origin == SIMPLIFY)
-        if pending:
-            self._session.submit(pending, limits_for(search, search.generation))
-        if search.comparing is not None:
+        if search.comparing is not None:  # a verification has given up whatever is pending still
             self._session.compare(search.comparing)
+        elif pending:
+            self._session.submit(pending, limits_for(search, search.generation))
 
     def run(self, interruption: Interruption) -> Search:
         """Until the search is finished."""
@@ -130,7 +130,7 @@ class Driver:
 
     def _begin(self, task: Task) -> None:
         session = self._session
-        if isinstance(task, Conclude):
+        if gives_up(task):
             session.abandon()
         self.step(Asked(session.now(), session.room, task))
         if isinstance(task, Measure):

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from autotune.core.outcomes import Detail, Trial
-from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
+from autotune.core.search.messages import Compare, Compared, Conclude, Event, Limits, Observed, Task
 from autotune.core.space import Space
 
 
@@ -70,6 +70,11 @@ class Evaluator(Protocol):
     @property
     def recovers(self) -> bool:
         """Whether `open` puts the unfinished trials of `past` back in the queue, as a simulated clock must."""
+
+
+def gives_up(task: Task) -> bool:
+    """Whether all that is queued or running is dropped before this is done: nothing may disturb a verification."""
+    return isinstance(task, Conclude) or (isinstance(task, Compare) and task.purpose == "verify")
 
 
 class WallClock:

@@ -18,9 +18,10 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.keys import Key, fold, integers, root
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial
-from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Limits, Measure, Observed, Ticked
+from autotune.core.search.messages import Asked, Compare, Compared, Event, Limits, Measure, Observed, Ticked
 from autotune.core.search.rollback import effective
 from autotune.core.space import Space
+from autotune.shell.evaluators.protocol import gives_up
 
 CUT_AFTER = 3
 """A noisy config is cut off when this many first samples are all past the cut-off."""
@@ -159,13 +160,13 @@ class SimulatedSession:
 
     def relive(self, event: Event) -> None:
         """Repeat what an event of a journal did to this session; its results are known already."""
+        if isinstance(event, Asked) and gives_up(event.task):
+            self.abandon()
         match event:
             case Asked(task=Measure(trials=trials, limits=limits)):
                 self.submit(trials, limits)
             case Asked(task=Compare() as task):
                 self.compare(task)
-            case Asked(task=Conclude()):
-                self.abandon()
             case Observed() | Compared():
                 again = self.poll()
                 if not again or again[0] != event:
