@@ -1,7 +1,7 @@
 """The journal: a header line that holds the plan, then one line an event, written as it happens.
 
-Each line carries a checksum chained through all lines before it, so that a flipped byte, a lost line or one moved is
-found. Only the last line may be torn, as a kill leaves it: it is dropped with a warning.
+The header carries a checksum, and each event one that is chained through all lines before it, so that a flipped byte, a
+lost line or one moved is found. Only the last line may be torn, as a kill leaves it: it is dropped with a warning.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from autotune.core.errors import JournalError
+from autotune.core.errors import AutotuneError, JournalError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
@@ -27,6 +27,9 @@ from autotune.shell.codec import PlanSpec, decode_event, encode, plan_from, plan
 from autotune.version import __version__
 
 FORMAT, VERSION = "autotune-journal", 1
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for text that is not JSON of the right shape; RecursionError for a hundred thousand brackets."""
 
 
 class Header(Struct, frozen=True, omit_defaults=True):
@@ -64,12 +67,13 @@ def header_for(plan: Plan, evaluator: dict[str, Detail]) -> Header:
 
 @dataclass(frozen=True)
 class Journal:
-    """A journal as read: `length` bytes of the file are whole lines, what follows them is torn."""
+    """A journal as read: of the file's `size` bytes `length` are whole lines, what follows them is torn."""
 
     path: Path
     header: Header
     events: tuple[Event, ...]
     length: int
+    size: int
     checksum: int
 
     def plan(self, space: Space | None = None) -> Plan:
@@ -100,13 +104,13 @@ def read_journal(path: str | os.PathLike[str]) -> Journal:
         events.append(event)
     if torn:
         warnings.warn(f"{path}: line {len(lines) + 1} is torn and was dropped, as a kill leaves it", stacklevel=2)
-    return Journal(path, header, tuple(events), len(data) - len(torn), checksum)
+    return Journal(path, header, tuple(events), len(data) - len(torn), len(data), checksum)
 
 
 def _header(path: Path, line: bytes) -> Header:
     try:
         found = msgspec.json.decode(line, type=_Version)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise JournalError(f"{path} is not a journal of autotune: line 1 holds no header; name another file") from None
     if found.format != FORMAT:
         raise JournalError(f"{path} is not a journal of autotune but {found.format!r}; name another file")
@@ -116,9 +120,20 @@ def _header(path: Path, line: bytes) -> Header:
             f"{VERSION}; upgrade autotune"
         )
     try:
+        if line != signed(line.rpartition(SIGNED)[0] + b"}"):
+            raise msgspec.DecodeError("its checksum is wrong")
         return msgspec.json.decode(line, type=Header)
-    except msgspec.DecodeError as error:
+    except (*UNREADABLE, AutotuneError) as error:
         raise JournalError(f"{path}: line 1, the header, is damaged ({error}); restore the file from a copy") from None
+
+
+SIGNED = b',"sum":"'
+"""What stands between a header and its checksum."""
+
+
+def signed(header: bytes) -> bytes:
+    """A header's line: its JSON object with the checksum of that object as the last field."""
+    return b'%s%s%08x"}' % (header[:-1], SIGNED, zlib.crc32(header))
 
 
 def _event(path: Path, number: int, line: bytes, checksum: int) -> tuple[Event, int]:
@@ -128,7 +143,7 @@ def _event(path: Path, number: int, line: bytes, checksum: int) -> tuple[Event, 
         if parsed.sum != f"{checksum:08x}":
             raise msgspec.DecodeError("its checksum is wrong")
         return decode_event(parsed.event), checksum
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise JournalError(
             f"{path}: line {number} is damaged ({error}); restore the file, or cut it before that line"
         ) from None
@@ -152,7 +167,7 @@ class JournalWriter:
         except OSError as error:
             raise JournalError(f"the journal {path} cannot be written ({error.strerror}); name another file") from None
         _lock(descriptor, path)
-        line = encode(header)
+        line = signed(encode(header))
         os.write(descriptor, line + b"\n")
         return cls(descriptor, zlib.crc32(line))
 
@@ -164,6 +179,9 @@ class JournalWriter:
         except OSError as error:
             raise JournalError(f"{journal.path} cannot be written ({error.strerror}); check its permissions") from None
         _lock(descriptor, journal.path)
+        if os.fstat(descriptor).st_size != journal.size:  # another process went on with it before we held the lock
+            os.close(descriptor)
+            raise JournalError(f"another process has written to {journal.path} since it was read; resume it again")
         os.ftruncate(descriptor, journal.length)
         return cls(descriptor, journal.checksum)
 
