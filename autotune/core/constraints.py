@@ -16,7 +16,7 @@ from autotune.core.config import Config, Value
 from autotune.core.errors import SpaceError
 from autotune.core.expressions import Node, names, parse
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.rowwise import RAISED, meaning
+from autotune.core.rowwise import RAISED, Meaning, meaning
 from autotune.core.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode, unique
 
 JOINT_LIMIT = 2**63
@@ -62,10 +62,7 @@ class Expression(Struct, frozen=True, tag="expression", dict=True):
 
     def verdict(self, row: Mapping[str, Value]) -> int:
         """What it says of one row."""
-        try:
-            return YES if self.__dict__["meaning"](row) else NO
-        except RAISED:
-            return RAISES
+        return verdict(self.__dict__["meaning"])(row)
 
     def attempt(self, row: Mapping[str, Value]) -> object:
         """The value on one row; raises as Python would."""
@@ -154,6 +151,18 @@ class Members(Struct, frozen=True, tag="members", dict=True):
 
 
 Constraint = Expression | Function | Members
+
+
+def verdict(value_of: Meaning) -> Callable[[Mapping[str, Value]], int]:
+    """The verdict on one row, from the meaning of an expression."""
+
+    def judge(row: Mapping[str, Value]) -> int:
+        try:
+            return YES if value_of(row) else NO
+        except RAISED:
+            return RAISES
+
+    return judge
 
 
 def among(ranks: NDArray[np.int64], table: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -17,12 +17,14 @@ from autotune.core.solving.layout import Layout, Ranks, in_order
 from autotune.core.solving.plan import Plan, plan
 from autotune.core.verdicts import NO, RAISES, decode
 
-BLAME_WORK = 20_000_000
+BLAME_WORK = 2_000_000
+SLOW = 100
+"""A call of Python costs as much as this many candidates."""
 
 
 @dataclass(frozen=True)
 class Enumerated:
-    """All valid points of a component, as sorted words; spent: how many candidates were looked at."""
+    """All valid points of a component, as sorted words; spent: how much work that took."""
 
     words: list[Ranks]
     spent: int
@@ -57,15 +59,21 @@ class Component:
         return all(name in self.layout.place for name in self.parameters)
 
     @cached_property
+    def weight(self) -> int:
+        """About how much more a candidate costs than one that a table or a column expression decides."""
+        calls = SLOW if not all(judge.fast for judge in self.judges) else 1
+        return calls * max(parameter.width for parameter in self.parameters.values())
+
+    @cached_property
     def plan(self) -> Plan:
         """The plan of its search."""
         return plan(self.parameters, self.judges)
 
     def enumerate(self, work: int, most: int) -> Enumerated | None:
-        """All valid points; None where more than `work` candidates or `most` points; SpaceError where there is none."""
+        """All valid points; None past `work` candidates (weighted) or `most` points; SpaceError where there is none."""
         if not self.ranked:
             return None
-        spending, blocks, count = Work(work), [], 0
+        spending, blocks, count = Work(work // self.weight), [], 0
         try:
             for block in grow(self.plan, self.layout, spending):
                 blocks.append(block)
@@ -77,7 +85,7 @@ class Component:
         if not blocks:
             raise self.unsatisfiable()
         joined = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
-        return Enumerated(in_order(joined), work - spending.left)
+        return Enumerated(in_order(joined), work - spending.left * self.weight)
 
     def valid(self, codes: Mapping[str, Codes]) -> NDArray[np.bool_]:
         """Which of n points, codes [n, width] by name, satisfy every constraint; SpaceError where one raises."""

@@ -20,7 +20,7 @@ from autotune.core.solving.reach import Equation, reach
 from autotune.core.verdicts import NO, RAISES, unique
 
 FAST_GRID = 1 << 18
-UNARY_GRID = 1 << 21
+UNARY_GRID = 1 << 22
 SLOW_GRID = 1 << 14
 """A constraint over at most this many combinations is tabulated: more of one parameter alone, fewer where each costs a
 call of Python."""

@@ -136,11 +136,12 @@ def surviving(candidates: dict[str, Ranks], step: Step) -> Ranks:
 def refuse_raising(plan: Plan, layout: Layout, block: Block) -> None:
     """A point that every constraint allows, save that one raises there, is an error of that constraint."""
     for judge in plan.raising:
-        if judge.program is not None and judge.program.truth.safe:
+        if judge.safe:
             continue
         verdicts = judge.ranks({name: layout.ranks(name, block.words) for name in judge.names})
         where = np.flatnonzero(verdicts == RAISES)[:1]
         if len(where):
             words = [word[where] for word in block.words]
-            row = decode(judge.parameters, {name: layout.codes(name, words) for name in judge.names})[0]
+            read = judge.constraint.names  # of the whole constraint, of which the judge may be a part
+            row = decode(layout.parameters, {name: layout.codes(name, words) for name in read})[0]
             raise failure(judge.constraint, row)

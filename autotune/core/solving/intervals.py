@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints import Expression
-from autotune.core.expressions import Binary, Call, Compare, Literal, Logical, Name, Node, Unary
+from autotune.core.expressions import Binary, Call, Compare, Literal, Logical, Name, Node, Unary, names
 from autotune.core.parameters import Integer, Parameter, PowerOfTwo
+from autotune.core.rowwise import meaning
 from autotune.core.solving.judges import Judge, Ranks
-from autotune.core.tables import BOOL, FLOAT, leaf
+from autotune.core.tables import BOOL, FLOAT, leaf, results, tabulate
 
 Bounds = Callable[[Mapping[str, Ranks]], NDArray[np.bool_]]
 """From the ranks of the bound names to whether some values of the others may satisfy the constraint."""
@@ -29,9 +29,9 @@ TABLE_LIMIT = 1 << 16
 
 def bounds(judge: Judge, bound: frozenset[str]) -> Bounds | None:
     """The test for partial points that bind these names; None where it could exclude nothing."""
-    if judge.program is None or not isinstance(judge.constraint, Expression):
+    if judge.program is None or judge.tree is None:
         return None
-    made = _Intervals(judge.parameters, bound).truth(judge.constraint.tree)
+    made = _Intervals(judge.parameters, bound).truth(judge.tree)
     if made is None:
         return None
 
@@ -95,18 +95,17 @@ class _Intervals:
         return links[0] if len(links) == 1 else self._logical("and", links)
 
     def value(self, node: Node) -> Meaning | None:
+        if not names(node):
+            return _constant(node)
         match node:
-            case Literal(bool() | int() | float() as value):
-                fixed = np.asarray(value)[()]
-                return lambda ranks: (fixed, fixed)
             case Name(name):
                 return self._name(name)
             case Unary("-" | "+" as op, operand):
                 return self._apply("neg" if op == "-" else "pos", [operand])
             case Binary("+" | "-" | "*" as op, left, right):
                 return self._apply(op, [left, right])
-            case Binary("//" | "%" as op, left, Literal(int(by))) if by > 0:
-                return self._apply(op, [left, Literal(by)])
+            case Binary("//" | "%" as op, left, Literal(int(by)) as divisor) if by > 0 and by is not True:
+                return self._apply(op, [left, divisor])
             case Call("min" | "max" as function, arguments) if len(arguments) > 1:
                 return self._apply(function, list(arguments))
             case Call("abs", arguments):
@@ -137,6 +136,16 @@ class _Intervals:
             return lambda ranks: _twice(values[ranks[name]])
         ends = (values.min(), values.max())
         return lambda ranks: ends
+
+
+def _constant(node: Node) -> Meaning | None:
+    """A number that is worked out once; None where it raises, or is no number that a column can hold."""
+    table = tabulate(results(meaning(node), [{}]))
+    if table.kind is None or table.kind > FLOAT:
+        return None
+    fixed = table.payloads[table.kind][0]
+    value = np.int64(fixed) if table.kind == BOOL else fixed
+    return lambda ranks: (value, value)
 
 
 def _twice(values: Any) -> Interval:

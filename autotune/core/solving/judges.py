@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from autotune.core.columnops import Unpromised
 from autotune.core.columnwise import Program, judged, program
-from autotune.core.constraints import Constraint, Expression, Members, among, joint_ranks
+from autotune.core.constraints import Constraint, Expression, Members, among, joint_ranks, verdict
+from autotune.core.expressions import Logical, Node, names
 from autotune.core.parameters import Codes, Parameter
+from autotune.core.rowwise import meaning
 from autotune.core.verdicts import Verdicts
 
 Ranks = NDArray[np.int64]
@@ -17,28 +19,34 @@ Ranks = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """One constraint, its parameters, and (for an expression that columns can promise) its program."""
+    """A constraint, or a part of its expression, with the parameters that it reads.
+
+    tree: of an expression. program: of one that columns can promise.
+    """
 
     constraint: Constraint
+    names: tuple[str, ...]
     parameters: Mapping[str, Parameter]
+    tree: Node | None
     program: Program | None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The parameters it reads."""
-        return self.constraint.names
 
     @property
     def fast(self) -> bool:
         """Whether a point costs nanoseconds rather than a call of Python."""
         return self.program is not None or isinstance(self.constraint, Members)
 
+    @property
+    def safe(self) -> bool:
+        """Whether it surely raises nowhere."""
+        return isinstance(self.constraint, Members) or (self.program is not None and self.program.truth.safe)
+
     def codes(self, codes: Mapping[str, Codes]) -> Verdicts:
         """The verdict on n points, from codes [n, width] by name; shape [n]."""
         read = {name: codes[name] for name in self.names}
         if isinstance(self.constraint, Members):
             return among(joint_ranks(self.parameters, read), self.constraint.table).astype(np.uint8)
-        return judged(self.program, self.constraint.verdict, self.parameters, read)
+        by_row = self.constraint.verdict if self.tree is None else verdict(meaning(self.tree))
+        return judged(self.program, by_row, self.parameters, read)
 
     def ranks(self, ranks: Mapping[str, Ranks]) -> Verdicts:
         """The verdict on n points, from ranks [n] by name; shape [n]."""
@@ -52,5 +60,35 @@ class Judge:
 
 def judge(constraint: Constraint, parameters: Mapping[str, Parameter]) -> Judge:
     """The constraint, compiled for these parameters."""
-    compiled = program(constraint.tree, parameters) if isinstance(constraint, Expression) else None
-    return Judge(constraint, {name: parameters[name] for name in constraint.names}, compiled)
+    if isinstance(constraint, Expression):
+        return _judge(constraint, constraint.tree, parameters)
+    return Judge(constraint, constraint.names, _of(constraint.names, parameters), None, None)
+
+
+def _judge(constraint: Expression, tree: Node, parameters: Mapping[str, Parameter]) -> Judge:
+    read = names(tree)
+    return Judge(constraint, read, _of(read, parameters), tree, program(tree, parameters))
+
+
+def _of(read: tuple[str, ...], parameters: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    return {name: parameters[name] for name in read}
+
+
+def parts(whole: Judge) -> tuple[Judge, ...]:
+    """The operands of a top-level `and` as judges of their own, which bind earlier; together they say the same.
+
+    Only operands after which nothing can raise out of turn are split off: `b != 0 and a % b == 0` gives both, for where
+    the second raises the first says no; of `a % b == 0 and c` nothing is split off, for it raises whatever `c` says.
+    """
+    tree = whole.tree
+    if not isinstance(tree, Logical) or tree.op != "and" or not isinstance(whole.constraint, Expression):
+        return (whole,)
+    found: list[Judge] = []
+    for i, operand in enumerate(tree.operands):
+        part = _judge(whole.constraint, operand, whole.parameters)
+        if not part.safe or not part.names:
+            rest = tree.operands[i:]
+            last = _judge(whole.constraint, rest[0] if len(rest) == 1 else Logical("and", rest), whole.parameters)
+            return (*found, last) if last.names else (whole,)
+        found.append(part)
+    return tuple(found)

@@ -14,7 +14,7 @@ import numpy as np
 from autotune.core.constraints import Members
 from autotune.core.parameters import Parameter
 from autotune.core.solving.filters import Filter, Grid, digits, grid, partial
-from autotune.core.solving.judges import Judge, Ranks
+from autotune.core.solving.judges import Judge, Ranks, parts
 from autotune.core.solving.options import Allowed, Options, solved
 from autotune.core.solving.reach import equation
 
@@ -132,9 +132,10 @@ class _Planner:
         return Allowed(tuple(others), sizes, np.cumsum(counts) - counts, counts, cells - rows * size)
 
 
-def plan(parameters: dict[str, Parameter], judges: Sequence[Judge], tables: dict[int, Grid] | None = None) -> Plan:
+def plan(parameters: dict[str, Parameter], constraints: Sequence[Judge]) -> Plan:
     """The plan for the points over `parameters` (in their order) that satisfy all judges."""
-    grids = {id(judge): found for judge in judges if (found := grid(judge)) is not None} if tables is None else tables
+    judges = [part for whole in constraints for part in parts(whole)]
+    grids = {id(judge): found for judge in judges if (found := grid(judge)) is not None}
     planner = _Planner(parameters, judges, grids)
     seeds = [judge for judge in planner.others if isinstance(judge.constraint, Members)]
     seed, filters = _seed(max(seeds, key=lambda judge: len(judge.names)), planner) if seeds else (None, ())

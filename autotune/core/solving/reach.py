@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints import Expression, among
+from autotune.core.constraints import among
 from autotune.core.expressions import Binary, Compare, Literal, Name, Node, Unary, names
 from autotune.core.parameters import Parameter
 from autotune.core.solving.judges import Judge, Ranks
@@ -59,9 +59,7 @@ class Reach:
 
 def equation(judge: Judge) -> Equation | None:
     """The constraint read as an equation; None where it is none."""
-    if judge.program is None or not isinstance(judge.constraint, Expression):
-        return None
-    return _equation(judge.constraint.tree, judge.parameters)
+    return None if judge.tree is None else _equation(judge.tree, judge.parameters)
 
 
 def reach(found: Equation, bound: frozenset[str]) -> Reach | None:
@@ -135,9 +133,8 @@ def _equation(tree: Node, parameters: Mapping[str, Parameter]) -> Equation | Non
         size = size * biggest if product else size + biggest
     if product and not constant:
         return None
-    size = size * abs(constant) if product else size + abs(constant)
-    if max(size, abs(goal)) > SAFE:
-        return None
+    if max(abs(constant), abs(goal), 0 if product and not mod else size + abs(constant)) > SAFE:
+        return None  # a product of divisors never leaves 62 bits where it matters: what wraps around was no divisor
     return Equation(op, terms, constant, mod or None, goal)
 
 

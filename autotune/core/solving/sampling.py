@@ -104,7 +104,7 @@ def _reject(component: Component, acceptance: float, key: Key, n: int) -> dict[s
         keep = np.flatnonzero(component.valid(drawn))[: n - count]
         found.append({name: codes[keep] for name, codes in drawn.items()})
         count, tried = count + len(keep), tried + size
-        if not count and tried > SEARCH_WORK // 100:
+        if not count and tried > SEARCH_WORK // (100 * component.weight):
             raise _rare(component, tried)
     return {name: np.concatenate([part[name] for part in found]) for name in component.names}
 
@@ -189,7 +189,7 @@ def _search(component: Component, key: Key, n: int, work: int) -> list[Ranks]:
     found = [start(component.plan, component.layout).take(slice(0)).words]
     count = 0
     try:
-        for block in grow(component.plan, component.layout, Work(work), 1 << 12, key):
+        for block in grow(component.plan, component.layout, Work(work // component.weight), 1 << 12, key):
             found.append(block)
             count += len(block[0])
             if count >= n or len(found) > BLOCKS:
