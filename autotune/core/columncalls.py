@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autotune.core.columnops import TESTS, Frame, Part, Unpromised, binary, true, truth, unary, union, whole
+from autotune.core.columnops import TESTS, binary, true, truth, unary, union, whole
+from autotune.core.frames import Frame, Part, Unpromised
 from autotune.core.tables import Array
 
 

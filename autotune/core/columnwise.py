@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from autotune.core import columnops as ops
 from autotune.core.columncalls import call
-from autotune.core.columnops import Frame, Part, Unpromised
 from autotune.core.config import Value
 from autotune.core.expressions import (
     Binary,
@@ -29,6 +28,7 @@ from autotune.core.expressions import (
     Unary,
     names,
 )
+from autotune.core.frames import Frame, Part, Unpromised
 from autotune.core.parameters import Boolean, Codes, Column, Integer, ListOf, Parameter, Permutation, PowerOfTwo
 from autotune.core.rowwise import meaning
 from autotune.core.tables import SAFE, Array, leaf, results, rows_of, tabulate

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.columnops import Unpromised
 from autotune.core.columnwise import Program, judged, program
 from autotune.core.constraints import Constraint, Expression, Members, among, joint_ranks, verdict
 from autotune.core.expressions import Logical, Node, names
+from autotune.core.frames import Unpromised
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.rowwise import meaning
 from autotune.core.verdicts import Verdicts
