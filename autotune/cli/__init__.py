@@ -1,53 +1,64 @@
-"""The command line `autotune`: one file a command, registered below. Results go to stdout, all else to stderr."""
+"""The command line `autotune`: one file a command, listed below. Results go to stdout, all else to stderr."""
 
 import errno
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import typer
 
 from autotune.cli import exits
-from autotune.cli.record import record
-from autotune.cli.replay import replay
-from autotune.cli.resume import resume
-from autotune.cli.show import show
-from autotune.cli.simulate import simulate
-from autotune.cli.tune import tune
 from autotune.core.errors import AutotuneError
-from autotune.core.search.result import TuningFailed
 from autotune.version import __version__
+
+COMMANDS = {
+    "tune": "Find the fastest config of the problem in a Python file.",
+    "resume": "Go on with the search of a journal, in that journal.",
+    "replay": "Check that the decisions of a journal can be repeated.",
+    "show": "Summarise a journal or a recording.",
+    "simulate": "Search a recorded space; no device is needed.",
+    "record": "Measure every valid config of a problem's space.",
+}
+"""Each is a function of its name in a module of its name here; only the one that is called is imported."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a quota or a file that is full: under a journal, or under stdout."""
 
-app = typer.Typer(
-    name="autotune",
-    help="Find the fastest configuration of a kernel.",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help starts faster, and reads well in a pipe
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-app.command()(tune)
-app.command()(resume)
-app.command()(replay)
-app.command()(show)
-app.command()(simulate)
-app.command()(record)
+def app_for(arguments: Sequence[str]) -> typer.Typer:
+    """The application, with the command that the arguments call; of the others no more than help needs."""
+    app = typer.Typer(
+        name="autotune",
+        help="Find the fastest configuration of a kernel.",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help starts faster, and reads well in a pipe
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_version)
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, text in COMMANDS.items():
+        if name == called:
+            app.command(name)(getattr(import_module(f"autotune.cli.{name}"), name))
+        else:
+            app.command(name, help=text)(_not_called)
+    return app
 
 
-@app.callback(invoke_without_command=True)
 def _version(
     version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
 ) -> None:
     if version:
         print(f"autotune {__version__}")
         raise typer.Exit
+
+
+def _not_called() -> None:
+    """In the place of a command whose help is one line of a list."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,14 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(app_for(arguments))
     try:  # not `command.main`, which has exit codes of its own for a closed pipe and for Ctrl-C
         with command.make_context("autotune", arguments) as context:
             code = command.invoke(context)
-    except TuningFailed as error:
-        return _said(error, exits.NOTHING_TIMED)
     except AutotuneError as error:
-        return _said(error, exits.ERROR)
+        return _said(error, _code(error))
     except typer.Exit as end:
         return end.exit_code
     except Exception as error:
@@ -86,6 +95,12 @@ def _run(arguments: list[str]) -> int:
             raise
         return _usage(error)
     return code if isinstance(code, int) else exits.DONE
+
+
+def _code(error: AutotuneError) -> int:
+    from autotune.core.search.result import TuningFailed  # loaded by now if it matters, and not to be for --help
+
+    return exits.NOTHING_TIMED if isinstance(error, TuningFailed) else exits.ERROR
 
 
 def _stop_writing() -> None:

@@ -19,7 +19,7 @@ LONGEST = 300
 
 
 def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson = False) -> int:
-    """Check that every decision of a journal is what the search decides today.
+    """Check that the decisions of a journal can be repeated.
 
     Prints "identical: N decisions checked", or the first that differs, both sides of it and its line in the journal.
     """
