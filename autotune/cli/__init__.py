@@ -21,6 +21,7 @@ COMMANDS = {
     "show": "Summarise a journal or a recording.",
     "simulate": "Search a recorded space; no device is needed.",
     "record": "Measure every valid config of a problem's space.",
+    "study": "Compare strategies on recordings, as a study file says.",
 }
 """Each is a function of its name in a module of its name here; only the one that is called is imported."""
 
