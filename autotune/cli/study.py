@@ -1,0 +1,86 @@
+"""`autotune study SPEC`: compare strategies on recorded spaces, as a file says."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from msgspec.structs import replace
+
+from autotune.cli.options import AsJson, ShowProgress, parsed_settings
+from autotune.cli.output import note, print_json, print_table
+from autotune.studies.runner import Progress, run_study, unwatched
+from autotune.studies.study_files import write_study
+from autotune.studies.study_spec import load_study
+from autotune.studies.study_tables import own_time_table, study_tables
+
+
+def study(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The study: a .toml or .json file.")],
+    jobs: Annotated[int, typer.Option(help="How many processes run it.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of its runs and tables; an interrupted study goes on.", show_default="SPEC-study"
+        ),
+    ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(help="The folder of the recordings.", show_default="that of SPEC")
+    ] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=V1,V2,…", help="Run strategies with each value of a setting; repeatable."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="So many seeds instead of those of SPEC.")] = None,
+    as_json: AsJson = False,
+    progress: ShowProgress = None,
+) -> None:
+    """Run strategies x recordings x seeds, and compare them by the methodology of Willemsen et al. (2024).
+
+    What has been run before is not run again. The folder receives tables, figures and one HTML report.
+    """
+    loaded = load_study(spec)
+    loaded = replace(loaded, sweep={**loaded.sweep, **parsed_sweep(sweep or ())})
+    if seeds is not None:
+        loaded = replace(loaded, seeds=seeds)
+    folder = out or Path(f"{spec.stem}-study")
+    with _watched(progress) as watch:
+        result = run_study(loaded, recordings or spec.parent, out=folder, jobs=jobs, progress=watch)
+    tables = study_tables(result)
+    notes = write_study(result, tables, folder)
+    if as_json:
+        print_json({table.name: [dict(zip(table.header, row, strict=True)) for row in table.rows] for table in tables})
+    else:
+        for table in (*tables, own_time_table(result)):
+            print(f"\n{table.title}\n")
+            print_table(table.header, table.rows)
+    for text in notes:
+        note(text, progress)
+
+
+def parsed_sweep(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+    """KEY=V1,V2 texts as settings with their values; each is JSON, and a string where it is not."""
+    settings: dict[str, tuple[Any, ...]] = {}
+    for text in texts:
+        for key, value in parsed_settings([text]).items():
+            parts = value.split(",") if isinstance(value, str) else [text.partition("=")[2]]
+            settings[key] = tuple(parsed_settings([f"{key}={part}"])[key] for part in parts)
+    return settings
+
+
+@contextmanager
+def _watched(progress: bool | None) -> Iterator[Progress]:
+    """A bar on stderr: where asked for, or on a terminal."""
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        yield unwatched
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("runs"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("runs", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,136 @@
+"""Runs a study: what is not yet in its file, over processes, and the result of all of it."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autotune.studies.metrics import Judge
+from autotune.studies.recordings import load_recording
+from autotune.studies.run_keys import case_digest, file_digest, run_key
+from autotune.studies.run_store import RunRecord, RunStore
+from autotune.studies.study_result import Course, StudyResult
+from autotune.studies.study_spec import LEAST, Case, StudyError, StudySpec, cases_of, recording_paths
+from autotune.studies.study_task import Task, known_strategies, learn_strategies, perform
+
+CHUNK = 5
+"""Seeds in a task: what a killed study loses at most, for each process."""
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Each process of a study computes on one thread; they would fight for the cores."""
+
+Progress = Callable[[int, int], None]
+"""Told how many runs are done, and of how many."""
+
+
+def unwatched(done: int, total: int) -> None:
+    """Where nobody looks."""
+
+
+def run_study(
+    spec: StudySpec,
+    folder: Path | str = ".",
+    *,
+    out: Path | str | None = None,
+    jobs: int = 1,
+    progress: Progress = unwatched,
+) -> StudyResult:
+    """Run what is missing of a study and give all of it.
+
+    folder: where the recordings are. out: a folder whose runs.jsonl keeps finished runs; a study that was cut off goes
+    on from it. jobs: processes; 1: in this one. The result depends on none of these, nor on the order of events.
+    Raises StudyError, StrategyError or RecordingError before anything runs where the study cannot work.
+    """
+    if jobs < 1:
+        raise StudyError(f"jobs = {jobs}; use at least 1")
+    cases = cases_of(spec)
+    digests = [case_digest(spec, case) for case in cases]
+    courses = tuple(_course(spec, path) for path in recording_paths(spec, Path(folder)))
+    names = [course.name for course in courses]
+    for name in names:
+        if names.count(name) > 1:
+            raise StudyError(f"two recordings are called {name!r}; rename one of the files, or exclude it")
+    planned = {
+        (case.label, course.name, seed): run_key(digest, course.digest, course.evaluations, seed)
+        for course in courses
+        for case, digest in zip(cases, digests, strict=True)
+        for seed in spec.seed_list
+    }
+    with RunStore(None if out is None else Path(out) / "runs.jsonl") as store:
+        tasks = list(_tasks(spec, cases, courses, planned, set(store.runs)))
+        done = len(planned) - sum(len(task.seeds) for task in tasks)
+        progress(done, len(planned))
+        for runs in _performed(spec, tasks, jobs):
+            store.add(runs)
+            done += len(runs)
+            progress(done, len(planned))
+        return StudyResult(spec, cases, courses, {place: store.runs[key] for place, key in planned.items()})
+
+
+def _course(spec: StudySpec, path: Path) -> Course:
+    judge = Judge(load_recording(path))
+    wanted = max(judge.baseline.budget, LEAST) if spec.evaluations == "methodology" else spec.evaluations
+    return Course(path, file_digest(path), judge, min(wanted, len(judge.recording)))
+
+
+def _tasks(
+    spec: StudySpec,
+    cases: Sequence[Case],
+    courses: Sequence[Course],
+    planned: dict[tuple[str, str, int], str],
+    finished: set[str],
+) -> Iterator[Task]:
+    """Recording by recording, so that a process seldom needs another one."""
+    for course in courses:
+        for case in cases:
+            keys = {seed: planned[case.label, course.name, seed] for seed in spec.seed_list}
+            missing = [seed for seed, key in keys.items() if key not in finished]
+            for i in range(0, len(missing), CHUNK):
+                seeds = tuple(missing[i : i + CHUNK])
+                yield Task(course.path.resolve(), case, course.evaluations, seeds, tuple(keys[s] for s in seeds))
+
+
+def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[RunRecord]]:
+    """The runs of each task as it ends; on an error or Ctrl-C what has not begun is dropped."""
+    if jobs == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield perform(spec, task)
+        return
+    context = multiprocessing.get_context("spawn")  # the same everywhere, and safe beside threads
+    with (
+        _single_threaded(),
+        ProcessPoolExecutor(min(jobs, len(tasks)), context, _prepare, (known_strategies(),)) as pool,
+    ):
+        futures = [pool.submit(perform, spec, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise StudyError("a process of the study died; run it again, and it goes on where it stopped") from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _prepare(strategies: dict[str, type[Any]]) -> None:
+    """In a fresh process: Ctrl-C is for the parent to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    learn_strategies(strategies)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,26 @@
+"""What a study leaves in its folder: tables as CSV and Markdown, the study itself, figures and the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from autotune.studies.study_result import StudyResult
+from autotune.studies.study_spec import StudyError
+from autotune.studies.study_tables import own_time_table
+from autotune.studies.tables import Table
+
+
+def write_study(result: StudyResult, tables: Sequence[Table], folder: Path) -> list[str]:
+    """Write all files; what people should know of it, a sentence each. Raises StudyError where it cannot."""
+    own_time = own_time_table(result)
+    files = {f"{table.name}.csv": table.csv() for table in (*tables, own_time)}
+    files["tables.md"] = "\n".join(table.markdown() for table in tables)
+    files["study.json"] = msgspec.json.format(msgspec.json.encode(result.spec), indent=2).decode() + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"{folder}: cannot be written ({error.strerror or error}); use another --out") from None
+    return [f"the tables are in {folder}"]

@@ -1,0 +1,179 @@
+"""What a study is, as a TOML or JSON file: all that it takes to repeat it, beside the recordings it names."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from autotune.core.errors import AutotuneError
+from autotune.core.search.effort import EFFORTS, strategy_for
+from autotune.core.search.plan import Settings
+from autotune.core.strategies.registry import STRATEGIES, canonical_name
+from autotune.shell.evaluators.simulated import Noise
+from autotune.studies.peers import is_peer
+
+LEAST = 800
+"""`evaluations = "methodology"` means the budget of the methodology, and at least so many."""
+
+
+class StudyError(AutotuneError):
+    """A study that cannot be read, run or continued."""
+
+
+class Entry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One strategy of a study. name: a registered one, or PREFIX:NAME for a peer. label: what the tables call it.
+
+    settings: of the strategy or of the search. effort: "quick" or "full"; by default the study's.
+    """
+
+    name: str
+    label: str = ""
+    settings: dict[str, Any] = {}
+    effort: str | None = None
+
+
+class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """strategies x recordings x seeds.
+
+    recordings, exclude: paths or globs, relative to the study's file (or to the folder given instead).
+    seeds: how many (0, 1, 2, …), or which. evaluations: for each run, or "methodology".
+    batch: so many configs at a time, and wait for all; None: keep `compile_workers` and `devices` busy.
+    noise: "off" or "resample", of `repeats` samples. effort, settings: for all strategies, which may override them.
+    sweep: setting to values; each strategy that has the setting is run with each value.
+    """
+
+    strategies: tuple[Entry, ...]
+    recordings: tuple[str, ...]
+    name: str = "study"
+    exclude: tuple[str, ...] = ()
+    seeds: int | tuple[int, ...] = 20
+    evaluations: int | Literal["methodology"] = "methodology"
+    batch: int | None = 1
+    noise: Noise = Noise.OFF
+    repeats: int = 7
+    compile_workers: int = 1
+    devices: int = 1
+    effort: str = "full"
+    settings: dict[str, Any] = {}
+    sweep: dict[str, tuple[Any, ...]] = {}
+
+    def __post_init__(self) -> None:
+        if not self.strategies or not self.recordings:
+            raise ValueError("a study needs at least one strategy and one recording")
+        if not self.seed_list or len(set(self.seed_list)) < len(self.seed_list):
+            raise ValueError(f"seeds = {self.seeds!r}: give a number of at least 1, or distinct seeds")
+        for name in ("evaluations", "batch", "repeats", "compile_workers", "devices"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{name} = {value} must be at least 1")
+        if self.effort not in EFFORTS:
+            raise ValueError(f"effort = {self.effort!r}; use one of {', '.join(EFFORTS)}")
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+
+class Case(Struct, frozen=True):
+    """One strategy with all its settings, as the rows of the tables know it.
+
+    base: the label of its entry. swept: the settings that a sweep gave it.
+    """
+
+    label: str
+    base: str
+    name: str
+    settings: dict[str, Any]
+    effort: str
+    swept: dict[str, Any] = {}
+
+    @property
+    def peer(self) -> bool:
+        return is_peer(self.name)
+
+
+def load_study(path: Path | str) -> StudySpec:
+    """The study in a .toml or .json file; raises StudyError, one sentence that names what is wrong."""
+    path = Path(path)
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
+    try:
+        return decode(text, type=StudySpec)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise StudyError(f"{path}: {error}; docs/studies.md lists the fields of a study") from None
+
+
+def cases_of(spec: StudySpec) -> tuple[Case, ...]:
+    """The strategies of a study, sweeps unfolded, in order.
+
+    Raises StudyError for a label used twice or a sweep that fits no strategy, StrategyError for a wrong setting.
+    """
+    cases = [case for entry in spec.strategies for case in _swept(spec, entry)]
+    for setting in spec.sweep:
+        if not any(setting in case.swept for case in cases):
+            raise StudyError(f"no strategy of the study has a setting {setting!r} to sweep; check its name")
+    labels = [case.label for case in cases]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise StudyError(f"two strategies are called {label!r}; give each a label of its own")
+    for case in cases:
+        if not case.peer:
+            strategy_for(case.name, case.effort, own_settings(case.settings))  # type: ignore[arg-type]  # checked above
+    return tuple(cases)
+
+
+def _swept(spec: StudySpec, entry: Entry) -> list[Case]:
+    name = entry.name if is_peer(entry.name) else canonical_name(entry.name)
+    base = entry.label or entry.name
+    effort = entry.effort or spec.effort
+    if effort not in EFFORTS:
+        raise StudyError(f"{base}: effort = {effort!r}; use one of {', '.join(EFFORTS)}")
+    given = {**(entry.settings if is_peer(name) else {**spec.settings, **entry.settings})}
+    axes = {setting: values for setting, values in spec.sweep.items() if _has(name, setting)}
+    cases = []
+    for values in product(*axes.values()):
+        swept = dict(zip(axes, values, strict=True))
+        label = " ".join([base, *(f"{setting}={_shown(value)}" for setting, value in swept.items())])
+        cases.append(Case(label, base, name, {**given, **swept}, effort, swept))
+    return cases
+
+
+def _has(name: str, setting: str) -> bool:
+    """Whether a sweep of the setting concerns the strategy; a peer's settings are its own affair."""
+    return not is_peer(name) and setting in (*STRATEGIES[name].__struct_fields__, *Settings.__struct_fields__)
+
+
+def own_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The strategy's own settings, without the search's."""
+    return {name: value for name, value in settings.items() if name not in Settings.__struct_fields__}
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def recording_paths(spec: StudySpec, folder: Path) -> tuple[Path, ...]:
+    """The files of the recordings in `folder`, sorted by name; raises StudyError for a pattern that fits none."""
+    found: dict[Path, None] = {}
+    excluded = {path for pattern in spec.exclude for path in _fitting(folder, pattern)}
+    for pattern in spec.recordings:
+        paths = _fitting(folder, pattern)
+        if not paths:
+            raise StudyError(f"no recording fits {pattern!r} in {folder}; check the path, or give --recordings FOLDER")
+        found.update(dict.fromkeys(path for path in paths if path not in excluded))
+    if not found:
+        raise StudyError(f"all recordings in {folder} are excluded; shorten `exclude`")
+    return tuple(sorted(found, key=lambda path: path.name))
+
+
+def _fitting(folder: Path, pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_absolute():
+        folder, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
+    exact = folder / pattern
+    return [exact] if exact.is_file() else sorted(found for found in folder.glob(pattern) if found.is_file())

@@ -1,0 +1,56 @@
+"""Tables as text: built once, written as CSV, as Markdown, or by whoever prints to a terminal."""
+
+import csv
+import io
+
+from msgspec import Struct
+
+NEVER = "never"
+"""A median number of evaluations that at least half of the runs did not reach."""
+
+
+class Table(Struct, frozen=True):
+    """name: of its file. title: for people. rows: cells as text, rounded, so that equal tables are equal bytes."""
+
+    name: str
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def csv(self) -> str:
+        """As RFC 4180 has it, with plain line ends."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows((self.header, *self.rows))
+        return text.getvalue()
+
+    def markdown(self) -> str:
+        """With the title as a heading; numbers to the right."""
+        marks = ["---:" if self.numeric(i) else "---" for i in range(len(self.header))]
+        lines = (self.header, marks, *self.rows)
+        body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return f"## {self.title}\n\n{body}\n"
+
+    def numeric(self, column: int) -> bool:
+        """Whether the column holds numbers."""
+        return all(row[column] == NEVER or row[column][:1] in "-0123456789" for row in self.rows)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """With so many digits after the point; no negative zero."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """Both ends of a 95 % interval."""
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def evaluations(value: float | None) -> str:
+    """A median number of evaluations."""
+    return NEVER if value is None else f"{value:g}"
+
+
+def share(value: float) -> str:
+    """As a percentage."""
+    return f"{100 * value:.0f}%"
