@@ -1,4 +1,4 @@
-"""kill -9 of a tuning process, at random journal lengths: what is left resumes, to the same result or without repeats."""
+"""kill -9 of a tuning process, at random journal lengths: the rest resumes, to the same result or without repeats."""
 
 import os
 import random
@@ -111,7 +111,7 @@ def in_child(work):
 
 
 def killed(path, length, work):
-    """Kill a process that does `work` when its new journal has grown to `length` bytes; another one if it was too quick."""
+    """Kill a process that does `work` when its new journal has that length; another one if the first was too quick."""
     for _ in range(9):
         if killed_at(path, length, work):
             return
