@@ -16,7 +16,7 @@ from autotune.shell.evaluators.simulated import Noise
 from autotune.studies.recordings import Recording
 from autotune.studies.run_store import RunRecord
 from autotune.studies.study_result import StudyResult
-from autotune.studies.tables import Table, number, share
+from autotune.studies.tables import Table, number
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def loss_table(result: StudyResult) -> Table:
             parts = [float(np.mean(part)) if known else 0.0 for part in _parts(known)]
             right = sum(one.selection == 0 for one in known) / max(len(known), 1)
             missing = str(len(losses) - len(known))
-            rows.append((course.name, case.label, *(number(part, 4) for part in parts), share(right), missing))
+            rows.append((course.name, case.label, *(number(part, 4) for part in parts), number(right, 2), missing))
     return Table("losses", "What noise and search cost, relative to the optimum", header, tuple(rows))
 
 

@@ -29,6 +29,7 @@ MARKS = (50, 100, 200, 400)
 """Numbers of evaluations for `Score.quality`."""
 
 Axis = Literal["time", "evaluations"]
+AXES: tuple[Axis, ...] = ("time", "evaluations")
 
 
 class Score(Struct, frozen=True):

@@ -8,15 +8,21 @@ import numpy as np
 from autotune.studies.aggregate import weighted_median
 from autotune.studies.compare import bootstrap
 from autotune.studies.losses import loss_table
-from autotune.studies.metrics import MARKS, NEARNESS, Score
+from autotune.studies.metrics import AXES, MARKS, NEARNESS, Score
 from autotune.studies.study_result import Floats, StudyResult
-from autotune.studies.study_spec import Case
 from autotune.studies.sweeps import sweep_table
-from autotune.studies.tables import Table, evaluations, interval, number, share
+from autotune.studies.tables import Table, estimated, evaluations, number, with_interval
 
+P = {"time": "P by time", "evaluations": "P by evaluations"}
 _NEAR = tuple(f"{100 * near:.0f} %" for near in NEARNESS)
-_REACHED = (*(f"to {near}" for near in _NEAR), *(f"within {near}" for near in _NEAR))
-_QUALITY = (*(f"best @{mark}" for mark in MARKS), "best at end")
+_COMMON = (
+    *(f"to {near}" for near in _NEAR),
+    *(f"within {near}" for near in _NEAR),
+    *(f"best @{mark}" for mark in MARKS),
+    "best at end",
+    "worst P",
+    "worst at end",
+)
 
 
 def study_tables(result: StudyResult) -> tuple[Table, ...]:
@@ -34,81 +40,54 @@ def course_table(result: StudyResult) -> Table:
     rows = []
     for course, kernel in zip(result.courses, result.kernels, strict=True):
         recording, baseline = course.judge.recording, course.judge.baseline
-        failed = len(recording) - int(recording.timed.sum())
-        rows.append(
-            (
-                course.name,
-                kernel,
-                str(len(recording)),
-                str(failed),
-                f"{baseline.optimum_ms:.6g}",
-                f"{baseline.median_ms:.6g}",
-                str(baseline.budget),
-                f"{baseline.budget_s:.1f}",
-                str(course.evaluations),
-            )  # fmt: skip
-        )
+        counts = (len(recording), len(recording) - int(recording.timed.sum()))
+        times = (f"{baseline.optimum_ms:.6g}", f"{baseline.median_ms:.6g}")
+        ends = (str(baseline.budget), number(baseline.budget_s, 1), str(course.evaluations))
+        rows.append((course.name, kernel, *map(str, counts), *times, *ends))
     return Table("recordings", "The recordings", header, tuple(rows))
 
 
 def recording_table(result: StudyResult) -> Table:
     """Each strategy on each recording, mean over the seeds (medians of evaluations)."""
-    header = (
-        "recording", "strategy", "P by time", "P by evaluations", *_REACHED, *_QUALITY, "worst P", "worst at end",
-        "evaluated", "failed",
-    )  # fmt: skip
+    header = ("recording", "strategy", *P.values(), *_COMMON, "evaluated", "failed")
     rows = []
     for course in result.courses:
         for case in result.cases:
-            scores = (result.scores[case.label, course.name],)
-            p = [
-                result.score_matrix(case, axis)[result.courses.index(course)].mean() for axis in ("time", "evaluations")
-            ]
-            counts = [np.mean([getattr(s, name) for s in scores[0]]) for name in ("evaluated", "failed")]
-            rows.append(
-                (
-                    course.name,
-                    case.label,
-                    *map(number, p),
-                    *_common(scores, np.ones(1)),
-                    *(number(float(count), 1) for count in counts),
-                )  # fmt: skip
-            )
+            scores = result.scores[case.label, course.name]
+            p = (_mean(scores, "by_time"), _mean(scores, "by_evaluations"))
+            counts = (number(_mean(scores, name), 1) for name in ("evaluated", "failed"))
+            rows.append((course.name, case.label, *map(number, p), *_common((scores,), np.ones(1)), *counts))
     return Table("by_recording", "Each strategy on each recording", header, tuple(rows))
 
 
 def overall_table(result: StudyResult) -> Table:
     """Each strategy over all recordings: first over those of a kernel, then over kernels."""
-    header = (
-        "strategy", "P by time", "95 % (time)", "P by evaluations", "95 % (evaluations)", *_REACHED, *_QUALITY,
-        "worst P", "worst at end",
-    )  # fmt: skip
+    header = ("strategy", *(title for axis in AXES for title in with_interval(P[axis])), *_COMMON)
     rows = []
     for case in result.cases:
-        cells = []
-        for axis in ("time", "evaluations"):
-            estimate = bootstrap(result.score_matrix(case, axis), result.kernels)
-            cells += [number(estimate.mean), interval(estimate.low, estimate.high)]
+        estimates = [bootstrap(result.score_matrix(case, axis), result.kernels) for axis in AXES]
+        cells = [cell for estimate in estimates for cell in estimated(estimate)]
         rows.append((case.label, *cells, *_common(result.scores_of(case), result.weights)))
     return Table("overall", "Each strategy, mean over recordings and kernels", header, tuple(rows))
 
 
 def pair_table(result: StudyResult) -> Table:
     """Each pair of strategies: the mean difference of P, and its interval."""
-    header = ("strategy", "less", "P by time", "95 % (time)", "P by evaluations", "95 % (evaluations)", "told apart")
-    rows = [(one.label, other.label, *differences(result, one, other)) for one, other in combinations(result.cases, 2)]
+    header = ("strategy", "less", *(title for axis in AXES for title in with_interval(P[axis])), "told apart")
+    rows = []
+    for one, other in combinations(result.cases, 2):
+        estimates = [
+            bootstrap(result.score_matrix(one, axis) - result.score_matrix(other, axis), result.kernels)
+            for axis in AXES
+        ]
+        apart = [axis for axis, e in zip(AXES, estimates, strict=True) if e.low > 0 or e.high < 0]
+        words = {0: "no", len(AXES): "yes"}.get(len(apart), f"by {''.join(apart)}")
+        rows.append((one.label, other.label, *(cell for e in estimates for cell in estimated(e)), words))
     return Table("pairs", "Differences of P, paired by recording and seed", header, tuple(rows))
 
 
-def differences(result: StudyResult, one: Case, other: Case) -> list[str]:
-    """Cells: difference by time, interval, difference by evaluations, interval, and whether both exclude 0."""
-    estimates = [
-        bootstrap(result.score_matrix(one, axis) - result.score_matrix(other, axis), result.kernels)
-        for axis in ("time", "evaluations")
-    ]
-    apart = [estimate.low > 0 or estimate.high < 0 for estimate in estimates]
-    words = "yes" if all(apart) else "by time" if apart[0] else "by evaluations" if apart[1] else "no"
-    return [cell for e in estimates for cell in (number(e.mean), interval(e.low, e.high))] + [words]
+def _mean(scores: Sequence[Score], name: str) -> float:
+    return float(np.mean([getattr(score, name) for score in scores]))
 
 
 def _common(scores: Sequence[Sequence[Score]], weights: Floats) -> list[str]:
@@ -118,7 +97,8 @@ def _common(scores: Sequence[Sequence[Score]], weights: Floats) -> list[str]:
     medians, reached = [], []
     for i in range(len(NEARNESS)):
         medians.append(evaluations(weighted_median([score.reached[i] for score, _ in each], shares)))
-        reached.append(share(sum(weight for score, weight in each if score.reached[i] is not None) / sum(shares)))
+        there = sum(weight for score, weight in each if score.reached[i] is not None)
+        reached.append(number(there / sum(shares), 2))
     quality = [sum(score.quality[i] * weight for score, weight in each) for i in range(len(MARKS))]
     quality.append(sum(score.final * weight for score, weight in each))
     worst = (min(score.by_time for score, _ in each), min(score.final for score, _ in each))

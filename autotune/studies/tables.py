@@ -5,6 +5,8 @@ import io
 
 from msgspec import Struct
 
+from autotune.studies.compare import Estimate
+
 NEVER = "never"
 """A median number of evaluations that at least half of the runs did not reach."""
 
@@ -41,16 +43,16 @@ def number(value: float, digits: int = 3) -> str:
     return text.removeprefix("-") if float(text) == 0 else text
 
 
-def interval(low: float, high: float, digits: int = 3) -> str:
-    """Both ends of a 95 % interval."""
-    return f"{number(low, digits)} to {number(high, digits)}"
+def with_interval(title: str) -> tuple[str, str, str]:
+    """The headers of an estimate and of its 95 % interval."""
+    return title, f"{title} low", f"{title} high"
+
+
+def estimated(estimate: Estimate) -> tuple[str, str, str]:
+    """The cells under them."""
+    return number(estimate.mean), number(estimate.low), number(estimate.high)
 
 
 def evaluations(value: float | None) -> str:
     """A median number of evaluations."""
     return NEVER if value is None else f"{value:g}"
-
-
-def share(value: float) -> str:
-    """As a percentage."""
-    return f"{100 * value:.0f}%"
