@@ -97,7 +97,7 @@ SMALL: dict[str, Parameter] = {
 }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(NUMBERS_ONLY, min_size=1, max_size=3), st.booleans(), st.booleans())
 def test_the_search_prunes_nothing_that_python_allows(texts: list[str], tables: bool, members_too: bool) -> None:
     """Enumeration, with its tables, intervals and equations, against the verdicts of Python's eval on every point."""
