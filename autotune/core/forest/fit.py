@@ -1,0 +1,76 @@
+"""Forests fitted by scikit-learn and taken out of it. The only place that imports it, and only when a model is fitted.
+
+Pedregosa et al., "Scikit-learn: machine learning in Python", JMLR 12 (2011).
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.forest.arrays import LEAF, Features, Forest
+
+SEED = 42
+"""The seed of every fit: a model is a function of its data alone; the search's own key varies what it is used for."""
+
+
+def fit_classifier(
+    points: Features, labels: NDArray[np.bool_], weights: NDArray[np.float64], trees: int = 100
+) -> Forest:
+    """A forest that tells label True from False: points [n, features], labels [n] of both kinds, weights [n] above 0.
+
+    The log-loss criterion, bootstrap samples and sqrt(features) tried at a split. One thread, one fixed seed.
+    """
+    return _fitted("classifier", *map(_frozen, (points, labels, weights)), trees)
+
+
+def fit_regressor(points: Features, values: NDArray[np.float64], trees: int = 100) -> Forest:
+    """A forest that predicts values [n] of points [n, features]: squared error, bootstrap samples, one fixed seed."""
+    return _fitted("regressor", *map(_frozen, (points, values, np.ones(len(values)))), trees)
+
+
+def _frozen(array: NDArray[Any]) -> bytes:
+    return array.astype(np.float64).tobytes()
+
+
+@lru_cache(maxsize=4)
+def _fitted(kind: str, points: bytes, known: bytes, weights: bytes, trees: int) -> Forest:
+    """A forest, remembered by its data: who fits every few generations, or asks twice, does not pay for it twice."""
+    from sklearn import config_context
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+    values, weight = np.frombuffer(known), np.frombuffer(weights)
+    x = np.frombuffer(points).reshape(len(values), -1)
+    with config_context(skip_parameter_validation=True, assume_finite=True):  # for each tree anew otherwise
+        if kind == "regressor":
+            fitted = RandomForestRegressor(trees, random_state=SEED, n_jobs=1).fit(x, values)
+        else:
+            model = RandomForestClassifier(trees, criterion="log_loss", random_state=SEED, n_jobs=1)
+            fitted = model.fit(x, values.astype(bool), weight)
+    return from_trees(fitted.estimators_)
+
+
+def from_trees(trees: Sequence[Any]) -> Forest:
+    """The forest of scikit-learn's fitted decision trees, classifiers (of False and True) or regressors."""
+    inner = [tree.tree_ for tree in trees]
+    sizes = np.array([tree.node_count for tree in inner], np.int64)
+    roots = np.cumsum(sizes) - sizes
+    first = np.repeat(roots, sizes)
+    own = np.arange(len(first))
+    left = np.concatenate([tree.children_left for tree in inner]).astype(np.int64)
+    right = np.concatenate([tree.children_right for tree in inner]).astype(np.int64)
+    leaf = left < 0
+    feature = np.concatenate([tree.feature for tree in inner]).astype(np.int64)
+    arrays = (
+        np.where(leaf, LEAF, feature),
+        np.concatenate([tree.threshold for tree in inner]),
+        np.where(leaf, own, left + first),
+        np.where(leaf, own, right + first),
+        np.concatenate([tree.value[:, 0, -1] for tree in inner]),
+        roots,
+    )
+    for array in arrays:
+        array.flags.writeable = False
+    return Forest(*arrays, depth=max(int(tree.max_depth) for tree in inner))
