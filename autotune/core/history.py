@@ -161,10 +161,17 @@ class Archive:
     """What has been measured, one entry a trial in the order of asking; a revised trial shows its latest outcome.
 
     Everything is an array over the n observed trials: `points` [n, columns], the rest [n].
+    first, first_generation: what came before this trial is left out, and this generation is called 0.
     """
 
     records: Records
     asked: Points
+    first: int = 0
+    first_generation: int = 0
+
+    def since(self, trial: int, generation: int) -> "Archive":
+        """The archive as if the search had begun with this trial and this generation."""
+        return Archive(self.records, self.asked, trial, generation)
 
     def __len__(self) -> int:
         return len(self.latest)
@@ -177,7 +184,11 @@ class Archive:
         trials = array["trial"][order]
         last = np.ones(len(order), bool)
         last[:-1] = trials[1:] != trials[:-1]
-        return array[order[last]]
+        latest = array[order[last]]
+        if self.first:
+            latest = latest[latest["trial"] >= self.first]
+            latest["generation"] -= np.where(latest["generation"] >= 0, self.first_generation, 0)
+        return latest
 
     @property
     def trials(self) -> NDArray[np.int64]:

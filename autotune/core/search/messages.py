@@ -30,12 +30,14 @@ class Measure(Struct, frozen=True, tag="measure", omit_defaults=True):
 
     rejected: proposals left out of this batch because they were outside the space or not new.
     why: the strategy's own words on this batch, if it has any.
+    restart: above 0 where the strategy had ended by itself, and this is the first batch of its n-th new beginning.
     """
 
     trials: tuple[Trial, ...]
     limits: Limits = Limits()
     rejected: int = 0
     why: str = ""
+    restart: int = 0
 
 
 class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):

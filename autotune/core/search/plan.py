@@ -34,6 +34,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     """How the machine treats what a strategy asks for.
 
     search: False measures the default config alone.
+    restarts: how often a strategy that ends by itself begins again, elsewhere and knowing all that was measured.
     exact: measuring again tells nothing new, so there is no confirmation, verification or tie by noise.
     rebenchmark_threshold: only configs within this factor of the best may be confirmed; below 1: none is.
     confirm_at_most: trials in one confirmation. confirm_times: confirmations of any one trial. confirm_rounds: samples.
@@ -47,6 +48,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     """
 
     search: bool = True
+    restarts: int = 0
     exact: bool = False
     rebenchmark_threshold: float = 1.5
     confirm_at_most: int = 5
@@ -64,7 +66,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     def __post_init__(self) -> None:
         lowest = {
             "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "finalists": 1, "verify_rounds": 0,
-            "hurried_rounds": 0, "simplify_rounds": 0,
+            "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
         }  # fmt: skip
         for name, least in lowest.items():
             if getattr(self, name) < least:

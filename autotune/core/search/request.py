@@ -9,7 +9,7 @@ from autotune.core.points import first_of_each
 from autotune.core.search.finish import finishing
 from autotune.core.search.limits import limits_for, remaining_evaluations, search_deadline
 from autotune.core.search.messages import Compare, Conclude, Measure, Reason, Request, Wait
-from autotune.core.search.state import OTHER, STRATEGY, Search
+from autotune.core.search.state import OTHER, STRATEGY, Search, restarted
 from autotune.core.strategies import protocol
 
 
@@ -50,7 +50,30 @@ def _concluding(search: Search, reason: Reason, detail: str) -> Request:
 
 def _proposed(search: Search, room: int, left: int | None) -> Request:
     """The strategy's answer, turned into trials."""
-    plan = search.plan
+    answer = _answer(search, room, left)
+    if isinstance(answer, protocol.Done):
+        return _again(search, room, left) or _concluding(search, "strategy", answer.why)
+    if isinstance(answer, protocol.Wait):
+        if search.outstanding:
+            return Wait(search_deadline(search))
+        return _concluding(search, "strategy", "the strategy waits although nothing is outstanding")
+    return _measured(search, answer, left)
+
+
+def _again(search: Search, room: int, left: int | None) -> Request | None:
+    """The first batch of a strategy that has ended and begins again; None where it may not, or has nothing to try."""
+    if search.round.restarts >= search.plan.settings.restarts:
+        return None
+    if search.outstanding:
+        return Wait(search_deadline(search))
+    anew = restarted(search)
+    answer = _answer(anew, room, left)
+    return _measured(anew, answer, left) if isinstance(answer, protocol.Proposals) else None
+
+
+def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals | protocol.Wait | protocol.Done:
+    """What the strategy says when it is asked now."""
+    plan, begun, archive = search.plan, search.round, search.archive
     generations = plan.budget.generations
     ask = protocol.Ask(
         room=room,
@@ -59,19 +82,11 @@ def _proposed(search: Search, room: int, left: int | None) -> Request:
         evaluations=left,
         seconds=None if plan.budget.seconds is None else plan.budget.seconds - search.clock,
         generations=None if generations is None else generations - 1 - max(search.generation, OTHER),
-        archive=search.archive,
+        archive=archive.since(begun.trial, begun.generation) if begun.restarts else archive,
+        known=archive,
         fresh=search.points.unseen,
     )
-    answer = plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
-    if isinstance(answer, protocol.Done):
-        return _concluding(search, "strategy", answer.why)
-    if isinstance(answer, protocol.Wait):
-        if search.outstanding:
-            return Wait(search_deadline(search))
-        return _concluding(search, "strategy", "the strategy waits although nothing is outstanding")
-    if generations is not None and answer.generation >= generations:
-        return _concluding(search, "generations", f"{generations} generations were evaluated")
-    return _measured(search, answer, left)
+    return plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
 
 
 def _pending_points(search: Search) -> Codes:
@@ -80,6 +95,10 @@ def _pending_points(search: Search) -> Codes:
 
 def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> Request:
     """The proposals that are valid and new, as trials, no more than the budget allows."""
+    begun, generations = search.round, search.plan.budget.generations
+    generation = begun.generation + answer.generation
+    if generations is not None and generation >= generations:
+        return _concluding(search, "generations", f"{generations} generations were evaluated")
     points = np.asarray(answer.points, np.int64)
     keep = first_of_each(points)
     keep = keep[search.points.unseen(points[keep])]
@@ -91,10 +110,11 @@ def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> R
     first = len(search.trials)
     configs = search.plan.space.decode(points[keep])
     trials = tuple(
-        Trial(first + i, config, STRATEGY, walk, answer.generation)
+        Trial(first + i, config, STRATEGY, walk, generation)
         for i, (config, walk) in enumerate(zip(configs, np.asarray(answer.walk)[keep].tolist(), strict=True))
     )
-    return Measure(trials, limits_for(search, answer.generation), rejected, answer.why)
+    restart = begun.restarts if first == begun.trial else 0
+    return Measure(trials, limits_for(search, generation), rejected, answer.why, restart)
 
 
 def confirmation(search: Search) -> Compare | None:

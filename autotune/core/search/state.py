@@ -33,13 +33,22 @@ STRATEGY, OTHER = "strategy", -1
 """The origin of a strategy's own trials, and the generation recorded for those of others."""
 
 
+class Round(Struct, frozen=True):
+    """Where the strategy began for the last time: after how many restarts, with which trial and which generation."""
+
+    restarts: int = 0
+    trial: int = 0
+    generation: int = 0
+
+
 class Search(Struct, frozen=True, dict=True):
     """Where a search stands. Made by `start` and `advance` alone; read it through its properties and `result`.
 
     clock: the time of the last event in seconds. asks: how many tasks were asked for. proposed: accepted proposals of
-    the strategy. generation: of the last of them. comparing: the comparison under way. contested: trials observed since
-    the last confirmation that may be as fast as the best. best_ms, best_high_ms: the fastest time, its interval's end.
-    verified: the final verification is done, or skipped. before: this search just before it was interrupted.
+    the strategy in its `round`. generation: of the last of them. comparing: the comparison under way.
+    contested: trials observed since the last confirmation that may be as fast as the best. best_ms, best_high_ms: the
+    fastest time, its interval's end. verified: the final verification is done, or skipped.
+    before: this search just before it was interrupted.
     """
 
     plan: Plan
@@ -61,6 +70,7 @@ class Search(Struct, frozen=True, dict=True):
     best_high_ms: float = 0.0
     concluded: Conclude | None = None
     verified: Compared | None = None
+    round: Round = Round()
     interrupted: bool = False
     before: "Search | None" = None
 
@@ -95,15 +105,28 @@ class Search(Struct, frozen=True, dict=True):
 
 def start(plan: Plan) -> Search:
     """The search before anything is measured."""
-    space, key = plan.space, root(plan.seed)
+    key = root(plan.seed)
+    state = _begun(plan, fold(key, "init")) if plan.settings.search else None
+    return Search(plan, key, state, Log(), Log(), Points(plan.space.columns), Records())
+
+
+def restarted(search: Search) -> Search:
+    """The search with its strategy begun anew, elsewhere: all that was measured stays."""
+    n = search.round.restarts + 1
+    state = _begun(search.plan, fold(search.key, "init", n))
+    return replace(search, state=state, proposed=0, round=Round(n, len(search.trials), search.generation + 1))
+
+
+def _begun(plan: Plan, key: Key) -> Any:
+    """The state of the strategy before anything is known."""
+    space = plan.space
     seeds = Seeds(
         space.encode([space.default] if space.default else []),
         space.encode(plan.seeds),
         space.encode(plan.best_available),
         plan.settings.pad,
     )
-    state = plan.strategy.init(space, seeds, fold(key, "init")) if plan.settings.search else None
-    return Search(plan, key, state, Log(), Log(), Points(space.columns), Records())
+    return plan.strategy.init(space, seeds, key)
 
 
 def advance(search: Search, event: Event) -> Search:
@@ -131,8 +154,8 @@ def advance(search: Search, event: Event) -> Search:
 def _asked(search: Search, task: Task) -> Search:
     search = replace(search, asks=search.asks + 1)
     match task:
-        case Measure(trials=trials, rejected=rejected):
-            return _measuring(search, trials, rejected)
+        case Measure(trials=trials, rejected=rejected, restart=restart):
+            return _measuring(restarted(search) if restart else search, trials, rejected)
         case Compare(trials=trials):
             _known(search, *(trial.id for trial in trials))
             return replace(search, comparing=task)
