@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from autotune.core.errors import RecordingError as RecordingError
     from autotune.core.errors import SpaceError as SpaceError
     from autotune.core.errors import StrategyError as StrategyError
+    from autotune.core.forest import compute_leaf_similarity as compute_leaf_similarity
     from autotune.core.outcomes import Failed as Failed
     from autotune.core.outcomes import Outcome as Outcome
     from autotune.core.outcomes import Timed as Timed
@@ -55,10 +56,13 @@ if TYPE_CHECKING:
     from autotune.core.search.state import advance as advance
     from autotune.core.search.state import start as start
     from autotune.core.space import Space as Space
+    from autotune.core.strategies.de_surrogate_hybrid import DESurrogateHybrid as DESurrogateHybrid
     from autotune.core.strategies.differential_evolution import (
         DifferentialEvolutionSearch as DifferentialEvolutionSearch,
     )
     from autotune.core.strategies.finite_search import FiniteSearch as FiniteSearch
+    from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch as LFBOPatternSearch
+    from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch as LFBOTreeSearch
     from autotune.core.strategies.pattern_search import PatternSearch as PatternSearch
     from autotune.core.strategies.random_search import RandomSearch as RandomSearch
     from autotune.core.strategies.registry import STRATEGIES as STRATEGIES
@@ -86,6 +90,7 @@ _HOMES = {
         "SpaceError",
         "StrategyError",
     ),
+    "autotune.core.forest": ("compute_leaf_similarity",),
     "autotune.core.outcomes": ("Failed", "Outcome", "Timed", "Trial"),
     "autotune.core.parameters": ("Boolean", "Choice", "Integer", "ListOf", "OptionalOf", "Permutation", "PowerOfTwo"),
     "autotune.core.search.messages": (
@@ -107,8 +112,11 @@ _HOMES = {
     "autotune.core.search.result": ("Result", "TuningFailed", "result"),
     "autotune.core.search.state": ("Search", "advance", "start"),
     "autotune.core.space": ("Space",),
+    "autotune.core.strategies.de_surrogate_hybrid": ("DESurrogateHybrid",),
     "autotune.core.strategies.differential_evolution": ("DifferentialEvolutionSearch",),
     "autotune.core.strategies.finite_search": ("FiniteSearch",),
+    "autotune.core.strategies.lfbo_pattern_search": ("LFBOPatternSearch",),
+    "autotune.core.strategies.lfbo_tree_search": ("LFBOTreeSearch",),
     "autotune.core.strategies.pattern_search": ("PatternSearch",),
     "autotune.core.strategies.random_search": ("RandomSearch",),
     "autotune.core.strategies.registry": ("STRATEGIES", "register"),

@@ -23,7 +23,10 @@ MACHINE: dict[Effort, dict[str, Any]] = {
 QUICK: dict[str, dict[str, Any]] = {
     "random_search": {"count": 100},
     "pattern_search": {"initial_population": 30, "copies": 2, "max_generations": 5},
+    "lfbo_pattern_search": {"initial_population": 30, "copies": 2, "max_generations": 5},
+    "lfbo_tree_search": {"initial_population": 30, "copies": 2, "max_generations": 5},
     "differential_evolution": {"population_size": 20, "max_generations": 8},
+    "de_surrogate_hybrid": {"population_size": 20, "max_generations": 8},
 }
 """What differs from the defaults of each strategy in a quick search; a full one takes the defaults."""
 

@@ -4,6 +4,8 @@ Storn and Price, "Differential evolution: a simple and efficient heuristic for g
 spaces", J. Global Optimization 11 (1997). Mutation is defined by each parameter kind (`ParameterKind.mutate`).
 """
 
+from typing import Protocol
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -14,7 +16,13 @@ from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.initial import InitialPopulation, initial_population
-from autotune.core.strategies.population import Initial, checked_population, initial_proposals, last_initial
+from autotune.core.strategies.population import (
+    HasPopulation,
+    Initial,
+    checked_population,
+    initial_proposals,
+    last_initial,
+)
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
 
@@ -44,13 +52,7 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
     compile_timeout_quantile: float = 0.9
 
     def __post_init__(self) -> None:
-        name, delta, patience = "differential_evolution", self.min_improvement_delta, self.patience
-        checked_population(name, self)
-        require(self.population_size >= 4, name, "population_size", self.population_size, "at least 4")
-        require(self.max_generations >= 0, name, "max_generations", self.max_generations, "at least 0")
-        require(0 <= self.crossover_rate <= 1, name, "crossover_rate", self.crossover_rate, "a number from 0 to 1")
-        require(delta is None or delta >= 0, name, "min_improvement_delta", delta, "at least 0, or None")
-        require(patience is None or patience >= 1, name, "patience", patience, "at least 1, or None")
+        checked_evolution("differential_evolution", self)
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
         twice = 2 * self.population_size
@@ -61,26 +63,32 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
         if begun is not None:
             return begun
         archive = ask.archive
-        bred = np.flatnonzero(archive.generation > last_initial(archive))
-        if len(bred) >= self.max_generations * self.population_size:
-            return Done(f"{self.max_generations} generations were evaluated")
-        if self._converged(archive):
-            return Done(f"the best has not improved for {self.patience} generations")
-        members = archive.points[self.members(archive)]
-        first = len(bred) % self.population_size
-        slots = np.arange(first, first + 1) if self.immediate_update else np.arange(self.population_size)
-        points, kept = breed(space, members, slots, self.crossover_rate, ask, key)
+        if (ended := self.ended(archive)) is not None:
+            return ended
+        slots, generation = np.arange(self.population_size), int(archive.generation.max()) + 1
+        if self.immediate_update:
+            nth, slot = divmod(int((archive.generation > last_initial(archive)).sum()), self.population_size)
+            slots, generation = slots[slot : slot + 1], last_initial(archive) + 1 + nth
+        points, kept = breed(space, archive.points[self.members(archive)], slots, self.crossover_rate, ask, key)
         if not len(points):
             return Done("every valid config was tried")
-        generation = last_initial(archive) + 1 + len(bred) // self.population_size
-        if not self.immediate_update:  # a batch cut short by a full budget or a full space still counts as one
-            generation = int(archive.generation.max()) + 1
-            if generation - last_initial(archive) > self.max_generations:
-                return Done(f"{self.max_generations} generations were evaluated")
         return Proposals(points, kept, generation, f"crosses of {len(points)} members with mutants")
 
     def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:
         return state
+
+    def ended(self, archive: Archive) -> Done | None:
+        """Why there is no further generation, once there is a population; None while there is one."""
+        begun = last_initial(archive)
+        batches = int(archive.generation.max()) - begun  # one cut short by a full space still counts as one
+        bred = int((archive.generation > begun).sum())
+        if bred >= self.max_generations * self.population_size or (
+            batches >= self.max_generations and not self.immediate_update
+        ):
+            return Done(f"{self.max_generations} generations were evaluated")
+        if self._converged(archive):
+            return Done(f"the best has not improved for {self.patience} generations")
+        return None
 
     def members(self, archive: Archive) -> NDArray[np.int64]:
         """The index in the archive of each slot's member, [population_size].
@@ -111,6 +119,32 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
         ]
         ratios = np.array(best[1:]) / np.array(best[:-1])
         return bool((np.abs(ratios - 1) < self.min_improvement_delta).all())
+
+
+class HasEvolution(HasPopulation, Protocol):
+    """The settings of every strategy that evolves."""
+
+    @property
+    def population_size(self) -> int: ...
+    @property
+    def max_generations(self) -> int: ...
+    @property
+    def crossover_rate(self) -> float: ...
+    @property
+    def min_improvement_delta(self) -> float | None: ...
+    @property
+    def patience(self) -> int | None: ...
+
+
+def checked_evolution(name: str, settings: HasEvolution) -> None:
+    """Raises StrategyError for settings out of range."""
+    delta, patience = settings.min_improvement_delta, settings.patience
+    checked_population(name, settings)
+    require(settings.population_size >= 4, name, "population_size", settings.population_size, "at least 4")
+    require(settings.max_generations >= 0, name, "max_generations", settings.max_generations, "at least 0")
+    require(0 <= settings.crossover_rate <= 1, name, "crossover_rate", settings.crossover_rate, "a number from 0 to 1")
+    require(delta is None or delta >= 0, name, "min_improvement_delta", delta, "at least 0, or None")
+    require(patience is None or patience >= 1, name, "patience", patience, "at least 1, or None")
 
 
 def breed(

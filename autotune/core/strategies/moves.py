@@ -1,13 +1,51 @@
 """Moves from one point to others nearby."""
 
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
-from autotune.core.parameters import Codes, ListOf
+from autotune.core.keys import Key, fold, integers, words
+from autotune.core.parameters import Codes, ListOf, Parameter
 from autotune.core.space import Space
 
 BLOCK_SIZE = "block_size"
+NUM_WARPS = "num_warps"
+
+
+class Axis(NamedTuple):
+    """What one move changes: a block size (every one of a list by itself), or any other parameter.
+
+    columns, features: where it lies in a point and in the features of one.
+    """
+
+    kind: Parameter
+    role: str | None
+    columns: slice
+    features: slice
+
+    def near(self, row: Codes, radius: int) -> Codes:
+        """Copies [m, columns] of a point [columns] that are within `radius` of it on this axis; constraints aside."""
+        codes = self.kind.neighbours(row[self.columns], radius)
+        rows = np.tile(row, (len(codes), 1))
+        rows[:, self.columns] = codes
+        return rows
+
+
+def axes(space: Space) -> tuple[Axis, ...]:
+    """The axes of a space, in the order of its parameters."""
+    found: list[Axis] = []
+    column = feature = 0
+    for parameter in space.parameters.values():
+        listed = parameter.role == BLOCK_SIZE and isinstance(parameter, ListOf)
+        kind, count = (
+            (parameter.inner, parameter.length) if listed and isinstance(parameter, ListOf) else (parameter, 1)
+        )
+        for _ in range(count):
+            ends = column + kind.width, feature + kind.features
+            found.append(Axis(kind, parameter.role, slice(column, ends[0]), slice(feature, ends[1])))
+            column, feature = ends
+    return tuple(found)
 
 
 def neighbourhood(space: Space, row: Codes) -> Codes:
@@ -16,7 +54,7 @@ def neighbourhood(space: Space, row: Codes) -> Codes:
     Shape [m, columns], all different; constraints aside.
     """
     single = [space.with_part(row, name, codes) for name, codes in space.neighbour_blocks(row).items()]
-    blocks = [(part, near) for part, near in block_neighbours(space, row) if len(near)]
+    blocks = [(axis.columns, axis.near(row, 1)[:, axis.columns]) for axis in axes(space) if axis.role == BLOCK_SIZE]
     pairs = []
     for (first, near_first), (second, near_second) in combinations(blocks, 2):
         rows = np.tile(row, (len(near_first) * len(near_second), 1))
@@ -26,13 +64,30 @@ def neighbourhood(space: Space, row: Codes) -> Codes:
     return np.concatenate(single + pairs)
 
 
-def block_neighbours(space: Space, row: Codes) -> list[tuple[slice, Codes]]:
-    """For each block size, in a list of them or by itself: its columns and the codes it can move to."""
-    found = []
-    for name in space.with_role(BLOCK_SIZE):
-        parameter, part = space.parameters[name], space.slices[name]
-        inner, count = (parameter.inner, parameter.length) if isinstance(parameter, ListOf) else (parameter, 1)
-        for i in range(count):
-            own = slice(part.start + i * inner.width, part.start + (i + 1) * inner.width)
-            found.append((own, inner.neighbours(row[own], 1)))
+def perturbed(space: Space, row: Codes, n: int, radius: int, key: Key) -> Codes:
+    """`n` random points around one point [columns]: shape [n, columns], repeats and the point itself among them.
+
+    One random block size and the warps move within `radius` or stay, and up to `radius` of the other axes move to a
+    random neighbour. Constraints aside.
+    """
+    parts = axes(space)
+    far = [axis.role in (BLOCK_SIZE, NUM_WARPS) for axis in parts]
+    first = np.zeros((n, len(parts)), bool)  # what moves far, in each of the points
+    for role in (BLOCK_SIZE, NUM_WARPS):
+        those = np.array([i for i, axis in enumerate(parts) if axis.role == role], np.int64)
+        if len(those):
+            first[np.arange(n), those[integers(fold(key, role), len(those), n)]] = True
+    near = [axis.near(row, 1) for axis in parts]
+    order = words(fold(key, "others"), n * len(parts)).reshape(n, len(parts)) >> np.uint64(1)
+    order[first | np.array([not len(rows) for rows in near])] = np.iinfo(np.uint64).max
+    place = np.argsort(np.argsort(order, axis=1, kind="stable"), axis=1, kind="stable")
+    others = (place < integers(fold(key, "count"), radius + 1, n)[:, None]) & (order < np.iinfo(np.uint64).max)
+    picks = words(fold(key, "pick"), n * len(parts)).reshape(n, len(parts))
+    found = np.tile(row, (n, 1))
+    for i, axis in enumerate(parts):
+        reach = np.concatenate([row[None], axis.near(row, radius)]) if far[i] else near[i]
+        for moved, options in ((first[:, i], reach), (others[:, i], near[i])):
+            if moved.any():
+                chosen = options[(picks[moved, i] % np.uint64(len(options))).astype(np.int64)]
+                found[moved, axis.columns] = chosen[:, axis.columns]
     return found

@@ -7,8 +7,11 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.errors import StrategyError
+from autotune.core.strategies.de_surrogate_hybrid import DESurrogateHybrid
 from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
 from autotune.core.strategies.finite_search import FiniteSearch
+from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch
+from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch
 from autotune.core.strategies.pattern_search import PatternSearch
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.random_search import RandomSearch
@@ -17,11 +20,14 @@ STRATEGIES: dict[str, type[Any]] = {
     "random_search": RandomSearch,
     "finite_search": FiniteSearch,
     "pattern_search": PatternSearch,
+    "lfbo_pattern_search": LFBOPatternSearch,
+    "lfbo_tree_search": LFBOTreeSearch,
     "differential_evolution": DifferentialEvolutionSearch,
+    "de_surrogate_hybrid": DESurrogateHybrid,
 }
 """Name to class. A new strategy is one file and one line here; `register` is for those outside of the library."""
 
-DEFAULT_STRATEGY = "pattern_search"
+DEFAULT_STRATEGY = "lfbo_tree_search"
 
 
 class StrategySpec(Struct, frozen=True, omit_defaults=True):
