@@ -19,7 +19,7 @@ from autotune.studies.study_tables import own_time_table, study_tables
 
 def study(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The study: a .toml or .json file.")],
-    jobs: Annotated[int, typer.Option(help="How many processes run it.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="How many processes run it.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -33,7 +33,7 @@ def study(
         list[str] | None,
         typer.Option("--set", metavar="KEY=V1,V2,…", help="Run strategies with each value of a setting; repeatable."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="So many seeds instead of those of SPEC.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="So many seeds instead of those of SPEC.")] = None,
     as_json: AsJson = False,
     progress: ShowProgress = None,
 ) -> None:
@@ -46,8 +46,12 @@ def study(
     if seeds is not None:
         loaded = replace(loaded, seeds=seeds)
     folder = out or Path(f"{spec.stem}-study")
-    with _watched(progress) as watch:
-        result = run_study(loaded, recordings or spec.parent, out=folder, jobs=jobs, progress=watch)
+    try:
+        with _watched(progress) as watch:
+            result = run_study(loaded, recordings or spec.parent, out=folder, jobs=jobs, progress=watch)
+    except KeyboardInterrupt:
+        print(f"autotune: stopped; the same command goes on with what is in {folder}", file=sys.stderr)
+        raise
     tables = study_tables(result)
     notes = write_study(result, tables, folder)
     if as_json:

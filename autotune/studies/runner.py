@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -117,9 +118,17 @@ def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[R
 
 
 def _prepare(strategies: dict[str, type[Any]]) -> None:
-    """In a fresh process: Ctrl-C is for the parent to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a fresh process: end at once, and without a word, on Ctrl-C and when the study itself was killed."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     learn_strategies(strategies)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

@@ -61,15 +61,15 @@ class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         if not self.strategies or not self.recordings:
-            raise ValueError("a study needs at least one strategy and one recording")
+            raise StudyError("a study needs at least one strategy and one recording")
         if not self.seed_list or len(set(self.seed_list)) < len(self.seed_list):
-            raise ValueError(f"seeds = {self.seeds!r}: give a number of at least 1, or distinct seeds")
+            raise StudyError(f"seeds = {self.seeds!r}: give a number of at least 1, or distinct seeds")
         for name in ("evaluations", "batch", "repeats", "compile_workers", "devices"):
             value = getattr(self, name)
             if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name} = {value} must be at least 1")
+                raise StudyError(f"{name} = {value}; use at least 1")
         if self.effort not in EFFORTS:
-            raise ValueError(f"effort = {self.effort!r}; use one of {', '.join(EFFORTS)}")
+            raise StudyError(f"effort = {self.effort!r}; use one of {', '.join(EFFORTS)}")
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -104,7 +104,7 @@ def load_study(path: Path | str) -> StudySpec:
     decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
     try:
         return decode(text, type=StudySpec)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, StudyError, ValueError) as error:  # ValueError: what the TOML reader itself raises
         raise StudyError(f"{path}: {error}; docs/studies.md lists the fields of a study") from None
 
 
