@@ -130,7 +130,7 @@ def spaces(draw: st.DrawFn, most: int = TINY, default: bool | None = None) -> Sp
             first = draw(st.integers(0, len(rows) - count))
             constraints = [members(chosen, tuple(chosen), rows[first : first + count])]
         case "expression":
-            first, *_, last = chosen
+            first, last = list(chosen)[0], list(chosen)[-1]
             constraints = [f"{first} == {first} and ({first} != {last} or {first} == {last})", f"not ({first} == 1)"]
     with_default = draw(st.booleans()) if default is None else default
     try:
@@ -207,6 +207,21 @@ SMALL: dict[str, tuple[Make, ...]] = {
     "pattern_search": (
         lambda space: {"initial_population": 6, "copies": 2, "max_generations": 3},
         lambda space: {"initial_population": 4, "copies": 3, "max_generations": 2, "num_neighbors_cap": 3},
+    ),
+    "lfbo_pattern_search": (
+        lambda space: {"initial_population": 6, "copies": 2, "max_generations": 3, "num_neighbors": 12},
+    ),
+    "lfbo_tree_search": (
+        lambda space: {"initial_population": 8, "copies": 2, "max_generations": 4, "num_neighbors": 9, "quantile": 0.4},
+    ),
+    "de_surrogate_hybrid": (
+        lambda space: {
+            "population_size": 4,
+            "max_generations": 4,
+            "surrogate_threshold": 9,
+            "refit_frequency": 2,
+            "n_estimators": 5,
+        },
     ),
     "differential_evolution": (
         lambda space: {"population_size": 4, "max_generations": 3},

@@ -173,6 +173,11 @@ class Archive:
         """The archive as if the search had begun with this trial and this generation."""
         return Archive(self.records, self.asked, trial, generation)
 
+    @cached_property
+    def whole(self) -> "Archive":
+        """The archive from the first trial on."""
+        return Archive(self.records, self.asked) if self.first else self
+
     def __len__(self) -> int:
         return len(self.latest)
 

@@ -83,7 +83,6 @@ def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals |
         seconds=None if plan.budget.seconds is None else plan.budget.seconds - search.clock,
         generations=None if generations is None else generations - 1 - max(search.generation, OTHER),
         archive=archive.since(begun.trial, begun.generation) if begun.restarts else archive,
-        known=archive,
         fresh=search.points.unseen,
     )
     return plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))

@@ -103,7 +103,7 @@ class DESurrogateHybrid(Struct, frozen=True, tag="de_surrogate_hybrid", omit_def
         It knows what was known when that fit was due: at the first generation above the threshold, and then every
         `refit_frequency` of them.
         """
-        archive, known = ask.archive, ask.known
+        archive, known = ask.archive, ask.archive.whole
         generations = np.arange(last_initial(archive) + 1, int(archive.generation.max()) + 2)
         begun = [archive.trials[archive.generation >= each].min(initial=UNASKED) for each in generations]
         sizes = np.searchsorted(known.trials, begun)

@@ -91,7 +91,7 @@ def next_batch(settings: HasWalks, space: Space, ask: Ask, key: Key, generate: G
     alive = np.array([i for i, walk in enumerate(walks) if walk.alive], np.int64)
     if not len(alive):
         return Done("every walk has ended")
-    forest = classifier(space, ask.known, settings.quantile)
+    forest = classifier(space, archive.whole, settings.quantile)
     starts = archive.points[[walks[i].current for i in alive]]
     rows, origin = generate(forest, starts, generation - last_initial(archive), fold(key, "candidates"))
     first = first_of_each(rows)

@@ -38,7 +38,7 @@ class Ask:
     pending: points [n, columns] that were asked for and have no outcome yet, whoever wanted them.
     evaluations, seconds, generations: what is left of each budget; None where there is none.
     archive: what has been measured since the strategy began, for the last time if it was restarted: what it goes by.
-    known: all that has been measured, restarts or not: what a model learns from.
+    `archive.whole` is all that has been measured, restarts or not: what a model learns from.
     fresh: which of rows [m, columns] were never asked for, as a mask.
     """
 
@@ -49,7 +49,6 @@ class Ask:
     seconds: float | None
     generations: int | None
     archive: Archive
-    known: Archive
     fresh: Callable[[Codes], NDArray[np.bool_]]
 
 
@@ -93,7 +92,7 @@ class Strategy(Protocol[S]):
 
     Implementations are frozen msgspec Structs whose fields are the settings, so that a strategy can be written to a
     journal, compared and fingerprinted. Most need no state of their own: what they must know is in `ask.archive`.
-    A restart calls `init` again with another key, and `ask.archive` then begins anew; `ask.known` goes on.
+    A restart calls `init` again with another key, and `ask.archive` then begins anew; `ask.archive.whole` goes on.
     """
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> S:
