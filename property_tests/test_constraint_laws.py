@@ -8,11 +8,11 @@ from expressions_by_chance import NUMBERS, NUMBERS_ONLY, TUPLES, cases, points, 
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from autotune.core.columnwise import inputs, program
 from autotune.core.constraints import Constraint, Expression, Members, as_constraint, members
 from autotune.core.errors import SpaceError
+from autotune.core.expressions.columnwise import inputs, program
+from autotune.core.expressions.frames import Unpromised
 from autotune.core.feasible import Feasible
-from autotune.core.frames import Unpromised
 from autotune.core.parameters import (
     Boolean,
     Choice,
@@ -24,7 +24,7 @@ from autotune.core.parameters import (
     PowerOfTwo,
 )
 from autotune.core.solving import filters
-from autotune.core.verdicts import NO, RAISES, by_rows, decode
+from autotune.core.solving.verdicts import NO, RAISES, by_rows, decode
 
 A_FEW = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 

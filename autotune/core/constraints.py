@@ -11,13 +11,13 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.columnwise import judged, program
 from autotune.core.config import Config, Value
 from autotune.core.errors import SpaceError
-from autotune.core.expressions import Node, names, parse
+from autotune.core.expressions.columnwise import judged, program
+from autotune.core.expressions.parsing import Node, names, parse
+from autotune.core.expressions.rowwise import RAISED, Meaning, meaning
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.rowwise import RAISED, Meaning, meaning
-from autotune.core.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode, unique
+from autotune.core.solving.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode, unique
 
 JOINT_LIMIT = 2**63
 

@@ -15,7 +15,7 @@ from autotune.core.solving.growth import OutOfWork, Work, grow
 from autotune.core.solving.judges import Judge
 from autotune.core.solving.layout import Layout, Ranks, in_order
 from autotune.core.solving.plan import Plan, plan
-from autotune.core.verdicts import NO, RAISES, decode
+from autotune.core.solving.verdicts import NO, RAISES, decode
 
 BLAME_WORK = 2_000_000
 SLOW = 100

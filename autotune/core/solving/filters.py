@@ -17,7 +17,7 @@ from autotune.core.constraints import Members, among
 from autotune.core.solving.intervals import Bounds, bounds
 from autotune.core.solving.judges import Judge, Ranks
 from autotune.core.solving.reach import Equation, reach
-from autotune.core.verdicts import NO, RAISES, unique
+from autotune.core.solving.verdicts import NO, RAISES, unique
 
 FAST_GRID = 1 << 18
 UNARY_GRID = 1 << 22

@@ -9,7 +9,7 @@ from autotune.core.constraints import failure
 from autotune.core.keys import Key, fold, permutation
 from autotune.core.solving.layout import Layout, Ranks
 from autotune.core.solving.plan import Plan, Step
-from autotune.core.verdicts import RAISES, decode
+from autotune.core.solving.verdicts import RAISES, decode
 
 CHUNK = 1 << 17
 DENSE = 0.6

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.expressions import Binary, Call, Compare, Literal, Logical, Name, Node, Unary, names
+from autotune.core.expressions.parsing import Binary, Call, Compare, Literal, Logical, Name, Node, Unary, names
+from autotune.core.expressions.rowwise import meaning
+from autotune.core.expressions.tables import BOOL, FLOAT, leaf, results, tabulate
 from autotune.core.parameters import Integer, Parameter, PowerOfTwo
-from autotune.core.rowwise import meaning
 from autotune.core.solving.judges import Judge, Ranks
-from autotune.core.tables import BOOL, FLOAT, leaf, results, tabulate
 
 Bounds = Callable[[Mapping[str, Ranks]], NDArray[np.bool_]]
 """From the ranks of the bound names to whether some values of the others may satisfy the constraint."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.columnwise import Program, judged, program
 from autotune.core.constraints import Constraint, Expression, Members, among, joint_ranks, verdict
-from autotune.core.expressions import Logical, Node, names
-from autotune.core.frames import Unpromised
+from autotune.core.expressions.columnwise import Program, judged, program
+from autotune.core.expressions.frames import Unpromised
+from autotune.core.expressions.parsing import Logical, Node, names
+from autotune.core.expressions.rowwise import meaning
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.rowwise import meaning
-from autotune.core.verdicts import Verdicts
+from autotune.core.solving.verdicts import Verdicts
 
 Ranks = NDArray[np.int64]
 

@@ -6,10 +6,10 @@ from typing import Protocol
 
 import numpy as np
 
+from autotune.core.expressions.tables import Array
 from autotune.core.keys import Key, integers
 from autotune.core.solving.judges import Ranks
 from autotune.core.solving.reach import Equation
-from autotune.core.tables import Array
 
 Choices = tuple[Ranks, Ranks]
 """How many values each of n points may take, shape [n], and all of these values, one point after another."""

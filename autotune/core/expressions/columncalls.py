@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autotune.core.columnops import TESTS, binary, true, truth, unary, union, whole
-from autotune.core.frames import Frame, Part, Unpromised
-from autotune.core.tables import Array
+from autotune.core.expressions.columnops import TESTS, binary, true, truth, unary, union, whole
+from autotune.core.expressions.frames import Frame, Part, Unpromised
+from autotune.core.expressions.tables import Array
 
 
 def call(function: str, parts: Sequence[Part]) -> Part:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core import columnops as ops
-from autotune.core.columncalls import call
 from autotune.core.config import Value
-from autotune.core.expressions import (
+from autotune.core.expressions import columnops as ops
+from autotune.core.expressions.columncalls import call
+from autotune.core.expressions.frames import Frame, Part, Unpromised
+from autotune.core.expressions.parsing import (
     Binary,
     Call,
     Compare,
@@ -28,11 +29,10 @@ from autotune.core.expressions import (
     Unary,
     names,
 )
-from autotune.core.frames import Frame, Part, Unpromised
+from autotune.core.expressions.rowwise import meaning
+from autotune.core.expressions.tables import SAFE, Array, leaf, results, rows_of, tabulate
 from autotune.core.parameters import Boolean, Codes, Column, Integer, ListOf, Parameter, Permutation, PowerOfTwo
-from autotune.core.rowwise import meaning
-from autotune.core.tables import SAFE, Array, leaf, results, rows_of, tabulate
-from autotune.core.verdicts import RAISES, YES, Verdicts, by_rows
+from autotune.core.solving.verdicts import RAISES, YES, Verdicts, by_rows
 
 TABLE_LIMIT = 512
 """A subexpression of one parameter of up to this many values is tabulated."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.expressions.tables import Array
 from autotune.core.parameters import Column
-from autotune.core.tables import Array
 
 
 class Unpromised(Exception):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.expressions.rowwise import RAISED, Row
 from autotune.core.parameters import Parameter
-from autotune.core.rowwise import RAISED, Row
 
 Array = NDArray[Any]
 """Values of n points, shape [n], of dtype bool, int64 or float64; or one value for all of them, shape []."""

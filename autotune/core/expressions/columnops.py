@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.frames import Frame, Part, Unpromised
-from autotune.core.tables import ERROR, FLOAT, SAFE, Array, Table
+from autotune.core.expressions.frames import Frame, Part, Unpromised
+from autotune.core.expressions.tables import ERROR, FLOAT, SAFE, Array, Table
 
 EXACT = 2**53
 """Integers up to this size are floats without loss."""
