@@ -130,7 +130,8 @@ def spaces(draw: st.DrawFn, most: int = TINY, default: bool | None = None) -> Sp
             first = draw(st.integers(0, len(rows) - count))
             constraints = [members(chosen, tuple(chosen), rows[first : first + count])]
         case "expression":
-            first, last = list(chosen)[0], list(chosen)[-1]
+            names = list(chosen)
+            first, last = names[0], names[-1]
             constraints = [f"{first} == {first} and ({first} != {last} or {first} == {last})", f"not ({first} == 1)"]
     with_default = draw(st.booleans()) if default is None else default
     try:

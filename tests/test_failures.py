@@ -188,14 +188,13 @@ def test_a_default_that_fails_is_said_plainly_and_the_search_goes_on(tmp_path):
 def test_where_all_fail_the_error_counts_the_reasons(tmp_path):
     path = tmp_path / "journal"
     names = ("raises", "wrong", "not_a_number", "crashes", "breaks")
-    for again in (False, True):
+    searched = space(*names, default="raises")
+    for attempt in (
+        lambda: tune(searched, evaluator(workers=2), journal=path, settings=QUICK, progress=False),
+        lambda: resume(path, evaluator(), progress=False),
+    ):
         with pytest.raises(TuningFailed) as caught:
-            if again:
-                resume(path, evaluator(), progress=False)
-            else:
-                tune(
-                    space(*names, default="raises"), evaluator(workers=2), journal=path, settings=QUICK, progress=False
-                )
+            attempt()
         message = str(caught.value)
         assert "all 5 configs failed" in message
         for part in ("2 wrong answer", "1 run error", "1 crash", "1 compile error"):
