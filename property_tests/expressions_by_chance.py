@@ -20,7 +20,7 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
-from autotune.core.verdicts import NO, RAISES, YES
+from autotune.core.solving.verdicts import NO, RAISES, YES
 
 NUMBERS: list[Parameter] = [
     Integer(-4, 4),

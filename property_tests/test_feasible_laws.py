@@ -26,7 +26,7 @@ from autotune.core.parameters import (
 )
 from autotune.core.solving import filters, growth, sampling
 from autotune.core.solving.sampling import Construction, Rejection, Tabled, draw, method
-from autotune.core.verdicts import decode
+from autotune.core.solving.verdicts import decode
 
 SAMPLES: dict[type, Parameter] = {
     PowerOfTwo: PowerOfTwo(1, 16),
