@@ -282,8 +282,8 @@ def _function(function: Callable[..., Any], parameters: Mapping[str, Parameter])
 
 
 def _qualified(function: Callable[..., Any]) -> str:
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{getattr(function, '__module__', None)}.{name}"
+    """The function's name without its module, which depends on how the file was started."""
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 __all__ = ["Constraint", "Expression", "Function", "Members", "as_constraint", "members"]

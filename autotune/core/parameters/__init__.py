@@ -2,9 +2,10 @@
 
 from typing import get_args
 
+from autotune.core.parameters.choice import Choice
 from autotune.core.parameters.composite import ListOf, OptionalOf, Parameter, Permutation
 from autotune.core.parameters.protocol import Codes, Column, ParameterKind
-from autotune.core.parameters.scalar import Boolean, Choice, Integer, PowerOfTwo
+from autotune.core.parameters.ranges import Boolean, Integer, PowerOfTwo
 
 PARAMETER_KINDS: tuple[type[Parameter], ...] = get_args(Parameter)
 

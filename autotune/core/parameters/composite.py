@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from autotune.core.config import Value, freeze, token
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, big_integer, fold, permutations, words
+from autotune.core.parameters.choice import Choice
 from autotune.core.parameters.protocol import Codes, Column
-from autotune.core.parameters.scalar import Boolean, Choice, Integer, PowerOfTwo, Scalar
+from autotune.core.parameters.ranges import Boolean, Integer, PowerOfTwo
 
 SPECIAL_NEIGHBOURS = 32
 """At most this many values of the inner parameter are next to the special value: all when they are few."""
@@ -283,4 +284,3 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
 
 
 Parameter = PowerOfTwo | Integer | Choice | Boolean | Permutation | ListOf | OptionalOf
-__all__ = ["ListOf", "OptionalOf", "Parameter", "Permutation", "Scalar"]

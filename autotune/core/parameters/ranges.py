@@ -1,16 +1,13 @@
-"""Parameters of one column: PowerOfTwo, Integer, Choice, Boolean. Ranges are formulas, so a huge one costs nothing."""
+"""Parameters that are ranges: PowerOfTwo, Integer, Boolean. They are formulas, so a huge one costs nothing."""
 
-from typing import Any
-
-import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.config import Value, freeze, token
+from autotune.core.config import Value
 from autotune.core.errors import SpaceError
-from autotune.core.keys import Key, integers, words
-from autotune.core.parameters.protocol import Codes, Column
+from autotune.core.keys import Key, integers
+from autotune.core.parameters.protocol import Codes
 
 MAX_SIZE = 2**62
 
@@ -19,7 +16,7 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _within(code: int, size: int, radius: int) -> Codes:
+def within(code: int, size: int, radius: int) -> Codes:
     """Codes at most `radius` away from `code` in range(size), without it; shape [m, 1]."""
     near = np.arange(max(0, code - radius), min(size - 1, code + radius) + 1)
     others: Codes = near[near != code][:, None]
@@ -84,7 +81,7 @@ class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
         return integers(key, self.size, n)[:, None]
 
     def neighbours(self, codes: Codes, radius: int) -> Codes:
-        return _within(int(codes[0]), self.size, radius)
+        return within(int(codes[0]), self.size, radius)
 
     def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
         return _step(a, b, c, self.size)
@@ -154,7 +151,7 @@ class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
         return integers(key, self.size, n)[:, None]
 
     def neighbours(self, codes: Codes, radius: int) -> Codes:
-        return _within(int(codes[0]), self.size, radius)
+        return within(int(codes[0]), self.size, radius)
 
     def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
         return _step(a, b, c, self.size)
@@ -171,86 +168,6 @@ class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
             return ", ".join(str(self.low + i * self.step) for i in range(self.size))
         last = self.low + (self.size - 1) * self.step
         return f"{self.low}, {self.low + self.step}, …, {last}"
-
-
-class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
-    """One of the given hashable JSON values (None included; 1, 1.0 and True are three values).
-
-    ordered: the values lie on a scale in the given order, so that neighbours are those close by.
-
-    >>> Choice((None, "first", "last")).describe()
-    "None, 'first', 'last'"
-    """
-
-    values: tuple[Any, ...]
-    ordered: bool = False
-    role: str | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            frozen = tuple(freeze(value) for value in self.values)
-        except TypeError as error:
-            raise SpaceError(f"Choice: {error}") from None
-        if not frozen:
-            raise SpaceError("Choice() has no values; give it at least one")
-        codes = {token(value): code for code, value in enumerate(frozen)}
-        if len(codes) < len(frozen):
-            raise SpaceError(f"Choice({list(frozen)}) names a value twice; keep one of them")
-        msgspec.structs.force_setattr(self, "values", frozen)
-        self.__dict__["codes"] = codes
-        self.__dict__["table"] = _table(frozen)
-
-    @property
-    def width(self) -> int:
-        return 1
-
-    @property
-    def size(self) -> int:
-        return len(self.values)
-
-    def decode(self, codes: Codes) -> list[Value]:
-        values = self.values
-        return [values[code] for code in codes[:, 0].tolist()]
-
-    def encode(self, value: Value) -> tuple[int, ...]:
-        code = self.__dict__["codes"].get(token(value))
-        if code is None:
-            raise ValueError(f"one of {self.describe()}")
-        return (code,)
-
-    def column(self, codes: Codes) -> Column:
-        column: Column = self.__dict__["table"][codes[:, 0]]
-        return column
-
-    def rank(self, codes: Codes) -> NDArray[np.int64]:
-        return codes[:, 0]
-
-    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
-        return ranks[:, None]
-
-    def sample(self, key: Key, n: int) -> Codes:
-        return integers(key, self.size, n)[:, None]
-
-    def neighbours(self, codes: Codes, radius: int) -> Codes:
-        return _within(int(codes[0]), self.size, radius if self.ordered else self.size)
-
-    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
-        either = np.where((words(key, len(a)) >> np.uint64(63)).astype(bool)[:, None], b, c)
-        return np.where(b != c, either, a)
-
-    @property
-    def features(self) -> int:
-        return 1 if self.ordered else self.size
-
-    def encode_features(self, codes: Codes) -> NDArray[np.float64]:
-        if self.ordered:
-            return codes.astype(np.float64)
-        hot: NDArray[np.float64] = np.equal(codes, np.arange(self.size)).astype(np.float64)
-        return hot
-
-    def describe(self) -> str:
-        shown = [repr(value) for value in self.values]
-        return ", ".join(shown if len(shown) <= 8 else [*shown[:4], "…", shown[-1]])
 
 
 class Boolean(Struct, frozen=True, tag="boolean", omit_defaults=True):
@@ -306,19 +223,3 @@ class Boolean(Struct, frozen=True, tag="boolean", omit_defaults=True):
 
     def describe(self) -> str:
         return "False, True"
-
-
-def _table(values: tuple[Value, ...]) -> NDArray[np.generic]:
-    """The values as an array of one exact type, or of objects: numpy must not turn 1 to 1.0 or True to 1."""
-    for kind, dtype in ((bool, np.bool_), (int, np.int64), (float, np.float64)):
-        if all(type(value) is kind for value in values):
-            if kind is int and any(abs(value) > MAX_SIZE for value in values):
-                break
-            return np.array(values, dtype)
-    table = np.empty(len(values), object)
-    for i, value in enumerate(values):
-        table[i] = value
-    return table
-
-
-Scalar = PowerOfTwo | Integer | Choice | Boolean

@@ -1,0 +1,107 @@
+"""Choice: one of a list of values."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from autotune.core.config import Value, freeze, token
+from autotune.core.errors import SpaceError
+from autotune.core.keys import Key, integers, words
+from autotune.core.parameters.protocol import Codes, Column
+from autotune.core.parameters.ranges import MAX_SIZE, within
+
+
+class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
+    """One of the given hashable JSON values (None included; 1, 1.0 and True are three values).
+
+    ordered: the values lie on a scale in the given order, so that neighbours are those close by.
+
+    >>> Choice((None, "first", "last")).describe()
+    "None, 'first', 'last'"
+    """
+
+    values: tuple[Any, ...]
+    ordered: bool = False
+    role: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            frozen = tuple(freeze(value) for value in self.values)
+        except TypeError as error:
+            raise SpaceError(f"Choice: {error}") from None
+        if not frozen:
+            raise SpaceError("Choice() has no values; give it at least one")
+        codes = {token(value): code for code, value in enumerate(frozen)}
+        if len(codes) < len(frozen):
+            raise SpaceError(f"Choice({list(frozen)}) names a value twice; keep one of them")
+        msgspec.structs.force_setattr(self, "values", frozen)
+        self.__dict__["codes"] = codes
+        self.__dict__["table"] = _table(frozen)
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        return len(self.values)
+
+    def decode(self, codes: Codes) -> list[Value]:
+        values = self.values
+        return [values[code] for code in codes[:, 0].tolist()]
+
+    def encode(self, value: Value) -> tuple[int, ...]:
+        code = self.__dict__["codes"].get(token(value))
+        if code is None:
+            raise ValueError(f"one of {self.describe()}")
+        return (code,)
+
+    def column(self, codes: Codes) -> Column:
+        column: Column = self.__dict__["table"][codes[:, 0]]
+        return column
+
+    def rank(self, codes: Codes) -> NDArray[np.int64]:
+        return codes[:, 0]
+
+    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
+        return ranks[:, None]
+
+    def sample(self, key: Key, n: int) -> Codes:
+        return integers(key, self.size, n)[:, None]
+
+    def neighbours(self, codes: Codes, radius: int) -> Codes:
+        return within(int(codes[0]), self.size, radius if self.ordered else self.size)
+
+    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
+        either = np.where((words(key, len(a)) >> np.uint64(63)).astype(bool)[:, None], b, c)
+        return np.where(b != c, either, a)
+
+    @property
+    def features(self) -> int:
+        return 1 if self.ordered else self.size
+
+    def encode_features(self, codes: Codes) -> NDArray[np.float64]:
+        if self.ordered:
+            return codes.astype(np.float64)
+        hot: NDArray[np.float64] = np.equal(codes, np.arange(self.size)).astype(np.float64)
+        return hot
+
+    def describe(self) -> str:
+        shown = [repr(value) for value in self.values]
+        return ", ".join(shown if len(shown) <= 8 else [*shown[:4], "…", shown[-1]])
+
+
+def _table(values: tuple[Value, ...]) -> NDArray[np.generic]:
+    """The values as an array of one exact type, or of objects: numpy must not turn 1 to 1.0 or True to 1."""
+    for kind, dtype in ((bool, np.bool_), (int, np.int64), (float, np.float64)):
+        if all(type(value) is kind for value in values):
+            if kind is int and any(abs(value) > MAX_SIZE for value in values):
+                break
+            return np.array(values, dtype)
+    table = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        table[i] = value
+    return table
