@@ -48,6 +48,7 @@ SETTINGS = st.builds(
     simplify_rounds=st.integers(0, 2),
     cutoff_factor=st.sampled_from([None, 1.5, 3.0]),
     reserve=st.sampled_from([0.0, 0.05, 0.9]),
+    restarts=st.sampled_from([0, 0, 1, 3]),
 )
 ACTIONS = st.lists(
     st.tuples(
