@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from autotune.core.search.messages import Compare as Compare
     from autotune.core.search.messages import Compared as Compared
     from autotune.core.search.messages import Conclude as Conclude
+    from autotune.core.search.messages import Event as Event
     from autotune.core.search.messages import Finished as Finished
     from autotune.core.search.messages import Interrupted as Interrupted
     from autotune.core.search.messages import Limits as Limits
@@ -98,6 +99,7 @@ _HOMES = {
         "Compare",
         "Compared",
         "Conclude",
+        "Event",
         "Finished",
         "Interrupted",
         "Limits",

@@ -146,7 +146,11 @@ class Driver:
             self.step(event)
         if not found and until is not None and session.now() >= until:
             self.step(Ticked(session.now()))
-        elif not found and session.idle:
+        elif not found and not session.idle:
+            self._watch(
+                self.search, Ticked(session.now())
+            )  # for who looks on; nothing happened, so not recorded
+        elif not found:
             raise EvaluatorError(
                 f"the evaluator lost {self.search.outstanding} trials without an outcome; report this as its defect"
             )

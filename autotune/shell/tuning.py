@@ -1,6 +1,7 @@
 """`tune`, `resume` and `replay`: a search with an evaluator, a journal, and a way to watch it."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import reduce
@@ -114,6 +115,7 @@ def resume(
     """
     read = read_journal(journal)
     plan = read.plan(space)
+    _compared(read, evaluator)
     if plan.settings.exact != evaluator.exact:
         kinds = {True: "an exact evaluator", False: "an evaluator with noise"}
         raise JournalError(
@@ -126,6 +128,20 @@ def resume(
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
         return _driven(stack, search, evaluator, read.events, writer, progress)
+
+
+def _compared(journal: Journal, evaluator: Evaluator) -> None:
+    """Refuse another kind of evaluator; warn of other settings, with which times may not be comparable."""
+    before, now = journal.header.evaluator, evaluator.describe()
+    if before.get("kind") != now.get("kind"):
+        raise JournalError(
+            f"{journal.path} was made with the evaluator {before.get('kind')!r} and this is {now.get('kind')!r}; "
+            "use the evaluator that it was made with"
+        )
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if changed:
+        shown = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed)
+        warnings.warn(f"{journal.path} goes on with another evaluator: {shown}", stacklevel=3)
 
 
 def fold(plan: Plan, events: Iterable[Event]) -> Search:

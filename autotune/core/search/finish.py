@@ -1,6 +1,6 @@
 """What follows the search proper: simplification, the final verification, and the end."""
 
-from autotune.core.search.limits import deadline, search_deadline, verification_rounds
+from autotune.core.search.limits import deadline, search_deadline
 from autotune.core.search.messages import Compare, Finished, Measure, Wait
 from autotune.core.search.simplify import simplification, simplified
 from autotune.core.search.state import Search
@@ -36,10 +36,9 @@ def verification(search: Search) -> Compare | None:
     if settings.exact or not rounds:
         return None
     chosen = finalists(search)
-    rounds = verification_rounds(search, chosen, rounds)
-    if len(chosen) < 2 or not rounds:
+    if len(chosen) < 2:
         return None
-    return Compare(tuple(search.trials[i] for i in chosen), rounds, "verify")
+    return Compare(tuple(search.trials[i] for i in chosen), rounds, "verify", deadline(search))
 
 
 def finalists(search: Search) -> list[int]:

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from autotune.core.outcomes import Timed
 from autotune.core.search.messages import Limits
 from autotune.core.search.state import Search
 from autotune.core.statistics import LARGEST
+
+STARTING_S = 0.2
+"""What it takes an evaluator to make room for one config of a comparison: a process, its arguments, a warm-up."""
 
 
 def deadline(search: Search) -> float | None:
@@ -14,11 +16,26 @@ def deadline(search: Search) -> float | None:
 
 
 def search_deadline(search: Search) -> float | None:
-    """When the search proper must be over: the deadline less what the verification needs."""
+    """When the search proper must be over: the deadline less what the verification seems to need.
+
+    That is the `reserve` at least, and a third of the budget at most.
+    """
     seconds, settings = search.plan.budget.seconds, search.plan.settings
-    if seconds is None:
-        return None
-    return seconds if settings.exact or not settings.verify_rounds else seconds * (1 - settings.reserve)
+    if seconds is None or settings.exact or not settings.verify_rounds:
+        return seconds
+    needed = min(verification_seconds(search), seconds / 3)
+    return seconds - max(needed, seconds * settings.reserve)
+
+
+def verification_seconds(search: Search) -> float:
+    """How long it may take to build the finalists again and to time them for some rounds, by what was seen so far."""
+    archive = search.archive
+    if search.best_ms is None:
+        return 0.0
+    settings = search.plan.settings
+    configs = settings.finalists + 2  # the default, and what simplification may arrive at
+    building = float(np.median(archive.compile_s[archive.ok]))
+    return configs * (building + STARTING_S + min(settings.verify_rounds, 5) * 2 * search.best_ms / 1000)
 
 
 def simplification_reserve(search: Search) -> int:
@@ -58,17 +75,3 @@ def compile_timeout(search: Search) -> float:
     if not len(times):
         return original
     return min(max(float(np.quantile(times, quantile)), float(lower)), original)
-
-
-def verification_rounds(search: Search, finalists: list[int], rounds: int) -> int:
-    """As many of `rounds` as fit before the deadline, going by how long these trials took to build and to run."""
-    ends = deadline(search)
-    if ends is None:
-        return rounds
-    known = {trial: outcome for trial, outcome in search.outcomes if trial in finalists and isinstance(outcome, Timed)}
-    build: float = sum(outcome.compile_s for outcome in known.values())
-    one: float = sum(outcome.time_ms for outcome in known.values()) / 1000
-    left = ends - search.clock - build
-    if left >= one * rounds:
-        return rounds
-    return int(left / one) if left > 0 else 0

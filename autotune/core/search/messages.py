@@ -44,11 +44,13 @@ class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):
     """Time these already measured trials again, interleaved: `rounds` rounds of one sample each, in order.
 
     The sample at index i of every trial is from round i, so that drift of the machine falls on all alike.
+    until: begin no round that would not be over by then, and report those that are; None: do them all.
     """
 
     trials: tuple[Trial, ...]
     rounds: int
     purpose: Literal["confirm", "verify"]
+    until: float | None = None
 
 
 class Conclude(Struct, frozen=True, tag="conclude", omit_defaults=True):

@@ -33,7 +33,9 @@ def request(search: Search, room: int = 1) -> Request:
         return _concluding(search, "effort", "only the default config was asked for")
     left = remaining_evaluations(search)
     if left is not None and left <= 0:
-        return _concluding(search, "evaluations", f"{search.plan.budget.evaluations} configs were evaluated")
+        return _concluding(
+            search, "evaluations", f"the budget of {search.plan.budget.evaluations} evaluations is spent"
+        )
     if room <= 0:
         return Wait(ends)
     if not search.outstanding and (contested := confirmation(search)) is not None:
@@ -136,4 +138,6 @@ def confirmation(search: Search) -> Compare | None:
     if not len(challengers):
         return None
     compared = archive.trials[[ranking[0], *challengers]].tolist()
-    return Compare(tuple(search.trials[i] for i in compared), settings.confirm_rounds, "confirm")
+    return Compare(
+        tuple(search.trials[i] for i in compared), settings.confirm_rounds, "confirm", search_deadline(search)
+    )

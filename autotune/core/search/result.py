@@ -158,6 +158,9 @@ def _failure(search: Search, latest: dict[int, Outcome], counts: dict[str, int])
 
 def _notes(search: Search, latest: dict[int, Outcome], counts: dict[str, int]) -> tuple[str, ...]:
     notes = []
+    verified = search.verified is not None or search.plan.settings.exact or not search.plan.settings.verify_rounds
+    if not verified and search.comparing is not None:
+        notes.append("the final comparison was not over in time: the times are those of the search, taken apart")
     baseline = latest.get(search.default_trial) if search.default_trial is not None else None
     if isinstance(baseline, Failed):
         why = f": {baseline.message}" if baseline.message else ""

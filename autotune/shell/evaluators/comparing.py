@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare
 from autotune.shell.evaluators import wire
+from autotune.shell.evaluators.protocol import WallClock
+from autotune.shell.evaluators.rounds import Rounds
 from autotune.shell.evaluators.workers import Crew, Lost, Worker
 
 
@@ -27,9 +29,17 @@ class _Entry:
 class Comparison:
     """At most `builders` configs are built side by side; then they are checked and timed one at a time."""
 
-    def __init__(self, task: Compare, crew: Crew, builders: int, build_timeout_s: float, run_timeout_s: float) -> None:
+    def __init__(
+        self,
+        task: Compare,
+        crew: Crew,
+        clock: WallClock,
+        builders: int,
+        build_timeout_s: float,
+        run_timeout_s: float,
+    ) -> None:
         self._entries = [_Entry(trial) for trial in task.trials]
-        self._rounds = task.rounds
+        self._rounds = Rounds(task, clock)
         self._crew = crew
         self._builders = builders
         self._build_timeout_s = build_timeout_s
@@ -43,7 +53,8 @@ class Comparison:
         alive = [entry for entry in self._entries if entry.failed is None]
         # What is not prepared first; then the fewest samples first, ties in the order of the task: round after round.
         entry = min(alive, key=lambda e: (e.stage == "prepared", len(e.times_ms)), default=None)
-        if entry is None or len(entry.times_ms) == self._rounds:
+        begins = entry is not None and entry.stage == "prepared" and len({len(e.times_ms) for e in alive}) == 1
+        if entry is None or (begins and self._rounds.over(len(entry.times_ms))):
             return self._outcomes()
         assert entry.worker is not None, "only an entry without a worker is still to be built"
         self._acting = entry

@@ -13,6 +13,7 @@ from autotune.core.outcomes import Failed, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.shell.evaluators.bench import Bench, Kernel, Tainted, describe
 from autotune.shell.evaluators.protocol import WallClock
+from autotune.shell.evaluators.rounds import Rounds
 from autotune.shell.evaluators.workload import Workload
 
 
@@ -85,9 +86,11 @@ class InProcessSession:
 
     def _compare(self, task: Compare) -> tuple[tuple[int, Outcome], ...]:
         entries = [_Entry(self._bench, trial) for trial in task.trials]
-        for _ in range(task.rounds):
+        rounds, done = Rounds(task, self._clock), 0
+        while not rounds.over(done):
             for entry in entries:
                 entry.sample()
+            done += 1
         return tuple((entry.trial.id, entry.outcome()) for entry in entries)
 
 

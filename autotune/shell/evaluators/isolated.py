@@ -79,7 +79,9 @@ class IsolatedSession:
     def compare(self, task: Compare) -> None:
         """Queue a comparison: every trial in a worker of its own, one sample of each in turn."""
         rules = self._rules
-        self._comparison = Comparison(task, self._crew, rules.workers, rules.build_timeout_s, rules.run_timeout_s)
+        self._comparison = Comparison(
+            task, self._crew, self._clock, rules.workers, rules.build_timeout_s, rules.run_timeout_s
+        )
         self._dispatch()
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:

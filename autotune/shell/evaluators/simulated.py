@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from autotune.core.config import Config
@@ -143,8 +144,12 @@ class SimulatedSession:
     def compare(self, task: Compare) -> None:
         if self._in_flight:
             raise EvaluatorError("a comparison was asked for while trials are in flight; wait for them first")
-        seconds = sum(self._lookup(t).compile_s + task.rounds * self._time_ms(t) / 1000 for t in task.trials)
-        self._comparison = (self._clock + seconds, task)
+        building = sum(self._lookup(trial).compile_s for trial in task.trials)
+        one_round = sum(self._time_ms(trial) for trial in task.trials) / 1000
+        rounds = task.rounds
+        if task.until is not None and one_round > 0:
+            rounds = max(min(rounds, int((task.until - self._clock - building) / one_round)), 1)
+        self._comparison = (self._clock + building + rounds * one_round, structs.replace(task, rounds=rounds))
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
         until = None if timeout_s is None else self._clock + timeout_s
