@@ -17,7 +17,7 @@ import pytest
 
 from autotune.cli import main
 from autotune.cli.study import parsed_sweep
-from autotune.core.errors import StrategyError
+from autotune.core.errors import PlanError, StrategyError
 from autotune.core.strategies.protocol import Done
 from autotune.core.strategies.registry import STRATEGIES
 from autotune.studies import peers
@@ -258,7 +258,9 @@ def test_a_file_that_is_wrong_says_so(tmp_path: Path, text: str, says: str) -> N
         ({"strategies": (Entry("random"),)}, StrategyError, "random_search"),
         ({"strategies": (Entry("random_search"), Entry("random_search"))}, StudyError, "label"),
         ({"strategies": (Entry("pattern_search", settings={"copy": 1}),)}, StrategyError, "copies"),
-        ({"strategies": (Entry("pattern_search", effort="x"),)}, StudyError, "effort"),
+        ({"strategies": (Entry("pattern_search", effort="x"),)}, PlanError, "effort"),
+        ({"strategies": (Entry("pattern_search", "me", {"reserve": True}),)}, PlanError, "me: .*reserve"),
+        ({"settings": {"nothing": 1}}, StudyError, "nothing"),
         ({"sweep": {"nothing": (1,)}}, StudyError, "nothing"),
         ({"recordings": ("*.csv",)}, StudyError, "csv"),
         ({"exclude": ("*",)}, StudyError, "exclude"),

@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 
 import autotune
-from autotune.core.search.effort import strategy_for
 from autotune.core.strategies.registry import STRATEGIES, to_spec
 from autotune.studies.peers import find_peer
-from autotune.studies.study_spec import Case, StudySpec, own_settings
+from autotune.studies.study_spec import Case, StudySpec, made
 
 SOURCES = (
     "core",
@@ -56,9 +55,9 @@ def case_digest(spec: StudySpec, case: Case) -> str:
         code = f"{find_peer(case.name, case.settings).version} {_peer_digest()}"
         settings: object = case.settings
     else:
-        strategy = strategy_for(case.name, case.effort, own_settings(case.settings))  # type: ignore[arg-type]  # a checked one
+        strategy, machine = made(case)
         code = f"{code_digest()} {_outside(STRATEGIES[case.name])}"
-        settings = (to_spec(strategy), case.settings)
+        settings = (to_spec(strategy), machine)
     device = (spec.batch, spec.noise, spec.repeats, spec.compile_workers, spec.devices)
     text = msgspec.json.encode((case.name, settings, case.effort, device, code), order="deterministic")
     return blake2b(text, digest_size=16).hexdigest()

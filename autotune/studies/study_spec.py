@@ -7,9 +7,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from autotune.core.errors import AutotuneError
-from autotune.core.search.effort import EFFORTS, strategy_for
+from autotune.core.errors import AutotuneError, PlanError
+from autotune.core.search.effort import EFFORTS, Effort, checked_effort, settings_for, strategy_for
 from autotune.core.search.plan import Settings
+from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
 from autotune.shell.evaluators.simulated import Noise
 from autotune.studies.peers import is_peer
@@ -40,8 +41,9 @@ class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     recordings, exclude: paths or globs, relative to the study's file (or to the folder given instead).
     seeds: how many (0, 1, 2, …), or which. evaluations: for each run, or "methodology".
     batch: so many configs at a time, and wait for all; None: keep `compile_workers` and `devices` busy.
-    noise: "off" or "resample", of `repeats` samples. effort, settings: for all strategies, which may override them.
-    sweep: setting to values; each strategy that has the setting is run with each value.
+    noise: "off" or "resample", of `repeats` samples. effort: of all strategies that do not say otherwise.
+    settings: for each strategy that has them. sweep: setting to values; each strategy that has the setting is run with
+    each value. Neither concerns peers.
     """
 
     strategies: tuple[Entry, ...]
@@ -86,7 +88,7 @@ class Case(Struct, frozen=True):
     base: str
     name: str
     settings: dict[str, Any]
-    effort: str
+    effort: Effort
     swept: dict[str, Any] = {}
 
     @property
@@ -114,26 +116,35 @@ def cases_of(spec: StudySpec) -> tuple[Case, ...]:
     Raises StudyError for a label used twice or a sweep that fits no strategy, StrategyError for a wrong setting.
     """
     cases = [case for entry in spec.strategies for case in _swept(spec, entry)]
-    for setting in spec.sweep:
-        if not any(setting in case.swept for case in cases):
-            raise StudyError(f"no strategy of the study has a setting {setting!r} to sweep; check its name")
+    for setting in (*spec.sweep, *spec.settings):
+        if not any(_has(case.name, setting) for case in cases):
+            raise StudyError(f"no strategy of the study has a setting {setting!r}; check its name")
     labels = [case.label for case in cases]
     for label in labels:
         if labels.count(label) > 1:
             raise StudyError(f"two strategies are called {label!r}; give each a label of its own")
     for case in cases:
         if not case.peer:
-            strategy_for(case.name, case.effort, own_settings(case.settings))  # type: ignore[arg-type]  # checked above
+            made(case)
     return tuple(cases)
+
+
+def made(case: Case) -> tuple[AnyStrategy, Settings]:
+    """The strategy of a case that is no peer, and the settings of its search; raises StrategyError or PlanError."""
+    machine = {name: value for name, value in case.settings.items() if name in Settings.__struct_fields__}
+    own = {name: value for name, value in case.settings.items() if name not in machine}
+    try:
+        return strategy_for(case.name, case.effort, own), settings_for(case.effort, machine)
+    except PlanError as error:
+        raise PlanError(f"{case.label}: {error}") from None
 
 
 def _swept(spec: StudySpec, entry: Entry) -> list[Case]:
     name = entry.name if is_peer(entry.name) else canonical_name(entry.name)
     base = entry.label or entry.name
-    effort = entry.effort or spec.effort
-    if effort not in EFFORTS:
-        raise StudyError(f"{base}: effort = {effort!r}; use one of {', '.join(EFFORTS)}")
-    given = {**(entry.settings if is_peer(name) else {**spec.settings, **entry.settings})}
+    effort = checked_effort(entry.effort or spec.effort)
+    shared = {setting: value for setting, value in spec.settings.items() if _has(name, setting)}
+    given = {**shared, **entry.settings}
     axes = {setting: values for setting, values in spec.sweep.items() if _has(name, setting)}
     cases = []
     for values in product(*axes.values()):
@@ -144,13 +155,8 @@ def _swept(spec: StudySpec, entry: Entry) -> list[Case]:
 
 
 def _has(name: str, setting: str) -> bool:
-    """Whether a sweep of the setting concerns the strategy; a peer's settings are its own affair."""
+    """Whether the setting concerns the strategy or its search; a peer's settings are its own affair."""
     return not is_peer(name) and setting in (*STRATEGIES[name].__struct_fields__, *Settings.__struct_fields__)
-
-
-def own_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The strategy's own settings, without the search's."""
-    return {name: value for name, value in settings.items() if name not in Settings.__struct_fields__}
 
 
 def _shown(value: Any) -> str:
