@@ -55,10 +55,12 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], key: 
     n = min(len(numerator), len(denominator))
     above, below = np.array(numerator[:n]), np.array(denominator[:n])
     drawn = integers(key, n, draws * n).reshape(draws, n)
-    with np.errstate(over="ignore"):
+    value = divided(quantile(sorted(numerator), 0.5), quantile(sorted(denominator), 0.5))
+    with np.errstate(over="ignore", invalid="ignore"):  # times near the largest number
         resampled = np.median(above[drawn], axis=1) / np.median(below[drawn], axis=1)
-    low, high = np.quantile(np.minimum(resampled, LARGEST / 2), (0.025, 0.975)).tolist()
-    return Ratio(divided(quantile(sorted(numerator), 0.5), quantile(sorted(denominator), 0.5)), low, high)
+    resampled = np.nan_to_num(resampled, nan=value, posinf=LARGEST)
+    low, high = np.quantile(resampled, (0.025, 0.975)).tolist()
+    return Ratio(value, min(low, value), max(high, value))
 
 
 def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
