@@ -97,7 +97,7 @@ def guessed(draw: st.DrawFn, kind: type[Parameter]) -> Parameter:
 
 
 def of_kind(kind: type[Parameter]) -> st.SearchStrategy[Parameter]:
-    return EXAMPLES.get(kind) or guessed(kind)
+    return EXAMPLES[kind] if kind in EXAMPLES else guessed(kind)
 
 
 def parameters() -> st.SearchStrategy[Parameter]:

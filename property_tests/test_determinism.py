@@ -1,0 +1,61 @@
+"""Law 2 across processes: another hash seed, other thread counts, another locale; the same journals, byte for byte."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import strategies
+
+from autotune import replay
+
+HERE = Path(__file__).parent
+ENVIRONMENTS = {
+    "as it is": {},
+    "one thread": {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+    "four threads": {"PYTHONHASHSEED": "4242", "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "LC_ALL": "C"},
+    "no optional instructions": {
+        "PYTHONHASHSEED": "77",
+        "OMP_NUM_THREADS": "2",
+        "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX2 FMA3",
+        "TZ": "Asia/Kolkata",
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder of journals for each environment, each written by a process of its own; two processes at a time."""
+    made = {name: tmp_path_factory.mktemp("journals") for name in ENVIRONMENTS}
+    waiting, running = list(ENVIRONMENTS), []
+    while waiting or running:
+        while waiting and len(running) < 2:
+            name = waiting.pop(0)
+            command = [sys.executable, "-W", "ignore", str(HERE / "one_run.py"), str(made[name])]
+            running.append(subprocess.Popen(command, env={**os.environ, **ENVIRONMENTS[name]}, stderr=subprocess.PIPE))
+        process = running.pop(0)
+        _, errors = process.communicate(timeout=200)
+        assert process.returncode == 0, errors.decode()
+    return made
+
+
+def event_lines(path):
+    """All but the header, which tells the host; the checksums, which begin with it, left out."""
+    return [line.partition(b'"event":')[2] for line in path.read_bytes().splitlines()[1:]]
+
+
+@pytest.mark.parametrize("name", list(ENVIRONMENTS)[1:])
+@pytest.mark.parametrize("which", strategies.INSTANCES, ids=strategies.called)
+def test_the_same_journal_in_another_process(which, name, folders):
+    one, other = (folders[each] / strategies.called(which) for each in ("as it is", name))
+    assert len(event_lines(one)) > 10
+    assert event_lines(other) == event_lines(one)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("which", strategies.INSTANCES, ids=strategies.called)
+def test_a_journal_of_another_process_replays_here(which, name, folders):
+    found = replay(folders[name] / strategies.called(which))
+    assert found.divergence is None, found.divergence
+    assert found.checked > 3
