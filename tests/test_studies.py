@@ -391,6 +391,19 @@ def test_json_is_the_tables(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "pairs" not in tables
 
 
+def test_a_terminal_gets_fewer_columns_and_the_sweep(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = folder / "s.toml"
+    spec.write_text('recordings = ["a__*.json"]\nseeds = 2\nevaluations = 9\n[[strategies]]\nname = "pattern_search"\n')
+    assert main(["study", str(spec), "--out", str(folder / "out"), "--quiet", "--set", "initial_population=3,5"]) == 0
+    printed = capsys.readouterr().out
+    assert "pattern_search initial_population=5" in printed
+    assert "P by time effect high" in printed
+    assert "P by evaluations effect" not in printed
+    assert max(map(len, printed.splitlines())) < 150
+    curves = (folder / "out" / "curves.csv").read_text().splitlines()
+    assert len(curves) == 1 + 2 * 2 * 2 * 50
+
+
 def test_the_report_needs_nothing_else(folder: Path) -> None:
     pytest.importorskip("matplotlib")
     result = run_study(msgspec.structs.replace(SPEC, name="<b>"), folder)

@@ -14,7 +14,7 @@ from autotune.cli.output import note, print_json, print_table
 from autotune.studies.runner import Progress, run_study, unwatched
 from autotune.studies.study_files import write_study
 from autotune.studies.study_spec import load_study
-from autotune.studies.study_tables import own_time_table, study_tables
+from autotune.studies.study_tables import own_time_table, short_tables, study_tables
 
 
 def study(
@@ -57,7 +57,7 @@ def study(
     if as_json:
         print_json({table.name: [dict(zip(table.header, row, strict=True)) for row in table.rows] for table in tables})
     else:
-        for table in (*tables, own_time_table(result)):
+        for table in (*short_tables(tables), own_time_table(result)):
             print(f"\n{table.title}\n")
             print_table(table.header, table.rows)
     for text in notes:

@@ -105,7 +105,7 @@ class Judge:
         return self.standardised(self.curve(rows, axis), axis)
 
     def standardised(self, curve: Floats, axis: Axis) -> Floats:
-        """[POINTS] a curve of best times on the scale where random search is 0 and the optimum 1."""
+        """[…, POINTS] curves of best times on the scale where random search is 0 and the optimum 1."""
         base = self.baselines[axis]
         gap = base - self.baseline.optimum_ms
         useful = gap > SLACK * self.baseline.optimum_ms

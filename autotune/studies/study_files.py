@@ -9,7 +9,7 @@ from autotune.studies.plots import study_figures
 from autotune.studies.report import study_report
 from autotune.studies.study_result import StudyResult
 from autotune.studies.study_spec import StudyError
-from autotune.studies.study_tables import own_time_table
+from autotune.studies.study_tables import curve_table, own_time_table
 from autotune.studies.tables import Table
 
 
@@ -21,7 +21,7 @@ def write_study(result: StudyResult, tables: Sequence[Table], folder: Path) -> l
     except StudyError as error:
         figures = {}
         notes.append(str(error))
-    files = {f"{table.name}.csv": table.csv() for table in (*tables, own_time_table(result))}
+    files = {f"{table.name}.csv": table.csv() for table in (*tables, curve_table(result), own_time_table(result))}
     files |= {f"{name}.svg": svg for name, svg in figures.items()}
     files["tables.md"] = "\n".join(table.markdown() for table in tables)
     files["report.html"] = study_report(result, tables, figures)

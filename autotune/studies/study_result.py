@@ -80,6 +80,10 @@ class StudyResult:
         name = "by_time" if axis == "time" else "by_evaluations"
         return np.array([[getattr(score, name) for score in scores] for scores in self.scores_of(case)], np.float64)
 
+    def best_ms(self, case: Case, course: Course, axis: Axis) -> Floats:
+        """[seeds, POINTS] the best recorded time at each point of the budget."""
+        return np.array([course.judge.curve(np.array(r.rows, np.int64), axis) for r in self.runs_of(case, course)])
+
     def curves(self, case: Case, course: Course, axis: Axis) -> Floats:
-        """[seeds, POINTS] the standardised curves: 0 is random search, 1 the optimum."""
-        return np.array([course.judge.points(np.array(r.rows, np.int64), axis) for r in self.runs_of(case, course)])
+        """[seeds, POINTS] the same, standardised: 0 is random search, 1 the optimum."""
+        return course.judge.standardised(self.best_ms(case, course, axis), axis)

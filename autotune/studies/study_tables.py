@@ -1,14 +1,14 @@
 """The tables of a study: its recordings, each strategy on each of them, and each strategy overall."""
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
 from autotune.studies.aggregate import weighted_median
 from autotune.studies.compare import bootstrap
 from autotune.studies.losses import loss_table
-from autotune.studies.metrics import AXES, MARKS, NEARNESS, Score
+from autotune.studies.metrics import AXES, MARKS, NEARNESS, POINTS, Score
 from autotune.studies.study_result import Floats, StudyResult
 from autotune.studies.sweeps import sweep_table
 from autotune.studies.tables import Table, estimated, evaluations, number, with_interval
@@ -30,6 +30,21 @@ def study_tables(result: StudyResult) -> tuple[Table, ...]:
     tables = [overall_table(result), recording_table(result), course_table(result)]
     tables += [table for table in (pair_table(result), sweep_table(result), loss_table(result)) if table.rows]
     return tuple(tables)
+
+
+def short_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
+    """The tables with what a terminal has room for."""
+    time = with_interval(P["time"])
+    near = ("to 5 %", "within 5 %", "best @100", "worst P")
+    columns: dict[str, tuple[str, ...]] = {
+        "overall": ("strategy", *time, P["evaluations"], *near),
+        "by_recording": ("recording", "strategy", *P.values(), *near),
+        "recordings": ("recording", "kernel", "points", "failed", "optimum ms", "budget", "budget s"),
+        "pairs": ("strategy", "less", *time, "told apart"),
+    }
+    sweep = next((table.header for table in tables if table.name == "sweep"), ())
+    columns["sweep"] = tuple(title for title in sweep if not title.startswith(P["evaluations"]))
+    return tuple(table.only(*columns.get(table.name, table.header)) for table in tables)
 
 
 def course_table(result: StudyResult) -> Table:
@@ -103,6 +118,20 @@ def _common(scores: Sequence[Sequence[Score]], weights: Floats) -> list[str]:
     quality.append(sum(score.final * weight for score, weight in each))
     worst = (min(score.by_time for score, _ in each), min(score.final for score, _ in each))
     return [*medians, *reached, *map(number, quality), *map(number, worst)]
+
+
+def curve_table(result: StudyResult) -> Table:
+    """The mean curves: the best time after each share of the budget, and how far it is from random search (0) to the
+    optimum (1)."""
+    header = ("recording", "strategy", "by", "share", "random ms", "best ms", "standardised")
+    rows = []
+    for course, case, axis in product(result.courses, result.cases, AXES):
+        means = result.best_ms(case, course, axis).mean(axis=0)
+        columns = (course.judge.baselines[axis], means, course.judge.standardised(means, axis))
+        for i, (random, best, standardised) in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1):
+            share = number(i / POINTS, 2)
+            rows.append((course.name, case.label, axis, share, f"{random:.6g}", f"{best:.6g}", number(standardised, 4)))
+    return Table("curves", "Mean curves", header, tuple(rows))
 
 
 def own_time_table(result: StudyResult) -> Table:

@@ -32,6 +32,12 @@ class Table(Struct, frozen=True):
         body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
         return f"## {self.title}\n\n{body}\n"
 
+    def only(self, *columns: str) -> "Table":
+        """With these columns alone, for a terminal."""
+        chosen = [self.header.index(column) for column in columns]
+        rows = tuple(tuple(row[i] for i in chosen) for row in self.rows)
+        return Table(self.name, self.title, columns, rows)
+
     def numeric(self, column: int) -> bool:
         """Whether the column holds numbers."""
         return all(row[column] == NEVER or row[column][:1] in "-0123456789" for row in self.rows)
