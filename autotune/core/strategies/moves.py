@@ -67,8 +67,8 @@ def neighbourhood(space: Space, row: Codes) -> Codes:
 def perturbed(space: Space, row: Codes, n: int, radius: int, key: Key) -> Codes:
     """`n` random points around one point [columns]: shape [n, columns], repeats and the point itself among them.
 
-    One random block size and the warps move within `radius` or stay, and up to `radius` of the other axes move to a
-    random neighbour. Constraints aside.
+    One random block size and the warps move within `radius`, and up to `radius` of the other axes move to a random
+    neighbour. Constraints aside.
     """
     parts = axes(space)
     far = [axis.role in (BLOCK_SIZE, NUM_WARPS) for axis in parts]
@@ -85,9 +85,9 @@ def perturbed(space: Space, row: Codes, n: int, radius: int, key: Key) -> Codes:
     picks = words(fold(key, "pick"), n * len(parts)).reshape(n, len(parts))
     found = np.tile(row, (n, 1))
     for i, axis in enumerate(parts):
-        reach = np.concatenate([row[None], axis.near(row, radius)]) if far[i] else near[i]
+        reach = axis.near(row, radius) if far[i] else near[i]
         for moved, options in ((first[:, i], reach), (others[:, i], near[i])):
-            if moved.any():
+            if len(options) and moved.any():
                 chosen = options[(picks[moved, i] % np.uint64(len(options))).astype(np.int64)]
                 found[moved, axis.columns] = chosen[:, axis.columns]
     return found
