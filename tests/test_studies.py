@@ -309,7 +309,7 @@ class EveryOther:
         self.settings = settings
 
     def run(self, simulation: Any, evaluations: int, seed: int, batch: int | None) -> Trace:
-        keys = [key for key in simulation.recording.keys[::2] for _ in range(2)][: 2 * evaluations]
+        keys = [key for key in simulation.recording.keys[::2] for _ in range(2)][: 2 * evaluations + 5]
         return Trace(simulation.recording.name, "fake:even", seed, tuple(keys), True, 0.0, 0.0, 0)
 
 
@@ -324,6 +324,10 @@ def test_a_peer_is_judged_as_the_others_are(folder: Path, monkeypatch: pytest.Mo
     assert run.rows == tuple(range(0, 64, 2))
     times = result.courses[0].judge.recording.time_ms
     assert times[run.picked] == np.nanmin(times[::2])
+    few = run_study(msgspec.structs.replace(spec, evaluations=3), folder)
+    assert few.runs["fake:even", "a__one", 0].rows == (0, 2, 4)
+    with pytest.raises(StudyError, match="without noise"):
+        cases_of(msgspec.convert({**msgspec.to_builtins(spec), "noise": "resample"}, StudySpec))
 
 
 def test_a_peer_that_is_not_installed_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,8 @@ def cases_of(spec: StudySpec) -> tuple[Case, ...]:
     for case in cases:
         if not case.peer:
             made(case)
+        elif spec.noise != Noise.OFF:
+            raise StudyError(f"{case.label}: tuners of others are compared without noise; leave noise off, or it out")
     return tuple(cases)
 
 

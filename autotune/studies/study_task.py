@@ -70,7 +70,7 @@ def _run(spec: StudySpec, task: Task, simulation: Simulation, seed: int, key: st
     if case.peer:
         peer = find_peer(case.name, case.settings)
         trace = peer.run(simulation, task.evaluations, seed, spec.batch)
-        rows = _rows(recording, trace)
+        rows = _rows(recording, trace)[: task.evaluations]  # a peer that measures in batches may overshoot
         return _record(case, trace, key, rows, _fastest(recording, rows))
     evaluator = SimulatedEvaluator(
         simulation.table, spec.compile_workers, spec.devices, noise=spec.noise, repeats=spec.repeats, seed=seed,
