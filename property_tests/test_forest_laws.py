@@ -1,0 +1,142 @@
+"""Our arrays answer as scikit-learn's own trees do, to the last bit, on whatever they were fitted."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+
+from autotune import compute_leaf_similarity
+from autotune.core.forest import fit as fitting
+from autotune.core.forest import fit_classifier, fit_regressor, from_trees
+from autotune.core.forest.arrays import LEAF
+from autotune.core.forest.fit import grown
+
+fuzz = settings(max_examples=40, deadline=None)
+CELLS = st.sampled_from([0.0, 1.0, 2.0, 3.0, 16.0, 0.1, -1e-40, 1 / 3, 1e30, 1e-30, -7.25])
+
+
+@st.composite
+def data(draw: st.DrawFn, most: int = 40):
+    """Points to fit, others to ask about, labels of both kinds, values and weights."""
+    n, m, width = draw(st.integers(2, most)), draw(st.integers(0, 15)), draw(st.integers(1, 5))
+    cells = draw(st.lists(CELLS, min_size=(n + m) * width, max_size=(n + m) * width))
+    rows = np.array(cells).reshape(n + m, width)
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    labels = rng.random(n) < draw(st.sampled_from([0.1, 0.5]))
+    labels[:2] = True, False
+    return rows[:n], rows, labels, rng.normal(size=n) * 10.0 ** rng.integers(-3, 4), rng.random(n) + 1e-5
+
+
+def trees_of(forest_of, seed=3):
+    return forest_of(n_estimators=7, random_state=seed, n_jobs=1)
+
+
+@fuzz
+@given(data())
+def test_a_classifier_says_what_scikit_learn_says(drawn):
+    points, asked, labels, _, weights = drawn
+    model = trees_of(RandomForestClassifier).set_params(criterion="log_loss").fit(points, labels, weights)
+    forest = from_trees(model.estimators_)
+    assert np.array_equal(forest.predict_proba(asked), model.predict_proba(asked)[:, 1])
+    assert np.array_equal(forest.leaves(asked) - forest.roots, model.apply(asked))
+
+
+@fuzz
+@given(data())
+def test_a_regressor_says_what_scikit_learn_says(drawn):
+    points, asked, _, values, _ = drawn
+    model = trees_of(RandomForestRegressor).fit(points, values)
+    forest = from_trees(model.estimators_)
+    assert np.array_equal(forest.predict(asked), model.predict(asked))
+    each = np.stack([tree.predict(asked) for tree in model.estimators_])
+    assert np.array_equal(forest.spread(asked), each.std(axis=0))
+
+
+@fuzz
+@given(data(), st.integers(0, 6))
+def test_paths_are_the_features_split_on_in_order(drawn, tree):
+    points, asked, labels, _, weights = drawn
+    model = trees_of(RandomForestClassifier).fit(points, labels, weights)
+    forest, inner = from_trees(model.estimators_), model.estimators_[tree]
+    paths = forest.paths(asked, np.full(len(asked), tree))
+    indicator = inner.decision_path(asked.astype(np.float32))
+    for row, path in enumerate(paths):
+        nodes = indicator.indices[indicator.indptr[row] : indicator.indptr[row + 1]]
+        split = inner.tree_.feature[nodes]
+        split = split[split >= 0]
+        assert np.array_equal(path[: len(split)], split)
+        assert (path[len(split) :] == LEAF).all()
+    trees = np.arange(len(asked)) % len(forest)
+    assert np.array_equal(forest.descend(asked, trees), forest.leaves(asked)[np.arange(len(asked)), trees])
+
+
+@fuzz
+@given(data())
+def test_our_forests_are_the_mean_of_their_trees(drawn):
+    points, asked, labels, values, weights = drawn
+    said = [tree.predict_proba(asked)[:, 1] for tree in grown("classifier", points, labels, weights, 5)]
+    assert np.array_equal(fit_classifier(points, labels, weights, 5).predict_proba(asked), sum(said) / 5)
+    said = [tree.predict(asked) for tree in grown("regressor", points, values, np.ones(len(values)), 5)]
+    assert np.array_equal(fit_regressor(points, values, 5).predict(asked), sum(said) / 5)
+
+
+@fuzz
+@given(data(most=25))
+def test_similarity_is_the_share_of_trees_with_a_common_leaf(drawn):
+    points, asked, labels, _, weights = drawn
+    forest = fit_classifier(points, labels, weights, 6)
+    leaves = forest.leaves(asked)
+    expected = (leaves[:, None] == leaves[None]).sum(axis=2) / 6
+    similarity = compute_leaf_similarity(forest, asked)
+    assert np.array_equal(similarity, expected)
+    assert np.array_equal(similarity, similarity.T)
+    assert (np.diag(similarity) == 1).all()
+
+
+def example(n=120, width=6):
+    rng = np.random.default_rng(0)
+    points = rng.integers(0, 8, (n, width)).astype(float)
+    return points, points[:, 0] + points[:, 1] > 9, np.ones(n), rng.integers(0, 8, (300, width)).astype(float)
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    points, labels, weights, asked = example()
+    forest = fit_classifier(points, labels, weights)
+    whole = forest.leaves(asked), compute_leaf_similarity(forest, asked)
+    monkeypatch.setattr("autotune.core.forest.arrays.BLOCK", 700)
+    monkeypatch.setattr("autotune.core.forest.similarity.ROWS", 17)
+    assert np.array_equal(forest.leaves(asked), whole[0])
+    assert np.array_equal(compute_leaf_similarity(forest, asked), whole[1])
+
+
+def test_a_fit_is_a_function_of_its_data():
+    """Whatever was fitted or drawn before, remembered or not."""
+    points, labels, weights, asked = example()
+    first = fit_classifier(points, labels, weights)
+    np.random.seed(5)  # noqa: NPY002 - the global state that scikit-learn falls back on
+    fitting._fitted.cache_clear()
+    again = fit_classifier(points.copy(), labels.copy(), weights.copy())
+    assert first is not again
+    for name in ("feature", "threshold", "left", "right", "value", "roots"):
+        assert np.array_equal(getattr(first, name), getattr(again, name))
+    assert np.array_equal(first.predict_proba(asked), again.predict_proba(asked))
+    assert not first.value.flags.writeable
+
+
+def test_a_forest_learns():
+    points, labels, weights, asked = example(400)
+    truth = asked[:, 0] + asked[:, 1] > 9
+    assert ((fit_classifier(points, labels, weights).predict_proba(asked) > 0.5) == truth).mean() > 0.93
+    values = points[:, 0] * 2 - points[:, 1]
+    errors = fit_regressor(points, values).predict(asked) - (asked[:, 0] * 2 - asked[:, 1])
+    assert np.abs(errors).mean() < 1.0
+
+
+def test_nobody_to_ask_about():
+    points, labels, weights, _ = example()
+    forest = fit_classifier(points, labels, weights, 4)
+    nobody = np.empty((0, points.shape[1]))
+    assert forest.leaves(nobody).shape == (0, 4)
+    assert forest.predict_proba(nobody).shape == (0,)
+    assert compute_leaf_similarity(forest, nobody).shape == (0, 0)
