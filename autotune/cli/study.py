@@ -37,9 +37,9 @@ def study(
     as_json: AsJson = False,
     progress: ShowProgress = None,
 ) -> None:
-    """Run strategies x recordings x seeds, and compare them by the methodology of Willemsen et al. (2024).
+    """Compare strategies on recordings, as a study file says.
 
-    What has been run before is not run again. The folder receives tables, figures and one HTML report.
+    The scores are those of Willemsen et al. (2024). What has been run before is not run again. The folder receives tables, figures and one HTML report.
     """
     loaded = load_study(spec)
     loaded = replace(loaded, sweep={**loaded.sweep, **parsed_sweep(sweep or ())})
