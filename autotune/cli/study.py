@@ -39,7 +39,8 @@ def study(
 ) -> None:
     """Compare strategies on recordings, as a study file says.
 
-    The scores are those of Willemsen et al. (2024). What has been run before is not run again. The folder receives tables, figures and one HTML report.
+    The scores are those of Willemsen et al. (2024). What has been run before is not run again. The folder receives
+    tables, figures and one HTML report.
     """
     loaded = load_study(spec)
     loaded = replace(loaded, sweep={**loaded.sweep, **parsed_sweep(sweep or ())})

@@ -46,5 +46,7 @@ def find_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     try:
         peer: Peer = import_module(module).make_peer(own, settings)
     except ImportError as error:
+        if (error.name or "").startswith("autotune"):
+            raise StrategyError(f"{name}: this version of autotune has no adapter for {prefix}; update it") from None
         raise StrategyError(f"{name} needs {error.name or prefix}; pip install 'autotune[{extra}]'") from None
     return peer
