@@ -159,7 +159,7 @@ def test_no_history_breaks_the_machine(which, data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", strategies.INSTANCES, ids=strategies.called)
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_no_history_breaks_the_machine_in_any_space(which, data):
     plan = data.draw(plans(which, strategies.spaces() | KNOWN))
