@@ -122,6 +122,7 @@ def test_what_determines_a_run_is_in_its_key(folder: Path) -> None:
         {"settings": {"initial_population": 6}, "strategies": (Entry("pattern_search"),)},
         {"effort": "quick"},
         {"settings": {"cutoff_factor": 2.0}},
+        {"settings": {"verify_rounds": 21}},  # what tune does by default, and a study does not
     ]
     seen = keys(small)
     for change in changes:

@@ -14,6 +14,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
 from autotune.shell.evaluators.simulated import Noise
 from autotune.studies.peers import is_peer
+from autotune.studies.simulation import WITHOUT_FINISH
 
 LEAST = 800
 """`evaluations = "methodology"` means the budget of the methodology, and at least so many."""
@@ -132,9 +133,11 @@ def cases_of(spec: StudySpec) -> tuple[Case, ...]:
 
 
 def made(case: Case) -> tuple[AnyStrategy, Settings]:
-    """The strategy of a case that is no peer, and the settings of its search; raises StrategyError or PlanError."""
-    machine = {name: value for name, value in case.settings.items() if name in Settings.__struct_fields__}
-    own = {name: value for name, value in case.settings.items() if name not in machine}
+    """The strategy of a case that is no peer, and the settings that its simulated search will have; raises StrategyError
+    or PlanError."""
+    given = {name: value for name, value in case.settings.items() if name in Settings.__struct_fields__}
+    own = {name: value for name, value in case.settings.items() if name not in given}
+    machine = {**WITHOUT_FINISH, **given}
     try:
         return strategy_for(case.name, case.effort, own), settings_for(case.effort, machine)
     except PlanError as error:
