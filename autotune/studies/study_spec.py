@@ -133,8 +133,8 @@ def cases_of(spec: StudySpec) -> tuple[Case, ...]:
 
 
 def made(case: Case) -> tuple[AnyStrategy, Settings]:
-    """The strategy of a case that is no peer, and the settings that its simulated search will have; raises StrategyError
-    or PlanError."""
+    """The strategy of a case that is no peer, and the settings that its simulated search has; raises StrategyError or
+    PlanError."""
     given = {name: value for name, value in case.settings.items() if name in Settings.__struct_fields__}
     own = {name: value for name, value in case.settings.items() if name not in given}
     machine = {**WITHOUT_FINISH, **given}
