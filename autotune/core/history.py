@@ -226,6 +226,12 @@ class Archive:
     def compile_s(self) -> NDArray[np.float64]:
         return self.latest["compile_s"]
 
+    @cached_property
+    def typical_compile_s(self) -> float:
+        """The median compile time of the timed trials in seconds; 0 if there are none."""
+        times = self.compile_s[self.ok]
+        return float(np.quantile(times, 0.5)) if len(times) else 0.0  # np.median adds two, which may overflow
+
     def ranking(self) -> NDArray[np.int64]:
         """Indices of the timed trials, fastest first; ties in the order of asking."""
         timed = np.flatnonzero(self.ok)

@@ -29,12 +29,11 @@ def search_deadline(search: Search) -> float | None:
 
 def verification_seconds(search: Search) -> float:
     """How long it may take to build the finalists again and to time them for some rounds, by what was seen so far."""
-    archive = search.archive
     if search.best_ms is None:
         return 0.0
     settings = search.plan.settings
     configs = settings.finalists + 2  # the default, and what simplification may arrive at
-    building = float(np.quantile(archive.compile_s[archive.ok], 0.5))  # a median adds two, which may overflow
+    building = search.archive.typical_compile_s
     return configs * (building + STARTING_S + min(settings.verify_rounds, 5) * 2 * search.best_ms / 1000)
 
 
