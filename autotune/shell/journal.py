@@ -10,6 +10,7 @@ import platform
 import warnings
 import zlib
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -60,6 +61,7 @@ def header_for(plan: Plan, evaluator: dict[str, Detail]) -> Header:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "msgspec": msgspec.__version__,
+        "scikit-learn": version("scikit-learn"),
     }
     host = {"system": platform.system(), "machine": platform.machine(), "node": platform.node()}
     return Header(FORMAT, VERSION, plan_spec(plan), evaluator, versions, host)
