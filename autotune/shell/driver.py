@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import process_time
 from typing import assert_never
 
 from autotune.core.errors import EvaluatorError
@@ -29,6 +28,9 @@ from autotune.shell.evaluators.protocol import Session, gives_up
 
 Record = Callable[[Event], None]
 """Writes an event down, before it is folded."""
+
+Meter = Callable[[], float]
+"""A clock in seconds."""
 
 Watch = Callable[[Search, Event], None]
 """Sees every event and the search after it, to show progress."""
@@ -68,15 +70,29 @@ def unwatched(search: Search, event: Event) -> None:
     """Where nobody looks."""
 
 
+def unmetered() -> float:
+    """Where nobody asks what the search itself costs."""
+    return 0.0
+
+
 class Driver:
     """A search under way. `search` is always the fold of all that was recorded.
 
-    own_s: the processor time that strategy and machine have taken, evaluation and journal not counted.
+    own_s: the time that strategy and machine have taken by `meter`, evaluation and journal not counted.
+    meter: such as `time.process_time`, which costs as much as a small step itself; by default nothing is metered.
     """
 
-    def __init__(self, search: Search, session: Session, record: Record = unrecorded, watch: Watch = unwatched) -> None:
+    def __init__(
+        self,
+        search: Search,
+        session: Session,
+        record: Record = unrecorded,
+        watch: Watch = unwatched,
+        meter: Meter = unmetered,
+    ) -> None:
         self.search = search
         self.own_s = 0.0
+        self._meter = meter
         self._session = session
         self._record = record
         self._watch = watch
@@ -84,16 +100,16 @@ class Driver:
     def step(self, event: Event) -> None:
         """Record an event and fold it."""
         self._record(event)
-        began = process_time()
+        began = self._meter()
         self.search = advance(self.search, event)
-        self.own_s += process_time() - began
+        self.own_s += self._meter() - began
         self._watch(self.search, event)
 
     def requested(self) -> Request:
         """What the search wants now."""
-        began = process_time()
+        began = self._meter()
         todo = request(self.search, self._session.room)
-        self.own_s += process_time() - began
+        self.own_s += self._meter() - began
         return todo
 
     def resubmit(self) -> None:
@@ -147,9 +163,7 @@ class Driver:
         if not found and until is not None and session.now() >= until:
             self.step(Ticked(session.now()))
         elif not found and not session.idle:
-            self._watch(
-                self.search, Ticked(session.now())
-            )  # for who looks on; nothing happened, so not recorded
+            self._watch(self.search, Ticked(session.now()))  # for who looks on; nothing happened, so not recorded
         elif not found:
             raise EvaluatorError(
                 f"the evaluator lost {self.search.outstanding} trials without an outcome; report this as its defect"

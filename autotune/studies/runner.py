@@ -107,7 +107,8 @@ def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[R
         _single_threaded(),
         ProcessPoolExecutor(min(jobs, len(tasks)), context, _prepare, (known_strategies(),)) as pool,
     ):
-        futures = [pool.submit(perform, spec, task) for task in tasks]
+        with _sigint_held_back():
+            futures = [pool.submit(perform, spec, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -120,6 +121,7 @@ def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[R
 def _prepare(strategies: dict[str, type[Any]]) -> None:
     """In a fresh process: end at once, and without a word, on Ctrl-C and when the study itself was killed."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     learn_strategies(strategies)
 
@@ -129,6 +131,16 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@contextmanager
+def _sigint_held_back() -> Iterator[None]:
+    """Processes started meanwhile do not hear of Ctrl-C before they are ready for it; this one hears it at the end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager

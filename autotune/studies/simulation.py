@@ -154,7 +154,7 @@ def simulate(
     search = start(plan)
     cpu = time.process_time() - cpu
     with evaluator.open(simulation.space) as session:
-        driver = Driver(search, session)
+        driver = Driver(search, session, meter=time.process_time)
         search = driver.run(Interruption())
     recording, table = simulation.recording, simulation.table
     rows = [table.row(search.trials[trial].config) for trial in dict(search.outcomes)]

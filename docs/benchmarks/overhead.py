@@ -1,4 +1,4 @@
-"""What the library itself costs: per evaluated config in a simulation, per generation of neighbours, per journalled run.
+"""What the library itself costs: per config in a simulation, per generation of neighbours, per journalled run.
 
     python docs/benchmarks/overhead.py [RECORDING]
 
@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +30,7 @@ from autotune.studies.simulation import WITHOUT_FINISH, Simulation
 
 STRATEGIES = ("random_search", "pattern_search", "differential_evolution")
 EVALUATIONS, SEEDS = 800, 5
+EVALUATION_S = 0.02
 
 
 def gemm_space() -> Space:
@@ -77,7 +79,7 @@ def per_config(space: Space, table: object) -> None:
             search = start(plan)
             own += time.process_time() - began
             with evaluator.open(space) as session:
-                driver = Driver(search, session)
+                driver = Driver(search, session, meter=time.process_time)
                 count += driver.run(Interruption()).observed
                 own += driver.own_s
         print(f"  {strategy:24} {own / count * 1e3:.3f}")
@@ -85,10 +87,10 @@ def per_config(space: Space, table: object) -> None:
 
 def neighbours() -> None:
     """A generation of pattern search: about 1,000 neighbours made, checked against the constraints and the history."""
-    names = [f"B{i}" for i in range(20)]
+    names = [f"B{i}" for i in range(24)]
     space = Space(
         {name: PowerOfTwo(16, 1024, role="block_size") for name in names},
-        [f"{a} * {b} <= 262144" for a, b in zip(names, names[1:], strict=False)],
+        [f"{a} * {b} <= 262144" for a, b in pairwise(names)],
     )
     row = space.sample(root(0), 1)[0]
     took = []
@@ -100,24 +102,29 @@ def neighbours() -> None:
     print(f"neighbours of one point: {len(points)} made, {valid.sum()} valid, {median(took) * 1e3:.1f} ms")
 
 
-class Sleeper:
-    """An evaluator whose every evaluation takes 20 ms, and that knows how long it took in all."""
+class Evaluation:
+    """An evaluator whose every evaluation takes 20 ms, and that knows how long it took in all.
+
+    spins: it keeps its core busy, as a kernel on the CPU or a wait for the GPU does; else it sleeps, after which the
+    same code runs several times slower, on a core that has gone cold.
+    """
 
     exact, recovers, idle = False, False, False
 
-    def __init__(self) -> None:
+    def __init__(self, spins: bool) -> None:
+        self.spins = spins
         self.spent = 0.0
         self.room = 1
         self._clock = WallClock()
         self._queue: list[Trial] = []
 
     def describe(self) -> dict[str, Detail]:
-        return {"kind": "sleeper"}
+        return {"kind": "made up"}
 
-    def open(self, space: Space, past: Sequence[Event] = ()) -> "Sleeper":
+    def open(self, space: Space, past: Sequence[Event] = ()) -> "Evaluation":
         return self
 
-    def __enter__(self) -> "Sleeper":
+    def __enter__(self) -> "Evaluation":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -134,13 +141,16 @@ class Sleeper:
         self.room = 0
 
     def compare(self, task: Compare) -> None:
-        self._compare = task
         raise AssertionError("not asked for here")
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
         began = time.perf_counter()
         trial = self._queue.pop(0)
-        time.sleep(0.02)
+        if self.spins:
+            while time.perf_counter() - began < EVALUATION_S:
+                pass
+        else:
+            time.sleep(EVALUATION_S)
         self.room = 0 if self._queue else 1
         self.spent += time.perf_counter() - began
         times = tuple(1.0 + (trial.id * 7919 % 101) / 1e4 + i / 1e3 for i in range(5))
@@ -148,9 +158,11 @@ class Sleeper:
 
 
 def journalled() -> None:
-    for strategy in STRATEGIES:
+    """What machine, driver and journal add to evaluations of 20 ms; a first small run has imported everything."""
+    tune(gemm_space(), SimulatedEvaluator(Synthetic()), "random_search", budget=Budget(evaluations=2))
+    for strategy, spins in product(STRATEGIES, (True, False)):
         with tempfile.TemporaryDirectory() as folder:
-            sleeper = Sleeper()
+            sleeper = Evaluation(spins)
             began = time.perf_counter()
             found = tune(
                 gemm_space(), sleeper, strategy, budget=Budget(evaluations=300),  # type: ignore[arg-type]
@@ -158,7 +170,8 @@ def journalled() -> None:
             )  # fmt: skip
             took = time.perf_counter() - began
         share = took / sleeper.spent - 1
-        print(f"journalled run of {found.evaluations} evaluations of 20 ms, {strategy:24}: {share:+.2%}")
+        kind = "spinning" if spins else "sleeping"
+        print(f"journalled run of {found.evaluations} evaluations of 20 ms, {kind}, {strategy:24}: {share:+.2%}")
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ import numpy as np
 
 from autotune.core.keys import fold
 from autotune.core.outcomes import Trial
-from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.search.finish import finishing
 from autotune.core.search.limits import limits_for, remaining_evaluations, search_deadline
@@ -80,18 +79,15 @@ def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals |
     ask = protocol.Ask(
         room=room,
         proposed=search.proposed,
-        pending=_pending_points(search),
+        outstanding=search.outstanding,
         evaluations=left,
         seconds=None if plan.budget.seconds is None else plan.budget.seconds - search.clock,
         generations=None if generations is None else generations - 1 - max(search.generation, OTHER),
         archive=archive.since(begun.trial, begun.generation) if begun.restarts else archive,
         fresh=search.points.unseen,
+        find_pending=lambda: search.points.rows[[trial.id for trial in search.pending]],
     )
     return plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
-
-
-def _pending_points(search: Search) -> Codes:
-    return search.points.rows[[trial.id for trial in search.pending]] if search.outstanding else search.points.rows[:0]
 
 
 def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> Request:

@@ -1,18 +1,20 @@
 """A constraint made ready for given parameters: its expression compiled once, then asked about many points."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.config import Value
 from autotune.core.constraints import Constraint, Expression, Members, among, joint_ranks, verdict
 from autotune.core.expressions.columnwise import Program, judged, program
 from autotune.core.expressions.frames import Unpromised
 from autotune.core.expressions.parsing import Logical, Node, names
 from autotune.core.expressions.rowwise import meaning
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.solving.verdicts import Verdicts
+from autotune.core.solving.verdicts import Verdicts, decode
 
 Ranks = NDArray[np.int64]
 
@@ -45,8 +47,17 @@ class Judge:
         read = {name: codes[name] for name in self.names}
         if isinstance(self.constraint, Members):
             return among(joint_ranks(self.parameters, read), self.constraint.table).astype(np.uint8)
-        by_row = self.constraint.verdict if self.tree is None else verdict(meaning(self.tree))
-        return judged(self.program, by_row, self.parameters, read)
+        if len(read[self.names[0]]) == 1:  # as in a serial search: columns would cost many times more
+            return np.array([self.by_row(row) for row in decode(self.parameters, read)], np.uint8)
+        return judged(self.program, self.by_row, self.parameters, read)
+
+    @cached_property
+    def by_row(self) -> Callable[[Mapping[str, Value]], int]:
+        """The verdict on one row of values."""
+        if self.tree is not None:
+            return verdict(meaning(self.tree))
+        assert not isinstance(self.constraint, Members), "a set of rows is looked up, not evaluated"
+        return self.constraint.verdict
 
     def ranks(self, ranks: Mapping[str, Ranks]) -> Verdicts:
         """The verdict on n points, from ranks [n] by name; shape [n]."""

@@ -45,7 +45,7 @@ def initial_proposals(
         fresh = state.points[ask.fresh(state.points)]
         if len(fresh):
             return Proposals(fresh, np.zeros(len(fresh), np.int64), 0, "the initial population")
-    if len(ask.pending):
+    if ask.outstanding:
         return Wait()
     if ask.archive.ok.any():
         return None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -35,7 +36,7 @@ class Ask:
 
     room: how many trials can start now; more may be proposed (a whole generation), and wait their turn.
     proposed: how many of this strategy's proposals have been accepted so far.
-    pending: points [n, columns] that were asked for and have no outcome yet, whoever wanted them.
+    outstanding: how many trials were asked for and have no outcome yet, whoever wanted them; `pending`: their points.
     evaluations, seconds, generations: what is left of each budget; None where there is none.
     archive: what has been measured since the strategy began, for the last time if it was restarted: what it goes by.
     `archive.whole` is all that has been measured, restarts or not: what a model learns from.
@@ -44,12 +45,18 @@ class Ask:
 
     room: int
     proposed: int
-    pending: Codes
+    outstanding: int
     evaluations: int | None
     seconds: float | None
     generations: int | None
     archive: Archive
     fresh: Callable[[Codes], NDArray[np.bool_]]
+    find_pending: Callable[[], Codes]
+
+    @cached_property
+    def pending(self) -> Codes:
+        """The points [n, columns] of the outstanding trials; looked up only for those who want to know."""
+        return self.find_pending()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from autotune.core.strategies.initial import initial_population
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds
 from autotune.core.strategies.ranges import require
 
+AHEAD = 16
+"""Proposed together at least, which spares the machine most of its steps; and few enough for cut-offs to follow."""
+
 
 class Drawn(NamedTuple):
     """All points of the search, in the order they are proposed: the draw does not depend on what was measured when."""
@@ -45,12 +48,13 @@ class RandomSearch(Struct, frozen=True, tag="random_search", omit_defaults=True)
 
 
 def next_fresh(points: Codes, ask: Ask) -> Codes:
-    """The next of a fixed list of points, as many as there is room for."""
+    """The next of a fixed list of points: some more than there is room for, since they depend on nothing to come."""
+    count = max(ask.room, AHEAD)
     first = min(ask.proposed, len(points))  # each accepted proposal is a point of the list, so none before is fresh
     while first < len(points):
-        block = points[first : first + max(2 * ask.room, 4)]
+        block = points[first : first + 2 * count]
         fresh = block[ask.fresh(block)]
         if len(fresh):
-            return fresh[: ask.room]
+            return fresh[:count]
         first += len(block)
     return points[:0]
