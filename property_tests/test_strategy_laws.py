@@ -41,7 +41,7 @@ class Lone:
     def ask(self, room):
         pending = self.points.rows[[trial.id for trial in self.flying]]
         archive = Archive(self.records, self.points)
-        return Ask(room, len(self.trials), pending, None, None, None, archive, self.points.unseen)
+        return Ask(room, len(self.trials), len(pending), None, None, None, archive, self.points.unseen, lambda: pending)
 
     def propose(self, room):
         ask, key = self.ask(room), fold(self.key, "propose", len(self.trials))
@@ -81,7 +81,7 @@ class Lone:
         self.records = self.records.append(
             (trial.id, timed, time, time, time, found.compile_s, trial.walk, trial.generation)
         )
-        seen = Observation(trial, self.points.rows[trial.id], found)
+        seen = Observation(trial, found)
         self.state = self.strategy.observe(self.space, self.state, (seen,))
 
 

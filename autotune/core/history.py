@@ -129,7 +129,7 @@ class Records:
         self._shared = [0]  # how far any version has written
         self._length = 0
 
-    def append(self, record: tuple[object, ...]) -> "Records":
+    def append(self, record: tuple[int, bool, float, float, float, float, int, int]) -> "Records":
         """These records and one more, given as a tuple in the order of FIELDS."""
         buffer, first, shared = self._buffer, self._first, self._shared
         if shared[0] != self._length:
@@ -138,7 +138,7 @@ class Records:
         if self._length == len(buffer):
             buffer = np.concatenate([buffer, np.zeros(len(buffer), FIELDS)])
         buffer[self._length] = record
-        first.setdefault(int(buffer[self._length]["trial"]), self._length)
+        first.setdefault(int(record[0]), self._length)
         shared[0] += 1
         records = Records.__new__(Records)
         records._buffer, records._first, records._shared, records._length = buffer, first, shared, self._length + 1

@@ -23,7 +23,7 @@ def request(search: Search, room: int = 1) -> Request:
     ends = search_deadline(search)
     if ends is not None and search.clock >= ends:
         return Conclude("seconds", f"{search.plan.budget.seconds:g} s are over, less the time kept for verification")
-    if search.comparing is not None:
+    if search.comparing is not None or (room <= 0 and search.outstanding):
         return Wait(ends)
     default = search.plan.space.default
     if not len(search.trials) and default is not None:
@@ -125,6 +125,8 @@ def confirmation(search: Search) -> Compare | None:
         return None
     archive = search.archive
     ranking = archive.ranking()
+    if len(ranking) < 2:
+        return None
     near = archive.latest[ranking]
     undecided = (near["low_ms"] <= near["high_ms"][0]) & (
         near["time_ms"] <= float(near["time_ms"][0]) * settings.rebenchmark_threshold

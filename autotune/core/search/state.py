@@ -185,23 +185,26 @@ def _known(search: Search, *trials: int) -> None:
             raise JournalError(f"an outcome names trial {trial}, which was never asked for; it is of another search")
 
 
-def _recorded(search: Search, trial: int, outcome: Outcome) -> Search:
+def _times(search: Search, outcome: Outcome) -> tuple[float, float, float]:
+    """The median time of an outcome and the ends of its interval; zeros for a failure."""
+    if isinstance(outcome, Failed):
+        return 0.0, 0.0, 0.0
+    time = outcome.time_ms
+    return (time, time, time) if search.plan.settings.exact else (time, *median_interval(outcome.times_ms))
+
+
+def _recorded(search: Search, trial: int, outcome: Outcome, times: tuple[float, float, float]) -> Search:
     """The search with one more outcome in its records and in the strategy's state."""
     asked = search.trials[trial]
     own = asked.origin == STRATEGY
-    low, high, time = 0.0, 0.0, 0.0
-    if isinstance(outcome, Timed):
-        time = outcome.time_ms
-        exact = search.plan.settings.exact
-        low, high = (time, time) if exact else median_interval(outcome.times_ms)
+    time, low, high = times
     record = (
         trial, isinstance(outcome, Timed), time, low, high, outcome.compile_s,
         asked.walk if own else OTHER, asked.generation if own else OTHER,
     )  # fmt: skip
     state = search.state
     if search.plan.settings.search:
-        seen = Observation(asked, search.point(trial), outcome)
-        state = search.plan.strategy.observe(search.plan.space, state, (seen,))
+        state = search.plan.strategy.observe(search.plan.space, state, (Observation(asked, outcome),))
     return replace(
         search,
         state=state,
@@ -213,16 +216,16 @@ def _recorded(search: Search, trial: int, outcome: Outcome) -> Search:
 
 def _observed(search: Search, trial: int, outcome: Outcome) -> Search:
     _known(search, trial)
-    if search.records.has(trial):
-        return _with_best(_recorded(search, trial, outcome))
-    search = _recorded(search, trial, outcome)
+    repeated, times = search.records.has(trial), _times(search, outcome)
+    search = _recorded(search, trial, outcome, times)
+    if repeated:
+        return _with_best(search)
     if isinstance(outcome, Failed):
         return search
-    last = search.records.array[-1]
-    contested = search.contested + int(search.best_ms is None or bool(last["low_ms"] <= search.best_high_ms))
-    if search.best_ms is None or last["time_ms"] < search.best_ms:
-        search = replace(search, best_ms=float(last["time_ms"]), best_high_ms=float(last["high_ms"]))
-    return replace(search, contested=contested)
+    time, low, high = times
+    if search.best_ms is None or time < search.best_ms:
+        return replace(search, best_ms=time, best_high_ms=high, contested=search.contested + 1)
+    return replace(search, contested=search.contested + 1) if low <= search.best_high_ms else search
 
 
 def _compared(search: Search, event: Compared) -> Search:
@@ -232,7 +235,7 @@ def _compared(search: Search, event: Compared) -> Search:
     """
     for trial, outcome in event.outcomes:
         _known(search, trial)
-        search = _recorded(search, trial, outcome)
+        search = _recorded(search, trial, outcome, _times(search, outcome))
     task = search.comparing
     if task is not None and {trial.id for trial in task.trials} == {trial for trial, _ in event.outcomes}:
         verified = event if task.purpose == "verify" else search.verified

@@ -87,10 +87,9 @@ class Done:
 
 @dataclass(frozen=True)
 class Observation:
-    """A trial, its point [columns], and what became of it."""
+    """A trial, and what became of it."""
 
     trial: Trial
-    point: Codes
     outcome: Outcome
 
 
