@@ -27,8 +27,8 @@ def tenth() -> Space:
     total = " + ".join(f"i{i}" for i in range(8))
     blocks = " * ".join(f"b{i}" for i in range(0, 10, 2))
     return parameters, [
-        f"{blocks} <= 2 ** 20",
-        f"{total} + b1 + b3 <= 110",
+        f"{blocks} <= 2 ** 18",
+        f"{total} + b1 + b3 <= 92",
         "split is None or split * b5 <= 128",
         "layout is not None or b7 * i0 >= b9",
         "b0 + b1 + b2 >= 30",
@@ -71,7 +71,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=10_000)
     n = parser.parse_args().points
-    print(f"{'space':11} {'raw':>8} {'method':>12} {'uniform':>7} {'first':>10} {'then':>10} {'distinct':>9}")
+    print(
+        f"{'space':11} {'raw':>8} {'valid':>7} {'method':>16} {'uniform':>7} {'first':>10} {'then':>10} {'distinct':>9}"
+    )
     for space in SPACES:
         parameters, texts = space()
         feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
@@ -83,9 +85,11 @@ def main() -> None:
         assert feasible.valid(drawn).all()
         raw = float(np.prod([float(parameter.size) for parameter in parameters.values()]))
         how = "/".join(sorted({type(method).__name__ for method in feasible._methods}))
+        anywhere = Feasible(parameters, ()).sample(root(3), 100_000)
+        share = float(feasible.valid(anywhere).mean())  # of raw points; 0 where it is too small to be seen
         seen = len(np.unique(drawn, axis=0))
         times = f"{(first - start) * 1e3:7.1f} ms {(then - first) * 1e3:7.1f} ms"
-        print(f"{space.__name__:11} {raw:8.1e} {how:>12} {feasible.uniform!s:>7} {times} {seen:9,}")
+        print(f"{space.__name__:11} {raw:8.1e} {share:7.3f} {how:>16} {feasible.uniform!s:>7} {times} {seen:9,}")
 
 
 if __name__ == "__main__":
