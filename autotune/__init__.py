@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         DifferentialEvolutionSearch as DifferentialEvolutionSearch,
     )
     from autotune.core.strategies.finite_search import FiniteSearch as FiniteSearch
+    from autotune.core.strategies.gaussian_process import GaussianProcessSearch as GaussianProcessSearch
     from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch as LFBOPatternSearch
     from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch as LFBOTreeSearch
     from autotune.core.strategies.pattern_search import PatternSearch as PatternSearch
@@ -117,6 +118,7 @@ _HOMES = {
     "autotune.core.strategies.de_surrogate_hybrid": ("DESurrogateHybrid",),
     "autotune.core.strategies.differential_evolution": ("DifferentialEvolutionSearch",),
     "autotune.core.strategies.finite_search": ("FiniteSearch",),
+    "autotune.core.strategies.gaussian_process": ("GaussianProcessSearch",),
     "autotune.core.strategies.lfbo_pattern_search": ("LFBOPatternSearch",),
     "autotune.core.strategies.lfbo_tree_search": ("LFBOTreeSearch",),
     "autotune.core.strategies.pattern_search": ("PatternSearch",),

@@ -224,6 +224,7 @@ SMALL: dict[str, tuple[Make, ...]] = {
             "n_estimators": 5,
         },
     ),
+    "gaussian_process": (lambda space: {"initial_points": 4, "candidates": 12, "neighbourhoods": 1, "count": 12},),
     "differential_evolution": (
         lambda space: {"population_size": 4, "max_generations": 3},
         lambda space: {"population_size": 4, "max_generations": 2, "immediate_update": True},

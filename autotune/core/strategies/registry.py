@@ -10,6 +10,7 @@ from autotune.core.errors import StrategyError
 from autotune.core.strategies.de_surrogate_hybrid import DESurrogateHybrid
 from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
 from autotune.core.strategies.finite_search import FiniteSearch
+from autotune.core.strategies.gaussian_process import GaussianProcessSearch
 from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch
 from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch
 from autotune.core.strategies.pattern_search import PatternSearch
@@ -24,6 +25,7 @@ STRATEGIES: dict[str, type[Any]] = {
     "lfbo_tree_search": LFBOTreeSearch,
     "differential_evolution": DifferentialEvolutionSearch,
     "de_surrogate_hybrid": DESurrogateHybrid,
+    "gaussian_process": GaussianProcessSearch,
 }
 """Name to class. A new strategy is one file and one line here; `register` is for those outside of the library."""
 

@@ -1,0 +1,201 @@
+"""Bayesian optimisation with a Gaussian process: a few spread-out configs, then what promises the most improvement.
+
+After Jones, Schonlau and Welch (1998) and, for kernels, Willemsen, van Nieuwpoort and van Werkhoven, "Bayesian
+optimization for auto-tuning GPU kernels" (PMBS 2021). Here: log times squashed towards the slow end, a second process
+for the probability that a config works at all, batches by believing the model, and candidates from neighbourhoods and
+samples, so that the size of the space does not matter.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from autotune.core.gaussian.fit import fit, prior
+from autotune.core.gaussian.picks import batch, normal_cdf
+from autotune.core.gaussian.process import Floats, Hyper, condition
+from autotune.core.history import Archive
+from autotune.core.keys import Key, fold
+from autotune.core.parameters import Codes
+from autotune.core.points import first_of_each
+from autotune.core.space import Space
+from autotune.core.strategies.initial import initial_population
+from autotune.core.strategies.nearby import around
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
+from autotune.core.strategies.ranges import require
+from autotune.core.strategies.spread import Scaling, scaling, spread_out
+
+FIT_POINTS, KNOWN_POINTS = 150, 400
+"""Hyper-parameters are fitted to this many observations at most, and means conditioned on that many."""
+
+FIRST_FIT, GROWTH = 8, 1.3
+"""The hyper-parameters are fitted to the first 8 observations, and anew each time there are 1.3 times as many."""
+
+FIRST_STEPS, STEPS = 30, 12
+LEAST_BATCH = 4
+"""Proposed together at least: a model is not worth fitting for one config."""
+
+FAILURE_QUANTILE, SLOW_SHARE = 0.9, 0.8
+
+
+class Begun(NamedTuple):
+    """The first points, and how features are scaled; all else is read off the archive."""
+
+    points: Codes
+    scaling: Scaling
+
+
+class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_defaults=True):
+    """Expected improvement of a Gaussian process over neighbours of the best and samples of the space.
+
+    initial_points: spread-out configs to begin with, the default and the seeds among them.
+    candidates: points sampled anew for each batch, beside the neighbours of the best.
+    neighbourhoods: how many of the best configs have their neighbours considered.
+    count: configs in all, after which the search ends.
+    """
+
+    initial_points: int = 10
+    candidates: int = 1000
+    neighbourhoods: int = 3
+    count: int = 400
+
+    def __post_init__(self) -> None:
+        name = "gaussian_process"
+        require(self.initial_points >= 1, name, "initial_points", self.initial_points, "at least 1")
+        require(self.candidates >= 1, name, "candidates", self.candidates, "at least 1")
+        require(self.neighbourhoods >= 0, name, "neighbourhoods", self.neighbourhoods, "at least 0")
+        require(self.count >= 1, name, "count", self.count, "at least 1")
+
+    def init(self, space: Space, seeds: Seeds, key: Key) -> Begun:
+        scaled = scaling(space, fold(key, "scale"))
+        given = initial_population("from_best_available", space, seeds, self.initial_points, fold(key, "given"))
+        known = given[: len(seeds.default) + len(seeds.user) + len(seeds.best)]
+        return Begun(spread_out(space, scaled, known, self.initial_points, fold(key, "spread")), scaled)
+
+    def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
+        first = state.points[ask.fresh(state.points)]
+        if len(first):
+            return _proposed(first, 0, "spread over the space")
+        if ask.proposed >= self.count:
+            return Done(f"all {self.count} configs were tried")
+        known, generation = ask.archive.whole, 1 + ask.proposed // LEAST_BATCH
+        if not known.ok.any():
+            if ask.outstanding:
+                return Wait()
+            drawn = space.sample_distinct(key, max(ask.room, LEAST_BATCH), ask.fresh)
+            return _proposed(drawn, generation, "nothing has worked so far") if len(drawn) else _exhausted()
+        candidates = self._candidates(space, known, ask, key)
+        if not len(candidates):
+            return Wait() if ask.outstanding else _exhausted()
+        points = self._picked(space, state, known, ask, candidates)
+        return _proposed(points, generation, f"the most promising of {len(candidates)} candidates")
+
+    def observe(self, space: Space, state: Begun, seen: tuple[Observation, ...]) -> Begun:
+        return state
+
+    def _candidates(self, space: Space, known: Archive, ask: Ask, key: Key) -> Codes:
+        """Fresh valid points: neighbours of the best, and samples."""
+        best = known.points[known.ranking()[: self.neighbourhoods]]
+        near = [around(space, row, self.candidates // 2, fold(key, "near", i)) for i, row in enumerate(best)]
+        rows = np.concatenate([*near, space.sample(fold(key, "anywhere"), self.candidates)])
+        rows = rows[first_of_each(rows)]
+        rows = rows[ask.fresh(rows)]
+        rows = rows[space.valid(rows)] if len(rows) else rows
+        return rows if len(rows) else space.sample_distinct(fold(key, "left"), self.candidates, ask.fresh)
+
+    def _picked(self, space: Space, state: Begun, known: Archive, ask: Ask, candidates: Codes) -> Codes:
+        inputs, times, ok = state.scaling.of(space, known.points), known.time_ms, known.ok
+        kept = informative(ok, times, KNOWN_POINTS)
+        targets = squashed(times[kept], ok[kept])
+        hyper = hyper_parameters(inputs, times, ok)
+        under_way = ask.pending if ask.outstanding else candidates[:0]
+        points = state.scaling.of(space, np.concatenate([under_way, candidates]))
+        works = working(hyper, inputs[kept], ok[kept], points)
+        room = min(max(ask.room, LEAST_BATCH), len(candidates))
+        process = condition(hyper, inputs[kept], targets)
+        picks = batch(process, points, works, float(targets[ok[kept]].min()), room, len(under_way))
+        return candidates[np.array(picks, np.int64) - len(under_way)]
+
+
+def _proposed(points: Codes, generation: int, why: str) -> Proposals:
+    return Proposals(points, np.zeros(len(points), np.int64), generation, why)
+
+
+def _exhausted() -> Done:
+    return Done("every valid config was tried")
+
+
+def informative(ok: NDArray[np.bool_], times: Floats, most: int) -> NDArray[np.int64]:
+    """Indices of at most `most` observations: the best half of them, and an even choice of the rest, in order."""
+    if len(ok) <= most:
+        return np.arange(len(ok))
+    ranked = np.argsort(np.where(ok, times, np.inf), kind="stable")
+    rest = ranked[most // 2 :]
+    even = rest[np.arange(most - most // 2) * len(rest) // (most - most // 2)]
+    return np.sort(np.concatenate([ranked[: most // 2], even]))
+
+
+def squashed(times: Floats, ok: NDArray[np.bool_]) -> Floats:
+    """Targets of mean 0 and variance 1: log times, the slow end drawn in, failures at the 90 % quantile."""
+    above = np.log(times[ok]) - np.log(times[ok].min())
+    scale = max(float(np.quantile(above, SLOW_SHARE)), 1e-3)
+    drawn = above / (1 + above / scale)
+    targets = np.full(len(times), float(np.quantile(drawn, FAILURE_QUANTILE)))
+    targets[ok] = drawn
+    deviation = float(targets.std())
+    standard: Floats = (targets - targets.mean()) / (deviation if deviation > 0 else 1.0)
+    return standard
+
+
+def working(hyper: Hyper, inputs: Floats, ok: NDArray[np.bool_], points: Floats) -> Floats:
+    """The probability [m] that each point works, by a process on the same length scales; 1 where nothing has failed."""
+    if ok.all():
+        return np.ones(len(points))
+    labels = np.where(ok, 1.0, -1.0)
+    middle = float(labels.mean())
+    process = condition(Hyper(hyper.log_lengths, 0.0, float(np.log(0.05))), inputs, labels - middle)
+    mean = middle + process.covariance(points, inputs) @ process.weights
+    return np.clip(normal_cdf(2 * mean), 0.02, 1.0)
+
+
+def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_]) -> Hyper:
+    """The hyper-parameters for these observations [n, d], in trial order.
+
+    They are fitted to the first 8, 11, 15, … of them, each time from where the last fit ended: a function of the
+    observations alone, whoever asked before, and a fit for a few batches only.
+    """
+    counts = [FIRST_FIT]
+    while counts[-1] <= len(inputs):
+        counts.append(int(counts[-1] * GROWTH) + 1)
+    return _fitted(_Arrays((inputs, times, ok)), tuple(counts[:-1]))
+
+
+@lru_cache(maxsize=64)
+def _fitted(observed: "_Arrays", counts: tuple[int, ...]) -> Hyper:
+    inputs, times, ok = observed
+    if not counts:
+        return prior(inputs.shape[1])
+    n = counts[-1]
+    inputs, times, ok = inputs[:n], times[:n], ok[:n]
+    start = _fitted(_Arrays((inputs, times, ok)), counts[:-1])
+    if not ok.any():
+        return start
+    kept = informative(ok, times, FIT_POINTS)
+    return fit(start, inputs[kept], squashed(times[kept], ok[kept]), STEPS if len(counts) > 1 else FIRST_STEPS)
+
+
+class _Arrays(tuple[NDArray[Any], ...]):
+    """Arrays that are equal, and hash alike, when their bytes are."""
+
+    __slots__ = ()
+
+    def _content(self) -> tuple[bytes, ...]:
+        return tuple(array.tobytes() for array in self)
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Arrays) and self._content() == other._content()

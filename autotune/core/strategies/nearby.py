@@ -1,0 +1,23 @@
+"""Points around one point: its neighbours, and what two of their moves make together."""
+
+import numpy as np
+
+from autotune.core.keys import Key, fold, integers
+from autotune.core.parameters import Codes
+from autotune.core.space import Space
+
+RADIUS = 2
+
+
+def around(space: Space, row: Codes, pairs: int, key: Key) -> Codes:
+    """The valid neighbours of a point [columns] within two steps of one parameter, and `pairs` random combinations of
+    two of these moves, which may be invalid; shape [m, columns]."""
+    single = space.neighbours(row, RADIUS)
+    if len(single) < 2:
+        return single
+    first, second = (single[integers(fold(key, name), len(single), pairs)] for name in ("first", "second"))
+    both = second.copy()
+    for part in space.slices.values():  # a parameter's columns go together: half of one swap is no permutation
+        moved = (first[:, part] != row[part]).any(axis=1)
+        both[moved, part] = first[moved, part]
+    return np.concatenate([single, both])

@@ -1,0 +1,144 @@
+"""The Gaussian process and the strategy that goes by it: against closed forms, differences and brute force."""
+
+import math
+
+import numpy as np
+import pytest
+
+from autotune import Boolean, Budget, Choice, Config, Failed, Permutation, PowerOfTwo, SimulatedEvaluator, Space, Timed
+from autotune.core.gaussian.fit import _loss, fit, prior
+from autotune.core.gaussian.picks import batch, expected_improvement, normal_cdf
+from autotune.core.gaussian.process import Hyper, condition
+from autotune.core.keys import root, uniform
+from autotune.core.strategies.gaussian_process import hyper_parameters, informative, squashed, working
+from autotune.core.strategies.nearby import around
+from autotune.shell.tuning import tune
+
+INPUTS = uniform(root(1), 30, 3)
+TARGETS = np.sin(5 * INPUTS[:, 0]) + INPUTS[:, 1]
+TARGETS = (TARGETS - TARGETS.mean()) / TARGETS.std()
+
+
+def test_the_gradient_is_that_of_the_loss() -> None:
+    squares = np.square(INPUTS.T[:, :, None] - INPUTS.T[:, None, :])
+    theta = np.array([-0.3, 0.2, 0.9, 0.1, -3.0])
+    _, gradient = _loss(theta, squares, TARGETS)
+    for i in range(len(theta)):
+        step = np.eye(len(theta))[i] * 1e-5
+        rise = (_loss(theta + step, squares, TARGETS)[0] - _loss(theta - step, squares, TARGETS)[0]) / 2e-5
+        assert gradient[i] == pytest.approx(rise, rel=1e-4, abs=1e-4)
+
+
+def test_fitting_finds_the_feature_that_does_not_matter() -> None:
+    hyper = fit(prior(3), INPUTS, TARGETS, 60)
+    assert hyper.log_lengths[2] > hyper.log_lengths[0] + 0.5
+    assert fit(prior(3), INPUTS, TARGETS, 60).log_lengths.tolist() == hyper.log_lengths.tolist()
+
+
+def test_it_passes_through_what_it_knows_and_doubts_what_is_far() -> None:
+    process = condition(Hyper(np.zeros(3), 0.0, math.log(1e-6)), INPUTS, TARGETS)
+    mean, deviation, _ = process.predict(INPUTS)
+    assert mean == pytest.approx(TARGETS, abs=1e-2)
+    assert deviation.max() < 0.05
+    far_mean, far_deviation, _ = process.predict(np.full((1, 3), 50.0))
+    assert (far_mean[0], far_deviation[0]) == pytest.approx((0.0, 1.0), abs=1e-6)
+
+
+def test_the_normal_distribution_is_that_of_the_library() -> None:
+    z = np.linspace(-6, 6, 101)
+    assert normal_cdf(z) == pytest.approx([0.5 * math.erfc(-x / math.sqrt(2)) for x in z], abs=2e-7)
+
+
+def test_expected_improvement_is_the_mean_of_what_is_drawn() -> None:
+    drawn = np.random.default_rng(0).normal(0.3, 0.5, 400_000)
+    expected = np.maximum(0.2 - drawn, 0).mean()
+    assert expected_improvement(np.array([0.3]), np.array([0.5]), 0.2)[0] == pytest.approx(expected, rel=0.01)
+
+
+def test_a_batch_is_spread_out_and_never_what_is_under_way() -> None:
+    process = condition(Hyper(np.full(3, -1.0), 0.0, math.log(1e-4)), INPUTS, TARGETS)
+    points = uniform(root(2), 200, 3)
+    alone = batch(process, points, np.ones(200), float(TARGETS.min()), 6, 0)
+    assert len(set(alone)) == 6
+    first = np.concatenate([points[alone[:1]], points])
+    beside = batch(process, first, np.ones(201), float(TARGETS.min()), 3, 1)
+    assert 0 not in beside
+    assert beside[0] - 1 == alone[1], "what is under way counts as picked"
+
+
+def test_what_is_kept_is_the_best_and_an_even_choice_of_the_rest() -> None:
+    times = np.arange(1.0, 101.0)
+    kept = informative(np.ones(100, bool), times, 20)
+    assert len(set(kept.tolist())) == 20
+    assert kept[:10].tolist() == list(range(10))
+    assert kept[-1] > 80
+
+
+def test_targets_keep_the_order_and_bear_any_time() -> None:
+    times, ok = np.array([1e-300, 1.0, 1e300, 2.0, 5.0]), np.array([True, True, True, False, True])
+    targets = squashed(times, ok)
+    assert np.isfinite(targets).all()
+    assert targets[0] < targets[1] < targets[4] < targets[2]
+    assert squashed(np.ones(3), np.ones(3, bool)).tolist() == [0, 0, 0]
+
+
+def test_failures_are_learned_where_they_are() -> None:
+    ok = INPUTS[:, 0] < 0.5
+    chance = working(Hyper(np.full(3, -1.0), 0.0, -4.0), INPUTS, ok, np.array([[0.1, 0.5, 0.5], [0.9, 0.5, 0.5]]))
+    assert chance[0] > 0.8
+    assert chance[1] < 0.3
+    assert working(prior(3), INPUTS, np.ones(30, bool), INPUTS).tolist() == [1.0] * 30
+
+
+def test_the_hyper_parameters_depend_on_the_first_observations_alone() -> None:
+    ok = np.ones(30, bool)
+    times = np.exp(TARGETS)
+    of_all, of_some = hyper_parameters(INPUTS, times, ok), hyper_parameters(INPUTS[:29], times[:29], ok[:29])
+    assert of_all.log_lengths.tolist() == of_some.log_lengths.tolist()  # 30 and 29 lie between two fits
+    assert hyper_parameters(INPUTS[:3], times[:3], ok[:3]).log_lengths.tolist() == prior(3).log_lengths.tolist()
+
+
+SPACE = Space(
+    {
+        "m": PowerOfTwo(1, 1024, role="block_size"),
+        "n": PowerOfTwo(1, 1024, role="block_size"),
+        "order": Permutation(3),
+        "mode": Choice(("a", "b", "c")),
+        "pack": Boolean(),
+    },
+    ["m * n <= 2**16"],
+    default={"m": 1, "n": 1, "order": (0, 1, 2), "mode": "a", "pack": False},
+)
+
+
+class Bowl:
+    """Fastest at m = 64, n = 128, order (2, 0, 1), mode b, packed; large blocks fail in mode c."""
+
+    def outcome(self, config: Config) -> Timed | Failed:
+        if config["mode"] == "c" and config["m"] > 128:
+            return Failed("run_error", "too large")
+        time = 1 + abs(math.log2(config["m"] / 64)) + 0.5 * abs(math.log2(config["n"] / 128))
+        time += 0.3 * sum(x != y for x, y in zip(config["order"], (2, 0, 1), strict=True))
+        return Timed((time + (config["mode"] != "b") + 0.4 * (not config["pack"]),), 0.1, 0.1)
+
+    def samples(self, config: Config) -> np.ndarray:
+        return np.empty(0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_finds_the_best_of_thousands_in_a_few_dozen(seed: int) -> None:
+    found = tune(
+        SPACE, SimulatedEvaluator(Bowl(), batch=5), "gaussian_process", budget=Budget(evaluations=80), seed=seed,
+        settings={"simplify_rounds": 0},
+    )  # fmt: skip
+    assert found.best.time_ms <= 1.5
+
+
+def test_moves_around_a_point_keep_each_parameter_whole() -> None:
+    row = SPACE.sample(root(3), 1)[0]
+    near = around(SPACE, row, 500, root(4))
+    assert len(SPACE.decode(near)) == len(near)
+    for config in SPACE.decode(near):
+        assert sorted(config["order"]) == [0, 1, 2]
+    changed = np.array([[(r[p] != row[p]).any() for p in SPACE.slices.values()] for r in near]).sum(axis=1)
+    assert set(changed.tolist()) <= {1, 2}
