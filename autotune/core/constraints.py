@@ -146,8 +146,8 @@ class Members(Struct, frozen=True, tag="members", dict=True):
         return self.holds(parameters, codes).astype(np.uint8)
 
     def attempt(self, row: Mapping[str, Value]) -> object:
-        """Never asked for: membership cannot raise."""
-        raise NotImplementedError
+        """What a constraint that raises is asked for, to say why; membership never does."""
+        raise AssertionError("membership in a set of rows cannot raise")
 
 
 Constraint = Expression | Function | Members

@@ -1,6 +1,7 @@
-"""Configs as files: one JSON object each, written whole or not at all."""
+"""Files that are written whole or not at all, and configs in them: one JSON object each."""
 
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,18 +19,25 @@ def save_config(config: Mapping[str, Value], path: PathLike) -> None:
     """
     path = Path(path)
     check_writable(path)
-    text = Config(config).to_json() + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        replace_file(path, Config(config).to_json().encode() + b"\n")
+    except OSError as error:
+        raise ConfigError(f"the config cannot be written to {path} ({error.strerror}); name another file") from None
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` in place of what is at `path`, whole or not at all; an OSError leaves nothing behind."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except OSError:
         with suppress(OSError):
             temporary.unlink()
-        raise ConfigError(f"the config cannot be written to {path} ({error.strerror}); name another file") from None
+        raise
 
 
 def load_config(path: PathLike) -> Config:

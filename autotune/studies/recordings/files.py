@@ -1,13 +1,11 @@
 """Bytes in and out: plain or gzip by content, torn gzip as far as it goes; files that appear whole or not at all."""
 
 import gzip
-import os
-import threading
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 from autotune.core.errors import RecordingError
+from autotune.shell.files import replace_file
 
 MAX_BYTES = 2**31
 """A recording that unpacks to more is refused: the files are untrusted, and a small gzip can hold terabytes."""
@@ -52,16 +50,9 @@ def publish(path: Path, text: bytes) -> None:
     Raises RecordingError when the directory cannot be written.
     """
     content = gzip.compress(text, 9, mtime=0) if path.suffix == ".gz" else text
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        replace_file(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise RecordingError(f"{path}: cannot be written ({error.strerror or error}); check the directory") from None
 
 
