@@ -121,4 +121,3 @@ class Resumed(Struct, frozen=True, tag="resumed", omit_defaults=True):
 
 
 Event = Asked | Observed | Compared | Ticked | Interrupted | Resumed
-EVENTS: tuple[type[Event], ...] = (Asked, Observed, Compared, Ticked, Interrupted, Resumed)

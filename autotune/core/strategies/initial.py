@@ -1,6 +1,6 @@
 """Initial populations: where a search begins."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from autotune.core.space import Space
 from autotune.core.strategies.protocol import Seeds
 
 InitialPopulation = Literal["from_random", "from_default", "from_best_available"]
-INITIAL_POPULATIONS: tuple[InitialPopulation, ...] = get_args(InitialPopulation)
 
 BEST_AVAILABLE = 20
 """At most this many of the best configs of earlier runs join an initial population."""
