@@ -11,6 +11,7 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
+from autotune.shell.evaluators import wire
 from autotune.shell.evaluators.in_process import InProcessSession
 from autotune.shell.evaluators.isolated import IsolatedSession, Rules
 from autotune.shell.evaluators.protocol import Session, clock_after
@@ -131,7 +132,7 @@ class CallableEvaluator:
         if self.isolation == "in_process":
             return InProcessSession(work, self.run_timeout_s, clock)
         rules = Rules(self.workers, self.overlap, self.build_timeout_s, self.run_timeout_s)
-        return IsolatedSession(Crew(pack(work), self.memory_limit_mb), rules, clock)
+        return IsolatedSession(Crew(pack(work), wire.decode_reply, self.memory_limit_mb), rules, clock)
 
     def _check_isolation(self) -> None:
         if self.isolation == "in_process":

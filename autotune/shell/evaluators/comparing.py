@@ -17,7 +17,7 @@ from autotune.shell.evaluators.workers import Crew, Lost, Worker
 @dataclass(eq=False)
 class _Entry:
     trial: Trial
-    worker: Worker | None = None
+    worker: Worker[wire.Reply] | None = None
     fresh: bool = False
     stage: Literal["waiting", "building", "built", "prepared"] = "waiting"
     compile_s: float = 0.0
@@ -32,7 +32,7 @@ class Comparison:
     def __init__(
         self,
         task: Compare,
-        crew: Crew,
+        crew: Crew[wire.Reply],
         clock: WallClock,
         builders: int,
         build_timeout_s: float,
@@ -63,7 +63,7 @@ class Comparison:
         )
         return None
 
-    def hear(self, worker: Worker, reply: wire.Reply | Lost) -> None:
+    def hear(self, worker: Worker[wire.Reply], reply: wire.Reply | Lost) -> None:
         """Take in what one of our workers answered, or that it is gone."""
         entry = next((e for e in self._entries if e.worker is worker), None)
         if entry is None:
@@ -108,7 +108,7 @@ class Comparison:
             self._crew.hire()
         return bool(waiting) or building > 0
 
-    def _drop(self, entry: _Entry, worker: Worker, failed: Failed) -> None:
+    def _drop(self, entry: _Entry, worker: Worker[wire.Reply], failed: Failed) -> None:
         """The entry failed; what an earlier config of its worker may have caused gets a second try in a fresh one."""
         excusable = failed.kind in ("crash", "out_of_memory") and worker.served > 1 and not entry.times_ms
         self._crew.dismiss(worker)

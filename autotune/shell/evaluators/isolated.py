@@ -45,13 +45,13 @@ class _Job:
 class IsolatedSession:
     """See `CallableEvaluator`; the state is a queue, the job of each worker, and whose turn it is."""
 
-    def __init__(self, crew: Crew, rules: Rules, clock: WallClock) -> None:
+    def __init__(self, crew: Crew[wire.Reply], rules: Rules, clock: WallClock) -> None:
         self._crew = crew
         self._rules = rules
         self._clock = clock
         self._queue: deque[_Job] = deque()
-        self._jobs: dict[Worker, _Job] = {}
-        self._turn: Worker | None = None
+        self._jobs: dict[Worker[wire.Reply], _Job] = {}
+        self._turn: Worker[wire.Reply] | None = None
         self._comparison: Comparison | None = None
         self._news: list[Observed | Compared] = []
 
@@ -159,7 +159,7 @@ class IsolatedSession:
         for _ in range(min(len(self._queue), self._rules.workers - len(self._jobs)) - self._crew.starting):
             self._crew.hire()
 
-    def _hear(self, worker: Worker, reply: wire.Reply | Lost) -> None:
+    def _hear(self, worker: Worker[wire.Reply], reply: wire.Reply | Lost) -> None:
         job = self._jobs.get(worker)
         if job is None:
             if self._comparison is not None:
@@ -183,7 +183,7 @@ class IsolatedSession:
             case _:
                 self._finish(worker, job, Failed("crash", "the worker answered something that was not asked"))
 
-    def _finish(self, worker: Worker, job: _Job, outcome: Outcome) -> None:
+    def _finish(self, worker: Worker[wire.Reply], job: _Job, outcome: Outcome) -> None:
         del self._jobs[worker]
         if self._turn is worker:
             self._turn = None

@@ -72,7 +72,7 @@ _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 
 
-def encode(message: Order | Reply) -> bytes:
+def encode(message: Struct) -> bytes:
     """The frame of a message."""
     body = _encoder.encode(message)
     return _HEAD.pack(len(body)) + body
@@ -98,11 +98,15 @@ def split(buffer: bytearray) -> list[bytes]:
     return bodies
 
 
-def receive_order(sock: socket.socket) -> Order | None:
-    """The next order, waiting for it; None once the parent is gone."""
+def decode_order(body: bytes) -> Order:
+    """The order in a frame's body."""
+    return _orders.decode(body)
+
+
+def receive_body(sock: socket.socket) -> bytes | None:
+    """The body of the next frame, waiting for it; None once the other side is gone."""
     head = _receive(sock, _HEAD.size)
-    body = None if head is None else _receive(sock, _HEAD.unpack(head)[0])
-    return None if body is None else _orders.decode(body)
+    return None if head is None else _receive(sock, _HEAD.unpack(head)[0])
 
 
 def _receive(sock: socket.socket, count: int) -> bytes | None:

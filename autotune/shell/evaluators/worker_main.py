@@ -15,8 +15,11 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from time import perf_counter
-from typing import NoReturn
+from typing import Generic, NoReturn, TypeVar
+
+from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.outcomes import Failed
@@ -28,35 +31,49 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 TAINTED_EXIT = 70
 
+Orders = TypeVar("Orders")
+"""What a parent orders."""
 
-class Worker:
-    """One workload and one socket."""
 
-    def __init__(self, sock: socket.socket, bench: Bench, memory_limit_mb: int | None) -> None:
+class Post(Generic[Orders]):
+    """Where a worker process gets its orders and sends its answers."""
+
+    def __init__(self, sock: socket.socket, decode: Callable[[bytes], Orders]) -> None:
         self._sock = sock
-        self._bench = bench
-        self._memory_limit_mb = memory_limit_mb
+        self._decode = decode
         self._pid = os.getpid()
-        self._kernel: Kernel | None = None
 
-    def send(self, reply: wire.Reply) -> None:
+    def send(self, reply: Struct) -> None:
         """Answer the parent; a kernel's forked child that comes back here ends instead of answering twice."""
         if os.getpid() != self._pid:
             os._exit(0)
         self._sock.sendall(wire.encode(reply))
 
-    def serve(self) -> NoReturn:
-        """Obey until the parent is gone."""
-        self.send(wire.Ready())
+    def serve(self, obey: Callable[[Orders], Struct], ready: Struct) -> NoReturn:
+        """Obey until the parent is gone; `ready` is said first."""
+        self.send(ready)
         while True:
-            order = wire.receive_order(self._sock)
-            if order is None:
+            body = wire.receive_body(self._sock)
+            if body is None:
                 end_group()
             os.ftruncate(2, 0)
-            reply = self._obey(order)
-            if isinstance(reply, wire.Ended):
-                self._forget()
-            self.send(reply)
+            self.send(obey(self._decode(body)))
+
+
+class Worker:
+    """One workload and the config in hand."""
+
+    def __init__(self, bench: Bench, memory_limit_mb: int | None) -> None:
+        self._bench = bench
+        self._memory_limit_mb = memory_limit_mb
+        self._kernel: Kernel | None = None
+
+    def obey(self, order: wire.Order) -> wire.Reply:
+        """Do what is asked; a config that has its outcome is dropped."""
+        reply = self._obey(order)
+        if isinstance(reply, wire.Ended):
+            self._forget()
+        return reply
 
     def _obey(self, order: wire.Order) -> wire.Reply:
         if isinstance(order, wire.Build):
@@ -154,7 +171,7 @@ def main(arguments: str) -> NoReturn:
     gc.collect()
     gc.freeze()  # what is loaded now stays: collecting after each config then costs next to nothing
     try:
-        Worker(sock, bench, settings["memory_limit_mb"]).serve()
+        Post(sock, wire.decode_order).serve(Worker(bench, settings["memory_limit_mb"]).obey, wire.Ready())
     except Tainted as error:
         sys.stderr.write(str(error))
         sys.stderr.flush()

@@ -14,14 +14,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import IO, Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import processes, wire
+from autotune.shell.evaluators.processes import Child
 
 START_TIMEOUT_S = 120.0
 STARTS = 3
@@ -35,6 +36,52 @@ _BOOT = (
     " from autotune.shell.evaluators.worker_main import main; main(sys.argv[1])"
 )
 
+R = TypeVar("R")
+"""What the workers of a crew reply."""
+
+
+class Starter(Protocol):
+    """Starts a process that leads a group of its own; raises EvaluatorError where it cannot."""
+
+    def __call__(self, sock: socket.socket, stderr: int) -> processes.Process:
+        """sock: its end of the socket to us; stderr: an open file for what it prints. Both are closed by the caller."""
+
+
+def boot(argv: Sequence[str], pass_fds: Sequence[int], stderr: int, env: Mapping[str, str] | None = None) -> Child:
+    """A process in a session of its own, with this interpreter; `stderr` takes what it prints."""
+    try:
+        popen = subprocess.Popen(
+            [sys.executable, "-c", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            start_new_session=True,
+            env=None if env is None else dict(env),
+        )
+    except OSError as error:
+        raise EvaluatorError(f"cannot start a worker process with {sys.executable}: {error}") from error
+    return Child(popen)
+
+
+def payload_file(payload: bytes) -> IO[bytes]:
+    """A file with no name. Not the socket: a large workload then never blocks the parent, and is written but once."""
+    file = tempfile.TemporaryFile(prefix="autotune-")  # noqa: SIM115
+    file.write(payload)
+    file.flush()
+    return file
+
+
+def birth(sock: int, payload: int) -> dict[str, Any]:
+    """What a new process is told of its parent: where modules are, which descriptors are whose."""
+    return {
+        "path": [str(entry) for entry in sys.path],
+        "socket": sock,
+        "payload": payload,
+        "parent": os.getpid(),
+        "tied_to_thread": threading.current_thread() is threading.main_thread(),
+    }
+
 
 class Lost(msgspec.Struct, frozen=True):
     """The worker is gone. timeout: it was killed at its deadline; crash: it ended by itself."""
@@ -43,7 +90,7 @@ class Lost(msgspec.Struct, frozen=True):
     message: str
 
 
-class Worker:
+class Worker(Generic[R]):
     """One process as the parent sees it.
 
     order: what it is busy with; "start" at first, None when it waits for orders. served: how many orders to build it
@@ -51,10 +98,12 @@ class Worker:
     held: a trial of the session is built, or being built, in it. paused_s: how long its last order was stopped.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", sock: socket.socket, stderr: int) -> None:
+    def __init__(
+        self, process: processes.Process, sock: socket.socket, stderr: int, decode: Callable[[bytes], R]
+    ) -> None:
         self.process = process
         self.sock = sock
-        self.order: wire.Order | Literal["start"] | None = "start"
+        self.order: msgspec.Struct | Literal["start"] | None = "start"
         self.deadline = time.monotonic() + START_TIMEOUT_S
         self.allowed_s = START_TIMEOUT_S
         self.served = 0
@@ -63,11 +112,12 @@ class Worker:
         self.paused_s = 0.0
         self.resident_mb = 0.0
         self._stderr = stderr
+        self._decode = decode
         self._buffer = bytearray()
         self._open = True
         self._garbled = False
 
-    def receive(self) -> list[wire.Reply] | None:
+    def receive(self) -> list[R] | None:
         """The replies that are in; None if no more can come, or what came is no reply."""
         if self._open:
             with suppress(BlockingIOError):
@@ -75,12 +125,12 @@ class Worker:
                     self._buffer += part
                 self._open = False
         try:
-            replies = [wire.decode_reply(body) for body in wire.split(self._buffer)]
+            replies = [self._decode(body) for body in wire.split(self._buffer)]
         except (ValueError, msgspec.DecodeError):
             self._garbled = True
             return None
         # A child that holds the socket open hides the end of the stream, so look at the process as well.
-        return replies if replies or (self._open and not processes.has_exited(self.process)) else None
+        return replies if replies or (self._open and not self.process.has_exited()) else None
 
     def tail(self) -> str:
         """The end of what it wrote to stderr during its order, on one line."""
@@ -122,22 +172,33 @@ class Worker:
         return status
 
 
-class Crew:
-    """The workers of one session, and the file with their workload."""
+class Crew(Generic[R]):
+    """The workers of one session that share a workload and a language.
 
-    def __init__(self, payload: bytes, memory_limit_mb: int | None = None) -> None:
+    start: makes a worker; by default a process that loads `payload` itself. decode: what a worker says. setting_up:
+    what a worker does when it starts, for the message where it takes too long.
+    """
+
+    def __init__(
+        self,
+        payload: bytes,
+        decode: Callable[[bytes], R],
+        memory_limit_mb: int | None = None,
+        start: Starter | None = None,
+        setting_up: str = "`args`, `make_args` and `reference`",
+    ) -> None:
         self._memory_limit_mb = memory_limit_mb
+        self._decode = decode
         self._failed_starts = 0
-        self._workers: list[Worker] = []
-        # A file, not the socket: a large workload then never blocks the parent, and is written once for all workers.
-        self._payload = tempfile.TemporaryFile(prefix="autotune-")  # noqa: SIM115
-        self._payload.write(payload)
-        self._payload.flush()
+        self._setting_up = setting_up
+        self._workers: list[Worker[R]] = []
+        self._start = start or self._boot
+        self._payload = payload_file(payload)
 
     def __len__(self) -> int:
         return len(self._workers)
 
-    def idle(self) -> list[Worker]:
+    def idle(self) -> list[Worker[R]]:
         """The workers that could take a new config, those that served most first."""
         free = [w for w in self._workers if w.order is None and not w.held]
         return sorted(free, key=lambda w: -w.served)
@@ -159,42 +220,32 @@ class Crew:
         # Append mode, for all who write to it: after a truncation they go on at its new end.
         writer = os.open(path, os.O_WRONLY | os.O_APPEND)
         os.unlink(path)
-        settings = {
-            "path": [str(entry) for entry in sys.path],
-            "socket": theirs.fileno(),
-            "payload": self._payload.fileno(),
-            "parent": os.getpid(),
-            "tied_to_thread": threading.current_thread() is threading.main_thread(),
-            "memory_limit_mb": self._memory_limit_mb,
-        }
         try:
-            process = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, json.dumps(settings)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=writer,
-                pass_fds=(theirs.fileno(), self._payload.fileno()),
-                start_new_session=True,
-            )
-        except OSError as error:
+            process = self._start(theirs, writer)
+        except EvaluatorError:
             os.close(stderr)
             ours.close()
-            raise EvaluatorError(f"cannot start a worker process with {sys.executable}: {error}") from error
+            raise
         finally:
             theirs.close()
             os.close(writer)
         ours.setblocking(False)
-        self._workers.append(Worker(process, ours, stderr))
+        self._workers.append(Worker(process, ours, stderr, self._decode))
 
-    def give(self, worker: Worker, order: wire.Order, timeout_s: float) -> None:
-        """Send an order that must be answered within `timeout_s` seconds."""
+    def _boot(self, sock: socket.socket, stderr: int) -> processes.Process:
+        fds = (sock.fileno(), self._payload.fileno())
+        settings = {**birth(*fds), "memory_limit_mb": self._memory_limit_mb}
+        return boot((_BOOT, json.dumps(settings)), fds, stderr)
+
+    def give(self, worker: Worker[R], order: msgspec.Struct, timeout_s: float) -> None:
+        """Send an order that must be answered within `timeout_s` seconds. One that has a `config` begins a job."""
         worker.order, worker.allowed_s, worker.paused_s = order, timeout_s, 0.0
         worker.deadline = time.monotonic() + timeout_s
-        worker.served += isinstance(order, wire.Build)
+        worker.served += bool(getattr(order, "config", ""))
         with suppress(OSError):  # a dead worker is found by `wait`
             worker.sock.sendall(wire.encode(order))
 
-    def release(self, worker: Worker, suspect: bool = False) -> None:
+    def release(self, worker: Worker[R], suspect: bool = False) -> None:
         """The worker's config is done. One that is suspect, has grown, or left children behind is let go."""
         worker.held = False
         pid = worker.process.pid
@@ -203,13 +254,13 @@ class Crew:
         if suspect or grown or processes.descendants(pid):
             self.dismiss(worker)
 
-    def dismiss(self, worker: Worker) -> None:
+    def dismiss(self, worker: Worker[R]) -> None:
         """Kill a worker, whatever it is doing; nothing more is heard of it."""
         worker.kill()
         if worker in self._workers:
             self._workers.remove(worker)
 
-    def pause_others(self, worker: Worker) -> None:
+    def pause_others(self, worker: Worker[R]) -> None:
         """Stop all who start or build, their deadlines too, so that `worker` has the machine for itself."""
         for other in self._workers:
             if other is not worker and other.order is not None and other.paused_at is None:
@@ -226,26 +277,19 @@ class Crew:
                 worker.paused_s += pause
                 worker.deadline += pause
 
-    def wait(self, timeout_s: float) -> list[tuple[Worker, wire.Reply | Lost]]:
+    def wait(self, timeout_s: float) -> list[tuple[Worker[R], R | Lost]]:
         """What has come in, waiting at most so long for the first; raises EvaluatorError if no worker can start."""
-        until = time.monotonic() + timeout_s
-        while True:
-            news = [(worker, reply) for worker in list(self._workers) for reply in self._hear(worker)]
-            left = until - time.monotonic()
-            if news or left <= 0 or not self.busy:
-                return news
-            deadlines = [w.deadline for w in self._workers if w.order is not None and w.paused_at is None]
-            soonest = min(deadlines, default=until) - time.monotonic()
-            self._select(max(0.0, min(left, soonest, LOOK_S)))
+        return wait_for((self,), timeout_s)
 
-    def _select(self, timeout_s: float) -> None:
-        with selectors.DefaultSelector() as selector:
-            for worker in self._workers:
-                if worker.order is not None:
-                    selector.register(worker.sock, selectors.EVENT_READ)
-            selector.select(timeout_s)
+    def hear(self) -> list[tuple[Worker[R], R | Lost]]:
+        """What has come in, and who is dead or late, without waiting."""
+        return [(worker, reply) for worker in list(self._workers) for reply in self._hear(worker)]
 
-    def _hear(self, worker: Worker) -> Sequence[wire.Reply | Lost]:
+    def listened_to(self) -> list[Worker[R]]:
+        """Those who owe a reply."""
+        return [worker for worker in self._workers if worker.order is not None]
+
+    def _hear(self, worker: Worker[R]) -> Sequence[R | Lost]:
         replies = worker.receive()  # before the deadline: what is in was in time, however late we look
         if replies is None or len(replies) > (worker.order is not None):
             return self._bury(worker)
@@ -255,7 +299,7 @@ class Crew:
         overdue = worker.order is not None and worker.paused_at is None and time.monotonic() >= worker.deadline
         return [self._expire(worker)] if overdue else []
 
-    def _answered(self, worker: Worker, reply: wire.Reply) -> Sequence[wire.Reply]:
+    def _answered(self, worker: Worker[R], reply: R) -> Sequence[R]:
         started, worker.order = worker.order == "start", None
         if isinstance(reply, wire.Broken):
             raise EvaluatorError(f"the workload cannot be set up in a worker process: {reply.message}")
@@ -264,7 +308,7 @@ class Crew:
             worker.resident_mb = processes.resident_mb(worker.process.pid)
         return [reply]
 
-    def _bury(self, worker: Worker) -> Sequence[Lost]:
+    def _bury(self, worker: Worker[R]) -> Sequence[Lost]:
         tail, starting, idle = worker.tail(), worker.order == "start", worker.order is None and not worker.held
         text = f"the worker {worker.end()}{tail}"
         self._workers.remove(worker)
@@ -274,13 +318,13 @@ class Crew:
                 raise EvaluatorError(f"no worker process can be started: {text}")
         return [] if starting or idle else [Lost("crash", text)]
 
-    def _expire(self, worker: Worker) -> Lost:
+    def _expire(self, worker: Worker[R]) -> Lost:
         tail, starting = worker.tail(), worker.order == "start"
         self.dismiss(worker)
         if starting:
             raise EvaluatorError(
-                f"a worker process took over {START_TIMEOUT_S:g} s to load the workload; make `args`, `make_args` and"
-                f" `reference` quicker{tail}"
+                f"a worker process took over {START_TIMEOUT_S:g} s to load the workload; make"
+                f" {self._setting_up} quicker{tail}"
             )
         return Lost("timeout", f"killed after {worker.allowed_s:g} s{tail}")
 
@@ -294,3 +338,19 @@ class Crew:
         for worker in list(self._workers):
             self.dismiss(worker)
         self._payload.close()
+
+
+def wait_for(crews: Sequence[Crew[R]], timeout_s: float) -> list[tuple[Worker[R], R | Lost]]:
+    """What has come in from any of these crews, waiting at most so long for the first; see `Crew.wait`."""
+    until = time.monotonic() + timeout_s
+    while True:
+        news = [item for crew in crews for item in crew.hear()]
+        left = until - time.monotonic()
+        listened = [worker for crew in crews for worker in crew.listened_to()]
+        if news or left <= 0 or not listened:
+            return news
+        soonest = min((w.deadline for w in listened if w.paused_at is None), default=until) - time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            for worker in listened:
+                selector.register(worker.sock, selectors.EVENT_READ)
+            selector.select(max(0.0, min(left, soonest, LOOK_S)))
