@@ -31,3 +31,7 @@ class JournalError(AutotuneError):
 
 class RecordingError(AutotuneError):
     """A recording that cannot be read, or that does not hold what is asked of it."""
+
+
+class CacheError(AutotuneError):
+    """A cache that cannot be used as it is asked to be, or a value that no key can be made of."""

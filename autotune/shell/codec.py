@@ -1,6 +1,6 @@
 """Plans and events as JSON text and back. Decoding goes through msgspec types alone: what a file says is never run."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -25,6 +25,8 @@ def _dec_hook(kind: type, value: Any) -> Any:
         return Config(value)
     raise ValueError(f"expected a {kind.__name__}")
 
+
+T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
 _event_decoder = msgspec.json.Decoder(Event, dec_hook=_dec_hook)
@@ -72,6 +74,11 @@ def plan_from(spec: PlanSpec, space: Space | None = None) -> Plan:
 def encode(value: Any) -> bytes:
     """One line of JSON."""
     return _encoder.encode(value)
+
+
+def decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """A decoder of values that hold configs; what they hold may raise AutotuneError besides msgspec's errors."""
+    return msgspec.json.Decoder(kind, dec_hook=_dec_hook)
 
 
 def decode_event(text: bytes | msgspec.Raw) -> Event:

@@ -24,6 +24,7 @@ from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
 from autotune.core.space import Space
+from autotune.shell.cache.origin import Origin
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_from, plan_spec
 from autotune.version import __version__
 
@@ -34,7 +35,7 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Header(Struct, frozen=True, omit_defaults=True):
-    """The first line: what is searched, with what, where."""
+    """The first line: what is searched, with what, where, and what the best available configs came from."""
 
     format: str
     version: int
@@ -42,6 +43,7 @@ class Header(Struct, frozen=True, omit_defaults=True):
     evaluator: dict[str, Detail]
     versions: dict[str, str] = {}
     host: dict[str, str] = {}
+    warm_start: tuple[Origin, ...] = ()
 
 
 class _Version(Struct):
@@ -54,7 +56,7 @@ class _Line(Struct):
     event: msgspec.Raw
 
 
-def header_for(plan: Plan, evaluator: dict[str, Detail]) -> Header:
+def header_for(plan: Plan, evaluator: dict[str, Detail], warm_start: tuple[Origin, ...] = ()) -> Header:
     """The header of a new journal, with the versions of all that numbers depend on."""
     versions = {
         "autotune": __version__,
@@ -64,7 +66,7 @@ def header_for(plan: Plan, evaluator: dict[str, Detail]) -> Header:
         "scikit-learn": version("scikit-learn"),
     }
     host = {"system": platform.system(), "machine": platform.machine(), "node": platform.node()}
-    return Header(FORMAT, VERSION, plan_spec(plan), evaluator, versions, host)
+    return Header(FORMAT, VERSION, plan_spec(plan), evaluator, versions, host, warm_start)
 
 
 @dataclass(frozen=True)

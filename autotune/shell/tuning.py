@@ -1,11 +1,10 @@
 """`tune`, `resume` and `replay`: a search with an evaluator, a journal, and a way to watch it."""
 
-import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.core.config import Config, Value
 from autotune.core.errors import JournalError, PlanError
@@ -18,14 +17,23 @@ from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
+from autotune.shell.cache.remembering import without_cached
+from autotune.shell.cached_tuning import cached_result, check_allowed, memory_for, remembered, warm, watched_by
 from autotune.shell.driver import Driver, Interruption, Watch, unrecorded
 from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
+from autotune.shell.options import Options, options_for
+from autotune.shell.options import PathLike as PathLike
+from autotune.shell.options import Progress as Progress
 from autotune.shell.progress import watching
+from autotune.shell.settings import environment
 
-PathLike = str | os.PathLike[str]
-Progress = bool | None | Watch
-"""True, False, None (a progress line if the terminal can show one), or a callable told of every event."""
+if TYPE_CHECKING:
+    from autotune.shell.cache.keys import Key
+    from autotune.shell.cache.layers import Cache
+    from autotune.shell.cache.origin import Origin
+    from autotune.shell.cache.use import Memory, Use
+    from autotune.shell.cache.warm_start import WarmStart
 
 
 def make_plan(
@@ -63,41 +71,78 @@ def make_plan(
 def tune(
     space: Space,
     evaluator: Evaluator,
-    strategy: str | AnyStrategy = DEFAULT_STRATEGY,
+    strategy: str | AnyStrategy | None = None,
     *,
-    effort: str = "full",
+    effort: str | None = None,
     budget: Budget | None = None,
-    seed: int = 0,
-    journal: PathLike | None = None,
+    seed: int | None = None,
+    journal: PathLike | Literal[False] | None = None,
     seeds: Iterable[Mapping[str, Value]] = (),
     best_available: Iterable[Mapping[str, Value]] = (),
     settings: Mapping[str, Any] | None = None,
     progress: Progress = None,
+    cache: "Cache | PathLike | bool | None" = None,
+    key: "Key | None" = None,
+    cache_use: "Use | None" = None,
+    warm_start: "WarmStart | None" = None,
 ) -> Result:
     """Find the fastest config of `space` as `evaluator` measures it.
 
     strategy: a name ("pattern_search", …) or a strategy with its settings, such as PatternSearch(copies=3).
     effort: "none" measures the default config, "quick" searches a little, "full" takes the time it needs.
     budget: limits on evaluations, seconds or generations; whichever is reached first. seed: any integer.
-    journal: a new file that receives all that happens; `resume` and `replay` read it.
+    journal: a new file that receives all that happens; `resume` and `replay` read it. False: none in any case.
     seeds: configs to try first. best_available: the best of earlier runs, for from_best_available.
     settings: single settings of the strategy or of the machine that override what the effort says.
     progress: True, False, None (only on a terminal), or a callable told of every event.
+    cache: a Cache, its directory, or True for the user's: a result that is there is given at once, what was measured
+    before is not measured again, and what is found is kept. None or False: no cache.
+    key: what the measurements belong to, LooseKey or StrictKey; None: made from the evaluator.
+    cache_use: "normal"; "force": ignore what is there and replace it; "skip": neither read nor write.
+    warm_start: where to take configs to begin with from; None: from runs on the same device, arguments and space.
+    What is left out is taken from the environment (AUTOTUNE_EFFORT, …; see `autotune env`), then from the defaults.
 
     Ctrl-C ends the search cleanly with the best so far (`complete` is False); a second one raises KeyboardInterrupt.
     Raises TuningFailed when no config could be timed, and another AutotuneError for arguments that cannot work.
     """
+    env = environment()
+    memory = memory_for(env, cache, key, cache_use, space, evaluator)
+    label = "search" if memory is None else memory.key.loose.kernel
+    options = options_for(env, strategy, effort, budget, seed, journal, settings, progress, label)
+    seeds = tuple(seeds)
+    if memory is not None:
+        found = cached_result(memory, options, seeds, space, evaluator, run_plan)
+        if found is not None:
+            return found
+    check_allowed(env, memory)
+    begun = warm(memory, options, space, warm_start)
     plan = make_plan(
-        space, strategy, exact=evaluator.exact, effort=effort, budget=budget, seed=seed, seeds=seeds,
-        best_available=best_available, settings=settings,
+        space, options.strategy, exact=evaluator.exact, effort=options.effort, budget=options.budget,
+        seed=options.seed, seeds=seeds, best_available=(*best_available, *(o.config for o in begun.origins)),
+        settings=begun.settings,
     )  # fmt: skip
+    return run_plan(plan, evaluator, options, memory, begun.origins)
+
+
+def run_plan(
+    plan: Plan,
+    evaluator: Evaluator,
+    options: Options,
+    memory: "Memory | None" = None,
+    origins: "tuple[Origin, ...]" = (),
+) -> Result:
+    """Do what a plan says, with a journal, with answers from the cache, and kept in it."""
     search = start(plan)
     with ExitStack() as stack:
         writer = None
-        if journal is not None:
-            header = header_for(plan, evaluator.describe())
-            writer = stack.enter_context(JournalWriter.create(journal, header))
-        return _driven(stack, search, evaluator, (), writer, progress)
+        if options.journal is not None:
+            header = header_for(plan, evaluator.describe(), origins)
+            writer = stack.enter_context(JournalWriter.create(options.journal, header))
+        watches: list[Watch] = []
+        if memory is not None:
+            evaluator, keeping = remembered(stack, memory, evaluator, options, origins)
+            watches.append(keeping)
+        return _driven(stack, search, evaluator, (), writer, options.progress, watches)
 
 
 def resume(
@@ -123,11 +168,12 @@ def resume(
             "use the evaluator that it was made with"
         )
     search = fold(plan, read.events)
+    past = without_cached(read.events)
     if isinstance(done := request(search, 0), Finished) and done.complete:
         return result(search)
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
-        return _driven(stack, search, evaluator, read.events, writer, progress)
+        return _driven(stack, search, evaluator, past, writer, progress, resumed=bool(read.events))
 
 
 def _compared(journal: Journal, evaluator: Evaluator) -> None:
@@ -156,12 +202,14 @@ def _driven(
     past: tuple[Event, ...],
     writer: JournalWriter | None,
     progress: Progress,
+    watches: Sequence[Watch] = (),
+    resumed: bool = False,
 ) -> Result:
-    watch = stack.enter_context(watching(search, progress))
+    watch = watched_by(stack.enter_context(watching(search, progress)), *watches)
     interruption = stack.enter_context(Interruption().listening())
     session = stack.enter_context(evaluator.open(search.plan.space, past))
     driver = Driver(search, session, writer.write if writer else unrecorded, watch)
-    if past:
+    if resumed:
         driver.step(Resumed(session.now()))
         if not evaluator.recovers:
             driver.resubmit()

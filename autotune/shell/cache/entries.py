@@ -1,0 +1,163 @@
+"""An entry: what one run measured for one key, where it came from, and what it found. One JSON file each."""
+
+from functools import cached_property
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from autotune.core.config import Config
+from autotune.core.errors import AutotuneError, CacheError
+from autotune.core.outcomes import Detail, Outcome, Timed
+from autotune.core.search.messages import Reason
+from autotune.core.search.plan import Budget
+from autotune.core.search.result import Result
+from autotune.core.space_spec import SpaceSpec
+from autotune.core.strategies.registry import StrategySpec
+from autotune.shell.cache.keys import StrictKey
+from autotune.shell.codec import decoder_of, encode
+from autotune.shell.journal import SIGNED, UNREADABLE, signed
+
+FORMAT, VERSION = "autotune-cache", 1
+NOTHING = msgspec.Raw(b"null")
+
+
+class Run(Struct, frozen=True, omit_defaults=True):
+    """Where measurements come from.
+
+    id: 16 hexadecimal digits, another for each run. began_at, written_at: seconds since 1970, UTC. stopped: why the
+    search ended, None while it goes on or where it was killed. host, evaluator, strategy, effort, budget, seed: as in
+    a journal's header. versions: of python, numpy and all else that is not in the key. journal: its path, if any.
+    """
+
+    id: str
+    began_at: float
+    written_at: float
+    stopped: Reason | None = None
+    effort: str = "full"
+    strategy: StrategySpec | None = None
+    budget: Budget = Budget()
+    seed: int = 0
+    evaluator: dict[str, Detail] = {}
+    host: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    journal: str = ""
+
+
+class Measurement(Struct, frozen=True, omit_defaults=True):
+    """A config and what became of it, the latest outcome where it was measured again. origin: who asked for it."""
+
+    config: Config
+    outcome: Outcome
+    origin: str = "strategy"
+
+
+class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
+    """One run on one key. Made by `make_entry` or `decode_entry`.
+
+    result: what the run found, None where it was killed or found nothing; `finished` where it came to its end.
+    supersedes: names of entries that this one replaces: they no longer count, wherever they are. rejects: configs that
+    turned out not to work: no earlier entry with one of them as its best is a hit. What is large is decoded on demand.
+    """
+
+    format: str
+    version: int
+    key: StrictKey
+    run: Run
+    result: Result | None = None
+    supersedes: tuple[str, ...] = ()
+    rejects: tuple[Config, ...] = ()
+    raw_space: msgspec.Raw = msgspec.field(name="space", default=NOTHING)
+    raw_measurements: msgspec.Raw = msgspec.field(name="measurements", default=NOTHING)
+
+    @cached_property
+    def name(self) -> str:
+        """The name of its file: loose digest, start of the strict one, when it began in nanoseconds, run; in hex."""
+        began = int(self.run.began_at * 1e9)
+        return f"{self.key.loose.digest}-{self.key.digest[:8]}-{began:016x}-{self.run.id[:8]}.json"
+
+    @cached_property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """In the order of asking. Raises CacheError where they are not what they should be."""
+        measurements: tuple[Measurement, ...] | None = _decoded(_measurements, self.raw_measurements)
+        return measurements or ()
+
+    @cached_property
+    def space(self) -> SpaceSpec | None:
+        """The space as plain data; None where it was left out."""
+        spec: SpaceSpec | None = _decoded(_space, self.raw_space)
+        return spec
+
+    @property
+    def best(self) -> Config | None:
+        """The config that the run found, None where it did not finish."""
+        return None if self.result is None else self.result.best.config
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search came to its end: no interrupt, no kill."""
+        return self.result is not None and self.result.complete
+
+    def ranked(self) -> list[tuple[Config, float]]:
+        """The timed configs with their times in milliseconds, fastest first; what was verified last counts."""
+        times = {m.config: m.outcome.time_ms for m in self.measurements if isinstance(m.outcome, Timed)}
+        if self.result is not None:
+            finals = (self.result.best, *(finalist.measured for finalist in self.result.finalists))
+            times |= {final.config: final.time_ms for final in finals}
+        return sorted(times.items(), key=lambda item: (item[1], item[0].digest))
+
+
+_entry = decoder_of(Entry)
+_measurements: msgspec.json.Decoder[Any] = decoder_of(tuple[Measurement, ...] | None)  # type: ignore[arg-type]
+_space: msgspec.json.Decoder[Any] = msgspec.json.Decoder(SpaceSpec | None)
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw) -> Any:
+    try:
+        return decoder.decode(raw)
+    except (*UNREADABLE, AutotuneError, ValueError) as error:
+        raise CacheError(f"a part of a cache entry cannot be read ({error}); remove the entry") from None
+
+
+def make_entry(
+    key: StrictKey,
+    run: Run,
+    measurements: tuple[Measurement, ...],
+    *,
+    space: SpaceSpec | None = None,
+    result: Result | None = None,
+    supersedes: tuple[str, ...] = (),
+    rejects: tuple[Config, ...] = (),
+) -> Entry:
+    """An entry to be published."""
+    raw_space = NOTHING if space is None else msgspec.Raw(msgspec.json.encode(space))
+    raw = msgspec.Raw(encode(measurements))
+    return Entry(FORMAT, VERSION, key, run, result, supersedes, rejects, raw_space, raw)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The content of its file: one JSON object with a checksum as its last field."""
+    return signed(encode(entry)) + b"\n"
+
+
+class _Version(Struct):
+    format: str
+    version: int
+
+
+def decode_entry(text: bytes) -> Entry:
+    """The entry that a file holds; raises CacheError, without the file's name, for anything else."""
+    try:
+        found = msgspec.json.decode(text, type=_Version)
+        if found.format != FORMAT:
+            raise CacheError(f"it is not a cache entry but {found.format!r}")
+        if found.version > VERSION:
+            raise CacheError(f"it is of cache format {found.version} and this autotune reads up to {VERSION}")
+        line = text.rstrip(b"\n")
+        if line != signed(line.rpartition(SIGNED)[0] + b"}"):
+            raise CacheError("its checksum is wrong")
+        return _entry.decode(text)
+    except CacheError:
+        raise
+    except (*UNREADABLE, AutotuneError, ValueError) as error:
+        raise CacheError(f"it cannot be decoded ({error})") from None

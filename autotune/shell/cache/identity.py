@@ -1,0 +1,78 @@
+"""Which key a problem has: what its evaluator says it measures, and the space."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from autotune.core.errors import CacheError
+from autotune.core.space import Space
+from autotune.shell.cache.devices import current_device, processor
+from autotune.shell.cache.keys import Constant, Device, LooseKey, Specialization, digest_of
+from autotune.shell.cache.sources import source_digest
+from autotune.shell.cache.specializing import specialization_of, tensor_of
+from autotune.shell.evaluators.callable import CallableEvaluator
+
+
+class Identity(Struct, frozen=True):
+    """What an evaluator measures: a loose key without the space. The fields are those of `LooseKey`."""
+
+    kernel: str
+    source: str
+    specialization: Specialization
+    device: Device
+    extra: dict[str, str] = {}
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """An evaluator that knows what it measures, so that a cache key can be made of it."""
+
+    def identity(self) -> Identity: ...
+
+
+def key_for(space: Space, evaluator: object) -> LooseKey:
+    """The loose key of a problem; raises CacheError where the evaluator does not say what it measures."""
+    if isinstance(evaluator, Identified):
+        found = evaluator.identity()
+    elif isinstance(evaluator, CallableEvaluator):
+        found = _of_callable(evaluator)
+    else:
+        raise CacheError(
+            f"a {type(evaluator).__name__} does not say what it measures, so its results have no key in the cache; "
+            "pass key=LooseKey(…)"
+        )
+    return LooseKey(found.kernel, found.source, found.specialization, found.device, space.fingerprint, found.extra)
+
+
+def _of_callable(evaluator: CallableEvaluator) -> Identity:
+    build, make_args = evaluator.build, evaluator.make_args
+    specialization = specialization_of(evaluator.args)
+    if make_args is not None:
+        specialization = Specialization({"make_args": Constant(source_digest(make_args))})
+    check = [evaluator.rtol, evaluator.atol, _digest(evaluator.reference), _digest(evaluator.checker)]
+    extra = {"check": digest_of(check)}
+    if evaluator.timer is not None:
+        extra["timer"] = _digest(evaluator.timer)
+    kernel = f"{getattr(build, '__module__', '?')}.{getattr(build, '__qualname__', type(build).__name__)}"
+    return Identity(kernel, source_digest(build), specialization, _device(evaluator), extra)
+
+
+def _device(evaluator: CallableEvaluator) -> Device:
+    """Where the tensors are; a timer of one's own times the accelerator, the wall clock this processor."""
+    kinds = {getattr(getattr(arg, "device", None), "type", "") for arg in evaluator.args}
+    return current_device() if kinds & {"cuda", "xpu"} or evaluator.timer is not None else processor()
+
+
+def _digest(part: Any) -> str:
+    """A digest of a function or of expected output."""
+    if part is None:
+        return ""
+    if callable(part):
+        return source_digest(part)
+    if isinstance(part, Sequence) and not isinstance(part, str | bytes):
+        return digest_of([_digest(item) for item in part])
+    if hasattr(part, "tobytes"):
+        return digest_of([str(tensor_of(part)), blake2b(part.tobytes(), digest_size=16).hexdigest()])
+    return digest_of(str(tensor_of(part)) if hasattr(part, "shape") and hasattr(part, "dtype") else repr(part))

@@ -1,0 +1,186 @@
+"""The cache as it is used: a directory to write to above read-only ones, and a memory of what was looked up."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from autotune.core.config import Config, Value
+from autotune.core.errors import CacheError
+from autotune.core.outcomes import Failed
+from autotune.shell.cache.devices import installed_versions
+from autotune.shell.cache.directory import get_cache_dir
+from autotune.shell.cache.entries import Entry, Measurement, Run, make_entry
+from autotune.shell.cache.keys import Key, StrictKey, Versions
+from autotune.shell.cache.runs import new_run
+from autotune.shell.cache.store import PathLike, Store, age, settled
+
+Mode = Literal["read_write", "read_only", "off"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+REMEMBERED = 4096
+"""Keys that are remembered at most; then all are looked up again."""
+
+
+class Known(NamedTuple):
+    """A measurement, the run that made it, and what it was made with."""
+
+    measurement: Measurement
+    run: Run
+    versions: Versions
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What was found under a digest when the layers had these stamps."""
+
+    stamps: tuple[int, ...]
+    entries: tuple[tuple[int, Entry], ...]
+
+
+class Cache:
+    """Entries by key, in layers.
+
+    directory: where new entries go; None: `get_cache_dir()`. shipped: further directories that are only read, such as
+    one that came with a package; what is in an earlier directory goes before. mode: "read_write"; "read_only", where
+    nothing is ever written; "off", where nothing is read either.
+    """
+
+    def __init__(
+        self, directory: PathLike | None = None, *, shipped: Iterable[PathLike] = (), mode: Mode = "read_write"
+    ) -> None:
+        if mode not in MODES:
+            raise CacheError(f"no cache mode is called {mode!r}; there are {', '.join(MODES)}")
+        self.mode: Mode = mode
+        first = Path(get_cache_dir() if directory is None else directory)
+        self.stores = (Store(first, mode == "read_write"), *(Store(Path(d), writable=False) for d in shipped))
+        self._looked: dict[str, _Looked] = {}
+        self._rejections: dict[str, list[Entry]] = {}
+
+    @property
+    def directory(self) -> Path:
+        """Where new entries go."""
+        return self.stores[0].directory
+
+    def __repr__(self) -> str:
+        layers = ", ".join(os.fspath(store.directory) for store in self.stores)
+        return f"Cache({layers}; {self.mode})"
+
+    def entries(self, key: Key) -> tuple[Entry, ...]:
+        """All that is known of a key that was not superseded: of the first layer first, newest first within it.
+
+        A loose key finds the entries of every toolchain, a strict one those of its own.
+        """
+        return tuple(entry for _, entry in self._layered(key))
+
+    def find(self, key: Key, accept: Callable[[Entry], bool] | None = None) -> Entry | None:
+        """The best finished entry of a key, or None.
+
+        For a loose key the entries made with the installed toolchain go before. Then the first layer goes before the
+        others, the faster result before the slower, the newer before the older. accept: which entries will do.
+        """
+        layered = self._layered(key)
+        rejected = {(c, e.key.versions): e.run.began_at for _, e in reversed(layered) for c in e.rejects}
+        found = [
+            (layer, entry)
+            for layer, entry in layered
+            if entry.finished and not (rejected and _is_rejected(entry, rejected)) and (accept is None or accept(entry))
+        ]
+        if len(found) < 2:
+            return found[0][1] if found else None
+        mixed = len({entry.key.versions for _, entry in found}) > 1
+        installed = installed_versions() if mixed else None
+
+        def order(item: tuple[int, Entry]) -> tuple[bool, int, float, float, str]:
+            layer, entry = item
+            assert entry.result is not None
+            other = mixed and entry.key.versions != installed
+            return other, layer, entry.result.best.time_ms, -entry.run.began_at, entry.name
+
+        return min(found, key=order)[1]
+
+    def reject(self, key: Key, config: Mapping[str, Value], why: str) -> None:
+        """A cached config that no longer compiles or answers wrongly: say so, and never give it for this key again.
+
+        It is remembered on disk for the installed toolchain, if the cache may be written to; what else was measured
+        stays. Tune again afterwards.
+        """
+        bad = Config(config)
+        warnings.warn(
+            f"the cached config of {key.loose.kernel} no longer works: {bad}: {why}; it is tuned again", stacklevel=2
+        )
+        strict = key if isinstance(key, StrictKey) else StrictKey(key, installed_versions())
+        failed = Measurement(bad, Failed("unknown", why), "cache")
+        entry = make_entry(strict, new_run(), (failed,), rejects=(bad,))
+        self._rejections.setdefault(key.loose.digest, []).append(entry)
+        self._looked.pop(key.loose.digest, None)
+        self.publish(entry)
+
+    def measurements(self, key: Key) -> dict[Config, Known]:
+        """What all runs on a key measured, merged: for a config measured by several, the run that ended last."""
+        merged: dict[Config, Known] = {}
+        for entry in sorted(self.entries(key), key=lambda e: (e.run.written_at, e.run.id)):
+            for measurement in entry.measurements:
+                merged[measurement.config] = Known(measurement, entry.run, entry.key.versions)
+        return merged
+
+    def newest(self, max_scan: int | None = None) -> Iterator[Entry]:
+        """The entries of all layers, newest first, of which at most `max_scan` are read; broken ones are left out."""
+        if self.mode == "off":
+            return
+        found: dict[str, Store] = {}
+        for store in reversed(self.stores):
+            found |= dict.fromkeys(store.names(), store)
+        for name in sorted(found, key=age, reverse=True)[:max_scan]:
+            entry = found[name].read(name)
+            if entry is not None:
+                yield entry
+
+    def publish(self, entry: Entry) -> Path | None:
+        """Keep an entry; None where nothing is to be written. What it supersedes is removed where that is possible."""
+        if self.mode != "read_write":
+            return None
+        path = self.stores[0].publish(entry)
+        for name in entry.supersedes:
+            if name != entry.name:
+                self.stores[0].remove(name)
+        self._looked.pop(entry.key.loose.digest, None)
+        return path
+
+    def _layered(self, key: Key) -> tuple[tuple[int, Entry], ...]:
+        """(layer, entry) of a key, newest first within a layer."""
+        if self.mode == "off":
+            return ()
+        digest = key.loose.digest
+        stamps = tuple([store.stamp(digest) for store in self.stores])
+        looked = self._looked.get(digest)
+        if looked is None or looked.stamps != stamps:
+            looked = _Looked(stamps, self._look(digest))
+            if len(self._looked) >= REMEMBERED:
+                self._looked.clear()
+            if all(map(settled, stamps)):
+                self._looked[digest] = looked
+            else:
+                self._looked.pop(digest, None)
+        if isinstance(key, StrictKey):
+            return tuple([(layer, e) for layer, e in looked.entries if e.key.versions == key.versions])
+        return looked.entries
+
+    def _look(self, digest: str) -> tuple[tuple[int, Entry], ...]:
+        found = [] if self.mode == "read_write" else [(0, entry) for entry in self._rejections.get(digest, ())]
+        found += [
+            (layer, entry)
+            for layer, store in enumerate(self.stores)
+            for entry in store.entries(digest)
+            if entry.key.loose.digest == digest
+        ]
+        superseded = {name for _, entry in found for name in entry.supersedes}
+        return tuple((layer, entry) for layer, entry in found if entry.name not in superseded)
+
+
+def _is_rejected(entry: Entry, rejected: Mapping[tuple[Config, Versions], float]) -> bool:
+    """Whether the config of an entry was found not to work after that entry was written."""
+    assert entry.result is not None
+    return entry.run.began_at < rejected.get((entry.result.best.config, entry.key.versions), 0.0)

@@ -1,0 +1,54 @@
+"""The entries of a cache as saved best configs, newest first."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from autotune.core.config import Config
+from autotune.shell.cache.entries import Entry
+from autotune.shell.cache.keys import canonical
+from autotune.shell.cache.layers import Cache
+from autotune.shell.cache.store import PathLike
+
+
+class SavedBestConfig(Struct, frozen=True):
+    """The best config of one entry.
+
+    hardware: the device, such as "cuda NVIDIA H200 sm_90". specialization_key: the canonical JSON of arguments and
+    constants. config_spec_hash: the fingerprint of the space. flat_config: the values in the order of the config.
+    """
+
+    hardware: str
+    specialization_key: str
+    config: Config
+    config_spec_hash: str
+    flat_config: tuple[Any, ...]
+
+
+def iter_cache_entries(cache_path: PathLike, *, max_scan: int | None = None) -> Iterator[SavedBestConfig]:
+    """The best config of every entry in a directory that has one, newest first.
+
+    max_scan: read at most so many entries. Broken ones are left out, with one warning.
+    """
+    cache = Cache(cache_path, mode="read_only")
+    for entry in cache.newest(max_scan):
+        saved = saved_best(entry)
+        if saved is not None:
+            yield saved
+
+
+def saved_best(entry: Entry) -> SavedBestConfig | None:
+    """The best config of an entry; None where its run found none."""
+    if entry.best is None:
+        return None
+    key = entry.key.loose
+    return SavedBestConfig(
+        hardware(entry), canonical(key.specialization).decode(), entry.best, key.space, tuple(entry.best.values())
+    )
+
+
+def hardware(entry: Entry) -> str:
+    """The device of an entry in a few words."""
+    device = entry.key.loose.device
+    return " ".join(part for part in (device.kind, device.name, device.architecture) if part)

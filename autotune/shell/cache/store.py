@@ -1,0 +1,164 @@
+"""One directory of entries. Writing is a rename to a name nobody else uses, so nobody needs a lock.
+
+    DIRECTORY/entries/ab/abcdef…-12345678-0018…-89abcdef.json
+
+A file that is being written begins with a dot; a writer that is killed leaves such a file and nothing else.
+"""
+
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autotune.core.errors import CacheError
+from autotune.shell.cache.entries import Entry, decode_entry, encode_entry
+
+PathLike = str | os.PathLike[str]
+
+SETTLED_NS = 2_000_000_000
+"""A directory that was changed less than this long ago may change again without a new time stamp."""
+
+HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The entries in one directory, which need not exist to be read.
+
+    writable: False for a directory that is shared and only read. `broken` collects files that could not be read; the
+    first one of a store is warned about.
+    """
+
+    directory: Path
+    writable: bool = True
+    broken: dict[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def root(self) -> Path:
+        return self.directory / "entries"
+
+    def path(self, name: str) -> Path:
+        """Where an entry of that name is or would be."""
+        return self.root / name[:2] / name
+
+    def stamp(self, digest: str) -> int:
+        """A number that changes when an entry with that digest comes or goes; 0 where there are none; see `settled`."""
+        try:
+            return os.stat(f"{self.directory}/entries/{digest[:2]}").st_mtime_ns
+        except OSError:
+            return 0
+
+    def names(self, digest: str = "") -> list[str]:
+        """The names of the entries whose loose digest begins like that, oldest first."""
+        shards = [digest[:2]] if len(digest) >= 2 else self._shards()
+        found = [name for shard in shards for name in self._shard(shard) if name.startswith(digest)]
+        return sorted(found, key=age)
+
+    def read(self, name: str) -> Entry | None:
+        """The entry of that name; None if it is gone, or broken, of which the first is warned about."""
+        try:
+            return decode_entry(self.path(name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, CacheError) as error:
+            self._complain(name, error)
+            return None
+
+    def entries(self, digest: str = "") -> Iterator[Entry]:
+        """The entries whose loose digest begins like that, newest first, read one by one."""
+        for name in reversed(self.names(digest)):
+            entry = self.read(name)
+            if entry is not None:
+                yield entry
+
+    def publish(self, entry: Entry) -> Path:
+        """Write an entry, whole or not at all, in place of an earlier one of the same run and key.
+
+        Raises CacheError where the directory cannot be written to.
+        """
+        path = self.path(entry.name)
+        try:
+            write_whole(path, encode_entry(entry))
+        except OSError as error:
+            raise CacheError(
+                f"the cache {self.directory} cannot be written ({error.strerror}); "
+                "name another in AUTOTUNE_CACHE_DIR, or use it read-only"
+            ) from None
+        return path
+
+    def remove(self, name: str) -> bool:
+        """Remove an entry; whether it was there."""
+        with suppress(OSError):
+            self.path(name).unlink()
+            return True
+        return False
+
+    def leftovers(self, older_than_s: float = 3600.0) -> list[Path]:
+        """What killed writers left: unfinished files that nobody has written to for so long."""
+        since = time.time() - older_than_s
+        found = []
+        for shard in self._shards():
+            for path in (self.root / shard).glob(".*.tmp"):
+                with suppress(OSError):
+                    if path.stat().st_mtime < since:
+                        found.append(path)
+        return found
+
+    def _shards(self) -> list[str]:
+        return sorted(name for name in _listed(self.root) if len(name) == 2 and HEX.issuperset(name))
+
+    def _shard(self, shard: str) -> list[str]:
+        return [name for name in _listed(self.root / shard) if name.endswith(".json") and not name.startswith(".")]
+
+    def _complain(self, name: str, error: Exception) -> None:
+        first = not self.broken
+        self.broken[name] = str(error)
+        if first:
+            warnings.warn(
+                f"{self.path(name)} is left out: {error}. Other broken entries of this cache are left out without a "
+                "word; `autotune cache prune --broken` removes them",
+                stacklevel=5,
+            )
+
+
+def _listed(directory: Path) -> list[str]:
+    """What is in a directory, nothing where it cannot be listed."""
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def age(name: str) -> tuple[str, str]:
+    """What orders names by when their runs began; ties by the rest."""
+    return name[42:58], name
+
+
+def settled(stamp: int) -> bool:
+    """Whether a stamp is old enough for a later change to have another one, whatever the clock's resolution."""
+    return time.time_ns() - stamp > SETTLED_NS
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put content at `path` by a rename; what a crash leaves is the old file, or the new one, and maybe a .tmp file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    with suppress(OSError):  # not every file system lets a directory be synchronised
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -1,0 +1,94 @@
+"""What a call of `tune` asks for, once the environment has filled in what the arguments leave open."""
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from autotune.core.errors import JournalError
+from autotune.core.search.plan import Budget
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, canonical_name
+from autotune.shell.progress import Watch
+from autotune.shell.settings import Environment, chosen
+
+PathLike = str | os.PathLike[str]
+Progress = bool | None | Watch
+"""True, False, None (a progress line if the terminal can show one), or a callable told of every event."""
+
+POPULATION = "initial_population_strategy"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `tune` that the environment knows too, none of them open any more."""
+
+    strategy: str | AnyStrategy
+    effort: str
+    budget: Budget
+    seed: int
+    journal: Path | None
+    settings: dict[str, Any]
+    progress: Progress
+
+
+def options_for(
+    env: Environment,
+    strategy: str | AnyStrategy | None,
+    effort: str | None,
+    budget: Budget | None,
+    seed: int | None,
+    journal: PathLike | Literal[False] | None,
+    settings: Mapping[str, Any] | None,
+    progress: Progress,
+    label: str,
+) -> Options:
+    """Arguments before environment before defaults. label: names a journal that only the environment asks for."""
+    own = dict(settings or {})
+    picked = (env.strategy or DEFAULT_STRATEGY) if strategy is None else strategy
+    if env.compile_timeout is not None:
+        own.setdefault("compile_timeout_s", env.compile_timeout)
+    if env.initial_population is not None and leaves_population_open(picked, own):
+        own[POPULATION] = env.initial_population
+    return Options(
+        strategy=picked,
+        effort=chosen(effort, env.effort, "full"),
+        budget=chosen(budget, None if env.budget_seconds is None else Budget(seconds=env.budget_seconds), Budget()),
+        seed=chosen(seed, env.random_seed, 0),
+        journal=_journal(journal, env.log, label),
+        settings=own,
+        progress=env.progress if progress is None else progress,
+    )
+
+
+def leaves_population_open(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
+    """Whether a strategy has an initial population and nobody has said which."""
+    if POPULATION in settings:
+        return False
+    if isinstance(strategy, str):
+        return POPULATION in STRATEGIES[canonical_name(strategy)].__struct_fields__
+    return getattr(strategy, POPULATION, "") is None
+
+
+def _journal(argument: PathLike | Literal[False] | None, log: Path | None, label: str) -> Path | None:
+    if argument is False:
+        return None
+    if argument is not None:
+        return Path(argument)
+    return None if log is None else free_journal(log, label)
+
+
+def free_journal(folder: Path, label: str) -> Path:
+    """A journal in a folder under a name of its own, which says of what it is and when it was begun."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise JournalError(
+            f"the directory {folder}, which AUTOTUNE_LOG names, cannot be made ({error.strerror}); name another"
+        ) from None
+    stem = re.sub(r"[^\w.-]+", "_", label)[-60:] or "search"
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    return folder / f"{stem}-{stamp}-{os.getpid()}-{os.urandom(2).hex()}.journal.jsonl"
