@@ -14,6 +14,7 @@ from autotune.version import __version__ as __version__
 if TYPE_CHECKING:
     from autotune.core.config import Config as Config
     from autotune.core.errors import AutotuneError as AutotuneError
+    from autotune.core.errors import CacheError as CacheError
     from autotune.core.errors import ConfigError as ConfigError
     from autotune.core.errors import EvaluatorError as EvaluatorError
     from autotune.core.errors import JournalError as JournalError
@@ -69,6 +70,19 @@ if TYPE_CHECKING:
     from autotune.core.strategies.random_search import RandomSearch as RandomSearch
     from autotune.core.strategies.registry import STRATEGIES as STRATEGIES
     from autotune.core.strategies.registry import register as register
+    from autotune.shell.cache.directory import get_cache_dir as get_cache_dir
+    from autotune.shell.cache.directory import triton_cache_dir as triton_cache_dir
+    from autotune.shell.cache.explain import explain as explain
+    from autotune.shell.cache.identity import Identity as Identity
+    from autotune.shell.cache.identity import key_for as key_for
+    from autotune.shell.cache.keys import Device as Device
+    from autotune.shell.cache.keys import LooseKey as LooseKey
+    from autotune.shell.cache.keys import Specialization as Specialization
+    from autotune.shell.cache.keys import StrictKey as StrictKey
+    from autotune.shell.cache.layers import Cache as Cache
+    from autotune.shell.cache.saved import SavedBestConfig as SavedBestConfig
+    from autotune.shell.cache.saved import iter_cache_entries as iter_cache_entries
+    from autotune.shell.cache.warm_start import WarmStart as WarmStart
     from autotune.shell.evaluators.callable import CallableEvaluator as CallableEvaluator
     from autotune.shell.evaluators.simulated import SimulatedEvaluator as SimulatedEvaluator
     from autotune.shell.files import load_config as load_config
@@ -76,6 +90,8 @@ if TYPE_CHECKING:
     from autotune.shell.problem import Problem as Problem
     from autotune.shell.replay import Replay as Replay
     from autotune.shell.replay import replay as replay
+    from autotune.shell.settings import Environment as Environment
+    from autotune.shell.settings import environment as environment
     from autotune.shell.tuning import make_plan as make_plan
     from autotune.shell.tuning import resume as resume
     from autotune.shell.tuning import tune as tune
@@ -84,6 +100,7 @@ _HOMES = {
     "autotune.core.config": ("Config",),
     "autotune.core.errors": (
         "AutotuneError",
+        "CacheError",
         "ConfigError",
         "EvaluatorError",
         "JournalError",
@@ -124,11 +141,19 @@ _HOMES = {
     "autotune.core.strategies.pattern_search": ("PatternSearch",),
     "autotune.core.strategies.random_search": ("RandomSearch",),
     "autotune.core.strategies.registry": ("STRATEGIES", "register"),
+    "autotune.shell.cache.directory": ("get_cache_dir", "triton_cache_dir"),
+    "autotune.shell.cache.explain": ("explain",),
+    "autotune.shell.cache.identity": ("Identity", "key_for"),
+    "autotune.shell.cache.keys": ("Device", "LooseKey", "Specialization", "StrictKey"),
+    "autotune.shell.cache.layers": ("Cache",),
+    "autotune.shell.cache.saved": ("SavedBestConfig", "iter_cache_entries"),
+    "autotune.shell.cache.warm_start": ("WarmStart",),
     "autotune.shell.evaluators.callable": ("CallableEvaluator",),
     "autotune.shell.evaluators.simulated": ("SimulatedEvaluator",),
     "autotune.shell.files": ("load_config", "save_config"),
     "autotune.shell.problem": ("Problem",),
     "autotune.shell.replay": ("Replay", "replay"),
+    "autotune.shell.settings": ("Environment", "environment"),
     "autotune.shell.tuning": ("make_plan", "resume", "tune"),
 }
 """Where each public name lives."""

@@ -22,8 +22,10 @@ COMMANDS = {
     "simulate": "Search a recorded space; no device is needed.",
     "record": "Measure every valid config of a problem's space.",
     "study": "Compare strategies on recordings, as a study file says.",
+    "cache": "What earlier searches measured: list it, explain a miss, merge, export and prune.",
+    "env": "Show the settings that come from the environment, and what holds without them.",
 }
-"""Each is a function of its name in a module of its name here; only the one that is called is imported."""
+"""Each is a function, or a group of them, of its name in a module of its name; only the one called is imported."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a quota or a file that is full: under a journal, or under stdout."""
@@ -44,7 +46,11 @@ def app_for(arguments: Sequence[str]) -> typer.Typer:
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, text in COMMANDS.items():
         if name == called:
-            app.command(name)(getattr(import_module(f"autotune.cli.{name}"), name))
+            command = getattr(import_module(f"autotune.cli.{name}"), name)
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name)
+            else:
+                app.command(name)(command)
         else:
             app.command(name, help=text)(_not_called)
     return app

@@ -22,6 +22,11 @@ ProblemOption = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
+UseCache = Annotated[bool, typer.Option("--cache", help="Take from the cache what it knows, and keep what is found.")]
+CacheDir = Annotated[
+    Path | None, typer.Option("--cache-dir", metavar="DIR", help="The cache; else AUTOTUNE_CACHE_DIR, else the user's.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Use the cache, ignore what is there, and replace it.")]
 SaveConfig = Annotated[
     Path | None, typer.Option("--save-config", metavar="PATH", help="Also write the best config to this file, as JSON.")
 ]

@@ -88,7 +88,7 @@ def _checked(problem: Problem, place: str) -> Problem:
     """The problem, whose parts are what they should be."""
     if not isinstance(problem.space, Space):
         raise PlanError(f"{place} has a space of type {type(problem.space).__name__}; give it a Space")
-    if not isinstance(problem.budget, Budget):
+    if not isinstance(problem.budget, Budget | None):
         raise PlanError(f"{place} has a budget of type {type(problem.budget).__name__}; write Budget(evaluations=400)")
     evaluator = problem.evaluator
     missing = [part for part in ("open", "describe", "exact", "recovers") if not hasattr(evaluator, part)]

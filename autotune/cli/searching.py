@@ -28,6 +28,8 @@ def searched(
     try:
         with stdout_for_results():
             result = search()
+        if journal is not None and not journal.exists():  # the cache knew the answer
+            journal = again = None
     except KeyboardInterrupt:
         print(f"autotune: stopped at once; {f'go on with: {again}' if again else 'nothing is kept'}", file=sys.stderr)
         return exits.INTERRUPTED

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,11 +12,21 @@ from autotune.cli.output import stdout_for_results
 from autotune.cli.problem_file import DEFAULT_NAME, load_problem, split_target
 from autotune.cli.searching import searched
 from autotune.core.errors import PlanError
-from autotune.core.search.plan import Settings
+from autotune.core.search.plan import Budget, Settings
 from autotune.core.search.result import Result, TuningFailed
+from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell import tuning
+from autotune.shell.cache.use import Use
 from autotune.shell.files import check_writable
 from autotune.shell.problem import Problem
+from autotune.shell.settings import environment
+
+
+class CacheChoice(NamedTuple):
+    """Which cache to use, and how."""
+
+    cache: Path | bool | None
+    use: Use | None
 
 
 def tune(
@@ -32,6 +42,9 @@ def tune(
     settings: options.Set = None,
     seed_configs: options.SeedConfigs = None,
     save_config: options.SaveConfig = None,
+    cache: options.UseCache = False,
+    cache_dir: options.CacheDir = None,
+    force: options.Force = False,
     as_json: options.AsJson = False,
     progress: options.ShowProgress = None,
 ) -> int:
@@ -46,41 +59,56 @@ def tune(
     own, first = options.parsed_settings(settings or ()), [options.parsed_config(text) for text in seed_configs or ()]
     with stdout_for_results():
         problem = load_problem(target)
-    budget = {"evaluations": evaluations, "seconds": seconds, "generations": generations}
+    limits = {"evaluations": evaluations, "seconds": seconds, "generations": generations}
     wanted = replace(
         _with_strategy(problem, strategy, own),
         effort=effort or problem.effort,
-        budget=msgspec.structs.replace(problem.budget, **{n: v for n, v in budget.items() if v is not None}),
+        budget=_budget(problem.budget, {n: v for n, v in limits.items() if v is not None}),
         seed=problem.seed if seed is None else seed,
         seeds=(*({**(problem.space.default or {}), **config} for config in first), *problem.seeds),
     )
     path = None if no_journal else journal or free_journal(target)
+    memory = _cache(cache, cache_dir, force)
     return searched(
-        lambda: _tuned(wanted, path, progress),
+        lambda: _tuned(wanted, path, progress, memory),
         target=target, journal=path, as_json=as_json, save=save_config, progress=progress,
     )  # fmt: skip
 
 
 def free_journal(target: str) -> Path:
-    """FILE.journal.jsonl in the working directory (FILE-NAME for a named problem), numbered if that is taken."""
+    """FILE.journal.jsonl in the working directory (FILE-NAME for a named problem), numbered if that is taken.
+
+    In the directory that AUTOTUNE_LOG names, where it names one.
+    """
     path, name = split_target(target)
+    folder = environment().log or Path()
     stem = path.stem if name == DEFAULT_NAME else f"{path.stem}-{name}"
-    number, chosen = 1, Path(f"{stem}.journal.jsonl")
+    number, chosen = 1, folder / f"{stem}.journal.jsonl"
     while chosen.exists():
         number += 1
-        chosen = Path(f"{stem}-{number}.journal.jsonl")
+        chosen = folder / f"{stem}-{number}.journal.jsonl"
     return chosen
+
+
+def _budget(own: Budget | None, limits: dict[str, Any]) -> Budget | None:
+    """The problem's budget with the limits of the command line; None where nobody sets one."""
+    return msgspec.structs.replace(own or Budget(), **limits) if limits else own
+
+
+def _cache(wanted: bool, directory: Path | None, force: bool) -> CacheChoice:
+    """The cache that the options ask for: naming its directory or forcing it is asking for it."""
+    return CacheChoice(directory or (True if wanted or force else None), "force" if force else None)
 
 
 def _with_strategy(problem: Problem, strategy: str | None, settings: dict[str, Any]) -> Problem:
     """The problem with these settings; its own settings of another strategy than the one to be used are left out."""
     kept = dict(problem.settings)
-    if strategy is not None and strategy != problem.strategy:
+    if strategy is not None and strategy != (problem.strategy or DEFAULT_STRATEGY):
         kept = {name: value for name, value in kept.items() if name in Settings.__struct_fields__}
     return replace(problem, strategy=strategy or problem.strategy, settings={**kept, **settings})
 
 
-def _tuned(problem: Problem, journal: Path | None, progress: bool | None) -> Result:
+def _tuned(problem: Problem, journal: Path | None, progress: bool | None, memory: CacheChoice) -> Result:
     existed = journal is not None and journal.exists()
     try:
         return tuning.tune(
@@ -90,10 +118,12 @@ def _tuned(problem: Problem, journal: Path | None, progress: bool | None) -> Res
             effort=problem.effort,
             budget=problem.budget,
             seed=problem.seed,
-            journal=journal,
+            journal=journal or False,
             seeds=problem.seeds,
             settings=problem.settings,
             progress=progress,
+            cache=memory.cache,
+            cache_use=memory.use,
         )
     except TuningFailed:
         raise

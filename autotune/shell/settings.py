@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from msgspec import Struct
 
@@ -78,6 +78,12 @@ def chosen(argument: T | None, setting: T | None, default: T) -> T:
     if argument is not None:
         return argument
     return default if setting is None else setting
+
+
+def timeout(name: Literal["compile_timeout", "benchmark_timeout"], default: float) -> float:
+    """The seconds that the environment gives for a timeout, else the default."""
+    seconds: float | None = getattr(environment(), name)
+    return default if seconds is None else seconds
 
 
 def _read(name: str, text: str) -> Any:

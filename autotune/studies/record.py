@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import Outcome, Timed
+from autotune.core.search.plan import Budget
 from autotune.core.search.result import TuningFailed
 from autotune.core.search.state import Search
 from autotune.core.space import Space
@@ -64,8 +65,8 @@ def record(
         else:
             strategy = RandomSearch(count=count)
             tune(
-                space, evaluator, strategy, seed=seed, journal=journal, settings=EVERYTHING,
-                progress=progress,
+                space, evaluator, strategy, effort="full", budget=Budget(), seed=seed, journal=journal,
+                settings=EVERYTHING, progress=progress,
             )  # fmt: skip
     except TuningFailed:
         pass  # a space in which nothing works is worth recording too

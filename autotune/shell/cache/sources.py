@@ -16,8 +16,9 @@ def source_digest(source: str | Callable[..., Any]) -> str:
     """32 hexadecimal digits of a kernel's source: the text itself, or what a Python function and its helpers say.
 
     Helpers are the functions of the same module that it names, directly or through others; constants are the plain
-    values that it names or closes over. A function without a source file counts by its byte code. An object with a
-    `cache_key` (Triton's JITFunction) or an inner `fn` is taken at its word. Raises CacheError for anything else.
+    values that it names or closes over. A function without a source file counts by its byte code, one that was not
+    written in Python by its name. An object with a `cache_key` (Triton's JITFunction) is taken at its word. Raises
+    CacheError for what has neither source nor name.
     """
     if isinstance(source, str):
         return digest_of(["text", source])
@@ -33,40 +34,68 @@ def _parts(source: Any) -> set[tuple[str, str]]:
     seen: set[int] = set()
     todo = [source]
     while todo:
-        function, bound = _unwrapped(todo.pop())
-        if id(function) not in seen:
-            seen.add(id(function))
-            parts.add((function.__qualname__, _text(function)))
-        elif not bound:
+        value, bound = _unwrapped(todo.pop())
+        name = _named(value)
+        parts |= {(f"{name}: {used}", plain) for used, item in bound if (plain := _plain(item)) is not None}
+        if id(value) in seen:
             continue
-        for name, item in [*bound, *_uses(function)]:
-            if _is_helper(item, function):
+        seen.add(id(value))
+        if not isinstance(value, FunctionType):
+            parts.add((name, "not written in Python"))
+            continue
+        parts.add((name, _text(value)))
+        for used, item in _uses(value):
+            if _is_helper(item, value):
                 todo.append(item)
             elif (plain := _plain(item)) is not None:
-                parts.add((f"{function.__qualname__}: {name}", plain))
+                parts.add((f"{name}: {used}", plain))
+        todo += [item for _, item in bound if _is_helper(item, value)]
     return parts
 
 
-def _unwrapped(value: Any) -> tuple[FunctionType, list[tuple[str, Any]]]:
-    """The Python function inside, and the values that are bound to it."""
+def _named(value: Any) -> str:
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if isinstance(name, str):
+        return f"{getattr(value, '__module__', None) or type(value).__module__}.{name}"
+    raise CacheError(f"{value!r:.80} has no source that a cache key could be made of; pass a key of your own")
+
+
+def _unwrapped(value: Any) -> tuple[Any, list[tuple[str, Any]]]:
+    """The function inside, and the values that are bound to it."""
     bound: list[tuple[str, Any]] = []
     for _ in range(16):
         if isinstance(value, functools.partial):
             bound += [(str(i), item) for i, item in enumerate(value.args)] + sorted(value.keywords.items())
             value = value.func
         elif inspect.ismethod(value):
+            bound += _attributes(value.__self__)
             value = value.__func__
         elif isinstance(value, FunctionType):
             inner = inspect.unwrap(value)
             return (inner if isinstance(inner, FunctionType) else value), bound
-        elif callable(getattr(value, "fn", None)):
-            value = value.fn
+        elif (inner := _inner(value)) is not None:
+            value = inner
         elif isinstance(method := getattr(type(value), "__call__", None), FunctionType):  # noqa: B004
-            bound += sorted((name, item) for name, item in vars(value).items() if _plain(item) is not None)
+            bound += _attributes(value)
             value = method
         else:
             break
-    raise CacheError(f"{value!r:.80} has no Python source that a cache key could be made of; pass a key of your own")
+    return value, bound
+
+
+def _inner(value: Any) -> FunctionType | None:
+    """The Python function that a compiler's object was made of, where it keeps it."""
+    if isinstance(value, FunctionType):
+        return value
+    for name in ("fn", "py_func", "__wrapped__"):
+        found = getattr(value, name, None)
+        if isinstance(found, FunctionType):
+            return found
+    return None
+
+
+def _attributes(owner: Any) -> list[tuple[str, Any]]:
+    return sorted((name, item) for name, item in getattr(owner, "__dict__", {}).items() if _plain(item) is not None)
 
 
 def _text(function: FunctionType) -> str:
@@ -100,10 +129,10 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _is_helper(item: Any, user: FunctionType) -> bool:
+def _is_helper(item: Any, user: Any) -> bool:
     """A function of the user's own module; libraries are told apart by their versions."""
-    inner = item if isinstance(item, FunctionType) else getattr(item, "fn", None)
-    return isinstance(inner, FunctionType) and inner.__module__ == user.__module__
+    inner = _inner(item)
+    return inner is not None and inner.__module__ == getattr(user, "__module__", None)
 
 
 def _plain(item: Any) -> str | None:

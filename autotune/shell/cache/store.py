@@ -119,7 +119,7 @@ class Store:
         if first:
             warnings.warn(
                 f"{self.path(name)} is left out: {error}. Other broken entries of this cache are left out without a "
-                "word; `autotune cache prune --broken` removes them",
+                "word; `autotune cache prune` removes them",
                 stacklevel=5,
             )
 

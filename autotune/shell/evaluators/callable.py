@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +19,7 @@ from autotune.shell.evaluators.protocol import Session, clock_after
 from autotune.shell.evaluators.timing import Schedule, Timer
 from autotune.shell.evaluators.workers import Crew
 from autotune.shell.evaluators.workload import Workload, pack
+from autotune.shell.settings import timeout
 
 if TYPE_CHECKING:
     from autotune.core.space import Space
@@ -49,7 +51,8 @@ class CallableEvaluator:
         stops too), since they would take its cores, caches and memory bandwidth; set it where the kernel runs on
         another device, or where a kernel may wait for a lock that a build holds.
     build_timeout_s, run_timeout_s: seconds for `build`, and for first call, check, warm-up and samples together (each
-        sample by itself in a comparison). A kernel too slow for all its samples gets fewer.
+        sample by itself in a comparison). A kernel too slow for all its samples gets fewer. What is left out is what
+        AUTOTUNE_COMPILE_TIMEOUT and AUTOTUNE_BENCHMARK_TIMEOUT say, else 60.
     memory_limit_mb: MiB that a config may allocate (address space, Linux only); beyond, allocations fail and the config
         with them, as out_of_memory or as a crash.
     warmup_ms, target_ms, min_repeats, max_repeats, min_sample_ms: see `timing.Schedule`.
@@ -68,8 +71,8 @@ class CallableEvaluator:
     workers: int = 1
     isolation: Literal["process", "in_process"] = "process"
     overlap: bool = False
-    build_timeout_s: float = 60.0
-    run_timeout_s: float = 60.0
+    build_timeout_s: float = field(default_factory=partial(timeout, "compile_timeout", 60.0))
+    run_timeout_s: float = field(default_factory=partial(timeout, "benchmark_timeout", 60.0))
     memory_limit_mb: int | None = None
     warmup_ms: float = 20.0
     target_ms: float = 100.0

@@ -1,0 +1,189 @@
+"""`autotune cache …`: what is in the cache, why a key missed, and its housekeeping. One function a subcommand."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotune.cli import cache_output
+from autotune.cli.options import AsJson
+from autotune.cli.output import print_json, print_labelled, stdout_for_results
+from autotune.cli.problem_file import load_problem
+from autotune.core.errors import CacheError
+from autotune.shell.cache.entries import Entry
+from autotune.shell.cache.explain import explain as explained
+from autotune.shell.cache.identity import key_for
+from autotune.shell.cache.keys import Key, StrictKey
+from autotune.shell.cache.layers import Cache
+from autotune.shell.cache.maintenance import export as exported
+from autotune.shell.cache.maintenance import merge as merged
+from autotune.shell.cache.maintenance import removals
+from autotune.shell.cache.store import Store
+
+cache = typer.Typer(
+    help="What earlier searches measured: list it, explain a miss, merge, export and prune.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Directory = Annotated[
+    Path | None, typer.Option("--cache-dir", metavar="DIR", help="The cache; else AUTOTUNE_CACHE_DIR, else the user's.")
+]
+Kernel = Annotated[str | None, typer.Option(help="Only kernels whose name contains this.")]
+
+
+@cache.command("list")
+def list_entries(
+    cache_dir: Directory = None,
+    kernel: Kernel = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many, newest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the entries of the cache, newest first."""
+    opened = _opened(cache_dir)
+    found = (entry for entry in opened.newest() if kernel is None or kernel in entry.key.loose.kernel)
+    shown = [entry for entry, _ in zip(found, range(limit), strict=False)]
+    if as_json:
+        print_json({"cache": str(opened.directory), "entries": [cache_output.summary(entry) for entry in shown]})
+    else:
+        cache_output.print_list(opened, shown)
+
+
+@cache.command("show")
+def show(
+    entry: Annotated[str, typer.Argument(help="A run's id or its beginning, or an entry's file.")],
+    cache_dir: Directory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show an entry: its key, where it comes from, what it found and what it measured."""
+    found = _entry(_opened(cache_dir), entry)
+    if as_json:
+        print_json(cache_output.full(found))
+    else:
+        cache_output.print_entry(found)
+
+
+@cache.command("explain")
+def explain(
+    target: Annotated[str, typer.Argument(metavar="FILE[:NAME]|ENTRY", help="A problem's file, or a run's id.")],
+    cache_dir: Directory = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Compare the versions of the toolchain too.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Show so many of the nearest entries.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a problem is in the cache, and which fields differ in the entries nearest to it."""
+    opened = _opened(cache_dir)
+    key, own = _key(opened, target, strict)
+    near = [n for n in explained(opened, key, at_most=limit + 1) if n.entry.key.digest != own][:limit]
+    if as_json:
+        print_json({"key": cache_output.key_fields(key), "nearest": [cache_output.near_fields(n) for n in near]})
+    else:
+        cache_output.print_near(opened, key, near)
+
+
+@cache.command("merge")
+def merge(
+    sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Other cache directories.")],
+    cache_dir: Directory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy into the cache what other cache directories have and it lacks."""
+    into = _opened(cache_dir).stores[0]
+    rows = {}
+    for source in sources:
+        _there(source)
+        rows[str(source)] = merged(Store(source, writable=False), into)
+    if as_json:
+        print_json({"cache": str(into.directory), "merged": rows})
+        return
+    for name, done in rows.items():
+        broken = f", {done.broken} broken" if done.broken else ""
+        print_labelled([(name, f"{done.copied} copied, {done.known} known already{broken}")])
+
+
+@cache.command("export")
+def export(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A directory; what is in it stays.")],
+    cache_dir: Directory = None,
+    kernel: Kernel = None,
+    device: Annotated[str | None, typer.Option(help="Only devices whose name contains this.")] = None,
+    best: Annotated[bool, typer.Option("--best", help="Of each key the fastest entry alone.")] = False,
+    results: Annotated[bool, typer.Option("--results", help="The results without all that was measured.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the finished entries into a directory that can be shipped with a package and layered under a cache."""
+
+    def wanted(entry: Entry) -> bool:
+        key = entry.key.loose
+        return (kernel or "") in key.kernel and (device or "") in key.device.name
+
+    source = _opened(cache_dir).stores[0]
+    count = exported(source, Store(out), wanted, only_best=best, measurements=not results)
+    if as_json:
+        print_json({"out": str(out), "entries": count})
+    else:
+        print_labelled([("exported", f"{count} entries to {out}")])
+
+
+@cache.command("prune")
+def prune(
+    cache_dir: Directory = None,
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0, help="Also entries written longer ago.")
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Also all but the newest so many of a key; the fastest stays.")
+    ] = None,
+    other_versions: Annotated[
+        bool, typer.Option("--other-versions", help="Also entries of a toolchain that is not installed.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is broken, unfinished or superseded, and what the options name."""
+    store = _opened(cache_dir).stores[0]
+    found = removals(store, older_than_days=older_than, keep=keep, other_versions=other_versions)
+    if not dry_run:
+        for removal in found:
+            removal.path.unlink(missing_ok=True)
+    if as_json:
+        print_json({"removed": not dry_run, "files": [{"path": str(r.path), "why": r.why} for r in found]})
+    else:
+        cache_output.print_removals(found, dry_run)
+
+
+def _opened(directory: Path | None) -> Cache:
+    if directory is not None:
+        _there(directory)
+    return Cache(directory)
+
+
+def _there(directory: Path) -> None:
+    if not directory.is_dir():
+        raise CacheError(f"there is no directory {directory}; check the path")
+
+
+def _entry(opened: Cache, text: str) -> Entry:
+    """The entry that a run's id, its beginning or a file names."""
+    name = Path(text).name
+    found = [e for e in opened.newest() if e.name == name or (text and e.run.id.startswith(text))]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise CacheError(f"{opened.directory} has no entry {text!r}; `autotune cache list` shows what there is")
+    raise CacheError(f"{text!r} could be any of {len(found)} entries of {opened.directory}; give more of the run's id")
+
+
+def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str]:
+    """The key of a problem, or of an entry together with its digest."""
+    if target.isalnum() and not Path(target).exists():
+        entry = _entry(opened, target)
+        return (entry.key if strict else entry.key.loose), entry.key.digest
+    with stdout_for_results():
+        problem = load_problem(target)
+    loose = key_for(problem.space, problem.evaluator)
+    if not strict:
+        return loose, ""
+    from autotune.shell.cache.devices import installed_versions
+
+    return StrictKey(loose, installed_versions()), ""

@@ -1,0 +1,35 @@
+"""`autotune env`: every setting that the environment can make, its value, and where that comes from."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from autotune.cli.options import AsJson
+from autotune.cli.output import print_json, print_table
+from autotune.shell.cache.directory import get_cache_dir
+from autotune.shell.settings import SETTINGS, environment, unknown_variables, variable_of
+
+
+def env(as_json: AsJson = False) -> None:
+    """Show the settings that come from the environment, and what holds without them."""
+    said = environment()
+    rows = [_row(name, getattr(said, name)) for name in SETTINGS]
+    for name in unknown_variables():
+        warnings.warn(f"{name} is set and means nothing; the variables are those listed", stacklevel=2)
+    if as_json:
+        print_json({row["variable"]: row for row in rows})
+        return
+    header = ("variable", "value", "origin", "meaning")
+    print_table(header, [tuple("-" if row[name] is None else str(row[name]) for name in header) for row in rows])
+
+
+def _row(name: str, value: Any) -> dict[str, Any]:
+    setting = SETTINGS[name]
+    if name == "cache_dir" and value is None:
+        shown: Any = str(get_cache_dir())
+    elif value is None:
+        shown = setting.default
+    else:
+        shown = str(value) if isinstance(value, Path) else value
+    origin = "default" if value is None else "environment"
+    return {"variable": variable_of(name), "value": shown, "origin": origin, "meaning": setting.meaning}
