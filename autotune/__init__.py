@@ -85,6 +85,8 @@ if TYPE_CHECKING:
     from autotune.shell.cache.warm_start import WarmStart as WarmStart
     from autotune.shell.evaluators.callable import CallableEvaluator as CallableEvaluator
     from autotune.shell.evaluators.simulated import SimulatedEvaluator as SimulatedEvaluator
+    from autotune.shell.evaluators.triton.arguments import ArgumentSet as ArgumentSet
+    from autotune.shell.evaluators.triton.evaluator import TritonEvaluator as TritonEvaluator
     from autotune.shell.files import load_config as load_config
     from autotune.shell.files import save_config as save_config
     from autotune.shell.problem import Problem as Problem
@@ -150,6 +152,8 @@ _HOMES = {
     "autotune.shell.cache.warm_start": ("WarmStart",),
     "autotune.shell.evaluators.callable": ("CallableEvaluator",),
     "autotune.shell.evaluators.simulated": ("SimulatedEvaluator",),
+    "autotune.shell.evaluators.triton.arguments": ("ArgumentSet",),
+    "autotune.shell.evaluators.triton.evaluator": ("TritonEvaluator",),
     "autotune.shell.files": ("load_config", "save_config"),
     "autotune.shell.problem": ("Problem",),
     "autotune.shell.replay": ("Replay", "replay"),

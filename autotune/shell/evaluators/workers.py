@@ -146,6 +146,10 @@ class Worker(Generic[R]):
         if os.fstat(self._stderr).st_size > STDERR_LIMIT:
             os.ftruncate(self._stderr, 0)
 
+    def hurry(self, seconds: float) -> None:
+        """Nobody waits for it any longer than this."""
+        self.deadline = min(self.deadline, time.monotonic() + seconds)
+
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the worker and its children."""
         if self.process.returncode is None:
@@ -197,6 +201,9 @@ class Crew(Generic[R]):
 
     def __len__(self) -> int:
         return len(self._workers)
+
+    def __contains__(self, worker: object) -> bool:
+        return worker in self._workers
 
     def idle(self) -> list[Worker[R]]:
         """The workers that could take a new config, those that served most first."""

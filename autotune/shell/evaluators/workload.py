@@ -1,7 +1,7 @@
 """What a worker needs to know once: how to build, what to call it with, what is right. And how that travels."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
@@ -33,7 +33,7 @@ class Workload:
 
 def pack(work: Workload) -> bytes:
     """`work` as a pickle for workers; raises EvaluatorError naming the part that does not pickle."""
-    with _by_value(work):
+    with by_value((work.build, work.make_args, work.reference, work.checker, work.timer)):
         try:
             return bytes(cloudpickle.dumps(work))
         except Exception as error:
@@ -62,10 +62,9 @@ def _culprit(work: Workload) -> str:
 
 
 @contextmanager
-def _by_value(work: Workload) -> Iterator[None]:
+def by_value(parts: Iterable[Any]) -> Iterator[None]:
     """Send functions of modules that a worker could not import (files loaded by path, say) with their code."""
-    parts = (work.build, work.make_args, work.reference, work.checker, work.timer)
-    modules = {module.__name__: module for part in parts if (module := _module_of(part)) and not _importable(module)}
+    modules = {module.__name__: module for part in parts if (module := _module_of(part)) and not importable(module)}
     already = cloudpickle.list_registry_pickle_by_value()
     added = [module for name, module in modules.items() if name not in already]
     for module in added:
@@ -84,7 +83,7 @@ def _module_of(part: Any) -> ModuleType | None:
     return None if name == "__main__" else sys.modules.get(name)
 
 
-def _importable(module: ModuleType) -> bool:
+def importable(module: ModuleType) -> bool:
     """Whether a new process with our sys.path would find this very file by the module's name."""
     parent, _, _ = module.__name__.rpartition(".")
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else None

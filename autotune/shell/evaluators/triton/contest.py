@@ -1,0 +1,185 @@
+"""One comparison: all configs kept warm in the process of one GPU, one sample of each in turn, until it is decided.
+
+The rounds asked for are all done; where the noise then still leaves it open whether the two fastest differ, up to
+three times as many are, unless they are equal for all practical purposes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal
+
+from msgspec.structs import replace
+
+from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial, timed_or_failed
+from autotune.core.search.messages import Compare
+from autotune.core.statistics import median_interval
+from autotune.shell.evaluators.protocol import WallClock
+from autotune.shell.evaluators.rounds import Rounds
+from autotune.shell.evaluators.triton import wire
+from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
+from autotune.shell.evaluators.workers import Lost
+
+DESK = 0
+LONGER = 3
+TIE = 0.002
+"""Two configs whose ratio is certainly nearer to 1 than this are equally fast, and nobody need measure on."""
+
+
+@dataclass(eq=False)
+class Entry:
+    """A config in the contest. slot: what the GPU's process calls it."""
+
+    trial: Trial
+    slot: int
+    stage: Literal["waiting", "compiling", "compiled", "prepared"] = "waiting"
+    worker: TritonWorker | None = None
+    fresh: bool = False
+    compile_s: float = 0.0
+    run_s: float = 0.0
+    times_ms: list[float] = field(default_factory=list)
+    failed: Failed | None = None
+
+
+class Contest:
+    """combine: the objective, of the times on each workload."""
+
+    def __init__(
+        self, task: Compare, hub: Hub, clock: WallClock, compile_timeout_s: float, run_timeout_s: float,
+        combine: Callable[[Sequence[float]], float],
+    ) -> None:  # fmt: skip
+        self._entries = [Entry(trial, slot) for slot, trial in enumerate(task.trials)]
+        if hub.farm is None:
+            for entry in self._entries:
+                entry.stage = "compiled"
+        self._hub = hub
+        self._least = task.rounds
+        self._rounds = Rounds(replace(task, rounds=LONGER * task.rounds), clock)
+        self._compile_timeout_s = compile_timeout_s
+        self._run_timeout_s = run_timeout_s
+        self._combine = combine
+        self._acting: Entry | None = None
+        self._desk: TritonWorker | None = None
+
+    def advance(self) -> tuple[tuple[int, Outcome], ...] | None:
+        """Give the next orders; the outcomes once there are none left, and None before."""
+        if self._acting is not None or self._compile_some():
+            return None
+        alive = self._alive
+        entry = min(alive, key=lambda e: (e.stage == "prepared", len(e.times_ms)), default=None)
+        if entry is None:
+            return self._outcomes()
+        if entry.stage == "prepared" and len({len(e.times_ms) for e in alive}) == 1 and self._over(alive):
+            return self._outcomes()
+        self._order(entry)
+        return None
+
+    def hear(self, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
+        """Take in what one of our workers answered, or that it is gone."""
+        entry = next((e for e in self._entries if e.worker is worker), None)
+        if entry is not None:
+            entry.worker = None
+            self._compiled(entry, worker, reply)
+        elif self._acting is not None and worker is self._desk:
+            entry, self._acting = self._acting, None
+            self._acted(entry, worker, reply)
+
+    @property
+    def _alive(self) -> list[Entry]:
+        return [entry for entry in self._entries if entry.failed is None]
+
+    def _compile_some(self) -> bool:
+        """Order compiles as far as there are workers; whether any is still to come. Most are in the cache already."""
+        waiting = [entry for entry in self._alive if entry.stage == "waiting"]
+        for entry in waiting:
+            worker = self._hub.compiler()
+            if worker is None:
+                break
+            assert self._hub.farm is not None, "there is a compile worker"
+            entry.stage, entry.worker = "compiling", worker
+            self._hub.farm.give(worker, wire.Compile(entry.trial.config.to_json()), self._compile_timeout_s)
+        self._hub.staff(sum(entry.stage == "waiting" for entry in self._alive))
+        return any(entry.stage in ("waiting", "compiling") for entry in self._alive)
+
+    def _compiled(self, entry: Entry, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
+        entry.stage = "compiled"
+        match reply:
+            case wire.Compiled(seconds):
+                entry.compile_s = seconds
+            case wire.NotCompiled(seconds, message, compiler):
+                entry.compile_s = seconds
+                entry.failed = Failed("compile_error", message, seconds) if compiler else None
+            case Lost("timeout", message):
+                entry.failed = Failed("compile_timeout", message, worker.allowed_s)
+            case _:
+                pass  # the process of the GPU will compile it
+        if not isinstance(reply, Lost) and self._hub.farm is not None:
+            self._hub.farm.release(worker)
+
+    def _order(self, entry: Entry) -> None:
+        desk = self._hub.desk(DESK, fresh=False)
+        if desk is None:
+            return
+        if desk is not self._desk:  # it is another process, which knows nothing of what was prepared
+            self._desk = desk
+            for other in self._alive:
+                other.stage = "compiled"
+        if entry.stage == "prepared":
+            order: wire.Order = wire.Sample(entry.slot)
+            allowed = self._run_timeout_s
+        else:
+            order = wire.Prepare(entry.trial.config.to_json(), entry.slot)
+            allowed = self._run_timeout_s + self._compile_timeout_s
+        self._acting = entry
+        self._hub.desks[DESK].give(desk, order, allowed)
+
+    def _acted(self, entry: Entry, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
+        match reply:
+            case wire.Prepared(seconds):
+                entry.stage, entry.run_s = "prepared", entry.run_s + seconds
+            case wire.Sampled(times_ms, seconds):
+                entry.times_ms.append(self._combine(times_ms))
+                entry.run_s += seconds
+            case wire.Refused(failed, spoilt):
+                self._drop(entry, worker, failed, spoilt)
+            case Lost("timeout", message):
+                late: FailureKind = "run_timeout"
+                self._drop(entry, worker, Failed(late, message), gone=True)
+            case Lost(_, message):
+                self._drop(entry, worker, Failed("crash", message), gone=True)
+            case _:
+                self._drop(entry, worker, Failed("crash", "it answered something that was not asked"), gone=True)
+
+    def _drop(self, entry: Entry, worker: TritonWorker, failed: Failed, gone: bool) -> None:
+        """The entry failed. What the others may have caused gets one more try, in a process that starts anew."""
+        if gone:
+            self._hub.desks[DESK].dismiss(worker)
+            self._desk = None
+        if failed.kind in ("crash", "out_of_memory") and not entry.fresh and len(self._alive) > 1 and gone:
+            entry.fresh = True
+        else:
+            entry.failed = replace(failed, compile_s=entry.compile_s, run_s=entry.run_s)
+
+    def _over(self, alive: list[Entry]) -> bool:
+        done = len(alive[0].times_ms)
+        if self._rounds.over(done):
+            return True
+        return done >= self._least and self._decided(alive)
+
+    def _decided(self, alive: list[Entry]) -> bool:
+        """Whether more rounds would tell nothing about which is the fastest."""
+        if len(alive) < 2:
+            return True
+        first, *others = sorted(alive, key=lambda entry: median(entry.times_ms))
+        for other in others:
+            low, high = median_interval([a / b for a, b in zip(other.times_ms, first.times_ms, strict=True)])
+            tied = low > 1 - TIE and high < 1 + TIE
+            if not (low > 1 or tied):
+                return False
+        return True
+
+    def _outcomes(self) -> tuple[tuple[int, Outcome], ...]:
+        crew = self._hub.desks[DESK]
+        if self._desk is not None and self._desk in crew:
+            crew.give(self._desk, wire.Forget(), self._run_timeout_s)
+        return tuple((e.trial.id, e.failed or timed_or_failed(e.times_ms, e.compile_s, e.run_s)) for e in self._entries)

@@ -1,0 +1,160 @@
+"""What runs a kernel and times it: a GPU by its own events, or the CPU that interprets it, by the wall clock."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal, Protocol
+
+from autotune.core.outcomes import Detail
+from autotune.shell.evaluators.triton.wire import Gpu
+
+Call = Callable[[int], Any]
+"""Launches run number i: where there are several copies of the arguments, it takes the next one."""
+
+Cache = Literal["flush", "rotate", "warm"]
+FLUSH_FACTOR = 2
+LEAST_FLUSH = 32 << 20
+IN_FLIGHT = 64
+"""Events in use at a time; as many runs are queued before the host waits for them."""
+
+
+class Device(Protocol):
+    """gpu: what it is."""
+
+    @property
+    def gpu(self) -> Gpu: ...
+
+    def synchronize(self) -> None:
+        """Wait for all that was launched; raises what it died of."""
+
+    def time(self, call: Call, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
+        """Milliseconds of each of `count` runs. before: untimed, ahead of each. cold: with an empty L2 cache."""
+
+    def graphed(self, call: Call, runs: int) -> tuple[Call, int]:
+        """The call as it can be launched with the least cost, and how many runs one launch of it makes."""
+
+    def gauges(self) -> dict[str, Detail]:
+        """Clock and temperature, as far as they can be read."""
+
+
+class HostDevice:
+    """This process itself, where Triton interprets kernels."""
+
+    gpu = Gpu("the interpreter")
+
+    def synchronize(self) -> None:
+        """Everything is done already."""
+
+    def time(self, call: Call, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
+        """By the wall clock."""
+        times = []
+        for i in range(count):
+            if before is not None:
+                before(i)
+            start = time.perf_counter_ns()
+            call(i)
+            times.append((time.perf_counter_ns() - start) / 1e6)
+        return times
+
+    def graphed(self, call: Call, runs: int) -> tuple[Call, int]:
+        """There are no graphs here."""
+        return call, 1
+
+    def gauges(self) -> dict[str, Detail]:
+        """None that would mean anything."""
+        return {}
+
+
+class CudaDevice:
+    """The one GPU that this process sees. index: its number for the driver's management library."""
+
+    def __init__(self, index: str) -> None:
+        import torch
+
+        torch.cuda.init()
+        self._torch = torch
+        self._pairs = [
+            (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(IN_FLIGHT)
+        ]
+        properties = torch.cuda.get_device_properties(0)
+        self.gpu = _described(properties)
+        size = max(FLUSH_FACTOR * self.gpu.l2_bytes, LEAST_FLUSH)
+        self._flushed = torch.empty(size // 4, dtype=torch.int32, device="cuda")
+        self._handle, self._nvml = _nvml(index)
+
+    def synchronize(self) -> None:
+        """Wait for the GPU."""
+        self._torch.cuda.synchronize()
+
+    def time(self, call: Call, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
+        """By events around each run. Clearing the cache also keeps the GPU busy while the host prepares the launch."""
+        times: list[float] = []
+        for begin in range(0, count, IN_FLIGHT):
+            pairs = self._pairs[: min(IN_FLIGHT, count - begin)]
+            for i, (start, end) in enumerate(pairs, begin):
+                if before is not None:
+                    before(i)
+                if cold:
+                    self._flushed.zero_()
+                start.record()
+                call(i)
+                end.record()
+            self._torch.cuda.synchronize()
+            times += [start.elapsed_time(end) for start, end in pairs]
+        return times
+
+    def graphed(self, call: Call, runs: int) -> tuple[Call, int]:
+        """`runs` launches captured in one graph."""
+        torch = self._torch
+        stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            call(0)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph):
+            for i in range(runs):
+                call(i)
+        return lambda _: graph.replay(), runs
+
+    def gauges(self) -> dict[str, Detail]:
+        """What NVML tells just after a measurement."""
+        found: dict[str, Detail] = {}
+        if self._nvml is not None:
+            nvml, handle = self._nvml, self._handle
+            with suppress(Exception):
+                found["sm_clock_mhz"] = nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)
+            with suppress(Exception):
+                found["temperature_c"] = nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
+        return found
+
+
+def _described(properties: Any) -> Gpu:
+    """What torch and Triton's driver know of it."""
+    shared, registers = getattr(properties, "shared_memory_per_block_optin", None), None
+    with suppress(Exception):
+        from triton.runtime.driver import driver
+
+        more = driver.active.utils.get_device_properties(0)
+        shared, registers = more["max_shared_mem"], more.get("max_num_regs")
+    return Gpu(
+        properties.name,
+        f"sm_{properties.major}{properties.minor}",
+        shared,
+        registers or getattr(properties, "regs_per_multiprocessor", None),
+        1024,
+        properties.multi_processor_count,
+        getattr(properties, "L2_cache_size", 0),
+    )
+
+
+def _nvml(index: str) -> tuple[Any, Any]:
+    """A handle of the device, and the library; None where there is none."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        if index.isdigit():
+            return pynvml.nvmlDeviceGetHandleByIndex(int(index)), pynvml
+        return pynvml.nvmlDeviceGetHandleByUUID(index), pynvml
+    except Exception:
+        return None, None

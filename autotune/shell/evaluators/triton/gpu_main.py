@@ -1,0 +1,97 @@
+"""The process of one GPU (or of the interpreter): makes the workloads once, then measures one config after another."""
+
+import gc
+import mmap
+import os
+import socket
+import sys
+from typing import Any, NoReturn
+
+from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators import wire as plain
+from autotune.shell.evaluators.bench import describe
+from autotune.shell.evaluators.triton import arguments, wire
+from autotune.shell.evaluators.triton.desk import CompilerRefused, Desk
+from autotune.shell.evaluators.triton.device import CudaDevice, Device, HostDevice
+from autotune.shell.evaluators.triton.launching import Launch
+from autotune.shell.evaluators.triton.paper import PaperDriver
+from autotune.shell.evaluators.triton.shipping import unpack
+from autotune.shell.evaluators.worker_main import Post
+
+
+class Loaded:
+    """The user's functions, with nothing made of them yet."""
+
+    note = ""
+
+    def __init__(self, parts: dict[str, Any]) -> None:
+        self.parts = parts
+
+
+def load(payload_fd: int) -> Loaded:
+    """What the nursery does before it forks. A GPU must not be touched here: its context would not survive a fork."""
+    import torch
+    import triton.compiler
+    from triton.runtime.driver import driver
+
+    driver.set_active(PaperDriver("sm_90"))  # for what a kernel's file asks when it is imported
+    with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
+        loaded = Loaded(unpack(blob))
+    driver._active = None
+    if torch.cuda.is_initialized():
+        raise EvaluatorError(
+            "a file that the kernel needs uses the GPU when it is imported; move that into `arguments` or `build`"
+        )
+    _mark_compiler(triton.compiler)
+    return loaded
+
+
+def _mark_compiler(compiler: Any) -> None:
+    """Tell the compiler's errors from those of the code around it."""
+    compile_ = compiler.compile
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return compile_(*args, **kwargs)
+        except Exception as error:
+            raise CompilerRefused from error
+
+    compiler.compile = compiled
+
+
+def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoReturn:
+    """What the process does. settings: `device`, "cuda" or "interpreter", and `visible`, which GPU."""
+    try:
+        device = _device(settings)
+        parts = loaded.parts
+        launch = Launch(parts["kernel"], parts["build"], parts["options"])
+        desk = Desk(device, launch, parts["grid"], parts["sets"], parts["terms"], parts["objective"], parts["habits"])
+    except (Exception, SystemExit) as error:
+        sys.stderr.flush()
+        sock.sendall(plain.encode(plain.Broken(describe(error))))
+        os._exit(1)
+    gc.collect()
+    gc.freeze()
+    described = tuple(arguments.described(stage.named) for stage in desk.stages)
+
+    def obey(order: wire.Order) -> wire.Reply:
+        match order:
+            case wire.Measure():
+                return desk.measure(order)
+            case wire.Prepare():
+                return desk.prepare(order)
+            case wire.Sample():
+                return desk.sample(order)
+            case wire.Forget():
+                return desk.forget()
+            case wire.Compile():
+                raise AssertionError("nothing is compiled ahead in the process of a GPU")
+
+    Post(sock, wire.decode_order).serve(obey, wire.Ready(device.gpu, described))
+
+
+def _device(settings: dict[str, Any]) -> Device:
+    if settings["device"] == "interpreter":
+        return HostDevice()
+    os.environ["CUDA_VISIBLE_DEVICES"] = settings["visible"]
+    return CudaDevice(settings["visible"])

@@ -1,0 +1,187 @@
+"""The processes of one session: compile workers and one process a GPU, each crew forked from a nursery of its own."""
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import msgspec
+
+from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators.triton import machine, wire
+from autotune.shell.evaluators.triton.limits import gpu_for
+from autotune.shell.evaluators.triton.nursery import Nursery
+from autotune.shell.evaluators.workers import Crew, Lost, Worker, wait_for
+
+TritonWorker = Worker[wire.Reply]
+News = list[tuple[TritonWorker, wire.Reply | Lost]]
+
+_COMPILE = "autotune.shell.evaluators.triton.compile_main:run"
+_GPU = "autotune.shell.evaluators.triton.gpu_main:run"
+TURN_S = 0.01
+_SETTING_UP = "`arguments` and `reference`"
+
+
+class Layout(NamedTuple):
+    """device: "cuda" or "interpreter". target: what to compile for, "" for the GPU found, None for no compiling.
+
+    visible: the GPUs, as CUDA_VISIBLE_DEVICES names them. measuring: False where configs are compiled and that is all.
+    """
+
+    device: str
+    target: str | None
+    visible: tuple[str, ...]
+    compile_workers: int
+    cache_dir: str | None = None
+    measuring: bool = True
+
+
+class Hub:
+    """Starts everything at once and waits for nothing that is not needed yet."""
+
+    def __init__(self, payload: bytes, layout: Layout) -> None:
+        self.layout = layout
+        self.gpus: list[wire.Gpu | None] = [None] * len(layout.visible)
+        self._target = layout.target or None
+        self._arguments: tuple[wire.DescribedArguments, ...] | None = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="autotune-", ignore_cleanup_errors=True)
+        self._turns = [machine.Turn(name) if layout.device == "cuda" else None for name in layout.visible]
+        self._nurseries: list[Nursery] = []
+        self._compile_nursery = self._gpu_nursery = None
+        self.farm: Crew[wire.Reply] | None = None
+        self.desks: list[Crew[wire.Reply]] = []
+        try:
+            if layout.target is not None:
+                self._compile_nursery = self._nursery(payload, _COMPILE, self._environment(compiling=True))
+                self.farm = Crew(b"", wire.decode_reply, start=self._start_compiler)
+            if layout.measuring:
+                self._gpu_nursery = self._nursery(payload, _GPU, self._environment(compiling=False))
+                self.desks = [self._crew(self._gpu_nursery, name) for name in layout.visible]
+            if layout.target == "" and layout.visible:
+                self._target = machine.target_of(layout.visible[0])
+        except BaseException:
+            self.close()
+            raise
+
+    def compiler(self) -> TritonWorker | None:
+        """A compile worker that is free, or None."""
+        free = [] if self.farm is None else self.farm.idle()
+        return free[0] if free else None
+
+    def staff(self, needed: int) -> None:
+        """Start compile workers for so many configs that nobody compiles yet, if it is known what to compile for."""
+        farm = self.farm
+        if farm is not None and needed > farm.starting and self._can_compile():
+            for _ in range(min(needed - farm.starting, self.layout.compile_workers - len(farm))):
+                farm.hire()
+
+    def desk(self, i: int, fresh: bool = False) -> TritonWorker | None:
+        """The process of GPU `i` if it is free and it is our turn, or None. fresh: it must not have served before."""
+        crew = self.desks[i]
+        free = crew.idle()
+        if free and fresh and free[0].served:
+            crew.dismiss(free[0])
+            free = []
+        if not free:
+            if not len(crew):
+                crew.hire()
+            return None
+        turn = self._turns[i]
+        return free[0] if turn is None or turn.take() else None
+
+    def leave(self, i: int) -> None:
+        """Nothing is timed on GPU `i` just now: others may."""
+        turn = self._turns[i]
+        if turn is not None:
+            turn.leave()
+
+    def warm(self) -> None:
+        """Start what will be needed whatever is asked."""
+        for crew in self.desks:
+            if not len(crew):
+                crew.hire()
+
+    def gpu(self, i: int = 0) -> wire.Gpu | None:
+        """What is compiled for: what GPU `i` says of itself, or the target on paper."""
+        if self.layout.device == "cuda" and i < len(self.gpus) and self.gpus[i] is not None:
+            return self.gpus[i]
+        return None if self._target is None else gpu_for(self._target)
+
+    def wait(self, timeout_s: float) -> News:
+        """What has come in; what processes say of their GPU when they start is kept here."""
+        began = time.monotonic()
+        news = wait_for(self._crews(), timeout_s)
+        if not news and time.monotonic() - began < min(timeout_s, TURN_S):
+            time.sleep(min(timeout_s, TURN_S))  # nobody of ours is busy: it is another's turn on the GPU
+        for worker, reply in news:
+            if isinstance(reply, wire.Ready) and reply.gpu is not None:
+                self._met(worker, reply)
+        return news
+
+    def index_of(self, worker: TritonWorker) -> int | None:
+        """Which GPU's process this is; None for a compile worker, or one that was let go."""
+        return next((i for i, crew in enumerate(self.desks) if worker in crew), None)
+
+    def close(self) -> None:
+        """End everything."""
+        for crew in self._crews():
+            crew.close()
+        for nursery in self._nurseries:
+            nursery.close()
+        for i in range(len(self._turns)):
+            self.leave(i)
+        self._scratch.cleanup()
+
+    def _crews(self) -> Sequence[Crew[wire.Reply]]:
+        return [*([] if self.farm is None else [self.farm]), *self.desks]
+
+    def _met(self, worker: TritonWorker, ready: wire.Ready) -> None:
+        i = self.index_of(worker)
+        if i is not None:
+            self.gpus[i] = ready.gpu
+        self._arguments = ready.arguments
+        if self._target is None and ready.gpu is not None and ready.gpu.target:
+            self._target = ready.gpu.target
+
+    def _can_compile(self) -> bool:
+        """Whether it is known what to compile for, and with which arguments."""
+        assert self._compile_nursery is not None, "there is a farm"
+        if self._target is None:
+            return False
+        note = self._compile_nursery.loaded().note
+        if note and not self.layout.measuring:
+            raise EvaluatorError(
+                f"`arguments` cannot be made without memory or a GPU ({note}); give tensors whose shapes do not depend"
+                " on data"
+            )
+        return not note or self._arguments is not None
+
+    def _start_compiler(self, sock: Any, stderr: int) -> Any:
+        assert self._compile_nursery is not None, "there is a farm"
+        settings: dict[str, Any] = {"target": self._target}
+        if self._compile_nursery.loaded().note:
+            settings["arguments"] = msgspec.to_builtins(self._arguments)
+        return self._compile_nursery.start(settings, sock, stderr)
+
+    def _crew(self, nursery: Nursery, visible: str) -> Crew[wire.Reply]:
+        start = partial(nursery.start, {"device": self.layout.device, "visible": visible})
+        return Crew(b"", wire.decode_reply, start=start, setting_up=_SETTING_UP)
+
+    def _nursery(self, payload: bytes, main: str, environment: dict[str, str]) -> Nursery:
+        nursery = Nursery(payload, main, environment)
+        self._nurseries.append(nursery)
+        return nursery
+
+    def _environment(self, compiling: bool) -> dict[str, str]:
+        """Compilers see no GPU; the interpreter neither; and nobody leaves files behind."""
+        own = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        own["TMPDIR"] = self._scratch.name
+        if self.layout.cache_dir is not None:
+            own["TRITON_CACHE_DIR"] = self.layout.cache_dir
+        if compiling:
+            own |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        elif self.layout.device == "interpreter":
+            own |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
+        return own

@@ -1,0 +1,90 @@
+"""What this machine has: cores and memory for compiling, GPUs, and who uses a GPU just now."""
+
+import fcntl
+import os
+import re
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+MIB_EACH = 1024
+"""Memory that a compile worker may come to need, most of it LLVM's."""
+
+
+def compile_workers(gpus: int) -> int:
+    """One for each core that this process may use, less one for each GPU's process, as far as there is memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores - gpus, _available_mib() // MIB_EACH))
+
+
+def _available_mib() -> int:
+    with suppress(OSError, ValueError, IndexError):
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        if found is not None:
+            return int(found[1]) // 1024
+    return 1 << 30
+
+
+def visible_gpus(wanted: tuple[int, ...] | None) -> tuple[str, ...]:
+    """The GPUs to use, each as CUDA_VISIBLE_DEVICES names it: those numbered, or all that this process may see."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = tuple(name.strip() for name in seen.split(",") if name.strip()) if seen is not None else None
+    if wanted is not None:
+        return tuple(names[i] if names is not None and i < len(names) else str(i) for i in wanted)
+    if names is not None:
+        return names
+    return tuple(line.split(",")[0].strip() for line in _smi("index"))
+
+
+def target_of(visible: str) -> str | None:
+    """ "sm_90" for the GPU of this name, without touching it; None where the driver's tool does not tell."""
+    for line in _smi("index,uuid,compute_cap"):
+        index, uuid, capability = (part.strip() for part in line.split(","))
+        if visible in (index, uuid) and re.fullmatch(r"\d+\.\d", capability):
+            return "sm_" + capability.replace(".", "")
+    return None
+
+
+def _smi(fields: str) -> list[str]:
+    with suppress(OSError, subprocess.SubprocessError):
+        ran = subprocess.run(
+            ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+        return [line for line in ran.stdout.splitlines() if line.strip()]
+    return []
+
+
+class Turn:
+    """The right to time on one GPU: one process of this machine at a time has it."""
+
+    def __init__(self, name: str) -> None:
+        safe = re.sub(r"\W", "_", name)
+        self._path = Path(tempfile.gettempdir()) / f"autotune-gpu-{safe}.lock"
+        self._fd: int | None = None
+
+    def take(self) -> bool:
+        """Whether we have it now; it is never waited for. Where no lock can be had at all, nobody is kept waiting."""
+        if self._fd is not None:
+            return True
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except OSError:
+            os.close(fd)
+            return True
+        self._fd = fd
+        return True
+
+    def leave(self) -> None:
+        """Let others have it."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

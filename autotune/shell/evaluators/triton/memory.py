@@ -1,0 +1,68 @@
+"""Tensors that every config must find as they were: filled, zeroed, restored, and summed up to see who wrote where."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+POISON = 0x5A
+"""What outputs of integers hold until they are written, in every byte; floats hold NaN."""
+
+
+def poison(tensor: Any) -> None:
+    """Fill it with what no kernel should leave there."""
+    import torch
+
+    if not isinstance(tensor, torch.Tensor) or tensor.numel() == 0:
+        return
+    if tensor.is_complex() or (tensor.is_floating_point() and tensor.element_size() > 1):
+        tensor.fill_(float("nan"))
+    elif tensor.is_floating_point():
+        tensor.view(torch.uint8).fill_(0x7F)  # NaN in most of the eight-bit formats, the largest number in the others
+    elif tensor.dtype == torch.bool:
+        tensor.view(torch.uint8).fill_(POISON)
+    else:
+        tensor.fill_(int.from_bytes(bytes([POISON]) * tensor.element_size(), "little"))
+
+
+def copied(tensor: Any) -> Any:
+    """The same data in memory of its own, with the same strides, also where elements overlap or leave gaps."""
+    import torch
+
+    if tensor.numel() == 0:
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    grain = max(1, 256 // tensor.element_size())
+    shift = (tensor.data_ptr() % 256) // tensor.element_size()  # Triton compiles another kernel for another alignment
+    flat = torch.empty(shift + reach + grain, dtype=tensor.dtype, device=tensor.device)
+    shift += ((-flat.data_ptr()) % 256) // tensor.element_size()
+    flat[shift : shift + reach].copy_(tensor.as_strided((reach,), (1,), tensor.storage_offset()))
+    return flat.as_strided(tensor.shape, tensor.stride(), shift)
+
+
+def checksums(named: Mapping[str, Any]) -> dict[str, int]:
+    """A sum over the memory of each tensor, in one pass and without copies."""
+    import torch
+
+    sums = {name: _sum(value) for name, value in named.items() if isinstance(value, torch.Tensor) and value.numel()}
+    return {name: int(value) for name, value in sums.items()}
+
+
+def _sum(tensor: Any) -> Any:
+    import torch
+
+    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    flat = tensor.as_strided((reach,), (1,), tensor.storage_offset())
+    words = flat.view(torch.uint8)
+    for kind, size in ((torch.int64, 8), (torch.int32, 4), (torch.int16, 2)):
+        if words.numel() % size == 0 and words.data_ptr() % size == 0:
+            return words.view(kind).sum(dtype=torch.int64)
+    return words.sum(dtype=torch.int64)
+
+
+def nbytes(tensors: Iterable[Any]) -> int:
+    """Bytes that these tensors reach over."""
+    total = 0
+    for one in tensors:
+        if one.numel():
+            reach = 1 + sum((n - 1) * s for n, s in zip(one.shape, one.stride(), strict=True))
+            total += reach * one.element_size()
+    return total

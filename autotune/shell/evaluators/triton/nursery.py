@@ -1,0 +1,181 @@
+"""Workers forked from a process that has loaded everything already: a new one is there in milliseconds.
+
+A Python process with torch and Triton in it takes seconds to start, which is too long where each compile that hangs
+costs a worker. So one process, the nursery, imports them and the user's functions once, touches no GPU, and forks a
+worker whenever it is told to. It keeps the dead until they are buried, so that their numbers name them alone.
+"""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators import processes, wire, workers
+
+LOAD_TIMEOUT_S = 180.0
+ANSWER_TIMEOUT_S = 30.0
+
+_BOOT = (
+    "import json, sys; s = json.loads(sys.argv[1]); sys.path[:] = s['path'];"
+    " from autotune.shell.evaluators.triton.nursery_main import main; main(s)"
+)
+
+
+class Fork(Struct, frozen=True, tag="fork"):
+    """Fork a worker; its socket and its stderr come along. settings: JSON for its main function."""
+
+    settings: str
+
+
+class Bury(Struct, frozen=True, tag="bury"):
+    """Reap this worker, which is dead or dying."""
+
+    pid: int
+    timeout_s: float
+
+
+class Loaded(Struct, frozen=True, tag="loaded"):
+    """The nursery can fork. note: what the workers must be told because it could not be found out here."""
+
+    note: str = ""
+
+
+class Born(Struct, frozen=True, tag="born"):
+    """The worker's number."""
+
+    pid: int
+
+
+class Buried(Struct, frozen=True, tag="buried"):
+    """How it ended; None if it did not in time."""
+
+    status: int | None
+
+
+Answer = Loaded | Born | Buried | wire.Broken
+
+_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+class Foster:
+    """A worker that the nursery has forked."""
+
+    def __init__(self, nursery: "Nursery", pid: int) -> None:
+        self._nursery = nursery
+        self._pid = pid
+        self._status: int | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, once it is reaped."""
+        return self._status
+
+    def has_exited(self) -> bool:
+        """Whether it is dead; the nursery reaps it when told to, not before."""
+        return self._status is not None or processes.state(self._pid) in ("Z", "X")
+
+    def reap(self, timeout_s: float) -> int | None:
+        """Wait for its end."""
+        if self._status is None:
+            self._status = self._nursery.bury(self._pid, timeout_s)
+        return self._status
+
+
+class Nursery:
+    """One process that forks workers. It loads while the caller goes on; the first `start` waits for it.
+
+    main: "module:function" that a worker runs, given what was loaded, its socket and its settings. env: its whole
+    environment.
+    """
+
+    def __init__(self, payload: bytes, main: str, env: Mapping[str, str]) -> None:
+        self._loaded: Loaded | None = None
+        self._payload = workers.payload_file(payload)
+        self._sock, theirs = socket.socketpair()
+        fds = (theirs.fileno(), self._payload.fileno())
+        self._stderr = workers.payload_file(b"")
+        try:
+            born = {**workers.birth(*fds), "main": main}
+            self._process = workers.boot((_BOOT, json.dumps(born)), fds, self._stderr.fileno(), env)
+        finally:
+            theirs.close()
+
+    def loaded(self) -> Loaded:
+        """Wait until it can fork; raises EvaluatorError where the user's functions cannot be loaded."""
+        if self._loaded is None:
+            self._loaded = self._hear(Loaded, LOAD_TIMEOUT_S)
+        return self._loaded
+
+    def start(self, settings: Mapping[str, Any], sock: socket.socket, stderr: int) -> processes.Process:
+        """Fork a worker, once it is loaded."""
+        self.loaded()
+        body = wire.encode(Fork(json.dumps(settings)))
+        try:
+            socket.send_fds(self._sock, [body], [sock.fileno(), stderr])
+        except OSError:
+            raise self._gone() from None
+        born = self._hear(Born, ANSWER_TIMEOUT_S)
+        return Foster(self, born.pid)
+
+    def bury(self, pid: int, timeout_s: float) -> int | None:
+        """Reap a worker that was killed; None if it does not die, or the nursery is gone and has taken it along."""
+        with suppress(OSError, EvaluatorError):
+            self._sock.sendall(wire.encode(Bury(pid, timeout_s)))
+            buried: Buried = self._hear(Buried, timeout_s + ANSWER_TIMEOUT_S)
+            return buried.status
+        return -signal.SIGKILL if processes.state(pid) in ("Z", "X") else None
+
+    def close(self) -> None:
+        """End it; its workers must have been ended before."""
+        with suppress(OSError):
+            self._sock.close()
+        processes.kill_tree(self._process)
+        self._payload.close()
+        self._stderr.close()
+
+    def _hear(self, kind: type[Any], timeout_s: float) -> Any:
+        self._sock.settimeout(timeout_s)
+        began = time.monotonic()
+        try:
+            body = wire.receive_body(self._sock)
+        except TimeoutError:
+            raise EvaluatorError(
+                f"a process that loads the kernel's file gave no answer for {time.monotonic() - began:.0f} s"
+                f"{self._tail()}; look for what takes long where that file is imported"
+            ) from None
+        if body is None:
+            raise self._gone()
+        answer = _answers.decode(body)
+        if isinstance(answer, wire.Broken):
+            raise EvaluatorError(f"the workload cannot be set up in a worker process: {answer.message}")
+        assert isinstance(answer, kind), "the nursery answers one request after another"
+        return answer
+
+    def _gone(self) -> EvaluatorError:
+        processes.await_exit(self._process, 1.0)
+        status = processes.kill_tree(self._process)
+        return EvaluatorError(
+            f"the process that loads the kernel's file {processes.ending(status)}{self._tail()}; check that the file"
+            " can be imported by a new Python process"
+        )
+
+    def _tail(self) -> str:
+        with suppress(OSError, ValueError):
+            size = os.fstat(self._stderr.fileno()).st_size
+            text = os.pread(self._stderr.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
+            text = " ".join(text.split())[-workers.TAIL :]
+            return f" (its stderr ends: {text})" if text else ""
+        return ""

@@ -1,0 +1,149 @@
+"""A GPU on paper: Triton's own dispatcher runs as on a real one, compiles, and launches nothing.
+
+So what is compiled is what the process with the GPU will ask for, down to the hash: signatures, which integers are 1
+or divisible by 16, alignments, options and their defaults are all decided by Triton's code, not by a copy of it.
+Tensors are on torch's "meta" device, which has shapes, strides and addresses but no memory.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from autotune.shell.evaluators.triton.cubin import resources
+from autotune.shell.evaluators.triton.limits import WARP, arch_of
+from autotune.shell.evaluators.triton.wire import Figures
+
+PLENTY = 1 << 30
+"""Of what a device has: whether a kernel fits is decided by who asked, from its figures."""
+
+
+class CompilerRefused(Exception):
+    """Triton did not compile it; the cause is its own error."""
+
+
+class Utilities:
+    """The part of a driver that loads binaries and knows the device."""
+
+    def __init__(self, load: Callable[[str, bytes], None]) -> None:
+        self._load = load
+
+    def get_device_properties(self, device: int) -> dict[str, int]:
+        """A device that has enough of everything."""
+        return {
+            "max_shared_mem": PLENTY, "max_num_regs": 65536, "multiprocessor_count": 132, "warpSize": WARP,
+            "sm_clock_rate": 1, "mem_clock_rate": 1, "mem_bus_width": 1,
+        }  # fmt: skip
+
+    def load_binary(self, name: str, binary: bytes, shared: int, device: int) -> tuple[int, int, int, int, int]:
+        """Module, function, registers, spills and threads; nothing is loaded."""
+        self._load(name, binary)
+        return 1, 1, 0, 0, PLENTY
+
+    def unload_module(self, module: int) -> None:
+        """Nothing was loaded."""
+
+
+class PaperDriver:
+    """What Triton takes for its driver. `launched` collects the figures of all that is launched."""
+
+    def __init__(self, target: str) -> None:
+        self.utils = Utilities(self._loaded)
+        self.launched: list[Figures] = []
+        self._arch = arch_of(target)
+        self._metadata: Any = None
+        self._figures: dict[str, Figures] = {}
+
+    def get_current_target(self) -> Any:
+        """What to compile for."""
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self._arch, WARP)
+
+    def get_current_device(self) -> int:
+        """The only one."""
+        return 0
+
+    def set_current_device(self, device: int) -> None:
+        """There is only one."""
+
+    def get_current_stream(self, device: int | None = None) -> int:
+        """The default stream."""
+        return 0
+
+    def get_active_torch_device(self) -> Any:
+        """What kernels' files ask for when they are imported."""
+        import torch
+
+        return torch.device("cuda", 0)
+
+    def get_device_interface(self) -> Any:
+        """As above."""
+        import torch
+
+        return torch.cuda
+
+    def launcher_cls(self, source: Any, metadata: Any) -> Callable[..., None]:
+        """A launcher that writes down what it is told to launch."""
+        self._metadata = metadata
+
+        def launch(*_: Any, **__: Any) -> None:
+            self.launched.append(self._figures[metadata.hash])
+
+        return launch
+
+    def _loaded(self, name: str, binary: bytes) -> None:
+        of, found = self._metadata, resources(binary, name)
+        threads, blocks = of.num_warps * of.warp_size, getattr(of, "num_ctas", 1)
+        registers, spilled = (None, None) if found is None else found
+        self._figures[of.hash] = Figures(name, of.hash, of.shared, threads, registers, spilled, blocks)
+
+
+def install(target: str) -> PaperDriver:
+    """Make Triton compile for `target`, and tell its errors from those of the code around it."""
+    import triton.compiler
+    from triton.runtime.driver import driver
+
+    paper = PaperDriver(target)
+    driver.set_active(paper)
+    compile_ = triton.compiler.compile
+    if getattr(compile_, "by_autotune", False):
+        return paper
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return compile_(*args, **kwargs)
+        except Exception as error:
+            raise CompilerRefused from error
+
+    compiled.by_autotune = True  # type: ignore[attr-defined]
+    triton.compiler.compile = compiled
+    return paper
+
+
+@contextmanager
+def no_memory() -> Iterator[None]:
+    """While it lasts, tensors are made without memory, wherever the code says they should be."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    meta, cuda = torch.device("meta"), torch.device("cuda", 0)
+
+    def is_device(value: Any) -> bool:
+        return isinstance(value, torch.device) or (
+            isinstance(value, str) and value.partition(":")[0] in ("cuda", "cpu")
+        )
+
+    class Meta(TorchFunctionMode):  # type: ignore[misc]
+        """torch's own way to see every call."""
+
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            of = getattr(function, "__self__", None)
+            if function.__name__ == "__get__" and of in (torch.Tensor.device, torch.Tensor.is_cuda):
+                return cuda if of is torch.Tensor.device else True
+            if function is torch.Tensor.cuda:
+                return args[0].to(meta)
+            moved = tuple(meta if is_device(value) else value for value in args)
+            return function(*moved, **{n: meta if is_device(v) else v for n, v in (kwargs or {}).items()})
+
+    with meta, Meta():
+        yield

@@ -1,0 +1,314 @@
+"""A pipeline: configs compile side by side ahead of the GPUs, and each GPU times what is compiled, one at a time.
+
+The law: every trial submitted gets one outcome; a compile that hangs costs its worker's time and nobody else's; what
+kills or spoils a GPU's process costs that one config, and one that an earlier config may have harmed is tried again.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from msgspec.structs import replace
+
+from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
+from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
+from autotune.shell.evaluators.protocol import WallClock
+from autotune.shell.evaluators.triton import wire
+from autotune.shell.evaluators.triton.contest import Contest
+from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
+from autotune.shell.evaluators.triton.limits import details_of, misfit
+from autotune.shell.evaluators.triton.objective import Objective
+from autotune.shell.evaluators.triton.sampling import condensed
+from autotune.shell.evaluators.triton.timeline import Timeline
+from autotune.shell.evaluators.workers import Lost
+
+LONGEST_POLL_S = 0.25
+SAMPLING_SHARE = 0.8
+PATIENCE_S = 2.0
+"""How long a kernel that nobody wants any more may go on before its process is killed."""
+
+
+class Rules(NamedTuple):
+    """names: of the workloads, for the details of outcomes."""
+
+    compile_timeout_s: float
+    run_timeout_s: float
+    objective: Objective
+    names: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Job:
+    """A trial on its way. fresh: it is to be run in a process that nobody has used. dropped: nobody wants it."""
+
+    trial: Trial
+    limits: Limits
+    compile_s: float = 0.0
+    compiled: bool = False
+    fresh: bool = False
+    dropped: bool = False
+    details: dict[str, Detail] = field(default_factory=dict)
+
+
+class TritonSession:
+    """See `TritonEvaluator`."""
+
+    def __init__(
+        self, hub: Hub, rules: Rules, clock: WallClock, timeline: Timeline, past: Sequence[Event] = ()
+    ) -> None:
+        self._hub = hub
+        self._rules = rules
+        self._clock = clock
+        self._timeline = timeline
+        self._queue: deque[Job] = deque()
+        self._compiling: dict[TritonWorker, Job] = {}
+        self._ready: deque[Job] = deque()
+        self._running: dict[TritonWorker, Job] = {}
+        self._contest: Contest | None = None
+        self._news: list[Observed | Compared] = []
+        self._default_ms = default_times(past, rules.names) if rules.objective.relative else None
+        hub.warm()
+
+    @property
+    def room(self) -> int:
+        """As many as there are free compile workers, and one more; none while enough wait for the GPU."""
+        if self._contest is not None:
+            return 0
+        if self._hub.farm is None:
+            gpus = len(self._hub.desks)
+            return max(0, gpus + (gpus > 1) - len(self._ready) - len(self._running))
+        workers = self._hub.layout.compile_workers
+        ahead = workers + len(self._hub.desks) - len(self._ready)
+        return max(0, min(workers + 1 - len(self._queue) - len(self._compiling), ahead))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, running or waiting to be reported."""
+        return not (self._under_way or self._news)
+
+    def now(self) -> float:
+        """Seconds since the search began."""
+        return self._clock()
+
+    def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
+        """Queue trials; compiling begins at once."""
+        to = self._ready if self._hub.farm is None else self._queue
+        to.extend(Job(trial, limits) for trial in trials)
+        self._dispatch()
+
+    def compare(self, task: Compare) -> None:
+        """Queue a comparison: all its configs in the process of one GPU, one sample of each in turn."""
+        rules = self._rules
+        self._contest = Contest(
+            task, self._hub, self._clock, rules.compile_timeout_s, rules.run_timeout_s,
+            lambda times: rules.objective(times, self._default_ms),
+        )  # fmt: skip
+        self._dispatch()
+
+    def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
+        """What has finished; empty as soon as there is room for more, so that no compile worker waits for the GPU."""
+        until = self.now() + (LONGEST_POLL_S if timeout_s is None else min(timeout_s, LONGEST_POLL_S))
+        room = self.room
+        while True:
+            self._dispatch()
+            left = until - self.now()
+            news = self._hub.wait(0.0 if self._news else max(0.0, left)) if self._under_way else []
+            for worker, reply in news:
+                self._hear(worker, reply)
+            if news:
+                self._dispatch()
+            if self._news or not self._under_way or left <= 0 or self.room > room:
+                found, self._news = self._news, []
+                return found
+
+    def abandon(self) -> None:
+        """Drop all. Compilers are killed; a kernel that runs may end, for a while, so that its process can go on."""
+        self._queue.clear()
+        self._ready.clear()
+        self._compiling.clear()
+        self._news.clear()
+        self._timeline.end_all(self.now())
+        if self._contest is not None:
+            self._contest, busy = None, [*self._busy_desks(), *self._running]
+        else:
+            busy = list(self._running)
+        if self._hub.farm is not None:
+            self._hub.farm.dismiss_busy()
+        for worker in busy:
+            worker.hurry(PATIENCE_S)
+        for job in self._running.values():
+            job.dropped = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timeline.close(self.now())
+        self._hub.close()
+
+    def _busy_desks(self) -> list[TritonWorker]:
+        return [worker for crew in self._hub.desks for worker in crew.listened_to() if worker.order != "start"]
+
+    @property
+    def _under_way(self) -> bool:
+        wanted = any(not job.dropped for job in self._running.values())
+        return bool(self._queue or self._compiling or self._ready or wanted or self._contest)
+
+    def _dispatch(self) -> None:
+        """Give out all orders that can be given now."""
+        if self._contest is not None:
+            if not (self._queue or self._compiling or self._ready or self._running):
+                self._advance(self._contest)
+            return
+        self._give_runs()
+        self._give_compiles()
+
+    def _advance(self, contest: Contest) -> None:
+        outcomes = contest.advance()
+        if outcomes is not None:
+            self._contest = None
+            self._news.append(Compared(self.now(), outcomes))
+
+    def _give_runs(self) -> None:
+        for i in range(len(self._hub.desks)):
+            if not self._ready:
+                self._hub.leave(i)
+                continue
+            job = self._ready[0]
+            worker = self._hub.desk(i, job.fresh)
+            if worker is None:
+                continue
+            self._ready.popleft()
+            self._running[worker] = job
+            allowed = self._rules.run_timeout_s
+            late = 0.0 if job.compiled else self._rules.compile_timeout_s  # what is not compiled yet, is now
+            order = wire.Measure(
+                job.trial.config.to_json(), job.limits.cutoff_ms, SAMPLING_SHARE * allowed, self._default_ms
+            )
+            self._hub.desks[i].give(worker, order, allowed + late)
+            self._timeline.begin(f"gpu {i}", "run", job.trial.id, worker, self.now())
+
+    def _give_compiles(self) -> None:
+        while self._queue and (worker := self._hub.compiler()) is not None:
+            job = self._queue.popleft()
+            self._compiling[worker] = job
+            limit = job.limits.compile_timeout_s
+            allowed = self._rules.compile_timeout_s if limit is None else min(limit, self._rules.compile_timeout_s)
+            assert self._hub.farm is not None, "there is a compile worker"
+            self._hub.farm.give(worker, wire.Compile(job.trial.config.to_json()), allowed)
+            self._timeline.begin(f"compile {worker.process.pid}", "compile", job.trial.id, worker, self.now())
+        self._hub.staff(len(self._queue))
+
+    def _hear(self, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
+        self._timeline.end(worker, self.now())
+        if worker in self._compiling:
+            self._compiled(worker, self._compiling.pop(worker), reply)
+        elif worker in self._running:
+            self._ran(worker, self._running.pop(worker), reply)
+        elif self._contest is not None and not isinstance(reply, wire.Ready):
+            self._contest.hear(worker, reply)
+        elif isinstance(reply, wire.Refused) and reply.spoilt:
+            self._let_go(worker)
+
+    def _compiled(self, worker: TritonWorker, job: Job, reply: wire.Reply | Lost) -> None:
+        farm = self._hub.farm
+        assert farm is not None, "somebody has compiled"
+        match reply:
+            case wire.Compiled(seconds, kernels):
+                gpu = self._hub.gpu()
+                job.compile_s, job.compiled, job.details = seconds, True, details_of(kernels, gpu)
+                refused = next((f for k in kernels if gpu is not None and (f := misfit(k, gpu)) is not None), None)
+                self._after_compiling(job, refused)
+            case wire.NotCompiled(seconds, message, compiler):
+                job.compile_s = seconds
+                self._after_compiling(job, Failed("compile_error", message) if compiler else None)
+            case Lost("timeout", message):
+                job.compile_s = worker.allowed_s
+                self._report(job, Failed("compile_timeout", f"compiling: {message}"))
+            case Lost("crash", message) if worker.served > 1 and not job.fresh:
+                self._queue.appendleft(replace_fresh(job))
+            case Lost(_, message):
+                self._report(job, Failed("crash", f"compiling: {message}"))
+            case _:
+                self._report(job, Failed("crash", "the compile worker answered something that was not asked"))
+        if not isinstance(reply, Lost):
+            farm.release(worker)
+
+    def _after_compiling(self, job: Job, refused: Failed | None) -> None:
+        if refused is not None:
+            self._report(job, refused)
+        elif not self._hub.desks:
+            self._report(job, Failed("skipped", "compiled, and not run"))
+        else:
+            self._ready.append(job)
+
+    def _ran(self, worker: TritonWorker, job: Job, reply: wire.Reply | Lost) -> None:
+        if isinstance(reply, wire.Refused) and reply.spoilt:
+            self._let_go(worker)
+        if job.dropped:
+            return
+        used = worker.served > 1 and not job.fresh
+        match reply:
+            case wire.Measured():
+                self._report(job, self._timed(job, reply))
+            case wire.Refused(suspect=True) if used:
+                self._ready.appendleft(replace_fresh(job))
+            case wire.Refused(failed):
+                self._report(job, failed)
+            case Lost("timeout", message):
+                kind: FailureKind = "run_timeout"
+                self._report(job, Failed(kind, f"running: {message}", run_s=worker.allowed_s))
+            case Lost("crash", message) if used:
+                self._ready.appendleft(replace_fresh(job))
+            case Lost(_, message):
+                self._report(job, Failed("crash", f"running: {message}"))
+            case _:
+                self._report(job, Failed("crash", "the process of the GPU answered something that was not asked"))
+
+    def _timed(self, job: Job, measured: wire.Measured) -> Outcome:
+        times, names = measured.times_ms, self._rules.names
+        if not all(times):
+            return Failed("invalid_time", "there are no samples", run_s=measured.run_s)
+        medians = tuple(median(one) for one in times)
+        if job.trial.origin == "default" and self._rules.objective.relative and not measured.cut:
+            self._default_ms = medians
+        least = min(map(len, times))
+        rounds = zip(*(condensed(one, least) for one in times), strict=True)
+        combined = [self._rules.objective(one, self._default_ms) for one in rounds]
+        outcome = timed_or_failed(combined, 0.0, measured.run_s, measured.cut)
+        shapes: dict[str, Detail] = (
+            {f"ms[{name}]": time for name, time in zip(names, medians, strict=True)} if len(names) > 1 else {}
+        )
+        return replace(outcome, details={**measured.details, **shapes})
+
+    def _let_go(self, worker: TritonWorker) -> None:
+        """End a GPU's process that is not to be trusted, and start the next one."""
+        i = self._hub.index_of(worker)
+        if i is not None:
+            self._hub.desks[i].dismiss(worker)
+            self._hub.warm()
+
+    def _report(self, job: Job, outcome: Outcome) -> None:
+        whole = replace(outcome, compile_s=job.compile_s, details={**job.details, **outcome.details})
+        self._news.append(Observed(self.now(), job.trial.id, whole))
+
+
+def replace_fresh(job: Job) -> Job:
+    """The job, to be tried again where nobody has been before."""
+    job.fresh = True
+    return job
+
+
+def default_times(past: Sequence[Event], names: tuple[str, ...]) -> tuple[float, ...] | None:
+    """What the default config took on each workload, from a journal."""
+    for event in past:
+        if isinstance(event, Observed) and event.trial == 0 and isinstance(event.outcome, Timed):
+            found = [event.outcome.details.get(f"ms[{name}]") for name in names]
+            times = [float(time) for time in found if isinstance(time, int | float)]
+            return tuple(times) if len(times) == len(names) else None
+    return None

@@ -1,0 +1,107 @@
+"""Jitted kernels on their way to the workers: by name where they can be imported there, else with their source.
+
+Triton's own kernel objects hold locks and compiled binaries, which cannot travel; what makes them can: the Python
+function, the lines it was written in (Triton reads those, and hashes where they begin), and the decorator's arguments.
+"""
+
+import inspect
+import io
+import linecache
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from mmap import mmap
+from typing import Any
+
+import cloudpickle
+
+from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators.workload import by_value, importable
+
+_OPTIONS = ("version", "do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "repr",
+            "launch_metadata")  # fmt: skip
+
+
+def pack(parts: dict[str, Any]) -> bytes:
+    """These values as a pickle for our own workers; raises EvaluatorError naming the one that does not pickle."""
+    with by_value(_functions(parts.values())):
+        try:
+            return _dump(parts)
+        except Exception as error:
+            culprit = next((name for name, part in parts.items() if not _travels(part)), "the workload")
+            raise EvaluatorError(
+                f"`{culprit}` cannot be sent to a worker process ({type(error).__name__}: {error}); make what it holds"
+                " in `arguments`, as a function, or in `build`: these run in the workers"
+            ) from error
+
+
+def unpack(blob: "bytes | mmap") -> dict[str, Any]:
+    """What `pack` wrote; trusted, because only the parent process writes it."""
+    parts = cloudpickle.loads(blob)
+    assert isinstance(parts, dict)
+    return parts
+
+
+def is_kernel(value: Any) -> bool:
+    """Whether this is a `@triton.jit` function, compiled or interpreted; Triton is not imported to find out."""
+    return type(value).__name__ in ("JITFunction", "InterpretedFunction") and type(value).__module__.startswith(
+        "triton."
+    )
+
+
+def _dump(value: Any) -> bytes:
+    out = io.BytesIO()
+    _Pickler(out).dump(value)
+    return out.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """The hook that the standard library has for objects that need another way."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return _reduced(value) if is_kernel(value) else super().reducer_override(value)
+
+
+def _travels(part: Any) -> bool:
+    with suppress(Exception):
+        return bool(_dump(part))
+    return False
+
+
+def _reduced(kernel: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    function = kernel.fn
+    module = sys.modules.get(function.__module__)
+    if module is not None and getattr(module, function.__qualname__, None) is kernel and importable(module):
+        return getattr, (module, function.__qualname__)
+    given = getattr(kernel, "kwargs", None) or {n: getattr(kernel, n) for n in _OPTIONS[:-2] if hasattr(kernel, n)}
+    if getattr(kernel, "_repr", None) is not None:
+        given["repr"] = kernel._repr
+    if getattr(kernel, "launch_metadata", None) is not None:
+        given["launch_metadata"] = kernel.launch_metadata
+    options = {name: value for name, value in given.items() if name in _OPTIONS and value is not None}
+    path = function.__code__.co_filename
+    lines = linecache.getlines(path) or inspect.findsource(function)[0]
+    return _jitted, (function, options, path, "".join(lines))
+
+
+def _jitted(function: Any, options: dict[str, Any], path: str, source: str) -> Any:
+    """The kernel made again; its file need not exist here, and may have changed since."""
+    import triton
+
+    linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+    return triton.jit(**options)(function) if options else triton.jit(function)
+
+
+def _functions(parts: Iterable[Any]) -> list[Any]:
+    """All functions among these, for whose modules it must be known whether a worker can import them."""
+    found = []
+    for part in parts:
+        if isinstance(part, dict):
+            found += _functions(part.values())
+        elif isinstance(part, tuple | list):
+            found += _functions(part)
+        elif is_kernel(part):
+            found.append(part.fn)
+        elif callable(part):
+            found.append(part)
+    return found

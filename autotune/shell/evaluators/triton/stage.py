@@ -1,0 +1,208 @@
+"""One set of arguments on one device: made once, kept as every config must find them, and what must come out."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotune.core.errors import EvaluatorError
+from autotune.core.outcomes import Detail
+from autotune.shell.evaluators.triton import memory
+from autotune.shell.evaluators.triton.arguments import ArgumentSet, is_tensor, made
+from autotune.shell.evaluators.triton.launching import Launch
+from autotune.shell.evaluators.triton.verdict import Expected, Tolerance, flattened, wrong
+
+MOST_COPIES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What the user says about arguments and results; see `TritonEvaluator`."""
+
+    reference: Any = None
+    outputs: tuple[str | int, ...] = ()
+    restore_value: tuple[str | int, ...] = ()
+    reset_to_zero: tuple[str | int, ...] = ()
+    checker: Callable[[Any, Any], bool | str] | None = None
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    pre_hook: Callable[[dict[str, Any]], Any] | None = None
+    post_hook: Callable[[dict[str, Any]], Any] | None = None
+    names: tuple[str, ...] = ()
+
+
+class Overwritten(Exception):
+    """The inputs or the expected output are no longer what they were."""
+
+
+class Stage:
+    """Raises what `arguments` and `reference` raise, and EvaluatorError where what they give does not fit together."""
+
+    def __init__(self, given: ArgumentSet, launch: Launch, terms: Terms) -> None:
+        self._terms = terms
+        self.named = made(given, launch, terms.names)
+        self.outputs = self._names("outputs", terms.outputs)
+        self._zeroed = self._names("reset_to_zero", terms.reset_to_zero)
+        self._restored = self._names("restore_value", terms.restore_value)
+        self._pristine = {name: memory.copied(self.named[name]) for name in self._restored}
+        self.expected: list[Expected] = []
+        self._expected_value: Any = None
+        if terms.reference is not None:
+            self._expect(given, launch)
+        self._watched = self._unwritten() if terms.reference is not None or terms.outputs else ()
+        self._sums = memory.checksums({name: self.named[name] for name in self._watched})
+        self._expected_sums = self._sum_expected()
+
+    def reset(self) -> None:
+        """Give what a config may change its value back: as cheap as can be, for it is done before every run."""
+        for name, kept in self._pristine.items():
+            _copy_over(self.named[name], kept)
+        for name in self._zeroed:
+            self.named[name].zero_()
+
+    def clear(self) -> None:
+        """Leave nothing of earlier outputs in memory, then `reset`."""
+        for name in self.outputs:
+            if name not in self._pristine:
+                memory.poison(self.named[name])
+        self.reset()
+
+    @property
+    def resets(self) -> bool:
+        """Whether there is anything to be done before each run."""
+        return bool(self._pristine or self._zeroed)
+
+    def result_of(self, returned: Any) -> Any:
+        """What is to be checked: the outputs among the arguments, or what the function returned."""
+        return {name: self.named[name] for name in self.outputs} if self.outputs else returned
+
+    def verdict(self, returned: Any) -> tuple[str, dict[str, Detail]] | None:
+        """What is wrong with a run, from what it wrote and returned; raises Overwritten where it cannot be told."""
+        found = self._compare(self.result_of(returned))
+        if found is not None and self._sum_expected() != self._expected_sums:
+            raise Overwritten("the expected output was overwritten")
+        if found is None and (changed := self.changed()):
+            names = ", ".join(map(repr, changed))
+            return f"it changed its argument {names}: name it in outputs, restore_value or reset_to_zero", {}
+        return found
+
+    def changed(self) -> list[str]:
+        """The arguments that must stay as they are and have not."""
+        now = memory.checksums({name: self.named[name] for name in self._watched})
+        return [name for name, total in now.items() if total != self._sums[name]]
+
+    def copies(self, l2_bytes: int) -> list[dict[str, Any]]:
+        """So many sets of the arguments that going through them leaves nothing of the first in the cache."""
+        tensors = [value for value in self.named.values() if is_tensor(value)]
+        size = max(1, memory.nbytes(tensors))
+        wanted = min(MOST_COPIES, 1 + 2 * l2_bytes // size) if tensors else 1
+        more = [{n: memory.copied(v) if is_tensor(v) else v for n, v in self.named.items()} for _ in range(wanted - 1)]
+        return [self.named, *more]
+
+    def _compare(self, result: Any) -> tuple[str, dict[str, Detail]] | None:
+        terms = self._terms
+        if terms.checker is not None:
+            return _asked(terms.checker, result, self._expected_value)
+        if terms.reference is None:
+            return None
+        outputs = flattened(result)
+        if len(outputs) != len(self.expected):
+            return f"there are {len(outputs)} outputs where the reference has {len(self.expected)}", {}
+        for (_, output), expected in zip(outputs, self.expected, strict=True):
+            found = wrong(output, expected)
+            if found is not None:
+                return found[0], {"wrong_fraction": found[1]}
+        return None
+
+    def _expect(self, given: ArgumentSet, launch: Launch) -> None:
+        terms, reference = self._terms, self._terms.reference
+        value = reference
+        if callable(reference):
+            value = self._referred(given, launch)
+        if value is None:
+            raise EvaluatorError("the reference returned None and changed no argument; return what must come out")
+        self._expected_value = value
+        parts = flattened(value)
+        if self.outputs and len(parts) != len(self.outputs):
+            raise EvaluatorError(
+                f"the reference gives {len(parts)} outputs, and outputs names {len(self.outputs)}:"
+                f" {', '.join(self.outputs)}; make them agree"
+            )
+        places = self.outputs or [place for place, _ in parts]
+        self.expected = [Expected(part, terms.tolerance, place) for (_, part), place in zip(parts, places, strict=True)]
+
+    def _referred(self, given: ArgumentSet, launch: Launch) -> Any:
+        """Call the reference; where it works in place, what it changed is what must come out."""
+        remade = callable(given.arguments)
+        own = self.named if remade else {n: memory.copied(v) if is_tensor(v) else v for n, v in self.named.items()}
+        before = memory.checksums(own)
+        value = applied(self._terms.reference, own)
+        changed = [name for name, total in memory.checksums(own).items() if total != before[name]]
+        in_place = bool(changed) and value is None
+        if in_place:
+            kept = self.outputs or tuple(changed)
+            value = {name: memory.copied(own[name]) for name in kept}
+            self.outputs = kept
+        if changed and remade:
+            del own
+            self.named.clear()
+            self.named.update(made(given, launch, self._terms.names))
+        if in_place:
+            own_account = {*self._names("outputs", self._terms.outputs), *self._zeroed, *self._pristine}
+            for name in (name for name in changed if name not in own_account):
+                self._pristine[name] = memory.copied(self.named[name])
+        return value
+
+    def _unwritten(self) -> tuple[str, ...]:
+        written = {*self.outputs, *self._zeroed, *self._restored}
+        return tuple(name for name, value in self.named.items() if is_tensor(value) and name not in written)
+
+    def _sum_expected(self) -> dict[str, int]:
+        return memory.checksums({expected.place: expected.value for expected in self.expected})
+
+    def _names(self, what: str, given: Sequence[str | int]) -> tuple[str, ...]:
+        names = list(self.named)
+        for one in given:
+            known = one in names if isinstance(one, str) else -len(names) <= one < len(names)
+            if not known:
+                raise EvaluatorError(f"{what} has {one!r}, and the arguments are {', '.join(names)}; name one of these")
+        found = tuple(one if isinstance(one, str) else names[one] for one in given)
+        for name in found:
+            if not is_tensor(self.named[name]):
+                raise EvaluatorError(f"{what} has {name!r}, which is no tensor; leave it out")
+        return found
+
+
+def applied(function: Callable[..., Any], named: Mapping[str, Any]) -> Any:
+    """Call with the arguments that the function's parameters name; with all, in order, where they name others."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return function(*named.values())
+    wanted = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    plain = len(wanted) == len(parameters) and wanted
+    if plain and all(p.name in named or p.default is not p.empty for p in parameters):
+        return function(**{name: named[name] for name in wanted if name in named})
+    return function(*named.values())
+
+
+def _copy_over(tensor: Any, kept: Any) -> None:
+    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    if tensor.numel():
+        flat = tensor.as_strided((reach,), (1,), tensor.storage_offset())
+        flat.copy_(kept.as_strided((reach,), (1,), kept.storage_offset()))
+
+
+def _asked(
+    checker: Callable[[Any, Any], bool | str], result: Any, expected: Any
+) -> tuple[str, dict[str, Detail]] | None:
+    """What the user's checker says; a result of one named tensor is given as the tensor itself."""
+    alone = flattened(result)
+    try:
+        answer = checker(alone[0][1] if len(alone) == 1 else result, expected)
+    except Exception as error:
+        return f"the checker raised {type(error).__name__}: {error}"[:500], {}
+    if isinstance(answer, str):
+        return answer or "the checker refused the output", {}
+    if answer is None:
+        return "the checker returned None; return True, False or a message", {}
+    return None if answer else ("the checker refused the output", {})

@@ -1,0 +1,71 @@
+"""What every process did and when: one JSON line a span, to see whether a GPU or the compilers ever waited."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+What = Literal["compile", "run"]
+
+
+class Span(Struct, frozen=True):
+    """lane: "gpu 0", or a compile worker. start_s, end_s: on the search's clock."""
+
+    lane: str
+    what: What
+    trial: int
+    start_s: float
+    end_s: float
+
+
+class Timeline:
+    """Writes spans as they end, where there is a path."""
+
+    def __init__(self, path: str | Path | None) -> None:
+        self._file = None if path is None else open(path, "ab")  # noqa: SIM115
+        self._open: dict[Hashable, tuple[str, What, int, float]] = {}
+
+    def begin(self, lane: str, what: What, trial: int, who: Hashable, now: float) -> None:
+        """`who` has begun something."""
+        if self._file is not None:
+            self._open[who] = (lane, what, trial, now)
+
+    def end(self, who: Hashable, now: float) -> None:
+        """`who` is done with it."""
+        begun = self._open.pop(who, None)
+        if begun is not None and self._file is not None:
+            self._file.write(msgspec.json.encode(Span(*begun, now)) + b"\n")
+
+    def end_all(self, now: float) -> None:
+        """Everybody is done."""
+        for who in list(self._open):
+            self.end(who, now)
+
+    def close(self, now: float) -> None:
+        """Nothing more will come."""
+        self.end_all(now)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def read_timeline(path: str | Path) -> list[Span]:
+    """The spans of a file; raises msgspec.DecodeError where it is none."""
+    return [msgspec.json.decode(line, type=Span) for line in Path(path).read_bytes().splitlines()]
+
+
+def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) -> float:
+    """The share of the time in which a GPU was timing, or all `compilers` were compiling."""
+    turns: list[tuple[float, What, int]] = []
+    for span in spans:
+        turns += [(max(span.start_s, start_s), span.what, 1), (min(span.end_s, end_s), span.what, -1)]
+    busy, last = 0.0, start_s
+    running = {"run": 0, "compile": 0}
+    for at, what, step in sorted(turns, key=lambda turn: turn[0]):
+        if running["run"] or running["compile"] >= compilers:
+            busy += at - last
+        running[what] += step
+        last = at
+    return busy / (end_s - start_s)
