@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from autotune.core.errors import StrategyError
-from autotune.integrations.peers.randomness import seeded
+from autotune.integrations.peers.randomness import one_thread, seeded
 from autotune.studies.recordings import Recording
 from autotune.studies.simulation import Simulation, Trace
 
@@ -25,13 +25,14 @@ class Spent(Exception):
 
 class Ledger:
     """What one run has measured. Each distinct recorded point counts once; repeats and points that were not recorded
-    are free, but only STALE of them in succession."""
+    are free, but only `stale` of them in succession."""
 
-    def __init__(self, recording: Recording, evaluations: int) -> None:
+    def __init__(self, recording: Recording, evaluations: int, stale: int = STALE) -> None:
         self.rows: dict[int, None] = {}
         """The rows measured, in order."""
         self.free = 0
         self._in_succession = 0
+        self._stale = stale
         self._evaluations = min(evaluations, len(recording))
         self._times = [
             time if ok else None for time, ok in zip(recording.time_ms.tolist(), recording.timed, strict=True)
@@ -51,7 +52,7 @@ class Ledger:
 
         Raises Spent when it may not be measured any more.
         """
-        if not self.left or self._in_succession >= STALE:
+        if not self.left or self._in_succession >= self._stale:
             raise Spent
         if row is None or row in self.rows:
             self.free += 1
@@ -67,19 +68,28 @@ Round = Callable[[Ledger, int], None]
 itself, and lets Spent through."""
 
 
-def run_peer(name: str, simulation: Simulation, search: Round, evaluations: int, seed: int, restarts: bool) -> Trace:
+def run_peer(
+    name: str,
+    simulation: Simulation,
+    search: Round,
+    *,
+    evaluations: int,
+    seed: int,
+    restarts: bool,
+    stale: int = STALE,
+) -> Trace:
     """The trace of a search; with `restarts` it begins again, with another seed, while evaluations are left.
 
-    Global random state is seeded for each round, and afterwards what it was before.
+    Global random state is seeded for each round, and afterwards what it was before; a round computes on one thread.
     """
-    ledger = Ledger(simulation.recording, evaluations)
+    ledger = Ledger(simulation.recording, evaluations, stale)
     began, cpu = time.perf_counter(), time.process_time()
     idle, rounds = 0, 0
     while ledger.left and idle < IDLE_ROUNDS:
         known = len(ledger.rows)
         ledger.renew()
         number = int(np.random.SeedSequence([seed, rounds]).generate_state(1)[0])
-        with seeded(number), suppress(Spent):
+        with seeded(number), one_thread(), suppress(Spent):
             search(ledger, number)
         rounds += 1
         idle = idle + 1 if len(ledger.rows) == known else 0
@@ -99,7 +109,7 @@ def run_peer(name: str, simulation: Simulation, search: Round, evaluations: int,
 
 
 def take_restarts(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The settings without `restarts`, which every peer has, and whether it is on; StrategyError for what is no bool."""
+    """The settings without `restarts`, which every peer has, and whether it is on; else StrategyError."""
     restarts = settings.get("restarts", False)
     if not isinstance(restarts, bool):
         raise StrategyError(f"{name}: restarts = {restarts!r}; use true or false")

@@ -71,7 +71,8 @@ class HelionPeer:
             with suppress(exc.NoConfigFound):  # nothing in the initial population worked: that is its end
                 searching.autotune()
 
-        return run_peer(f"helion:{self._name}", simulation, search, evaluations, seed, self._restarts)
+        name, restarts = f"helion:{self._name}", self._restarts
+        return run_peer(name, simulation, search, evaluations=evaluations, seed=seed, restarts=restarts)
 
 
 def kernel_of(simulation: Simulation, fields: Mapping[str, Field], seed: int) -> _ExternalKernelAdapter:

@@ -66,7 +66,8 @@ class KernelTunerPeer:
                 warnings.simplefilter("ignore")
                 self._strategy.tune(space, runner, options)
 
-        return run_peer(f"kernel_tuner:{self._name}", simulation, search, evaluations, seed, self._restarts)
+        name, restarts = f"kernel_tuner:{self._name}", self._restarts
+        return run_peer(name, simulation, search, evaluations=evaluations, seed=seed, restarts=restarts)
 
 
 def searchspace_of(recording: Recording) -> Searchspace:
