@@ -17,6 +17,7 @@ from autotune.core.space import Space
 from autotune.core.strategies.random_search import RandomSearch
 from autotune.shell.cache.entries import Entry, make_entry
 from autotune.shell.cache.keys import Versions
+from autotune.shell.cache.nearness import changed_versions
 from autotune.shell.cache.runs import measured, new_run
 from autotune.shell.cache.use import Memory, noted, save, usable, where_from
 from autotune.shell.driver import Watch
@@ -67,7 +68,7 @@ def checked(
 
 def changes(before: Versions, now: Versions) -> list[str]:
     """What has another version, such as "triton 3.5.0 to 3.6.0"."""
-    names = [name for name in Versions.__struct_fields__ if getattr(before, name) != getattr(now, name)]
+    names = changed_versions(before, now)
     return [f"{name} {getattr(before, name) or 'none'} to {getattr(now, name) or 'none'}" for name in names]
 
 

@@ -147,17 +147,27 @@ class _Version(Struct):
 
 def decode_entry(text: bytes) -> Entry:
     """The entry that a file holds; raises CacheError, without the file's name, for anything else."""
+    line, said = text.rstrip(b"\n"), None
     try:
-        found = msgspec.json.decode(text, type=_Version)
-        if found.format != FORMAT:
-            raise CacheError(f"it is not a cache entry but {found.format!r}")
-        if found.version > VERSION:
-            raise CacheError(f"it is of cache format {found.version} and this autotune reads up to {VERSION}")
-        line = text.rstrip(b"\n")
-        if line != signed(line.rpartition(SIGNED)[0] + b"}"):
-            raise CacheError("its checksum is wrong")
-        return _entry.decode(text)
-    except CacheError:
-        raise
+        if line == signed(line.rpartition(SIGNED)[0] + b"}"):
+            entry = _entry.decode(line)
+            if (entry.format, entry.version) == (FORMAT, VERSION):
+                return entry
+        said = msgspec.json.decode(line, type=_Version)
     except (*UNREADABLE, AutotuneError, ValueError) as error:
-        raise CacheError(f"it cannot be decoded ({error})") from None
+        said, why = _version(line), f"it cannot be decoded ({error})"
+    else:
+        why = "its checksum is wrong"
+    if said is not None and said.format != FORMAT:
+        why = f"it is not a cache entry but {said.format!r}"
+    elif said is not None and said.version != VERSION:
+        why = f"it is of cache format {said.version} and this autotune reads {VERSION}"
+    raise CacheError(why)
+
+
+def _version(text: bytes) -> _Version | None:
+    """What a file says it is, if it says that at all."""
+    try:
+        return msgspec.json.decode(text, type=_Version)
+    except UNREADABLE:
+        return None

@@ -7,7 +7,7 @@ from msgspec import Struct
 from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.keys import Key, StrictKey
 from autotune.shell.cache.layers import Cache
-from autotune.shell.cache.nearness import OTHER_VERSION, Difference, differences, distance
+from autotune.shell.cache.nearness import OTHER_VERSION, Difference, changed_versions, differences, distance
 
 
 class Near(Struct, frozen=True):
@@ -28,17 +28,23 @@ def explain(cache: Cache, key: Key, *, at_most: int = 3, max_scan: int | None = 
 
     max_scan: look at so many of the newest entries; None: at all.
     """
-    found: dict[str, Near] = {}
+    found: dict[str, tuple[float, Entry]] = {}
     for entry in cache.newest(max_scan):
-        near = _near(key, entry)
         known = found.get(entry.key.digest)
-        if known is None or (near.entry.finished and not known.entry.finished):
-            found[entry.key.digest] = near
-    return tuple(nsmallest(at_most, found.values(), key=lambda near: (near.distance, not near.entry.finished)))
+        if known is None:
+            found[entry.key.digest] = _apart(key, entry), entry
+        elif entry.finished and not known[1].finished:
+            found[entry.key.digest] = known[0], entry
+    nearest = nsmallest(at_most, found.values(), key=lambda item: (item[0], not item[1].finished))
+    return tuple(Near(entry, apart, _differences(key, entry)) for apart, entry in nearest)
 
 
-def _near(key: Key, entry: Entry) -> Near:
-    strict = isinstance(key, StrictKey)
-    different = differences(key, entry.key if strict else entry.key.loose)
-    versions = OTHER_VERSION * sum(d.field.startswith("versions.") for d in different)
-    return Near(entry, distance(key.loose, entry.key.loose) + versions, different)
+def _apart(key: Key, entry: Entry) -> float:
+    apart = distance(key.loose, entry.key.loose)
+    if isinstance(key, StrictKey):
+        apart += OTHER_VERSION * len(changed_versions(key.versions, entry.key.versions))
+    return apart
+
+
+def _differences(key: Key, entry: Entry) -> tuple[Difference, ...]:
+    return differences(key, entry.key if isinstance(key, StrictKey) else entry.key.loose)

@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -132,8 +133,8 @@ class Cache:
             return
         found: dict[str, Store] = {}
         for store in reversed(self.stores):
-            found |= dict.fromkeys(store.names(), store)
-        for name in sorted(found, key=age, reverse=True)[:max_scan]:
+            found |= dict.fromkeys(store.unordered(), store)
+        for name in sorted(found, key=age, reverse=True) if max_scan is None else nlargest(max_scan, found, key=age):
             entry = found[name].read(name)
             if entry is not None:
                 yield entry

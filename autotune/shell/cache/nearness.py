@@ -3,7 +3,7 @@
 from math import log2
 from typing import Any, NamedTuple
 
-from autotune.shell.cache.keys import Argument, Constant, Device, Key, LooseKey, Tensor, fields_of
+from autotune.shell.cache.keys import Argument, Constant, Device, Key, LooseKey, Tensor, Versions, fields_of
 
 OTHER_KERNEL, OTHER_SOURCE, OTHER_SPACE, OTHER_EXTRA, OTHER_VERSION = 100.0, 1.0, 2.0, 1.0, 0.1
 OTHER_ARCHITECTURE, OTHER_NAME, OTHER_KIND = 4.0, 1.0, 8.0
@@ -31,6 +31,11 @@ def distance(a: LooseKey, b: LooseKey) -> float:
     apart += OTHER_SPACE * (a.space != b.space) + OTHER_EXTRA * len(_changed(a.extra, b.extra))
     apart += OTHER_VALUE * len(_changed(a.specialization.constants, b.specialization.constants))
     return apart + _devices(a.device, b.device) + _arguments(a, b)
+
+
+def changed_versions(a: Versions, b: Versions) -> list[str]:
+    """The parts of the toolchain that differ."""
+    return [name for name in Versions.__struct_fields__ if getattr(a, name) != getattr(b, name)]
 
 
 def _changed(a: dict[str, Any], b: dict[str, Any]) -> list[str]:

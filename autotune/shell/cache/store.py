@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 from autotune.core.errors import CacheError
@@ -53,14 +54,19 @@ class Store:
 
     def names(self, digest: str = "") -> list[str]:
         """The names of the entries whose loose digest begins like that, oldest first."""
+        return sorted(self.unordered(digest), key=age)
+
+    def unordered(self, digest: str = "") -> list[str]:
+        """The same names in no order."""
         shards = [digest[:2]] if len(digest) >= 2 else self._shards()
-        found = [name for shard in shards for name in self._shard(shard) if name.startswith(digest)]
-        return sorted(found, key=age)
+        found = [name for shard in shards for name in self._shard(shard)]
+        return [name for name in found if name.startswith(digest)] if digest else found
 
     def read(self, name: str) -> Entry | None:
         """The entry of that name; None if it is gone, or broken, of which the first is warned about."""
         try:
-            return decode_entry(self.path(name).read_bytes())
+            with open(f"{self.directory}/entries/{name[:2]}/{name}", "rb", buffering=0) as file:
+                return decode_entry(file.readall())
         except FileNotFoundError:
             return None
         except (OSError, CacheError) as error:
@@ -111,7 +117,7 @@ class Store:
         return sorted(name for name in _listed(self.root) if len(name) == 2 and HEX.issuperset(name))
 
     def _shard(self, shard: str) -> list[str]:
-        return [name for name in _listed(self.root / shard) if name.endswith(".json") and not name.startswith(".")]
+        return [n for n in _listed(f"{self.directory}/entries/{shard}") if n[-5:] == ".json" and n[0] != "."]
 
     def _complain(self, name: str, error: Exception) -> None:
         first = not self.broken
@@ -124,7 +130,7 @@ class Store:
             )
 
 
-def _listed(directory: Path) -> list[str]:
+def _listed(directory: PathLike) -> list[str]:
     """What is in a directory, nothing where it cannot be listed."""
     try:
         return os.listdir(directory)
@@ -132,9 +138,8 @@ def _listed(directory: Path) -> list[str]:
         return []
 
 
-def age(name: str) -> tuple[str, str]:
-    """What orders names by when their runs began; ties by the rest."""
-    return name[42:58], name
+age = itemgetter(slice(42, None))
+"""What orders names by when their runs began; ties by the run."""
 
 
 def settled(stamp: int) -> bool:

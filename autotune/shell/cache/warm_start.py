@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
+from autotune.core.parameters import Codes
 from autotune.core.space import Space
 from autotune.core.strategies.initial import BEST_AVAILABLE
 from autotune.shell.cache.entries import Entry
@@ -100,14 +102,22 @@ def _matches(found: LooseKey, key: LooseKey, options: WarmStart) -> bool:
 
 
 def _fitting(space: Space, entry: Entry) -> list[tuple[Config, float]]:
-    """The timed configs of an entry that are valid points of the space, in its own form, fastest first."""
-    fitting = []
-    for config, time_ms in entry.ranked():
-        try:
-            fitting.append((space.check(config), time_ms))
-        except ConfigError:
-            continue
-    return fitting
+    """The timed configs of an entry that are valid points of the space, fastest first."""
+    encoded = [(row, time_ms) for config, time_ms in entry.ranked() if (row := _row(space, config)) is not None]
+    if not encoded:
+        return []
+    rows, times = np.concatenate([row for row, _ in encoded]), [time_ms for _, time_ms in encoded]
+    valid = space.valid(rows)
+    kept = [time_ms for time_ms, fits in zip(times, valid.tolist(), strict=True) if fits]
+    return list(zip(space.decode(rows[valid]), kept, strict=True))
+
+
+def _row(space: Space, config: Config) -> Codes | None:
+    """The row [1, columns] of a config, None where its parameters or values are not the space's."""
+    try:
+        return space.encode([config])
+    except ConfigError:
+        return None
 
 
 def _origin(source: _Source, config: Config, time_ms: float) -> Origin:
