@@ -1,7 +1,8 @@
 """Arguments of a kernel: made, described for who compiles without them, and stood in for by tensors without data."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.core.errors import EvaluatorError
@@ -13,6 +14,20 @@ GRAIN = 256
 SEED = 0
 
 Arguments = Sequence[Any] | Mapping[str, Any]
+
+
+class StandIns:
+    """Arguments for who compiles, in place of given ones: what the dispatcher can know of them."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self._by_name = isinstance(arguments, Mapping)
+        items = arguments.items() if isinstance(arguments, Mapping) else enumerate(arguments)
+        self._described = described({str(name): value for name, value in items})
+
+    def __call__(self) -> Arguments:
+        """Tensors without memory, and all else as it is."""
+        found = stand_ins(self._described)
+        return found if self._by_name else tuple(found.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +58,25 @@ def made(given: ArgumentSet, launch: Launch, taken: Sequence[str] = ()) -> dict[
     return dict(zip(launch.names(arguments, taken), values, strict=True))
 
 
-def is_tensor(value: Any) -> bool:
-    """Whether this is a torch tensor."""
-    import torch
+def described_sets(sets: Sequence[ArgumentSet]) -> tuple[ArgumentSet, ...]:
+    """The sets as compile workers get them: they see no GPU, and need no data."""
+    return tuple(one if callable(one.arguments) else replace(one, arguments=StandIns(one.arguments)) for one in sets)
 
-    return isinstance(value, torch.Tensor)
+
+def given_tensors(sets: Sequence[ArgumentSet]) -> list[Any]:
+    """The tensors that are given as they are, not made by a function."""
+    found = []
+    for one in sets:
+        if not callable(one.arguments):
+            values = one.arguments.values() if isinstance(one.arguments, Mapping) else one.arguments
+            found += [value for value in values if is_tensor(value)]
+    return found
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether this is a torch tensor; where torch is not imported, nothing is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def described(named: Mapping[str, Any]) -> DescribedArguments:

@@ -29,7 +29,7 @@ class Loaded:
 
     def __init__(self, parts: dict[str, Any]) -> None:
         self.launch = Launch(parts["kernel"], parts["build"], parts["options"])
-        self.sets: tuple[arguments.ArgumentSet, ...] = parts["sets"]
+        self.sets: tuple[arguments.ArgumentSet, ...] = unpack(parts["sets"])["arguments"]
         self.grid = parts["grid"]
         self.note = ""
         self.named: list[dict[str, Any]] = []

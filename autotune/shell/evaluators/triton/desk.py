@@ -56,7 +56,7 @@ class Desk:
 
     def __init__(
         self, device: Device, launch: Launch, grid: Grid | None, sets: Sequence[ArgumentSet], terms: Terms,
-        objective: Objective, habits: Habits,
+        objective: Objective, habits: Habits, compiled_here: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
         self._device = device
         self._launch = launch
@@ -64,7 +64,8 @@ class Desk:
         self._terms = terms
         self._objective = objective
         self._habits = habits
-        self.stages = [Stage(one, launch, terms) for one in sets]
+        self._compiled_here = compiled_here
+        self.stages = [Stage(one, launch, terms, device.kind) for one in sets]
         copies = habits.cache == "rotate"
         self._named = [s.copies(device.gpu.l2_bytes) if copies and not s.resets else [s.named] for s in self.stages]
         device.synchronize()
@@ -84,6 +85,8 @@ class Desk:
             self._forget()
         condensed = tuple(sampling.condensed(one) for one in times)
         details = {**checked, **_spread(times[0]), **self._device.gauges()}
+        if late := self._compiled_here():
+            details["compiled_here"] = late
         return wire.Measured(condensed, perf_counter() - start, cut, details)
 
     def prepare(self, order: wire.Prepare) -> wire.Reply:

@@ -19,10 +19,13 @@ IN_FLIGHT = 64
 
 
 class Device(Protocol):
-    """gpu: what it is."""
+    """gpu: what it is. kind: torch's name for where its tensors are."""
 
     @property
     def gpu(self) -> Gpu: ...
+
+    @property
+    def kind(self) -> str: ...
 
     def synchronize(self) -> None:
         """Wait for all that was launched; raises what it died of."""
@@ -41,6 +44,7 @@ class HostDevice:
     """This process itself, where Triton interprets kernels."""
 
     gpu = Gpu("the interpreter")
+    kind = "cpu"
 
     def synchronize(self) -> None:
         """Everything is done already."""
@@ -67,6 +71,8 @@ class HostDevice:
 
 class CudaDevice:
     """The one GPU that this process sees. index: its number for the driver's management library."""
+
+    kind = "cuda"
 
     def __init__(self, index: str) -> None:
         import torch

@@ -12,7 +12,7 @@ from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
 from autotune.shell.evaluators.protocol import Session, clock_after
-from autotune.shell.evaluators.triton.arguments import Arguments, ArgumentSet
+from autotune.shell.evaluators.triton.arguments import Arguments, ArgumentSet, described_sets, given_tensors
 from autotune.shell.evaluators.triton.device import Cache
 from autotune.shell.evaluators.triton.launching import Grid, Hook, unknown_names
 from autotune.shell.evaluators.triton.objective import Objective
@@ -178,7 +178,7 @@ class TritonEvaluator:
                 " for and which no launch knows; rename it, or use build="
             )
         interpreted = self.device == "interpreter"
-        visible = ("",) if interpreted else machine.visible_gpus(_tuple(self.devices))
+        visible = ("",) if interpreted else machine.visible_gpus(self._devices())
         if measuring and not visible:
             raise EvaluatorError(
                 'no GPU can be seen; use device="interpreter" to check a kernel without one, or `autotune compile`'
@@ -191,9 +191,22 @@ class TritonEvaluator:
         rules = Rules(self.compile_timeout_s, self.run_timeout_s, objective, tuple(one.name for one in sets))
         clock = clock_after(past)
         timeline = Timeline(_path(self.timeline))
-        return TritonSession(Hub(self._packed(names, objective), layout), rules, clock, timeline, past)
+        hub = Hub(self._packed(names, objective, False), self._packed(names, objective, True), layout)
+        return TritonSession(hub, rules, clock, timeline, past)
 
-    def _packed(self, names: tuple[str, ...], objective: Objective) -> bytes:
+    def _devices(self) -> tuple[int, ...] | None:
+        """Those asked for; with tensors that live on a GPU already, that one."""
+        homes = {tensor.device.index for tensor in given_tensors(self.argument_sets) if tensor.is_cuda}
+        if not homes:
+            return None if self.devices is None else tuple(self.devices)
+        if len(homes) > 1 or (self.devices is not None and set(self.devices) != homes):
+            raise EvaluatorError(
+                f"the arguments are on GPU {', '.join(map(str, sorted(homes)))}, and can be used on one, theirs; give"
+                " `arguments` as a function to use others"
+            )
+        return tuple(homes)
+
+    def _packed(self, names: tuple[str, ...], objective: Objective, compiling: bool) -> bytes:
         from autotune.shell.evaluators.triton.desk import Habits
         from autotune.shell.evaluators.triton.sampling import Schedule
         from autotune.shell.evaluators.triton.shipping import pack
@@ -206,10 +219,15 @@ class TritonEvaluator:
             tolerance, self.pre_hook, self.post_hook, names,
         )  # fmt: skip
         schedule = Schedule(self.warmup_ms, self.target_ms, self.min_repeats, self.max_repeats)
+        # The arguments travel in a pickle of their own: what opens memory of a GPU must not be unpickled in a nursery.
+        given = described_sets(self.argument_sets) if compiling else self.argument_sets
+        sets = pack({"arguments": given})
+        if compiling:
+            terms, objective = Terms(), Objective()
         return pack(
             {
                 "kernel": self.kernel, "build": self.build, "grid": self.grid, "options": dict(self.options or {}),
-                "sets": self.argument_sets, "terms": terms, "objective": objective, "names": names,
+                "sets": sets, "terms": terms, "objective": objective, "names": names,
                 "habits": Habits(schedule, self.l2, self.cuda_graph, self.repeatable),
             }
         )  # fmt: skip
@@ -277,7 +295,3 @@ def _name(part: Any) -> str:
 
 def _path(path: str | os.PathLike[str] | None) -> str | None:
     return None if path is None else str(Path(path).absolute())
-
-
-def _tuple(numbers: Sequence[int] | None) -> tuple[int, ...] | None:
-    return None if numbers is None else tuple(numbers)

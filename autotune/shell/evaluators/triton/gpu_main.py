@@ -61,11 +61,13 @@ def _mark_compiler(compiler: Any) -> None:
 
 def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoReturn:
     """What the process does. settings: `device`, "cuda" or "interpreter", and `visible`, which GPU."""
+    from triton import knobs
+
+    compilations = Compilations()
     try:
         device = _device(settings)
-        parts = loaded.parts
-        launch = Launch(parts["kernel"], parts["build"], parts["options"])
-        desk = Desk(device, launch, parts["grid"], parts["sets"], parts["terms"], parts["objective"], parts["habits"])
+        desk = _desk(loaded.parts, device, compilations)
+        knobs.compilation.listener = compilations
     except (Exception, SystemExit) as error:
         sys.stderr.flush()
         sock.sendall(plain.encode(plain.Broken(describe(error))))
@@ -90,8 +92,32 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
     Post(sock, wire.decode_order).serve(obey, wire.Ready(device.gpu, described))
 
 
+def _desk(parts: dict[str, Any], device: Device, compilations: "Compilations") -> Desk:
+    launch = Launch(parts["kernel"], parts["build"], parts["options"])
+    sets = unpack(parts["sets"])["arguments"]
+    return Desk(
+        device, launch, parts["grid"], sets, parts["terms"], parts["objective"], parts["habits"], compilations.taken
+    )
+
+
 def _device(settings: dict[str, Any]) -> Device:
     if settings["device"] == "interpreter":
         return HostDevice()
     os.environ["CUDA_VISIBLE_DEVICES"] = settings["visible"]
     return CudaDevice(settings["visible"])
+
+
+class Compilations:
+    """What Triton compiles in this process although it should find it in its cache. Listens to Triton."""
+
+    def __init__(self) -> None:
+        self._missed = 0
+
+    def __call__(self, *_: Any, cache_hit: bool = False, **__: Any) -> None:
+        """One kernel was asked for."""
+        self._missed += not cache_hit
+
+    def taken(self) -> int:
+        """How many were compiled since this was last asked."""
+        missed, self._missed = self._missed, 0
+        return missed

@@ -41,7 +41,7 @@ class Layout(NamedTuple):
 class Hub:
     """Starts everything at once and waits for nothing that is not needed yet."""
 
-    def __init__(self, payload: bytes, layout: Layout) -> None:
+    def __init__(self, gpu_payload: bytes, compile_payload: bytes, layout: Layout) -> None:
         self.layout = layout
         self.gpus: list[wire.Gpu | None] = [None] * len(layout.visible)
         self._target = layout.target or None
@@ -54,10 +54,10 @@ class Hub:
         self.desks: list[Crew[wire.Reply]] = []
         try:
             if layout.target is not None:
-                self._compile_nursery = self._nursery(payload, _COMPILE, self._environment(compiling=True))
+                self._compile_nursery = self._nursery(compile_payload, _COMPILE, self._environment(compiling=True))
                 self.farm = Crew(b"", wire.decode_reply, start=self._start_compiler)
             if layout.measuring:
-                self._gpu_nursery = self._nursery(payload, _GPU, self._environment(compiling=False))
+                self._gpu_nursery = self._nursery(gpu_payload, _GPU, self._environment(compiling=False))
                 self.desks = [self._crew(self._gpu_nursery, name) for name in layout.visible]
             if layout.target == "" and layout.visible:
                 self._target = machine.target_of(layout.visible[0])

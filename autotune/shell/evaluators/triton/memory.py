@@ -23,16 +23,17 @@ def poison(tensor: Any) -> None:
         tensor.fill_(int.from_bytes(bytes([POISON]) * tensor.element_size(), "little"))
 
 
-def copied(tensor: Any) -> Any:
+def copied(tensor: Any, device: str | None = None) -> Any:
     """The same data in memory of its own, with the same strides, also where elements overlap or leave gaps."""
     import torch
 
+    to = torch.device(device) if device is not None else tensor.device
     if tensor.numel() == 0:
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=to)
     reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
     grain = max(1, 256 // tensor.element_size())
     shift = (tensor.data_ptr() % 256) // tensor.element_size()  # Triton compiles another kernel for another alignment
-    flat = torch.empty(shift + reach + grain, dtype=tensor.dtype, device=tensor.device)
+    flat = torch.empty(shift + reach + grain, dtype=tensor.dtype, device=to)
     shift += ((-flat.data_ptr()) % 256) // tensor.element_size()
     flat[shift : shift + reach].copy_(tensor.as_strided((reach,), (1,), tensor.storage_offset()))
     return flat.as_strided(tensor.shape, tensor.stride(), shift)

@@ -16,6 +16,7 @@ from typing import Any
 import cloudpickle
 
 from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators.triton.arguments import is_tensor
 from autotune.shell.evaluators.workload import by_value, importable
 
 _OPTIONS = ("version", "do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "repr",
@@ -59,13 +60,27 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """The hook that the standard library has for objects that need another way."""
 
     def reducer_override(self, value: Any) -> Any:
-        return _reduced(value) if is_kernel(value) else super().reducer_override(value)
+        if is_kernel(value):
+            return _reduced(value)
+        if is_tensor(value) and value.is_cuda:
+            return _handle(value)
+        return super().reducer_override(value)
 
 
 def _travels(part: Any) -> bool:
     with suppress(Exception):
         return bool(_dump(part))
     return False
+
+
+def _handle(tensor: Any) -> Any:
+    """Not a copy: who unpickles it opens the same memory, on the only GPU that it sees."""
+    from torch.multiprocessing.reductions import reduce_tensor
+
+    rebuild, given = reduce_tensor(tensor.detach())
+    names = list(inspect.signature(rebuild).parameters)
+    at = names.index("storage_device")
+    return rebuild, (*given[:at], 0, *given[at + 1 :])
 
 
 def _reduced(kernel: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:

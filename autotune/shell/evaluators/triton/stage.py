@@ -37,9 +37,11 @@ class Overwritten(Exception):
 class Stage:
     """Raises what `arguments` and `reference` raise, and EvaluatorError where what they give does not fit together."""
 
-    def __init__(self, given: ArgumentSet, launch: Launch, terms: Terms) -> None:
+    def __init__(self, given: ArgumentSet, launch: Launch, terms: Terms, device: str = "cpu") -> None:
         self._terms = terms
         self.named = made(given, launch, terms.names)
+        if device == "cuda" and not callable(given.arguments):  # what was given on the CPU can only be meant to move
+            self.named = {n: memory.copied(v, device) if _on_cpu(v) else v for n, v in self.named.items()}
         self.outputs = self._names("outputs", terms.outputs)
         self._zeroed = self._names("reset_to_zero", terms.reset_to_zero)
         self._restored = self._names("restore_value", terms.restore_value)
@@ -170,6 +172,10 @@ class Stage:
             if not is_tensor(self.named[name]):
                 raise EvaluatorError(f"{what} has {name!r}, which is no tensor; leave it out")
         return found
+
+
+def _on_cpu(value: Any) -> bool:
+    return is_tensor(value) and value.device.type == "cpu"
 
 
 def applied(function: Callable[..., Any], named: Mapping[str, Any]) -> Any:
