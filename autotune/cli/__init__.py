@@ -22,6 +22,7 @@ COMMANDS = {
     "simulate": "Search a recorded space; no device is needed.",
     "record": "Measure every valid config of a problem's space.",
     "study": "Compare strategies on recordings, as a study file says.",
+    "compile": "Compile a Triton kernel's configs; no GPU is needed.",
     "cache": "What earlier searches measured: list it, explain a miss, merge, export and prune.",
     "env": "Show the settings that come from the environment, and what holds without them.",
 }

@@ -167,6 +167,7 @@ class TritonEvaluator:
 
     def _session(self, space: "Space", past: Sequence[Event], measuring: bool) -> Session:
         from autotune.shell.evaluators.triton import machine
+        from autotune.shell.evaluators.triton.ahead import rehome
         from autotune.shell.evaluators.triton.hub import Hub, Layout
         from autotune.shell.evaluators.triton.session import Rules, TritonSession
         from autotune.shell.evaluators.triton.timeline import Timeline
@@ -191,6 +192,8 @@ class TritonEvaluator:
         rules = Rules(self.compile_timeout_s, self.run_timeout_s, objective, tuple(one.name for one in sets))
         clock = clock_after(past)
         timeline = Timeline(_path(self.timeline))
+        if self.cache_dir is not None:
+            rehome(self.cache_dir)
         hub = Hub(self._packed(names, objective, False), self._packed(names, objective, True), layout)
         return TritonSession(hub, rules, clock, timeline, past)
 

@@ -10,6 +10,7 @@ import linecache
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import is_dataclass
 from mmap import mmap
 from typing import Any
 
@@ -115,6 +116,8 @@ def _functions(parts: Iterable[Any]) -> list[Any]:
             found += _functions(part.values())
         elif isinstance(part, tuple | list):
             found += _functions(part)
+        elif is_dataclass(part):
+            found += _functions(vars(part).values())
         elif is_kernel(part):
             found.append(part.fn)
         elif callable(part):
