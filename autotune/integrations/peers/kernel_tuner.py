@@ -19,12 +19,16 @@ from kernel_tuner.util import InvalidConfig, RuntimeFailedConfig, StopCriterionR
 
 from autotune.core.errors import StrategyError
 from autotune.integrations.peers.accounting import Ledger, Spent, run_peer, take_restarts
+from autotune.integrations.peers.randomness import seeded
 from autotune.studies.peers import Peer
 from autotune.studies.recordings import Recording
 from autotune.studies.simulation import Simulation, Trace
 
 NEEDS = {"skopt": ("skopt", "scikit-optimize"), "pyatf_strategies": ("pyatf", "pyatf")}
 """Strategies that need a package which Kernel Tuner does not install: its module and its distribution."""
+
+LAZY = ("scipy.stats.qmc", "scipy.optimize", "scipy.spatial.distance")
+"""What strategies import in the middle of a run, and what then draws from the random state that they draw from."""
 
 OBJECTIVE = "time"
 
@@ -38,7 +42,8 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     if find_spec(module) is None:
         raise StrategyError(f"{full} needs {package}; pip install {package}")
     options, restarts = take_restarts(full, settings)
-    strategy = import_module(_STRATEGY_IMPORTS[name])
+    with seeded(0):
+        strategy, *_ = [import_module(module) for module in (_STRATEGY_IMPORTS[name], *LAZY)]
     allowed = sorted(getattr(strategy, "_options", {}))
     for option in options:
         if option not in allowed:

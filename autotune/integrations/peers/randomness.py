@@ -4,18 +4,29 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed `random` and `numpy.random` with a number below 2**32; afterwards they are what they were before."""
+    """Seed `random` and `numpy.random` with a number below 2**32; afterwards they are what they were before.
+
+    Meanwhile a numpy generator that would take its seed from the operating system takes it from `numpy.random`.
+    """
     before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002  # theirs, not ours
+    make = np.random.default_rng
+
+    def default_rng(seed: Any = None) -> np.random.Generator:
+        return make(np.random.randint(2**32, dtype=np.uint32) if seed is None else seed)  # noqa: NPY002
+
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     try:
-        yield
+        with patch.object(np.random, "default_rng", default_rng):
+            yield
     finally:
         random.setstate(before)
         np.random.set_state(numpy_before)  # noqa: NPY002
