@@ -10,6 +10,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,9 +25,8 @@ from autotune.shell.cache.saved import iter_cache_entries
 from autotune.shell.cache.store import SETTLED_NS, Store
 from autotune.shell.cache.warm_start import best_available
 
-SPACE = Space(
-    {"BLOCK_M": PowerOfTwo(16, 256), "BLOCK_N": PowerOfTwo(16, 256), "warps": PowerOfTwo(1, 16), "stages": Integer(1, 8)}
-)
+BLOCK = PowerOfTwo(16, 256)
+SPACE = Space({"BLOCK_M": BLOCK, "BLOCK_N": BLOCK, "warps": PowerOfTwo(1, 16), "stages": Integer(1, 8)})
 LOOKUPS = 300
 
 
@@ -68,6 +68,11 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def found(folder: Path, key: LooseKey | StrictKey) -> Entry | None:
+    """A lookup by a cache that has seen nothing yet."""
+    return Cache(folder).find(key)
+
+
 def shown(name: str, seconds: list[float], limit: str) -> None:
     ordered = sorted(seconds)
     high = ordered[int(0.99 * (len(ordered) - 1))]
@@ -79,15 +84,15 @@ def report(folder: Path, keys: list[StrictKey]) -> None:
     asked = keys[:: max(len(keys) // LOOKUPS, 1)][:LOOKUPS]
     Cache(folder).find(asked[0])  # what is loaded at a first use
     for label, kind in (("loose", False), ("strict", True)):
-        wanted = [key if kind else key.loose for key in asked]
-        cold = [timed(lambda key=key: Cache(folder).find(key)) for key in wanted]  # type: ignore[misc]
+        wanted: list[LooseKey | StrictKey] = [key if kind else key.loose for key in asked]
+        cold = [timed(partial(found, folder, key)) for key in wanted]
         cache = Cache(folder)
         assert all(cache.find(key) is not None for key in wanted)
-        warm = [timed(lambda key=key: cache.find(key)) for key in wanted for _ in range(20)]  # type: ignore[misc]
+        warm = [timed(partial(cache.find, key)) for key in wanted for _ in range(20)]
         shown(f"find by {label} key, cold", cold, "2 ms")
         shown(f"find by {label} key, warm", warm, "20 us")
     missing = [LooseKey("matmul", "1" * 32, k.loose.specialization, k.loose.device, k.loose.space) for k in asked]
-    shown("find, a miss, cold", [timed(lambda key=key: Cache(folder).find(key)) for key in missing], "2 ms")  # type: ignore[misc]
+    shown("find, a miss, cold", [timed(partial(found, folder, key)) for key in missing], "2 ms")
     newest = [timed(lambda: list(iter_cache_entries(folder, max_scan=500))) for _ in range(7)]
     shown("iter_cache_entries(max_scan=500)", newest, "100 ms")
     options = WarmStart(other_devices=True, other_shapes=True)

@@ -1,6 +1,7 @@
 """Does it help to know the best configs of other devices? Warm against cold starts on recordings of one kernel.
 
     python docs/benchmarks/warm_start.py FOLDER [--strategy NAME] [--seeds 30] [--evaluations 300] [--learned 200]
+                                           [--at-most 20]
 
 Recordings called KERNEL__DEVICE are grouped by kernel. For each device the strategy first searches the recordings of
 the other ones, so many configs each, and what it measured goes into a cache. Then it searches this device: from random
@@ -34,6 +35,7 @@ from autotune.studies.simulation import WITHOUT_FINISH, Simulation
 POPULATION = "initial_population_strategy"
 STARTS = ("from_random", "from_default", "from_best_available")
 NEAR = 1.05
+AMD = ("MI250X", "W6600", "W7800")
 
 
 def searched(
@@ -61,7 +63,8 @@ def reached(simulation: Simulation, search: Search, evaluations: int) -> int:
 
 
 def key_of(kernel: str, device: str, space: Space) -> LooseKey:
-    return LooseKey(kernel, "", Specialization(), Device("cuda", device), space.fingerprint)
+    kind = "hip" if device in AMD else "cuda"
+    return LooseKey(kernel, "", Specialization(), Device(kind, device), space.fingerprint)
 
 
 def learned(
@@ -85,7 +88,8 @@ def compare(kernel: str, device: str, group: dict[str, Simulation], options: arg
         with tempfile.TemporaryDirectory() as folder:
             cache = Cache(folder)
             learned(cache, kernel, others, options.strategy, options.learned, 1000 + seed)
-            origins = best_available(cache, key_of(kernel, device, space), space, WarmStart(other_devices=True))
+            wanted = WarmStart(options.at_most, other_devices=True)
+            origins = best_available(cache, key_of(kernel, device, space), space, wanted)
         best = tuple(Config(origin.config) for origin in origins)
         counts = []
         for start_from in STARTS:
@@ -117,6 +121,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--evaluations", type=int, default=300)
     parser.add_argument("--learned", type=int, default=200)
+    parser.add_argument("--at-most", type=int, default=20)
     options = parser.parse_args()
     print(f"{options.strategy}, {options.seeds} seeds, {options.learned} configs learned from on each other device")
     print(f"{'median evaluations to within 5 %':<36}" + "".join(f"{start:>21}" for start in STARTS) + "   warm/cold")

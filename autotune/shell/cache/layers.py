@@ -131,11 +131,12 @@ class Cache:
         """The entries of all layers, newest first, of which at most `max_scan` are read; broken ones are left out."""
         if self.mode == "off":
             return
-        found: dict[str, Store] = {}
-        for store in reversed(self.stores):
-            found |= dict.fromkeys(store.unordered(), store)
+        found: dict[str, list[Store]] = {}
+        for store in self.stores:
+            for name in store.unordered():
+                found.setdefault(name, []).append(store)
         for name in sorted(found, key=age, reverse=True) if max_scan is None else nlargest(max_scan, found, key=age):
-            entry = found[name].read(name)
+            entry = next((entry for store in found[name] if (entry := store.read(name)) is not None), None)
             if entry is not None:
                 yield entry
 
@@ -170,15 +171,15 @@ class Cache:
         return looked.entries
 
     def _look(self, digest: str) -> tuple[tuple[int, Entry], ...]:
-        found = [] if self.mode == "read_write" else [(0, entry) for entry in self._rejections.get(digest, ())]
-        found += [
-            (layer, entry)
-            for layer, store in enumerate(self.stores)
-            for entry in store.entries(digest)
-            if entry.key.loose.digest == digest
-        ]
-        superseded = {name for _, entry in found for name in entry.supersedes}
-        return tuple((layer, entry) for layer, entry in found if entry.name not in superseded)
+        found: dict[str, tuple[int, Entry]] = {}
+        if self.mode != "read_write":
+            found |= {entry.name: (0, entry) for entry in self._rejections.get(digest, ())}
+        for layer, store in enumerate(self.stores):
+            for entry in store.entries(digest):
+                if entry.key.loose.digest == digest:
+                    found.setdefault(entry.name, (layer, entry))
+        superseded = {name for _, entry in found.values() for name in entry.supersedes}
+        return tuple(item for name, item in found.items() if name not in superseded)
 
 
 def _is_rejected(entry: Entry, rejected: Mapping[tuple[Config, Versions], float]) -> bool:

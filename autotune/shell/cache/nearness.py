@@ -22,7 +22,11 @@ def differences(wanted: Key, found: Key) -> tuple[Difference, ...]:
     """The fields in which two keys differ, in the order of the fields."""
     a, b = fields_of(wanted), fields_of(found)
     names = [*a, *(name for name in b if name not in a)]
-    return tuple(Difference(n, a.get(n), b.get(n)) for n in names if repr(a.get(n)) != repr(b.get(n)))
+    return tuple(
+        Difference(name, a.get(name), b.get(name))
+        for name in names
+        if (name in a) != (name in b) or repr(a.get(name)) != repr(b.get(name))
+    )
 
 
 def distance(a: LooseKey, b: LooseKey) -> float:
@@ -39,7 +43,7 @@ def changed_versions(a: Versions, b: Versions) -> list[str]:
 
 
 def _changed(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    return [name for name in {**a, **b} if repr(a.get(name)) != repr(b.get(name))]
+    return [name for name in {**a, **b} if name not in a or name not in b or repr(a[name]) != repr(b[name])]
 
 
 def _devices(a: Device, b: Device) -> float:

@@ -1,0 +1,36 @@
+"""Cache entries by number, for the laws of the cache."""
+
+from autotune import Config, Device, LooseKey, Specialization, StrictKey, Timed
+from autotune.core.search.result import Measured, Result
+from autotune.shell.cache.entries import Entry, Measurement, Run, make_entry
+from autotune.shell.cache.keys import Constant, Versions
+from autotune.shell.cache.runs import new_run
+
+
+def key_number(number: int, versions: str = "1") -> StrictKey:
+    loose = LooseKey("kernel", "0" * 32, Specialization({"n": Constant(number)}), Device("cpu", "any"), "f" * 32)
+    return StrictKey(loose, Versions(autotune=versions))
+
+
+def entry_number(
+    number: int,
+    times_ms: dict[int, float],
+    *,
+    run: Run | None = None,
+    versions: str = "1",
+    finished: bool = True,
+    supersedes: tuple[str, ...] = (),
+    rejects: tuple[Config, ...] = (),
+) -> Entry:
+    """An entry of key `number`, with a time for the config {"n": i} for each i."""
+    measured = tuple(Measurement(Config(n=i), Timed((t,))) for i, t in times_ms.items())
+    result = None
+    if times_ms:
+        best = min(times_ms, key=times_ms.__getitem__)
+        t = times_ms[best]
+        found = Measured(best, Config(n=best), t, t, t, (t,))
+        result = Result(
+            found, None, (), None, {"timed": len(measured)}, len(measured), 1.0, "strategy", "", complete=finished
+        )
+    key = key_number(number, versions)
+    return make_entry(key, run or new_run(), measured, result=result, supersedes=supersedes, rejects=rejects)
