@@ -15,6 +15,7 @@ from autotune.shell.evaluators.triton import arguments, paper, wire
 from autotune.shell.evaluators.triton.launching import Launch
 from autotune.shell.evaluators.triton.preheat import preheat
 from autotune.shell.evaluators.triton.shipping import unpack
+from autotune.shell.evaluators.triton.wording import both_ends
 from autotune.shell.evaluators.worker_main import Post
 
 NICENESS = 5
@@ -80,7 +81,7 @@ class CompileWorker:
         except (Exception, SystemExit) as error:
             refused = isinstance(error, paper.CompilerRefused)
             cause = error.__cause__ if refused and error.__cause__ is not None else error
-            return wire.NotCompiled(perf_counter() - start, describe(cause), refused)
+            return wire.NotCompiled(perf_counter() - start, both_ends(cause), refused)
         kernels = tuple({kernel.hash: kernel for kernel in self._driver.launched}.values())
         return wire.Compiled(perf_counter() - start, kernels)
 

@@ -18,6 +18,7 @@ from autotune.shell.evaluators.triton.launching import Grid, Launch
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.stage import Overwritten, Stage, Terms
 from autotune.shell.evaluators.triton.verdict import flattened
+from autotune.shell.evaluators.triton.wording import both_ends
 
 GRAPHED_MS = 1.0
 GRAPHED_RUNS = 256
@@ -225,7 +226,7 @@ class Desk:
             case Overwritten():
                 kind, message = "crash", str(error)
             case CompilerRefused():
-                kind, message = "compile_error", describe(error.__cause__ or error)
+                kind, message = "compile_error", both_ends(error.__cause__ or error)
             case _:
                 kind, message = _kind(error), describe(error)
         suspect = suspect or (kind == "out_of_memory" and "shared memory" not in message)

@@ -14,7 +14,7 @@ from autotune.core.search.messages import Event
 from autotune.shell.evaluators.protocol import Session, clock_after
 from autotune.shell.evaluators.triton.arguments import Arguments, ArgumentSet, described_sets, given_tensors
 from autotune.shell.evaluators.triton.device import Cache
-from autotune.shell.evaluators.triton.launching import Grid, Hook, unknown_names
+from autotune.shell.evaluators.triton.launching import Grid, Hook, Launch, unknown_names
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.shipping import is_kernel
 
@@ -95,8 +95,8 @@ class TritonEvaluator:
     timeline: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        self._check_kernel()
         self._check_workloads()
+        self._check_kernel()
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise EvaluatorError(f"{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}")
@@ -178,6 +178,9 @@ class TritonEvaluator:
                 f"the space has {', '.join(map(repr, odd))}, which the kernel {self.kernel.__name__!r} has no parameter"
                 " for and which no launch knows; rename it, or use build="
             )
+        for one in self.argument_sets:
+            if not callable(one.arguments):
+                Launch(self.kernel, self.build).names(one.arguments, names)
         interpreted = self.device == "interpreter"
         visible = ("",) if interpreted else machine.visible_gpus(self._devices())
         if measuring and not visible:

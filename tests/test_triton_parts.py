@@ -1,0 +1,202 @@
+"""The parts of the Triton evaluator that need no other process: limits, schedules, objectives, memory, verdicts."""
+
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune import ArgumentSet, Config, EvaluatorError, TritonEvaluator
+from autotune.core.outcomes import Timed
+from autotune.core.search.messages import Observed
+from autotune.shell.evaluators.triton import limits, machine, sampling
+from autotune.shell.evaluators.triton.cubin import resources
+from autotune.shell.evaluators.triton.objective import Objective
+from autotune.shell.evaluators.triton.sampling import Schedule
+from autotune.shell.evaluators.triton.session import default_times
+from autotune.shell.evaluators.triton.timeline import Span, Timeline, busy_share, read_timeline
+from autotune.shell.evaluators.triton.wire import Figures
+
+H200 = limits.gpu_for("sm_90")
+
+
+@pytest.mark.parametrize(
+    ("figures", "kind", "words"),
+    [
+        (Figures("k", "", 232448, 128, 64, 0), None, ""),
+        (Figures("k", "", 232449, 128, 64, 0), "out_of_memory", "232449 bytes of shared memory; sm_90 has 232448"),
+        (Figures("k", "", 0, 2048, 16, 0), "run_error", "2048 threads in a block; sm_90 allows 1024"),
+        (Figures("k", "", 0, 1024, 64, 0), None, ""),
+        (Figures("k", "", 0, 1024, 65, 0), "run_error", "73728 registers for one block (65 a thread, 1024 threads)"),
+        (Figures("k", "", 0, 128, 64, 0, 32), "run_error", "clusters of 32 blocks"),
+        (Figures("k", "", 0, 1024), None, ""),
+    ],
+)
+def test_what_cannot_be_launched_is_known_before(figures: Figures, kind: str | None, words: str) -> None:
+    failed = limits.misfit(figures, H200)
+    assert (failed and failed.kind) == kind
+    assert failed is None or (words in failed.message and failed.message.endswith(": not run"))
+
+
+def test_blocks_at_once() -> None:
+    """128 registers and 256 threads are 32768 registers: two blocks; 100 KiB of shared memory: two blocks as well."""
+    assert limits.blocks_at_once(Figures("k", "", 0, 256, 128, 0), H200) == 2
+    assert limits.blocks_at_once(Figures("k", "", 100 * 1024, 128, 32, 0), H200) == 2
+    assert limits.blocks_at_once(Figures("k", "", 0, 256), H200) is None
+
+
+def test_details_are_the_most_that_any_kernel_needs() -> None:
+    kernels = (Figures("a", "", 10, 128, 40, 0), Figures("b", "", 5, 128, 90, 16))
+    assert limits.details_of(kernels, H200) == {
+        "shared_bytes": 10, "registers": 90, "spill_bytes": 16, "blocks_per_multiprocessor": 5, "kernels": 2,
+    }  # fmt: skip
+    assert limits.details_of((), H200) == {}
+
+
+@pytest.mark.parametrize("target", ["90", "sm90", "gfx942", "sm_9", ""])
+def test_targets_are_named_as_nvidia_does(target: str) -> None:
+    with pytest.raises(EvaluatorError, match="give an NVIDIA architecture such as 'sm_90'"):
+        limits.gpu_for(target)
+
+
+def test_a_binary_that_is_not_understood_has_no_figures() -> None:
+    for blob in (b"", b"\x7fELF\x02", b"\x7fELF\x02" + bytes(200), b"\x7fELF\x01" + bytes(200), os.urandom(4096)):
+        assert resources(blob, "k") is None
+    assert resources(b"\x7fELF\x02" + bytes(35) + struct.pack("<Q", 10**9) + bytes(40), "k") is None
+
+
+class Clock:
+    """A kernel whose runs last as told; the last duration repeats."""
+
+    def __init__(self, *times_ms: float) -> None:
+        self.times_ms = list(times_ms)
+        self.calls: list[int] = []
+
+    def __call__(self, n: int) -> list[float]:
+        self.calls.append(n)
+        return [self.times_ms.pop(0) if len(self.times_ms) > 1 else self.times_ms[0] for _ in range(n)]
+
+
+def test_warm_up_lasts_as_long_as_it_should() -> None:
+    clock = Clock(9.0, 0.5)
+    assert sampling.warm_up(clock, Schedule(warmup_ms=5.0)) == 9.0, "a slow first run is enough"
+    assert clock.calls == [1]
+    clock = Clock(0.5)
+    assert sampling.warm_up(clock, Schedule(warmup_ms=5.0)) == 0.5
+    assert clock.calls == [1, 10]
+
+
+@pytest.mark.parametrize(("each_ms", "runs"), [(0.001, 200), (0.5, 80), (4.0, 10), (8.0, 5), (100.0, 5)])
+def test_repeats_follow_the_duration(each_ms: float, runs: int) -> None:
+    clock = Clock(each_ms)
+    times = sampling.sample(clock, sampling.probe(clock), Schedule(target_ms=40.0, max_repeats=200), lambda: True)
+    assert len(times) == runs
+
+
+def test_no_sample_is_begun_too_late() -> None:
+    clock = Clock(100.0)
+    assert len(sampling.sample(clock, [100.0] * 3, Schedule(min_repeats=50), lambda: False)) == 3
+    left = iter([True, True, False])
+    assert len(sampling.sample(clock, [100.0] * 3, Schedule(min_repeats=50), lambda: next(left))) == 7
+
+
+def test_condensed_samples_are_medians_of_runs_in_a_row() -> None:
+    assert sampling.condensed([1.0, 2.0, 3.0], 5) == (1.0, 2.0, 3.0)
+    assert sampling.condensed([1, 1, 9, 2, 2, 2, 3, 3, 1], 3) == (1, 2, 3)
+    assert len(sampling.condensed([1.0] * 199)) == sampling.MOST_SAMPLES
+    assert sampling.runs_in_round(0.1) == 20
+    assert sampling.runs_in_round(100.0) == 1
+
+
+def test_objectives() -> None:
+    assert Objective()((3.0,)) == 3.0
+    assert Objective(weights=(1.0, 1.0))((2.0, 8.0)) == pytest.approx(4.0)
+    assert Objective(weights=(3.0, 1.0))((1.0, 16.0)) == pytest.approx(2.0)
+    assert Objective("worst", weights=(1.0, 1.0))((2.0, 8.0)) == 8.0
+    assert Objective("worst", weights=(1.0, 0.0))((2.0, 8.0)) == 2.0
+    relative = Objective("worst", True, (1.0, 1.0))
+    assert relative((1.0, 8.0), (1.0, 4.0)) == pytest.approx(4.0), "twice the default's geometric mean, 2 ms"
+    assert relative((1.0, 8.0)) == 8.0, "before the default is known, absolute"
+    even = Objective("geomean", True, (1.0, 1.0))
+    assert even((2.0, 8.0), (1.0, 4.0)) == pytest.approx(4.0), "in milliseconds, as without"
+
+
+def test_the_defaults_times_are_found_in_a_journal() -> None:
+    outcome = Timed((1.0,), details={"ms[a]": 2.0, "ms[b]": 3.0})
+    assert default_times([Observed(1.0, 0, outcome)], ("a", "b")) == (2.0, 3.0)
+    assert default_times([Observed(1.0, 0, outcome)], ("a", "c")) is None
+    assert default_times([Observed(1.0, 1, outcome)], ("a", "b")) is None
+
+
+def test_timeline(tmp_path: Path) -> None:
+    path = tmp_path / "spans"
+    line = Timeline(path)
+    line.begin("compile 1", "compile", 0, "x", 0.0)
+    line.begin("gpu 0", "run", 1, "y", 1.0)
+    line.end("y", 3.0)
+    line.end("nobody", 3.0)
+    line.close(4.0)
+    spans = read_timeline(path)
+    assert spans == [Span("gpu 0", "run", 1, 1.0, 3.0), Span("compile 1", "compile", 0, 0.0, 4.0)]
+    assert busy_share(spans, 2, 0.0, 4.0) == 0.5, "one of two compile workers is not enough"
+    assert busy_share(spans, 1, 0.0, 8.0) == 0.5
+
+
+def test_one_process_at_a_time_has_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ours, theirs, other = machine.Turn("GPU-1/2"), machine.Turn("GPU-1/2"), machine.Turn("0")
+    assert ours.take()
+    assert ours.take()
+    assert not theirs.take()
+    assert other.take()
+    ours.leave()
+    assert theirs.take()
+    theirs.leave()
+    other.leave()
+
+
+def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-ab")
+    assert machine.visible_gpus(None) == ("3", "GPU-ab")
+    assert machine.visible_gpus((1,)) == ("GPU-ab",)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert machine.visible_gpus((0, 2)) == ("0", "2")
+    assert machine.compile_workers(10**6) == 1
+
+
+def build(config: Config) -> Callable[..., Any]:
+    return lambda *args: None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "give either kernel= with grid=, or build="),
+        ({"kernel": len}, "not a @triton.jit function"),
+        ({"build": build, "l2": "cold"}, "l2 is 'cold'; use one of 'flush', 'rotate', 'warm'"),
+        ({"build": build, "target": "90"}, "target is '90'"),
+        ({"build": build, "rtol": -1}, "rtol is -1; give a number from 0 to inf"),
+        ({"build": build, "min_repeats": 9, "max_repeats": 8}, "max_repeats is 8, below min_repeats"),
+        ({"build": build, "outputs": "c"}, "outputs is 'c'; give a tuple of argument names"),
+        ({"build": build, "checker": 3}, "checker is 3; give a function"),
+        ({"build": build, "arguments": (1,), "workloads": [ArgumentSet((1,))]}, "arguments and workloads"),
+        ({"build": build, "workloads": [ArgumentSet((1,), 0.0)]}, "all workloads have weight 0"),
+        ({"build": build, "workloads": [ArgumentSet((), name="a"), ArgumentSet((), name="a")]}, "the same name"),
+        ({"build": build, "workloads": [(1,)]}, "give ArgumentSet"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(EvaluatorError) as caught:
+        TritonEvaluator(**settings)
+    assert words in str(caught.value)
+
+
+def test_an_evaluator_describes_what_is_not_as_by_default() -> None:
+    tool = TritonEvaluator(build=build, arguments=(1,), outputs=(0,), rtol=0.5, l2="warm")
+    assert tool.describe() == {
+        "kind": "triton", "build": f"{__name__}.build", "outputs": "0", "rtol": 0.5, "l2": "warm", "workloads": "0",
+    }  # fmt: skip
+    assert not tool.exact
+    assert not tool.recovers

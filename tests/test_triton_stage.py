@@ -1,0 +1,283 @@
+"""What a config finds in its arguments, and what is said of what it leaves there: in this process, on CPU tensors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from autotune import ArgumentSet, EvaluatorError
+from autotune.shell.evaluators.triton import wire
+
+torch = pytest.importorskip("torch")
+
+from autotune.shell.evaluators.triton import memory  # noqa: E402
+from autotune.shell.evaluators.triton.arguments import described, made, stand_ins  # noqa: E402
+from autotune.shell.evaluators.triton.desk import Desk, Habits  # noqa: E402
+from autotune.shell.evaluators.triton.device import HostDevice  # noqa: E402
+from autotune.shell.evaluators.triton.launching import Launch  # noqa: E402
+from autotune.shell.evaluators.triton.objective import Objective  # noqa: E402
+from autotune.shell.evaluators.triton.paper import no_memory  # noqa: E402
+from autotune.shell.evaluators.triton.sampling import Schedule  # noqa: E402
+from autotune.shell.evaluators.triton.stage import Stage, Terms  # noqa: E402
+from autotune.shell.evaluators.triton.verdict import Expected, Tolerance, wrong  # noqa: E402
+
+FAST = Schedule(0.0, 0.0, 3, 3)
+
+
+def desk(function: Callable[..., Any], arguments: Any, repeatable: bool = False, **terms: Any) -> Desk:
+    launch = Launch(build=lambda config: function)
+    given = arguments if isinstance(arguments, list) else [ArgumentSet(arguments)]
+    return Desk(
+        HostDevice(), launch, None, given, Terms(**terms), Objective(weights=(1.0,) * len(given)),
+        Habits(FAST, repeatable=repeatable),
+    )  # fmt: skip
+
+
+def verdict(function: Callable[..., Any], arguments: Any, **terms: Any) -> str:
+    """ "timed", or the kind of failure and its message."""
+    answer = desk(function, arguments, **terms).measure(wire.Measure("{}", None, 10.0))
+    if isinstance(answer, wire.Measured):
+        return "timed"
+    assert isinstance(answer, wire.Refused)
+    return f"{answer.failed.kind}: {answer.failed.message}"
+
+
+def vectors() -> tuple[Any, ...]:
+    return torch.arange(8.0), torch.zeros(8)
+
+
+def fill(x: Any, out: Any) -> None:
+    out.copy_(x * 2)
+
+
+def test_outputs_are_checked_and_must_be_written() -> None:
+    terms: dict[str, Any] = {"reference": lambda x, out: x * 2, "outputs": (1,)}
+    assert verdict(fill, vectors, **terms) == "timed"
+    assert "4 of 8 elements (50.00%) of 1 are wrong, 4 are NaN" in verdict(
+        lambda x, out: out[:4].copy_(x[:4] * 2), vectors, **terms
+    )
+    assert "8 are NaN" in verdict(lambda x, out: None, vectors, **terms)
+    assert "the largest error is 7" in verdict(lambda x, out: out.copy_(x * 3), vectors, **terms)
+    assert "there are 2 outputs where the reference has 1" in verdict(
+        lambda x, out: (x, x), vectors, reference=lambda x, out: x * 2
+    )
+
+
+def test_an_output_of_integers_is_poisoned_as_well() -> None:
+    def arguments() -> tuple[Any, ...]:
+        return torch.arange(8), torch.zeros(8, dtype=torch.int64)
+
+    assert verdict(fill, arguments, reference=lambda x, out: x * 2, outputs=(1,)) == "timed"
+    assert "1 of 8 elements" in verdict(
+        lambda x, out: out[1:].copy_(x[1:] * 2), arguments, reference=lambda x, out: x * 2, outputs=(1,)
+    ), "what should be zero must be written, too"
+
+
+def test_memory_of_an_earlier_result_does_not_pass_for_an_answer() -> None:
+    kept: list[Any] = []
+
+    def sometimes(x: Any, out: Any) -> Any:
+        if not kept:
+            kept.append(x * 2)
+        return kept[0]
+
+    tool = desk(sometimes, vectors, reference=lambda x, out: x * 2)
+    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Measured)
+    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Refused), "it returned what was there"
+
+
+def test_a_changed_argument_is_an_error_unless_it_is_declared() -> None:
+    def accumulate(x: Any, out: Any) -> None:
+        out += x
+        x += 1
+
+    def reference(x: Any, out: Any) -> Any:
+        return x.clone()
+
+    said = verdict(accumulate, vectors, reference=reference, outputs=(1,), reset_to_zero=(1,))
+    assert "it changed its argument '0': name it in outputs, restore_value or reset_to_zero" in said
+    assert (
+        verdict(accumulate, vectors, reference=reference, outputs=(1,), reset_to_zero=(1,), restore_value=(0,))
+        == "timed"
+    )
+    assert verdict(accumulate, vectors) == "timed", "nothing is asked where nothing is declared"
+
+
+def test_a_reference_that_works_in_place_says_what_is_written() -> None:
+    def halve(x: Any, out: Any) -> None:
+        x /= 2
+        out.fill_(1)
+
+    assert verdict(halve, vectors, reference=halve) == "timed", "x is restored before every run"
+    assert "wrong" in verdict(lambda x, out: x.div_(3), vectors, reference=halve)
+    with pytest.raises(EvaluatorError, match="changed no argument"):
+        desk(halve, vectors, reference=lambda x, out: None)
+
+
+def test_every_run_finds_what_it_should() -> None:
+    """The hooks, the zeros and the restored value: seen by the kernel at each of its runs."""
+    seen: list[tuple[float, float]] = []
+    hooks: list[str] = []
+
+    def kernel(x: Any, out: Any) -> None:
+        seen.append((float(x[1]), float(out[1])))
+        hooks.append("run")
+        x += 1
+        out += 1
+
+    terms: dict[str, Any] = {
+        "restore_value": (0,), "reset_to_zero": (1,), "pre_hook": lambda named: hooks.append("pre " + ",".join(named)),
+        "post_hook": lambda named: hooks.append("post"),
+    }  # fmt: skip
+    assert verdict(kernel, vectors, **terms) == "timed"
+    assert len(seen) > 4
+    assert set(seen) == {(1.0, 0.0)}
+    assert hooks[:3] == ["pre 0,1", "run", "post"]
+    assert abs(hooks.count("run") - hooks.count("post")) <= 2
+
+
+def test_bits_may_have_to_repeat() -> None:
+    rounds = iter(range(100))
+    tool = desk(lambda x, out: out.copy_(x * 2 + 1e-6 * next(rounds)), vectors, True, outputs=(1,))
+    answer = tool.measure(wire.Measure("{}", None, 1.0))
+    assert isinstance(answer, wire.Refused)
+    assert "two runs differ in" in answer.failed.message
+
+
+def test_an_overwritten_expectation_is_not_taken_for_a_wrong_answer() -> None:
+    expected = torch.ones(8)
+
+    def vandal(x: Any, out: Any) -> None:
+        expected.zero_()
+        out.fill_(1)
+
+    tool = desk(vandal, vectors, reference=expected, outputs=(1,))
+    answer = tool.measure(wire.Measure("{}", None, 1.0))
+    assert isinstance(answer, wire.Refused)
+    assert answer.spoilt
+    assert answer.suspect
+
+
+def test_checkers() -> None:
+    terms: dict[str, Any] = {"reference": lambda x, out: 1, "outputs": (1,)}
+    assert verdict(fill, vectors, checker=lambda out, one: bool(out[one] == 2), **terms) == "timed"
+    assert verdict(fill, vectors, checker=lambda out, one: "too dark", **terms).endswith("too dark")
+    assert "returned None" in verdict(fill, vectors, checker=lambda out, one: None, **terms)
+    assert "the checker raised ZeroDivisionError" in verdict(fill, vectors, checker=lambda out, one: 1 / 0, **terms)
+
+
+def test_configs_far_behind_are_cut_off() -> None:
+    tool = desk(lambda x, out: None, [ArgumentSet(vectors), ArgumentSet(vectors)])
+    answer = tool.measure(wire.Measure("{}", 1e-9, 1.0))
+    assert isinstance(answer, wire.Measured)
+    assert answer.cut
+    assert [len(times) for times in answer.times_ms] == [3, 3]
+    answer = tool.measure(wire.Measure("{}", 1e9, 1.0))
+    assert isinstance(answer, wire.Measured)
+    assert not answer.cut
+
+
+def test_names_that_are_not_there_are_refused() -> None:
+    with pytest.raises(EvaluatorError, match=r"outputs has 2, and the arguments are 0, 1"):
+        desk(fill, vectors, outputs=(2,))
+    with pytest.raises(EvaluatorError, match=r"restore_value has 'n', which is no tensor"):
+        desk(fill, lambda: {"n": 3}, restore_value=("n",))
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(12.0).reshape(3, 4).T,
+        torch.arange(12.0)[1::2],
+        torch.arange(4.0).expand(3, 4),
+        torch.empty(0, 3),
+        torch.arange(6, dtype=torch.int16)[3:],
+        torch.tensor(3.0),
+    ],
+    ids=["transposed", "strided", "expanded", "empty", "misaligned", "scalar"],
+)
+def test_copies_keep_strides_and_alignment(tensor: Any) -> None:
+    copy = memory.copied(tensor)
+    assert copy.stride() == tensor.stride()
+    assert copy.shape == tensor.shape
+    assert torch.equal(copy, tensor)
+    if tensor.numel():
+        assert copy.data_ptr() % 256 == tensor.data_ptr() % 256
+        assert copy.data_ptr() != tensor.data_ptr()
+        before = memory.checksums({"x": tensor})
+        assert memory.checksums({"x": copy}) == before
+        tensor.select(0, 0).fill_(9) if tensor.dim() else tensor.fill_(9)
+        assert memory.checksums({"x": tensor}) != before
+
+
+@pytest.mark.parametrize(
+    "kind", [torch.float32, torch.bfloat16, torch.int8, torch.int64, torch.bool, torch.complex64, torch.float8_e4m3fn]
+)
+def test_poison_is_never_zero(kind: Any) -> None:
+    tensor = torch.zeros(5, dtype=kind)
+    memory.poison(tensor)
+    assert bool(tensor.view(torch.uint8).any())
+
+
+def test_small_arguments_are_rotated() -> None:
+    stage = Stage(ArgumentSet(vectors), Launch(build=lambda config: fill), Terms())
+    copies = stage.copies(64)
+    assert len(copies) == 3, "64 bytes of arguments, and the cache should be filled twice by others"
+    assert len({named["0"].data_ptr() for named in copies}) == 3
+    assert len(stage.copies(0)) == 1
+
+
+def test_tolerances() -> None:
+    expected = torch.full((100,), 2.0)
+    off = expected + 0.003
+
+    def answer(output: Any, **settings: Any) -> Any:
+        return wrong(output, Expected(expected.to(output.dtype), Tolerance(**settings), "it"))
+
+    assert answer(off) is None, "within twice a thousandth of 2"
+    assert answer(off, rtol=1e-3) is not None
+    assert answer(off, rtol=1e-3, atol=1e-2) is None
+    assert answer(off, bitwise=True) is not None
+    assert answer(expected.clone(), bitwise=True) is None
+    assert answer(off.double()) is not None, "doubles are held to more"
+    assert answer((expected + 0.02).bfloat16()) is None
+    assert answer(expected + 0.006) is not None
+    assert answer(expected + 0.006, reduction=1 << 14) is None, "many terms, more rounding"
+    few = expected.clone()
+    few[:2] = 7
+    assert answer(few, allowed=0.01) is not None
+    assert answer(few, allowed=0.02) is None
+    both = torch.tensor([float("nan"), float("inf")])
+    assert wrong(both, Expected(both.clone(), Tolerance(), "it")) is None
+    assert "1 are NaN" in wrong(both, Expected(torch.tensor([0.0, float("inf")]), Tolerance(), "it"))[0]
+    assert "has type" in wrong(both, Expected(both.double(), Tolerance(), "it"))[0]
+
+
+def test_stand_ins_are_what_the_dispatcher_sees() -> None:
+    real = {"a": torch.arange(8.0)[1:], "b": torch.zeros(3, 4).T, "n": 16, "s": 0.5, "none": None, "flag": True}
+    seen = stand_ins(described(real))
+    for name in ("a", "b"):
+        assert seen[name].is_meta
+        assert seen[name].data_ptr() % 16 == real[name].data_ptr() % 16
+        assert (seen[name].stride(), seen[name].dtype) == (real[name].stride(), real[name].dtype)
+    assert {name: seen[name] for name in ("n", "s", "none", "flag")} == {"n": 16, "s": 0.5, "none": None, "flag": True}
+    with pytest.raises(ValueError, match=r"'x' \(object\) has no stand-in"):
+        stand_ins(described({"x": object()}))
+
+
+def test_arguments_are_made_without_memory_or_gpu() -> None:
+    def arguments() -> tuple[Any, ...]:
+        x = torch.randn(1 << 20, 1 << 20, device="cuda")
+        assert x.is_cuda
+        assert x.device.type == "cuda"
+        return x, torch.empty_like(x), torch.zeros(3).cuda(), torch.ones(4, device=x.device).to("cuda", torch.float16)
+
+    with no_memory():
+        named = made(ArgumentSet(arguments), Launch(build=lambda config: fill))
+    assert [value.is_meta for value in named.values()] == [True] * 4
+    assert named["3"].dtype == torch.float16
+
+
+def test_random_arguments_are_the_same_everywhere() -> None:
+    given, launch = ArgumentSet(lambda: (torch.randn(3),)), Launch(build=lambda config: fill)
+    assert torch.equal(made(given, launch)["0"], made(given, launch)["0"])
