@@ -537,6 +537,10 @@ def test_the_documentation_knows_every_option_exit_code_and_field(capfd: pytest.
         assert short.rstrip(".") in " ".join(usage.split()), (
             "the list of commands and the command itself say different things"
         )
+        for part in re.findall(r"^  ([a-z]+) ", options.partition("Commands:")[2], re.MULTILINE):
+            assert main([name, part, "--help"]) == exits.DONE
+            assert f"| `{part}" in section, f"{name} {part} is not documented"
+            options += capfd.readouterr().out.partition("Options:")[2]
         for option in re.findall(r"--[a-z-]+", options):
             assert option == "--help" or f"`{option}" in section, f"{option} of {name} is not documented"
     for code in (value for name, value in vars(exits).items() if name.isupper()):
