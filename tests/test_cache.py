@@ -128,6 +128,10 @@ def test_adding_a_config_measures_that_config(tmp_path: Path) -> None:
     table.asked.clear()
     search(table, tmp_path, 10, seeds=[{"a": 9, "b": 9}])
     assert Config(a=9, b=9) in table.asked, "a config that is asked for is measured, hit or not"
+    again = search(table, tmp_path, 10, seeds=[{"a": 9, "b": 9}, {"a": 1, "b": 1}])
+    table.asked.clear()
+    assert search(table, tmp_path, 10, seeds=[{"a": 9, "b": 9}, {"a": 1, "b": 1}]).best == again.best
+    assert not table.asked, "what was taken from the cache counts as measured"
 
 
 def test_force_and_skip(tmp_path: Path) -> None:
@@ -149,6 +153,18 @@ def test_force_and_skip(tmp_path: Path) -> None:
     moved.asked.clear()
     assert not search(moved, nowhere, 10).notes
     assert len(moved.asked) == 10
+
+
+def test_a_forced_search_that_is_cut_short_replaces_nothing(tmp_path: Path) -> None:
+    first = search(Table(), tmp_path, 100)
+
+    def impatient(now: Any, event: Any) -> None:
+        if now.observed == 12:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        search(Table((1, 1)), tmp_path, 100, cache_use="force", progress=impatient)
+    assert search(Table(), tmp_path, 100).best == first.best
 
 
 def test_an_unfinished_search_is_no_hit_but_its_measurements_count(tmp_path: Path) -> None:

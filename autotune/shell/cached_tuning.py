@@ -109,8 +109,7 @@ def warm(memory: "Memory | None", options: Options, space: Space, wanted: "WarmS
         return Warm((), settings)
     origins = memory.best_available(space, wanted)
     if wanted is not None:
-        if wanted.pad is not None:
-            settings.setdefault("pad", wanted.pad)
+        settings.setdefault("pad", wanted.pad)
         if leaves_population_open(options.strategy, settings):
             settings[POPULATION] = "from_best_available"
     return Warm(origins, settings)

@@ -45,7 +45,7 @@ def searched(
     start_from: str = options.pop("start_from")
     settings: Mapping[str, Any] = {**WITHOUT_FINISH}
     if POPULATION in STRATEGIES[canonical_name(strategy)].__struct_fields__:
-        settings = {**settings, POPULATION: start_from}
+        settings = {**settings, POPULATION: start_from, "pad": WarmStart().pad}
     evaluator = SimulatedEvaluator(simulation.table)
     plan = make_plan(
         space, strategy, exact=True, budget=Budget(evaluations=evaluations), seed=seed, settings=settings, **options

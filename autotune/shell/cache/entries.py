@@ -57,7 +57,8 @@ class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
 
     result: what the run found, None where it was killed or found nothing; `finished` where it came to its end.
     supersedes: names of entries that this one replaces: they no longer count, wherever they are. rejects: configs that
-    turned out not to work: no earlier entry with one of them as its best is a hit. What is large is decoded on demand.
+    turned out not to work: no earlier entry with one of them as its best is a hit. taken: digests of the configs whose
+    outcomes the run took from the cache instead of measuring them. What is large is decoded on demand.
     """
 
     format: str
@@ -67,6 +68,7 @@ class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
     result: Result | None = None
     supersedes: tuple[str, ...] = ()
     rejects: tuple[Config, ...] = ()
+    taken: tuple[str, ...] = ()
     raw_space: msgspec.Raw = msgspec.field(name="space", default=NOTHING)
     raw_measurements: msgspec.Raw = msgspec.field(name="measurements", default=NOTHING)
 
@@ -128,11 +130,12 @@ def make_entry(
     result: Result | None = None,
     supersedes: tuple[str, ...] = (),
     rejects: tuple[Config, ...] = (),
+    taken: tuple[str, ...] = (),
 ) -> Entry:
     """An entry to be published."""
     raw_space = NOTHING if space is None else msgspec.Raw(msgspec.json.encode(space))
     raw = msgspec.Raw(encode(measurements))
-    return Entry(FORMAT, VERSION, key, run, result, supersedes, rejects, raw_space, raw)
+    return Entry(FORMAT, VERSION, key, run, result, supersedes, rejects, taken, raw_space, raw)
 
 
 def encode_entry(entry: Entry) -> bytes:

@@ -32,7 +32,7 @@ def new_run(evaluator: Mapping[str, Detail] | None = None, effort: str = "full",
     )  # fmt: skip
 
 
-def entry_of(search: Search, key: StrictKey, run: Run, supersedes: tuple[str, ...] = ()) -> Entry:
+def entry_of(search: Search, key: StrictKey, run: Run) -> Entry:
     """What a search has measured itself so far, and its result where it has one."""
     plan, concluded = search.plan, search.concluded
     found = _result(search)
@@ -41,7 +41,8 @@ def entry_of(search: Search, key: StrictKey, run: Run, supersedes: tuple[str, ..
         run, written_at=time.time(), stopped=stopped, strategy=to_spec(plan.strategy), budget=plan.budget,
         seed=plan.seed,
     )  # fmt: skip
-    return make_entry(key, now, measured(search), space=plan.space.spec, result=found, supersedes=supersedes)
+    taken = tuple(search.trials[i].config.digest for i, o in dict(search.outcomes).items() if CACHED in o.details)
+    return make_entry(key, now, measured(search), space=plan.space.spec, result=found, taken=taken)
 
 
 def measured(search: Search) -> tuple[Measurement, ...]:

@@ -89,8 +89,8 @@ def sufficient(entry: Entry, effort: str, budget: Budget, configs: Iterable[Conf
         return False
     if run.stopped not in ("strategy", "exhausted", "effort") and not _allows(run.budget, budget):
         return False
-    wanted = set(configs)
-    return not wanted or wanted <= {m.config for m in entry.measurements}
+    wanted = {config.digest for config in configs}
+    return not wanted or wanted <= {*entry.taken, *(m.config.digest for m in entry.measurements)}
 
 
 def _allows(had: Budget, asked: Budget) -> bool:
@@ -124,17 +124,20 @@ class Recorder:
     def __call__(self, search: Search, event: Event) -> None:
         self.last = search
         if time.monotonic() >= self._next and search.observed > self._saved:
-            self._save(search, ())  # a search under way replaces nothing yet
+            self._save(search)
             self._next = time.monotonic() + SAVE_EVERY_S
 
     def close(self) -> None:
         """The search is over, or something ended it."""
         if self.last is not None and self.last.observed:
-            self._save(self.last, self._supersedes)
+            self._save(self.last)
 
-    def _save(self, search: Search, supersedes: tuple[str, ...]) -> None:
+    def _save(self, search: Search) -> None:
         self._saved = search.observed
-        if not save(self._cache, entry_of(search, self._key, self._run, supersedes)):
+        entry = entry_of(search, self._key, self._run)
+        if entry.finished:  # what did not come to its end replaces nothing
+            entry = replace(entry, supersedes=self._supersedes)
+        if not save(self._cache, entry):
             self._next = float("inf")
 
 

@@ -27,14 +27,14 @@ class WarmStart(Struct, frozen=True, omit_defaults=True):
     at_most: configs (20 at most reach an initial population). scan: of the newest entries so many are looked at.
     other_devices, other_shapes: also take entries of the same kernel on another device, or for other arguments,
     nearest first; then the space may be another one too, and configs that do not fit are left out.
-    pad: whether a population of the best available is filled up at random; None: as the effort says.
+    pad: whether a population of the best available is filled up at random.
     """
 
     at_most: int = BEST_AVAILABLE
     scan: int = MAX_SCAN
     other_devices: bool = False
     other_shapes: bool = False
-    pad: bool | None = None
+    pad: bool = False
 
     def __post_init__(self) -> None:
         for name in ("at_most", "scan"):
