@@ -39,7 +39,7 @@ pytest.importorskip("torch")
 from triton_kernels import (
     N,
     add,
-    add_arguments,
+    add_arguments_that_need_data,
     add_grid,
     add_reference,
     zoo_arguments,
@@ -149,10 +149,13 @@ def test_planted_faults_cost_one_config_each(tmp_path: Path) -> None:
 
 
 def test_the_benchmark_process_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
-    """Triton's dispatcher, given real tensors (one misaligned) in another process, asks for the same binaries."""
+    """Triton's dispatcher, given real tensors (one misaligned) in another process, asks for the same binaries.
+
+    The compilers know the arguments from the process that could make them: these need data.
+    """
     tool = TritonEvaluator(
-        add, add_arguments, grid=add_grid, reference=add_reference, outputs=("c",), target="sm_90", cache_dir=tmp_path,
-        **CPU,
+        add, add_arguments_that_need_data, grid=add_grid, reference=add_reference, outputs=("c",), target="sm_90",
+        cache_dir=tmp_path, **CPU,
     )  # fmt: skip
     configs = [Config(BLOCK=256, num_warps=1), Config(BLOCK=512, num_warps=2)]
     with tool.open(ADD) as session:

@@ -195,7 +195,9 @@ def test_settings_that_cannot_work_are_refused_at_once(settings: dict[str, Any],
 
 def test_an_evaluator_describes_what_is_not_as_by_default() -> None:
     tool = TritonEvaluator(build=build, arguments=(1,), outputs=(0,), rtol=0.5, l2="warm")
-    assert tool.describe() == {
+    said = tool.describe()
+    assert (said.pop("compile_timeout_s"), said.pop("run_timeout_s")) == (60.0, 30.0)
+    assert said == {
         "kind": "triton", "build": f"{__name__}.build", "outputs": "0", "rtol": 0.5, "l2": "warm", "workloads": "0",
     }  # fmt: skip
     assert not tool.exact

@@ -87,6 +87,12 @@ def add_arguments() -> dict[str, Any]:
     return {"a": torch.randn(N), "b": torch.randn(N + 1)[1:], "c": torch.empty(N), "n": N}
 
 
+def add_arguments_that_need_data() -> dict[str, Any]:
+    """They cannot be made without memory: a number is read from a tensor."""
+    named = add_arguments()
+    return {**named, "n": int((named["a"] * 0).sum().item()) + N}
+
+
 def add_grid(meta: Any) -> tuple[int]:
     return (triton.cdiv(meta["n"], meta["BLOCK"]),)
 

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field, fields
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from autotune.shell.evaluators.triton.device import Cache
 from autotune.shell.evaluators.triton.launching import Grid, Hook, Launch, unknown_names
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.shipping import is_kernel
+from autotune.shell.settings import timeout
 
 if TYPE_CHECKING:
     from autotune.core.space import Space
@@ -50,7 +52,8 @@ class TritonEvaluator:
     devices: numbers of the GPUs to use, one process each; by default all that are visible.
     compile_workers: processes that compile; by default one a core, less one a GPU, as far as memory goes.
     compile_timeout_s, run_timeout_s: seconds after which a compile is killed, its children too; and the check and
-        timing of a config together.
+        timing of a config together. What is left out is what AUTOTUNE_COMPILE_TIMEOUT and AUTOTUNE_BENCHMARK_TIMEOUT
+        say, else 60 and 30.
     warmup_ms, target_ms, min_repeats, max_repeats: see `sampling.Schedule`. l2: "flush" clears the cache before every
         run, "rotate" goes through copies of small arguments instead, "warm" does neither. cuda_graph: time the replay
         of a captured launch, without the host's part of it.
@@ -83,8 +86,8 @@ class TritonEvaluator:
     device: Literal["cuda", "interpreter"] = "cuda"
     devices: Sequence[int] | None = None
     compile_workers: int | None = None
-    compile_timeout_s: float = 60.0
-    run_timeout_s: float = 30.0
+    compile_timeout_s: float = field(default_factory=partial(timeout, "compile_timeout", 60.0))
+    run_timeout_s: float = field(default_factory=partial(timeout, "benchmark_timeout", 30.0))
     warmup_ms: float = 5.0
     target_ms: float = 40.0
     min_repeats: int = 5
@@ -149,8 +152,9 @@ class TritonEvaluator:
         for name in ("outputs", "restore_value", "reset_to_zero"):
             if getattr(self, name):
                 described[name] = ", ".join(map(str, getattr(self, name)))
+        usual = {one.name: one.default for one in fields(self)}
         for name in _PLAIN:
-            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+            if getattr(self, name) != usual[name]:
                 described[name] = getattr(self, name)
         described["workloads"] = ", ".join(one.name for one in self.argument_sets)
         return described
