@@ -56,6 +56,12 @@ def test_a_wrong_value_is_one_sentence(name: str) -> None:
     assert text.startswith(f"the environment has {variable_of(name)} = {MISTAKES[name]!r}; use ")
 
 
+def test_the_documentation_knows_every_variable() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "cache.md").read_text()
+    for name in SETTINGS:
+        assert f"`{variable_of(name)}`" in text
+
+
 def test_precedence() -> None:
     assert chosen(1, 2, 3) == 1
     assert chosen(None, 2, 3) == 2

@@ -77,7 +77,10 @@ def shown(name: str, seconds: list[float], limit: str) -> None:
     ordered = sorted(seconds)
     high = ordered[int(0.99 * (len(ordered) - 1))]
     unit, factor = ("us", 1e6) if median(ordered) < 1e-3 else ("ms", 1e3)
-    print(f"{name:<44} median {median(ordered) * factor:8.1f} {unit}   99 % {high * factor:8.1f} {unit}   ({limit})")
+    figures = (("least", ordered[0]), ("median", median(ordered)), ("99 %", high))
+    print(
+        f"{name:<40}" + "".join(f"  {what} {value * factor:8.1f} {unit}" for what, value in figures) + f"   ({limit})"
+    )
 
 
 def report(folder: Path, keys: list[StrictKey]) -> None:

@@ -131,10 +131,11 @@ class Cache:
         """The entries of all layers, newest first, of which at most `max_scan` are read; broken ones are left out."""
         if self.mode == "off":
             return
-        found: dict[str, list[Store]] = {}
+        found: dict[str, tuple[Store, ...]] = {}
         for store in self.stores:
-            for name in store.unordered():
-                found.setdefault(name, []).append(store)
+            names = store.unordered()
+            found |= {name: (*found[name], store) for name in found.keys() & set(names)} if found else {}
+            found |= dict.fromkeys((name for name in names if name not in found), (store,))
         for name in sorted(found, key=age, reverse=True) if max_scan is None else nlargest(max_scan, found, key=age):
             entry = next((entry for store in found[name] if (entry := store.read(name)) is not None), None)
             if entry is not None:

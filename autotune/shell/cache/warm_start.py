@@ -1,14 +1,13 @@
 """The best configs of earlier runs, to begin another search with: from this device and shape, or from the nearest."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
 from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
-from autotune.core.parameters import Codes
 from autotune.core.space import Space
 from autotune.core.strategies.initial import BEST_AVAILABLE
 from autotune.shell.cache.entries import Entry
@@ -44,11 +43,11 @@ class WarmStart(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class _Source:
-    """An entry and those of its timed configs that fit, fastest first."""
+    """An entry, how far away its key is, and its timed configs that fit, fastest first, worked out as needed."""
 
     entry: Entry
     distance: float
-    ranked: list[tuple[Config, float]]
+    fitting: Iterator[tuple[Config, float]]
 
 
 def best_available(cache: Cache, key: LooseKey, space: Space, options: WarmStart | None = None) -> tuple[Origin, ...]:
@@ -60,25 +59,25 @@ def best_available(cache: Cache, key: LooseKey, space: Space, options: WarmStart
     options = options or WarmStart()
     sources = _sources(cache, key, space, options)
     found: dict[Config, Origin] = {}
-    depth = max((len(source.ranked) for source in sources), default=0)
-    for rank in range(depth):
+    while sources:
+        left = []
         for source in sources:
             if len(found) >= options.at_most:
                 return tuple(found.values())
-            if rank < len(source.ranked):
-                config, time_ms = source.ranked[rank]
-                found.setdefault(config, _origin(source, config, time_ms))
-    return tuple(found.values())[: options.at_most]
+            if (item := next(source.fitting, None)) is not None:
+                found.setdefault(item[0], _origin(source, *item))
+                left.append(source)
+        sources = left
+    return tuple(found.values())
 
 
 def _sources(cache: Cache, key: LooseKey, space: Space, options: WarmStart) -> list[_Source]:
     """The entries to take configs from, nearest first; of equally near ones the newer first."""
-    sources = []
-    for entry in _standing(cache.newest(options.scan)):
-        if _matches(entry.key.loose, key, options):
-            ranked = _fitting(space, entry)[: options.at_most]
-            if ranked:
-                sources.append(_Source(entry, distance(key, entry.key.loose), ranked))
+    sources = [
+        _Source(entry, distance(key, entry.key.loose), _fitting(space, entry))
+        for entry in _standing(cache.newest(options.scan))
+        if _matches(entry.key.loose, key, options)
+    ]
     return sorted(sources, key=lambda source: source.distance)
 
 
@@ -101,23 +100,11 @@ def _matches(found: LooseKey, key: LooseKey, options: WarmStart) -> bool:
     return found.space == key.space
 
 
-def _fitting(space: Space, entry: Entry) -> list[tuple[Config, float]]:
+def _fitting(space: Space, entry: Entry) -> Iterator[tuple[Config, float]]:
     """The timed configs of an entry that are valid points of the space, fastest first."""
-    encoded = [(row, time_ms) for config, time_ms in entry.ranked() if (row := _row(space, config)) is not None]
-    if not encoded:
-        return []
-    rows, times = np.concatenate([row for row, _ in encoded]), [time_ms for _, time_ms in encoded]
-    valid = space.valid(rows)
-    kept = [time_ms for time_ms, fits in zip(times, valid.tolist(), strict=True) if fits]
-    return list(zip(space.decode(rows[valid]), kept, strict=True))
-
-
-def _row(space: Space, config: Config) -> Codes | None:
-    """The row [1, columns] of a config, None where its parameters or values are not the space's."""
-    try:
-        return space.encode([config])
-    except ConfigError:
-        return None
+    for config, time_ms in entry.ranked():
+        with suppress(ConfigError):
+            yield space.check(config), time_ms
 
 
 def _origin(source: _Source, config: Config, time_ms: float) -> Origin:
