@@ -177,7 +177,7 @@ named["b"] = named["a"]
 add[(1,)](**named, BLOCK=256, num_warps=1)
 print(hits)
 """
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[True, True, False, False]", "the last two were not compiled ahead"
 
@@ -270,7 +270,7 @@ tool = TritonEvaluator(arguments=zoo_arguments, build=zoo_build, **settings)
 threading.Timer(25, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
 tune(Space({"what": Choice(["compile hangs", "infinite loop"])}), tool, budget=Budget(evaluations=2))
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert ran.returncode == -9, ran.stderr
 

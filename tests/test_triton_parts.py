@@ -13,6 +13,7 @@ from autotune.core.outcomes import Timed
 from autotune.core.search.messages import Observed
 from autotune.shell.evaluators.triton import limits, machine, sampling
 from autotune.shell.evaluators.triton.cubin import resources
+from autotune.shell.evaluators.triton.device import IN_FLIGHT, CudaDevice
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.sampling import Schedule
 from autotune.shell.evaluators.triton.session import default_times
@@ -108,6 +109,67 @@ def test_condensed_samples_are_medians_of_runs_in_a_row() -> None:
     assert len(sampling.condensed([1.0] * 199)) == sampling.MOST_SAMPLES
     assert sampling.runs_in_round(0.1) == 20
     assert sampling.runs_in_round(100.0) == 1
+
+
+class FakeCuda:
+    """torch, as far as timing by events needs it: says in which order things were asked for."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.now = 0.0
+        self.cuda = self
+
+    def synchronize(self) -> None:
+        self.log.append("synchronize")
+
+
+class FakeEvent:
+    def __init__(self, torch: FakeCuda, name: str) -> None:
+        self.torch, self.name, self.at = torch, name, 0.0
+
+    def record(self) -> None:
+        self.torch.log.append(self.name)
+        self.at = self.torch.now
+
+    def elapsed_time(self, end: "FakeEvent") -> float:
+        return end.at - self.at
+
+
+class FakeBuffer:
+    def __init__(self, torch: FakeCuda) -> None:
+        self.torch = torch
+
+    def zero_(self) -> None:
+        self.torch.log.append("flush")
+        self.torch.now += 50.0
+
+
+def test_events_are_around_the_launch_alone() -> None:
+    """What restores arguments and clears the cache is outside; the host waits once for many runs."""
+    torch = FakeCuda()
+    gpu = object.__new__(CudaDevice)
+    gpu._torch = torch
+    gpu._pairs = [(FakeEvent(torch, "start"), FakeEvent(torch, "end")) for _ in range(IN_FLIGHT)]
+    gpu._flushed = FakeBuffer(torch)
+    runs: list[int] = []
+
+    def call(i: int) -> None:
+        torch.log.append("run")
+        torch.now += 1.0 + i
+        runs.append(i)
+
+    def before(i: int) -> None:
+        torch.log.append("before")
+        torch.now += 7.0
+
+    assert gpu.time(call, 2, before, cold=True) == [1.0, 2.0]
+    assert torch.log == ["before", "flush", "start", "run", "end"] * 2 + ["synchronize"]
+    torch.log.clear()
+    runs.clear()
+    assert len(gpu.time(call, 100, None, cold=False)) == 100
+    assert runs == list(range(100))
+    assert torch.log.count("synchronize") == 2
+    assert "flush" not in torch.log
 
 
 def test_objectives() -> None:

@@ -18,6 +18,7 @@ import triton.language as tl
 
 from autotune import Budget, Config, Integer, PowerOfTwo, Space, Trial, TritonEvaluator, tune
 from autotune.core.search.messages import Limits, Observed
+from autotune.shell.evaluators.triton.machine import compile_workers
 from autotune.shell.evaluators.triton.timeline import busy_share, read_timeline
 
 N = 4096
@@ -80,14 +81,14 @@ def search(seconds: float) -> None:
         firsts: list[tuple[float, float]] = []
 
         def watch(search: Any, event: Any) -> None:
-            if isinstance(event, Observed) and search.best_ms is not None:
-                if not firsts or round(search.best_ms, 4) < firsts[-1][1]:
-                    firsts.append((round(event.at, 2), round(search.best_ms, 4)))
+            best = None if search.best_ms is None else round(search.best_ms, 4)
+            if isinstance(event, Observed) and best is not None and (not firsts or best < firsts[-1][1]):
+                firsts.append((round(event.at, 2), best))
 
         began = time.monotonic()
         result = tune(SPACE, evaluator, budget=Budget(seconds=seconds), progress=watch)
         spans = read_timeline(path)
-        compilers = len({span.lane for span in spans if span.what == "compile"})
+        compilers = compile_workers(1)
         last = max(span.end_s for span in spans)
         print(
             json.dumps(
