@@ -14,9 +14,9 @@ from autotune.core.search.messages import Observed
 from autotune.shell.evaluators.triton import limits, machine, sampling
 from autotune.shell.evaluators.triton.cubin import resources
 from autotune.shell.evaluators.triton.device import IN_FLIGHT, CudaDevice
+from autotune.shell.evaluators.triton.jobs import default_times
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.sampling import Schedule
-from autotune.shell.evaluators.triton.session import default_times
 from autotune.shell.evaluators.triton.timeline import Span, Timeline, busy_share, read_timeline
 from autotune.shell.evaluators.triton.wire import Figures
 

@@ -9,20 +9,17 @@ import os
 import selectors
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO, Any, Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import processes, wire
-from autotune.shell.evaluators.processes import Child
+from autotune.shell.evaluators.starting import Starter, birth, boot, payload_file
 
 START_TIMEOUT_S = 120.0
 STARTS = 3
@@ -38,49 +35,6 @@ _BOOT = (
 
 R = TypeVar("R")
 """What the workers of a crew reply."""
-
-
-class Starter(Protocol):
-    """Starts a process that leads a group of its own; raises EvaluatorError where it cannot."""
-
-    def __call__(self, sock: socket.socket, stderr: int) -> processes.Process:
-        """sock: its end of the socket to us; stderr: an open file for what it prints. Both are closed by the caller."""
-
-
-def boot(argv: Sequence[str], pass_fds: Sequence[int], stderr: int, env: Mapping[str, str] | None = None) -> Child:
-    """A process in a session of its own, with this interpreter; `stderr` takes what it prints."""
-    try:
-        popen = subprocess.Popen(
-            [sys.executable, "-c", *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=pass_fds,
-            start_new_session=True,
-            env=None if env is None else dict(env),
-        )
-    except OSError as error:
-        raise EvaluatorError(f"cannot start a worker process with {sys.executable}: {error}") from error
-    return Child(popen)
-
-
-def payload_file(payload: bytes) -> IO[bytes]:
-    """A file with no name. Not the socket: a large workload then never blocks the parent, and is written but once."""
-    file = tempfile.TemporaryFile(prefix="autotune-")  # noqa: SIM115
-    file.write(payload)
-    file.flush()
-    return file
-
-
-def birth(sock: int, payload: int) -> dict[str, Any]:
-    """What a new process is told of its parent: where modules are, which descriptors are whose."""
-    return {
-        "path": [str(entry) for entry in sys.path],
-        "socket": sock,
-        "payload": payload,
-        "parent": os.getpid(),
-        "tied_to_thread": threading.current_thread() is threading.main_thread(),
-    }
 
 
 class Lost(msgspec.Struct, frozen=True):

@@ -173,7 +173,8 @@ class TritonEvaluator:
         from autotune.shell.evaluators.triton import machine
         from autotune.shell.evaluators.triton.ahead import rehome
         from autotune.shell.evaluators.triton.hub import Hub, Layout
-        from autotune.shell.evaluators.triton.session import Rules, TritonSession
+        from autotune.shell.evaluators.triton.jobs import Rules
+        from autotune.shell.evaluators.triton.session import TritonSession
         from autotune.shell.evaluators.triton.timeline import Timeline
 
         names = tuple(space.names) if space is not None else ()

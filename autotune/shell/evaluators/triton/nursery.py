@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.errors import EvaluatorError
-from autotune.shell.evaluators import processes, wire, workers
+from autotune.shell.evaluators import processes, starting, wire, workers
 
 LOAD_TIMEOUT_S = 180.0
 ANSWER_TIMEOUT_S = 30.0
@@ -103,13 +103,13 @@ class Nursery:
 
     def __init__(self, payload: bytes, main: str, env: Mapping[str, str]) -> None:
         self._loaded: Loaded | None = None
-        self._payload = workers.payload_file(payload)
+        self._payload = starting.payload_file(payload)
         self._sock, theirs = socket.socketpair()
         fds = (theirs.fileno(), self._payload.fileno())
-        self._stderr = workers.payload_file(b"")
+        self._stderr = starting.payload_file(b"")
         try:
-            born = {**workers.birth(*fds), "main": main}
-            self._process = workers.boot((_BOOT, json.dumps(born)), fds, self._stderr.fileno(), env)
+            born = {**starting.birth(*fds), "main": main}
+            self._process = starting.boot((_BOOT, json.dumps(born)), fds, self._stderr.fileno(), env)
         finally:
             theirs.close()
 

@@ -6,22 +6,20 @@ kills or spoils a GPU's process costs that one config, and one that an earlier c
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import median
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from msgspec.structs import replace
 
-from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
+from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.contest import Contest
 from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
+from autotune.shell.evaluators.triton.jobs import Job, Rules, default_times, replace_fresh, timed
 from autotune.shell.evaluators.triton.limits import details_of, misfit
-from autotune.shell.evaluators.triton.objective import Objective
-from autotune.shell.evaluators.triton.sampling import condensed
 from autotune.shell.evaluators.triton.timeline import Timeline
 from autotune.shell.evaluators.workers import Lost
 
@@ -29,28 +27,6 @@ LONGEST_POLL_S = 0.25
 SAMPLING_SHARE = 0.8
 PATIENCE_S = 2.0
 """How long a kernel that nobody wants any more may go on before its process is killed."""
-
-
-class Rules(NamedTuple):
-    """names: of the workloads, for the details of outcomes."""
-
-    compile_timeout_s: float
-    run_timeout_s: float
-    objective: Objective
-    names: tuple[str, ...]
-
-
-@dataclass(eq=False)
-class Job:
-    """A trial on its way. fresh: it is to be run in a process that nobody has used. dropped: nobody wants it."""
-
-    trial: Trial
-    limits: Limits
-    compile_s: float = 0.0
-    compiled: bool = False
-    fresh: bool = False
-    dropped: bool = False
-    details: dict[str, Detail] = field(default_factory=dict)
 
 
 class TritonSession:
@@ -255,7 +231,7 @@ class TritonSession:
         used = worker.served > 1 and not job.fresh
         match reply:
             case wire.Measured():
-                self._report(job, self._timed(job, reply))
+                self._report(job, timed(reply, self._rules, self._default_ms_with(job, reply)))
             case wire.Refused(suspect=True) if used:
                 self._ready.appendleft(replace_fresh(job))
             case wire.Refused(failed):
@@ -270,21 +246,12 @@ class TritonSession:
             case _:
                 self._report(job, Failed("crash", "the process of the GPU answered something that was not asked"))
 
-    def _timed(self, job: Job, measured: wire.Measured) -> Outcome:
-        times, names = measured.times_ms, self._rules.names
-        if not all(times):
-            return Failed("invalid_time", "there are no samples", run_s=measured.run_s)
-        medians = tuple(median(one) for one in times)
-        if job.trial.origin == "default" and self._rules.objective.relative and not measured.cut:
-            self._default_ms = medians
-        least = min(map(len, times))
-        rounds = zip(*(condensed(one, least) for one in times), strict=True)
-        combined = [self._rules.objective(one, self._default_ms) for one in rounds]
-        outcome = timed_or_failed(combined, 0.0, measured.run_s, measured.cut)
-        shapes: dict[str, Detail] = (
-            {f"ms[{name}]": time for name, time in zip(names, medians, strict=True)} if len(names) > 1 else {}
-        )
-        return replace(outcome, details={**measured.details, **shapes})
+    def _default_ms_with(self, job: Job, measured: wire.Measured) -> tuple[float, ...] | None:
+        """What the default takes on each workload, where the objective needs it; the default itself is noted."""
+        of_default = job.trial.origin == "default" and self._rules.objective.relative and not measured.cut
+        if of_default and all(measured.times_ms):
+            self._default_ms = tuple(map(median, measured.times_ms))
+        return self._default_ms
 
     def _let_go(self, worker: TritonWorker) -> None:
         """End a GPU's process that is not to be trusted, and start the next one."""
@@ -296,19 +263,3 @@ class TritonSession:
     def _report(self, job: Job, outcome: Outcome) -> None:
         whole = replace(outcome, compile_s=job.compile_s, details={**job.details, **outcome.details})
         self._news.append(Observed(self.now(), job.trial.id, whole))
-
-
-def replace_fresh(job: Job) -> Job:
-    """The job, to be tried again where nobody has been before."""
-    job.fresh = True
-    return job
-
-
-def default_times(past: Sequence[Event], names: tuple[str, ...]) -> tuple[float, ...] | None:
-    """What the default config took on each workload, from a journal."""
-    for event in past:
-        if isinstance(event, Observed) and event.trial == 0 and isinstance(event.outcome, Timed):
-            found = [event.outcome.details.get(f"ms[{name}]") for name in names]
-            times = [float(time) for time in found if isinstance(time, int | float)]
-            return tuple(times) if len(times) == len(names) else None
-    return None

@@ -1,0 +1,66 @@
+"""A trial on its way through a session, and what its measurement amounts to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial, timed_or_failed
+from autotune.core.search.messages import Event, Limits, Observed
+from autotune.shell.evaluators.triton import wire
+from autotune.shell.evaluators.triton.objective import Objective
+from autotune.shell.evaluators.triton.sampling import condensed
+
+
+class Rules(NamedTuple):
+    """names: of the workloads, for the details of outcomes."""
+
+    compile_timeout_s: float
+    run_timeout_s: float
+    objective: Objective
+    names: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Job:
+    """A trial on its way. fresh: it is to be run in a process that nobody has used. dropped: nobody wants it."""
+
+    trial: Trial
+    limits: Limits
+    compile_s: float = 0.0
+    compiled: bool = False
+    fresh: bool = False
+    dropped: bool = False
+    details: dict[str, Detail] = field(default_factory=dict)
+
+
+def timed(measured: wire.Measured, rules: Rules, default_ms: tuple[float, ...] | None) -> Outcome:
+    """The outcome of samples on each workload: one number a round by the objective, the medians of each in details."""
+    times = measured.times_ms
+    if not all(times):
+        return Failed("invalid_time", "there are no samples", run_s=measured.run_s)
+    least = min(map(len, times))
+    rounds = zip(*(condensed(one, least) for one in times), strict=True)
+    outcome = timed_or_failed([rules.objective(one, default_ms) for one in rounds], 0.0, measured.run_s, measured.cut)
+    shapes: dict[str, Detail] = {}
+    if len(rules.names) > 1:
+        shapes = {f"ms[{name}]": median(one) for name, one in zip(rules.names, times, strict=True)}
+    return replace(outcome, details={**measured.details, **shapes})
+
+
+def replace_fresh(job: Job) -> Job:
+    """The job, to be tried again where nobody has been before."""
+    job.fresh = True
+    return job
+
+
+def default_times(past: Sequence[Event], names: tuple[str, ...]) -> tuple[float, ...] | None:
+    """What the default config took on each workload, from a journal."""
+    for event in past:
+        if isinstance(event, Observed) and event.trial == 0 and isinstance(event.outcome, Timed):
+            found = [event.outcome.details.get(f"ms[{name}]") for name in names]
+            times = [float(time) for time in found if isinstance(time, int | float)]
+            return tuple(times) if len(times) == len(names) else None
+    return None
