@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from autotune import ArgumentSet, Config, EvaluatorError, TritonEvaluator
-from autotune.core.outcomes import Timed
+from autotune.core.outcomes import Failed, Timed
 from autotune.core.search.messages import Observed
 from autotune.shell.evaluators.triton import limits, machine, sampling
 from autotune.shell.evaluators.triton.cubin import resources
 from autotune.shell.evaluators.triton.device import IN_FLIGHT, CudaDevice
-from autotune.shell.evaluators.triton.jobs import default_times
+from autotune.shell.evaluators.triton.jobs import Rules, default_times, timed
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.sampling import Schedule
 from autotune.shell.evaluators.triton.timeline import Span, Timeline, busy_share, read_timeline
-from autotune.shell.evaluators.triton.wire import Figures
+from autotune.shell.evaluators.triton.wire import Figures, Measured
 
 H200 = limits.gpu_for("sm_90")
 
@@ -183,6 +183,20 @@ def test_objectives() -> None:
     assert relative((1.0, 8.0)) == 8.0, "before the default is known, absolute"
     even = Objective("geomean", True, (1.0, 1.0))
     assert even((2.0, 8.0), (1.0, 4.0)) == pytest.approx(4.0), "in milliseconds, as without"
+
+
+def test_rounds_of_several_shapes_become_one_number_each() -> None:
+    rules = Rules(60.0, 30.0, Objective("worst", True, (1.0, 1.0)), ("a", "b"))
+    measured = Measured(((1.0, 2.0, 3.0), (4.0, 4.0, 8.0, 8.0)), 0.5, details={"runs": 3})
+    outcome = timed(measured, rules, (1.0, 4.0))
+    assert isinstance(outcome, Timed)
+    assert outcome.times_ms == pytest.approx((2.0, 4.0, 6.0)), "the ratios to the default, times its mean of 2 ms"
+    assert outcome.details == {"runs": 3, "ms[a]": 2.0, "ms[b]": 6.0}
+    assert outcome.run_s == 0.5
+    alone = timed(Measured(((2.0, 4.0),), 0.5, True), Rules(60.0, 30.0, Objective(), ("0",)), None)
+    assert isinstance(alone, Timed)
+    assert (alone.times_ms, alone.cut, alone.details) == ((2.0, 4.0), True, {})
+    assert isinstance(timed(Measured(((1.0,), ()), 0.5), rules, None), Failed)
 
 
 def test_the_defaults_times_are_found_in_a_journal() -> None:
