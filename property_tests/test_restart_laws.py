@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shells import HandShell, snapshot
 
 from autotune import Asked, Budget, Conclude, Measure, Plan, Settings, Timed, advance, request, start
+from autotune.core.strategies.registry import make_strategy
 
 EVERY = pytest.mark.parametrize("which", strategies.INSTANCES, ids=strategies.called)
 MADE = {name: make() for name, make in strategies.SPACES.items()}
@@ -95,3 +96,20 @@ def test_a_restarted_strategy_sees_its_own_round_and_all_that_is_known(which):
     asked = [trial.generation for trial in search.trials[begun.trial :] if trial.origin == "strategy"]
     assert sorted({int(g) for g in own.generation if g >= 0}) == sorted({g - begun.generation for g in asked})
     assert min(asked) == begun.generation == 1 + max(trial.generation for trial in search.trials[: begun.trial])
+
+
+@pytest.mark.parametrize("which", ["pattern_search", "lfbo_pattern_search", "lfbo_tree_search"])
+def test_walks_that_begin_again_begin_among_fewer_points(which):
+    plan = Plan(
+        MADE["gemm"],
+        make_strategy(which, {"initial_population": 40, "max_generations": 1}),
+        seed=2,
+        settings=Settings(restarts=1, simplify_rounds=0),
+    )
+    shell = HandShell(plan, lambda trial, n: timed(MADE["gemm"], trial), 3)
+    shell.run(lambda n: 0)
+    generations = [trial.generation for trial in shell.search.trials if trial.origin == "strategy"]
+    begun = shell.search.round
+    assert begun.restarts == 1
+    assert generations.count(0) + (shell.search.default_trial is not None) == 40
+    assert generations.count(begun.generation) <= 12

@@ -113,11 +113,11 @@ def start(plan: Plan) -> Search:
 def restarted(search: Search) -> Search:
     """The search with its strategy begun anew, elsewhere: all that was measured stays."""
     n = search.round.restarts + 1
-    state = _begun(search.plan, fold(search.key, "init", n))
+    state = _begun(search.plan, fold(search.key, "init", n), again=True)
     return replace(search, state=state, proposed=0, round=Round(n, len(search.trials), search.generation + 1))
 
 
-def _begun(plan: Plan, key: Key) -> Any:
+def _begun(plan: Plan, key: Key, again: bool = False) -> Any:
     """The state of the strategy before anything is known."""
     space = plan.space
     seeds = Seeds(
@@ -125,6 +125,7 @@ def _begun(plan: Plan, key: Key) -> Any:
         space.encode(plan.seeds),
         space.encode(plan.best_available),
         plan.settings.pad,
+        again,
     )
     return plan.strategy.init(space, seeds, key)
 

@@ -15,7 +15,7 @@ from autotune.core.keys import Key, fold, permutation
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation, initial_population
+from autotune.core.strategies.initial import InitialPopulation, begun_among, initial_population
 from autotune.core.strategies.moves import neighbourhood
 from autotune.core.strategies.population import Initial, checked_population, initial_proposals, last_initial
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
@@ -58,7 +58,8 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
         require(cap == -1 or cap >= 1, name, "num_neighbors_cap", cap, "at least 1, or -1 for all neighbours")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
-        return Initial(initial_population(self.initial_population_strategy, space, seeds, self.initial_population, key))
+        n = begun_among(self.initial_population, seeds)
+        return Initial(initial_population(self.initial_population_strategy, space, seeds, n, key))
 
     def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
         begun = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)

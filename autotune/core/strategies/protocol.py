@@ -22,12 +22,14 @@ class Seeds:
     """Points to begin with, best first: the default (0 or 1 rows), the user's, and the best of earlier runs.
 
     pad: whether a population of the best available is filled up with random points.
+    again: whether the strategy begins again after it ended, so that much is known already.
     """
 
     default: Codes
     user: Codes
     best: Codes
     pad: bool = True
+    again: bool = False
 
 
 @dataclass(frozen=True)
