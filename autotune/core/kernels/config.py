@@ -1,0 +1,188 @@
+"""The config of a tile kernel by its fields: lists of block sizes, loop orders, indexing, …, each checked.
+
+A view of a core `Config`, not another kind of it: in a space every item of a list is a parameter of its own
+(`block_sizes_0`, `block_sizes_1`), and a `KernelConfig` puts the items together and takes them apart again.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from autotune.core.config import Config, Value, token
+from autotune.core.errors import ConfigError
+from autotune.core.kernels.fields import (
+    FIELDS,
+    EvictionPolicy,
+    Indexing,
+    MaxRegisters,
+    PidType,
+    SmMultiplier,
+    checked,
+    is_neutral,
+)
+from autotune.core.space import Space
+
+ITEM = re.compile(r"(?P<field>.+)_(?P<place>0|[1-9]\d{0,3})")
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class KernelConfig:
+    """What a kernel is built with, by field; None: left out, which means the default. Any other name is a field of
+    the user's own. Lists are kept as tuples.
+
+    block_sizes: the size of each tile. num_threads: threads along each axis, where the backend asks for them.
+    loop_orders: for each nest of tiles, the order of its loops. flatten_loops: whether a nest becomes one loop.
+    l2_groupings: programs side by side that share what the L2 cache holds. reduction_loops: for each reduction, how
+    much of it at a time; None: all at once. range_…: unrolling, warp specialisation, stages, multi-buffering and
+    flattening of each device loop; 0 or None: the compiler's choice. static_ranges: loops unrolled at compile time.
+    load_eviction_policies: what the cache does after each load. num_warps, num_stages: of the whole kernel.
+    pid_type: how programs are laid out. num_sm_multiplier: programs on each multiprocessor of a persistent kernel.
+    maxnreg: at most so many registers a thread. indexing: how each load and store addresses memory, loads first; one
+    value is for all of them. advanced_controls_file: a file for the assembler.
+    Raises ConfigError, naming field and value, for what a field does not take.
+
+    >>> KernelConfig(block_sizes=[64, 32], num_warps=8, split_k=2)
+    KernelConfig(block_sizes=[64, 32], num_warps=8, split_k=2)
+    """
+
+    block_sizes: tuple[int, ...] | None
+    num_threads: int | tuple[int, ...] | None
+    loop_orders: tuple[tuple[int, ...], ...] | None
+    flatten_loops: tuple[bool, ...] | None
+    l2_groupings: tuple[int, ...] | None
+    reduction_loops: tuple[int | None, ...] | None
+    range_unroll_factors: tuple[int, ...] | None
+    range_warp_specializes: tuple[bool | None, ...] | None
+    range_num_stages: tuple[int, ...] | None
+    range_multi_buffers: tuple[bool | None, ...] | None
+    range_flattens: tuple[bool | None, ...] | None
+    static_ranges: tuple[bool, ...] | None
+    load_eviction_policies: tuple[EvictionPolicy, ...] | None
+    num_warps: int | None
+    num_stages: int | None
+    pid_type: PidType | None
+    num_sm_multiplier: SmMultiplier | None
+    maxnreg: MaxRegisters | None
+    indexing: Indexing | tuple[Indexing, ...] | None
+    advanced_controls_file: str | None
+    user: Mapping[str, Value]
+
+    def __init__(self, **fields: Any) -> None:
+        given = {
+            name: checked(name, value) for name, value in fields.items() if value is not None or name not in FIELDS
+        }
+        for name in FIELDS:
+            object.__setattr__(self, name, given.get(name))
+        user = {name: value for name, value in given.items() if name not in FIELDS}
+        for name in user:
+            _check_user(name)
+        object.__setattr__(self, "user", MappingProxyType(user))
+
+    @classmethod
+    def of(cls, config: Mapping[str, Value]) -> "KernelConfig":
+        """The view of a config: of a core `Config` of a `kernel_space`, or of a mapping of whole fields.
+
+        Raises ConfigError for an item without those before it, or for a field given both whole and by items.
+        """
+        whole: dict[str, Any] = {}
+        items: dict[str, dict[int, Value]] = {}
+        for name, value in config.items():
+            match = ITEM.fullmatch(name)
+            if match and _is_listed(match["field"]):
+                items.setdefault(match["field"], {})[int(match["place"])] = value
+            else:
+                whole[name] = value
+        for name, at in items.items():
+            if whole.get(name) is not None:
+                raise ConfigError(f"the config has {name} both as a whole and by items; keep one of them")
+            if len(at) != max(at) + 1:
+                missing = next(i for i in range(max(at)) if i not in at)
+                raise ConfigError(f"the config has {name}_{max(at)} and lacks {name}_{missing}; give it every item")
+            whole[name] = tuple(at[i] for i in range(len(at)))
+        return cls(**whole)
+
+    def fields(self) -> dict[str, Value]:
+        """The fields that are given, whole, in the order of the class; the user's own come last."""
+        known = {name: getattr(self, name) for name in FIELDS}
+        return {name: value for name, value in {**known, **self.user}.items() if value is not None or name in self.user}
+
+    def to_config(self) -> Config:
+        """The core config, with an entry for every item of a list; what a space lacks or adds is not looked at."""
+        entries: dict[str, Value] = {}
+        for name, value in self.fields().items():
+            entries.update(_entries(name, value))
+        return Config.of(entries)
+
+    def complete(self, space: Space) -> Config:
+        """The point of `space` that this is, what is left out taken from the space's default.
+
+        A field that the space does not have may be there if it is neutral (`num_stages=1`, `indexing="pointer"`).
+        Raises ConfigError where a value is not the space's, or a field means something and the space lacks it.
+        """
+        entries: dict[str, Value] = {}
+        for name, value in self.fields().items():
+            count = _length(space, name)
+            spread = (value,) * count if count and not isinstance(value, tuple) else value
+            if count or name in space.names or not is_neutral(name, value):
+                entries.update(_entries(name, spread))
+        return space.complete(entries)
+
+    def minimize(self, space: Space) -> "KernelConfig":
+        """Without the fields that equal the effective default: the space's, or what a kernel does without them.
+
+        `complete` puts them back.
+        """
+        default = {} if space.default is None else KernelConfig.of(space.default).fields()
+        kept = {}
+        for name, value in self.fields().items():
+            count = _length(space, name)
+            spread = (value,) * count if count and not isinstance(value, tuple) else value
+            same = token(spread) == token(default[name]) if name in default else is_neutral(name, value)
+            if not same:
+                kept[name] = value
+        return KernelConfig(**kept)
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_config() == other.to_config() if isinstance(other, KernelConfig) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.to_config())
+
+    def __repr__(self) -> str:
+        return f"KernelConfig({', '.join(f'{name}={_shown(value)}' for name, value in self.fields().items())})"
+
+
+def _check_user(name: str) -> None:
+    match = ITEM.fullmatch(name)
+    if name == "user" or (match and _is_listed(match["field"])):
+        hint = "give the list as a whole" if match else "choose another"
+        raise ConfigError(f"the kernel config cannot have a field of your own called {name!r}; {hint}")
+
+
+def _is_listed(name: str) -> bool:
+    return name in FIELDS and FIELDS[name].listed
+
+
+def _length(space: Space, name: str) -> int:
+    """How many items of a listed field the space has."""
+    return sum(1 for _ in _items(space, name)) if _is_listed(name) else 0
+
+
+def _items(space: Space, name: str) -> Iterator[str]:
+    place = 0
+    while (item := f"{name}_{place}") in space.parameters:
+        yield item
+        place += 1
+
+
+def _entries(name: str, value: Value) -> dict[str, Value]:
+    """The entries of a core config for one field. An empty list is an entry of its own, lest it be forgotten."""
+    if _is_listed(name) and isinstance(value, tuple) and value:
+        return {f"{name}_{place}": item for place, item in enumerate(value)}
+    return {name: value}
+
+
+def _shown(value: Value) -> str:
+    return f"[{', '.join(map(_shown, value))}]" if isinstance(value, tuple) else repr(value)
