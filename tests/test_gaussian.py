@@ -5,43 +5,81 @@ import math
 import numpy as np
 import pytest
 
-from autotune import Boolean, Budget, Choice, Config, Failed, Permutation, PowerOfTwo, SimulatedEvaluator, Space, Timed
+from autotune import (
+    Boolean,
+    Budget,
+    Choice,
+    Config,
+    Failed,
+    Integer,
+    ListOf,
+    OptionalOf,
+    Permutation,
+    PowerOfTwo,
+    SimulatedEvaluator,
+    Space,
+    Timed,
+)
+from autotune.core.gaussian.axes import axes_of
 from autotune.core.gaussian.fit import _loss, fit, prior
+from autotune.core.gaussian.kernel import Hyper, Known, correlation_to, matern52
 from autotune.core.gaussian.picks import batch, expected_improvement, normal_cdf
-from autotune.core.gaussian.process import Hyper, condition
+from autotune.core.gaussian.process import condition
 from autotune.core.keys import root, uniform
 from autotune.core.strategies.gaussian_process import hyper_parameters, informative, squashed, working
-from autotune.core.strategies.nearby import around
+from autotune.core.strategies.nearby import around, replaced
 from autotune.shell.tuning import tune
 
 INPUTS = uniform(root(1), 30, 3)
 TARGETS = np.sin(5 * INPUTS[:, 0]) + INPUTS[:, 1]
 TARGETS = (TARGETS - TARGETS.mean()) / TARGETS.std()
+BLOCKS = np.array([0, 1, 1])  # the last two features belong to one axis
 
 
-def test_the_gradient_is_that_of_the_loss() -> None:
-    squares = np.square(INPUTS.T[:, :, None] - INPUTS.T[:, None, :])
+@pytest.mark.parametrize("blocks", [BLOCKS, np.arange(3), np.zeros(3, np.int64)])
+def test_the_gradient_is_that_of_the_loss(blocks: np.ndarray) -> None:
+    first, second = np.tril_indices(len(INPUTS), -1)
+    squares = np.square(INPUTS[first] - INPUTS[second]).T
     theta = np.array([-0.3, 0.2, 0.9, 0.1, -3.0])
-    _, gradient = _loss(theta, squares, TARGETS)
+    _, gradient = _loss(theta, squares, TARGETS, blocks)
     for i in range(len(theta)):
         step = np.eye(len(theta))[i] * 1e-5
-        rise = (_loss(theta + step, squares, TARGETS)[0] - _loss(theta - step, squares, TARGETS)[0]) / 2e-5
+        above, below = (_loss(theta + way * step, squares, TARGETS, blocks)[0] for way in (1, -1))
+        rise = (above - below) / 2e-5
         assert gradient[i] == pytest.approx(rise, rel=1e-4, abs=1e-4)
 
 
 def test_fitting_finds_the_feature_that_does_not_matter() -> None:
-    hyper = fit(prior(3), INPUTS, TARGETS, 60)
+    hyper = fit(prior(3), INPUTS, TARGETS, np.arange(3), 60)
     assert hyper.log_lengths[2] > hyper.log_lengths[0] + 0.5
-    assert fit(prior(3), INPUTS, TARGETS, 60).log_lengths.tolist() == hyper.log_lengths.tolist()
+    assert fit(prior(3), INPUTS, TARGETS, np.arange(3), 60).log_lengths.tolist() == hyper.log_lengths.tolist()
 
 
 def test_it_passes_through_what_it_knows_and_doubts_what_is_far() -> None:
-    process = condition(Hyper(np.zeros(3), 0.0, math.log(1e-6)), INPUTS, TARGETS)
+    process = condition(Hyper(np.zeros(3), 0.0, math.log(1e-6)), INPUTS, TARGETS, BLOCKS)
     mean, deviation, _ = process.predict(INPUTS)
     assert mean == pytest.approx(TARGETS, abs=1e-2)
     assert deviation.max() < 0.05
-    far_mean, far_deviation, _ = process.predict(np.full((1, 3), 50.0))
+    far_mean, far_deviation, _ = process.predict(np.full((1, 3), 500.0))
     assert (far_mean[0], far_deviation[0]) == pytest.approx((0.0, 1.0), abs=1e-6)
+
+
+def by_hand(a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> float:
+    """The correlation as its definition has it."""
+    squares = np.square((a - b) / lengths)
+    one, two = (float(matern52(part)) for part in (squares[0], squares[1] + squares[2]))
+    return 0.4 * float(matern52(squares.sum())) + 0.3 * (one + two) / 2 + 0.3 * one * two
+
+
+def test_the_correlation_is_that_of_the_whole_of_each_axis_and_of_pairs() -> None:
+    hyper = Hyper(np.array([-0.5, 0.1, 0.4]), 0.0, -9.0)
+    some = np.round(INPUTS[:8], 1)  # so that values occur twice
+    found = Known(hyper, some, BLOCKS).correlation(INPUTS)
+    for i, a in enumerate(INPUTS):
+        for j, b in enumerate(some):
+            assert found[i, j] == pytest.approx(by_hand(a, b, np.exp(hyper.log_lengths)), abs=1e-9)
+    for j, b in enumerate(some):
+        assert correlation_to(hyper, BLOCKS, INPUTS, b) == pytest.approx(found[:, j], abs=1e-9)
 
 
 def test_the_normal_distribution_is_that_of_the_library() -> None:
@@ -56,7 +94,7 @@ def test_expected_improvement_is_the_mean_of_what_is_drawn() -> None:
 
 
 def test_a_batch_is_spread_out_and_never_what_is_under_way() -> None:
-    process = condition(Hyper(np.full(3, -1.0), 0.0, math.log(1e-4)), INPUTS, TARGETS)
+    process = condition(Hyper(np.full(3, -1.0), 0.0, math.log(1e-4)), INPUTS, TARGETS, BLOCKS)
     points = uniform(root(2), 200, 3)
     alone = batch(process, points, np.ones(200), float(TARGETS.min()), 6, 0)
     assert len(set(alone)) == 6
@@ -84,18 +122,23 @@ def test_targets_keep_the_order_and_bear_any_time() -> None:
 
 def test_failures_are_learned_where_they_are() -> None:
     ok = INPUTS[:, 0] < 0.5
-    chance = working(Hyper(np.full(3, -1.0), 0.0, -4.0), INPUTS, ok, np.array([[0.1, 0.5, 0.5], [0.9, 0.5, 0.5]]))
+    process = condition(Hyper(np.full(3, -1.0), 0.0, -4.0), INPUTS, TARGETS, BLOCKS)
+    chance = working(process, ok, np.array([[0.1, 0.5, 0.5], [0.9, 0.5, 0.5]]))
     assert chance[0] > 0.8
     assert chance[1] < 0.3
-    assert working(prior(3), INPUTS, np.ones(30, bool), INPUTS).tolist() == [1.0] * 30
+    assert working(process, np.ones(30, bool), INPUTS).tolist() == [1.0] * 30
 
 
 def test_the_hyper_parameters_depend_on_the_first_observations_alone() -> None:
     ok = np.ones(30, bool)
     times = np.exp(TARGETS)
-    of_all, of_some = hyper_parameters(INPUTS, times, ok), hyper_parameters(INPUTS[:29], times[:29], ok[:29])
-    assert of_all.log_lengths.tolist() == of_some.log_lengths.tolist()  # 30 and 29 lie between two fits
-    assert hyper_parameters(INPUTS[:3], times[:3], ok[:3]).log_lengths.tolist() == prior(3).log_lengths.tolist()
+
+    def lengths(n: int) -> list[float]:
+        return hyper_parameters(INPUTS[:n], times[:n], ok[:n], BLOCKS).log_lengths.tolist()
+
+    assert lengths(30) == lengths(29)  # they lie between two fits
+    assert lengths(3) == prior(3).log_lengths.tolist()
+    assert lengths(30) != lengths(20)
 
 
 SPACE = Space(
@@ -134,6 +177,45 @@ def test_it_finds_the_best_of_thousands_in_a_few_dozen(seed: int) -> None:
     assert found.best.time_ms <= 1.5
 
 
+def test_axes_know_what_numbers_are_like() -> None:
+    space = Space(
+        {
+            "warps": PowerOfTwo(1, 8),
+            "block": Integer(16, 256, step=16),
+            "tile": Choice((1, 2, 4)),
+            "mode": Choice(("a", "b", "c")),
+            "fixed": Integer(3, 3),
+            "loops": ListOf(Integer(0, 4), 2),
+            "pieces": OptionalOf(Integer(1, 5)),
+            "order": Permutation(3),
+            "huge": Integer(1, 10**12),
+        }
+    )
+    axes = axes_of(space)
+    assert axes.names == ("warps", "block", "tile", "mode", "loops[0]", "loops[1]", "pieces", "order", "huge")
+    assert np.bincount(axes.blocks).tolist() == [1, 2, 1, 3, 1, 1, 2, 3, 2]
+    features = axes.of(space.sample(root(5), 300))
+    assert features.shape == (300, 16)
+    assert features.min() >= 0
+    assert features.max() <= 1
+    default = dict(space.decode(space.sample(root(6), 1))[0])
+
+    def at(**values: object) -> list[float]:
+        return axes.of(space.encode([{**default, **values}]))[0].tolist()
+
+    assert at(block=64)[1:3] == pytest.approx([0.2, 0.5])
+    assert at(block=256)[1:3] == pytest.approx([1.0, 1.0])
+    assert at(tile=2)[3] == pytest.approx(0.5)
+    assert at(pieces=None)[9:11] == [0.0, 0.0]
+    assert at(pieces=5)[9:11] == [1.0, 1.0]
+    assert at(huge=10**6)[14] == pytest.approx(0.5)
+
+
+def test_a_space_of_one_point_has_no_axis() -> None:
+    space = Space({"only": Integer(3, 3)})
+    assert axes_of(space).of(space.rows()).tolist() == [[0.0]]
+
+
 def test_moves_around_a_point_keep_each_parameter_whole() -> None:
     row = SPACE.sample(root(3), 1)[0]
     near = around(SPACE, row, 500, root(4))
@@ -142,3 +224,11 @@ def test_moves_around_a_point_keep_each_parameter_whole() -> None:
         assert sorted(config["order"]) == [0, 1, 2]
     changed = np.array([[(r[p] != row[p]).any() for p in SPACE.slices.values()] for r in near]).sum(axis=1)
     assert set(changed.tolist()) <= {1, 2}
+
+
+def test_values_from_elsewhere_take_one_or_two_places() -> None:
+    row = SPACE.sample(root(3), 1)[0]
+    rows = replaced(SPACE, row, 400, root(4))
+    changed = np.array([[(r[p] != row[p]).any() for p in SPACE.slices.values()] for r in rows]).sum(axis=1)
+    assert set(changed.tolist()) == {0, 1, 2}
+    assert len(SPACE.decode(rows)) == 400

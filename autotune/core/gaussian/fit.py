@@ -6,12 +6,13 @@ priors (log-normal, wide) keep the length scales of features that a dozen points
 
 import numpy as np
 
-from autotune.core.gaussian.process import JITTER, Floats, Hyper, matern52
+from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, matern52_and_slope, parts, shares
+from autotune.core.gaussian.process import JITTER
 
-LENGTH, LENGTH_SPREAD = float(np.log(0.6)), 0.8
-"""Prior of the log length scales: features are scaled to [0, 1]."""
+LENGTH, LENGTH_SPREAD = float(np.log(1.5)), 1.0
+"""Prior of the log length scales: features lie between 0 and 1."""
 
-NOISE, NOISE_SPREAD = float(np.log(1e-2)), 1.5
+NOISE, NOISE_SPREAD = float(np.log(1e-4)), 1.5
 AMPLITUDE_SPREAD = 1.0
 LOWEST, HIGHEST = -5.0, 4.0
 
@@ -21,14 +22,15 @@ def prior(features: int) -> Hyper:
     return Hyper(np.full(features, LENGTH), 0.0, NOISE)
 
 
-def fit(start: Hyper, inputs: Floats, targets: Floats, steps: int) -> Hyper:
+def fit(start: Hyper, inputs: Floats, targets: Floats, blocks: Blocks, steps: int) -> Hyper:
     """The best of `steps` steps uphill from `start`, for inputs [n, d] and targets [n] of mean 0 and variance 1."""
-    squares = np.square(inputs.T[:, :, None] - inputs.T[:, None, :])
+    first, second = np.tril_indices(len(inputs), -1)
+    squares = np.square((inputs[first] - inputs[second]).T.copy())
     theta = np.concatenate([start.log_lengths, [start.log_amplitude, start.log_noise]])
     best, lowest = theta, np.inf
     pace, before = np.full(len(theta), 0.1), np.zeros(len(theta))
     for _ in range(steps):
-        loss, gradient = _loss(theta, squares, targets)
+        loss, gradient = _loss(theta, squares, targets, blocks)
         if loss < lowest:
             lowest, best = loss, theta
         turn = gradient * before
@@ -39,25 +41,46 @@ def fit(start: Hyper, inputs: Floats, targets: Floats, steps: int) -> Hyper:
     return Hyper(best[:-2], float(best[-2]), float(best[-1]))
 
 
-def _loss(theta: Floats, squares: Floats, targets: Floats) -> tuple[float, Floats]:
-    """The negative log posterior and its gradient, for squared distances [d, n, n] by feature."""
+def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks) -> tuple[float, Floats]:
+    """The negative log posterior and its gradient, for squared distances [d, pairs] by feature.
+
+    The pairs are those below the diagonal of [n, n], row by row: half the work, as all is symmetric.
+    """
     d, n = len(theta) - 2, len(targets)
     weights, amplitude, noise = np.exp(-2 * theta[:d]), np.exp(theta[d]), np.exp(theta[d + 1])
-    scaled = np.tensordot(weights, squares, 1)
-    covariance = amplitude * matern52(scaled)
-    root = np.sqrt(5 * np.maximum(scaled, 1e-20))
-    slope = amplitude * (-5 / 6) * (1 + root) * np.exp(-root)  # of the covariance by the scaled square
-    factor = np.linalg.cholesky(covariance + (noise + JITTER) * np.eye(n))
+    below = np.tril_indices(n, -1)
+    correlation, slopes = _correlation(weights, squares, blocks)
+    covariance = np.zeros((n, n))
+    covariance[below] = amplitude * correlation
+    covariance += covariance.T
+    covariance[np.diag_indices(n)] = amplitude + noise + JITTER
+    factor = np.linalg.cholesky(covariance)
     inverse_factor = np.linalg.inv(factor)
     inverse = inverse_factor.T @ inverse_factor
     solved = inverse @ targets
-    excess = inverse - np.outer(solved, solved)
+    trace = float(np.trace(inverse) - solved @ solved)
+    excess = amplitude * (inverse[below] - solved[below[0]] * solved[below[1]])
     gradient = np.empty_like(theta)
-    gradient[:d] = -np.tensordot(squares, excess * slope, ((1, 2), (0, 1))) * weights
-    gradient[d] = 0.5 * (excess * covariance).sum()
-    gradient[d + 1] = 0.5 * noise * np.trace(excess)
+    gradient[:d] = -2 * weights * np.concatenate([squares[part] @ (slopes[q] * excess) for q, part in _each(blocks)])
+    gradient[d] = correlation @ excess + 0.5 * amplitude * trace
+    gradient[d + 1] = 0.5 * noise * trace
     middle = np.concatenate([np.full(d, LENGTH), [0.0, NOISE]])
     spread = np.concatenate([np.full(d, LENGTH_SPREAD), [AMPLITUDE_SPREAD, NOISE_SPREAD]])
     pull = (theta - middle) / spread
     loss = 0.5 * targets @ solved + np.log(np.diag(factor)).sum() + 0.5 * pull @ pull
     return float(loss), gradient + pull / spread
+
+
+def _each(blocks: Blocks) -> list[tuple[int, slice]]:
+    return list(enumerate(parts(blocks)))
+
+
+def _correlation(weights: Floats, squares: Floats, blocks: Blocks) -> tuple[Floats, Floats]:
+    """The correlation [pairs], and its derivative [axes, pairs] by the scaled squared distance along each axis."""
+    together, alone, pairs = shares(blocks)
+    by_axis = np.stack([weights[part] @ squares[part] for _, part in _each(blocks)])
+    whole, whole_slope = matern52_and_slope(by_axis.sum(0))
+    each, slopes = matern52_and_slope(by_axis)
+    first = each.sum(0)
+    correlation = together * whole + alone * first + (0.5 * pairs) * (first * first - np.square(each).sum(0))
+    return correlation, together * whole_slope + slopes * (alone + pairs * (first - each))

@@ -6,7 +6,8 @@ picks so far: Ginsbourger, Le Riche and Carraro, "Kriging is well-suited to para
 
 import numpy as np
 
-from autotune.core.gaussian.process import LEAST_DEVIATION, Floats, Process
+from autotune.core.gaussian.kernel import Floats
+from autotune.core.gaussian.process import LEAST_DEVIATION, Process
 
 
 def normal_cdf(z: Floats) -> Floats:
@@ -36,7 +37,6 @@ def batch(process: Process, points: Floats, factor: Floats, best: float, n: int,
     taken: the first so many candidates are under way already; they are believed first, and never picked.
     """
     mean, deviation, projections = process.predict(points)
-    noise = float(np.exp(process.hyper.log_noise))
     open_, picks = np.ones(len(points), bool), []
     open_[:taken] = False
     for i in range(taken + n):
@@ -49,8 +49,8 @@ def batch(process: Process, points: Floats, factor: Floats, best: float, n: int,
                 break
             open_[pick] = False
             picks.append(pick)
-        shared = process.covariance(points, points[pick : pick + 1])[:, 0] - projections @ projections[pick]
-        column = shared / np.sqrt(deviation[pick] ** 2 + noise)
+        shared = process.covariance(points, points[pick]) - projections @ projections[pick]
+        column = shared / np.sqrt(deviation[pick] ** 2 + process.noise)
         deviation = np.sqrt(np.maximum(deviation**2 - column**2, LEAST_DEVIATION**2))
         projections = np.concatenate([projections, column[:, None]], axis=1)
         best = min(best, float(mean[pick]))

@@ -22,7 +22,7 @@ MACHINE: dict[Effort, dict[str, Any]] = {
 
 QUICK: dict[str, dict[str, Any]] = {
     "random_search": {"count": 100},
-    "gaussian_process": {"count": 60},
+    "gaussian_process": {"count": 100},
     "pattern_search": {"initial_population": 30, "copies": 2, "max_generations": 5},
     "lfbo_pattern_search": {"initial_population": 30, "copies": 2, "max_generations": 5},
     "lfbo_tree_search": {"initial_population": 30, "copies": 2, "max_generations": 5},

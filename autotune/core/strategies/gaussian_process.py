@@ -6,6 +6,7 @@ for the probability that a config works at all, batches by believing the model, 
 samples, so that the size of the space does not matter.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -13,38 +14,42 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autotune.core.gaussian.axes import Axes, axes_of
 from autotune.core.gaussian.fit import fit, prior
+from autotune.core.gaussian.kernel import Blocks, Floats, Hyper
 from autotune.core.gaussian.picks import batch, normal_cdf
-from autotune.core.gaussian.process import Floats, Hyper, condition
+from autotune.core.gaussian.process import Process, condition
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.initial import initial_population
-from autotune.core.strategies.nearby import around
+from autotune.core.strategies.nearby import around, replaced
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
-from autotune.core.strategies.spread import Scaling, scaling, spread_out
+from autotune.core.strategies.spread import spread_out
 
 FIT_POINTS, KNOWN_POINTS = 150, 400
 """Hyper-parameters are fitted to this many observations at most, and means conditioned on that many."""
 
-FIRST_FIT, GROWTH = 8, 1.3
+FIRST_FIT, GROWTH = 8, 1.15
 """The hyper-parameters are fitted to the first 8 observations, and anew each time there are 1.3 times as many."""
 
 FIRST_STEPS, STEPS = 30, 12
+WITHOUT_BUDGET = 400
 LEAST_BATCH = 4
 """Proposed together at least: a model is not worth fitting for one config."""
 
 FAILURE_QUANTILE, SLOW_SHARE = 0.9, 0.8
+FAILURE_NOISE = float(np.log(0.05))
 
 
 class Begun(NamedTuple):
-    """The first points, and how features are scaled; all else is read off the archive."""
+    """The first points, and how points become inputs; all else is read off the archive."""
 
     points: Codes
-    scaling: Scaling
+    axes: Axes
 
 
 class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_defaults=True):
@@ -53,44 +58,43 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
     initial_points: spread-out configs to begin with, the default and the seeds among them.
     candidates: points sampled anew for each batch, beside the neighbours of the best.
     neighbourhoods: how many of the best configs have their neighbours considered.
-    count: configs in all, after which the search ends.
+    count: configs in all, after which the search ends; None: as many as its budget allows, and 400 without a budget.
     """
 
     initial_points: int = 10
     candidates: int = 1000
     neighbourhoods: int = 3
-    count: int = 400
+    count: int | None = None
 
     def __post_init__(self) -> None:
         name = "gaussian_process"
         require(self.initial_points >= 1, name, "initial_points", self.initial_points, "at least 1")
         require(self.candidates >= 1, name, "candidates", self.candidates, "at least 1")
         require(self.neighbourhoods >= 0, name, "neighbourhoods", self.neighbourhoods, "at least 0")
-        require(self.count >= 1, name, "count", self.count, "at least 1")
+        require(self.count is None or self.count >= 1, name, "count", self.count, "at least 1, or None")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Begun:
-        scaled = scaling(space, fold(key, "scale"))
+        axes = axes_of(space)
         given = initial_population("from_best_available", space, seeds, self.initial_points, fold(key, "given"))
         known = given[: len(seeds.default) + len(seeds.user) + len(seeds.best)]
-        return Begun(spread_out(space, scaled, known, self.initial_points, fold(key, "spread")), scaled)
+        return Begun(spread_out(space, axes, known, self.initial_points, fold(key, "spread")), axes)
 
     def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
         first = state.points[ask.fresh(state.points)]
         if len(first):
             return _proposed(first, 0, "spread over the space")
-        if ask.proposed >= self.count:
-            return Done(f"all {self.count} configs were tried")
-        known, generation = ask.archive.whole, 1 + ask.proposed // LEAST_BATCH
+        if (most := self._most(ask)) is not None and ask.proposed >= most:
+            return Done(f"all {most} configs were tried")
+        known = ask.archive.whole
         if not known.ok.any():
             if ask.outstanding:
                 return Wait()
             drawn = space.sample_distinct(key, max(ask.room, LEAST_BATCH), ask.fresh)
-            return _proposed(drawn, generation, "nothing has worked so far") if len(drawn) else _exhausted()
+            return _proposed(drawn, _generation(ask), "nothing has worked so far") if len(drawn) else _exhausted()
         candidates = self._candidates(space, known, ask, key)
         if not len(candidates):
             return Wait() if ask.outstanding else _exhausted()
-        points = self._picked(space, state, known, ask, candidates)
-        return _proposed(points, generation, f"the most promising of {len(candidates)} candidates")
+        return self._picked(state, known, ask, candidates)
 
     def observe(self, space: Space, state: Begun, seen: tuple[Observation, ...]) -> Begun:
         return state
@@ -98,29 +102,52 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
     def _candidates(self, space: Space, known: Archive, ask: Ask, key: Key) -> Codes:
         """Fresh valid points: neighbours of the best, and samples."""
         best = known.points[known.ranking()[: self.neighbourhoods]]
-        near = [around(space, row, self.candidates // 2, fold(key, "near", i)) for i, row in enumerate(best)]
-        rows = np.concatenate([*near, space.sample(fold(key, "anywhere"), self.candidates)])
+        each = self.candidates // 6
+        near = [around(space, row, each, fold(key, "near", i)) for i, row in enumerate(best)]
+        far = [replaced(space, row, each, fold(key, "replaced", i)) for i, row in enumerate(best)]
+        rows = np.concatenate([*near, *far, space.sample(fold(key, "anywhere"), self.candidates)])
         rows = rows[first_of_each(rows)]
         rows = rows[ask.fresh(rows)]
         rows = rows[space.valid(rows)] if len(rows) else rows
         return rows if len(rows) else space.sample_distinct(fold(key, "left"), self.candidates, ask.fresh)
 
-    def _picked(self, space: Space, state: Begun, known: Archive, ask: Ask, candidates: Codes) -> Codes:
-        inputs, times, ok = state.scaling.of(space, known.points), known.time_ms, known.ok
+    def _most(self, ask: Ask) -> int | None:
+        """How many configs may be proposed; None: the budget is what ends the search."""
+        budgets = (ask.evaluations, ask.seconds, ask.generations)
+        unbound = all(budget is None for budget in budgets)
+        return WITHOUT_BUDGET if self.count is None and unbound else self.count
+
+    def _picked(self, state: Begun, known: Archive, ask: Ask, candidates: Codes) -> Proposals:
+        inputs, times, ok, blocks = state.axes.of(known.points), known.time_ms, known.ok, state.axes.blocks
+        hyper = hyper_parameters(inputs, times, ok, blocks)
         kept = informative(ok, times, KNOWN_POINTS)
         targets = squashed(times[kept], ok[kept])
-        hyper = hyper_parameters(inputs, times, ok)
+        process = condition(hyper, inputs[kept], targets, blocks)
         under_way = ask.pending if ask.outstanding else candidates[:0]
-        points = state.scaling.of(space, np.concatenate([under_way, candidates]))
-        works = working(hyper, inputs[kept], ok[kept], points)
+        points = state.axes.of(np.concatenate([under_way, candidates]))
         room = min(max(ask.room, LEAST_BATCH), len(candidates))
-        process = condition(hyper, inputs[kept], targets)
+        works = working(process, ok[kept], points)
         picks = batch(process, points, works, float(targets[ok[kept]].min()), room, len(under_way))
-        return candidates[np.array(picks, np.int64) - len(under_way)]
+        chosen = candidates[np.array(picks, np.int64) - len(under_way)]
+        matter = ", ".join(state.axes.names[i] for i in _shortest(hyper, blocks))
+        why = f"the most promising of {len(candidates)} candidates; what matters most: {matter}"
+        return _proposed(chosen, _generation(ask), why)
 
 
 def _proposed(points: Codes, generation: int, why: str) -> Proposals:
     return Proposals(points, np.zeros(len(points), np.int64), generation, why)
+
+
+def _generation(ask: Ask) -> int:
+    return 1 + ask.proposed // LEAST_BATCH
+
+
+def _shortest(hyper: Hyper, blocks: Blocks) -> list[int]:
+    """The axes on which the least distance makes a difference, at most three."""
+    shortest = np.full(int(blocks.max()) + 1, np.inf)
+    np.minimum.at(shortest, blocks, hyper.log_lengths)
+    order: list[int] = np.argsort(shortest, kind="stable")[:3].tolist()
+    return order
 
 
 def _exhausted() -> Done:
@@ -149,19 +176,19 @@ def squashed(times: Floats, ok: NDArray[np.bool_]) -> Floats:
     return standard
 
 
-def working(hyper: Hyper, inputs: Floats, ok: NDArray[np.bool_], points: Floats) -> Floats:
+def working(process: Process, ok: NDArray[np.bool_], points: Floats) -> Floats:
     """The probability [m] that each point works, by a process on the same length scales; 1 where nothing has failed."""
     if ok.all():
         return np.ones(len(points))
     labels = np.where(ok, 1.0, -1.0)
     middle = float(labels.mean())
-    process = condition(Hyper(hyper.log_lengths, 0.0, float(np.log(0.05))), inputs, labels - middle)
-    mean = middle + process.covariance(points, inputs) @ process.weights
-    return np.clip(normal_cdf(2 * mean), 0.02, 1.0)
+    hyper = Hyper(process.known.hyper.log_lengths, 0.0, FAILURE_NOISE)
+    failing = condition(hyper, process.known.inputs / process.known.scale, labels - middle, process.known.blocks)
+    return np.clip(normal_cdf(2 * (middle + failing.mean(points))), 0.02, 1.0)
 
 
-def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_]) -> Hyper:
-    """The hyper-parameters for these observations [n, d], in trial order.
+def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_], blocks: Blocks) -> Hyper:
+    """The hyper-parameters for these observations [n, d], in trial order, with features of the axes `blocks` [d].
 
     They are fitted to the first 8, 11, 15, … of them, each time from where the last fit ended: a function of the
     observations alone, whoever asked before, and a fit for a few batches only.
@@ -169,21 +196,26 @@ def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_]) -> Hy
     counts = [FIRST_FIT]
     while counts[-1] <= len(inputs):
         counts.append(int(counts[-1] * GROWTH) + 1)
-    return _fitted(_Arrays((inputs, times, ok)), tuple(counts[:-1]))
+    return _fitted(_first(inputs, times, ok, blocks, counts[:-1]), tuple(counts[:-1]))
+
+
+def _first(inputs: Floats, times: Floats, ok: NDArray[np.bool_], blocks: Blocks, counts: Sequence[int]) -> "_Arrays":
+    """What the last fit of `counts` sees, and nothing else: later observations must not look like another question."""
+    n = counts[-1] if counts else 0
+    return _Arrays((inputs[:n], times[:n], ok[:n], blocks))
 
 
 @lru_cache(maxsize=64)
 def _fitted(observed: "_Arrays", counts: tuple[int, ...]) -> Hyper:
-    inputs, times, ok = observed
+    inputs, times, ok, blocks = observed
     if not counts:
         return prior(inputs.shape[1])
-    n = counts[-1]
-    inputs, times, ok = inputs[:n], times[:n], ok[:n]
-    start = _fitted(_Arrays((inputs, times, ok)), counts[:-1])
+    start = _fitted(_first(inputs, times, ok, blocks, counts[:-1]), counts[:-1])
     if not ok.any():
         return start
     kept = informative(ok, times, FIT_POINTS)
-    return fit(start, inputs[kept], squashed(times[kept], ok[kept]), STEPS if len(counts) > 1 else FIRST_STEPS)
+    steps = STEPS if len(counts) > 1 else FIRST_STEPS
+    return fit(start, inputs[kept], squashed(times[kept], ok[kept]), blocks, steps)
 
 
 class _Arrays(tuple[NDArray[Any], ...]):

@@ -1,4 +1,4 @@
-"""Points around one point: its neighbours, and what two of their moves make together."""
+"""Points around one point: its neighbours, two of their moves together, and values of others in a place or two."""
 
 import numpy as np
 
@@ -21,3 +21,14 @@ def around(space: Space, row: Codes, pairs: int, key: Key) -> Codes:
         moved = (first[:, part] != row[part]).any(axis=1)
         both[moved, part] = first[moved, part]
     return np.concatenate([single, both])
+
+
+def replaced(space: Space, row: Codes, n: int, key: Key) -> Codes:
+    """`n` copies of a point [columns] with one or two parameters as in other valid points; they may be invalid."""
+    donors = space.sample(fold(key, "donors"), n)
+    changed = [integers(fold(key, name), len(space.slices), n) for name in ("first", "second")]
+    rows = np.tile(row, (len(donors), 1))
+    for i, part in enumerate(space.slices.values()):
+        taken = (changed[0][: len(donors)] == i) | (changed[1][: len(donors)] == i)
+        rows[taken, part] = donors[taken, part]
+    return rows

@@ -29,7 +29,7 @@ STRATEGIES: dict[str, type[Any]] = {
 }
 """Name to class. A new strategy is one file and one line here; `register` is for those outside of the library."""
 
-DEFAULT_STRATEGY = "lfbo_tree_search"
+DEFAULT_STRATEGY = "gaussian_process"
 
 
 class StrategySpec(Struct, frozen=True, omit_defaults=True):

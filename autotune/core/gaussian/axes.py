@@ -1,0 +1,152 @@
+"""How points become inputs of a model: features between 0 and 1, and the parameter that each belongs to.
+
+Numbers count by their value, powers of two by their exponent. A number that need not be a power of two counts a second
+time, by how often 2 divides it: memory and threads of a GPU come in powers of two, so that 64 is more like 128 than 72.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.parameters import (
+    Boolean,
+    Choice,
+    Codes,
+    Integer,
+    ListOf,
+    OptionalOf,
+    Parameter,
+    Permutation,
+    PowerOfTwo,
+)
+from autotune.core.space import Space
+
+Floats = NDArray[np.float64]
+
+WIDE = 64
+"""Numbers above 0 that span this factor count by their logarithm."""
+
+ALIGNED, MOST_ALIGNED = 8, 10
+"""Alignment matters to numbers above 8, up to a divisor of 2**10."""
+
+ONE_HOT = float(np.sqrt(0.5))
+"""The height of a one-hot feature: two values of a choice are 1 apart."""
+
+COUNTED = 4096
+"""Ranges longer than this are judged, for their alignment, by their first so many values."""
+
+
+class Axis(NamedTuple):
+    """One thing that a parameter sets: its name, its columns in a point, and codes [n, width] to features [n, d]."""
+
+    name: str
+    columns: slice
+    features: Callable[[Codes], Floats]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """axes: those of the space that vary; blocks [d]: the index of the axis that each feature belongs to."""
+
+    axes: tuple[Axis, ...]
+    blocks: NDArray[np.int64]
+
+    def of(self, rows: Codes) -> Floats:
+        """The features [n, d] of points [n, columns]."""
+        parts = [axis.features(rows[:, axis.columns]) for axis in self.axes]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((len(rows), 1))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(axis.name for axis in self.axes)
+
+
+def axes_of(space: Space) -> Axes:
+    """The axes of a space, in its order. A space of one point has no axis, and one feature that is always 0."""
+    axes = [
+        axis
+        for name, parameter in space.parameters.items()
+        for axis in _axes(name, parameter, space.slices[name].start)
+    ]
+    first = np.zeros((1, space.columns), np.int64)
+    widths = [axis.features(first[:, axis.columns]).shape[1] for axis in axes]
+    return Axes(tuple(axes), np.repeat(np.arange(len(axes)), widths) if axes else np.zeros(1, np.int64))
+
+
+def _axes(name: str, parameter: Parameter, start: int) -> Iterator[Axis]:
+    if parameter.size < 2:
+        return
+    if isinstance(parameter, ListOf):
+        width = parameter.inner.width
+        for i in range(parameter.length):
+            yield from _axes(f"{name}[{i}]", parameter.inner, start + i * width)
+    else:
+        yield Axis(name, slice(start, start + parameter.width), _features(parameter))
+
+
+def _features(parameter: Parameter) -> Callable[[Codes], Floats]:
+    match parameter:
+        case PowerOfTwo() | Boolean():
+            return lambda codes: codes / (parameter.size - 1)
+        case Integer():
+            few = min(parameter.size, COUNTED)
+            ends = parameter.column(np.array([[0], [parameter.size - 1]]))
+            return _numbers(parameter.column, ends, parameter.column(np.arange(few)[:, None]))
+        case Choice():
+            return _choice(parameter)
+        case Permutation():
+            return lambda codes: parameter.encode_features(codes) / (parameter.n - 1)
+        case OptionalOf():
+            if parameter.inner.size < 2:
+                return lambda codes: codes[:, :1].astype(np.float64)
+            inner = _features(parameter.inner)
+            return lambda codes: np.concatenate([codes[:, :1], inner(codes[:, 1:]) * codes[:, :1]], axis=1)
+        case ListOf():
+            whole, width = _features(parameter.inner), parameter.inner.width
+            parts = [slice(i * width, (i + 1) * width) for i in range(parameter.length)]
+            return lambda codes: np.concatenate([whole(codes[:, part]) for part in parts], axis=1)
+        case _:
+            assert_never(parameter)
+
+
+def _choice(parameter: Choice) -> Callable[[Codes], Floats]:
+    values = parameter.values
+    if all(type(value) in (int, float) for value in values):
+        table = np.array(values, np.float64)
+        return _numbers(lambda codes: table[codes[:, 0]], np.array([table.min(), table.max()]), table)
+    if parameter.ordered or parameter.size == 2:
+        return lambda codes: codes / (parameter.size - 1)
+    return lambda codes: parameter.encode_features(codes) * ONE_HOT
+
+
+def _numbers(
+    column: Callable[[Codes], NDArray[np.generic]], ends: NDArray[np.generic], values: NDArray[np.generic]
+) -> Callable[[Codes], Floats]:
+    """Features of numbers: on a scale from the lowest to the highest of `ends`, and how even they are if `values` say
+    that it may matter."""
+    low, high = float(ends.min()), float(ends.max())
+    known = np.asarray(values, np.float64)
+    powers = low > 0 and bool((np.exp2(np.round(np.log2(known))) == known).all())
+    by_log = powers or (low > 0 and high >= WIDE * low)
+    low, high = (float(np.log2(low)), float(np.log2(high))) if by_log else (low, high)
+    even = _evenness(known)
+    span = float(even.max() - even.min()) if not powers and high > (np.log2(ALIGNED) if by_log else ALIGNED) else 0.0
+
+    def features(codes: Codes) -> Floats:
+        numbers = np.asarray(column(codes), np.float64)
+        scaled = ((np.log2(numbers) if by_log else numbers) - low) / (high - low)
+        if not span:
+            return scaled[:, None]
+        return np.stack([scaled, (_evenness(numbers) - float(even.min())) / span], axis=1)
+
+    return features
+
+
+def _evenness(numbers: Floats) -> Floats:
+    """How often 2 divides each number, 0 for what is no integer."""
+    divisors = np.exp2(np.arange(1, MOST_ALIGNED + 1))
+    count: Floats = (np.mod(numbers[:, None], divisors) == 0).sum(axis=1).astype(np.float64)
+    return count
