@@ -64,7 +64,7 @@ def case_digest(spec: StudySpec, case: Case) -> str:
 
 
 def _peer_digest() -> str:
-    folder = Path(autotune.__file__).parent / "integrations"
+    folder = Path(autotune.__file__).parent / "integrations" / "peers"
     sources = b"".join(file.read_bytes() for file in sorted(folder.rglob("*.py")))
     return code_digest() + blake2b(sources, digest_size=16).hexdigest()
 
