@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from autotune.core.errors import SpaceError as SpaceError
     from autotune.core.errors import StrategyError as StrategyError
     from autotune.core.forest import compute_leaf_similarity as compute_leaf_similarity
+    from autotune.core.kernels.config import KernelConfig as KernelConfig
+    from autotune.core.kernels.description import DeviceLimits as DeviceLimits
+    from autotune.core.kernels.description import Tile as Tile
+    from autotune.core.kernels.space import kernel_space as kernel_space
     from autotune.core.outcomes import Failed as Failed
     from autotune.core.outcomes import Outcome as Outcome
     from autotune.core.outcomes import Timed as Timed
@@ -112,6 +116,9 @@ _HOMES = {
         "StrategyError",
     ),
     "autotune.core.forest": ("compute_leaf_similarity",),
+    "autotune.core.kernels.config": ("KernelConfig",),
+    "autotune.core.kernels.description": ("DeviceLimits", "Tile"),
+    "autotune.core.kernels.space": ("kernel_space",),
     "autotune.core.outcomes": ("Failed", "Outcome", "Timed", "Trial"),
     "autotune.core.parameters": ("Boolean", "Choice", "Integer", "ListOf", "OptionalOf", "Permutation", "PowerOfTwo"),
     "autotune.core.search.messages": (

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import get_args
 
-import numpy as np
-
-from autotune.core.config import Config, Value
 from autotune.core.constraints import Constraint
 from autotune.core.errors import SpaceError
 from autotune.core.kernels.config import ITEM, KernelConfig
+from autotune.core.kernels.default import default_config
 from autotune.core.kernels.description import DeviceLimits, limits_of, power_above
 from autotune.core.kernels.fields import FIELDS, PERSISTENT, EvictionPolicy, MaxRegisters
 from autotune.core.kernels.outline import Accesses, Nest, Outline, outline
@@ -20,8 +18,6 @@ Parameters = dict[str, Parameter]
 
 LARGEST_GROUP, MOST_WARPS, MOST_STAGES, MOST_UNROLLED = 64, 32, 8, 4
 LEAST_CHUNK = 16
-GRID_ELEMENTS, LOOP_BLOCK = 1024, 32
-"""The default tile of a grid has about so many elements; a loop goes in default steps of so many."""
 
 
 def kernel_space(
@@ -69,7 +65,7 @@ def kernel_space(
         parameters[name] = parameter
     joined = [*rules(kernel, set(parameters)), *constraints]
     free = Space(parameters, joined)
-    return Space(parameters, joined, _default(kernel, free, default))
+    return Space(parameters, joined, default_config(kernel, free, default))
 
 
 def _looks_like_an_item(name: str) -> bool:
@@ -140,47 +136,3 @@ def _launch(kernel: Outline, control_files: tuple[str, ...]) -> Parameters:
     if control_files:
         found["advanced_controls_file"] = Choice(("", *control_files))
     return found
-
-
-def _default(kernel: Outline, space: Space, given: KernelConfig | None) -> Config:
-    """What is given, else neutral values, and tiles small enough for the constraints."""
-    values: dict[str, Value] = {name: _neutral(name, p) for name, p in space.parameters.items()}
-    for nest in kernel.nests:
-        block = 1 << (GRID_ELEMENTS.bit_length() - 1) // len(nest) if nest == kernel.nests[0] else LOOP_BLOCK
-        for i in nest:
-            tile = kernel.tiles[i]
-            values[f"block_sizes_{i}"] = min(max(block, tile.low), tile.largest)
-    own = {} if given is None else dict(given.to_config())
-    if own.get("maxnreg") is not None:
-        raise SpaceError("the default of a kernel space has no maxnreg, which a config could not leave out; seed it")
-    config = _spread(values, own)
-    sizes = {f"block_sizes_{i}": tile.low for i, tile in enumerate(kernel.tiles) if f"block_sizes_{i}" not in own}
-    while not space.valid(space.encode([config]))[0]:
-        wide = [name for name, low in sizes.items() if config[name] > low]
-        if not wide:
-            break
-        largest = max(wide, key=lambda name: config[name])
-        config[largest] //= 2
-    return Config(config)
-
-
-def _spread(values: dict[str, Value], own: dict[str, Value]) -> dict[str, Value]:
-    """The values with one's own put in; a single value of a listed field goes to every item."""
-    merged = dict(values)
-    for name, value in own.items():
-        items = [item for item in values if (m := ITEM.fullmatch(item)) and m["field"] == name]
-        merged |= dict.fromkeys(items or [name], value)
-    return merged
-
-
-def _neutral(name: str, parameter: Parameter) -> Value:
-    """What stands for leaving the field out; of a parameter that has no such value, its first."""
-    match = ITEM.fullmatch(name)
-    field = FIELDS.get(match["field"] if match else name)
-    if isinstance(parameter, Permutation):
-        return tuple(range(parameter.n))
-    try:
-        parameter.encode(None if field is None else field.neutral)
-    except ValueError:
-        return parameter.decode(parameter.unrank(np.zeros(1, np.int64)))[0]
-    return None if field is None else field.neutral
