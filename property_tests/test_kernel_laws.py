@@ -98,6 +98,7 @@ def test_every_field_of_the_class_is_tried_here() -> None:
     assert [*FIELDS, "user"] == list(KernelConfig.__dataclass_fields__)
 
 
+@settings(deadline=None)
 @given(configs())
 def test_a_config_and_its_view_are_one(config: KernelConfig) -> None:
     core = config.to_config()
@@ -109,12 +110,14 @@ def test_a_config_and_its_view_are_one(config: KernelConfig) -> None:
     assert hash(KernelConfig.of(core)) == hash(config)
 
 
+@settings(deadline=None)
 @given(configs(), configs())
 def test_configs_are_equal_when_their_fields_are(one: KernelConfig, other: KernelConfig) -> None:
     assert (one == other) == (Config(one.fields()) == Config(other.fields()))
 
 
 @pytest.mark.parametrize("name", LITERALS)
+@settings(deadline=None)
 @given(value=ANYTHING)
 def test_a_field_of_few_values_takes_these_and_no_others(name: str, value: Any) -> None:
     allowed = get_args(LITERALS[name])
@@ -127,6 +130,7 @@ def test_a_field_of_few_values_takes_these_and_no_others(name: str, value: Any) 
 
 
 @pytest.mark.parametrize("name", FIELDS)
+@settings(deadline=None)
 @given(value=ANYTHING | st.lists(ANYTHING, max_size=3) | st.lists(st.lists(SMALL, max_size=3), max_size=2))
 def test_what_a_field_takes_it_keeps_and_what_it_does_not_it_names(name: str, value: Any) -> None:
     if not accepts(**{name: value}):
