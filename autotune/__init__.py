@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from autotune.core.strategies.random_search import RandomSearch as RandomSearch
     from autotune.core.strategies.registry import STRATEGIES as STRATEGIES
     from autotune.core.strategies.registry import register as register
+    from autotune.integrations.triton.decorator import triton as triton
     from autotune.shell.cache.directory import get_cache_dir as get_cache_dir
     from autotune.shell.cache.directory import triton_cache_dir as triton_cache_dir
     from autotune.shell.cache.explain import explain as explain
@@ -150,6 +151,7 @@ _HOMES = {
     "autotune.core.strategies.pattern_search": ("PatternSearch",),
     "autotune.core.strategies.random_search": ("RandomSearch",),
     "autotune.core.strategies.registry": ("STRATEGIES", "register"),
+    "autotune.integrations.triton.decorator": ("triton",),
     "autotune.shell.cache.directory": ("get_cache_dir", "triton_cache_dir"),
     "autotune.shell.cache.explain": ("explain",),
     "autotune.shell.cache.identity": ("Identity", "key_for"),
@@ -171,7 +173,10 @@ _HOMES = {
 
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *sorted(_HOME)]
+_UNSTARRED = {"triton"}
+"""Left out of `from autotune import *`, which must not put them in the place of what they are called after."""
+
+__all__ = ["__version__", *sorted(_HOME.keys() - _UNSTARRED)]
 
 
 def __getattr__(name: str) -> object:
@@ -184,4 +189,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, *sorted(_UNSTARRED)]

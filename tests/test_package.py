@@ -20,15 +20,15 @@ def test_what_type_checkers_see_is_what_there_is() -> None:
 
 
 def test_every_public_name_can_be_had() -> None:
-    for name in autotune.__all__:
+    for name in dir(autotune):
         assert getattr(autotune, name) is not None
-    assert set(autotune.__all__) == set(dir(autotune))
+    assert set(autotune.__all__) == set(dir(autotune)) - {"triton"}, "a star import must leave Triton's name alone"
 
 
 def test_importing_it_and_naming_everything_loads_nothing_heavy() -> None:
     heavy = ("torch", "triton", "sklearn", "matplotlib", "ray", "numba", "rich", "typer")
     code = (
-        "import sys, autotune; [getattr(autotune, name) for name in autotune.__all__];"
+        "import sys, autotune; [getattr(autotune, name) for name in dir(autotune)];"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

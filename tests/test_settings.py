@@ -27,6 +27,7 @@ VALUES = {
     "initial_population": ("from_best_available", "from_best_available"),
     "compile_timeout": ("20", 20.0),
     "benchmark_timeout": ("0.5", 0.5),
+    "mode": ("lookup", "lookup"),
 }
 MISTAKES = {
     "effort": "fast",
@@ -38,6 +39,7 @@ MISTAKES = {
     "initial_population": "from_nothing",
     "compile_timeout": "inf",
     "benchmark_timeout": "nan",
+    "mode": "never",
 }
 
 

@@ -16,6 +16,10 @@ PREFIX = "AUTOTUNE_"
 
 T = TypeVar("T")
 
+Mode = Literal["tune", "lookup", "force", "off"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+"""Of a decorated kernel: tune what is not known; never tune; tune anew; neither tune nor look anything up."""
+
 
 class Environment(Struct, frozen=True):
     """What the environment says; None where it says nothing. The variable of a field is AUTOTUNE_ and its name.
@@ -24,7 +28,7 @@ class Environment(Struct, frozen=True):
     search that is given no budget. force: look at no cached result and replace it. skip_cache: neither read nor write
     the cache. disallow: raise an error where something would have to be tuned. log: a directory that receives a journal
     of every search that is given none. progress: whether to show it. initial_population: of the strategies that leave
-    it open. compile_timeout, benchmark_timeout: seconds.
+    it open. compile_timeout, benchmark_timeout: seconds. mode: of kernels decorated with `autotune.triton`.
     """
 
     cache_dir: Path | None = None
@@ -40,6 +44,7 @@ class Environment(Struct, frozen=True):
     initial_population: InitialPopulation | None = None
     compile_timeout: float | None = None
     benchmark_timeout: float | None = None
+    mode: Mode | None = None
 
 
 class Setting(NamedTuple):
@@ -137,6 +142,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "compile_timeout": Setting(_seconds, SECONDS, "60", "how long a config may take to compile"),
     "benchmark_timeout": Setting(_seconds, SECONDS, "the evaluator's", "how long a config may take to run"),
+    "mode": Setting(_one_of(MODES), f"one of {', '.join(MODES)}", "tune", "what decorated kernels may do"),
 }
 """One entry for each field of `Environment`."""
 

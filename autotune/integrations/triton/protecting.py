@@ -1,0 +1,136 @@
+"""The tensors of a call while it is tuned: what the kernel writes is written to copies, what it reads is read in place.
+
+Where there is no memory for copies, the tensors themselves are written to, and get their values back from the host.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+from autotune.integrations.triton.effects import Effects
+from autotune.shell.evaluators.triton.arguments import is_tensor
+from autotune.shell.evaluators.triton.memory import nbytes
+
+HEADROOM = 1 << 30
+"""Bytes of a GPU that are left alone: another process needs them for its context, and kernels for their scratch."""
+
+GRAIN = 256
+"""Alignment that is kept, in bytes: more than Triton looks at."""
+
+
+class Written(NamedTuple):
+    """Names of the tensors that a kernel writes. outputs: without reading them. restored: others, which every run must
+    find as they were."""
+
+    outputs: tuple[str, ...]
+    restored: tuple[str, ...]
+
+
+def written_by(
+    effects: Effects | None, named: Mapping[str, Any], declared: Sequence[str], restored: Sequence[str]
+) -> Written:
+    """What a call writes. effects: as the source tells, None where it does not. declared, restored: as its user says.
+
+    A tensor that shares memory with another argument is restored, as one is read through the other. Where neither
+    source nor user tells, every tensor may be written.
+    """
+    tensors = [name for name, value in named.items() if is_tensor(value)]
+    if effects is None:
+        told = frozenset((*declared, *restored))
+        effects = Effects(told or frozenset(tensors), frozenset(restored) if told else frozenset(tensors))
+    names = [name for name in tensors if name in effects.written or name in declared or name in restored]
+    shared = {name for group in _groups(named, tensors) if len(group) > 1 for name in group}
+    again = [name for name in names if name in effects.read or name in restored or name in shared]
+    return Written(tuple(name for name in names if name not in again), tuple(again))
+
+
+@contextmanager
+def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The arguments to tune with. When it is over, those of the caller hold what they held.
+
+    zeroed: those of `written.restored` whose values no run needs.
+    """
+    names = [*written.outputs, *written.restored]
+    groups = [group for group in _groups(named, [n for n, v in named.items() if is_tensor(v)]) if {*group} & {*names}]
+    kept = [name for name in written.restored if name not in zeroed]  # of these, who tunes holds another copy
+    if _fits([named[name] for group in groups for name in group], [named[name] for name in kept]):
+        copies: dict[str, Any] = {}
+        for group in groups:
+            copies |= _copied_together({name: named[name] for name in group})
+        yield {**named, **copies}
+        return
+    warnings.warn(
+        f"there is no memory for copies of {', '.join(names)}, which the kernel writes: it is tuned on the tensors"
+        " themselves, which get their values back from the host when that is over",
+        stacklevel=2,
+    )
+    held = {name: _memory(named[name]).cpu() for name in names}
+    try:
+        yield dict(named)
+    finally:
+        for name, value in held.items():
+            _memory(named[name]).copy_(value)
+
+
+def _groups(named: Mapping[str, Any], tensors: Sequence[str]) -> list[list[str]]:
+    """Tensors whose memory overlaps, together."""
+    spans = sorted((*_span(named[name]), name) for name in tensors if named[name].numel())
+    groups: list[list[str]] = []
+    reached = -1
+    for begin, end, name in spans:
+        if begin < reached:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+        reached = max(reached, end)
+    return groups
+
+
+def _span(tensor: Any) -> tuple[int, int]:
+    """The bytes that its elements lie in."""
+    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    begin = int(tensor.data_ptr())
+    return begin, begin + reach * int(tensor.element_size())
+
+
+def _copied_together(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors over one piece of memory, over a copy of it: overlapping as before, and aligned as before."""
+    import torch
+
+    spans = {name: _span(tensor) for name, tensor in group.items()}
+    begin, end = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
+    some = next(iter(group.values()))
+    shift = begin % GRAIN
+    room = torch.empty(shift + end - begin + GRAIN, dtype=torch.uint8, device=some.device)
+    shift += -room.data_ptr() % GRAIN
+    copies = {}
+    for name, tensor in group.items():
+        at, size = shift + spans[name][0] - begin, tensor.element_size()
+        reach = (spans[name][1] - spans[name][0]) // size
+        flat = room[at : at + reach * size].view(tensor.dtype)
+        flat.copy_(_memory(tensor))
+        copies[name] = flat.as_strided(tensor.shape, tensor.stride(), flat.storage_offset())
+    return copies
+
+
+def _memory(tensor: Any) -> Any:
+    """All that lies between its first and its last element."""
+    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) if tensor.numel() else 0
+    return tensor.detach().as_strided((reach,), (1,), tensor.storage_offset())
+
+
+def _fits(once: Sequence[Any], again: Sequence[Any]) -> bool:
+    """Whether there is memory for copies of these tensors, and a second one of those."""
+    import torch
+
+    cuda = [tensor for tensor in once if tensor.is_cuda]
+    if not cuda:
+        return True
+    needed = nbytes(cuda) + nbytes([tensor for tensor in again if tensor.is_cuda]) + HEADROOM
+    device = cuda[0].device
+    with suppress(Exception):
+        if torch.cuda.mem_get_info(device)[0] < needed:
+            torch.cuda.empty_cache()
+        return bool(torch.cuda.mem_get_info(device)[0] >= needed)
+    return True

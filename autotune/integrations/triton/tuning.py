@@ -1,0 +1,202 @@
+"""One tuning: the arguments of a call, the candidates and the wishes become a search, and that a config."""
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from autotune.core.config import Config
+from autotune.core.errors import EvaluatorError
+from autotune.core.outcomes import Outcome
+from autotune.core.search.result import Result
+from autotune.integrations.triton.candidates import Candidates
+from autotune.integrations.triton.effects import Effects
+from autotune.integrations.triton.in_process import InProcessEvaluator, benchmarker
+from autotune.integrations.triton.launcher import Launcher, functions_of, portable
+from autotune.integrations.triton.narrating import Narrator
+from autotune.integrations.triton.protecting import Written, protected, written_by
+from autotune.integrations.triton.wishes import Isolation, Measuring, Searching
+from autotune.shell.evaluators.bench import describe
+from autotune.shell.evaluators.protocol import Evaluator
+from autotune.shell.evaluators.triton.arguments import ArgumentSet, is_tensor
+from autotune.shell.evaluators.triton.evaluator import TritonEvaluator
+from autotune.shell.evaluators.triton.launching import Launch
+from autotune.shell.evaluators.triton.stage import Stage, Terms
+from autotune.shell.settings import Environment
+from autotune.shell.tuning import tune
+
+if TYPE_CHECKING:
+    from autotune.shell.cache.use import Memory
+
+BENCHED = {"verify_rounds": 3, "confirm_rounds": 3}
+"""Settings of the machine where each sample is a whole `do_bench`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A call that is to be tuned. kernel: as decorated. effects: what its source tells of it. grid: of the call.
+
+    named: the arguments by name. options: of the launch, given at the call. device: "cuda", "cpu", … interpreted:
+    whether Triton's interpreter runs the kernel. label: kernel and key, for people.
+    """
+
+    kernel: Any
+    effects: Effects | None
+    grid: Any
+    named: Mapping[str, Any]
+    options: Mapping[str, Any]
+    device: str
+    interpreted: bool
+    label: str
+    candidates: Candidates
+    measuring: Measuring
+
+    @property
+    def written(self) -> Written:
+        """The tensors that the kernel writes."""
+        of = self.measuring
+        return written_by(self.effects, self.named, (*of.outputs, *of.reset_to_zero), of.restore_value)
+
+    def launcher(self) -> Launcher:
+        """What launches a config, and travels to other processes."""
+        held = {name: value for name, value in self.named.items() if not _travels_as_argument(value)}
+        return Launcher(
+            self.kernel,
+            portable(self.grid),
+            {**held, **self.options},
+            self.candidates.listed,
+            functions_of(self.kernel),
+        )
+
+    def arguments(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        """What the launcher is called with."""
+        return {name: value for name, value in named.items() if _travels_as_argument(value)}
+
+    def terms(self) -> Terms:
+        """What is right, and what every run must find."""
+        of, written = self.measuring, self.written
+        restored = tuple(name for name in written.restored if name not in of.reset_to_zero)
+        written_names = {*written.outputs, *written.restored}
+        outputs = of.outputs or tuple(name for name in self.named if name in written_names)
+        if of.reference is None:
+            outputs = tuple(name for name in outputs if name in written.outputs)
+        return Terms(
+            of.reference,
+            outputs,
+            restored,
+            of.reset_to_zero,
+            of.checker,
+            of.tolerance,
+            names=self.candidates.space.names,
+        )
+
+
+def isolation_for(job: Job) -> Isolation:
+    """Where to time: in a process of its own wherever that is the same thing."""
+    of = job.measuring
+    if of.isolation is not None:
+        return of.isolation
+    own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or job.candidates.hooked
+    torch = sys.modules.get("torch")
+    nvidia = job.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
+    odd = any(hasattr(value, "base") and hasattr(value, "block_shape") for value in job.named.values())
+    return "in_process" if own or odd or job.interpreted or not nvidia else "process"
+
+
+def searched(
+    job: Job, searching: Searching, env: Environment, memory: "Memory | None", narrator: Narrator
+) -> tuple[Result, Mapping[Config, Outcome]]:
+    """The result of a search, and what was measured. Raises what `tune` raises."""
+    isolation = isolation_for(job)
+    try:
+        return _searched(job, searching, env, memory, narrator, isolation)
+    except EvaluatorError as error:
+        if isolation == "in_process" or job.measuring.isolation is not None:
+            raise
+        warnings.warn(
+            f"{job.label} cannot be tuned in a process of its own ({error}); it is tuned in this one, where nothing"
+            " stops a config that hangs",
+            stacklevel=2,
+        )
+        return _searched(job, searching, env, memory, narrator, "in_process")
+
+
+def _searched(
+    job: Job, searching: Searching, env: Environment, memory: "Memory | None", narrator: Narrator, isolation: Isolation
+) -> tuple[Result, Mapping[Config, Outcome]]:
+    candidates, listed = job.candidates, job.candidates.configs is not None
+    budget = searching.budget_for(env, listed)
+    settings = dict(searching.settings or {})
+    if isolation == "in_process":
+        settings = BENCHED | settings
+    if listed:
+        settings.setdefault("simplify_rounds", 0)  # what is not on the list is not wanted
+    with protected(job.named, job.written, job.measuring.reset_to_zero) as named:
+        synchronizer(job.device)()
+        evaluator = _evaluator(job, named, isolation)
+        narrator.begin(candidates.space.count() if not listed else len(candidates.configs or ()), budget.seconds)
+        try:
+            result = tune(
+                candidates.space, evaluator, candidates.strategy or searching.strategy,
+                effort=searching.effort_for(env), budget=budget, seed=searching.seed, seeds=candidates.seeds,
+                journal=searching.journal, settings=settings, progress=narrator,
+                cache=None if memory is None else memory.cache, key=None if memory is None else memory.key,
+                cache_use=None if memory is None else memory.use,
+            )  # fmt: skip
+        finally:
+            narrator.close()
+            synchronizer(job.device)()
+    narrator.end(result)
+    return result, narrator.outcomes()
+
+
+def _evaluator(job: Job, named: Mapping[str, Any], isolation: Isolation) -> Evaluator:
+    of, terms, launcher, arguments = job.measuring, job.terms(), job.launcher(), job.arguments(named)
+    if isolation == "in_process":
+        device = "cpu" if job.interpreted and job.device == "cpu" else job.device
+        timer = of.do_bench or benchmarker(device, of.warmup, of.rep, of.use_cuda_graph)
+        synchronize = synchronizer(job.device)
+        return InProcessEvaluator(launcher, arguments, terms, timer, synchronize, of.pre_hook, of.post_hook)
+    tolerance = of.tolerance
+    return TritonEvaluator(
+        build=launcher, arguments=arguments, reference=terms.reference, outputs=terms.outputs,
+        restore_value=terms.restore_value, reset_to_zero=terms.reset_to_zero, checker=terms.checker,
+        rtol=tolerance.rtol, atol=tolerance.atol, bitwise=tolerance.bitwise, allowed_mismatch=tolerance.allowed,
+        reduction=tolerance.reduction, device="interpreter" if job.interpreted else "cuda",
+        warmup_ms=5.0 if of.warmup is None else of.warmup, target_ms=40.0 if of.rep is None else of.rep,
+        cuda_graph=of.use_cuda_graph,
+    )  # fmt: skip
+
+
+def fault(job: Job, config: Config) -> str | None:
+    """Why a config is not to be used, where a reference can tell; None if it is right."""
+    if job.measuring.reference is None:
+        return None
+    with protected(job.named, job.written, job.measuring.reset_to_zero) as named:
+        launcher = job.launcher()
+        stage = Stage(ArgumentSet(job.arguments(named)), Launch(build=launcher), job.terms(), device="here")
+        try:
+            stage.clear()
+            launcher(config)(**stage.named)
+            synchronizer(job.device)()
+        except Exception as error:
+            return describe(error)
+        found = stage.verdict(None)
+    return None if found is None else found[0]
+
+
+def synchronizer(device: str) -> Callable[[], Any]:
+    """Waits until the device has done all it was given."""
+    torch = sys.modules.get("torch")
+    backend = getattr(torch, device, None) if device not in ("cpu", "") else None
+    return backend.synchronize if backend is not None else _nothing
+
+
+def _nothing() -> None:
+    """There is nothing to wait for."""
+
+
+def _travels_as_argument(value: Any) -> bool:
+    """Whether compile workers can be told what it is; all else is a part of the launch."""
+    return is_tensor(value) or value is None or isinstance(value, bool | int | float | str)
