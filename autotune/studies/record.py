@@ -6,6 +6,7 @@ and goes on where it was. The recording is what the journal amounts to.
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def record(
     problem: str = "",
     seed: int = 0,
     digits: int | None = 6,
+    versions: Mapping[str, str] | None = None,
     progress: Progress = None,
 ) -> Recording:
     """Measure every valid config of `space` and write them to `path`, in a random order that drift cannot favour.
@@ -52,7 +54,8 @@ def record(
     While it goes on, `path` + ".journal.jsonl" holds what was measured; call it again with the same arguments to go on
     after a kill. Ctrl-C (or SIGTERM, as a time limit sends it) gives a partial recording, which the next call
     completes.
-    digits: significant digits of the repeats; None: all. Raises RecordingError for a space too large to measure.
+    digits: significant digits of the repeats; None: all. versions: what else it was made with, for the header.
+    Raises RecordingError for a space too large to measure.
     """
     count = space.count()
     if count is None or count > MOST:
@@ -71,12 +74,15 @@ def record(
     except TuningFailed:
         pass  # a space in which nothing works is worth recording too
     _, search = read_search(journal, space)
-    recording = recording_from(search, Path(path).name.split(".")[0], kernel, device, problem)
+    recording = recording_from(search, Path(path).name.split(".")[0], kernel, device, problem, versions)
     write_recording(recording, Path(path), digits)
     return recording
 
 
-def recording_from(search: Search, name: str, kernel: str = "", device: str = "", problem: str = "") -> Recording:
+def recording_from(
+    search: Search, name: str, kernel: str = "", device: str = "", problem: str = "",
+    versions: Mapping[str, str] | None = None,
+) -> Recording:  # fmt: skip
     """What a search has measured, as a recording; partial unless it tried every valid config."""
     space = search.plan.space
     latest = dict(search.outcomes)
@@ -91,7 +97,7 @@ def recording_from(search: Search, name: str, kernel: str = "", device: str = ""
         name=name, kernel=kernel, device=device, problem=problem, parameters=space.names, values=values,
         partial=len(rows) != space.count(),
     )  # fmt: skip
-    return _described(recording_of(header, rows), space)
+    return _described(recording_of(header, rows), space, versions or {})
 
 
 def _values(space: Space, name: str, used: list[object]) -> tuple[object, ...]:
@@ -102,14 +108,13 @@ def _values(space: Space, name: str, used: list[object]) -> tuple[object, ...]:
 
 def _row(key: str, codes: tuple[int, ...], outcome: Outcome) -> Row:
     if isinstance(outcome, Timed):
-        mean = sum(outcome.times_ms) / len(outcome.times_ms)
-        return Row(key, codes, mean, outcome.times_ms, outcome.compile_s, outcome.run_s)
+        return Row(key, codes, outcome.time_ms, outcome.times_ms, outcome.compile_s, outcome.run_s)
     return Row(
         key, codes, None, compile_s=outcome.compile_s, run_s=outcome.run_s, kind=outcome.kind, message=outcome.message
     )
 
 
-def _described(recording: Recording, space: Space) -> Recording:
+def _described(recording: Recording, space: Space, more: Mapping[str, str]) -> Recording:
     """The recording with the space it is of, and what it was made with."""
-    versions = {"autotune": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    versions = {**more, "autotune": __version__, "python": platform.python_version(), "machine": platform.machine()}
     return replace(recording, space=encode(space.spec).decode(), versions=versions)

@@ -58,7 +58,8 @@ class Worker(Generic[R]):
         self.process = process
         self.sock = sock
         self.order: msgspec.Struct | Literal["start"] | None = "start"
-        self.deadline = time.monotonic() + START_TIMEOUT_S
+        self._born = time.monotonic()
+        self.deadline = self._born + START_TIMEOUT_S
         self.allowed_s = START_TIMEOUT_S
         self.served = 0
         self.held = False
@@ -70,6 +71,11 @@ class Worker(Generic[R]):
         self._buffer = bytearray()
         self._open = True
         self._garbled = False
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._born
 
     def receive(self) -> list[R] | None:
         """The replies that are in; None if no more can come, or what came is no reply."""

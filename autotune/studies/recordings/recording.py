@@ -28,7 +28,7 @@ class Recording:
     parameters: names, in the file's order. values: those of each, in the file's order (a code is an index into it).
     keys: [n] Kernel Tuner's key of each row, the values joined by commas as the file spells them.
     codes: [n, p]. kinds: [n], `TIMED` or 1 + an index into FAILURE_KINDS. messages: [n], "" for a timed point.
-    time_ms: [n], the mean of the repeats, NaN for a failure (ask `outcome`, which has no NaN).
+    time_ms: [n], of the repeats the mean (Kernel Tuner, T4) or median (ours); NaN for a failure, not so in `outcome`.
     samples_ms, offsets: the repeats of row i are samples_ms[offsets[i] : offsets[i + 1]]; none if the file has none.
     compile_s, run_s, framework_s: [n] seconds spent on building, on benchmark and verification, on the tuner itself.
     partial: the file was cut off, so points may be missing that were measured. constraints: expressions over the names.

@@ -11,9 +11,8 @@ import msgspec
 
 from autotune.core.config import Config
 from autotune.shell.evaluators.bench import describe
-from autotune.shell.evaluators.triton import arguments, paper, wire
+from autotune.shell.evaluators.triton import arguments, paper, preheat, wire
 from autotune.shell.evaluators.triton.launching import Launch
-from autotune.shell.evaluators.triton.preheat import preheat
 from autotune.shell.evaluators.triton.shipping import unpack
 from autotune.shell.evaluators.triton.wording import both_ends
 from autotune.shell.evaluators.worker_main import Post
@@ -44,10 +43,14 @@ class Loaded:
 
 def load(payload_fd: int) -> Loaded:
     """What the nursery does before it forks."""
+    import triton  # noqa: F401  # before the thread: two that import the same wait for one another
+
+    summing = preheat.begin()
     with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
         paper.install("sm_90")  # for what a kernel's file asks when it is imported; workers have their own
         loaded = Loaded(unpack(blob))
-    preheat()
+    summing.join()
+    preheat.preheat()
     return loaded
 
 

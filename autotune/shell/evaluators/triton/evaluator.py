@@ -22,6 +22,10 @@ from autotune.shell.settings import timeout
 
 if TYPE_CHECKING:
     from autotune.core.space import Space
+    from autotune.shell.evaluators.triton.jobs import Rules
+
+USUALLY_AHEAD = 4
+"""Configs queued for the compile workers: as many as strategies that learn propose together."""
 
 
 # Arguments hold tensors, which have no truth value as a whole: evaluators are equal only to themselves.
@@ -51,6 +55,8 @@ class TritonEvaluator:
         clock, for checking without a GPU. It compiles only where a target is given.
     devices: numbers of the GPUs to use, one process each; by default all that are visible.
     compile_workers: processes that compile; by default one a core, less one a GPU, as far as memory goes.
+    ahead: configs that the search is asked for although no compile worker is free yet; by default 4 at most. Give many
+        where nothing is to be learnt from one for the next, as when a space is recorded.
     compile_timeout_s, run_timeout_s: seconds after which a compile is killed, its children too; and the check and
         timing of a config together. What is left out is what AUTOTUNE_COMPILE_TIMEOUT and AUTOTUNE_BENCHMARK_TIMEOUT
         say, else 60 and 30.
@@ -86,6 +92,7 @@ class TritonEvaluator:
     device: Literal["cuda", "interpreter"] = "cuda"
     devices: Sequence[int] | None = None
     compile_workers: int | None = None
+    ahead: int | None = None
     compile_timeout_s: float = field(default_factory=partial(timeout, "compile_timeout", 60.0))
     run_timeout_s: float = field(default_factory=partial(timeout, "benchmark_timeout", 30.0))
     warmup_ms: float = 5.0
@@ -172,8 +179,7 @@ class TritonEvaluator:
     def _session(self, space: "Space", past: Sequence[Event], measuring: bool) -> Session:
         from autotune.shell.evaluators.triton import machine
         from autotune.shell.evaluators.triton.ahead import rehome
-        from autotune.shell.evaluators.triton.hub import Hub, Layout
-        from autotune.shell.evaluators.triton.jobs import Rules
+        from autotune.shell.evaluators.triton.hub import Hub, Layout, Nurseries
         from autotune.shell.evaluators.triton.session import TritonSession
         from autotune.shell.evaluators.triton.timeline import Timeline
 
@@ -187,23 +193,42 @@ class TritonEvaluator:
             if not callable(one.arguments):
                 Launch(self.kernel, self.build).names(one.arguments, names)
         interpreted = self.device == "interpreter"
-        visible = ("",) if interpreted else machine.visible_gpus(self._devices())
-        if measuring and not visible:
-            raise EvaluatorError(
-                'no GPU can be seen; use device="interpreter" to check a kernel without one, or `autotune compile`'
-            )
-        sets = self.argument_sets
-        target = self.target if interpreted or self.target is not None else ""
-        workers = self.compile_workers or machine.compile_workers(len(visible))
-        layout = Layout(self.device, target, visible if measuring else (), workers, _path(self.cache_dir), measuring)
-        objective = Objective(self.objective, self.relative, tuple(float(one.weight) for one in sets))
-        rules = Rules(self.compile_timeout_s, self.run_timeout_s, objective, tuple(one.name for one in sets))
-        clock = clock_after(past)
-        timeline = Timeline(_path(self.timeline))
+        compiling = not interpreted or self.target is not None
+        clock, timeline = clock_after(past), Timeline(_path(self.timeline))
+        cards = None if interpreted else machine.Cards()
         if self.cache_dir is not None:
             rehome(self.cache_dir)
-        hub = Hub(self._packed(names, objective, False), self._packed(names, objective, True), layout)
-        return TritonSession(hub, rules, clock, timeline, past)
+        nurseries = Nurseries(
+            self._packed(names, True) if compiling else None, self._packed(names, False) if measuring else None,
+            self.device, _path(self.cache_dir),
+        )  # fmt: skip
+        try:
+            visible = ("",) if cards is None else machine.visible_gpus(self._devices(), cards) if measuring else ()
+            if measuring and not visible:
+                raise EvaluatorError(
+                    'no GPU can be seen; use device="interpreter" to check a kernel without one, or `autotune compile`'
+                )
+            target = machine.target_of(visible[0], cards) if cards is not None and not self.target else self.target
+            workers = self.compile_workers or machine.compile_workers(len(visible))
+            hub = Hub(nurseries, Layout(self.device, target, visible if measuring else (), workers))
+        except BaseException:
+            nurseries.close()
+            raise
+        return TritonSession(hub, self._rules(workers), clock, timeline, past)
+
+    def _rules(self, workers: int) -> "Rules":
+        from autotune.shell.evaluators.triton.binaries import binary_of
+        from autotune.shell.evaluators.triton.jobs import Rules
+
+        ahead = max(1, min(USUALLY_AHEAD, workers // 2)) if self.ahead is None else self.ahead
+        return Rules(
+            self.compile_timeout_s, self.run_timeout_s, self._objective, tuple(one.name for one in self.argument_sets),
+            binary_of(self.kernel), ahead,
+        )  # fmt: skip
+
+    @property
+    def _objective(self) -> Objective:
+        return Objective(self.objective, self.relative, tuple(float(one.weight) for one in self.argument_sets))
 
     def _devices(self) -> tuple[int, ...] | None:
         """Those asked for; with tensors that live on a GPU already, that one."""
@@ -217,7 +242,7 @@ class TritonEvaluator:
             )
         return tuple(homes)
 
-    def _packed(self, names: tuple[str, ...], objective: Objective, compiling: bool) -> bytes:
+    def _packed(self, names: tuple[str, ...], compiling: bool) -> bytes:
         from autotune.shell.evaluators.triton.desk import Habits
         from autotune.shell.evaluators.triton.sampling import Schedule
         from autotune.shell.evaluators.triton.shipping import pack
@@ -233,6 +258,7 @@ class TritonEvaluator:
         # The arguments travel in a pickle of their own: what opens memory of a GPU must not be unpickled in a nursery.
         given = described_sets(self.argument_sets) if compiling else self.argument_sets
         sets = pack({"arguments": given})
+        objective = self._objective
         if compiling:
             terms, objective = Terms(), Objective()
         return pack(
@@ -284,6 +310,7 @@ _RANGES: tuple[tuple[str, Any, float, float], ...] = (
     ("allowed_mismatch", int | float, 0, 1),
     ("reduction", int, 1, 1e12),
     ("compile_workers", int, 1, 4096),
+    ("ahead", int, 1, 10**9),
     ("compile_timeout_s", int | float, 1e-3, 1e7),
     ("run_timeout_s", int | float, 1e-3, 1e7),
     ("warmup_ms", int | float, 0, 1e9),
@@ -293,7 +320,7 @@ _RANGES: tuple[tuple[str, Any, float, float], ...] = (
 )
 _PLAIN = (
     "rtol", "atol", "bitwise", "allowed_mismatch", "reduction", "repeatable", "objective", "relative", "target",
-    "device", "compile_workers", "compile_timeout_s", "run_timeout_s", "warmup_ms", "target_ms", "min_repeats",
+    "device", "compile_workers", "ahead", "compile_timeout_s", "run_timeout_s", "warmup_ms", "target_ms", "min_repeats",
     "max_repeats", "l2", "cuda_graph",
 )  # fmt: skip
 

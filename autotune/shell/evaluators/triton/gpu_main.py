@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import wire as plain
 from autotune.shell.evaluators.bench import describe
-from autotune.shell.evaluators.triton import arguments, wire
+from autotune.shell.evaluators.triton import arguments, preheat, wire
 from autotune.shell.evaluators.triton.desk import CompilerRefused, Desk
 from autotune.shell.evaluators.triton.device import CudaDevice, Device, HostDevice
 from autotune.shell.evaluators.triton.launching import Launch
@@ -30,9 +30,11 @@ class Loaded:
 
 def load(payload_fd: int) -> Loaded:
     """What the nursery does before it forks. A GPU must not be touched here: its context would not survive a fork."""
-    import torch
     import triton.compiler
     from triton.runtime.driver import driver
+
+    summing = preheat.begin()
+    import torch
 
     driver.set_active(PaperDriver("sm_90"))  # for what a kernel's file asks when it is imported
     with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
@@ -43,6 +45,7 @@ def load(payload_fd: int) -> Loaded:
             "a file that the kernel needs uses the GPU when it is imported; move that into `arguments` or `build`"
         )
     _mark_compiler(triton.compiler)
+    summing.join()
     return loaded
 
 

@@ -25,45 +25,76 @@ _SETTING_UP = "`arguments` and `reference`"
 
 
 class Layout(NamedTuple):
-    """device: "cuda" or "interpreter". target: what to compile for, "" for the GPU found, None for no compiling.
+    """device: "cuda" or "interpreter". target: what to compile for, None: not known before the GPU's process says it.
 
-    visible: the GPUs, as CUDA_VISIBLE_DEVICES names them. measuring: False where configs are compiled and that is all.
+    visible: the GPUs, as CUDA_VISIBLE_DEVICES names them.
     """
 
     device: str
     target: str | None
     visible: tuple[str, ...]
     compile_workers: int
-    cache_dir: str | None = None
-    measuring: bool = True
 
 
-class Hub:
-    """Starts everything at once and waits for nothing that is not needed yet."""
+class Nurseries:
+    """The processes from which workers are forked. They take seconds to load, so they come first.
 
-    def __init__(self, gpu_payload: bytes, compile_payload: bytes, layout: Layout) -> None:
-        self.layout = layout
-        self.gpus: list[wire.Gpu | None] = [None] * len(layout.visible)
-        self._target = layout.target or None
-        self._arguments: tuple[wire.DescribedArguments, ...] | None = None
+    payloads: what those that compile and those that measure load; None: there are none such. device: "cuda" or
+    "interpreter".
+    """
+
+    def __init__(
+        self, compile_payload: bytes | None, gpu_payload: bytes | None, device: str, cache_dir: str | None
+    ) -> None:
+        self._device = device
+        self._cache_dir = cache_dir
         self._scratch = tempfile.TemporaryDirectory(prefix="autotune-", ignore_cleanup_errors=True)
-        self._turns = [machine.Turn(name) if layout.device == "cuda" else None for name in layout.visible]
-        self._nurseries: list[Nursery] = []
-        self._compile_nursery = self._gpu_nursery = None
-        self.farm: Crew[wire.Reply] | None = None
-        self.desks: list[Crew[wire.Reply]] = []
+        self.compiling = self.measuring = None
         try:
-            if layout.target is not None:
-                self._compile_nursery = self._nursery(compile_payload, _COMPILE, self._environment(compiling=True))
-                self.farm = Crew(b"", wire.decode_reply, start=self._start_compiler)
-            if layout.measuring:
-                self._gpu_nursery = self._nursery(gpu_payload, _GPU, self._environment(compiling=False))
-                self.desks = [self._crew(self._gpu_nursery, name) for name in layout.visible]
-            if layout.target == "" and layout.visible:
-                self._target = machine.target_of(layout.visible[0])
+            if compile_payload is not None:
+                self.compiling = Nursery(compile_payload, _COMPILE, self._environment(compiling=True))
+            if gpu_payload is not None:
+                self.measuring = Nursery(gpu_payload, _GPU, self._environment(compiling=False))
         except BaseException:
             self.close()
             raise
+
+    def close(self) -> None:
+        """End them; their workers must have been ended before."""
+        for nursery in (self.compiling, self.measuring):
+            if nursery is not None:
+                nursery.close()
+        self._scratch.cleanup()
+
+    def _environment(self, compiling: bool) -> dict[str, str]:
+        """Compilers see no GPU; the interpreter neither; and nobody leaves files behind."""
+        own = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        own["TMPDIR"] = self._scratch.name
+        if self._cache_dir is not None:
+            own["TRITON_CACHE_DIR"] = self._cache_dir
+        if compiling:
+            own |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        elif self._device == "interpreter":
+            own |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
+        return own
+
+
+class Hub:
+    """Starts everything at once and waits for nothing that is not needed yet. It ends the nurseries as well."""
+
+    def __init__(self, nurseries: Nurseries, layout: Layout) -> None:
+        self.layout = layout
+        self.gpus: list[wire.Gpu | None] = [None] * len(layout.visible)
+        self._target = layout.target
+        self._arguments: tuple[wire.DescribedArguments, ...] | None = None
+        self._turns = [machine.Turn(name) if layout.device == "cuda" else None for name in layout.visible]
+        self._nurseries = nurseries
+        self.farm: Crew[wire.Reply] | None = None
+        self.desks: list[Crew[wire.Reply]] = []
+        if nurseries.compiling is not None:
+            self.farm = Crew(b"", wire.decode_reply, start=self._start_compiler)
+        if nurseries.measuring is not None:
+            self.desks = [self._crew(nurseries.measuring, name) for name in layout.visible]
 
     def compiler(self) -> TritonWorker | None:
         """A compile worker that is free, or None."""
@@ -128,11 +159,9 @@ class Hub:
         """End everything."""
         for crew in self._crews():
             crew.close()
-        for nursery in self._nurseries:
-            nursery.close()
+        self._nurseries.close()
         for i in range(len(self._turns)):
             self.leave(i)
-        self._scratch.cleanup()
 
     def _crews(self) -> Sequence[Crew[wire.Reply]]:
         return [*([] if self.farm is None else [self.farm]), *self.desks]
@@ -147,11 +176,11 @@ class Hub:
 
     def _can_compile(self) -> bool:
         """Whether it is known what to compile for, and with which arguments."""
-        assert self._compile_nursery is not None, "there is a farm"
+        assert self._nurseries.compiling is not None, "there is a farm"
         if self._target is None:
             return False
-        note = self._compile_nursery.loaded().note
-        if note and not self.layout.measuring:
+        note = self._nurseries.compiling.loaded().note
+        if note and not self.desks:
             raise EvaluatorError(
                 f"`arguments` cannot be made without memory or a GPU ({note}); give tensors whose shapes do not depend"
                 " on data"
@@ -159,29 +188,12 @@ class Hub:
         return not note or self._arguments is not None
 
     def _start_compiler(self, sock: Any, stderr: int) -> Any:
-        assert self._compile_nursery is not None, "there is a farm"
+        assert self._nurseries.compiling is not None, "there is a farm"
         settings: dict[str, Any] = {"target": self._target}
-        if self._compile_nursery.loaded().note:
+        if self._nurseries.compiling.loaded().note:
             settings["arguments"] = msgspec.to_builtins(self._arguments)
-        return self._compile_nursery.start(settings, sock, stderr)
+        return self._nurseries.compiling.start(settings, sock, stderr)
 
     def _crew(self, nursery: Nursery, visible: str) -> Crew[wire.Reply]:
         start = partial(nursery.start, {"device": self.layout.device, "visible": visible})
         return Crew(b"", wire.decode_reply, start=start, setting_up=_SETTING_UP)
-
-    def _nursery(self, payload: bytes, main: str, environment: dict[str, str]) -> Nursery:
-        nursery = Nursery(payload, main, environment)
-        self._nurseries.append(nursery)
-        return nursery
-
-    def _environment(self, compiling: bool) -> dict[str, str]:
-        """Compilers see no GPU; the interpreter neither; and nobody leaves files behind."""
-        own = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        own["TMPDIR"] = self._scratch.name
-        if self.layout.cache_dir is not None:
-            own["TRITON_CACHE_DIR"] = self.layout.cache_dir
-        if compiling:
-            own |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        elif self.layout.device == "interpreter":
-            own |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
-        return own

@@ -1,12 +1,13 @@
 """A trial on its way through a session, and what its measurement amounts to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from autotune.core.config import Config
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Event, Limits, Observed
 from autotune.shell.evaluators.triton import wire
@@ -15,12 +16,17 @@ from autotune.shell.evaluators.triton.sampling import condensed
 
 
 class Rules(NamedTuple):
-    """names: of the workloads, for the details of outcomes."""
+    """names: of the workloads, for the details of outcomes. binary: equal for configs that share one.
+
+    ahead: how many configs are queued for compiling although no worker is free yet, so that none ever waits for us.
+    """
 
     compile_timeout_s: float
     run_timeout_s: float
     objective: Objective
     names: tuple[str, ...]
+    binary: Callable[[Config], Hashable] = Config.to_json
+    ahead: int = 1
 
 
 @dataclass(eq=False)

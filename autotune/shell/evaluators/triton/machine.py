@@ -10,6 +10,7 @@ from pathlib import Path
 
 MIB_EACH = 1024
 """Memory that a compile worker may come to need, most of it LLVM's."""
+SMI_TIMEOUT_S = 20.0
 
 
 def compile_workers(gpus: int) -> int:
@@ -26,7 +27,34 @@ def _available_mib() -> int:
     return 1 << 30
 
 
-def visible_gpus(wanted: tuple[int, ...] | None) -> tuple[str, ...]:
+class Cards:
+    """The GPUs as the driver's own tool lists them. It takes seconds, so it is started at once and read when needed."""
+
+    def __init__(self) -> None:
+        self._tool: subprocess.Popen[str] | None = None
+        self._rows: list[list[str]] | None = None
+        with suppress(OSError):
+            self._tool = subprocess.Popen(
+                ["nvidia-smi", "--query-gpu=index,uuid,compute_cap", "--format=csv,noheader"],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            )  # fmt: skip
+
+    def rows(self) -> list[list[str]]:
+        """Index, UUID and compute capability of each; empty where there is no tool, or it has nothing to say."""
+        if self._rows is None:
+            self._rows, text = [], ""
+            if self._tool is not None:
+                try:
+                    text = self._tool.communicate(timeout=SMI_TIMEOUT_S)[0]
+                except subprocess.TimeoutExpired:
+                    self._tool.kill()
+                    self._tool.communicate()
+                if self._tool.returncode == 0:
+                    self._rows = [[part.strip() for part in line.split(",")] for line in text.splitlines() if line]
+        return self._rows
+
+
+def visible_gpus(wanted: tuple[int, ...] | None, cards: Cards | None = None) -> tuple[str, ...]:
     """The GPUs to use, each as CUDA_VISIBLE_DEVICES names it: those numbered, or all that this process may see."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = tuple(name.strip() for name in seen.split(",") if name.strip()) if seen is not None else None
@@ -34,26 +62,15 @@ def visible_gpus(wanted: tuple[int, ...] | None) -> tuple[str, ...]:
         return tuple(names[i] if names is not None and i < len(names) else str(i) for i in wanted)
     if names is not None:
         return names
-    return tuple(line.split(",")[0].strip() for line in _smi("index"))
+    return tuple(row[0] for row in (cards or Cards()).rows())
 
 
-def target_of(visible: str) -> str | None:
+def target_of(visible: str, cards: Cards) -> str | None:
     """ "sm_90" for the GPU of this name, without touching it; None where the driver's tool does not tell."""
-    for line in _smi("index,uuid,compute_cap"):
-        index, uuid, capability = (part.strip() for part in line.split(","))
-        if visible in (index, uuid) and re.fullmatch(r"\d+\.\d", capability):
-            return "sm_" + capability.replace(".", "")
+    for row in cards.rows():
+        if len(row) == 3 and visible in row[:2] and re.fullmatch(r"\d+\.\d", row[2]):
+            return "sm_" + row[2].replace(".", "")
     return None
-
-
-def _smi(fields: str) -> list[str]:
-    with suppress(OSError, subprocess.SubprocessError):
-        ran = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"],
-            capture_output=True, text=True, timeout=20, check=True,
-        )  # fmt: skip
-        return [line for line in ran.stdout.splitlines() if line.strip()]
-    return []
 
 
 class Turn:

@@ -1,12 +1,29 @@
-"""One small kernel, compiled before any worker is forked: what Triton does once a process is then done for all."""
+"""What Triton does once a process is done before any worker is forked, and as far as can be while torch is imported."""
 
+from contextlib import suppress
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 tl: Any = None
 
 
+def begin() -> Thread:
+    """Let Triton read and sum up its own files, hundreds of megabytes, which its cache asks for; to be joined."""
+    thread = Thread(target=_sum_up, daemon=True)
+    thread.start()
+    return thread
+
+
+def _sum_up() -> None:
+    for module in ("triton.runtime.cache", "triton.compiler.compiler"):  # where it is depends on the version
+        with suppress(Exception):
+            import_module(module).triton_key()
+            return
+
+
 def preheat() -> None:
-    """Compile it, past the cache. A failure is left to the first real config, which will say more."""
+    """Compile one small kernel, past the cache. A failure is left to the first real config, which will say more."""
     global tl
     import torch
     import triton

@@ -16,11 +16,12 @@ from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.triton import wire
+from autotune.shell.evaluators.triton.binaries import Binaries, Verdict
 from autotune.shell.evaluators.triton.contest import Contest
 from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
 from autotune.shell.evaluators.triton.jobs import Job, Rules, default_times, replace_fresh, timed
 from autotune.shell.evaluators.triton.limits import details_of, misfit
-from autotune.shell.evaluators.triton.timeline import Timeline
+from autotune.shell.evaluators.triton.timeline import NOBODY, Timeline, What
 from autotune.shell.evaluators.workers import Lost
 
 LONGEST_POLL_S = 0.25
@@ -39,6 +40,7 @@ class TritonSession:
         self._rules = rules
         self._clock = clock
         self._timeline = timeline
+        self._binaries = Binaries(rules.binary)
         self._queue: deque[Job] = deque()
         self._compiling: dict[TritonWorker, Job] = {}
         self._ready: deque[Job] = deque()
@@ -50,15 +52,16 @@ class TritonSession:
 
     @property
     def room(self) -> int:
-        """As many as there are free compile workers, and one more; none while enough wait for the GPU."""
+        """As many as there are free compile workers, and `ahead` more; none while enough wait for the GPU."""
         if self._contest is not None:
             return 0
         if self._hub.farm is None:
             gpus = len(self._hub.desks)
             return max(0, gpus + (gpus > 1) - len(self._ready) - len(self._running))
-        workers = self._hub.layout.compile_workers
-        ahead = workers + len(self._hub.desks) - len(self._ready)
-        return max(0, min(workers + 1 - len(self._queue) - len(self._compiling), ahead))
+        workers, ahead = self._hub.layout.compile_workers, self._rules.ahead
+        to_compile = workers + ahead - len(self._queue) - len(self._compiling)
+        to_run = max(workers + len(self._hub.desks), ahead) - len(self._ready) - self._binaries.waiting
+        return max(0, min(to_compile, to_run))
 
     @property
     def idle(self) -> bool:
@@ -71,8 +74,8 @@ class TritonSession:
 
     def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
         """Queue trials; compiling begins at once."""
-        to = self._ready if self._hub.farm is None else self._queue
-        to.extend(Job(trial, limits) for trial in trials)
+        for trial in trials:
+            self._enter(Job(trial, limits))
         self._dispatch()
 
     def compare(self, task: Compare) -> None:
@@ -105,6 +108,7 @@ class TritonSession:
         self._queue.clear()
         self._ready.clear()
         self._compiling.clear()
+        self._binaries.give_up()
         self._news.clear()
         self._timeline.end_all(self.now())
         if self._contest is not None:
@@ -134,6 +138,15 @@ class TritonSession:
     def _under_way(self) -> bool:
         wanted = any(not job.dropped for job in self._running.values())
         return bool(self._queue or self._compiling or self._ready or wanted or self._contest)
+
+    def _enter(self, job: Job) -> None:
+        """A config is to be run as it is, or after its binary is there, which it may share with others."""
+        if self._hub.farm is None:
+            self._ready.append(job)
+        elif (verdict := self._binaries.verdict(job)) is not None:
+            self._built(job, verdict)
+        elif self._binaries.claim(job):
+            self._queue.append(job)
 
     def _dispatch(self) -> None:
         """Give out all orders that can be given now."""
@@ -167,7 +180,7 @@ class TritonSession:
                 job.trial.config.to_json(), job.limits.cutoff_ms, SAMPLING_SHARE * allowed, self._default_ms
             )
             self._hub.desks[i].give(worker, order, allowed + late)
-            self._timeline.begin(f"gpu {i}", "run", job.trial.id, worker, self.now())
+            self._timeline.begin(self._lane(worker), "run", job.trial.id, worker, self.now())
 
     def _give_compiles(self) -> None:
         while self._queue and (worker := self._hub.compiler()) is not None:
@@ -177,45 +190,65 @@ class TritonSession:
             allowed = self._rules.compile_timeout_s if limit is None else min(limit, self._rules.compile_timeout_s)
             assert self._hub.farm is not None, "there is a compile worker"
             self._hub.farm.give(worker, wire.Compile(job.trial.config.to_json()), allowed)
-            self._timeline.begin(f"compile {worker.process.pid}", "compile", job.trial.id, worker, self.now())
+            self._timeline.begin(self._lane(worker), "compile", job.trial.id, worker, self.now())
         self._hub.staff(len(self._queue))
 
     def _hear(self, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
-        self._timeline.end(worker, self.now())
+        now, seconds = self.now(), _seconds(reply)
+        self._timeline.end(worker, now, seconds)
         if worker in self._compiling:
             self._compiled(worker, self._compiling.pop(worker), reply)
         elif worker in self._running:
             self._ran(worker, self._running.pop(worker), reply)
-        elif self._contest is not None and not isinstance(reply, wire.Ready):
+        elif isinstance(reply, wire.Ready):
+            self._timeline.note(self._lane(worker), "start", NOBODY, now - worker.age_s, now)
+        elif self._contest is not None:
+            if seconds is not None:
+                what: What = "run" if self._hub.index_of(worker) is not None else "compile"
+                self._timeline.note(self._lane(worker), what, NOBODY, now - seconds, now)
             self._contest.hear(worker, reply)
         elif isinstance(reply, wire.Refused) and reply.spoilt:
             self._let_go(worker)
+
+    def _lane(self, worker: TritonWorker) -> str:
+        """Its name in the timeline."""
+        i = self._hub.index_of(worker)
+        return f"compile {worker.process.pid}" if i is None else f"gpu {i}"
 
     def _compiled(self, worker: TritonWorker, job: Job, reply: wire.Reply | Lost) -> None:
         farm = self._hub.farm
         assert farm is not None, "somebody has compiled"
         match reply:
+            case wire.Compiled() | wire.NotCompiled():
+                self._settle(job, reply)
+            case Lost("timeout", message):
+                self._settle(job, Failed("compile_timeout", f"compiling: {message}", worker.allowed_s))
+            case Lost("crash", message) if worker.served > 1 and not job.fresh:
+                self._queue.appendleft(replace_fresh(job))
+            case Lost(_, message):
+                self._settle(job, Failed("crash", f"compiling: {message}"))
+            case _:
+                self._settle(job, Failed("crash", "the compile worker answered something that was not asked"))
+        if not isinstance(reply, Lost):
+            farm.release(worker)
+
+    def _settle(self, job: Job, verdict: Verdict) -> None:
+        """The binary that this config wanted is there, or will never be: that goes for all who share it."""
+        for one in (job, *self._binaries.settle(job, verdict)):
+            self._built(one, verdict)
+
+    def _built(self, job: Job, verdict: Verdict) -> None:
+        refused: Failed | None = None
+        match verdict:
             case wire.Compiled(seconds, kernels):
                 gpu = self._hub.gpu()
                 job.compile_s, job.compiled, job.details = seconds, True, details_of(kernels, gpu)
                 refused = next((f for k in kernels if gpu is not None and (f := misfit(k, gpu)) is not None), None)
-                self._after_compiling(job, refused)
             case wire.NotCompiled(seconds, message, compiler):
                 job.compile_s = seconds
-                self._after_compiling(job, Failed("compile_error", message) if compiler else None)
-            case Lost("timeout", message):
-                job.compile_s = worker.allowed_s
-                self._report(job, Failed("compile_timeout", f"compiling: {message}"))
-            case Lost("crash", message) if worker.served > 1 and not job.fresh:
-                self._queue.appendleft(replace_fresh(job))
-            case Lost(_, message):
-                self._report(job, Failed("crash", f"compiling: {message}"))
-            case _:
-                self._report(job, Failed("crash", "the compile worker answered something that was not asked"))
-        if not isinstance(reply, Lost):
-            farm.release(worker)
-
-    def _after_compiling(self, job: Job, refused: Failed | None) -> None:
+                refused = Failed("compile_error", message) if compiler else None
+            case Failed():
+                job.compile_s, refused = verdict.compile_s, verdict
         if refused is not None:
             self._report(job, refused)
         elif not self._hub.desks:
@@ -263,3 +296,16 @@ class TritonSession:
     def _report(self, job: Job, outcome: Outcome) -> None:
         whole = replace(outcome, compile_s=job.compile_s, details={**job.details, **outcome.details})
         self._news.append(Observed(self.now(), job.trial.id, whole))
+
+
+def _seconds(reply: wire.Reply | Lost) -> float | None:
+    """How long the worker itself says it took: what it waited for us afterwards is not its work."""
+    match reply:
+        case wire.Compiled(seconds=seconds) | wire.NotCompiled(seconds=seconds):
+            return seconds
+        case wire.Measured(run_s=run_s) | wire.Prepared(run_s=run_s) | wire.Sampled(run_s=run_s):
+            return run_s
+        case wire.Refused(failed):
+            return failed.run_s
+        case _:
+            return None

@@ -7,11 +7,14 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-What = Literal["compile", "run"]
+What = Literal["compile", "run", "start"]
+
+NOBODY = -1
+"""In place of a trial, for what concerns none or several: a process that starts, a comparison."""
 
 
 class Span(Struct, frozen=True):
-    """lane: "gpu 0", or a compile worker. start_s, end_s: on the search's clock."""
+    """lane: "gpu 0", or a compile worker. trial: its number, or NOBODY. start_s, end_s: on the search's clock."""
 
     lane: str
     what: What
@@ -32,11 +35,16 @@ class Timeline:
         if self._file is not None:
             self._open[who] = (lane, what, trial, now)
 
-    def end(self, who: Hashable, now: float) -> None:
-        """`who` is done with it."""
+    def end(self, who: Hashable, now: float, took_s: float | None = None) -> None:
+        """`who` is done with it, and was after `took_s` seconds, if that is known."""
         begun = self._open.pop(who, None)
-        if begun is not None and self._file is not None:
-            self._file.write(msgspec.json.encode(Span(*begun, now)) + b"\n")
+        if begun is not None:
+            self.note(*begun, now if took_s is None else min(now, begun[-1] + took_s))
+
+    def note(self, lane: str, what: What, trial: int, start_s: float, end_s: float) -> None:
+        """A span that is over already."""
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(Span(lane, what, trial, start_s, end_s)) + b"\n")
 
     def end_all(self, now: float) -> None:
         """Everybody is done."""
@@ -59,8 +67,10 @@ def read_timeline(path: str | Path) -> list[Span]:
 def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) -> float:
     """The share of the time in which a GPU was timing, or all `compilers` were compiling."""
     turns: list[tuple[float, What, int]] = []
-    for span in spans:
-        turns += [(max(span.start_s, start_s), span.what, 1), (min(span.end_s, end_s), span.what, -1)]
+    for span in (span for span in spans if span.what != "start"):
+        begin, end = max(span.start_s, start_s), min(span.end_s, end_s)
+        if begin < end:
+            turns += [(begin, span.what, 1), (end, span.what, -1)]
     busy, last = 0.0, start_s
     running = {"run": 0, "compile": 0}
     for at, what, step in sorted(turns, key=lambda turn: turn[0]):
