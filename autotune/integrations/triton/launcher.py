@@ -55,6 +55,15 @@ def kernel_of(fn: Any) -> Any:
     return fn
 
 
+def heuristic_names(fn: Any) -> frozenset[str]:
+    """The parameters that `@triton.heuristics` gives values."""
+    found: set[str] = set()
+    while not isinstance(fn, FunctionType):
+        found |= (getattr(fn, "values", None) or {}).keys()
+        fn = fn.fn
+    return frozenset(found)
+
+
 def functions_of(kernel: Any) -> tuple[Any, ...]:
     """The Python functions in a kernel and the heuristics around it."""
     found: list[Any] = []

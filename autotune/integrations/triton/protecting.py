@@ -65,7 +65,7 @@ def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] 
         " themselves, which get their values back from the host when that is over",
         stacklevel=2,
     )
-    held = {name: _memory(named[name]).cpu() for name in names}
+    held = {name: _memory(named[name]).to("cpu", copy=True) for name in names}
     try:
         yield dict(named)
     finally:

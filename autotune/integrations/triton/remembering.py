@@ -78,6 +78,7 @@ def _digest(part: Any) -> str:
     """A digest of a function or of expected output; a text as it is."""
     if isinstance(part, str):
         return part
+    part = getattr(part, "__func__", part)  # not what the object holds, which may change from call to call
     if isinstance(part, tuple):
         return digest_of([_digest(one) for one in part])
     torch = sys.modules.get("torch")

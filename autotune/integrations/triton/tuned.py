@@ -9,7 +9,8 @@ from autotune.integrations.triton.calls import Call, Calls
 from autotune.integrations.triton.candidates import Candidates
 from autotune.integrations.triton.finding import Finder
 from autotune.integrations.triton.known import Known, failed_at_launch
-from autotune.integrations.triton.launcher import base_of
+from autotune.integrations.triton.launcher import base_of, heuristic_names
+from autotune.integrations.triton.tracing import leave_graph, look_away, tracer
 from autotune.integrations.triton.wishes import Wishes
 
 REMEMBERED = 8192
@@ -31,6 +32,9 @@ class TunedKernel:
         self.cache: dict[tuple[Any, ...], Any] = {}
         self._calls = calls
         self._raw = calls.raw
+        self._provided = candidates.names | heuristic_names(fn)
+        self._traced = tracer()
+        look_away(TunedKernel.run.__code__)
         self._finder = Finder(fn, calls, candidates, wishes)
         self._known: dict[tuple[Any, ...], Known] = {}
         self.__name__ = self.base_fn.__name__
@@ -46,6 +50,8 @@ class TunedKernel:
 
     def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
         """Launch with the config that is known for these arguments; the first call finds it out."""
+        if self._traced():
+            leave_graph()
         raw = self._raw(args, kwargs)
         try:
             known = self._known.get(raw)
@@ -57,9 +63,6 @@ class TunedKernel:
             known.hook({**dict(zip(self.arg_names, args, strict=False)), **kwargs, **known.launch})
         self.best_config = known.config
         return self.fn.run(*args, grid=grid, warmup=warmup, **kwargs, **known.launch)
-
-    # torch.compile must not look into this: it goes on around it, and the kernel is launched as without it.
-    run._torchdynamo_disable = True  # type: ignore[attr-defined]
 
     def warmup(self, *args: Any, grid: Any = None, **kwargs: Any) -> list[Any]:
         """Compile without launching: the config of these arguments if it is known, else all of the list, or the first
@@ -117,7 +120,10 @@ class TunedKernel:
             return
 
     def _check(self, call: Call) -> None:
-        """Raises PlanError where the call sets what is to be tuned."""
+        """Raises PlanError where the call sets what is to be tuned, TypeError where it lacks an argument."""
+        missing = [name for name in self.arg_names if name not in call.named and name not in self._provided]
+        if missing:
+            raise TypeError(f"the call of {self.__name__} lacks {', '.join(missing)}")
         clash = sorted(self._finder.candidates.names & call.given)
         if clash:
             raise PlanError(

@@ -1,0 +1,670 @@
+"""`autotune.triton` without a GPU: kernels run in Triton's interpreter, and a made-up clock says how fast they are."""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autotune
+from autotune import Budget, Cache, Choice, PlanError, PowerOfTwo, Space, SpaceError, TuningFailed
+
+pytest.importorskip("triton")
+torch = pytest.importorskip("torch")
+
+import triton
+import triton.language as tl
+
+N = 300
+COSTS = {16: 5.0, 32: 3.0, 64: 1.0, 128: 2.0, 256: 4.0}
+BLOCKS = Space({"BLOCK": PowerOfTwo(16, 256)}, default={"BLOCK": 16})
+
+
+def add(a, b, c, n, BLOCK: tl.constexpr = 32):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(c + at, tl.load(a + at, mask=at < n) + tl.load(b + at, mask=at < n), mask=at < n)
+
+
+def accumulate(a, c, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(c + at, tl.load(a + at, mask=at < n) + tl.load(c + at, mask=at < n), mask=at < n)
+
+
+def scaled(a, c, n, EVEN: tl.constexpr, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(c + at, tl.load(a + at, mask=at < n) * (2 if EVEN else 3), mask=at < n)
+
+
+def grid(meta: Mapping[str, Any]) -> tuple[int]:
+    return (triton.cdiv(meta["n"], meta["BLOCK"]),)
+
+
+def configs(*blocks: int) -> list[Any]:
+    return [triton.Config({"BLOCK": block}, num_warps=4) for block in blocks]
+
+
+class Clock:
+    """`do_bench` with a made-up time for each BLOCK, learned from the hook that is called before each run."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.timed: list[int] = []
+        self.slow: threading.Event | None = None
+
+    def pre_hook(self, named: dict[str, Any], reset_only: bool = False) -> None:
+        self.running = named["BLOCK"]
+
+    def do_bench(self, call: Callable[[], None], quantiles: Any) -> list[float]:
+        call()
+        self.timed.append(self.running)
+        return [COSTS[self.running]] * 3
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"do_bench": self.do_bench, "pre_hook": self.pre_hook}
+
+
+@pytest.fixture(autouse=True)
+def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels made here are interpreted, nothing is shown, and the cache is empty."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("AUTOTUNE_PROGRESS", "0")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def vectors(n: int = N, dtype: Any = torch.float32) -> tuple[Any, Any, Any]:
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(n, generator=generator).to(dtype) for _ in range(2))
+    return a, b, torch.full((n,), 7.0, dtype=dtype)
+
+
+def jit(function: Any) -> Any:
+    return triton.jit(function)
+
+
+# What triton.autotune does, with either decorator
+
+
+@pytest.fixture(params=["triton.autotune", "autotune.triton"])
+def decorator(request: pytest.FixtureRequest) -> Any:
+    return triton.autotune if request.param == "triton.autotune" else autotune.triton
+
+
+def test_it_stands_where_triton_autotune_stood(decorator: Any, clock: Clock) -> None:
+    kernel = decorator(configs=configs(16, 32, 64, 128), key=["n"], **clock.settings)(jit(add))
+    a, b, c = vectors()
+    kernel[grid](a, b, c, N)
+    assert torch.equal(c, a + b)
+    assert set(clock.timed) == {16, 32, 64, 128}
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+    assert [config.kwargs for config in kernel.cache.values()] == [{"BLOCK": 64}]
+    assert {config.kwargs["BLOCK"]: times[0] for config, times in kernel.configs_timings.items()} == {
+        16: 5.0, 32: 3.0, 64: 1.0, 128: 2.0,
+    }  # fmt: skip
+    measured = len(clock.timed)
+    kernel.run(a, b, c, n=N, grid=grid, warmup=False)
+    assert len(clock.timed) == measured, "the same key, however it is passed"
+    kernel[grid](*vectors(200)[:3], 200)
+    assert len(clock.timed) > measured, "another key"
+    assert len(kernel.cache) == 2
+    assert kernel.fn.fn is add
+    assert kernel.base_fn is add
+    assert list(kernel.arg_names) == ["a", "b", "c", "n", "BLOCK"]
+
+
+def test_pruning_is_that_of_triton(decorator: Any, clock: Clock) -> None:
+    def early(given: list[Any], named: dict[str, Any], **options: Any) -> list[Any]:
+        assert named["n"] == N
+        return [config for config in given if config.kwargs["BLOCK"] != 64]
+
+    def model(n: int, BLOCK: int, num_warps: int, **rest: Any) -> float:
+        assert (n, num_warps) == (N, 4)
+        return abs(BLOCK - 100)
+
+    prune = {"early_config_prune": early, "perf_model": model, "top_k": 2}
+    kernel = decorator(configs=configs(16, 32, 64, 128), key=["n"], prune_configs_by=prune, **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    assert set(clock.timed) == {32, 128}
+    assert kernel.best_config.kwargs == {"BLOCK": 128}
+
+
+def test_hooks_are_called_around_every_run(decorator: Any, clock: Clock) -> None:
+    calls: list[str] = []
+
+    def before(named: dict[str, Any], reset_only: bool = False) -> None:
+        clock.pre_hook(named)
+        calls.append("reset" if reset_only else "before")
+
+    def after(named: dict[str, Any], exception: Exception | None) -> None:
+        assert exception is None
+        assert named["BLOCK"] == clock.running
+        calls.append("after")
+
+    kernel = decorator(configs=configs(16, 64), key=["n"], pre_hook=before, post_hook=after, do_bench=clock.do_bench)
+    kernel(jit(add))[grid](*vectors(), N)
+    paired = [call for call in calls if call != "reset"]
+    assert paired[::2] == ["before"] * (len(paired) // 2)
+    assert paired[1::2] == ["after"] * (len(paired) // 2)
+
+
+def test_the_hook_of_a_config_is_called_before_every_launch_of_it(decorator: Any, clock: Clock) -> None:
+    seen: list[int] = []
+    given = [triton.Config({"BLOCK": block}, pre_hook=lambda named: seen.append(named["BLOCK"])) for block in (16, 64)]
+    kernel = decorator(configs=given, key=["n"], **clock.settings)(jit(add))
+    a, b, c = vectors()
+    for _ in range(2):
+        kernel[grid](a, b, c, N)
+    assert seen[-2:] == [64, 64]
+    assert 16 in seen
+
+
+def test_heuristics_below_see_the_config(decorator: Any, clock: Clock) -> None:
+    below = triton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})(jit(scaled))
+    kernel = decorator(configs=configs(16, 64), key=["n"], **clock.settings)(below)
+    for n, factor in ((128, 2), (130, 3)):
+        a, _, c = vectors(n)
+        kernel[grid](a, c, n)
+        assert torch.equal(c, a * factor)
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+
+
+def test_heuristics_above_are_arguments(decorator: Any, clock: Clock) -> None:
+    kernel = decorator(configs=configs(16, 64), key=["n"], **clock.settings)(jit(scaled))
+    above = triton.heuristics({"EVEN": lambda args: args["n"] % 2 == 0})(kernel)
+    a, _, c = vectors(130)
+    above[grid](a, c, 130)
+    assert torch.equal(c, a * 2)
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+
+
+def test_one_config_is_not_timed(decorator: Any, clock: Clock) -> None:
+    kernel = decorator(configs=configs(32), key=["n"], **clock.settings)(jit(add))
+    a, b, c = vectors()
+    kernel[grid](a, b, c, N)
+    assert torch.equal(c, a + b)
+    assert not clock.timed
+
+
+# What it does besides
+
+
+def test_tensors_are_as_if_the_kernel_had_been_called_once(clock: Clock) -> None:
+    kernel = autotune.triton(BLOCKS, ["n"], **clock.settings)(jit(accumulate))
+    a, _, c = vectors()
+    held = c.data_ptr()
+    kernel[grid](a, c, N)
+    assert torch.equal(c, a + 7)
+    assert c.data_ptr() == held
+    kernel[grid](a, c, N)
+    assert torch.equal(c, a + 7 + a)
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+
+
+def test_without_memory_for_copies_tensors_come_back_from_the_host(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune.integrations.triton.protecting._fits", lambda *_: False)
+    kernel = autotune.triton(BLOCKS, ["n"], **clock.settings)(jit(accumulate))
+    a, _, c = vectors()
+    with pytest.warns(UserWarning, match="no memory for copies of c"):
+        kernel[grid](a, c, N)
+    assert torch.equal(c, a + 7)
+
+
+def test_the_wall_clock_times_where_nothing_else_is_said() -> None:
+    kernel = autotune.triton(configs(16, 128), ["n"])(jit(accumulate))
+    a, _, c = vectors()
+    kernel[grid](a, c, N)
+    assert torch.equal(c, a + 7)
+    assert len(kernel.configs_timings) == 2
+    assert all(0 < times[1] <= times[0] <= times[2] < float("inf") for times in kernel.configs_timings.values())
+
+
+def test_a_hull_is_all_between_the_configs(clock: Clock) -> None:
+    given = [triton.Config({"BLOCK": 16, "FLAG": True}), triton.Config({"BLOCK": 128, "FLAG": False}, num_warps=8)]
+    from autotune.integrations.triton.candidates import candidates_of
+
+    hull = candidates_of(given, True, (), ["BLOCK", "FLAG"])
+    assert hull.configs is None
+    assert hull.space.size == 4 * 2 * 2  # num_ctas and num_stages are the same in all
+    assert hull.first == hull.space.default
+    kernel = autotune.triton(configs(16, 256), ["n"], hull=True, **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    assert kernel.best_config.kwargs == {"BLOCK": 64}, "which is on no list"
+
+
+def test_a_space_is_pruned_point_by_point(clock: Clock) -> None:
+    def early(given: list[Any], named: dict[str, Any], **options: Any) -> list[Any]:
+        return [config for config in given if config.kwargs["BLOCK"] not in (16, 64)]
+
+    kernel = autotune.triton(BLOCKS, ["n"], {"early_config_prune": early}, **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    assert set(clock.timed) == {32, 128, 256}
+    ranked = autotune.triton(BLOCKS, ["n"], {"perf_model": lambda BLOCK, **_: -BLOCK, "top_k": 0.4}, **clock.settings)
+    clock.timed.clear()
+    ranked(jit(add))[grid](*vectors(), N)
+    assert set(clock.timed) == {16, 128, 256}, "the default is the baseline"
+
+
+def test_configs_without_a_common_form_are_told_apart_by_name(clock: Clock) -> None:
+    given = [*configs(16, 64), triton.Config({"BLOCK": 128}, num_stages=2, maxnreg=64), *configs(64)]
+    kernel = autotune.triton(given, ["n"], **clock.settings)(jit(add))
+    a, b, c = vectors()
+    kernel[grid](a, b, c, N)
+    assert torch.equal(c, a + b)
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+    assert len(kernel.configs_timings) == 3, "equal configs are one in Triton's eyes"
+
+
+def test_a_failing_config_costs_itself(clock: Clock) -> None:
+    def do_bench(call: Callable[[], None], quantiles: Any) -> list[float]:
+        call()
+        if clock.running == 64:
+            raise RuntimeError("planted")
+        return clock.do_bench(call, quantiles)
+
+    kernel = autotune.triton(configs(16, 64, 128), ["n"], do_bench=do_bench, pre_hook=clock.pre_hook)(jit(add))
+    kernel[grid](*vectors(), N)
+    assert kernel.best_config.kwargs == {"BLOCK": 128}
+    times = {config.kwargs["BLOCK"]: times[0] for config, times in kernel.configs_timings.items()}
+    assert times == {16: 5.0, 64: float("inf"), 128: 2.0}
+
+
+def test_where_no_config_works_that_is_said(clock: Clock) -> None:
+    def do_bench(call: Callable[[], None], quantiles: Any) -> float:
+        raise RuntimeError("planted")
+
+    kernel = autotune.triton(configs(16, 64), ["n"], do_bench=do_bench)(jit(add))
+    with pytest.raises(TuningFailed, match="planted"):
+        kernel[grid](*vectors(), N)
+
+
+def test_a_wrong_answer_is_no_candidate(clock: Clock) -> None:
+    def wrong_for_64(a: Any, b: Any) -> Any:
+        return a + b
+
+    def checker(output: Any, expected: Any) -> bool:
+        return clock.running != 64 and torch.allclose(output, expected)
+
+    kernel = autotune.triton(BLOCKS, ["n"], reference=wrong_for_64, checker=checker, **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    assert kernel.best_config.kwargs == {"BLOCK": 128}
+
+
+# Keys
+
+
+def test_a_key_is_values_dtypes_strides_and_constants(clock: Clock) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(scaled))
+    a, _, c = vectors()
+    kernel[grid](a, c, N, EVEN=True)
+    keys = 1
+    for other in (
+        lambda: kernel[grid](a.double(), c.double(), N, EVEN=True),
+        lambda: kernel[grid](a, c, N, EVEN=False),
+        lambda: kernel[grid](a, c, N - 1, EVEN=True),
+        lambda: kernel[grid](torch.rand(2 * N)[::2], c, N, EVEN=True),
+    ):
+        clock.timed.clear()
+        other()
+        keys += 1
+        assert clock.timed
+        assert len(kernel.cache) == keys
+        clock.timed.clear()
+        other()
+        assert not clock.timed
+
+
+@pytest.mark.parametrize(
+    ("bucket", "same", "other"),
+    [
+        ("power_of_two", (129, 200, 256), (128, 257)),
+        ([100, 200], (101, 150, 200, 280), (100, 20)),
+        ({"n": lambda n: n % 2}, (3, 5, 299), (4,)),
+    ],
+)
+def test_buckets_share_a_tuning(bucket: Any, same: tuple[int, ...], other: tuple[int, ...], clock: Clock) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], bucket=bucket, **clock.settings)(jit(add))
+    for n in same:
+        a, b, c = vectors()
+        kernel[grid](a, b, c, n)
+        assert torch.equal(c[:n], (a + b)[:n])
+        assert torch.equal(c[n:], torch.full((N - n,), 7.0))
+    assert len(kernel.cache) == 1
+    kernel[grid](*vectors(), other[0])
+    assert len(kernel.cache) == 2
+    assert all(repr(kernel).endswith("2 keys known>") for _ in other)
+
+
+def test_later_calls_look_into_one_dict(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+    a, b, c = vectors()
+    kernel[grid](a, b, c, N)
+    monkeypatch.delattr("autotune.integrations.triton.tuned.TunedKernel._first")
+    kernel[grid](a, b, c, N)
+    kernel[grid](vectors(dtype=torch.float32)[0], b, c, N)
+    with pytest.raises(AttributeError):
+        kernel[grid](a, b, c, N - 1)
+
+
+def test_what_cannot_be_hashed_is_looked_up_all_the_same(clock: Clock) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(scaled))
+    a, _, c = vectors()
+    for _ in range(2):
+        kernel[grid](a, c, N, EVEN=[1])
+        assert torch.equal(c, a * 2)
+    assert len(kernel.cache) == 1
+
+
+# Modes and the cache
+
+
+def retimed(clock: Clock, kernel: Any, n: int = N) -> bool:
+    clock.timed.clear()
+    kernel[grid](*vectors(), n)
+    return bool(clock.timed)
+
+
+def test_results_are_kept_on_disk_unless_they_are_not_to_be(clock: Clock) -> None:
+    def made(**more: Any) -> Any:
+        return autotune.triton(configs(16, 64), ["n"], **clock.settings, **more)(jit(add))
+
+    assert retimed(clock, made(cache_results=False))
+    assert retimed(clock, made())
+    again = made()
+    assert not retimed(clock, again)
+    assert again.best_config.kwargs == {"BLOCK": 64}
+    assert {config.kwargs["BLOCK"]: times[0] for config, times in again.configs_timings.items()} == {16: 5.0, 64: 1.0}
+    assert retimed(clock, made(cache_results=False))
+    assert retimed(clock, made(cache=Cache(mode="off")))
+
+
+def test_the_modes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(**more: Any) -> Any:
+        return autotune.triton(configs(16, 64), ["n"], **clock.settings, **more)(jit(add))
+
+    lookup = made(mode="lookup")
+    with pytest.warns(UserWarning, match="may only be looked up"):
+        assert not retimed(clock, lookup)
+    assert lookup.best_config.kwargs == {"BLOCK": 16}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it is said once
+        assert not retimed(clock, lookup)
+        assert not retimed(clock, made(mode="off"))
+    assert retimed(clock, made())
+    found = made(mode="lookup")
+    assert not retimed(clock, found)
+    assert found.best_config.kwargs == {"BLOCK": 64}
+    off = made(mode="off")
+    assert not retimed(clock, off)
+    assert off.best_config.kwargs == {"BLOCK": 16}
+    forced = made(mode="force")
+    assert retimed(clock, forced)
+    assert not retimed(clock, forced), "once in each process"
+    for mode, timed in (("force", True), ("off", False), ("lookup", False), ("tune", False)):
+        monkeypatch.setenv("AUTOTUNE_MODE", mode)
+        assert retimed(clock, made()) is timed
+    monkeypatch.setenv("AUTOTUNE_MODE", "off")
+    assert retimed(clock, made(mode="force")), "an argument goes before the environment"
+
+
+def test_other_variables_of_the_environment(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made() -> Any:
+        return autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+
+    monkeypatch.setenv("AUTOTUNE_DISALLOW", "1")
+    with pytest.raises(PlanError, match="AUTOTUNE_DISALLOW"):
+        made()[grid](*vectors(), N)
+    monkeypatch.delenv("AUTOTUNE_DISALLOW")
+    monkeypatch.setenv("AUTOTUNE_SKIP_CACHE", "1")
+    assert retimed(clock, made())
+    assert retimed(clock, made())
+    monkeypatch.delenv("AUTOTUNE_SKIP_CACHE")
+    assert retimed(clock, made())
+    monkeypatch.setenv("AUTOTUNE_DISALLOW", "1")
+    assert not retimed(clock, made()), "what is known may be used"
+    monkeypatch.delenv("AUTOTUNE_DISALLOW")
+    monkeypatch.setenv("AUTOTUNE_FORCE", "1")
+    assert retimed(clock, made())
+
+
+def test_a_smaller_search_of_before_is_not_enough(clock: Clock) -> None:
+    def made(**more: Any) -> Any:
+        return autotune.triton(BLOCKS, ["n"], **clock.settings, **more)(jit(add))
+
+    assert retimed(clock, made(strategy="random_search", budget=Budget(evaluations=2)))
+    assert not retimed(clock, made(strategy="random_search", budget=Budget(evaluations=2)))
+    more = made()
+    assert retimed(clock, more)
+    assert more.best_config.kwargs == {"BLOCK": 64}
+
+
+class Breaking:
+    """A kernel below that launches with every BLOCK but one."""
+
+    def __init__(self, broken: int) -> None:
+        self._inner = jit(add)
+        self.fn, self.arg_names = self._inner.fn, self._inner.arg_names
+        self._broken = broken
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        if kwargs["BLOCK"] == self._broken:
+            raise RuntimeError("out of luck")
+        return self._inner.run(*args, **kwargs)
+
+
+Breaking.__name__, Breaking.__module__ = "InterpretedFunction", "triton.planted"
+
+
+def test_a_stored_config_that_does_not_launch_is_rejected_and_the_kernel_tuned_again(clock: Clock) -> None:
+    given = configs(16, 64, 128)
+    assert retimed(clock, autotune.triton(given, ["n"], **clock.settings)(jit(add)))
+    kernel = autotune.triton(given, ["n"], **clock.settings)(Breaking(64))
+    a, b, c = vectors()
+    with pytest.warns(UserWarning, match=r"no longer works: .*BLOCK=64.*out of luck"):
+        kernel[grid](a, b, c, N)
+    assert torch.equal(c, a + b)
+    assert kernel.best_config.kwargs == {"BLOCK": 128}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        later = autotune.triton(given, ["n"], **clock.settings)(Breaking(64))
+        later[grid](a, b, c, N)
+    assert later.best_config.kwargs == {"BLOCK": 128}
+
+
+def test_an_error_of_the_caller_is_no_fault_of_a_stored_config(clock: Clock) -> None:
+    assert retimed(clock, autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add)))
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+    with pytest.raises(TypeError, match="the call of add lacks c"):
+        kernel[grid](*vectors()[:2], n=N)
+    with pytest.raises(TypeError):
+        kernel[None](*vectors(), N)
+    assert not retimed(clock, kernel)
+
+
+def test_a_stored_config_that_answers_wrongly_is_rejected(clock: Clock) -> None:
+    good = [True]
+
+    def checker(output: Any, expected: Any) -> bool:
+        return good[0] or clock.running != 64
+
+    def made() -> Any:
+        return autotune.triton(configs(16, 64, 128), ["n"], reference=lambda a, b: a + b, checker=checker,
+                               **clock.settings)(jit(add))  # fmt: skip
+
+    assert retimed(clock, made())
+    assert not retimed(clock, made())
+    good[0], clock.running = False, 64
+    kernel = made()
+    with pytest.warns(UserWarning, match="no longer works"):
+        assert retimed(clock, kernel)
+    assert kernel.best_config.kwargs == {"BLOCK": 128}
+
+
+# Where nothing may be tuned
+
+
+def test_while_a_graph_is_captured_nothing_is_tuned(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+    with monkeypatch.context() as patch:
+        patch.setattr("autotune.integrations.triton.finding.why_not_now", lambda *_: "a CUDA graph is being captured")
+        with pytest.warns(UserWarning, match="CUDA graph"):
+            assert not retimed(clock, kernel)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert not retimed(clock, kernel)
+        assert kernel.best_config.kwargs == {"BLOCK": 16}
+        assert not kernel.cache, "it is tuned at the next chance"
+    assert retimed(clock, kernel)
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+
+
+def test_what_forbids_to_tune(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from autotune.integrations.triton.calls import Call
+    from autotune.integrations.triton.known import why_not_now
+
+    def call(value: Any, kind: str = "cpu") -> Call:
+        return Call({"x": value}, {}, frozenset(), (), torch.device(kind))
+
+    assert why_not_now(call(1), False) is None
+    assert why_not_now(call(1), True) is not None
+    assert "memory" in str(why_not_now(call(1, "meta"), False))
+    with FakeTensorMode():
+        assert "memory" in str(why_not_now(call(torch.empty(1)), False))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    assert "captured" in str(why_not_now(call(1, "cuda"), False))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    assert why_not_now(call(1, "cuda"), False) is None
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert "torch.compile" in str(why_not_now(call(1), False))
+
+
+def test_two_threads_tune_once(clock: Clock) -> None:
+    barrier = threading.Barrier(2)
+    inside: list[int] = []
+
+    def do_bench(call: Callable[[], None], quantiles: Any) -> list[float]:
+        inside.append(threading.get_ident())
+        return clock.do_bench(call, quantiles)
+
+    kernel = autotune.triton(configs(16, 64), ["n"], pre_hook=clock.pre_hook, do_bench=do_bench)(jit(add))
+    errors: list[BaseException] = []
+
+    def first() -> None:
+        barrier.wait()
+        try:
+            kernel._finder.find(kernel._calls.bound((*vectors(), N), {}), grid, False)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=first) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not errors
+    assert len(set(inside)) == 1
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments"),
+    [
+        (PlanError, "key has 'm', which is no argument of the kernel", {"key": ["m"]}),
+        (PlanError, "key is the text 'n'", {"key": "n"}),
+        (PlanError, "restore_value has 'd'", {"restore_value": ["d"]}),
+        (SpaceError, "the space has 'BLOK'", {"configs": Space({"BLOK": PowerOfTwo(1, 2)})}),
+        (SpaceError, "the list of configs has", {"configs": [{"BLOCK": 16}]}),
+        (SpaceError, "dict is nothing to choose from", {"configs": {"BLOCK": 16}}),
+        (PlanError, "no mode is called 'never'; there are tune, lookup, force, off", {"mode": "never"}),
+        (PlanError, "bucket has 'm', which key does not name", {"bucket": {"m": "power_of_two"}}),
+        (PlanError, "is no bucket", {"bucket": [3, 2]}),
+        (PlanError, "prune_configs_by has 'topk'", {"prune_configs_by": {"topk": 3}}),
+        (PlanError, "top_k is 1.5", {"prune_configs_by": {"perf_model": len, "top_k": 1.5}}),
+        (PlanError, "isolation is 'thread'", {"isolation": "thread"}),
+        (PlanError, "pre_hook is called in this process", {"isolation": "process", "pre_hook": print}),
+        (PlanError, "seeds are for a search", {"configs": configs(16, 32), "seeds": [{"BLOCK": 16}]}),
+        (PlanError, "no effort is called 'some'", {"effort": "some"}),
+        (PlanError, "seconds = -1", {"budget": -1}),
+    ],
+)
+def test_mistakes_are_one_sentence(error: type[Exception], message: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(error) as caught:
+        autotune.triton(**{"configs": BLOCKS, "key": ["n"], **arguments})(jit(add))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_kernel_is_refused() -> None:
+    with pytest.raises(PlanError, match=r"add is no @triton\.jit kernel"):
+        autotune.triton(BLOCKS)(add)
+
+
+def test_a_call_cannot_set_what_is_tuned(clock: Clock) -> None:
+    kernel = autotune.triton(BLOCKS, ["n"], **clock.settings)(jit(add))
+    with pytest.raises(PlanError, match="the call of add sets BLOCK"):
+        kernel[grid](*vectors(), N, BLOCK=16)
+
+
+def test_the_first_call_says_what_it_does(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AUTOTUNE_PROGRESS")
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    first = capsys.readouterr().err.splitlines()
+    assert first[0] == "autotune: add(n=300, float32): tuning among 2 configs"
+    assert first[-1].startswith("autotune: add(n=300, float32): 1.000 ms, 5x over the first config; 2 configs in ")
+    kernel[grid](*vectors(), N)
+    monkeypatch.setenv("AUTOTUNE_PROGRESS", "0")
+    kernel[grid](*vectors(), N - 1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def compiled() -> Iterator[Any]:
+    yield torch.compile
+    torch._dynamo.reset()
+
+
+def test_under_torch_compile_it_is_launched_as_without(clock: Clock, compiled: Any) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+
+    def function(a: Any, b: Any) -> Any:
+        c = torch.zeros_like(a)
+        kernel[grid](a * 2, b, c, N)
+        return c + 1
+
+    a, b, _ = vectors()
+    fast = compiled(function, backend="eager")
+    for _ in range(2):
+        assert torch.allclose(fast(a, b), a * 2 + b + 1)
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+
+
+def test_warmup_compiles_what_may_be_launched(clock: Clock) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+    assert len(kernel.warmup(*vectors(), N, grid=grid)) == 2
+    kernel[grid](*vectors(), N)
+    assert len(kernel.warmup(*vectors(), N, grid=grid)) == 1
+    assert len(autotune.triton(BLOCKS)(jit(add)).warmup(*vectors(), N, grid=grid)) == 1
+
+
+def test_choices_of_any_kind_reach_the_kernel(clock: Clock) -> None:
+    space = Space({"BLOCK": PowerOfTwo(16, 64), "EVEN": Choice((True,)), "maxnreg": Choice((None, 128))})
+    kernel = autotune.triton(space, ["n"], **clock.settings)(jit(scaled))
+    a, _, c = vectors()
+    kernel[grid](a, c, N)
+    assert torch.equal(c, a * 2)
+    assert kernel.best_config.kwargs == {"BLOCK": 64, "EVEN": True}
