@@ -1,0 +1,104 @@
+"""What Helion calls instead of its own autotuner, and the search that it then runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from helion import Config as HelionConfig
+from helion import exc
+from helion.autotuner import cache_classes
+from helion.autotuner.base_search import BaseAutotuner, PopulationBasedSearch
+
+from autotune.core.errors import PlanError
+from autotune.core.search.result import Result, TuningFailed
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.integrations.helion.evaluation import HelionEvaluator
+from autotune.integrations.helion.options import Wishes, options_of, plan_of
+from autotune.integrations.helion.translation import Translation, translate
+from autotune.shell.options import PathLike, Progress
+from autotune.shell.tuning import run_plan
+
+
+def autotuner(
+    strategy: str | AnyStrategy | None = None,
+    *,
+    effort: str | None = None,
+    seconds: float | None = None,
+    evaluations: int | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    batch: int | None = None,
+    journal: PathLike | None = None,
+    progress: Progress = False,
+    cache: bool = True,
+    on_result: Callable[[Result], None] | None = None,
+) -> Callable[..., BaseAutotuner]:
+    """What `helion.kernel` takes for its setting `autotuner_fn`.
+
+    strategy, settings: as for `tune`. effort, seconds, seed: None means what the kernel's settings say
+    (autotune_effort, autotune_budget_seconds, autotune_random_seed); so it is with all its other settings.
+    evaluations: a limit on the configs that are tried, which Helion does not know. batch: configs compiled side by
+    side, then timed; None: as many as Helion has compile jobs, at most 16. journal: a new file for what happens.
+    progress: Helion shows progress of its own. cache: whether Helion's cache of the best configs is used.
+    on_result: is told what the search found, with the measurements.
+    """
+    wishes = Wishes(strategy, effort, seconds, evaluations, seed, dict(settings or {}), journal, progress)
+
+    def fn(kernel: Any, args: Sequence[object], **kwargs: Any) -> BaseAutotuner:
+        if kwargs:
+            raise PlanError(f"autotune(…, {', '.join(kwargs)}=…) is not understood; give it to autotuner(…) instead")
+
+        def make() -> StrategySearch:
+            return StrategySearch(kernel, args, wishes=wishes, batch=batch, on_result=on_result)
+
+        name = kernel.settings.autotune_cache
+        if not cache or not kernel.is_cacheable():
+            return make()
+        if name not in cache_classes:
+            raise PlanError(
+                f"Helion has no cache {name!r}, which autotune_cache names; it has {', '.join(cache_classes)}"
+            )
+        return cache_classes[name](make(), autotuner_factory=make)
+
+    return fn
+
+
+class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion asks for its own base
+    """A search of ours inside of Helion: what it compiles, checks, times, logs and caches with remains Helion's."""
+
+    def __init__(
+        self,
+        kernel: Any,
+        args: Sequence[object],
+        *,
+        wishes: Wishes,
+        batch: int | None = None,
+        on_result: Callable[[Result], None] | None = None,
+    ) -> None:
+        super().__init__(kernel, args)
+        self.final_selection = None  # the verification is ours, so no part of the budget is kept back for Helion's
+        self._wishes, self._batch, self._on_result = wishes, batch, on_result
+
+    def _autotune(self) -> HelionConfig:
+        if self.kernel.env.process_group_name is not None:
+            raise PlanError("kernels that run on several ranks are not tuned by autotune; leave autotuner_fn to Helion")
+        translation = translate(self.config_gen)
+        plan = plan_of(self, self._wishes, translation)
+        evaluator = HelionEvaluator(self, translation, plan.budget.seconds, self._batch)
+        options = options_of(self, self._wishes, plan)
+        self.log(f"Starting autotune's {options.strategy} on {len(translation.space.names)} parameters")
+        try:
+            found = run_plan(plan, evaluator, options)
+        except TuningFailed as failure:
+            self.log.warning(str(failure))
+            raise exc.NoConfigFound from failure
+        return self._settle(found, evaluator, translation)
+
+    def _settle(self, found: Result, evaluator: HelionEvaluator, translation: Translation) -> HelionConfig:
+        member = evaluator.bench.member(found.best.config)
+        assert member is not None  # it was timed
+        self.population, self._selected_member = [member], member
+        self.best_perf_so_far = found.best.time_ms
+        self.log(f"{found.detail}; {found.evaluations} evaluations, best {self.format_performance(found.best.time_ms)}")
+        if self._on_result is not None:
+            self._on_result(found)
+        return member.config

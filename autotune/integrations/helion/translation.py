@@ -1,0 +1,176 @@
+"""A kernel's config spec as a space: a parameter for every fragment that is free, Helion's repair as a projection.
+
+Helion repairs a config before it uses it: what does not apply is reset, tiles that are too large are halved. Several
+points may so mean one config. Where the repair follows a rule of the form "with this, that is always the default", the
+rule becomes a constraint; whatever is left over is found out when a point is projected.
+"""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+from helion import Config as HelionConfig
+from helion import exc
+from helion.autotuner.config_fragment import ListOf
+from helion.autotuner.config_generation import ConfigGeneration
+
+from autotune.core.config import Config, Value
+from autotune.core.constraints import Members, members
+from autotune.core.errors import ConfigError, SpaceError
+from autotune.core.keys import root
+from autotune.core.parameters import Parameter
+from autotune.core.space import Space
+from autotune.integrations.helion.fragments import Field, field_of
+from autotune.integrations.helion.rules import learned
+
+MOST_ROWS = 100_000
+PROBES = 400
+
+Flat = list[Any]
+"""What Helion calls a flat config: a value for each fragment."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lives in a flat config: at `index`, or in the list that is there, at `place`."""
+
+    name: str
+    index: int
+    place: int | None
+    field: Field
+    parameter: Parameter
+
+    def get(self, flat: Flat) -> Value:
+        """The parameter's value; raises ValueError where it is none of its values."""
+        value = flat[self.index] if self.place is None else flat[self.index][self.place]
+        ours = self.field.ours(value)
+        self.parameter.encode(ours)
+        return ours
+
+    def put(self, flat: Flat, value: Value) -> None:
+        """Set it, in a flat config of one's own."""
+        theirs = self.field.theirs(value)
+        if self.place is None:
+            flat[self.index] = theirs
+        else:
+            flat[self.index][self.place] = theirs
+
+
+@dataclass(frozen=True)
+class Translation:
+    """space: the free parameters, by the names that `KernelConfig` knows them by (`block_sizes_0`, `num_warps`)."""
+
+    space: Space
+    slots: tuple[Slot, ...]
+    base: Flat
+    generation: ConfigGeneration
+
+    def flat(self, config: Config) -> Flat:
+        """The flat config of a point, not repaired yet."""
+        return _filled(self.slots, self.base, config)
+
+    def project(self, config: Config) -> HelionConfig | None:
+        """What Helion makes of a point; None where it refuses."""
+        try:
+            repaired: HelionConfig = self.generation.unflatten(self.flat(config))
+        except exc.InvalidConfig:
+            return None
+        return repaired
+
+    def point(self, flat: Flat) -> Config | None:
+        """The point of a flat config, repaired; None where it is outside of the space."""
+        try:
+            canonical, _ = self.generation.canonicalize_flat(deepcopy(flat))
+            return self.space.check({slot.name: slot.get(canonical) for slot in self.slots})
+        except (exc.InvalidConfig, ConfigError, ValueError, TypeError, AssertionError):
+            return None
+
+    def point_of(self, config: HelionConfig) -> Config | None:
+        """The point of a config, repaired; None where it is outside of the space."""
+        try:
+            return self.point(self.generation.flatten(config))
+        except (exc.InvalidConfig, ValueError, TypeError, KeyError, AssertionError):
+            return None
+
+
+def translate(generation: ConfigGeneration) -> Translation:
+    """The space of a kernel. Raises SpaceError where nothing is left to choose."""
+    slots = tuple(_slots(generation))
+    if not slots:
+        raise SpaceError("the config spec leaves nothing to choose; there is nothing to tune")
+    base, _ = generation.canonicalize_flat(generation.default_flat())
+    free = Space({slot.name: slot.parameter for slot in slots})
+    default = {slot.name: slot.get(base) for slot in slots}
+    constraints = [c for c in _constraints(generation, slots, base, free) if _allows(free, c, default)]
+    return Translation(Space(free.parameters, constraints, default), slots, base, generation)
+
+
+def _filled(slots: Sequence[Slot], base: Flat, config: Config) -> Flat:
+    flat = deepcopy(base)
+    for slot in slots:
+        slot.put(flat, config[slot.name])
+    return flat
+
+
+def _slots(generation: ConfigGeneration) -> Iterator[Slot]:
+    for key, (indices, is_sequence) in generation._key_to_flat_indices.items():
+        for position, index in enumerate(indices):
+            if index in generation.overridden_flat_indices:
+                continue
+            fragment = generation.flat_spec[index]
+            items = [fragment.inner] * fragment.length if isinstance(fragment, ListOf) else [fragment]
+            for place, item in enumerate(items):
+                listed = isinstance(fragment, ListOf)
+                field = field_of(item)
+                if field.parameter is not None:
+                    name = f"{key}_{place}" if listed else f"{key}_{position}" if is_sequence else key
+                    yield Slot(name, index, place if listed else None, field, field.parameter)
+
+
+def _constraints(
+    generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space
+) -> Iterator[str | Members]:
+    yield from _sizes(generation, slots, base, free)
+    raw, repaired = [], []
+    for config in free.decode(free.sample(root(0), PROBES)):
+        try:
+            canonical, _ = generation.canonicalize_flat(_filled(slots, base, config))
+            point = {slot.name: slot.get(canonical) for slot in slots}
+        except (exc.InvalidConfig, ValueError, TypeError, AssertionError):
+            continue
+        raw.append(config)
+        repaired.append(Config(point))
+    yield from learned(free, raw, repaired)
+
+
+def _sizes(generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space) -> Iterator[Members]:
+    """The limits on the elements of tiles, as the combinations of block sizes that keep to them."""
+    blocks = {index: slot for index in generation.block_size_indices for slot in slots if slot.index == index}
+    for limit in generation.config_spec.tensor_numel_constraints:
+        indices = [generation.block_size_indices[i] for i in limit.block_indices]
+        names = tuple(dict.fromkeys(blocks[i].name for i in indices if i in blocks))
+        if not names or prod(free.parameters[name].size for name in names) > MOST_ROWS:
+            continue
+        values = [_values(free.parameters[name]) for name in names]
+        good = []
+        for combination in product(*values):
+            chosen = dict(zip(names, combination, strict=True))
+            sizes = (chosen[blocks[i].name] if i in blocks else base[i] for i in indices)
+            if limit.check_fn(*sizes):
+                good.append([code for n in names for code in free.parameters[n].encode(chosen[n])])
+        if 0 < len(good) < prod(len(v) for v in values):
+            yield members(free.parameters, names, np.array(good, np.int64))
+
+
+def _values(parameter: Parameter) -> list[Value]:
+    return parameter.decode(parameter.unrank(np.arange(parameter.size)))
+
+
+def _allows(free: Space, constraint: str | Members, default: dict[str, Value]) -> bool:
+    """Whether the default config keeps to a constraint; one that it breaks was no rule."""
+    one = Space(free.parameters, [constraint])
+    return bool(one.valid(one.encode([default]))[0])
