@@ -11,11 +11,9 @@ import pytest
 import autotune
 from autotune import Budget, Cache, Choice, PlanError, PowerOfTwo, Space, SpaceError, TuningFailed
 
-pytest.importorskip("triton")
 torch = pytest.importorskip("torch")
-
-import triton
-import triton.language as tl
+triton = pytest.importorskip("triton")
+tl = pytest.importorskip("triton.language")
 
 N = 300
 COSTS = {16: 5.0, 32: 3.0, 64: 1.0, 128: 2.0, 256: 4.0}

@@ -28,6 +28,12 @@ HARMLESS = frozenset(
 )  # fmt: skip
 """Methods of values in a kernel that touch no memory."""
 
+MEMORY = ("atomic", "store", "scatter", "reduce_add", "load", "gather")
+"""Parts of the names of what does."""
+
+ABOUT = frozenset({"dtype", "element_ty", "shape", "type", "numel", "ndim"})
+"""Attributes that tell about a value, and do not lead to its memory."""
+
 
 class Effects(NamedTuple):
     """Names of arguments."""
@@ -132,6 +138,8 @@ class _Walk(ast.NodeVisitor):
                 return came
             case ast.Constant():
                 return NONE
+            case ast.Attribute(attr=attr) if attr in ABOUT:
+                return NONE
             case _:
                 return _union(self._of(child) for child in ast.iter_child_nodes(node))
 
@@ -154,6 +162,8 @@ class _Walk(ast.NodeVisitor):
             of = self._of(node.func.value)
             if node.func.attr in HARMLESS:
                 return everything | of
+            if not any(part in node.func.attr for part in MEMORY):
+                self._touch(everything | of)
             return self._memory(node.func.attr, of, everything | of)
         self._touch(everything)
         return everything

@@ -6,11 +6,12 @@ Where there is no memory for copies, the tensors themselves are written to, and 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from typing import Any, NamedTuple
 
 from autotune.integrations.triton.effects import Effects
 from autotune.shell.evaluators.triton.arguments import is_tensor
-from autotune.shell.evaluators.triton.memory import nbytes
+from autotune.shell.evaluators.triton.memory import copied, nbytes
 
 HEADROOM = 1 << 30
 """Bytes of a GPU that are left alone: another process needs them for its context, and kernels for their scratch."""
@@ -21,10 +22,11 @@ GRAIN = 256
 
 class Written(NamedTuple):
     """Names of the tensors that a kernel writes. outputs: without reading them. restored: others, which every run must
-    find as they were."""
+    find as they were. wrapped: written arguments that are no tensors themselves but hold one, such as descriptors."""
 
     outputs: tuple[str, ...]
     restored: tuple[str, ...]
+    wrapped: tuple[str, ...] = ()
 
 
 def written_by(
@@ -36,13 +38,25 @@ def written_by(
     source nor user tells, every tensor may be written.
     """
     tensors = [name for name, value in named.items() if is_tensor(value)]
+    unknown = effects is None
     if effects is None:
         told = frozenset((*declared, *restored))
         effects = Effects(told or frozenset(tensors), frozenset(restored) if told else frozenset(tensors))
     names = [name for name in tensors if name in effects.written or name in declared or name in restored]
     shared = {name for group in _groups(named, tensors) if len(group) > 1 for name in group}
     again = [name for name in names if name in effects.read or name in restored or name in shared]
-    return Written(tuple(name for name in names if name not in again), tuple(again))
+    wrapped = [name for name, value in named.items() if holds_tensor(value)]
+    if unknown:
+        effects = Effects(effects.written.union(wrapped), effects.read)
+    return Written(
+        tuple(name for name in names if name not in again), tuple(again),
+        tuple(name for name in wrapped if name in effects.written),
+    )  # fmt: skip
+
+
+def holds_tensor(value: Any) -> bool:
+    """Whether this is a tensor descriptor, or a tensor in a wrapping of Triton's."""
+    return not is_tensor(value) and is_tensor(getattr(value, "base", None))
 
 
 @contextmanager
@@ -54,23 +68,29 @@ def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] 
     names = [*written.outputs, *written.restored]
     groups = [group for group in _groups(named, [n for n, v in named.items() if is_tensor(v)]) if {*group} & {*names}]
     kept = [name for name in written.restored if name not in zeroed]  # of these, who tunes holds another copy
-    if _fits([named[name] for group in groups for name in group], [named[name] for name in kept]):
+    bases = {name: named[name].base for name in written.wrapped}
+    once = [named[name] for group in groups for name in group] + list(bases.values())
+    if _fits(once, [named[name] for name in kept]):
         copies: dict[str, Any] = {}
         for group in groups:
             copies |= _copied_together({name: named[name] for name in group})
+        for name in written.wrapped:
+            copies[name] = copy(named[name])
+            copies[name].base = copied(named[name].base)
         yield {**named, **copies}
         return
     warnings.warn(
-        f"there is no memory for copies of {', '.join(names)}, which the kernel writes: it is tuned on the tensors"
+        f"there is no memory for copies of {', '.join([*names, *bases])}, which the kernel writes: it is tuned on the tensors"
         " themselves, which get their values back from the host when that is over",
         stacklevel=2,
     )
-    held = {name: _memory(named[name]).to("cpu", copy=True) for name in names}
+    touched = {**{name: named[name] for name in names}, **bases}
+    held = {name: _memory(tensor).to("cpu", copy=True) for name, tensor in touched.items()}
     try:
         yield dict(named)
     finally:
         for name, value in held.items():
-            _memory(named[name]).copy_(value)
+            _memory(touched[name]).copy_(value)
 
 
 def _groups(named: Mapping[str, Any], tensors: Sequence[str]) -> list[list[str]]:

@@ -15,7 +15,7 @@ from autotune.integrations.triton.effects import Effects
 from autotune.integrations.triton.in_process import InProcessEvaluator, benchmarker
 from autotune.integrations.triton.launcher import Launcher, functions_of, portable
 from autotune.integrations.triton.narrating import Narrator
-from autotune.integrations.triton.protecting import Written, protected, written_by
+from autotune.integrations.triton.protecting import Written, holds_tensor, protected, written_by
 from autotune.integrations.triton.wishes import Isolation, Measuring, Searching
 from autotune.shell.evaluators.bench import describe
 from autotune.shell.evaluators.protocol import Evaluator
@@ -100,7 +100,7 @@ def isolation_for(job: Job) -> Isolation:
     own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or job.candidates.hooked
     torch = sys.modules.get("torch")
     nvidia = job.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
-    odd = any(hasattr(value, "base") and hasattr(value, "block_shape") for value in job.named.values())
+    odd = any(map(holds_tensor, job.named.values()))
     return "in_process" if own or odd or job.interpreted or not nvidia else "process"
 
 

@@ -1,0 +1,325 @@
+"""What stands behind `autotune.triton`: the effects of a kernel, its digest, copies of its tensors, other processes."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autotune
+from autotune import PowerOfTwo, Space
+from autotune.integrations.triton.bucketing import power_of_two
+from autotune.integrations.triton.effects import Effects, effects_of
+from autotune.integrations.triton.protecting import Written, protected, written_by
+from autotune.integrations.triton.sources import kernel_digest
+
+torch = pytest.importorskip("torch")
+triton = pytest.importorskip("triton")
+tl = pytest.importorskip("triton.language")
+
+N = 300
+
+
+@triton.jit
+def kept(pointer, value):
+    tl.store(pointer, value)
+
+
+@triton.jit
+def deeper(pointer, value):
+    kept(pointer + 1, value)
+
+
+def matmul(a, b, c, act, M: tl.constexpr, ACT: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * M + tl.arange(0, M)
+    a_at, b_at = a + at[:, None], b + at[None, :]
+    total = tl.zeros((M, M), tl.float32)
+    for _ in range(M):
+        total = tl.dot(tl.load(a_at), tl.load(b_at), total)
+        a_at += M
+        b_at += M
+    if ACT is not None:
+        total = ACT(total)
+    result = total.to(c.dtype.element_ty)
+    places = c + at
+    tl.store(places, result, mask=at < M)
+
+
+def through_helpers(x, y, z, index):  # type: ignore[no-untyped-def]
+    i = tl.load(index)
+    deeper(y + i, tl.load(x + i))
+    kept(pointer=z, value=1.0)
+
+
+def counted(lock, x):  # type: ignore[no-untyped-def]
+    tl.atomic_add(lock, 1)
+    while tl.atomic_cas(lock, 1, 1) != 1:
+        pass
+
+
+def in_blocks(x, y, n):  # type: ignore[no-untyped-def]
+    block = tl.make_block_ptr(x, (n,), (1,), (0,), (16,), (0,))
+    target = tl.make_tensor_descriptor(y, [n], [1], [16])
+    source = tl.advance(block, (16,))
+    target.store([0], tl.load(source).to(tl.float16))
+
+
+def scaled_in_place(x, y):  # type: ignore[no-untyped-def]
+    p = x
+    v = tl.load(p) * tl.load(y)
+    if v > 0:
+        p += 1
+    tl.store(p, v)
+
+
+def picked(x, y, z, FIRST: tl.constexpr):  # type: ignore[no-untyped-def]
+    out = x if FIRST else y
+    tl.store(out, tl.load(z))
+
+
+def through_a_table(table, x):  # type: ignore[no-untyped-def]
+    target = tl.load(table).to(tl.pointer_type(tl.float16))
+    tl.store(target, tl.load(x))
+
+
+def with_assembly(x, y, z):  # type: ignore[no-untyped-def]
+    v = tl.load(y)
+    tl.inline_asm_elementwise("st.global.f32 [$1], $2;", "=r,l,r", [x, v], dtype=tl.float32, is_pure=False, pack=1)
+
+
+def by_a_method_unheard_of(x, y):  # type: ignore[no-untyped-def]
+    x.frobnicate(tl.load(y))
+
+
+def at_the_end_of_a_loop(x, y):  # type: ignore[no-untyped-def]
+    p = y
+    for _ in range(3):
+        tl.store(p, 1.0)
+        p = x
+
+
+@pytest.mark.parametrize(
+    ("kernel", "written", "read"),
+    [
+        (matmul, "c", "a b"),
+        (through_helpers, "y z", "x index"),
+        (counted, "lock", "lock"),
+        (in_blocks, "y", "x"),
+        (scaled_in_place, "x", "x y"),
+        (picked, "x y", "z"),
+        (through_a_table, "table x", "table x"),
+        (with_assembly, "x", "x y"),
+        (by_a_method_unheard_of, "x", "x y"),
+        (at_the_end_of_a_loop, "x y", ""),
+    ],
+)
+def test_effects_are_read_from_the_source(kernel: Any, written: str, read: str) -> None:
+    tensors = {"a", "b", "c", "x", "y", "z", "lock", "index", "table"}
+    found = effects_of(kernel)
+    assert found is not None
+    assert found.written & tensors == set(written.split())
+    assert found.read & tensors == set(read.split())
+
+
+def test_effects_of_what_has_no_source_are_not_known() -> None:
+    scope: dict[str, Any] = {}
+    exec("def made(x): pass", scope)
+    assert effects_of(scope["made"]) is None
+
+
+def test_what_is_written_is_what_source_and_user_say() -> None:
+    x, y = torch.zeros(8), torch.zeros(8)
+    named = {"x": x, "y": y, "n": 3, "again": x}
+    effects = Effects(frozenset({"x", "y", "n"}), frozenset({"y"}))
+    assert written_by(effects, {"x": x, "y": y, "n": 3}, (), ()) == Written(("x",), ("y",))
+    assert written_by(effects, named, (), ()) == Written((), ("x", "y")), "x is read under another name"
+    assert written_by(effects, {"x": x, "y": y}, (), ("x",)) == Written((), ("x", "y"))
+    assert written_by(None, {"x": x, "y": y}, (), ()) == Written((), ("x", "y"))
+    assert written_by(None, {"x": x, "y": y}, ("y",), ()) == Written(("y",), ())
+
+
+def test_copies_overlap_as_the_tensors_do() -> None:
+    base = torch.arange(64.0)
+    named = {"whole": base, "tail": base[10:], "bits": base.view(torch.int32)[5:9], "rows": base[2:34:2]}
+    named["other"] = base.clone()
+    before = base.clone()
+    with protected(named, Written(("tail",), ())) as copies:
+        assert all(torch.equal(copies[name], named[name]) for name in named)
+        assert copies["other"] is named["other"]
+        assert copies["rows"].stride() == (2,)
+        for name in ("whole", "tail", "bits", "rows"):
+            assert copies[name].data_ptr() != named[name].data_ptr()
+            assert copies[name].data_ptr() % 256 == named[name].data_ptr() % 256
+        copies["tail"][0] = 77.0
+        assert copies["whole"][10] == 77.0
+        copies["rows"].zero_()
+        assert copies["bits"][1] == 0  # element 6
+    assert torch.equal(base, before)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_tensors_hold_afterwards_what_they_held(fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotune.integrations.triton.protecting._fits", lambda *_: fits)
+    x = torch.arange(12.0).reshape(3, 4).t()
+    before = x.clone()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if fits else "ignore")
+        with pytest.raises(RuntimeError, match="planted"), protected({"x": x}, Written((), ("x",))) as named:
+            named["x"].fill_(-1)
+            raise RuntimeError("planted")
+    assert torch.equal(x, before)
+
+
+def test_powers_of_two_round_up() -> None:
+    assert [power_of_two(n) for n in (0, 1, 2, 3, 4, 5, 1000, -3)] == [0, 1, 2, 4, 4, 8, 1024, -3]
+    assert power_of_two(True) is True
+    assert power_of_two("x") == "x"
+    assert power_of_two(3.5) == 3.5
+
+
+KERNEL = """
+import triton
+import triton.language as tl
+{above}
+SCALE: tl.constexpr = {scale}
+@triton.jit
+def helper(x):
+    return x * {factor}
+{decorators}
+@triton.jit
+def kernel(a, n, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    tl.store(a + at, helper(tl.load(a + at)) * SCALE)
+"""
+
+
+def digest(folder: Path, name: str, **parts: Any) -> str:
+    path = folder / f"{name}.py"
+    path.write_text(KERNEL.format(**{"above": "", "scale": 2, "factor": 3, "decorators": "", **parts}))
+    scope: dict[str, Any] = {"__name__": "kernels"}
+    exec(compile(path.read_text(), str(path), "exec"), scope)
+    kernel = scope["kernel"]
+    while not hasattr(kernel, "signature"):
+        kernel = kernel.fn
+    return kernel_digest(kernel)
+
+
+def test_a_kernel_is_known_by_its_text_and_that_of_its_helpers(tmp_path: Path) -> None:
+    first = digest(tmp_path, "first")
+    assert digest(tmp_path, "lower", above="# a comment\n\n\n") == first
+    heuristics = "@triton.heuristics({'BLOCK': lambda args: 16})"
+    assert digest(tmp_path, "decorated", decorators=heuristics) == first
+    assert digest(tmp_path, "helper", factor=4) != first
+    assert digest(tmp_path, "constant", scale=5) != first
+
+
+SCRIPT = """
+import sys
+import torch, triton, triton.language as tl
+import autotune
+
+@autotune.triton([triton.Config({{"BLOCK": b}}) for b in (32, 128)], key=["n"], {more})
+@triton.jit
+def add(a, b, c, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(c + at, tl.load(a + at, mask=at < n) + tl.load(b + at, mask=at < n), mask=at < n)
+
+a, b = torch.rand(300), torch.rand(300)
+c = torch.full((300,), float("nan"))
+grid = lambda meta: (triton.cdiv(a.numel(), meta["BLOCK"]),)
+add[grid](a, b, c, 300)
+assert torch.equal(c, a + b)
+print(add.best_config.kwargs["BLOCK"], len(add.configs_timings))
+"""
+
+
+def start(folder: Path, more: str = "") -> "subprocess.Popen[str]":
+    path = folder / "script.py"
+    path.write_text(SCRIPT.format(more=more))
+    own = {**os.environ, "TRITON_INTERPRET": "1", "AUTOTUNE_CACHE_DIR": str(folder / "cache"), "TMPDIR": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own, cwd=folder
+    )
+
+
+def finished(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def test_of_two_processes_that_begin_at_once_one_tunes(tmp_path: Path) -> None:
+    both = [start(tmp_path) for _ in range(2)]
+    found = [finished(process) for process in both]
+    assert sum("tuning among 2 configs" in err for _, err in found) == 1
+    assert len({out for out, _ in found}) == 1
+    assert found[0][0].split()[1] == "2"
+    later = finished(start(tmp_path))
+    assert "tuning" not in later[1]
+    assert later[0] == found[0][0]
+
+
+def test_a_kernel_of_a_script_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """The script's grid holds a tensor, and the kernel's name in it means what the decorator made."""
+    out, err = finished(
+        start(tmp_path, 'isolation="process", reference=lambda a, b: a + b, settings={"verify_rounds": 0}')
+    )
+    assert out.split()[1] == "2"
+    assert "2 configs in" in err
+    assert "in this one" not in err, "it did not fall back"
+
+
+def module_grid(meta: Mapping[str, Any]) -> tuple[int]:
+    return (triton.cdiv(meta["n"], meta["BLOCK"]),)
+
+
+@triton.jit
+def decorated(a, c, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(c + at, tl.load(a + at, mask=at < n) * 2, mask=at < n)
+
+
+inner = decorated
+decorated = autotune.triton(Space({"BLOCK": PowerOfTwo(32, 64)}), ["n"])(decorated)
+
+
+def test_a_decorated_kernel_travels_and_is_the_same_to_triton() -> None:
+    """Else what the compile workers leave in Triton's cache would not be found by who launches it."""
+    from autotune.core.config import Config
+    from autotune.integrations.triton.launcher import Launcher, functions_of, portable
+    from autotune.shell.evaluators.triton.shipping import pack
+
+    held = torch.zeros(N)
+    grid = portable(lambda meta: (held.numel() // meta["BLOCK"],))
+    assert grid({"BLOCK": 100}) == (3,)
+    assert portable(module_grid) is module_grid
+    assert portable((3, 1)) == (3, 1)
+    launcher = Launcher(inner, grid, {"dtype": tl.float32}, {}, functions_of(inner))
+    packed = pack({"build": launcher})
+    code = textwrap.dedent(
+        """
+        import sys
+        from autotune.shell.evaluators.triton.shipping import unpack
+        built = unpack(open(sys.argv[1], "rb").read())["build"]
+        print(built.kernel.cache_key, built.grid({"BLOCK": 30}), built.constants["dtype"])
+        """
+    )
+    assert built_elsewhere(code, packed) == f"{inner.cache_key} (10,) fp32"
+    assert launcher.values(Config(BLOCK=32, maxnreg=None)) == {"BLOCK": 32}
+
+
+def built_elsewhere(code: str, packed: bytes) -> str:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(packed)
+        file.flush()
+        ran = subprocess.run(
+            [sys.executable, "-c", code, file.name], capture_output=True, text=True, check=False, timeout=100
+        )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
