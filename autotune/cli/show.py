@@ -16,12 +16,17 @@ from autotune.shell.files import save_config as save
 
 
 def show(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A journal, finished or not, or a recording.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A journal, finished or not, or a recording (builtin:NAME as well).")
+    ],
     problem: ProblemOption = None,
     save_config: SaveConfig = None,
     as_json: AsJson = False,
 ) -> int:
     """Summarise a journal or a recording."""
+    from autotune.studies.recordings.builtin import located
+
+    file = located(file)
     if save_config is not None:
         check_writable(save_config)
     best = _journal(file, problem, as_json) if is_journal(file) else _recording(file, as_json)

@@ -21,7 +21,9 @@ HEADER = ("seed", "evaluated", "failed", "best ms", "optimum/best", "to 5 %", "e
 
 
 def simulate(
-    recording: Annotated[Path, typer.Argument(help="A recording: Kernel Tuner cache, T4 or our own; gzip or not.")],
+    recording: Annotated[
+        Path, typer.Argument(help="A recording: Kernel Tuner cache, T4 or our own, gzip or not; or builtin:NAME.")
+    ],
     evaluations: Annotated[int, typer.Option(help="Measure at most so many configs in each run.")],
     strategy: Annotated[str, typer.Option(help="The strategy's name.")] = DEFAULT_STRATEGY,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="A seed; repeatable, one run each.")] = None,

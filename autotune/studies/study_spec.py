@@ -1,5 +1,6 @@
 """What a study is, as a TOML or JSON file: all that it takes to repeat it, beside the recordings it names."""
 
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
 from autotune.shell.evaluators.simulated import Noise
 from autotune.studies.peers import is_peer
+from autotune.studies.recordings.builtin import PREFIX, builtin_recordings
 from autotune.studies.simulation import WITHOUT_FINISH
 
 LEAST = 800
@@ -39,7 +41,8 @@ class Entry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
 class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """strategies x recordings x seeds.
 
-    recordings, exclude: paths or globs, relative to the study's file (or to the folder given instead).
+    recordings, exclude: paths or globs, relative to the study's file (or to the folder given instead); "builtin:NAME"
+    or "builtin:*" for those that come with the package.
     seeds: how many (0, 1, 2, …), or which. evaluations: for each run, or "methodology".
     batch: so many configs at a time, and wait for all; None: keep `compile_workers` and `devices` busy.
     noise: "off" or "resample", of `repeats` samples. effort: of all strategies that do not say otherwise.
@@ -183,6 +186,9 @@ def recording_paths(spec: StudySpec, folder: Path) -> tuple[Path, ...]:
 
 
 def _fitting(folder: Path, pattern: str) -> list[Path]:
+    if pattern.startswith(PREFIX):
+        wanted = pattern.removeprefix(PREFIX)
+        return [path for name, path in builtin_recordings().items() if fnmatchcase(name, wanted)]
     path = Path(pattern)
     if path.is_absolute():
         folder, pattern = Path(path.anchor), str(path.relative_to(path.anchor))

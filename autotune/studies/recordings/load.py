@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from autotune.studies.recordings import files
+from autotune.studies.recordings.builtin import located
 from autotune.studies.recordings.decoding import decode, is_json, without_non_finite
 from autotune.studies.recordings.kernel_tuner import read_kernel_tuner
 from autotune.studies.recordings.own import is_own, read_own
@@ -19,13 +20,13 @@ class _Probe(msgspec.Struct):
 
 
 def load_recording(path: Path | str) -> Recording:
-    """The recording in a file: a Kernel Tuner cache, T4 or our own, plain or gzip.
+    """The recording in a file: a Kernel Tuner cache, T4 or our own, plain or gzip. Or that of "builtin:NAME".
 
     A Kernel Tuner cache that was cut off gives its whole entries, `partial`, and a warning if one was torn or the gzip
     ends too early. No file can execute code. Raises RecordingError, one sentence with the file, the place and the
     remedy, for whatever else is wrong.
     """
-    path = Path(path)
+    path = located(path)
     text, cut = files.read_text(path)
     text = text.strip(b" \t\r\n")
     if cut:

@@ -21,6 +21,8 @@ News = list[tuple[TritonWorker, wire.Reply | Lost]]
 _COMPILE = "autotune.shell.evaluators.triton.compile_main:run"
 _GPU = "autotune.shell.evaluators.triton.gpu_main:run"
 TURN_S = 0.01
+LOADING_S = 0.03
+"""How often to look whether a nursery has loaded."""
 _SETTING_UP = "`arguments` and `reference`"
 
 
@@ -116,8 +118,7 @@ class Hub:
             crew.dismiss(free[0])
             free = []
         if not free:
-            if not len(crew):
-                crew.hire()
+            self.warm()
             return None
         turn = self._turns[i]
         return free[0] if turn is None or turn.take() else None
@@ -129,10 +130,12 @@ class Hub:
             turn.leave()
 
     def warm(self) -> None:
-        """Start what will be needed whatever is asked."""
-        for crew in self.desks:
-            if not len(crew):
-                crew.hire()
+        """Start what will be needed whatever is asked, as soon as it can be."""
+        nursery = self._nurseries.measuring
+        if nursery is not None and not all(map(len, self.desks)) and nursery.can_fork():
+            for crew in self.desks:
+                if not len(crew):
+                    crew.hire()
 
     def gpu(self, i: int = 0) -> wire.Gpu | None:
         """What is compiled for: what GPU `i` says of itself, or the target on paper."""
@@ -143,6 +146,8 @@ class Hub:
     def wait(self, timeout_s: float) -> News:
         """What has come in; what processes say of their GPU when they start is kept here."""
         began = time.monotonic()
+        if self._loading:
+            timeout_s = min(timeout_s, LOADING_S)
         news = wait_for(self._crews(), timeout_s)
         if not news and time.monotonic() - began < min(timeout_s, TURN_S):
             time.sleep(min(timeout_s, TURN_S))  # nobody of ours is busy: it is another's turn on the GPU
@@ -174,10 +179,16 @@ class Hub:
         if self._target is None and ready.gpu is not None and ready.gpu.target:
             self._target = ready.gpu.target
 
+    @property
+    def _loading(self) -> bool:
+        """Whether there is still a nursery that cannot fork yet."""
+        both = (self._nurseries.compiling, self._nurseries.measuring)
+        return any(nursery is not None and not nursery.can_fork() for nursery in both)
+
     def _can_compile(self) -> bool:
         """Whether it is known what to compile for, and with which arguments."""
         assert self._nurseries.compiling is not None, "there is a farm"
-        if self._target is None:
+        if self._target is None or not self._nurseries.compiling.can_fork():
             return False
         note = self._nurseries.compiling.loaded().note
         if note and not self.desks:

@@ -7,6 +7,7 @@ worker whenever it is told to. It keeps the dead until they are buried, so that 
 
 import json
 import os
+import select
 import signal
 import socket
 import time
@@ -103,6 +104,7 @@ class Nursery:
 
     def __init__(self, payload: bytes, main: str, env: Mapping[str, str]) -> None:
         self._loaded: Loaded | None = None
+        self._born = time.monotonic()
         self._payload = starting.payload_file(payload)
         self._sock, theirs = socket.socketpair()
         fds = (theirs.fileno(), self._payload.fileno())
@@ -113,10 +115,18 @@ class Nursery:
         finally:
             theirs.close()
 
+    def can_fork(self) -> bool:
+        """Whether it is loaded, without waiting; raises EvaluatorError where the user's functions cannot be loaded."""
+        if self._loaded is None and not select.select([self._sock], [], [], 0.0)[0] and self._patient():
+            return False
+        self.loaded()
+        return True
+
     def loaded(self) -> Loaded:
         """Wait until it can fork; raises EvaluatorError where the user's functions cannot be loaded."""
         if self._loaded is None:
-            self._loaded = self._hear(Loaded, LOAD_TIMEOUT_S)
+            left = LOAD_TIMEOUT_S - (time.monotonic() - self._born)
+            self._loaded = self._hear(Loaded, max(left, 0.01))
         return self._loaded
 
     def start(self, settings: Mapping[str, Any], sock: socket.socket, stderr: int) -> processes.Process:
@@ -146,14 +156,18 @@ class Nursery:
         self._payload.close()
         self._stderr.close()
 
+    def _patient(self) -> bool:
+        """Whether it may still take longer to load."""
+        return time.monotonic() - self._born < LOAD_TIMEOUT_S
+
     def _hear(self, kind: type[Any], timeout_s: float) -> Any:
         self._sock.settimeout(timeout_s)
-        began = time.monotonic()
+        since = self._born if kind is Loaded else time.monotonic()
         try:
             body = wire.receive_body(self._sock)
         except TimeoutError:
             raise EvaluatorError(
-                f"a process that loads the kernel's file gave no answer for {time.monotonic() - began:.0f} s"
+                f"a process that loads the kernel's file gave no answer for {time.monotonic() - since:.0f} s"
                 f"{self._tail()}; look for what takes long where that file is imported"
             ) from None
         if body is None:

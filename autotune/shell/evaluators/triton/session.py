@@ -150,6 +150,7 @@ class TritonSession:
 
     def _dispatch(self) -> None:
         """Give out all orders that can be given now."""
+        self._hub.warm()
         if self._contest is not None:
             if not (self._queue or self._compiling or self._ready or self._running):
                 self._advance(self._contest)
