@@ -163,6 +163,27 @@ def test_copies_overlap_as_the_tensors_do() -> None:
     assert torch.equal(base, before)
 
 
+def fail(x: Any) -> None:
+    with protected({"x": x}, Written((), ("x",))) as named:
+        named["x"].fill_(-1)
+        raise RuntimeError("planted")
+
+
+def test_the_tensor_of_a_descriptor_is_copied_too() -> None:
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    base = torch.arange(64.0).reshape(4, 16)
+    named = {"target": TensorDescriptor.from_tensor(base, [1, 16]), "n": 3}
+    written = written_by(Effects(frozenset({"target"}), frozenset()), named, (), ())
+    assert written == Written((), (), ("target",))
+    with protected(named, written) as copies:
+        assert torch.equal(copies["target"].base, base)
+        copies["target"].base.zero_()
+        copies["target"].block_shape = [2, 16]
+    assert base[0, 1] == 1
+    assert named["target"].block_shape == [1, 16]
+
+
 @pytest.mark.parametrize("fits", [True, False])
 def test_tensors_hold_afterwards_what_they_held(fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autotune.integrations.triton.protecting._fits", lambda *_: fits)
@@ -170,9 +191,10 @@ def test_tensors_hold_afterwards_what_they_held(fits: bool, monkeypatch: pytest.
     before = x.clone()
     with warnings.catch_warnings():
         warnings.simplefilter("error" if fits else "ignore")
-        with pytest.raises(RuntimeError, match="planted"), protected({"x": x}, Written((), ("x",))) as named:
+        with protected({"x": x}, Written((), ("x",))) as named:
             named["x"].fill_(-1)
-            raise RuntimeError("planted")
+        with pytest.raises(RuntimeError, match="planted"):
+            fail(x)
     assert torch.equal(x, before)
 
 
@@ -267,9 +289,8 @@ def test_of_two_processes_that_begin_at_once_one_tunes(tmp_path: Path) -> None:
 
 def test_a_kernel_of_a_script_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     """The script's grid holds a tensor, and the kernel's name in it means what the decorator made."""
-    out, err = finished(
-        start(tmp_path, 'isolation="process", reference=lambda a, b: a + b, settings={"verify_rounds": 0}')
-    )
+    more = 'isolation="process", reference=lambda a, b: a + b, settings={"verify_rounds": 0}'
+    out, err = finished(start(tmp_path, more))
     assert out.split()[1] == "2"
     assert "2 configs in" in err
     assert "in this one" not in err, "it did not fall back"
@@ -323,3 +344,31 @@ def built_elsewhere(code: str, packed: bytes) -> str:
         )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
+
+
+@triton.jit
+def evened(a, c, n, KIND: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(a + at) if EVEN else tl.load(a + at, mask=at < n)
+    tl.store(c + at, value.to(KIND), mask=at < n)
+
+
+below = triton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})(evened)
+
+
+def test_compile_workers_take_heuristics_and_types_from_the_launcher() -> None:
+    from autotune import Config, TritonEvaluator
+    from autotune.core.outcomes import Trial
+    from autotune.core.search.messages import Limits
+    from autotune.integrations.triton.launcher import Launcher, functions_of
+
+    launcher = Launcher(below, module_grid, {"KIND": tl.float16}, {}, functions_of(below))
+    arguments = {"a": torch.zeros(N), "c": torch.zeros(N), "n": N}
+    tool = TritonEvaluator(build=launcher, arguments=arguments, target="sm_90", compile_workers=1)
+    with tool.open_compiler(Space({"BLOCK": PowerOfTwo(32, 64)})) as session:
+        session.submit([Trial(0, Config(BLOCK=64))], Limits())
+        news: list[Any] = []
+        while not news:
+            news += session.poll(1.0)
+    assert news[0].outcome.kind == "skipped", news[0].outcome
+    assert news[0].outcome.details["registers"] > 0

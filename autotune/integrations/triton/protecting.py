@@ -80,8 +80,8 @@ def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] 
         yield {**named, **copies}
         return
     warnings.warn(
-        f"there is no memory for copies of {', '.join([*names, *bases])}, which the kernel writes: it is tuned on the tensors"
-        " themselves, which get their values back from the host when that is over",
+        f"there is no memory for copies of {', '.join([*names, *bases])}, which the kernel writes: it is tuned on the"
+        " tensors themselves, which get their values back from the host when that is over",
         stacklevel=2,
     )
     touched = {**{name: named[name] for name in names}, **bases}
