@@ -87,8 +87,8 @@ def tuned(kernel: str, seconds: float) -> dict[str, Any]:
         "wall_s": round(wall, 1), "pick": dict(best.config), "pick_ms": best.time_ms, "stopped": result.stopped,
         "evaluations": result.evaluations, "configs_per_s": round(result.evaluations / wall, 2),
         "counts": result.counts,
-        "near_final_pick_s": next((at for at, ms in better if ms <= NEAR * better[-1][1]), None), "improvements": better,
-        "asks": len(asks), **recorded(kernel, best.config), **where_time_went(spans, wall),
+        "near_final_pick_s": next((at for at, ms in better if ms <= NEAR * better[-1][1]), None),
+        "improvements": better, "asks": len(asks), **recorded(kernel, best.config), **where_time_went(spans, wall),
     }  # fmt: skip
 
 
@@ -170,17 +170,22 @@ def on_gpus(count: int, seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def done(step: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+def done(step: str, path: Path) -> dict[str, Any]:
     """One step, in this process."""
+
+    def late(result: dict[str, Any]) -> None:
+        write(path, {"step": step, **result})
+        os._exit(0)
+
     match step.split(":"):
         case ["tune", kernel, seconds]:
             return tuned(kernel, float(seconds))
         case ["compare", kernel]:
-            return compared(kernel, results)
+            return compared(kernel, read(path))
         case ["gpus", count, seconds]:
             return on_gpus(int(count), float(seconds))
         case ["helion", kernel, seconds]:
-            return importlib.import_module("h200_peers").helion(kernel, float(seconds))
+            return importlib.import_module("h200_peers").helion(kernel, float(seconds), late)
         case ["triton_autotune", "matmul"]:
             return importlib.import_module("h200_peers").triton_autotune()
         case ["zoo"]:
@@ -210,12 +215,7 @@ def run(step: str, path: Path, allowed: float) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        write(path, {"step": step, "killed_after_s": round(time.monotonic() - began, 1), **salvaged(step)})
-
-
-def salvaged(step: str) -> dict[str, Any]:
-    """What a killed step had found."""
-    return importlib.import_module("h200_peers").salvaged() if step.startswith("helion") else {}
+        write(path, {"step": step, "killed_after_s": round(time.monotonic() - began, 1)})
 
 
 def write(path: Path, result: dict[str, Any]) -> None:
@@ -233,7 +233,7 @@ def main() -> None:
         del steps[at : at + 2]
     if "--alone" in sys.argv:
         began = time.monotonic()
-        result = done(steps[0], read(Path(path)))
+        result = done(steps[0], Path(path))
         write(Path(path), {"step": steps[0], **result, "step_s": round(time.monotonic() - began, 1)})
         return
     began = time.monotonic()

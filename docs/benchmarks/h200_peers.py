@@ -2,8 +2,9 @@
 
 import csv
 import importlib
-import json
+import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,8 @@ from autotune.shell.evaluators.triton.stage import applied
 
 ALGORITHM = "LFBOTreeSearch"
 LOG = Path(tempfile.gettempdir()) / "autotune-h200-helion"
-NAMES = Path(tempfile.gettempdir()) / "autotune-h200-helion.json"
 SEED = 1
+LATE_S = 45.0
 
 
 class Callables:
@@ -56,8 +57,11 @@ class Callables:
         return applied(self.evaluator.reference, {**self.named, **dict(zip(self.inputs, inputs, strict=True))})
 
 
-def helion(kernel: str, seconds: float) -> dict[str, Any]:
-    """Helion's search as its external API runs it, with its own defaults."""
+def helion(kernel: str, seconds: float, late: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Helion's search as its external API runs it, with its own defaults.
+
+    late: told the best that was seen if the search is not over LATE_S after its budget, and ends the process.
+    """
     began = time.monotonic()
     patched()
     import torch  # noqa: F401
@@ -70,7 +74,6 @@ def helion(kernel: str, seconds: float) -> dict[str, Any]:
     given = Callables(kernel)
     space = given.problem.space
     fields = fields_of(space)
-    NAMES.write_text(json.dumps({name: field.name for name, field in fields.items()}))
     asked: list[Config] = []
 
     def compiled(theirs: Any) -> Callable[..., Any]:
@@ -85,13 +88,29 @@ def helion(kernel: str, seconds: float) -> dict[str, Any]:
     # This is helion.autotuner.autotune(…), taken apart to read its counters afterwards.
     adapter = _ExternalKernelAdapter(
         create_user_config_spec({name: field.fragment for name, field in fields.items()}), compiled, given.args,
-        baseline_fn=lambda *inputs: given.reference(*inputs), autotune_budget_seconds=int(seconds), autotune_random_seed=SEED,
+        baseline_fn=lambda *inputs: given.reference(*inputs),  # a bound method would be copied, tensors and all
+        autotune_budget_seconds=int(seconds), autotune_random_seed=SEED,
         autotune_log=str(LOG), autotune_baseline_rtol=5e-2, autotune_baseline_atol=1.0, autotune_progress_bar=False,
         autotune_ignore_errors=True, autotune_seed_configs=[first],
     )  # fmt: skip
     search = search_algorithms[ALGORITHM](adapter, given.args)
     ready = time.monotonic()
+
+    def give_up() -> None:
+        tested, found = log()
+        pick = found and {f.name: f.decode(found[1][n]) for n, f in fields.items()}
+        late(
+            {
+                "wall_s": round(time.monotonic() - ready, 1), "evaluations": tested, "overdue": True, "pick": pick,
+                "pick_ms": found and found[0],
+            }
+        )  # fmt: skip
+
+    watchdog = threading.Timer(seconds + LATE_S, give_up)
+    watchdog.daemon = True
+    watchdog.start()
     best = search.autotune()
+    watchdog.cancel()
     wall = time.monotonic() - ready
     metrics = search._autotune_metrics
     pick = Config({field.name: field.decode(best.config[name]) for name, field in fields.items()})
@@ -111,20 +130,25 @@ def patched() -> None:
         compat.IntelGPUError = type("IntelGPUError", (RuntimeError,), {})
 
 
-def salvaged() -> dict[str, Any]:
-    """What Helion's own log says of a run that had to be killed."""
-    logs = sorted(LOG.parent.glob(LOG.name + "*.csv"))
-    if not logs:
-        return {}
-    rows = list(csv.DictReader(logs[-1].open()))
-    timed = [row for row in rows if row.get("perf_ms")]
-    tested = len({row.get("config_id") or row.get("config") for row in rows})
-    best = min(timed, key=lambda row: float(row["perf_ms"]), default=None)
-    return {
-        "evaluations": tested,
-        "best_seen_ms": best and float(best["perf_ms"]),
-        "best_seen": best and best.get("config"),
+def log() -> tuple[int, tuple[float, dict[str, Any]] | None]:
+    """From what Helion writes down as it goes: how many configs it has tried, and the fastest with its time."""
+    path = LOG.with_name(LOG.name + ".csv")
+    if not path.exists():
+        return 0, None
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    timed = [row for row in rows if row["perf_ms"]]
+    tried = len({row["config_id"] for row in rows})
+    if not timed:
+        return tried, None
+    best = min(timed, key=lambda row: float(row["perf_ms"]))
+    values = {
+        name: text == "True" if text in ("True", "False") else int(text) for name, text in VALUE.findall(best["config"])
     }
+    return tried, (float(best["perf_ms"]), values)
+
+
+VALUE = re.compile(r"(p\d+)=(True|False|-?\d+)")
 
 
 USUAL = [
