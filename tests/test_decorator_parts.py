@@ -372,3 +372,12 @@ def test_compile_workers_take_heuristics_and_types_from_the_launcher() -> None:
             news += session.poll(1.0)
     assert news[0].outcome.kind == "skipped", news[0].outcome
     assert news[0].outcome.details["registers"] > 0
+
+
+def test_the_example_is_right(tmp_path: Path) -> None:
+    example = Path(__file__).parents[1] / "docs" / "examples" / "decorated_softmax.py"
+    own = {**os.environ, "AUTOTUNE_MODE": "off", "AUTOTUNE_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run([sys.executable, example], capture_output=True, text=True, env=own, timeout=200, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("1000 columns: BLOCK_ROWS: 1, BLOCK: 1024, num_warps: 4")
+    assert not list(tmp_path.iterdir())
