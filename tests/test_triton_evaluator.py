@@ -111,11 +111,11 @@ def test_planted_faults_cost_one_config_each(tmp_path: Path) -> None:
     space = Space({"what": Choice([*names, "is slow"])})
     tool = TritonEvaluator(
         arguments=zoo_arguments, build=zoo_build, reference=lambda x, out, n: x * 2, outputs=(1,), target="sm_90",
-        compile_timeout_s=20.0, run_timeout_s=3.0, cache_dir=tmp_path, timeline=tmp_path / "spans", **CPU,
+        compile_timeout_s=20.0, run_timeout_s=2.0, cache_dir=tmp_path, timeline=tmp_path / "spans", **CPU,
     )  # fmt: skip
     with tool.open(space) as session:
         assert session.room == 3
-        session.submit([Trial(i, Config(what=what)) for i, what in enumerate(names)], Limits(compile_timeout_s=15.0))
+        session.submit([Trial(i, Config(what=what)) for i, what in enumerate(names)], Limits(compile_timeout_s=8.0))
         assert session.room == 0
         found = collect(session, len(names))
         outcomes = {names[i]: outcome for i, (_, outcome) in found.items()}

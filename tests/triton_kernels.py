@@ -24,6 +24,18 @@ def add(a, b, c, n, BLOCK: tl.constexpr):
     tl.store(c + at, doubled(tl.load(a + at, mask=at < n)) + tl.load(b + at, mask=at < n), mask=at < n)
 
 
+@triton.jit(do_not_specialize=["plain"])
+def scaled(a, c, n, factor, plain, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(c + at, tl.load(a + at, mask=at < n) * factor * plain, mask=at < n)
+
+
+def scaled_arguments() -> dict[str, Any]:
+    import torch
+
+    return {"a": torch.empty(N, device="meta"), "c": torch.empty(N, device="meta"), "n": N}
+
+
 @triton.jit
 def zoo(x, out, n, KIND: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
