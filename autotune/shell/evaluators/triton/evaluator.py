@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,9 +14,9 @@ from autotune.core.search.messages import Event
 from autotune.shell.evaluators.protocol import Session, clock_after
 from autotune.shell.evaluators.triton.arguments import Arguments, ArgumentSet, described_sets, given_tensors
 from autotune.shell.evaluators.triton.device import Cache
+from autotune.shell.evaluators.triton.given import check, name_of
 from autotune.shell.evaluators.triton.launching import Grid, Hook, Launch, unknown_names
 from autotune.shell.evaluators.triton.objective import Objective
-from autotune.shell.evaluators.triton.shipping import is_kernel
 from autotune.shell.settings import timeout
 
 if TYPE_CHECKING:
@@ -105,31 +104,7 @@ class TritonEvaluator:
     timeline: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        self._check_workloads()
-        self._check_kernel()
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise EvaluatorError(f"{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}")
-        for name, kind, least, most in _RANGES:
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, kind) and least <= value <= most):
-                what = "a whole number" if kind is int else "a number"
-                raise EvaluatorError(f"{name} is {value!r}; give {what} from {least:g} to {most:g}")
-        if self.max_repeats < self.min_repeats:
-            raise EvaluatorError(f"max_repeats is {self.max_repeats}, below min_repeats; raise it or lower that")
-        for name in ("outputs", "restore_value", "reset_to_zero"):
-            value = getattr(self, name)
-            if isinstance(value, str) or not all(isinstance(one, str | int) for one in value):
-                raise EvaluatorError(f"{name} is {value!r}; give a tuple of argument names")
-        for name in ("build", "pre_hook", "post_hook", "checker"):
-            if getattr(self, name) is not None and not callable(getattr(self, name)):
-                raise EvaluatorError(f"{name} is {getattr(self, name)!r:.60}; give a function")
-        if self.target is not None:
-            from autotune.shell.evaluators.triton.limits import arch_of
-
-            arch_of(self.target)
-        if os.name != "posix":
-            raise EvaluatorError("TritonEvaluator needs a POSIX system")
+        check(self)
 
     @property
     def exact(self) -> bool:
@@ -155,7 +130,7 @@ class TritonEvaluator:
         for name in ("kernel", "build", "reference", "checker", "pre_hook", "post_hook"):
             value = getattr(self, name)
             if value is not None:
-                described[name] = _name(value)
+                described[name] = name_of(value)
         for name in ("outputs", "restore_value", "reset_to_zero"):
             if getattr(self, name):
                 described[name] = ", ".join(map(str, getattr(self, name)))
@@ -269,66 +244,12 @@ class TritonEvaluator:
             }
         )  # fmt: skip
 
-    def _check_kernel(self) -> None:
-        if (self.kernel is None) == (self.build is None):
-            raise EvaluatorError("give either kernel= with grid=, or build=")
-        if self.kernel is not None and not is_kernel(self.kernel):
-            raise EvaluatorError(
-                f"kernel is {_name(self.kernel)}, not a @triton.jit function; take the decorators above @triton.jit"
-                " away, or use build="
-            )
-        gridless = not self.workloads or any(one.grid is None for one in self.workloads)
-        if self.kernel is not None and self.grid is None and gridless:
-            raise EvaluatorError("a kernel needs a grid; give grid= a tuple, or a function of the arguments by name")
-        produces = callable(self.reference) or self.reference is not None
-        if self.kernel is not None and produces and not callable(self.reference) and not self.outputs:
-            raise EvaluatorError("say which arguments the kernel writes: outputs=('c',), for example")
 
-    def _check_workloads(self) -> None:
-        if self.workloads and self.arguments is not None:
-            raise EvaluatorError("arguments and workloads are both given; give one of them")
-        for one in self.workloads:
-            if not isinstance(one, ArgumentSet):
-                raise EvaluatorError(f"workloads has {_name(one)}; give ArgumentSet(arguments, weight, name)")
-            if not (isinstance(one.weight, int | float) and 0 <= one.weight < inf):
-                raise EvaluatorError(f"a workload has weight {one.weight!r}; give a number of at least 0")
-        if self.workloads and not sum(one.weight for one in self.workloads):
-            raise EvaluatorError("all workloads have weight 0; give one of them more")
-        names = [one.name for one in self.argument_sets]
-        if len(set(names)) < len(names):
-            raise EvaluatorError(f"two workloads have the same name, of {', '.join(names)}; name them apart")
-
-
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "objective": ("geomean", "worst"),
-    "device": ("cuda", "interpreter"),
-    "l2": ("flush", "rotate", "warm"),
-}
-_RANGES: tuple[tuple[str, Any, float, float], ...] = (
-    ("rtol", int | float, 0, inf),
-    ("atol", int | float, 0, inf),
-    ("allowed_mismatch", int | float, 0, 1),
-    ("reduction", int, 1, 1e12),
-    ("compile_workers", int, 1, 4096),
-    ("ahead", int, 1, 10**9),
-    ("compile_timeout_s", int | float, 1e-3, 1e7),
-    ("run_timeout_s", int | float, 1e-3, 1e7),
-    ("warmup_ms", int | float, 0, 1e9),
-    ("target_ms", int | float, 0, 1e9),
-    ("min_repeats", int, 1, 1e6),
-    ("max_repeats", int, 1, 1e6),
-)
 _PLAIN = (
     "rtol", "atol", "bitwise", "allowed_mismatch", "reduction", "repeatable", "objective", "relative", "target",
     "device", "compile_workers", "ahead", "compile_timeout_s", "run_timeout_s", "warmup_ms", "target_ms", "min_repeats",
     "max_repeats", "l2", "cuda_graph",
 )  # fmt: skip
-
-
-def _name(part: Any) -> str:
-    if callable(part) or is_kernel(part):
-        return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', type(part).__name__)}"
-    return type(part).__name__
 
 
 def _path(path: str | os.PathLike[str] | None) -> str | None:

@@ -13,6 +13,7 @@ from autotune.core.search.messages import Event, Limits, Observed
 from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.sampling import condensed
+from autotune.shell.evaluators.workers import Lost
 
 
 class Rules(NamedTuple):
@@ -70,3 +71,16 @@ def default_times(past: Sequence[Event], names: tuple[str, ...]) -> tuple[float,
             times = [float(time) for time in found if isinstance(time, int | float)]
             return tuple(times) if len(times) == len(names) else None
     return None
+
+
+def seconds_of(reply: wire.Reply | Lost) -> float | None:
+    """How long the worker itself says it took: what it waited for us afterwards is not its work."""
+    match reply:
+        case wire.Compiled(seconds=seconds) | wire.NotCompiled(seconds=seconds):
+            return seconds
+        case wire.Measured(run_s=run_s) | wire.Prepared(run_s=run_s) | wire.Sampled(run_s=run_s):
+            return run_s
+        case wire.Refused(failed):
+            return failed.run_s
+        case _:
+            return None

@@ -19,7 +19,7 @@ from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.binaries import Binaries, Verdict
 from autotune.shell.evaluators.triton.contest import Contest
 from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
-from autotune.shell.evaluators.triton.jobs import Job, Rules, default_times, replace_fresh, timed
+from autotune.shell.evaluators.triton.jobs import Job, Rules, default_times, replace_fresh, seconds_of, timed
 from autotune.shell.evaluators.triton.limits import details_of, misfit
 from autotune.shell.evaluators.triton.timeline import NOBODY, Timeline, What
 from autotune.shell.evaluators.workers import Lost
@@ -195,7 +195,7 @@ class TritonSession:
         self._hub.staff(len(self._queue))
 
     def _hear(self, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
-        now, seconds = self.now(), _seconds(reply)
+        now, seconds = self.now(), seconds_of(reply)
         self._timeline.end(worker, now, seconds)
         if worker in self._compiling:
             self._compiled(worker, self._compiling.pop(worker), reply)
@@ -297,16 +297,3 @@ class TritonSession:
     def _report(self, job: Job, outcome: Outcome) -> None:
         whole = replace(outcome, compile_s=job.compile_s, details={**job.details, **outcome.details})
         self._news.append(Observed(self.now(), job.trial.id, whole))
-
-
-def _seconds(reply: wire.Reply | Lost) -> float | None:
-    """How long the worker itself says it took: what it waited for us afterwards is not its work."""
-    match reply:
-        case wire.Compiled(seconds=seconds) | wire.NotCompiled(seconds=seconds):
-            return seconds
-        case wire.Measured(run_s=run_s) | wire.Prepared(run_s=run_s) | wire.Sampled(run_s=run_s):
-            return run_s
-        case wire.Refused(failed):
-            return failed.run_s
-        case _:
-            return None
