@@ -607,6 +607,8 @@ def test_mistakes_are_one_sentence(error: type[Exception], message: str, argumen
 def test_what_is_no_kernel_is_refused() -> None:
     with pytest.raises(PlanError, match=r"add is no @triton\.jit kernel"):
         autotune.triton(BLOCKS)(add)
+    with pytest.raises(PlanError, match=r"no @triton\.jit kernel"):
+        autotune.triton(BLOCKS)(triton.autotune(configs(16, 32), key=[])(jit(add)))
 
 
 def test_a_call_cannot_set_what_is_tuned(clock: Clock) -> None:

@@ -184,6 +184,18 @@ def test_the_tensor_of_a_descriptor_is_copied_too() -> None:
     assert named["target"].block_shape == [1, 16]
 
 
+def test_tensors_in_a_tuple_are_copied_too() -> None:
+    x, y = torch.zeros(4), torch.ones(4)
+    named = {"both": (x, 3, (y,))}
+    written = written_by(Effects(frozenset({"both"}), frozenset()), named, (), ())
+    with protected(named, written) as copies:
+        copies["both"][0].fill_(5)
+        copies["both"][2][0].fill_(5)
+        assert copies["both"][1] == 3
+    assert torch.equal(x, torch.zeros(4))
+    assert torch.equal(y, torch.ones(4))
+
+
 @pytest.mark.parametrize("fits", [True, False])
 def test_tensors_hold_afterwards_what_they_held(fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autotune.integrations.triton.protecting._fits", lambda *_: fits)

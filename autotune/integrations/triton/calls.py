@@ -88,8 +88,8 @@ class Calls:
                     parts.append((name, "shape", tuple(value.shape)))
             elif name in self._exact:
                 parts.append((name, *_hashable(self._rounded(name, value))))
-            elif value is None:
-                parts.append((name, "none"))
+            elif value is None or isinstance(value, tuple):
+                parts.append((name, _odd(value)))
         parts += [(name, *_hashable(value)) for name, value in sorted(options.items())]
         complete = {name: named.get(name, self._defaults.get(name)) for name in self.names
                     if name in named or name in self._defaults}  # fmt: skip
@@ -149,6 +149,8 @@ def _odd(value: Any) -> Any:
     """What distinguishes any other argument: a kind of tensor, a descriptor, a tuple of numbers, None."""
     if value is None:
         return None
+    if isinstance(value, tuple):
+        return tuple(map(_odd, value))
     if is_tensor_like(value):
         return type(value), _dtype(value), _strides(value)
     return type(value)

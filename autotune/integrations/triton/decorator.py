@@ -11,7 +11,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.integrations.triton.bucketing import Buckets, rules_of
 from autotune.integrations.triton.calls import Calls
 from autotune.integrations.triton.candidates import Pruning, candidates_of
-from autotune.integrations.triton.launcher import base_of, functions_of, kernel_of
+from autotune.integrations.triton.launcher import base_of, functions_of
 from autotune.integrations.triton.tuned import TunedKernel
 from autotune.integrations.triton.wishes import Isolation, Measuring, Searching, Wishes, checked_mode, names_in
 from autotune.shell.evaluators.triton.shipping import is_kernel
@@ -126,10 +126,10 @@ def _pruning(given: Mapping[str, Any] | None) -> Pruning | None:
 
 
 def _check_kernel(fn: Any) -> None:
-    try:
-        if is_kernel(kernel_of(fn)):
-            return
-    except AttributeError:
-        pass
+    below = fn
+    while type(below).__name__ == "Heuristics":
+        below = below.fn
+    if is_kernel(below):
+        return
     name = getattr(fn, "__name__", type(fn).__name__)
     raise PlanError(f"{name} is no @triton.jit kernel; put autotune.triton above @triton.jit, or heuristics of it")

@@ -22,7 +22,7 @@ GRAIN = 256
 
 class Written(NamedTuple):
     """Names of the tensors that a kernel writes. outputs: without reading them. restored: others, which every run must
-    find as they were. wrapped: written arguments that are no tensors themselves but hold one, such as descriptors."""
+    find as they were. wrapped: written arguments that are no tensors but hold some: descriptors, tuples."""
 
     outputs: tuple[str, ...]
     restored: tuple[str, ...]
@@ -55,8 +55,28 @@ def written_by(
 
 
 def holds_tensor(value: Any) -> bool:
-    """Whether this is a tensor descriptor, or a tensor in a wrapping of Triton's."""
-    return not is_tensor(value) and is_tensor(getattr(value, "base", None))
+    """Whether this is a tensor descriptor, a tensor in a wrapping of Triton's, or a tuple with tensors."""
+    return not is_tensor(value) and bool(_held(value))
+
+
+def _held(value: Any) -> list[Any]:
+    if isinstance(value, tuple):
+        return [tensor for one in value for tensor in _held(one)]
+    inner = value if is_tensor(value) else getattr(value, "base", None)
+    return [inner] if is_tensor(inner) else []
+
+
+def _rewrapped(value: Any) -> Any:
+    """The same around copies of its tensors."""
+    if isinstance(value, tuple):
+        copies = [_rewrapped(one) for one in value]
+        return type(value)(*copies) if hasattr(value, "_fields") else tuple(copies)
+    if is_tensor(value):
+        return copied(value)
+    if holds_tensor(value):
+        value, base = copy(value), value.base
+        value.base = copied(base)
+    return value
 
 
 @contextmanager
@@ -68,16 +88,13 @@ def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] 
     names = [*written.outputs, *written.restored]
     groups = [group for group in _groups(named, [n for n, v in named.items() if is_tensor(v)]) if {*group} & {*names}]
     kept = [name for name in written.restored if name not in zeroed]  # of these, who tunes holds another copy
-    bases = {name: named[name].base for name in written.wrapped}
+    bases = {f"{name}.{i}": one for name in written.wrapped for i, one in enumerate(_held(named[name]))}
     once = [named[name] for group in groups for name in group] + list(bases.values())
     if _fits(once, [named[name] for name in kept]):
         copies: dict[str, Any] = {}
         for group in groups:
             copies |= _copied_together({name: named[name] for name in group})
-        for name in written.wrapped:
-            copies[name] = copy(named[name])
-            copies[name].base = copied(named[name].base)
-        yield {**named, **copies}
+        yield {**named, **copies, **{name: _rewrapped(named[name]) for name in written.wrapped}}
         return
     warnings.warn(
         f"there is no memory for copies of {', '.join([*names, *bases])}, which the kernel writes: it is tuned on the"
