@@ -48,7 +48,6 @@ class TritonSession:
         self._contest: Contest | None = None
         self._news: list[Observed | Compared] = []
         self._default_ms = default_times(past, rules.names) if rules.objective.relative else None
-        hub.warm()
 
     @property
     def room(self) -> int:
