@@ -22,11 +22,12 @@ from autotune import (
 )
 from autotune.core.gaussian.axes import axes_of
 from autotune.core.gaussian.fit import _loss, fit, prior
-from autotune.core.gaussian.kernel import Hyper, Known, correlation_to, matern52
+from autotune.core.gaussian.kernel import Known, matern52
 from autotune.core.gaussian.picks import batch, expected_improvement, normal_cdf
 from autotune.core.gaussian.process import condition
 from autotune.core.keys import root, uniform
-from autotune.core.strategies.gaussian_process import hyper_parameters, informative, squashed, working
+from autotune.core.strategies.design import initial_design
+from autotune.core.strategies.gaussian_process import chance_to_work, hyper_parameters, informative, squashed
 from autotune.core.strategies.nearby import around, replaced
 from autotune.shell.tuning import tune
 
@@ -56,11 +57,12 @@ def test_fitting_finds_the_feature_that_does_not_matter() -> None:
 
 
 def test_it_passes_through_what_it_knows_and_doubts_what_is_far() -> None:
-    process = condition(Hyper(np.zeros(3), 0.0, math.log(1e-6)), INPUTS, TARGETS, BLOCKS)
-    mean, deviation, _ = process.predict(INPUTS)
+    known = Known(np.zeros(3), INPUTS, BLOCKS)
+    process = condition(known, 1.0, 1e-6, TARGETS)
+    mean, deviation, _ = process.predict(known.own)
     assert mean == pytest.approx(TARGETS, abs=1e-2)
     assert deviation.max() < 0.05
-    far_mean, far_deviation, _ = process.predict(np.full((1, 3), 500.0))
+    far_mean, far_deviation, _ = process.predict(known.correlation(np.full((1, 3), 500.0)))
     assert (far_mean[0], far_deviation[0]) == pytest.approx((0.0, 1.0), abs=1e-6)
 
 
@@ -72,14 +74,15 @@ def by_hand(a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> float:
 
 
 def test_the_correlation_is_that_of_the_whole_of_each_axis_and_of_pairs() -> None:
-    hyper = Hyper(np.array([-0.5, 0.1, 0.4]), 0.0, -9.0)
+    log_lengths = np.array([-0.5, 0.1, 0.4])
     some = np.round(INPUTS[:8], 1)  # so that values occur twice
-    found = Known(hyper, some, BLOCKS).correlation(INPUTS)
+    known = Known(log_lengths, some, BLOCKS)
+    found = known.correlation(INPUTS)
     for i, a in enumerate(INPUTS):
         for j, b in enumerate(some):
-            assert found[i, j] == pytest.approx(by_hand(a, b, np.exp(hyper.log_lengths)), abs=1e-9)
+            assert found[i, j] == pytest.approx(by_hand(a, b, np.exp(log_lengths)), abs=1e-9)
     for j, b in enumerate(some):
-        assert correlation_to(hyper, BLOCKS, INPUTS, b) == pytest.approx(found[:, j], abs=1e-9)
+        assert known.correlation_with(INPUTS, b) == pytest.approx(found[:, j], abs=1e-9)
 
 
 def test_the_normal_distribution_is_that_of_the_library() -> None:
@@ -94,12 +97,13 @@ def test_expected_improvement_is_the_mean_of_what_is_drawn() -> None:
 
 
 def test_a_batch_is_spread_out_and_never_what_is_under_way() -> None:
-    process = condition(Hyper(np.full(3, -1.0), 0.0, math.log(1e-4)), INPUTS, TARGETS, BLOCKS)
+    known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
+    process = condition(known, 1.0, 1e-4, TARGETS)
     points = uniform(root(2), 200, 3)
-    alone = batch(process, points, np.ones(200), float(TARGETS.min()), 6, 0)
+    alone = batch(process, points, known.correlation(points), np.ones(200), float(TARGETS.min()), 6, 0)
     assert len(set(alone)) == 6
     first = np.concatenate([points[alone[:1]], points])
-    beside = batch(process, first, np.ones(201), float(TARGETS.min()), 3, 1)
+    beside = batch(process, first, known.correlation(first), np.ones(201), float(TARGETS.min()), 3, 1)
     assert 0 not in beside
     assert beside[0] - 1 == alone[1], "what is under way counts as picked"
 
@@ -122,11 +126,12 @@ def test_targets_keep_the_order_and_bear_any_time() -> None:
 
 def test_failures_are_learned_where_they_are() -> None:
     ok = INPUTS[:, 0] < 0.5
-    process = condition(Hyper(np.full(3, -1.0), 0.0, -4.0), INPUTS, TARGETS, BLOCKS)
-    chance = working(process, ok, np.array([[0.1, 0.5, 0.5], [0.9, 0.5, 0.5]]))
+    known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
+    correlation = known.correlation(np.array([[0.1, 0.5, 0.5], [0.9, 0.5, 0.5]]))
+    chance = chance_to_work(known, ok, correlation)
     assert chance[0] > 0.8
     assert chance[1] < 0.3
-    assert working(process, np.ones(30, bool), INPUTS).tolist() == [1.0] * 30
+    assert chance_to_work(known, np.ones(30, bool), known.own).tolist() == [1.0] * 30
 
 
 def test_the_hyper_parameters_depend_on_the_first_observations_alone() -> None:
@@ -232,3 +237,26 @@ def test_values_from_elsewhere_take_one_or_two_places() -> None:
     changed = np.array([[(r[p] != row[p]).any() for p in SPACE.slices.values()] for r in rows]).sum(axis=1)
     assert set(changed.tolist()) == {0, 1, 2}
     assert len(SPACE.decode(rows)) == 400
+
+
+def test_the_design_is_even_and_its_halves_are_middle_and_far() -> None:
+    space = Space({"block": Integer(16, 1024, step=16), "tile": PowerOfTwo(1, 64), "deep": PowerOfTwo(1, 64)})
+    axes = axes_of(space)
+    assert axes.even.tolist() == [1]
+    points = initial_design(space, axes, space.sample(root(1), 0), 8, root(2))
+    assert len({row.tobytes() for row in points}) == 8
+    blocks = [config["block"] for config in space.decode(points)]
+    assert all(block % 64 == 0 for block in blocks), "a quarter of all numbers are multiples of 64"
+    features = axes.of(points)
+    outwards = np.square(features - features.mean(axis=0)).sum(axis=1)
+    assert outwards[0::2].mean() < outwards[1::2].mean()
+
+
+def test_a_design_begins_with_what_is_known_and_takes_what_there_is() -> None:
+    space = Space({"a": Integer(0, 2), "b": Boolean()})
+    axes = axes_of(space)
+    known = space.encode([{"a": 1, "b": True}])
+    assert initial_design(space, axes, known, 1, root(2)).tolist() == known.tolist()
+    points = initial_design(space, axes, known, 20, root(2))
+    assert points[0].tolist() == known[0].tolist()
+    assert {tuple(row) for row in points.tolist()} == {(a, b) for a in range(3) for b in range(2)}

@@ -40,19 +40,27 @@ COUNTED = 4096
 
 
 class Axis(NamedTuple):
-    """One thing that a parameter sets: its name, its columns in a point, and codes [n, width] to features [n, d]."""
+    """One thing that a parameter sets: its name, its columns in a point, and codes [n, width] to features [n, d].
+
+    even: whether the last of its features says how even a number is.
+    """
 
     name: str
     columns: slice
     features: Callable[[Codes], Floats]
+    even: bool
 
 
 @dataclass(frozen=True)
 class Axes:
-    """axes: those of the space that vary; blocks [d]: the index of the axis that each feature belongs to."""
+    """axes: those of the space that vary; blocks [d]: the index of the axis that each feature belongs to.
+
+    even: the indices of the features that say how even a number is.
+    """
 
     axes: tuple[Axis, ...]
     blocks: NDArray[np.int64]
+    even: NDArray[np.int64]
 
     def of(self, rows: Codes) -> Floats:
         """The features [n, d] of points [n, columns]."""
@@ -71,9 +79,12 @@ def axes_of(space: Space) -> Axes:
         for name, parameter in space.parameters.items()
         for axis in _axes(name, parameter, space.slices[name].start)
     ]
-    first = np.zeros((1, space.columns), np.int64)
-    widths = [axis.features(first[:, axis.columns]).shape[1] for axis in axes]
-    return Axes(tuple(axes), np.repeat(np.arange(len(axes)), widths) if axes else np.zeros(1, np.int64))
+    widths = [_width(axis.features, axis.columns.stop - axis.columns.start) for axis in axes]
+    blocks = np.repeat(np.arange(len(axes)), widths) if axes else np.zeros(1, np.int64)
+    ends = np.cumsum(widths) - 1
+    return Axes(
+        tuple(axes), blocks, np.array([end for end, axis in zip(ends, axes, strict=True) if axis.even], np.int64)
+    )
 
 
 def _axes(name: str, parameter: Parameter, start: int) -> Iterator[Axis]:
@@ -84,7 +95,13 @@ def _axes(name: str, parameter: Parameter, start: int) -> Iterator[Axis]:
         for i in range(parameter.length):
             yield from _axes(f"{name}[{i}]", parameter.inner, start + i * width)
     else:
-        yield Axis(name, slice(start, start + parameter.width), _features(parameter))
+        features = _features(parameter)
+        numbers = isinstance(parameter, Integer | Choice) and _width(features, parameter.width) == 2
+        yield Axis(name, slice(start, start + parameter.width), features, numbers)
+
+
+def _width(features: Callable[[Codes], Floats], columns: int) -> int:
+    return int(features(np.zeros((1, columns), np.int64)).shape[1])
 
 
 def _features(parameter: Parameter) -> Callable[[Codes], Floats]:

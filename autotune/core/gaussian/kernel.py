@@ -6,6 +6,7 @@ Machine Learning", 2006), and over each axis alone for the first two additive or
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -60,28 +61,15 @@ def parts(blocks: Blocks) -> list[slice]:
     return [slice(int(a), int(b)) for a, b in pairwise(edges)]
 
 
-def correlation_to(hyper: Hyper, blocks: Blocks, points: Floats, point: Floats) -> Floats:
-    """The correlation [m] of points [m, d] with one point [d]."""
-    together, alone, pairs = shares(blocks)
-    squares = np.square((points - point) * np.exp(-hyper.log_lengths))
-    by_axis = squares @ (blocks[:, None] == np.arange(int(blocks.max()) + 1)).astype(np.float64)
-    each = matern52(by_axis)
-    first = each.sum(axis=1)
-    correlation: Floats = together * matern52(by_axis.sum(axis=1)) + alone * first
-    correlation += (0.5 * pairs) * (first * first - np.square(each).sum(axis=1))
-    return correlation
-
-
 class Known:
-    """Inputs [n, d] to which other points are compared.
+    """Inputs [n, d] to which other points are compared, by log length scales [d] of features of the axes `blocks` [d].
 
     An axis has few values, so its correlations are computed once for each value that occurs, and spread to the inputs
     by a product with `members` [values of all axes, n], which is 1 where the input has the value.
     """
 
-    def __init__(self, hyper: Hyper, inputs: Floats, blocks: Blocks) -> None:
-        self.hyper, self.blocks = hyper, blocks
-        self.scale = np.exp(-hyper.log_lengths)
+    def __init__(self, log_lengths: Floats, inputs: Floats, blocks: Blocks) -> None:
+        self.scale, self.blocks = np.exp(-log_lengths), blocks
         self.inputs = inputs * self.scale
         self.values: list[Floats] = []
         members = []
@@ -93,7 +81,14 @@ class Known:
 
     def correlation(self, points: Floats) -> Floats:
         """The correlation [m, n] of points [m, d] with the inputs."""
-        scaled = points * self.scale
+        return self._correlation(points * self.scale)
+
+    @cached_property
+    def own(self) -> Floats:
+        """The correlation [n, n] of the inputs with one another."""
+        return self._correlation(self.inputs)
+
+    def _correlation(self, scaled: Floats) -> Floats:
         together, alone, pairs = shares(self.blocks)
         each = [
             matern52(squared_distances(scaled[:, part], values))
@@ -104,5 +99,18 @@ class Known:
         correlation = together * matern52(squared_distances(scaled, self.inputs))
         correlation += alone * first
         if pairs:
-            correlation += (0.5 * pairs) * (first * first - np.square(by_value) @ self.members)
+            np.square(first, out=first)
+            first -= np.square(by_value) @ self.members
+            correlation += (0.5 * pairs) * first
+        return correlation
+
+    def correlation_with(self, points: Floats, point: Floats) -> Floats:
+        """The correlation [m] of points [m, d] with one more point [d]."""
+        together, alone, pairs = shares(self.blocks)
+        squares = np.square((points - point) * self.scale)
+        by_axis = np.add.reduceat(squares, np.flatnonzero(np.diff(self.blocks, prepend=-1)), axis=1)
+        each = matern52(by_axis)
+        first = each.sum(axis=1)
+        correlation: Floats = together * matern52(by_axis.sum(axis=1)) + alone * first
+        correlation += (0.5 * pairs) * (first * first - np.square(each).sum(axis=1))
         return correlation

@@ -30,13 +30,16 @@ def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats
     return deviation * (z * normal_cdf(z) + normal_pdf(z))
 
 
-def batch(process: Process, points: Floats, factor: Floats, best: float, n: int, taken: int) -> list[int]:
+def batch(
+    process: Process, points: Floats, correlation: Floats, factor: Floats, best: float, n: int, taken: int
+) -> list[int]:
     """Indices of `n` of the candidates `points` [m, d] to measure together, the most promising first.
 
+    correlation: that of the candidates with the known inputs [m, known].
     factor: what the improvement of each candidate is worth, such as its probability to work at all.
     taken: the first so many candidates are under way already; they are believed first, and never picked.
     """
-    mean, deviation, projections = process.predict(points)
+    mean, deviation, projections = process.predict(correlation)
     open_, picks = np.ones(len(points), bool), []
     open_[:taken] = False
     for i in range(taken + n):

@@ -1,4 +1,4 @@
-"""Bayesian optimisation with a Gaussian process: a few spread-out configs, then what promises the most improvement.
+"""Bayesian optimisation with a Gaussian process: a few configs of an initial design, then what promises the most.
 
 After Jones, Schonlau and Welch (1998) and, for kernels, Willemsen, van Nieuwpoort and van Werkhoven, "Bayesian
 optimization for auto-tuning GPU kernels" (PMBS 2021). Here: log times squashed towards the slow end, a second process
@@ -16,33 +16,36 @@ from numpy.typing import NDArray
 
 from autotune.core.gaussian.axes import Axes, axes_of
 from autotune.core.gaussian.fit import fit, prior
-from autotune.core.gaussian.kernel import Blocks, Floats, Hyper
+from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, Known
 from autotune.core.gaussian.picks import batch, normal_cdf
-from autotune.core.gaussian.process import Process, condition
+from autotune.core.gaussian.process import condition
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
+from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.initial import initial_population
 from autotune.core.strategies.nearby import around, replaced
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
-from autotune.core.strategies.spread import spread_out
 
-FIT_POINTS, KNOWN_POINTS = 150, 400
-"""Hyper-parameters are fitted to this many observations at most, and means conditioned on that many."""
+FIT_WORK = 100_000
+"""Hyper-parameters are fitted to so many observations that their pairs, times the axes, are this: 141 for ten axes."""
+
+KNOWN_POINTS = 400
+"""The process is conditioned on this many observations at most."""
 
 FIRST_FIT, GROWTH = 8, 1.15
-"""The hyper-parameters are fitted to the first 8 observations, and anew each time there are 1.3 times as many."""
+"""The hyper-parameters are fitted to the first 8 observations, and anew each time there are 1.15 times as many."""
 
-FIRST_STEPS, STEPS = 30, 12
+FIRST_STEPS, STEPS = 30, 8
 WITHOUT_BUDGET = 400
 LEAST_BATCH = 4
 """Proposed together at least: a model is not worth fitting for one config."""
 
 FAILURE_QUANTILE, SLOW_SHARE = 0.9, 0.8
-FAILURE_NOISE = float(np.log(0.05))
+FAILURE_NOISE = 0.05
 
 
 class Begun(NamedTuple):
@@ -55,14 +58,14 @@ class Begun(NamedTuple):
 class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_defaults=True):
     """Expected improvement of a Gaussian process over neighbours of the best and samples of the space.
 
-    initial_points: spread-out configs to begin with, the default and the seeds among them.
+    initial_points: configs of the initial design, the default and the seeds among them.
     candidates: points sampled anew for each batch, beside the neighbours of the best.
     neighbourhoods: how many of the best configs have their neighbours considered.
     count: configs in all, after which the search ends; None: as many as its budget allows, and 400 without a budget.
     """
 
-    initial_points: int = 10
-    candidates: int = 1000
+    initial_points: int = 8
+    candidates: int = 500
     neighbourhoods: int = 3
     count: int | None = None
 
@@ -77,12 +80,12 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         axes = axes_of(space)
         given = initial_population("from_best_available", space, seeds, self.initial_points, fold(key, "given"))
         known = given[: len(seeds.default) + len(seeds.user) + len(seeds.best)]
-        return Begun(spread_out(space, axes, known, self.initial_points, fold(key, "spread")), axes)
+        return Begun(initial_design(space, axes, known, self.initial_points, fold(key, "design")), axes)
 
     def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
         first = state.points[ask.fresh(state.points)]
         if len(first):
-            return _proposed(first, 0, "spread over the space")
+            return _proposed(first, 0, "from the middle of the space, and far apart")
         if (most := self._most(ask)) is not None and ask.proposed >= most:
             return Done(f"all {most} configs were tried")
         known = ask.archive.whole
@@ -121,13 +124,15 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         inputs, times, ok, blocks = state.axes.of(known.points), known.time_ms, known.ok, state.axes.blocks
         hyper = hyper_parameters(inputs, times, ok, blocks)
         kept = informative(ok, times, KNOWN_POINTS)
-        targets = squashed(times[kept], ok[kept])
-        process = condition(hyper, inputs[kept], targets, blocks)
+        works, targets = ok[kept], squashed(times[kept], ok[kept])
+        data = Known(hyper.log_lengths, inputs[kept], blocks)
         under_way = ask.pending if ask.outstanding else candidates[:0]
         points = state.axes.of(np.concatenate([under_way, candidates]))
-        room = min(max(ask.room, LEAST_BATCH), len(candidates))
-        works = working(process, ok[kept], points)
-        picks = batch(process, points, works, float(targets[ok[kept]].min()), room, len(under_way))
+        correlation = data.correlation(points)
+        process = condition(data, float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise)), targets)
+        room, best = min(max(ask.room, LEAST_BATCH), len(candidates)), float(targets[works].min())
+        chance = chance_to_work(data, works, correlation)
+        picks = batch(process, points, correlation, chance, best, room, len(under_way))
         chosen = candidates[np.array(picks, np.int64) - len(under_way)]
         matter = ", ".join(state.axes.names[i] for i in _shortest(hyper, blocks))
         why = f"the most promising of {len(candidates)} candidates; what matters most: {matter}"
@@ -176,22 +181,24 @@ def squashed(times: Floats, ok: NDArray[np.bool_]) -> Floats:
     return standard
 
 
-def working(process: Process, ok: NDArray[np.bool_], points: Floats) -> Floats:
-    """The probability [m] that each point works, by a process on the same length scales; 1 where nothing has failed."""
+def chance_to_work(known: Known, ok: NDArray[np.bool_], correlation: Floats) -> Floats:
+    """The probability [m] that each point works, by a process on the same length scales; 1 where nothing has failed.
+
+    correlation: that of the points with the known inputs [m, n], of which `ok` [n] worked.
+    """
     if ok.all():
-        return np.ones(len(points))
+        return np.ones(len(correlation))
     labels = np.where(ok, 1.0, -1.0)
     middle = float(labels.mean())
-    hyper = Hyper(process.known.hyper.log_lengths, 0.0, FAILURE_NOISE)
-    failing = condition(hyper, process.known.inputs / process.known.scale, labels - middle, process.known.blocks)
-    return np.clip(normal_cdf(2 * (middle + failing.mean(points))), 0.02, 1.0)
+    working = condition(known, 1.0, FAILURE_NOISE, labels - middle)
+    return np.clip(normal_cdf(2 * (middle + working.mean(correlation))), 0.02, 1.0)
 
 
 def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_], blocks: Blocks) -> Hyper:
     """The hyper-parameters for these observations [n, d], in trial order, with features of the axes `blocks` [d].
 
-    They are fitted to the first 8, 11, 15, … of them, each time from where the last fit ended: a function of the
-    observations alone, whoever asked before, and a fit for a few batches only.
+    They are fitted to the first 8, 10, 12, 14, 17, … of them, each time from where the last fit ended: a function of
+    the observations alone, whoever asked before, and a fit for a few batches only.
     """
     counts = [FIRST_FIT]
     while counts[-1] <= len(inputs):
@@ -213,7 +220,7 @@ def _fitted(observed: "_Arrays", counts: tuple[int, ...]) -> Hyper:
     start = _fitted(_first(inputs, times, ok, blocks, counts[:-1]), counts[:-1])
     if not ok.any():
         return start
-    kept = informative(ok, times, FIT_POINTS)
+    kept = informative(ok, times, int(np.sqrt(2 * FIT_WORK / (blocks.max() + 1))))
     steps = STEPS if len(counts) > 1 else FIRST_STEPS
     return fit(start, inputs[kept], squashed(times[kept], ok[kept]), blocks, steps)
 

@@ -1,0 +1,78 @@
+"""The initial design: the first points of a model-based search, in turn from the middle of a space and far apart.
+
+Points as far apart as can be, a common design, are the corners of a space: on GPUs the smallest blocks with the most
+warps, slower than most points and often too large to run. Points from the middle are fast sooner, and teach less. Half
+of each serves both. Numbers are as even as they come, since hardware likes powers of two.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.core.gaussian.axes import Axes, Floats
+from autotune.core.keys import Key
+from autotune.core.parameters import Codes
+from autotune.core.space import Space
+
+DRAWN, POOL = 1200, 300
+"""So many points are drawn at random; the most even ones of them are the pool."""
+
+APART = 3
+"""Points far apart are picked from so many times their number, drawn at random: from all, they would be the corners."""
+
+ROUNDS = 10
+
+
+def initial_design(space: Space, axes: Axes, known: Codes, n: int, key: Key) -> Codes:
+    """`known` points and others, `n` in all where there are so many."""
+    seen = {row.tobytes() for row in known}
+
+    def unseen(rows: Codes) -> NDArray[np.bool_]:
+        return np.array([row.tobytes() not in seen for row in rows], bool)
+
+    more = n - len(known)
+    drawn = space.sample_distinct(key, max(DRAWN, n), unseen) if more > 0 else known[:0]
+    if not len(drawn):
+        return known
+    features = axes.of(drawn)
+    pool = np.argsort(-features[:, axes.even].sum(axis=1), kind="stable")[: max(POOL, n)]
+    drawn, features = drawn[pool], features[pool]
+    middle = _middle(features, min((more + 1) // 2, len(drawn)))
+    taken = np.concatenate([axes.of(known), features[middle]]) if len(known) else features[middle]
+    far = _far_apart(features, taken, middle, more - len(middle))
+    order = [pick for pair in zip(middle, [*far, *middle[len(far) :]], strict=True) for pick in pair]
+    return np.concatenate([known, drawn[list(dict.fromkeys(order))]])
+
+
+def _middle(features: Floats, n: int) -> list[int]:
+    """Indices of `n` points, each in the middle of a part of all: near the centres that k-means finds (Lloyd 1982)."""
+    centres = features[:n]
+    for _ in range(ROUNDS):
+        nearest = np.argmin(_distances(features, centres), axis=1)
+        counts = np.bincount(nearest, minlength=n)
+        sums = np.zeros_like(centres)
+        np.add.at(sums, nearest, features)
+        centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+    picks: list[int] = []
+    for distance in _distances(features, centres).T:
+        distance[picks] = np.inf
+        picks.append(int(np.argmin(distance)))
+    return picks
+
+
+def _far_apart(features: Floats, taken: Floats, picked: list[int], n: int) -> list[int]:
+    """Indices of `n` more points, each as far as can be from those before it and from the features `taken`."""
+    few = np.setdiff1d(np.arange(min(len(features), APART * (len(picked) + n))), picked)
+    distance = _distances(features[few], taken).min(axis=1)
+    picks: list[int] = []
+    for _ in range(min(n, len(few))):
+        pick = int(np.argmax(distance))
+        picks.append(int(few[pick]))
+        distance = np.minimum(distance, _distances(features[few], features[few[pick]][None])[:, 0])
+        distance[pick] = -1.0
+    return picks
+
+
+def _distances(a: Floats, b: Floats) -> Floats:
+    """Squared distances [n, m] of rows, rounded so that ties are ties on every machine."""
+    squares: Floats = np.square(a[:, None] - b[None]).sum(axis=2)
+    return np.round(squares, 9)
