@@ -17,7 +17,7 @@ from autotune.shell.evaluators.triton.device import IN_FLIGHT, CudaDevice
 from autotune.shell.evaluators.triton.jobs import Rules, default_times, timed
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.sampling import Schedule
-from autotune.shell.evaluators.triton.timeline import Span, Timeline, busy_share, read_timeline
+from autotune.shell.evaluators.triton.timeline import NOBODY, Span, Timeline, busy_share, read_timeline
 from autotune.shell.evaluators.triton.wire import Figures, Measured
 
 H200 = limits.gpu_for("sm_90")
@@ -211,11 +211,16 @@ def test_timeline(tmp_path: Path) -> None:
     line = Timeline(path)
     line.begin("compile 1", "compile", 0, "x", 0.0)
     line.begin("gpu 0", "run", 1, "y", 1.0)
-    line.end("y", 3.0)
+    line.end("y", 3.5, took_s=2.0)  # heard of half a second later
     line.end("nobody", 3.0)
+    line.note("gpu 0", "start", NOBODY, 0.0, 1.0)
     line.close(4.0)
     spans = read_timeline(path)
-    assert spans == [Span("gpu 0", "run", 1, 1.0, 3.0), Span("compile 1", "compile", 0, 0.0, 4.0)]
+    assert spans == [
+        Span("gpu 0", "run", 1, 1.0, 3.0),
+        Span("gpu 0", "start", NOBODY, 0.0, 1.0),
+        Span("compile 1", "compile", 0, 0.0, 4.0),
+    ]
     assert busy_share(spans, 2, 0.0, 4.0) == 0.5, "one of two compile workers is not enough"
     assert busy_share(spans, 1, 0.0, 8.0) == 0.5
 
@@ -240,6 +245,27 @@ def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert machine.visible_gpus((0, 2)) == ("0", "2")
     assert machine.compile_workers(10**6) == 1
+
+
+def test_the_drivers_tool_is_asked_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine, "SMI_TIMEOUT_S", 0.5)
+    tool = tmp_path / "nvidia-smi"
+
+    def cards(script: str) -> machine.Cards:
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+        return machine.Cards()
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = cards("echo '0, GPU-ab, 9.0'; echo '1, GPU-cd, [N/A]'")
+    assert machine.visible_gpus(None, found) == ("0", "1")
+    assert machine.visible_gpus((1,), found) == ("1",)
+    assert [machine.target_of(name, found) for name in ("0", "GPU-ab", "1", "7")] == ["sm_90", "sm_90", None, None]
+    for broken in ("echo '0, GPU-ab, 9.0'; exit 9", "exec sleep 60"):
+        assert machine.visible_gpus(None, cards(broken)) == ()
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert machine.Cards().rows() == []
 
 
 def build(config: Config) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ Cache = Literal["flush", "rotate", "warm"]
 FLUSH_FACTOR = 2
 LEAST_FLUSH = 32 << 20
 LEAD_CYCLES = 200_000
-"""A tenth of a millisecond for which the GPU is kept from starting: the host's part of the first launch is then over."""
+"""A tenth of a millisecond for which the GPU is held: the host's part of the first launch is over by then."""
 IN_FLIGHT = 64
 """Events in use at a time; as many runs are queued before the host waits for them."""
 
