@@ -83,8 +83,8 @@ class Kernel(NamedTuple):
     settings: dict[str, Any]
 
     def make(self, **settings: Any) -> Any:
-        """The Helion kernel with these settings besides its own."""
-        return helion.kernel(self.function, static_shapes=True, **self.settings, **settings)
+        """The Helion kernel with these settings, which go before its own."""
+        return helion.kernel(self.function, **{"static_shapes": True, **self.settings, **settings})
 
     def arguments(self, device: str) -> tuple[Tensor, ...]:
         """Normally distributed float16 tensors, the same each time."""
@@ -95,7 +95,7 @@ class Kernel(NamedTuple):
 
 KERNELS: dict[str, Kernel] = {
     "matmul": Kernel(
-        matmul, ((4096, 4096), (4096, 4096)), ((512, 256), (256, 512)),
+        matmul, ((4096, 4096), (4096, 4096)), ((128, 64), (64, 128)),
         {"autotune_config_overrides": {"range_unroll_factors": [0, 0], "range_num_stages": [0, 0]}},
     ),
     "rms_norm": Kernel(rms_norm, ((8192, 8192), (8192,)), ((256, 1024), (1024,)), {}),

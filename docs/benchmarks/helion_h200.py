@@ -1,0 +1,378 @@
+"""Helion's default autotuner beside ours inside of Helion, on four kernels: same budget, seeds and benchmark provider.
+
+    python docs/benchmarks/helion_h200.py RESULTS.jsonl KERNEL... [--effort quick|full] [--seconds N] [--seeds N]
+                                          [--strategy NAME] [--batch N] [--within N]
+
+KERNEL: matmul, rms_norm, softmax, attention. For each there are three steps: Helion's search, ours, and a comparison in
+which the picks and all that was the best for a while are timed again together, interleaved. Each step is a process of
+its own with caches of its own and a hard time limit, writes a line to RESULTS.jsonl, and is left out if that line is
+there already; with --within, so is what might not be over by then. The table is of all that RESULTS.jsonl holds.
+
+Where there is no GPU, small arguments and Triton's interpreter (TRITON_INTERPRET=1) rehearse it: no figure of that
+means anything. (pip install 'autotune[helion]')
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+SIDES = ("helion", "ours")
+SECONDS = {"quick": 60, "full": 240}
+STARTING_S, LATE_S, COMPARING_S = 30, 25, 50
+"""What a step may take beyond its budget: to begin, to come to an end; and what a comparison may take."""
+
+MOST_INCUMBENTS, ROUNDS, WITHIN = 10, 41, 1.01
+WORK = Path(tempfile.gettempdir()) / "autotune-helion-h200"
+
+HOOK = '''
+import importlib.util
+import sys
+
+NAME = "torch._inductor.runtime.triton_compat"
+
+
+class Finder:
+    """Gives that module a name which Helion imports and torch 2.11 does not have yet."""
+
+    def find_spec(self, name, path, target=None):
+        if name != NAME:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            if not hasattr(module, "IntelGPUError"):
+                module.IntelGPUError = type("IntelGPUError", (RuntimeError,), {})
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
+'''
+"""For every process that imports Helion, its own workers too: on the path as sitecustomize.py."""
+
+
+# The steps, each in a process of its own
+
+
+def tune(
+    side: str, kernel: str, effort: str, seconds: int, seed: int, strategy: str, batch: int | None, partial: Path
+) -> None:
+    """One search. What was the best so far is written to `partial` as it goes, the whole at the end."""
+    import torch
+    from helion_kernels import KERNELS
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    given = KERNELS[kernel]
+    settings: dict[str, Any] = {
+        "autotune_effort": effort, "autotune_budget_seconds": seconds, "autotune_random_seed": seed,
+        "autotune_progress_bar": False, "autotune_ignore_errors": True, **rehearsal(device, given.settings),
+    }  # fmt: skip
+    if side == "ours":
+        from autotune.integrations.helion import autotuner
+
+        settings["autotuner_fn"] = autotuner(strategy, batch=batch, cache=False)
+    args = given.arguments(device)
+    bound = given.make(**settings).bind(args)
+    watch = Watch(partial)
+    watch.install()
+    watch.began = time.perf_counter()
+    best = bound.autotune(args)
+    watch.save(pick=dict(best), overdue=False)
+
+
+class Watch:
+    """Sees all that the benchmark provider measures, whoever asks."""
+
+    def __init__(self, partial: Path) -> None:
+        self.began, self._partial = 0.0, partial
+        self._evaluations = self._failed = 0
+        self._incumbents: list[tuple[float, float, dict[str, Any]]] = []
+
+    def install(self) -> None:
+        from helion.autotuner.benchmark_provider import LocalBenchmarkProvider
+
+        benchmark: Callable[..., Any] = LocalBenchmarkProvider.benchmark
+
+        def watched(provider: Any, *args: Any, **kwargs: Any) -> Any:
+            results = benchmark(provider, *args, **kwargs)
+            for result in sorted(results, key=lambda r: r.completed_at):
+                self._see(result)
+            self.save(pick=None, overdue=True)
+            return results
+
+        LocalBenchmarkProvider.benchmark = watched
+
+    def _see(self, result: Any) -> None:
+        self._evaluations += 1
+        if result.status != "ok":
+            self._failed += 1
+        elif not self._incumbents or result.perf < self._incumbents[-1][1]:
+            at = round(result.completed_at - self.began, 2)
+            self._incumbents.append((at, result.perf, dict(result.config.config)))
+
+    def save(self, pick: dict[str, Any] | None, overdue: bool) -> None:
+        """overdue: nothing was picked, so it is what was the best."""
+        chosen = pick if pick is not None else self._incumbents[-1][2] if self._incumbents else None
+        found = {
+            "wall_s": round(time.perf_counter() - self.began, 1), "evaluations": self._evaluations,
+            "failed": self._failed, "overdue": overdue, "pick": chosen, "incumbents": self._incumbents,
+        }  # fmt: skip
+        self._partial.with_suffix(".new").write_text(json.dumps(found))
+        self._partial.with_suffix(".new").replace(self._partial)
+
+
+def rehearsal(device: str, own: dict[str, Any]) -> dict[str, Any]:
+    """Settings without a GPU: everything in this process, and no kernel that asks how many processors there are."""
+    if device == "cuda":
+        return {}
+    from helion.autotuner import benchmark_provider
+    from helion.autotuner.benchmarking import do_bench_generic
+
+    benchmark_provider.do_bench = lambda fn, return_mode="median", **how: do_bench_generic(
+        fn, warmup=1, rep=1, return_mode=return_mode
+    )
+    overrides = {**own.get("autotune_config_overrides", {}), "pid_type": "flat"}
+    return {
+        "autotuner_fn": without_cache,
+        "autotune_precompile": None, "autotune_benchmark_subprocess": False, "autotune_config_overrides": overrides,
+        "autotune_benchmark_fn": timed_here,
+    }  # fmt: skip
+
+
+def without_cache(kernel: Any, args: Any) -> Any:
+    """Helion's default search without its cache, which wants a GPU."""
+    import inspect
+
+    from helion.autotuner import LFBOTreeSearch
+    from helion.autotuner.effort_profile import get_effort_profile
+
+    given = LFBOTreeSearch.get_kwargs_from_profile(get_effort_profile(kernel.settings.autotune_effort), kernel.settings)
+    known = inspect.signature(LFBOTreeSearch.__init__).parameters
+    return LFBOTreeSearch(kernel, args, **{name: value for name, value in given.items() if name in known})
+
+
+def timed_here(functions: list[Callable[[], Any]], repeat: int = 1, desc: str | None = None) -> list[float]:
+    """Milliseconds of each, once."""
+    times = []
+    for function in functions:
+        began = time.perf_counter()
+        function()
+        times.append(1e3 * (time.perf_counter() - began))
+    return times
+
+
+def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, partial: Path) -> None:
+    """All picks and incumbents of these runs, timed again: by the text of a config, the median and its interval."""
+    import torch
+    from helion import Config
+    from helion_kernels import KERNELS
+
+    from autotune import Timed
+    from autotune.core.statistics import median_interval
+    from autotune.integrations.helion.comparison import device_of, sampling, side_by_side
+
+    began = time.perf_counter()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    args = KERNELS[kernel].arguments(device)
+    bound = KERNELS[kernel].make(**rehearsal(device, KERNELS[kernel].settings)).bind(args)
+    texts = list(dict.fromkeys(text_of(config) for run in runs for config in configs_of(run)))
+    calls, kept = [], []
+    for text in texts:  # the picks come first: what there is no time to build is left out
+        if len(kept) < len(runs) or time.perf_counter() - began < seconds / 2:
+            function = bound.compile_config(Config.from_dict(json.loads(text)))
+            function(*args)
+            calls.append(lambda function=function: function(*args))
+            kept.append(text)
+    left = seconds - (time.perf_counter() - began)
+    with device_of(torch.device(device, 0) if device == "cuda" else torch.device(device)) as timer:
+        outcomes = side_by_side(sampling(timer, calls), len(calls), ROUNDS if device == "cuda" else 3, left)
+    found = {
+        text: (outcome.time_ms, *median_interval(outcome.times_ms))
+        for text, outcome in zip(kept, outcomes, strict=True)
+        if isinstance(outcome, Timed)
+    }
+    partial.write_text(json.dumps({"measured": found, "left_out": len(texts) - len(kept)}))
+
+
+def configs_of(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pick, then the last of what was the best for a while."""
+    last = [config for _, _, config in run["incumbents"][-MOST_INCUMBENTS:]]
+    return [run["pick"], *reversed(last)] if run["pick"] else []
+
+
+def text_of(config: dict[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True)
+
+
+# Running them
+
+
+def step(name: str, limit_s: float, call: dict[str, Any], cache: Path) -> dict[str, Any] | None:
+    """Run a step in a process group of its own; what it wrote, even if it had to be ended. None: it wrote nothing."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    (WORK / "sitecustomize.py").write_text(HOOK)
+    partial = WORK / f"{name.replace(':', '-')}.json"
+    partial.unlink(missing_ok=True)
+    path = os.pathsep.join([str(WORK), str(HERE), str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": path, "HELION_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, __file__, "--step", json.dumps({**call, "partial": str(partial)})]
+    began = time.monotonic()
+    with (WORK / f"{name.replace(':', '-')}.log").open("w") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            code = process.wait()
+    took = time.monotonic() - began
+    if not partial.exists():
+        tail = (WORK / f"{name.replace(':', '-')}.log").read_text()[-2000:]
+        print(f"{name}: nothing after {took:.0f} s (status {code}); the end of its log:\n{tail}", flush=True)
+        return None
+    return {"step": name, "took_s": round(took, 1), **json.loads(partial.read_text())}
+
+
+def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: float) -> None:
+    """The steps of a kernel that are not there yet and can be over in time."""
+    seconds = given.seconds or SECONDS[given.effort]
+    runs = []
+    for seed in range(given.seeds):
+        for side in SIDES if seed % 2 == 0 else SIDES[::-1]:
+            name = f"{side}:{kernel}:{given.effort}:{seconds}:{seed}"
+            limit = STARTING_S + seconds + LATE_S
+            call = {
+                "do": "tune", "side": side, "kernel": kernel, "effort": given.effort, "seconds": seconds,
+                "seed": seed, "strategy": given.strategy, "batch": given.batch,
+            }  # fmt: skip
+            cache = WORK / name.replace(":", "-")
+            runs.append(once(results, name, limit, call, cache, ends, given.strategy if side == "ours" else None))
+    found = [run for run in runs if run is not None and run["pick"]]
+    if len(found) == len(runs):
+        merged = WORK / f"merged-{kernel}"
+        for run in found:  # what was compiled once need not be compiled again
+            shutil.copytree(WORK / run["step"].replace(":", "-"), merged, dirs_exist_ok=True)
+        call = {"do": "compare", "kernel": kernel, "runs": found, "seconds": COMPARING_S}
+        name = f"compare:{kernel}:{given.effort}:{seconds}:{given.seeds}"
+        once(results, name, STARTING_S + COMPARING_S, call, merged, ends, None)
+
+
+def once(
+    results: Path, name: str, limit: float, call: dict[str, Any], cache: Path, ends: float, strategy: str | None
+) -> dict[str, Any] | None:
+    """The line of a step: the one that is there, or a new one."""
+    known = {line["step"]: line for line in lines(results)}
+    if name in known:
+        return known[name]
+    if time.monotonic() + limit > ends:
+        print(f"{name}: left out, it might take {limit:.0f} s", flush=True)
+        return None
+    cache.mkdir(parents=True, exist_ok=True)
+    found = step(name, limit, call, cache)
+    if found is not None:
+        found["strategy"] = strategy
+        with results.open("a") as file:
+            file.write(json.dumps(found) + "\n")
+        print(f"{name}: {found['took_s']} s", flush=True)
+    return found
+
+
+def lines(results: Path) -> list[dict[str, Any]]:
+    """What is there already; a line that a kill has cut short is not."""
+    found = []
+    for text in results.read_text().splitlines() if results.exists() else ():
+        try:
+            found.append(json.loads(text))
+        except json.JSONDecodeError:
+            continue
+    return found
+
+
+# The table
+
+
+def table(results: Path) -> None:
+    known = {line["step"]: line for line in lines(results)}
+    print(
+        f"{'kernel':10s} {'effort':6s} {'seed':>4s} {'search':>24s} {'wall s':>7s} {'configs':>7s} {'failed':>6s}",
+        end="",
+    )
+    print(f" {'pick ms':>8s} {'interval':>17s} {'pick/theirs':>11s} {'s to theirs':>11s} {'ratio':>6s}")
+    for name, comparison in known.items():
+        kind, *rest = name.split(":")
+        if kind == "compare":
+            kernel, effort, seconds, seeds = rest
+            for seed in range(int(seeds)):
+                pair = [known[f"{side}:{kernel}:{effort}:{seconds}:{seed}"] for side in SIDES]
+                rows(kernel, effort, seed, pair, comparison["measured"])
+
+
+def rows(kernel: str, effort: str, seed: int, pair: list[dict[str, Any]], measured: dict[str, list[float]]) -> None:
+    """Two rows, theirs and ours. s to theirs: until what was the best so far was as good as Helion's final pick."""
+    theirs = measured.get(text_of(pair[0]["pick"]))
+    if theirs is None:
+        print(f"{kernel:10s} {effort:6s} {seed:4d} Helion's pick could not be timed again")
+        return
+    reached = [seconds_to(run, WITHIN * theirs[0], measured) for run in pair]
+    for side, run, at in zip(("Helion LFBOTreeSearch", pair[1]["strategy"] or "default"), pair, reached, strict=False):
+        now = measured.get(text_of(run["pick"]))
+        shown = (
+            "   failed"
+            if now is None
+            else f"{now[0]:8.4f} {f'{now[1]:.4f} to {now[2]:.4f}':>17s} {now[0] / theirs[0]:11.3f}"
+        )
+        ratio = f"{reached[0] / at:6.1f}" if at and reached[0] else "     -"
+        print(
+            f"{kernel:10s} {effort:6s} {seed:4d} {side:>24s} {run['wall_s']:7.1f} {run['evaluations']:7d} "
+            f"{run['failed']:6d} {shown} {'never' if at is None else f'{at:.1f}':>11s} {ratio}"
+            + ("  overdue" if run["overdue"] else "")
+        )  # fmt: skip
+
+
+def seconds_to(run: dict[str, Any], target_ms: float, measured: dict[str, list[float]]) -> float | None:
+    """When a search first held a config that is no slower than the target, by the measurements side by side."""
+    for at, _, config in run["incumbents"]:
+        now = measured.get(text_of(config))
+        if now is not None and now[0] <= target_ms:
+            return float(at)
+    now = measured.get(text_of(run["pick"]))
+    return float(run["wall_s"]) if now is not None and now[0] <= target_ms else None
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--step"]:
+        call = json.loads(sys.argv[2])
+        do, partial = call.pop("do"), Path(call.pop("partial"))
+        {"tune": tune, "compare": compare}[do](**call, partial=partial)
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("kernels", nargs="*", choices=["matmul", "rms_norm", "softmax", "attention"])
+    parser.add_argument("--effort", choices=list(SECONDS), default="quick")
+    parser.add_argument("--seconds", type=int)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--strategy", default="gaussian_process")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--within", type=float, default=float("inf"))
+    given = parser.parse_args()
+    ends = time.monotonic() + given.within
+    for kernel in given.kernels:
+        run_kernel(given.results, kernel, given, ends)
+    table(given.results)
+
+
+if __name__ == "__main__":
+    main()
