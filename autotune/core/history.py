@@ -195,6 +195,14 @@ class Archive:
             latest["generation"] -= np.where(latest["generation"] >= 0, self.first_generation, 0)
         return latest
 
+    @cached_property
+    def arrived(self) -> NDArray[np.void]:
+        """The first record of every trial, in the order of arrival: it grows at its end, and nothing in it changes."""
+        array = self.records.array
+        firsts = np.sort(np.unique(array["trial"], return_index=True)[1])
+        arrived = array[firsts]
+        return arrived[arrived["trial"] >= self.first] if self.first else arrived
+
     @property
     def trials(self) -> NDArray[np.int64]:
         return self.latest["trial"]

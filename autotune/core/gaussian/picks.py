@@ -39,7 +39,9 @@ def batch(
     factor: what the improvement of each candidate is worth, such as its probability to work at all.
     taken: the first so many candidates are under way already; they are believed first, and never picked.
     """
-    mean, deviation, projections = process.predict(correlation)
+    mean, deviation, known = process.predict(correlation)
+    projections = np.empty((len(points), known.shape[1] + taken + n))
+    projections[:, : known.shape[1]] = known
     open_, picks = np.ones(len(points), bool), []
     open_[:taken] = False
     for i in range(taken + n):
@@ -52,9 +54,10 @@ def batch(
                 break
             open_[pick] = False
             picks.append(pick)
-        shared = process.covariance(points, points[pick]) - projections @ projections[pick]
+        before = projections[:, : known.shape[1] + i]
+        shared = process.covariance(points, points[pick]) - before @ before[pick]
         column = shared / np.sqrt(deviation[pick] ** 2 + process.noise)
         deviation = np.sqrt(np.maximum(deviation**2 - column**2, LEAST_DEVIATION**2))
-        projections = np.concatenate([projections, column[:, None]], axis=1)
+        projections[:, known.shape[1] + i] = column
         best = min(best, float(mean[pick]))
     return picks

@@ -122,7 +122,8 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
 
     def _picked(self, state: Begun, known: Archive, ask: Ask, candidates: Codes) -> Proposals:
         inputs, times, ok, blocks = state.axes.of(known.points), known.time_ms, known.ok, state.axes.blocks
-        hyper = hyper_parameters(inputs, times, ok, blocks)
+        came = known.arrived
+        hyper = hyper_parameters(state.axes.of(known.asked.rows[came["trial"]]), came["time_ms"], came["ok"], blocks)
         kept = informative(ok, times, KNOWN_POINTS)
         works, targets = ok[kept], squashed(times[kept], ok[kept])
         data = Known(hyper.log_lengths, inputs[kept], blocks)
@@ -195,7 +196,7 @@ def chance_to_work(known: Known, ok: NDArray[np.bool_], correlation: Floats) -> 
 
 
 def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_], blocks: Blocks) -> Hyper:
-    """The hyper-parameters for these observations [n, d], in trial order, with features of the axes `blocks` [d].
+    """The hyper-parameters for these observations [n, d], as they came, with features of the axes `blocks` [d].
 
     They are fitted to the first 8, 10, 12, 14, 17, … of them, each time from where the last fit ended: a function of
     the observations alone, whoever asked before, and a fit for a few batches only.
