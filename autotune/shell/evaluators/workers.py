@@ -49,6 +49,7 @@ class Worker(Generic[R]):
 
     order: what it is busy with; "start" at first, None when it waits for orders. served: how many orders to build it
     has got, so that what an earlier config left behind can be told from the present one's fault.
+    following: the order after that and its seconds. It has been sent already, so that the worker need not wait for us.
     held: a trial of the session is built, or being built, in it. paused_s: how long its last order was stopped.
     """
 
@@ -58,6 +59,7 @@ class Worker(Generic[R]):
         self.process = process
         self.sock = sock
         self.order: msgspec.Struct | Literal["start"] | None = "start"
+        self.following: tuple[msgspec.Struct, float] | None = None
         self._born = time.monotonic()
         self.deadline = self._born + START_TIMEOUT_S
         self.allowed_s = START_TIMEOUT_S
@@ -77,12 +79,29 @@ class Worker(Generic[R]):
         """Seconds since it was started."""
         return time.monotonic() - self._born
 
+    def begin(self, order: msgspec.Struct, timeout_s: float) -> None:
+        """It is at this order now, of which `timeout_s` seconds are allowed."""
+        self.order, self.allowed_s, self.paused_s = order, timeout_s, 0.0
+        self.deadline = time.monotonic() + timeout_s
+        self.served += bool(getattr(order, "config", ""))
+
+    def done(self) -> None:
+        """It has answered, and goes on with what follows."""
+        self.order = None
+        if self.following is not None:
+            (order, timeout_s), self.following = self.following, None
+            self.begin(order, timeout_s)
+
     def receive(self) -> list[R] | None:
         """The replies that are in; None if no more can come, or what came is no reply."""
         if self._open:
-            with suppress(BlockingIOError):
+            try:
                 while part := self.sock.recv(1 << 16):
                     self._buffer += part
+                self._open = False
+            except BlockingIOError:
+                pass
+            except ConnectionResetError:  # it died with an order unread
                 self._open = False
         try:
             replies = [self._decode(body) for body in wire.split(self._buffer)]
@@ -109,6 +128,8 @@ class Worker(Generic[R]):
     def hurry(self, seconds: float) -> None:
         """Nobody waits for it any longer than this."""
         self.deadline = min(self.deadline, time.monotonic() + seconds)
+        if self.following is not None:
+            self.following = (self.following[0], min(self.following[1], seconds))
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the worker and its children."""
@@ -205,10 +226,15 @@ class Crew(Generic[R]):
         return boot((_BOOT, json.dumps(settings)), fds, stderr)
 
     def give(self, worker: Worker[R], order: msgspec.Struct, timeout_s: float) -> None:
-        """Send an order that must be answered within `timeout_s` seconds. One that has a `config` begins a job."""
-        worker.order, worker.allowed_s, worker.paused_s = order, timeout_s, 0.0
-        worker.deadline = time.monotonic() + timeout_s
-        worker.served += bool(getattr(order, "config", ""))
+        """Send an order that must be answered within `timeout_s` seconds. One that has a `config` begins a job.
+
+        A worker that is busy takes it up after its present order, and no more than one.
+        """
+        if worker.order is None:
+            worker.begin(order, timeout_s)
+        else:
+            assert worker.following is None, "it has its next order"
+            worker.following = (order, timeout_s)
         with suppress(OSError):  # a dead worker is found by `wait`
             worker.sock.sendall(wire.encode(order))
 
@@ -258,22 +284,24 @@ class Crew(Generic[R]):
 
     def _hear(self, worker: Worker[R]) -> Sequence[R | Lost]:
         replies = worker.receive()  # before the deadline: what is in was in time, however late we look
-        if replies is None or len(replies) > (worker.order is not None):
+        due = (worker.order is not None) + (worker.following is not None)
+        if replies is None or len(replies) > due:
             return self._bury(worker)
         if replies:
-            return self._answered(worker, replies[0])
+            return [self._answered(worker, reply) for reply in replies]
         worker.trim()
         overdue = worker.order is not None and worker.paused_at is None and time.monotonic() >= worker.deadline
         return [self._expire(worker)] if overdue else []
 
-    def _answered(self, worker: Worker[R], reply: R) -> Sequence[R]:
-        started, worker.order = worker.order == "start", None
+    def _answered(self, worker: Worker[R], reply: R) -> R:
+        started = worker.order == "start"
+        worker.done()
         if isinstance(reply, wire.Broken):
             raise EvaluatorError(f"the workload cannot be set up in a worker process: {reply.message}")
         if started:
             self._failed_starts = 0
             worker.resident_mb = processes.resident_mb(worker.process.pid)
-        return [reply]
+        return reply
 
     def _bury(self, worker: Worker[R]) -> Sequence[Lost]:
         tail, starting, idle = worker.tail(), worker.order == "start", worker.order is None and not worker.held

@@ -73,7 +73,7 @@ class Desk:
         self._kept: dict[int, list[Ready]] = {}
         self._last: Any = None
 
-    def measure(self, order: wire.Measure) -> wire.Reply:
+    def measure(self, order: wire.Measure) -> wire.Measured | wire.Refused:
         """Check the config and time it; it is forgotten then."""
         start = perf_counter()
         try:

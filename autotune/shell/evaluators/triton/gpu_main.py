@@ -5,7 +5,10 @@ import mmap
 import os
 import socket
 import sys
+import time
 from typing import Any, NoReturn
+
+from msgspec.structs import replace
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import wire as plain
@@ -82,7 +85,8 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
     def obey(order: wire.Order) -> wire.Reply:
         match order:
             case wire.Measure():
-                return desk.measure(order)
+                began = time.monotonic()
+                return replace(desk.measure(order), began=began)
             case wire.Prepare():
                 return desk.prepare(order)
             case wire.Sample():

@@ -32,7 +32,10 @@ class Rules(NamedTuple):
 
 @dataclass(eq=False)
 class Job:
-    """A trial on its way. fresh: it is to be run in a process that nobody has used. dropped: nobody wants it."""
+    """A trial on its way. fresh: it is to be run in a process that nobody has used. dropped: nobody wants it.
+
+    gpu, used: whose process it was given to, and whether that had run others before.
+    """
 
     trial: Trial
     limits: Limits
@@ -40,6 +43,8 @@ class Job:
     compiled: bool = False
     fresh: bool = False
     dropped: bool = False
+    gpu: int = 0
+    used: bool = False
     details: dict[str, Detail] = field(default_factory=dict)
 
 

@@ -6,28 +6,25 @@ kills or spoils a GPU's process costs that one config, and one that an earlier c
 
 from collections import deque
 from collections.abc import Sequence
-from statistics import median
 from types import TracebackType
 from typing import Self
 
 from msgspec.structs import replace
 
-from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial
+from autotune.core.outcomes import Failed, Outcome, Trial
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.binaries import Binaries, Verdict
 from autotune.shell.evaluators.triton.contest import Contest
 from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
-from autotune.shell.evaluators.triton.jobs import Job, Rules, default_times, replace_fresh, seconds_of, timed
+from autotune.shell.evaluators.triton.jobs import Job, Rules, replace_fresh, seconds_of
 from autotune.shell.evaluators.triton.limits import details_of, misfit
+from autotune.shell.evaluators.triton.runs import PATIENCE_S, Runs
 from autotune.shell.evaluators.triton.timeline import NOBODY, Timeline, What
 from autotune.shell.evaluators.workers import Lost
 
 LONGEST_POLL_S = 0.25
-SAMPLING_SHARE = 0.8
-PATIENCE_S = 2.0
-"""How long a kernel that nobody wants any more may go on before its process is killed."""
 
 
 class TritonSession:
@@ -43,11 +40,9 @@ class TritonSession:
         self._binaries = Binaries(rules.binary)
         self._queue: deque[Job] = deque()
         self._compiling: dict[TritonWorker, Job] = {}
-        self._ready: deque[Job] = deque()
-        self._running: dict[TritonWorker, Job] = {}
         self._contest: Contest | None = None
         self._news: list[Observed | Compared] = []
-        self._default_ms = default_times(past, rules.names) if rules.objective.relative else None
+        self._runs = Runs(hub, rules, clock, timeline, past, self._report)
 
     @property
     def room(self) -> int:
@@ -56,10 +51,10 @@ class TritonSession:
             return 0
         if self._hub.farm is None:
             gpus = len(self._hub.desks)
-            return max(0, gpus + (gpus > 1) - len(self._ready) - len(self._running))
+            return max(0, gpus + (gpus > 1) - len(self._runs.ready) - self._runs.running)
         workers, ahead = self._hub.layout.compile_workers, self._rules.ahead
         to_compile = workers + ahead - len(self._queue) - len(self._compiling)
-        to_run = max(workers + len(self._hub.desks), ahead) - len(self._ready) - self._binaries.waiting
+        to_run = max(workers + len(self._hub.desks), ahead) - len(self._runs.ready) - self._binaries.waiting
         return max(0, min(to_compile, to_run))
 
     @property
@@ -82,7 +77,7 @@ class TritonSession:
         rules = self._rules
         self._contest = Contest(
             task, self._hub, self._clock, rules.compile_timeout_s, rules.run_timeout_s,
-            lambda times: rules.objective(times, self._default_ms),
+            lambda times: rules.objective(times, self._runs.default_ms),
         )  # fmt: skip
         self._dispatch()
 
@@ -105,21 +100,17 @@ class TritonSession:
     def abandon(self) -> None:
         """Drop all. Compilers are killed; a kernel that runs may end, for a while, so that its process can go on."""
         self._queue.clear()
-        self._ready.clear()
         self._compiling.clear()
         self._binaries.give_up()
         self._news.clear()
         self._timeline.end_all(self.now())
         if self._contest is not None:
-            self._contest, busy = None, [*self._busy_desks(), *self._running]
-        else:
-            busy = list(self._running)
+            self._contest = None
+            for worker in self._busy_desks():
+                worker.hurry(PATIENCE_S)
         if self._hub.farm is not None:
             self._hub.farm.dismiss_busy()
-        for worker in busy:
-            worker.hurry(PATIENCE_S)
-        for job in self._running.values():
-            job.dropped = True
+        self._runs.abandon()
 
     def __enter__(self) -> Self:
         return self
@@ -135,13 +126,12 @@ class TritonSession:
 
     @property
     def _under_way(self) -> bool:
-        wanted = any(not job.dropped for job in self._running.values())
-        return bool(self._queue or self._compiling or self._ready or wanted or self._contest)
+        return bool(self._queue or self._compiling or self._runs.wanted or self._contest)
 
     def _enter(self, job: Job) -> None:
         """A config is to be run as it is, or after its binary is there, which it may share with others."""
         if self._hub.farm is None:
-            self._ready.append(job)
+            self._runs.ready.append(job)
         elif (verdict := self._binaries.verdict(job)) is not None:
             self._built(job, verdict)
         elif self._binaries.claim(job):
@@ -151,10 +141,10 @@ class TritonSession:
         """Give out all orders that can be given now."""
         self._hub.warm()
         if self._contest is not None:
-            if not (self._queue or self._compiling or self._ready or self._running):
+            if not (self._queue or self._compiling or self._runs.ready or self._runs.running):
                 self._advance(self._contest)
             return
-        self._give_runs()
+        self._runs.give()
         self._give_compiles()
 
     def _advance(self, contest: Contest) -> None:
@@ -162,25 +152,6 @@ class TritonSession:
         if outcomes is not None:
             self._contest = None
             self._news.append(Compared(self.now(), outcomes))
-
-    def _give_runs(self) -> None:
-        for i in range(len(self._hub.desks)):
-            if not self._ready:
-                self._hub.leave(i)
-                continue
-            job = self._ready[0]
-            worker = self._hub.desk(i, job.fresh)
-            if worker is None:
-                continue
-            self._ready.popleft()
-            self._running[worker] = job
-            allowed = self._rules.run_timeout_s
-            late = 0.0 if job.compiled else self._rules.compile_timeout_s  # what is not compiled yet, is now
-            order = wire.Measure(
-                job.trial.config.to_json(), job.limits.cutoff_ms, SAMPLING_SHARE * allowed, self._default_ms
-            )
-            self._hub.desks[i].give(worker, order, allowed + late)
-            self._timeline.begin(self._lane(worker), "run", job.trial.id, worker, self.now())
 
     def _give_compiles(self) -> None:
         while self._queue and (worker := self._hub.compiler()) is not None:
@@ -198,8 +169,8 @@ class TritonSession:
         self._timeline.end(worker, now, seconds)
         if worker in self._compiling:
             self._compiled(worker, self._compiling.pop(worker), reply)
-        elif worker in self._running:
-            self._ran(worker, self._running.pop(worker), reply)
+        elif self._runs.hear(worker, reply):
+            pass
         elif isinstance(reply, wire.Ready):
             self._timeline.note(self._lane(worker), "start", NOBODY, now - worker.age_s, now)
         elif self._contest is not None:
@@ -208,7 +179,7 @@ class TritonSession:
                 self._timeline.note(self._lane(worker), what, NOBODY, now - seconds, now)
             self._contest.hear(worker, reply)
         elif isinstance(reply, wire.Refused) and reply.spoilt:
-            self._let_go(worker)
+            self._runs.let_go(worker)
 
     def _lane(self, worker: TritonWorker) -> str:
         """Its name in the timeline."""
@@ -254,44 +225,7 @@ class TritonSession:
         elif not self._hub.desks:
             self._report(job, Failed("skipped", "compiled, and not run"))
         else:
-            self._ready.append(job)
-
-    def _ran(self, worker: TritonWorker, job: Job, reply: wire.Reply | Lost) -> None:
-        if isinstance(reply, wire.Refused) and reply.spoilt:
-            self._let_go(worker)
-        if job.dropped:
-            return
-        used = worker.served > 1 and not job.fresh
-        match reply:
-            case wire.Measured():
-                self._report(job, timed(reply, self._rules, self._default_ms_with(job, reply)))
-            case wire.Refused(suspect=True) if used:
-                self._ready.appendleft(replace_fresh(job))
-            case wire.Refused(failed):
-                self._report(job, failed)
-            case Lost("timeout", message):
-                kind: FailureKind = "run_timeout"
-                self._report(job, Failed(kind, f"running: {message}", run_s=worker.allowed_s))
-            case Lost("crash", message) if used:
-                self._ready.appendleft(replace_fresh(job))
-            case Lost(_, message):
-                self._report(job, Failed("crash", f"running: {message}"))
-            case _:
-                self._report(job, Failed("crash", "the process of the GPU answered something that was not asked"))
-
-    def _default_ms_with(self, job: Job, measured: wire.Measured) -> tuple[float, ...] | None:
-        """What the default takes on each workload, where the objective needs it; the default itself is noted."""
-        of_default = job.trial.origin == "default" and self._rules.objective.relative and not measured.cut
-        if of_default and all(measured.times_ms):
-            self._default_ms = tuple(map(median, measured.times_ms))
-        return self._default_ms
-
-    def _let_go(self, worker: TritonWorker) -> None:
-        """End a GPU's process that is not to be trusted, and start the next one."""
-        i = self._hub.index_of(worker)
-        if i is not None:
-            self._hub.desks[i].dismiss(worker)
-            self._hub.warm()
+            self._runs.ready.append(job)
 
     def _report(self, job: Job, outcome: Outcome) -> None:
         whole = replace(outcome, compile_s=job.compile_s, details={**job.details, **outcome.details})

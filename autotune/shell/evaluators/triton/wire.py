@@ -129,12 +129,16 @@ class NotCompiled(Struct, frozen=True, tag="not_compiled"):
 
 
 class Measured(Struct, frozen=True, tag="measured"):
-    """times_ms: the samples of each workload, in their order; cut: there are few, for it is clearly slow."""
+    """times_ms: the samples of each workload, in their order; cut: there are few, for it is clearly slow.
+
+    began: by the system's monotonic clock.
+    """
 
     times_ms: tuple[tuple[float, ...], ...]
     run_s: float
     cut: bool = False
     details: dict[str, Detail] = {}
+    began: float = 0.0
 
 
 class Prepared(Struct, frozen=True, tag="prepared"):
@@ -154,11 +158,13 @@ class Refused(Struct, frozen=True, tag="refused"):
     """The config has failed. spoilt: nothing more can be trusted in this process, which must end.
 
     suspect: an earlier config may have caused it, so that this one deserves another try in a fresh process.
+    began: by the system's monotonic clock.
     """
 
     failed: Failed
     spoilt: bool = False
     suspect: bool = False
+    began: float = 0.0
 
 
 Reply = Ready | Broken | Compiled | NotCompiled | Measured | Prepared | Sampled | Refused
