@@ -25,6 +25,7 @@ helion = pytest.importorskip("helion")
 torch = pytest.importorskip("torch")
 
 from helion.autotuner import config_fragment as fragments  # noqa: E402
+from helion.autotuner import config_spec  # noqa: E402
 from helion.autotuner.benchmark_provider import BenchmarkProvider, BenchmarkResult  # noqa: E402
 from helion.exc import NoConfigFound  # noqa: E402
 
@@ -135,6 +136,30 @@ def test_a_point_of_the_space_is_what_helion_makes_of_it(kernels: ModuleType, na
             key, _, place = parameter.rpartition("_")
             theirs = config.config[key][int(place)] if place.isdigit() else config.config[parameter]
             assert parameter.startswith("reduction_loops") or freeze(theirs) == value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_a_gpu_with_descriptors_most_points_need_no_repair_and_the_others_are_projected(
+    kernels: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The config spec of Hopper, as far as it asks for the hardware: register limits and tensor descriptors join."""
+    for asked, answer in {
+        "supports_tensor_descriptor": True, "supports_maxnreg": True, "get_target_device_capability": (9, 0),
+        "_regs_per_block": 65536, "device_num_sm": 132, "num_compute_units": 132,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(config_spec, asked, lambda *a, answer=answer, **k: answer)
+    kernel = kernels.KERNELS[name]
+    theirs = generation(kernel.make().bind(tuple(torch.empty(s, dtype=torch.float16) for s in kernel.large)))
+    made = translate(theirs)
+    assert made.space.parameters["maxnreg"] == Choice((None, 32, 64, 128, 256))
+    assert "tensor_descriptor" in made.space.parameters["indexing_0"].describe()
+    points = made.space.decode(made.space.sample(root(2), 100))
+    repaired = [made.point(made.flat(point)) for point in points]
+    assert sum(a == b for a, b in zip(points, repaired, strict=True)) > 80
+    for point, canonical in zip(points, repaired, strict=True):
+        assert canonical is not None
+        assert made.project(canonical) == made.project(point)
+    assert all(made.point(flat) is not None for flat in theirs.random_population_flat(20))
 
 
 @pytest.mark.parametrize("name", NAMES)
