@@ -83,6 +83,11 @@ def test_what_is_there_is_not_run_again_and_what_does_not_fit_is_left_out(
     assert len(ran) == 3
     assert len(script.lines(results)) == 3
 
+    results.write_text("\n".join(map(json.dumps, script.lines(results)[:2])) + "\n")
+    monkeypatch.setattr(script, "WORK", tmp_path / "another machine")
+    script.run_kernel(results, "matmul", given, ends=float("inf"))
+    assert ran[3:] == ["compare:matmul:quick:60:1"]
+
 
 def test_a_step_that_hangs_is_ended_and_what_it_wrote_is_kept(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -263,8 +263,10 @@ def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: floa
     found = [run for run in runs if run is not None and run["pick"]]
     if len(found) == len(runs):
         merged = WORK / f"merged-{kernel}"
-        for run in found:  # what was compiled once need not be compiled again
-            shutil.copytree(WORK / run["step"].replace(":", "-"), merged, dirs_exist_ok=True)
+        for run in found:  # what was compiled on this machine need not be compiled again
+            cache = WORK / run["step"].replace(":", "-")
+            if cache.is_dir():
+                shutil.copytree(cache, merged, dirs_exist_ok=True)
         call = {"do": "compare", "kernel": kernel, "runs": found, "seconds": COMPARING_S}
         name = f"compare:{kernel}:{given.effort}:{seconds}:{given.seeds}"
         once(results, name, STARTING_S + COMPARING_S, call, merged, ends, None)
