@@ -7,9 +7,10 @@ kills or spoils a GPU's process costs that one config, and one that an earlier c
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from msgspec.structs import replace
+from threadpoolctl import ThreadpoolController
 
 from autotune.core.outcomes import Failed, Outcome, Trial
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
@@ -42,6 +43,7 @@ class TritonSession:
         self._compiling: dict[TritonWorker, Job] = {}
         self._contest: Contest | None = None
         self._news: list[Observed | Compared] = []
+        self._limited: Any = None
         self._runs = Runs(hub, rules, clock, timeline, past, self._report)
 
     @property
@@ -113,11 +115,16 @@ class TritonSession:
         self._runs.abandon()
 
     def __enter__(self) -> Self:
+        if self._hub.farm is not None:
+            # The compilers have all cores. A model that computes on as many threads would wait for itself.
+            self._limited = ThreadpoolController().limit(limits=1, user_api="blas")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._limited is not None:
+            self._limited.restore_original_limits()
         self._timeline.close(self.now())
         self._hub.close()
 
