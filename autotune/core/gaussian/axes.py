@@ -6,6 +6,7 @@ time, by how often 2 divides it: memory and threads of a GPU come in powers of t
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, assert_never
 
 import numpy as np
@@ -72,6 +73,7 @@ class Axes:
         return tuple(axis.name for axis in self.axes)
 
 
+@lru_cache(maxsize=16)
 def axes_of(space: Space) -> Axes:
     """The axes of a space, in its order. A space of one point has no axis, and one feature that is always 0."""
     axes = [

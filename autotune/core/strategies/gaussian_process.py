@@ -49,10 +49,9 @@ FAILURE_NOISE = 0.05
 
 
 class Begun(NamedTuple):
-    """The first points, and how points become inputs; all else is read off the archive."""
+    """The first points; all else is read off the archive."""
 
     points: Codes
-    axes: Axes
 
 
 class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_defaults=True):
@@ -80,7 +79,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         axes = axes_of(space)
         given = initial_population("from_best_available", space, seeds, self.initial_points, fold(key, "given"))
         known = given[: len(seeds.default) + len(seeds.user) + len(seeds.best)]
-        return Begun(initial_design(space, axes, known, self.initial_points, fold(key, "design")), axes)
+        return Begun(initial_design(space, axes, known, self.initial_points, fold(key, "design")))
 
     def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
         first = state.points[ask.fresh(state.points)]
@@ -97,7 +96,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         candidates = self._candidates(space, known, ask, key)
         if not len(candidates):
             return Wait() if ask.outstanding else _exhausted()
-        return self._picked(state, known, ask, candidates)
+        return self._picked(axes_of(space), known, ask, candidates)
 
     def observe(self, space: Space, state: Begun, seen: tuple[Observation, ...]) -> Begun:
         return state
@@ -120,22 +119,22 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         unbound = all(budget is None for budget in budgets)
         return WITHOUT_BUDGET if self.count is None and unbound else self.count
 
-    def _picked(self, state: Begun, known: Archive, ask: Ask, candidates: Codes) -> Proposals:
-        inputs, times, ok, blocks = state.axes.of(known.points), known.time_ms, known.ok, state.axes.blocks
+    def _picked(self, axes: Axes, known: Archive, ask: Ask, candidates: Codes) -> Proposals:
+        inputs, times, ok, blocks = axes.of(known.points), known.time_ms, known.ok, axes.blocks
         came = known.arrived
-        hyper = hyper_parameters(state.axes.of(known.asked.rows[came["trial"]]), came["time_ms"], came["ok"], blocks)
+        hyper = hyper_parameters(axes.of(known.asked.rows[came["trial"]]), came["time_ms"], came["ok"], blocks)
         kept = informative(ok, times, KNOWN_POINTS)
         works, targets = ok[kept], squashed(times[kept], ok[kept])
         data = Known(hyper.log_lengths, inputs[kept], blocks)
         under_way = ask.pending if ask.outstanding else candidates[:0]
-        points = state.axes.of(np.concatenate([under_way, candidates]))
+        points = axes.of(np.concatenate([under_way, candidates]))
         correlation = data.correlation(points)
         process = condition(data, float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise)), targets)
         room, best = min(max(ask.room, LEAST_BATCH), len(candidates)), float(targets[works].min())
         chance = chance_to_work(data, works, correlation)
         picks = batch(process, points, correlation, chance, best, room, len(under_way))
         chosen = candidates[np.array(picks, np.int64) - len(under_way)]
-        matter = ", ".join(state.axes.names[i] for i in _shortest(hyper, blocks))
+        matter = ", ".join(axes.names[i] for i in _shortest(hyper, blocks))
         why = f"the most promising of {len(candidates)} candidates; what matters most: {matter}"
         return _proposed(chosen, _generation(ask), why)
 
