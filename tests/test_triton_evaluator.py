@@ -290,3 +290,23 @@ def test_arguments_of_this_process_are_sent() -> None:
     assert kind(outcome) == "wrong_answer", "the reference halves it: shapes differ"
     assert isinstance(outcome, Failed)
     assert outcome.message == "1 has shape (1000,) where the reference has (500,)"
+
+
+def test_what_was_given_up_is_never_reported() -> None:
+    """Neither what runs nor what its process has as its next; the process itself goes on."""
+    names = ["is slow", "good", "crashes", "good again"]
+    tool = TritonEvaluator(
+        arguments=zoo_arguments, build=zoo_build, reference=lambda x, out, n: x * 2, outputs=(1,), **CPU
+    )
+    with tool.open(Space({"what": Choice(names)})) as session:
+        session.submit([Trial(i, Config(what=what)) for i, what in enumerate(names)], Limits())
+        first = []
+        while not first:
+            first = [event.trial for event in session.poll() if isinstance(event, Observed)]
+        session.abandon()
+        assert session.idle
+        assert first == [0]
+        assert not session.poll(0.5)
+        session.submit([Trial(i, Config(what=names[i % 4])) for i in range(6, 10)], Limits())
+        found = collect(session, 4)
+    assert [kind(found[i][1]) for i in range(6, 10)] == ["crash", "timed", "timed", "timed"]
