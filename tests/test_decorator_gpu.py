@@ -73,13 +73,17 @@ def test_a_list_is_tried_and_the_tensors_are_those_of_one_call(isolation: Any) -
     torch.testing.assert_close(c, a + 7 + a)
 
 
+def added(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a + b
+
+
 def test_a_space_is_searched_in_a_process_of_its_own_with_the_callers_tensors() -> None:
-    kernel = autotune.triton(SPACE, ["n"], reference=lambda a, b: a + b, budget=60)(gpu_add)
+    kernel = autotune.triton(SPACE, ["n"], reference=added, budget=60)(gpu_add)
     a, b, c = vectors()
     kernel[lambda meta: (triton.cdiv(a.numel(), meta["BLOCK"]),)](a, b, c, N)
     assert torch.equal(c, a + b)
     assert len(kernel.configs_timings) > 5
-    again = autotune.triton(SPACE, ["n"], reference=lambda a, b: a + b, budget=60)(gpu_add)
+    again = autotune.triton(SPACE, ["n"], reference=added, budget=60)(gpu_add)
     again[grid](a, b, c, N)
     assert again._finder.latest.origin == "cache"
     assert again.best_config.all_kwargs() == kernel.best_config.all_kwargs()
