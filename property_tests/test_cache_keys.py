@@ -184,7 +184,7 @@ def unused():
 
 def in_another_process(folder: Any, keys: list[StrictKey], hash_seed: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder)],
+        [sys.executable, "-B", "-c", SCRIPT, str(folder)],  # -B: one size, one second, one .pyc
         input=json.dumps(msgspec.to_builtins(keys)),
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,

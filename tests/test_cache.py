@@ -217,7 +217,7 @@ def test_failures_that_would_come_again_are_not_tried_again(tmp_path: Path) -> N
 def test_a_result_of_another_toolchain_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table()
     first = search(table, tmp_path, 100)
-    newer = Versions(triton="9.9")
+    newer = msgspec.structs.replace(use.installed_versions(), triton="9.9")
     for module in (use, layers):
         monkeypatch.setattr(module, "installed_versions", lambda: newer)
     table.asked.clear()
