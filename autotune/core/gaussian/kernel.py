@@ -31,14 +31,20 @@ class Hyper:
 
 def squared_distances(a: Floats, b: Floats) -> Floats:
     """Squared distances [n, m] of rows [n, d] and [m, d]."""
-    squares: Floats = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2 * a @ b.T
-    return np.maximum(squares, 0.0)
+    squares: Floats = a @ (-2 * b.T)
+    squares += np.square(a).sum(1)[:, None]
+    squares += np.square(b).sum(1)
+    return np.maximum(squares, 0.0, out=squares)
 
 
 def matern52(squares: Floats) -> Floats:
     """The Matérn 5/2 correlation of squared scaled distances."""
     root = np.sqrt(5 * squares)
-    correlation: Floats = (1 + root + root * root / 3) * np.exp(-root)
+    correlation: Floats = squares * (5 / 3)
+    correlation += root
+    correlation += 1
+    np.negative(root, out=root)
+    correlation *= np.exp(root, out=root)
     return correlation
 
 

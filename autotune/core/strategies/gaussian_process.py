@@ -105,9 +105,10 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         """Fresh valid points: neighbours of the best, and samples."""
         best = known.points[known.ranking()[: self.neighbourhoods]]
         each = self.candidates // 6
+        anywhere = space.sample(fold(key, "anywhere"), self.candidates)
         near = [around(space, row, each, fold(key, "near", i)) for i, row in enumerate(best)]
-        far = [replaced(space, row, each, fold(key, "replaced", i)) for i, row in enumerate(best)]
-        rows = np.concatenate([*near, *far, space.sample(fold(key, "anywhere"), self.candidates)])
+        mixed = [replaced(space, row, anywhere[-each:], fold(key, "mixed", i)) for i, row in enumerate(best)]
+        rows = np.concatenate([*near, *mixed, anywhere])
         rows = rows[first_of_each(rows)]
         rows = rows[ask.fresh(rows)]
         rows = rows[space.valid(rows)] if len(rows) else rows

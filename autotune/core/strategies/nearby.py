@@ -23,12 +23,11 @@ def around(space: Space, row: Codes, pairs: int, key: Key) -> Codes:
     return np.concatenate([single, both])
 
 
-def replaced(space: Space, row: Codes, n: int, key: Key) -> Codes:
-    """`n` copies of a point [columns] with one or two parameters as in other valid points; they may be invalid."""
-    donors = space.sample(fold(key, "donors"), n)
-    changed = [integers(fold(key, name), len(space.slices), n) for name in ("first", "second")]
+def replaced(space: Space, row: Codes, donors: Codes, key: Key) -> Codes:
+    """A point [columns] with one or two parameters as in each of the `donors` [n, columns]; they may be invalid."""
+    changed = [integers(fold(key, name), len(space.slices), len(donors)) for name in ("first", "second")]
     rows = np.tile(row, (len(donors), 1))
     for i, part in enumerate(space.slices.values()):
-        taken = (changed[0][: len(donors)] == i) | (changed[1][: len(donors)] == i)
+        taken = (changed[0] == i) | (changed[1] == i)
         rows[taken, part] = donors[taken, part]
     return rows
