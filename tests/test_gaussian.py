@@ -29,6 +29,8 @@ from autotune.core.keys import root, uniform
 from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.gaussian_process import chance_to_work, hyper_parameters, informative, squashed
 from autotune.core.strategies.nearby import around, replaced
+from autotune.core.strategies.protocol import Seeds
+from autotune.core.strategies.registry import STRATEGIES
 from autotune.shell.tuning import tune
 
 INPUTS = uniform(root(1), 30, 3)
@@ -260,3 +262,10 @@ def test_a_design_begins_with_what_is_known_and_takes_what_there_is() -> None:
     points = initial_design(space, axes, known, 20, root(2))
     assert points[0].tolist() == known[0].tolist()
     assert {tuple(row) for row in points.tolist()} == {(a, b) for a in range(3) for b in range(2)}
+
+
+def test_what_is_given_twice_counts_once_and_nothing_random_takes_its_place() -> None:
+    default = SPACE.encode([SPACE.default])
+    seeds = Seeds(default, np.concatenate([default, SPACE.sample(root(7), 1)]), default)
+    begun = STRATEGIES["gaussian_process"](initial_points=2).init(SPACE, seeds, root(8))
+    assert begun.points.tolist() == np.concatenate([default, seeds.user[1:]]).tolist()

@@ -1,7 +1,6 @@
 """Files that are written whole or not at all, and configs in them: one JSON object each."""
 
 import os
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -26,8 +25,11 @@ def save_config(config: Mapping[str, Value], path: PathLike) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` in place of what is at `path`, whole or not at all; an OSError leaves nothing behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    """Put `content` in place of what is at `path`, whole or not at all; an OSError leaves nothing behind.
+
+    What a crash leaves is the old file, or the new one, and maybe a hidden one whose name ends in .tmp.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from autotune.shell.variables import variables_set
 from autotune.studies.metrics import Judge
 from autotune.studies.recordings import load_recording
 from autotune.studies.run_keys import case_digest, file_digest, run_key
@@ -104,7 +105,7 @@ def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[R
         return
     context = multiprocessing.get_context("spawn")  # the same everywhere, and safe beside threads
     with (
-        _single_threaded(),
+        variables_set(dict.fromkeys(ONE_THREAD, "1")),
         ProcessPoolExecutor(min(jobs, len(tasks)), context, _prepare, (known_strategies(),)) as pool,
     ):
         with _sigint_held_back():
@@ -141,17 +142,3 @@ def _sigint_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

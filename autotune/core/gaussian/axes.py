@@ -12,6 +12,7 @@ from typing import NamedTuple, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.gaussian.kernel import Blocks, Floats
 from autotune.core.parameters import (
     Boolean,
     Choice,
@@ -24,8 +25,6 @@ from autotune.core.parameters import (
     PowerOfTwo,
 )
 from autotune.core.space import Space
-
-Floats = NDArray[np.float64]
 
 WIDE = 64
 """Numbers above 0 that span this factor count by their logarithm."""
@@ -60,7 +59,7 @@ class Axes:
     """
 
     axes: tuple[Axis, ...]
-    blocks: NDArray[np.int64]
+    blocks: Blocks
     even: NDArray[np.int64]
 
     def of(self, rows: Codes) -> Floats:

@@ -4,7 +4,10 @@ Rprop (Riedmiller and Braun 1993) needs no line search and copes with scales tha
 priors (log-normal, wide) keep the length scales of features that a dozen points cannot judge.
 """
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, matern52_and_slope, parts, shares
 from autotune.core.gaussian.process import JITTER
@@ -24,7 +27,7 @@ def prior(features: int) -> Hyper:
 
 def fit(start: Hyper, inputs: Floats, targets: Floats, blocks: Blocks, steps: int) -> Hyper:
     """The best of `steps` steps uphill from `start`, for inputs [n, d] and targets [n] of mean 0 and variance 1."""
-    first, second = np.tril_indices(len(inputs), -1)
+    first, second = _below(len(inputs))
     squares = np.square((inputs[first] - inputs[second]).T.copy())
     theta = np.concatenate([start.log_lengths, [start.log_amplitude, start.log_noise]])
     best, lowest = theta, np.inf
@@ -48,7 +51,7 @@ def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks) -> tu
     """
     d, n = len(theta) - 2, len(targets)
     weights, amplitude, noise = np.exp(-2 * theta[:d]), np.exp(theta[d]), np.exp(theta[d + 1])
-    below = np.tril_indices(n, -1)
+    below = _below(n)
     correlation, slopes = _correlation(weights, squares, blocks)
     covariance = np.zeros((n, n))
     covariance[below] = amplitude * correlation
@@ -69,6 +72,12 @@ def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks) -> tu
     pull = (theta - middle) / spread
     loss = 0.5 * targets @ solved + np.log(np.diag(factor)).sum() + 0.5 * pull @ pull
     return float(loss), gradient + pull / spread
+
+
+@lru_cache(maxsize=4)
+def _below(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices of the pairs; every step of a fit asks for them."""
+    return np.tril_indices(n, -1)
 
 
 def _each(blocks: Blocks) -> list[tuple[int, slice]]:

@@ -8,7 +8,8 @@ of each serves both. Numbers are as even as they come, since hardware likes powe
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.gaussian.axes import Axes, Floats
+from autotune.core.gaussian.axes import Axes
+from autotune.core.gaussian.kernel import Floats
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.space import Space

@@ -25,7 +25,7 @@ from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.design import initial_design
-from autotune.core.strategies.initial import initial_population
+from autotune.core.strategies.initial import given_points
 from autotune.core.strategies.nearby import around, replaced
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
@@ -76,10 +76,8 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         require(self.count is None or self.count >= 1, name, "count", self.count, "at least 1, or None")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Begun:
-        axes = axes_of(space)
-        given = initial_population("from_best_available", space, seeds, self.initial_points, fold(key, "given"))
-        known = given[: len(seeds.default) + len(seeds.user) + len(seeds.best)]
-        return Begun(initial_design(space, axes, known, self.initial_points, fold(key, "design")))
+        known = given_points(seeds)
+        return Begun(initial_design(space, axes_of(space), known, self.initial_points, fold(key, "design")))
 
     def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
         first = state.points[ask.fresh(state.points)]

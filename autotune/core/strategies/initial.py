@@ -27,6 +27,12 @@ def begun_among(n: int, seeds: Seeds) -> int:
     return min(n, max(LEAST, math.ceil(AGAIN * n))) if seeds.again else n
 
 
+def given_points(seeds: Seeds) -> Codes:
+    """The default, the user's seeds and up to 20 of the best configs of earlier runs, each once: [m, columns]."""
+    rows = np.concatenate([seeds.default, seeds.user, seeds.best[:BEST_AVAILABLE]])
+    return rows[first_of_each(rows)]
+
+
 def initial_population(kind: InitialPopulation | None, space: Space, seeds: Seeds, n: int, key: Key) -> Codes:
     """The first points of a search, different and valid: [m, columns], m <= n wherever random points fill up.
 
@@ -37,7 +43,7 @@ def initial_population(kind: InitialPopulation | None, space: Space, seeds: Seed
     if kind == "from_default":
         rows = seeds.default
     elif kind == "from_best_available":
-        rows = np.concatenate([seeds.default, seeds.user, seeds.best[:BEST_AVAILABLE]])
+        rows = given_points(seeds)
     else:
         rows = np.concatenate([seeds.default, seeds.user])
     rows = rows[first_of_each(rows)]

@@ -1,13 +1,14 @@
 """What makes other tuners repeatable: the global random state that they draw from, and one thread to compute on."""
 
-import os
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+
+from autotune.shell.variables import variables_set
 
 
 @contextmanager
@@ -36,16 +37,6 @@ ONE_THREAD = {"LOKY_MAX_CPU_COUNT": "1"}
 """What scikit-learn goes by where a tuner asks it for all processors."""
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """Forests add up their trees in one order, so that no last bit depends on the machine."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return variables_set(ONE_THREAD)

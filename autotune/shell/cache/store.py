@@ -16,6 +16,7 @@ from pathlib import Path
 
 from autotune.core.errors import CacheError
 from autotune.shell.cache.entries import Entry, decode_entry, encode_entry
+from autotune.shell.files import replace_file
 
 PathLike = str | os.PathLike[str]
 
@@ -148,19 +149,9 @@ def settled(stamp: int) -> bool:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put content at `path` by a rename; what a crash leaves is the old file, or the new one, and maybe a .tmp file."""
+    """Put content at `path`, in a directory that is made where it is missing, so that a crash cannot take it back."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    replace_file(path, content)
     with suppress(OSError):  # not every file system lets a directory be synchronised
         directory = os.open(path.parent, os.O_RDONLY)
         try:

@@ -11,7 +11,8 @@ from autotune.core.search.messages import Compare
 from autotune.shell.evaluators import wire
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.rounds import Rounds
-from autotune.shell.evaluators.workers import Crew, Lost, Worker
+from autotune.shell.evaluators.worker import Lost, Worker
+from autotune.shell.evaluators.workers import Crew
 
 
 @dataclass(eq=False)

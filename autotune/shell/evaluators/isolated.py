@@ -13,7 +13,8 @@ from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.shell.evaluators import wire
 from autotune.shell.evaluators.comparing import Comparison
 from autotune.shell.evaluators.protocol import WallClock
-from autotune.shell.evaluators.workers import Crew, Lost, Worker
+from autotune.shell.evaluators.worker import Lost, Worker
+from autotune.shell.evaluators.workers import Crew
 
 LONGEST_POLL_S = 0.25
 SUSPECT: frozenset[FailureKind] = frozenset({"crash", "out_of_memory", "wrong_answer"})

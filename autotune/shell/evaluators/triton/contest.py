@@ -18,7 +18,7 @@ from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.rounds import Rounds
 from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
-from autotune.shell.evaluators.workers import Lost
+from autotune.shell.evaluators.worker import Lost
 
 DESK = 0
 LONGER = 3

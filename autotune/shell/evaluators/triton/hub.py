@@ -13,7 +13,8 @@ from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators.triton import machine, wire
 from autotune.shell.evaluators.triton.limits import gpu_for
 from autotune.shell.evaluators.triton.nursery import Nursery
-from autotune.shell.evaluators.workers import Crew, Lost, Worker, wait_for
+from autotune.shell.evaluators.worker import Lost, Worker
+from autotune.shell.evaluators.workers import Crew, wait_for
 
 TritonWorker = Worker[wire.Reply]
 News = list[tuple[TritonWorker, wire.Reply | Lost]]

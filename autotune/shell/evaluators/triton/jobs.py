@@ -13,7 +13,7 @@ from autotune.core.search.messages import Event, Limits, Observed
 from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.sampling import condensed
-from autotune.shell.evaluators.workers import Lost
+from autotune.shell.evaluators.worker import Lost
 
 
 class Rules(NamedTuple):

@@ -19,7 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.errors import EvaluatorError
-from autotune.shell.evaluators import processes, starting, wire, workers
+from autotune.shell.evaluators import processes, starting, wire
+from autotune.shell.evaluators.worker import TAIL
 
 LOAD_TIMEOUT_S = 180.0
 ANSWER_TIMEOUT_S = 30.0
@@ -190,6 +191,6 @@ class Nursery:
         with suppress(OSError, ValueError):
             size = os.fstat(self._stderr.fileno()).st_size
             text = os.pread(self._stderr.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
-            text = " ".join(text.split())[-workers.TAIL :]
+            text = " ".join(text.split())[-TAIL:]
             return f" (its stderr ends: {text})" if text else ""
         return ""

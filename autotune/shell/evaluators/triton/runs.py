@@ -16,7 +16,7 @@ from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
 from autotune.shell.evaluators.triton.jobs import Job, Rules, default_times, replace_fresh, seconds_of, timed
 from autotune.shell.evaluators.triton.timeline import Timeline
-from autotune.shell.evaluators.workers import Lost
+from autotune.shell.evaluators.worker import Lost
 
 SAMPLING_SHARE = 0.8
 PATIENCE_S = 2.0

@@ -23,7 +23,7 @@ from autotune.shell.evaluators.triton.jobs import Job, Rules, replace_fresh, sec
 from autotune.shell.evaluators.triton.limits import details_of, misfit
 from autotune.shell.evaluators.triton.runs import PATIENCE_S, Runs
 from autotune.shell.evaluators.triton.timeline import NOBODY, Timeline, What
-from autotune.shell.evaluators.workers import Lost
+from autotune.shell.evaluators.worker import Lost
 
 LONGEST_POLL_S = 0.25
 
