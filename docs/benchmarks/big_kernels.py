@@ -2,7 +2,7 @@
 
     python docs/benchmarks/big_kernels.py [--evaluations N] [--seed S] [--kernel NAME]... [--strategy NAME]...
 
-The kernels are those of `kernel_space`: 21 to 60 fields, 1e12 points and more, and the constraints between the fields.
+The kernels are those of `kernel_space`: 26 to 62 fields, 1e15 points and more, and the constraints between the fields.
 The times are made up, by a formula that is the same in every process: a bowl of a few important axes and many that
 matter little, interactions, cliffs, a ripple, and regions where a config does not build. A stall is the longest that
 the search kept its caller waiting at one time: for what to do next, or to take in one outcome.
