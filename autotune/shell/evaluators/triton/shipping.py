@@ -104,6 +104,7 @@ def _jitted(function: Any, options: dict[str, Any], path: str, source: str) -> A
     """The kernel made again; its file need not exist here, and may have changed since."""
     import triton
 
+    function.__code__ = function.__code__.replace(co_filename=path)  # cloudpickle 3.1.3 leaves "<dynamic-code>" there
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
     return triton.jit(**options)(function) if options else triton.jit(function)
 
