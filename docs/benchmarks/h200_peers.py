@@ -1,7 +1,7 @@
 """The others, for h200.py: Helion's external API and @triton.autotune, on the kernels of docs/examples."""
 
 import csv
-import importlib
+import os
 import re
 import tempfile
 import threading
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from h200 import problem_of
+from h200_common import arguments_of, machine, problem_of, rehearsing
 
 from autotune import Config, Problem, TritonEvaluator
 from autotune.shell.evaluators.triton.launching import Launch
 from autotune.shell.evaluators.triton.stage import applied
 
 ALGORITHM = "LFBOTreeSearch"
-LOG = Path(tempfile.gettempdir()) / "autotune-h200-helion"
+LOG = Path(tempfile.gettempdir()) / f"autotune-h200-helion-{os.getpid()}"
 SEED = 1
 LATE_S = 45.0
 
@@ -33,7 +33,7 @@ class Callables:
         assert isinstance(evaluator, TritonEvaluator)
         self.evaluator = evaluator
         torch.manual_seed(0)
-        self.named: dict[str, Any] = importlib.import_module(kernel).arguments()
+        self.named: dict[str, Any] = arguments_of(kernel)()
         (self.output,) = evaluator.outputs
         self.inputs = [n for n, v in self.named.items() if isinstance(v, torch.Tensor) and n != self.output]
         self.args = tuple(self.named[name] for name in self.inputs)
@@ -63,8 +63,10 @@ def helion(kernel: str, seconds: float, late: Callable[[dict[str, Any]], None]) 
     late: told the best that was seen if the search is not over LATE_S after its budget, and ends the process.
     """
     began = time.monotonic()
+    os.environ["TRITON_CACHE_DIR"] = tempfile.mkdtemp(prefix="autotune-h200-")  # empty, as ours is
+    if rehearsing():
+        os.environ["TRITON_INTERPRET"] = "1"
     patched()
-    import torch  # noqa: F401
     from helion import Config as HelionConfig
     from helion.autotuner import search_algorithms
     from helion.autotuner.external import _ExternalKernelAdapter, create_user_config_spec
@@ -91,7 +93,7 @@ def helion(kernel: str, seconds: float, late: Callable[[dict[str, Any]], None]) 
         baseline_fn=lambda *inputs: given.reference(*inputs),  # a bound method would be copied, tensors and all
         autotune_budget_seconds=int(seconds), autotune_random_seed=SEED,
         autotune_log=str(LOG), autotune_baseline_rtol=5e-2, autotune_baseline_atol=1.0, autotune_progress_bar=False,
-        autotune_ignore_errors=True, autotune_seed_configs=[first],
+        autotune_ignore_errors=True, autotune_seed_configs=[first], **without_a_gpu(),
     )  # fmt: skip
     search = search_algorithms[ALGORITHM](adapter, given.args)
     ready = time.monotonic()
@@ -102,7 +104,7 @@ def helion(kernel: str, seconds: float, late: Callable[[dict[str, Any]], None]) 
         late(
             {
                 "wall_s": round(time.monotonic() - ready, 1), "evaluations": tested, "overdue": True, "pick": pick,
-                "pick_ms": found and found[0],
+                "pick_ms": found and found[0], **machine(),
             }
         )  # fmt: skip
 
@@ -119,6 +121,24 @@ def helion(kernel: str, seconds: float, late: Callable[[dict[str, Any]], None]) 
         "pick_ms": metrics.best_perf_ms, "evaluations": metrics.num_configs_tested, "asked_for": len(asked),
         "compile_failures": metrics.num_compile_failures, "accuracy_failures": metrics.num_accuracy_failures,
         "generations": metrics.num_generations, "configs_per_s": round(metrics.num_configs_tested / wall, 3),
+        **machine(),
+    }  # fmt: skip
+
+
+def without_a_gpu() -> dict[str, Any]:
+    """Settings for a rehearsal: everything in this process, by the wall clock."""
+    if not rehearsing():
+        return {}
+    import torch
+    from helion.autotuner import benchmark_provider
+    from helion.autotuner.benchmarking import do_bench_generic
+    from helion_h200 import timed_here
+
+    benchmark_provider.do_bench = lambda fn, return_mode="median", **how: do_bench_generic(
+        fn, warmup=1, rep=1, return_mode=return_mode
+    )
+    return {
+        "device": torch.device("cpu"), "autotune_benchmark_subprocess": False, "autotune_benchmark_fn": timed_here,
     }  # fmt: skip
 
 
@@ -163,8 +183,6 @@ USUAL = [
 
 def triton_autotune() -> dict[str, Any]:
     """@triton.autotune's first call, with an empty cache, and its pick."""
-    import os
-
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TRITON_CACHE_DIR"] = folder
         import matmul
@@ -177,7 +195,7 @@ def triton_autotune() -> dict[str, Any]:
             for *sizes, stages, warps in USUAL
         ]
         tuner = triton.autotune(configs=configs, key=["M", "N", "K"])(matmul.matmul)
-        named = matmul.arguments()
+        named = arguments_of("matmul")()
         torch.cuda.synchronize()
         began = time.monotonic()
         tuner[matmul.grid](**named)
