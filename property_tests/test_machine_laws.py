@@ -48,6 +48,7 @@ SETTINGS = st.builds(
     simplify_rounds=st.integers(0, 2),
     cutoff_factor=st.sampled_from([None, 1.5, 3.0]),
     reserve=st.sampled_from([0.0, 0.05, 0.9]),
+    rebuild=st.booleans(),
     restarts=st.sampled_from([0, 0, 1, 3]),
 )
 ACTIONS = st.lists(
@@ -251,6 +252,24 @@ def test_a_default_that_answers_late_and_fast_is_the_result():
     found = result(shell.search)
     assert found.default is not None
     assert found.best.time_ms <= found.default.time_ms == 1.1
+
+
+def test_time_is_kept_for_building_finalists_only_where_that_is_done_again():
+    space = MADE["gemm"]
+    ends = {}
+    for rebuild in (True, False):
+        strategy = strategies.instance(("random_search", 0), space)
+        shell = shells.HandShell(
+            Plan(space, strategy, Budget(seconds=100.0), settings=Settings(rebuild=rebuild)),
+            lambda trial, n: Timed((1.0, 1.1, 1.2), compile_s=2.0),
+        )
+        for _ in range(4):
+            shell.ask()
+            shell.finish(0)
+        ends[rebuild] = search_deadline(shell.search)
+    assert ends[False] == 95.0, "the reserve is enough"
+    assert ends[True] is not None
+    assert ends[True] < 88.0
 
 
 def test_a_comparison_that_ends_after_it_was_given_up_is_no_verification():

@@ -203,6 +203,8 @@ def test_a_search_with_two_shapes_and_no_compiler() -> None:
         assert isinstance(outcome, Timed)
         assert outcome.details["ms[short]"] > 0
         assert outcome.details["ms[long]"] > 0
+    assert result.best.details["ms[long]"] > 0, "of the final comparison"
+    assert result.best.details["runs"] > 0, "and of the measurement before"
 
 
 def test_compiling_ahead_from_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from autotune import ArgumentSet, Config, EvaluatorError, TritonEvaluator
 from autotune.core.outcomes import Failed, Timed
 from autotune.core.search.messages import Observed
 from autotune.shell.evaluators.triton import limits, machine, sampling
+from autotune.shell.evaluators.triton.contest import typical
 from autotune.shell.evaluators.triton.cubin import resources
 from autotune.shell.evaluators.triton.device import IN_FLIGHT, CudaDevice
 from autotune.shell.evaluators.triton.jobs import Rules, default_times, timed
@@ -197,6 +198,12 @@ def test_rounds_of_several_shapes_become_one_number_each() -> None:
     assert isinstance(alone, Timed)
     assert (alone.times_ms, alone.cut, alone.details) == ((2.0, 4.0), True, {})
     assert isinstance(timed(Measured(((1.0,), ()), 0.5), rules, None), Failed)
+
+
+def test_gauges_of_a_comparison_are_those_that_were_usual() -> None:
+    shown = [{"sm_clock_mhz": 1980, "temperature_c": 40}, {"sm_clock_mhz": 1500}, {"sm_clock_mhz": 1520}, {}]
+    assert typical(shown) == {"sm_clock_mhz": 1520, "temperature_c": 40}
+    assert typical([]) == {}
 
 
 def test_the_defaults_times_are_found_in_a_journal() -> None:

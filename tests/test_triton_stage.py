@@ -103,6 +103,38 @@ def test_a_changed_argument_is_an_error_unless_it_is_declared() -> None:
     assert verdict(accumulate, vectors) == "timed", "nothing is asked where nothing is declared"
 
 
+def test_an_argument_that_is_put_into_another_order_has_changed() -> None:
+    def shuffling(x: Any, out: Any) -> None:
+        out.copy_(x.sort().values)
+        x.copy_(x.flip(0))
+
+    def arguments() -> tuple[Any, ...]:
+        return torch.rand(9001), torch.empty(9001)
+
+    said = verdict(shuffling, arguments, reference=lambda x, out: x.sort().values, outputs=(1,))
+    assert "it changed its argument '0'" in said
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.int8, torch.float64])
+@pytest.mark.parametrize("count", [2, 5, memory.COLUMNS, 3 * memory.COLUMNS + 7])
+def test_a_checksum_tells_where_values_are(kind: Any, count: int) -> None:
+    one = (torch.arange(count) % 100).to(kind)
+    before = memory.checksums({"x": one})
+    assert memory.checksums({"x": one.clone()}) == before
+    for i, j in ((0, count - 1), (0, 1), (count // 2, count - 1)):
+        swapped = one.clone()
+        swapped[i], swapped[j] = one[j], one[i]
+        assert (memory.checksums({"x": swapped}) == before) == torch.equal(swapped, one)
+        raised = one.clone()
+        raised[i] += 1
+        assert memory.checksums({"x": raised}) != before
+    whole = torch.zeros(4 * memory.COLUMNS, 512)
+    whole[0, 0] = 1.0  # by places that are powers of two apart, and values that differ in high bits alone
+    there = torch.zeros(4 * memory.COLUMNS, 512)
+    there[2 * memory.COLUMNS, 0] = 1.0
+    assert memory.checksums({"x": whole}) != memory.checksums({"x": there})
+
+
 def test_a_reference_that_works_in_place_says_what_is_written() -> None:
     def halve(x: Any, out: Any) -> None:
         x /= 2
@@ -141,7 +173,12 @@ def test_bits_may_have_to_repeat() -> None:
     tool = desk(lambda x, out: out.copy_(x * 2 + 1e-6 * next(rounds)), vectors, True, outputs=(1,))
     answer = tool.measure(wire.Measure("{}", None, 1.0))
     assert isinstance(answer, wire.Refused)
-    assert "two runs differ in" in answer.failed.message
+    assert "two runs differ in 8 of 8 elements" in answer.failed.message
+    signs = iter([0.0, -0.0] * 50)
+    tool = desk(lambda x, out: out.fill_(next(signs)), vectors, True, outputs=(1,))
+    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Refused), "the sign of a zero is a bit"
+    tool = desk(lambda x, out: (x.sum(), 3), vectors, True, reference=lambda x, out: (x.sum(), 3))
+    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Measured), "a number is no tensor"
 
 
 def test_an_overwritten_expectation_is_not_taken_for_a_wrong_answer() -> None:
@@ -227,6 +264,37 @@ def test_small_arguments_are_rotated() -> None:
     assert len(stage.copies(0)) == 1
 
 
+class Telling(HostDevice):
+    """Writes down whether the cache is to be cleared, and which arguments a run gets."""
+
+    gpu = wire.Gpu("small", l2_bytes=64)
+
+    def __init__(self) -> None:
+        self.cold: set[bool] = set()
+
+    def time(self, call: Any, count: int, before: Any, cold: bool) -> list[float]:
+        self.cold.add(cold)
+        return super().time(call, count, before, cold)
+
+
+@pytest.mark.parametrize(
+    ("terms", "rotated"), [({}, 3), ({"restore_value": (0,)}, 1), ({"pre_hook": lambda named: None}, 1)]
+)
+def test_what_cannot_be_rotated_is_timed_with_a_cleared_cache(terms: dict[str, Any], rotated: int) -> None:
+    device, seen = Telling(), set()
+
+    def kernel(x: Any, out: Any) -> None:
+        seen.add(x.data_ptr())
+
+    given = [ArgumentSet(vectors)]
+    tool = Desk(
+        device, Launch(build=lambda c: kernel), None, given, Terms(**terms), Objective(), Habits(FAST, "rotate")
+    )
+    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Measured)
+    assert len(seen) == rotated
+    assert device.cold == {rotated == 1}
+
+
 def test_tolerances() -> None:
     expected = torch.full((100,), 2.0)
     off = expected + 0.003
@@ -270,11 +338,14 @@ def test_arguments_are_made_without_memory_or_gpu() -> None:
         x = torch.randn(1 << 20, 1 << 20, device="cuda")
         assert x.is_cuda
         assert x.device.type == "cuda"
-        return x, torch.empty_like(x), torch.zeros(3).cuda(), torch.ones(4, device=x.device).to("cuda", torch.float16)
+        drawn = torch.rand((3, 4), dtype=torch.float64, generator=torch.Generator(), pin_memory=False)
+        assert (drawn.shape, drawn.dtype) == ((3, 4), torch.float64)
+        ones = torch.ones(4, device=x.device).to("cuda", torch.float16)
+        return x, torch.empty_like(x), torch.zeros(3).cuda(), ones, drawn
 
     with no_memory():
         named = made(ArgumentSet(arguments), Launch(build=lambda config: fill))
-    assert [value.is_meta for value in named.values()] == [True] * 4
+    assert [value.is_meta for value in named.values()] == [True] * 5
     assert named["3"].dtype == torch.float16
 
 

@@ -20,7 +20,7 @@ from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.cache.remembering import without_cached
 from autotune.shell.cached_tuning import cached_result, check_allowed, memory_for, remembered, warm, watched_by
 from autotune.shell.driver import Driver, Interruption, Watch, unrecorded
-from autotune.shell.evaluators.protocol import Evaluator
+from autotune.shell.evaluators.protocol import Evaluator, rebuilds
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import Options, options_for
 from autotune.shell.options import PathLike as PathLike
@@ -41,6 +41,7 @@ def make_plan(
     strategy: str | AnyStrategy = DEFAULT_STRATEGY,
     *,
     exact: bool = False,
+    rebuild: bool = True,
     effort: str = "full",
     budget: Budget | None = None,
     seed: int = 0,
@@ -50,7 +51,8 @@ def make_plan(
 ) -> Plan:
     """The plan of a search, for those who step it by hand; the arguments are those of `tune`.
 
-    exact: whether the evaluator always gives a config the same time. Raises StrategyError or PlanError.
+    exact: whether the evaluator always gives a config the same time. rebuild: whether it has to build a config again
+    to compare it. Raises StrategyError or PlanError.
     """
     level = checked_effort(effort)
     if not isinstance(seed, int) or isinstance(seed, bool):
@@ -64,7 +66,7 @@ def make_plan(
         seed,
         tuple(map(Config, seeds)),
         tuple(map(Config, best_available)),
-        settings_for(level, {**machine, "exact": exact}),
+        settings_for(level, {"rebuild": rebuild, **machine, "exact": exact}),
     )
 
 
@@ -117,9 +119,9 @@ def tune(
     check_allowed(env, memory)
     begun = warm(memory, options, space, warm_start)
     plan = make_plan(
-        space, options.strategy, exact=evaluator.exact, effort=options.effort, budget=options.budget,
-        seed=options.seed, seeds=seeds, best_available=(*best_available, *(o.config for o in begun.origins)),
-        settings=begun.settings,
+        space, options.strategy, exact=evaluator.exact, rebuild=rebuilds(evaluator), effort=options.effort,
+        budget=options.budget, seed=options.seed, seeds=seeds,
+        best_available=(*best_available, *(o.config for o in begun.origins)), settings=begun.settings,
     )  # fmt: skip
     return run_plan(plan, evaluator, options, memory, begun.origins)
 

@@ -28,12 +28,13 @@ def search_deadline(search: Search) -> float | None:
 
 
 def verification_seconds(search: Search) -> float:
-    """How long it may take to build the finalists again and to time them for some rounds, by what was seen so far."""
+    """How long it may take to build the finalists, if that must be done again, and to time them for some rounds, by
+    what was seen so far."""
     if search.best_ms is None:
         return 0.0
     settings = search.plan.settings
     configs = settings.finalists + 2  # the default, and what simplification may arrive at
-    building = search.archive.typical_compile_s
+    building = search.archive.typical_compile_s if settings.rebuild else 0.0
     return configs * (building + STARTING_S + min(settings.verify_rounds, 5) * 2 * search.best_ms / 1000)
 
 

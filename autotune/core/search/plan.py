@@ -43,7 +43,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     simplify_rounds: how often to try resetting what does not matter to its default; 0: never.
     compile_timeout_s: the original compile timeout, which the adaptive one only lowers.
     cutoff_factor: stop timing a config whose first runs take this many times the best; None: never.
-    reserve: the share of the seconds kept for the verification.
+    reserve: the share of the seconds kept for the verification. rebuild: whether it has to build its configs again.
     pad: whether from_best_available fills its population up at random.
     """
 
@@ -61,6 +61,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     compile_timeout_s: float = 60.0
     cutoff_factor: float | None = 3.0
     reserve: float = 0.05
+    rebuild: bool = True
     pad: bool = True
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from msgspec import Struct
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.keys import fold
-from autotune.core.outcomes import Failed, Outcome, Timed
+from autotune.core.outcomes import Detail, Failed, Outcome, Timed
 from autotune.core.search.finish import finalists
 from autotune.core.search.messages import Reason
 from autotune.core.search.request import request
@@ -19,7 +19,8 @@ from autotune.core.statistics import Ratio, divided, median_interval, paired_rat
 class Measured(Struct, frozen=True):
     """A config and its final measurements: of the verification where it took part, else the latest.
 
-    time_ms: the median. low_ms, high_ms: its interval (about 95 %). times_ms: the samples.
+    time_ms: the median. low_ms, high_ms: its interval (about 95 %). times_ms: the samples. details: what else the
+    evaluator has told of it (registers, the time on each workload, …), the latest last.
     """
 
     trial: int
@@ -28,6 +29,7 @@ class Measured(Struct, frozen=True):
     low_ms: float
     high_ms: float
     times_ms: tuple[float, ...]
+    details: dict[str, Detail] = {}
 
 
 class Finalist(Struct, frozen=True):
@@ -105,7 +107,11 @@ def outcome_counts(search: Search) -> dict[str, int]:
 
 def _measured(search: Search, trial: int, outcome: Timed) -> Measured:
     low, high = (outcome.time_ms,) * 2 if search.plan.settings.exact else median_interval(outcome.times_ms)
-    return Measured(trial, search.trials[trial].config, outcome.time_ms, low, high, outcome.times_ms)
+    details: dict[str, Detail] = {}
+    for i, told in search.outcomes:
+        details |= told.details if i == trial else {}
+    details |= outcome.details
+    return Measured(trial, search.trials[trial].config, outcome.time_ms, low, high, outcome.times_ms, details)
 
 
 def _ratio(search: Search, numerator: Timed, denominator: Timed, paired: bool) -> Ratio:

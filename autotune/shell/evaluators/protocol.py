@@ -52,6 +52,7 @@ class Evaluator(Protocol):
     """Anything that can measure configs.
 
     exact: the same config always gets the same time, so nothing is gained by measuring it twice.
+    It may also have `rebuilds`: False where what it has built once is there when configs are compared.
     """
 
     @property
@@ -70,6 +71,11 @@ class Evaluator(Protocol):
     @property
     def recovers(self) -> bool:
         """Whether `open` puts the unfinished trials of `past` back in the queue, as a simulated clock must."""
+
+
+def rebuilds(evaluator: Evaluator) -> bool:
+    """Whether configs are built again to be compared, as far as the evaluator says."""
+    return bool(getattr(evaluator, "rebuilds", True))
 
 
 def gives_up(task: Task) -> bool:

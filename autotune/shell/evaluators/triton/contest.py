@@ -6,18 +6,20 @@ three times as many are, unless they are equal for all practical purposes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median, median_low
 from typing import Literal
 
 from msgspec.structs import replace
 
-from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial, timed_or_failed
+from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare
 from autotune.core.statistics import median_interval
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.rounds import Rounds
 from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
+from autotune.shell.evaluators.triton.jobs import Rules, per_shape
+from autotune.shell.evaluators.triton.limits import details_of
 from autotune.shell.evaluators.worker import Lost
 
 DESK = 0
@@ -28,7 +30,7 @@ TIE = 0.002
 
 @dataclass(eq=False)
 class Entry:
-    """A config in the contest. slot: what the GPU's process calls it."""
+    """A config in the contest. slot: what the GPU's process calls it. each_ms: on each workload, in every round."""
 
     trial: Trial
     slot: int
@@ -38,6 +40,9 @@ class Entry:
     compile_s: float = 0.0
     run_s: float = 0.0
     times_ms: list[float] = field(default_factory=list)
+    each_ms: list[tuple[float, ...]] = field(default_factory=list)
+    gauges: list[dict[str, Detail]] = field(default_factory=list)
+    details: dict[str, Detail] = field(default_factory=dict)
     failed: Failed | None = None
 
 
@@ -45,9 +50,8 @@ class Contest:
     """combine: the objective, of the times on each workload."""
 
     def __init__(
-        self, task: Compare, hub: Hub, clock: WallClock, compile_timeout_s: float, run_timeout_s: float,
-        combine: Callable[[Sequence[float]], float],
-    ) -> None:  # fmt: skip
+        self, task: Compare, hub: Hub, clock: WallClock, rules: Rules, combine: Callable[[Sequence[float]], float]
+    ) -> None:
         self._entries = [Entry(trial, slot) for slot, trial in enumerate(task.trials)]
         if hub.farm is None:
             for entry in self._entries:
@@ -55,8 +59,9 @@ class Contest:
         self._hub = hub
         self._least = task.rounds
         self._rounds = Rounds(replace(task, rounds=LONGER * task.rounds), clock)
-        self._compile_timeout_s = compile_timeout_s
-        self._run_timeout_s = run_timeout_s
+        self._compile_timeout_s = rules.compile_timeout_s
+        self._run_timeout_s = rules.run_timeout_s
+        self._names = rules.names
         self._combine = combine
         self._acting: Entry | None = None
         self._desk: TritonWorker | None = None
@@ -104,8 +109,8 @@ class Contest:
     def _compiled(self, entry: Entry, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
         entry.stage = "compiled"
         match reply:
-            case wire.Compiled(seconds):
-                entry.compile_s = seconds
+            case wire.Compiled(seconds, kernels):
+                entry.compile_s, entry.details = seconds, details_of(kernels, self._hub.gpu())
             case wire.NotCompiled(seconds, message, compiler):
                 entry.compile_s = seconds
                 entry.failed = Failed("compile_error", message, seconds) if compiler else None
@@ -137,8 +142,10 @@ class Contest:
         match reply:
             case wire.Prepared(seconds):
                 entry.stage, entry.run_s = "prepared", entry.run_s + seconds
-            case wire.Sampled(times_ms, seconds):
+            case wire.Sampled(times_ms, seconds, gauges):
                 entry.times_ms.append(self._combine(times_ms))
+                entry.each_ms.append(times_ms)
+                entry.gauges.append(gauges)
                 entry.run_s += seconds
             case wire.Refused(failed, spoilt):
                 self._drop(entry, worker, failed, spoilt)
@@ -182,4 +189,24 @@ class Contest:
         crew = self._hub.desks[DESK]
         if self._desk is not None and self._desk in crew:
             crew.give(self._desk, wire.Forget(), self._run_timeout_s)
-        return tuple((e.trial.id, e.failed or timed_or_failed(e.times_ms, e.compile_s, e.run_s)) for e in self._entries)
+        return tuple((entry.trial.id, self._outcome(entry)) for entry in self._entries)
+
+    def _outcome(self, entry: Entry) -> Outcome:
+        if entry.failed is not None:
+            return entry.failed
+        details = {
+            **entry.details,
+            **per_shape(self._names, list(zip(*entry.each_ms, strict=True))),
+            **typical(entry.gauges),
+        }
+        return replace(timed_or_failed(entry.times_ms, entry.compile_s, entry.run_s), details=details)
+
+
+def typical(gauges: Sequence[dict[str, Detail]]) -> dict[str, Detail]:
+    """Of each gauge that was read, the median of what it showed."""
+    shown: dict[str, list[float]] = {}
+    for one in gauges:
+        for name, value in one.items():
+            if isinstance(value, int | float):
+                shown.setdefault(name, []).append(value)
+    return {name: median_low(values) for name, values in shown.items()}

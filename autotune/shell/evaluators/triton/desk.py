@@ -12,12 +12,12 @@ from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
 from autotune.shell.evaluators.bench import describe
 from autotune.shell.evaluators.triton import memory, sampling, wire
-from autotune.shell.evaluators.triton.arguments import ArgumentSet
+from autotune.shell.evaluators.triton.arguments import ArgumentSet, is_tensor
 from autotune.shell.evaluators.triton.device import Cache, Device
 from autotune.shell.evaluators.triton.launching import Grid, Launch
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.stage import Overwritten, Stage, Terms
-from autotune.shell.evaluators.triton.verdict import flattened
+from autotune.shell.evaluators.triton.verdict import differing_bits, flattened
 from autotune.shell.evaluators.triton.wording import both_ends
 
 GRAPHED_MS = 1.0
@@ -67,8 +67,7 @@ class Desk:
         self._habits = habits
         self._compiled_here = compiled_here
         self.stages = [Stage(one, launch, terms, device.kind) for one in sets]
-        copies = habits.cache == "rotate"
-        self._named = [s.copies(device.gpu.l2_bytes) if copies and not s.resets else [s.named] for s in self.stages]
+        self._named = [s.copies(device.gpu.l2_bytes) if self._rotates(s) else [s.named] for s in self.stages]
         device.synchronize()
         self._kept: dict[int, list[Ready]] = {}
         self._last: Any = None
@@ -110,7 +109,7 @@ class Desk:
                 times.append(median(time(sampling.runs_in_round(ready.each_ms))))
         except (Exception, SystemExit) as error:
             return self._refusal(error, perf_counter() - start)
-        return wire.Sampled(tuple(times), perf_counter() - start)
+        return wire.Sampled(tuple(times), perf_counter() - start, self._device.gauges())
 
     def forget(self) -> wire.Reply:
         """Drop what is kept."""
@@ -145,13 +144,13 @@ class Desk:
         return details
 
     def _repeat(self, stage: Stage, launch: Callable[[Any], Any], returned: Any) -> None:
-        before = [(place, memory.copied(t)) for place, t in flattened(stage.result_of(returned))]
+        before = [(place, memory.copied(t)) for place, t in flattened(stage.result_of(returned)) if is_tensor(t)]
         stage.clear()
         self._around(stage.named, launch)
         self._device.synchronize()
-        for (place, first), (_, second) in zip(before, flattened(stage.result_of(self._last)), strict=True):
-            differing = int((first != second).logical_and(first == first).sum())
-            if differing:
+        after = [t for _, t in flattened(stage.result_of(self._last)) if is_tensor(t)]
+        for (place, first), second in zip(before, after, strict=True):
+            if differing := differing_bits(first, second):
                 raise Wrong(f"two runs differ in {differing} of {first.numel()} elements of {place}", {})
 
     def _around(self, named: dict[str, Any], launch: Callable[[Any], Any]) -> None:
@@ -168,11 +167,20 @@ class Desk:
         ready = Ready(stage, call, 1, 0.0)
         if self._habits.cuda_graph:
             each = sampling.probe(self._timer(ready))[-1]
-            alone = self._habits.cache == "flush" or stage.resets or self._hooked
+            alone = self._cold(stage) or stage.resets or self._hooked
             runs = 1 if alone else max(1, min(GRAPHED_RUNS, int(GRAPHED_MS / max(each, 1e-4))))
             ready.call, ready.runs = self._device.graphed(call, runs)
         ready.each_ms = sampling.warm_up(self._timer(ready), self._habits.schedule)
         return ready
+
+    def _rotates(self, stage: Stage) -> bool:
+        """Whether runs go through copies of the arguments. Where something is done to these before every run, they are
+        one set, and the cache is cleared instead."""
+        return self._habits.cache == "rotate" and not stage.resets and not self._hooked
+
+    def _cold(self, stage: Stage) -> bool:
+        """Whether the cache is cleared before every run."""
+        return self._habits.cache != "warm" and not self._rotates(stage)
 
     @property
     def _hooked(self) -> bool:
@@ -193,7 +201,7 @@ class Desk:
                     terms.pre_hook(stage.named)
 
             before = prepared
-        cold = self._habits.cache == "flush"
+        cold = self._cold(stage)
         return lambda n: [t / ready.runs for t in self._device.time(ready.call, n, before, cold)]
 
     def _timed(self, ready: list[Ready], order: wire.Measure, start: float) -> tuple[list[list[float]], bool]:

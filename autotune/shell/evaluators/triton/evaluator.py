@@ -117,6 +117,11 @@ class TritonEvaluator:
         return False
 
     @property
+    def rebuilds(self) -> bool:
+        """False: binaries are kept in Triton's cache."""
+        return False
+
+    @property
     def argument_sets(self) -> tuple[ArgumentSet, ...]:
         """The workloads, each with a name."""
         given = tuple(self.workloads) or (ArgumentSet(self.arguments if self.arguments is not None else ()),)

@@ -56,10 +56,14 @@ def timed(measured: wire.Measured, rules: Rules, default_ms: tuple[float, ...] |
     least = min(map(len, times))
     rounds = zip(*(condensed(one, least) for one in times), strict=True)
     outcome = timed_or_failed([rules.objective(one, default_ms) for one in rounds], 0.0, measured.run_s, measured.cut)
-    shapes: dict[str, Detail] = {}
-    if len(rules.names) > 1:
-        shapes = {f"ms[{name}]": median(one) for name, one in zip(rules.names, times, strict=True)}
-    return replace(outcome, details={**measured.details, **shapes})
+    return replace(outcome, details={**measured.details, **per_shape(rules.names, times)})
+
+
+def per_shape(names: Sequence[str], times_ms: Sequence[Sequence[float]]) -> dict[str, Detail]:
+    """The median on each workload, where there are several; times_ms: the samples of each."""
+    if len(names) < 2 or len(times_ms) < len(names):
+        return {}
+    return {f"ms[{name}]": median(one) for name, one in zip(names, times_ms, strict=True)}
 
 
 def replace_fresh(job: Job) -> Job:

@@ -127,6 +127,7 @@ def no_memory() -> Iterator[None]:
     from torch.overrides import TorchFunctionMode
 
     meta, cuda = torch.device("meta"), torch.device("cuda", 0)
+    drawn = (torch.randn, torch.rand)
 
     def is_device(value: Any) -> bool:
         return isinstance(value, torch.device) or (
@@ -143,7 +144,11 @@ def no_memory() -> Iterator[None]:
             if function is torch.Tensor.cuda:
                 return args[0].to(meta)
             moved = tuple(meta if is_device(value) else value for value in args)
-            return function(*moved, **{n: meta if is_device(v) else v for n, v in (kwargs or {}).items()})
+            named = {n: meta if is_device(v) else v for n, v in (kwargs or {}).items()}
+            if function in drawn:  # torch would import an algebra system for these, for half a second
+                function = torch.empty
+                named = {n: v for n, v in named.items() if n not in ("generator", "pin_memory")}
+            return function(*moved, **named)
 
     with meta, Meta():
         yield

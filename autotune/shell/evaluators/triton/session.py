@@ -78,9 +78,8 @@ class TritonSession:
         """Queue a comparison: all its configs in the process of one GPU, one sample of each in turn."""
         rules = self._rules
         self._contest = Contest(
-            task, self._hub, self._clock, rules.compile_timeout_s, rules.run_timeout_s,
-            lambda times: rules.objective(times, self._runs.default_ms),
-        )  # fmt: skip
+            task, self._hub, self._clock, rules, lambda times: rules.objective(times, self._runs.default_ms)
+        )
         self._dispatch()
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:

@@ -107,6 +107,13 @@ def _far(a: Any, b: Any, rtol: float, atol: float) -> Any:
     return ~(near | (x == y) | (x.isnan() & y.isnan()))
 
 
+def differing_bits(a: Any, b: Any) -> int:
+    """In how many elements two tensors of one form and type differ, where every bit counts."""
+    rows, others = a.reshape(-1), b.reshape(-1)
+    chunks = range(0, rows.numel(), CHUNK)
+    return sum(int((_bits(rows[i : i + CHUNK]) != _bits(others[i : i + CHUNK])).sum()) for i in chunks)
+
+
 def _bits(a: Any) -> Any:
     import torch
 

@@ -148,10 +148,11 @@ class Prepared(Struct, frozen=True, tag="prepared"):
 
 
 class Sampled(Struct, frozen=True, tag="sampled"):
-    """One sample of each workload, in milliseconds."""
+    """One sample of each workload, in milliseconds, and what the device was like just after."""
 
     times_ms: tuple[float, ...]
     run_s: float
+    gauges: dict[str, Detail] = {}
 
 
 class Refused(Struct, frozen=True, tag="refused"):
