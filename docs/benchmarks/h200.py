@@ -95,7 +95,8 @@ def run(step: str, path: Path, allowed: float) -> None:
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, __file__, str(path), "--alone", step], start_new_session=True)
     try:
-        process.wait(allowed)
+        if status := process.wait(allowed):
+            print(f"== {step}: ended with status {status}", flush=True)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
