@@ -66,7 +66,7 @@ def test_what_is_there_is_not_run_again_and_what_does_not_fit_is_left_out(
 ) -> None:
     ran: list[str] = []
 
-    def step(name: str, limit_s: float, call: dict[str, Any], cache: Path) -> dict[str, Any]:
+    def step(name: str, limit_s: float, call: dict[str, Any], cache: Path, seat: Any) -> dict[str, Any]:
         ran.append(name)
         kind = name.split(":")[0]
         return comparison(w8=1.0) if kind == "compare" else run(kind, 8, (5.0, 8))
@@ -75,17 +75,17 @@ def test_what_is_there_is_not_run_again_and_what_does_not_fit_is_left_out(
     monkeypatch.setattr(script, "WORK", tmp_path)
     results = tmp_path / "results.jsonl"
     given = Namespace(seconds=60, effort="quick", seeds=1, strategy="gaussian_process", batch=None)
-    script.run_kernel(results, "matmul", given, ends=0.0)
+    script.run_kernel(results, "matmul", given, ends=0.0, places=script.seats(False))
     assert not ran
-    script.run_kernel(results, "matmul", given, ends=float("inf"))
+    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False))
     assert [name.split(":")[0] for name in ran] == ["helion", "ours", "compare"]
-    script.run_kernel(results, "matmul", given, ends=float("inf"))
+    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False))
     assert len(ran) == 3
     assert len(script.lines(results)) == 3
 
     results.write_text("\n".join(map(json.dumps, script.lines(results)[:2])) + "\n")
     monkeypatch.setattr(script, "WORK", tmp_path / "another machine")
-    script.run_kernel(results, "matmul", given, ends=float("inf"))
+    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False))
     assert ran[3:] == ["compare:matmul:quick:60:1"]
 
 
@@ -95,12 +95,12 @@ def test_a_step_that_hangs_is_ended_and_what_it_wrote_is_kept(
     hanging = tmp_path / "hanging.py"
     hanging.write_text(
         "import json, sys, time, pathlib\n"
-        "pathlib.Path(json.loads(sys.argv[2])['partial']).write_text('{\"overdue\": true}')\n"
+        "pathlib.Path(json.loads(sys.argv[2])['written']).write_text('{\"overdue\": true}')\n"
         "time.sleep(600)\n"
     )
     monkeypatch.setattr(script, "WORK", tmp_path / "work")
     monkeypatch.setattr(script, "__file__", str(hanging))
-    found = script.step("ours:matmul", 3.0, {"do": "tune"}, tmp_path)
+    found = script.step("ours:matmul", 3.0, {"do": "tune"}, tmp_path, script.seats(False)[0])
     assert found["overdue"]
     assert 3 <= found["took_s"] < 30
 

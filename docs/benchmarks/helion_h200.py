@@ -1,12 +1,15 @@
-"""Helion's default autotuner beside ours inside of Helion, on four kernels: same budget, seeds and benchmark provider.
+"""Helion's default autotuner beside ours inside of Helion, on four kernels: same budget, seeds and Helion's provider.
 
     python docs/benchmarks/helion_h200.py RESULTS.jsonl KERNEL... [--effort quick|full] [--seconds N] [--seeds N]
-                                          [--strategy NAME] [--batch N] [--within N]
+                                          [--strategy NAME] [--batch N] [--within N] [--side-by-side] [--keep FOLDER]
 
 KERNEL: matmul, rms_norm, softmax, attention. For each there are three steps: Helion's search, ours, and a comparison in
-which the picks and all that was the best for a while are timed again together, interleaved. Each step is a process of
-its own with caches of its own and a hard time limit, writes a line to RESULTS.jsonl, and is left out if that line is
-there already; with --within, so is what might not be over by then. The table is of all that RESULTS.jsonl holds.
+which the picks and all that was the best for a while are timed again together, interleaved, on one GPU. Each step is a
+process of its own with caches of its own and a hard time limit, writes a line to RESULTS.jsonl, and is left out if that
+line is there already; with --within, so is what might not be over by then. The table is of all that the file holds.
+
+--side-by-side: on a machine with two GPUs both searches run at once, each on one of them with half of the cores; with
+one GPU, one after the other. --keep: a folder for the logs and journals of the steps, packed.
 
 Where there is no GPU, small arguments and Triton's interpreter (TRITON_INTERPRET=1) rehearse it: no figure of that
 means anything. (pip install 'autotune[helion]')
@@ -19,19 +22,25 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent
 SIDES = ("helion", "ours")
-SECONDS = {"quick": 60, "full": 240}
-STARTING_S, LATE_S, COMPARING_S = 30, 25, 50
+SECONDS = {"quick": 60, "full": 150}
+STARTING_S, LATE_S, COMPARING_S = 30, 25, 35
 """What a step may take beyond its budget: to begin, to come to an end; and what a comparison may take."""
 
 MOST_INCUMBENTS, ROUNDS, WITHIN = 10, 41, 1.01
+COMPILING_S = 0.3
+"""What a compile is made to take where there is nothing to compile for."""
+
 WORK = Path(tempfile.gettempdir()) / "autotune-helion-h200"
 
 HOOK = '''
@@ -44,11 +53,18 @@ NAME = "torch._inductor.runtime.triton_compat"
 class Finder:
     """Gives that module a name which Helion imports and torch 2.11 does not have yet."""
 
+    looking = False
+
     def find_spec(self, name, path, target=None):
-        if name != NAME:
+        if name != NAME or self.looking:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self.looking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self.looking = False
+        if spec is None:
+            return None
         execute = spec.loader.exec_module
 
         def exec_module(module):
@@ -69,9 +85,9 @@ sys.meta_path.insert(0, Finder())
 
 
 def tune(
-    side: str, kernel: str, effort: str, seconds: int, seed: int, strategy: str, batch: int | None, partial: Path
+    side: str, kernel: str, effort: str, seconds: int, seed: int, strategy: str, batch: int | None, written: Path
 ) -> None:
-    """One search. What was the best so far is written to `partial` as it goes, the whole at the end."""
+    """One search. What was the best so far is written to `written` as it goes, the whole at the end."""
     import torch
     from helion_kernels import KERNELS
 
@@ -79,26 +95,37 @@ def tune(
     given = KERNELS[kernel]
     settings: dict[str, Any] = {
         "autotune_effort": effort, "autotune_budget_seconds": seconds, "autotune_random_seed": seed,
-        "autotune_progress_bar": False, "autotune_ignore_errors": True, **rehearsal(device, given.settings),
+        "autotune_progress_bar": False, "autotune_ignore_errors": True, **rehearsal(device, given.settings, side),
     }  # fmt: skip
     if side == "ours":
-        from autotune.integrations.helion import autotuner
-
-        settings["autotuner_fn"] = autotuner(strategy, batch=batch, cache=False)
+        settings["autotuner_fn"] = ours(strategy, batch, written)
+    else:  # Helion counts the cores of the machine, whichever of them it may use
+        settings["autotune_precompile_jobs"] = len(os.sched_getaffinity(0))
     args = given.arguments(device)
     bound = given.make(**settings).bind(args)
-    watch = Watch(partial)
+    watch = Watch(written)
     watch.install()
     watch.began = time.perf_counter()
     best = bound.autotune(args)
     watch.save(pick=dict(best), overdue=False)
 
 
+def ours(strategy: str, batch: int | None, written: Path) -> Callable[..., Any]:
+    """Our search, with as many configs as the budget allows whatever the effort, and a journal."""
+    from autotune.core.strategies.registry import make_strategy
+    from autotune.integrations.helion import autotuner
+
+    journal = written.with_suffix(".journal")
+    journal.unlink(missing_ok=True)
+    endless = {"count": None} if hasattr(make_strategy(strategy, {}), "count") else {}
+    return autotuner(strategy, batch=batch, cache=False, settings=endless, journal=journal)
+
+
 class Watch:
     """Sees all that the benchmark provider measures, whoever asks."""
 
-    def __init__(self, partial: Path) -> None:
-        self.began, self._partial = 0.0, partial
+    def __init__(self, written: Path) -> None:
+        self.began, self._written = 0.0, written
         self._evaluations = self._failed = 0
         self._incumbents: list[tuple[float, float, dict[str, Any]]] = []
 
@@ -127,28 +154,37 @@ class Watch:
     def save(self, pick: dict[str, Any] | None, overdue: bool) -> None:
         """overdue: nothing was picked, so it is what was the best."""
         chosen = pick if pick is not None else self._incumbents[-1][2] if self._incumbents else None
+        import torch
+
         found = {
-            "wall_s": round(time.perf_counter() - self.began, 1), "evaluations": self._evaluations,
-            "failed": self._failed, "overdue": overdue, "pick": chosen, "incumbents": self._incumbents,
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU",
+            "cores": len(os.sched_getaffinity(0)), "wall_s": round(time.perf_counter() - self.began, 1),
+            "evaluations": self._evaluations, "failed": self._failed, "overdue": overdue, "pick": chosen,
+            "incumbents": self._incumbents,
         }  # fmt: skip
-        self._partial.with_suffix(".new").write_text(json.dumps(found))
-        self._partial.with_suffix(".new").replace(self._partial)
+        self._written.with_suffix(".new").write_text(json.dumps(found))
+        self._written.with_suffix(".new").replace(self._written)
 
 
-def rehearsal(device: str, own: dict[str, Any]) -> dict[str, Any]:
-    """Settings without a GPU: everything in this process, and no kernel that asks how many processors there are."""
+def rehearsal(device: str, own: dict[str, Any], side: str) -> dict[str, Any]:
+    """Settings without a GPU, and no kernel that asks how many processors there are.
+
+    Helion's search then does everything in its process; ours compiles in forks, where there is nothing to compile.
+    """
     if device == "cuda":
         return {}
-    from helion.autotuner import benchmark_provider
+    from helion.autotuner import benchmark_provider, precompile_future
     from helion.autotuner.benchmarking import do_bench_generic
 
     benchmark_provider.do_bench = lambda fn, return_mode="median", **how: do_bench_generic(
         fn, warmup=1, rep=1, return_mode=return_mode
     )
+    precompile_future.make_precompiler = lambda *kernel: lambda *args, **options: partial(time.sleep, COMPILING_S)
     overrides = {**own.get("autotune_config_overrides", {}), "pid_type": "flat"}
+    apart = side == "ours"
     return {
-        "autotuner_fn": without_cache,
-        "autotune_precompile": None, "autotune_benchmark_subprocess": False, "autotune_config_overrides": overrides,
+        "autotuner_fn": without_cache, "autotune_precompile": "fork" if apart else None,
+        "autotune_benchmark_subprocess": apart, "autotune_config_overrides": overrides,
         "autotune_benchmark_fn": timed_here,
     }  # fmt: skip
 
@@ -175,7 +211,7 @@ def timed_here(functions: list[Callable[[], Any]], repeat: int = 1, desc: str | 
     return times
 
 
-def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, partial: Path) -> None:
+def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, written: Path) -> None:
     """All picks and incumbents of these runs, timed again: by the text of a config, the median and its interval."""
     import torch
     from helion import Config
@@ -188,7 +224,7 @@ def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, partial: Path
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     args = KERNELS[kernel].arguments(device)
-    bound = KERNELS[kernel].make(**rehearsal(device, KERNELS[kernel].settings)).bind(args)
+    bound = KERNELS[kernel].make(**rehearsal(device, KERNELS[kernel].settings, "compare")).bind(args)
     texts = list(dict.fromkeys(text_of(config) for run in runs for config in configs_of(run)))
     calls, kept = [], []
     for text in texts:  # the picks come first: what there is no time to build is left out
@@ -205,7 +241,7 @@ def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, partial: Path
         for text, outcome in zip(kept, outcomes, strict=True)
         if isinstance(outcome, Timed)
     }
-    partial.write_text(json.dumps({"measured": found, "left_out": len(texts) - len(kept)}))
+    written.write_text(json.dumps({"measured": found, "left_out": len(texts) - len(kept)}))
 
 
 def configs_of(run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -221,15 +257,46 @@ def text_of(config: dict[str, Any]) -> str:
 # Running them
 
 
-def step(name: str, limit_s: float, call: dict[str, Any], cache: Path) -> dict[str, Any] | None:
+class Seat(NamedTuple):
+    """Where a step runs: a GPU by its number (None: whatever is visible), and the cores that it may use."""
+
+    gpu: int | None
+    cores: tuple[int, ...]
+
+
+def seats(side_by_side: bool) -> tuple[Seat, ...]:
+    """Two with a GPU and half of the cores each, where that is asked for and there are two GPUs; else one with all."""
+    cores = tuple(sorted(os.sched_getaffinity(0)))
+    if not side_by_side or gpus() < 2:
+        return (Seat(None, cores),)
+    half = len(cores) // 2
+    return Seat(0, cores[:half]), Seat(1, cores[half:])
+
+
+def gpus() -> int:
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.splitlines())
+
+
+def step(name: str, limit_s: float, call: dict[str, Any], cache: Path, seat: Seat) -> dict[str, Any] | None:
     """Run a step in a process group of its own; what it wrote, even if it had to be ended. None: it wrote nothing."""
     WORK.mkdir(parents=True, exist_ok=True)
     (WORK / "sitecustomize.py").write_text(HOOK)
-    partial = WORK / f"{name.replace(':', '-')}.json"
-    partial.unlink(missing_ok=True)
+    written = WORK / f"{name.replace(':', '-')}.json"
+    written.unlink(missing_ok=True)
     path = os.pathsep.join([str(WORK), str(HERE), str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
-    env = {**os.environ, "PYTHONPATH": path, "HELION_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, __file__, "--step", json.dumps({**call, "partial": str(partial)})]
+    env = {
+        **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "HELION_CACHE_DIR": str(cache),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "HELION_KEEP_CACHE": "1",  # so that the comparison need not compile it all again
+    }  # fmt: skip
+    if seat.gpu is not None:
+        env["CUDA_VISIBLE_DEVICES"] = str(seat.gpu)
+    call = {**call, "written": str(written), "cores": seat.cores}
+    command = [sys.executable, __file__, "--step", json.dumps(call)]
     began = time.monotonic()
     with (WORK / f"{name.replace(':', '-')}.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -239,29 +306,27 @@ def step(name: str, limit_s: float, call: dict[str, Any], cache: Path) -> dict[s
             os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
     took = time.monotonic() - began
-    if not partial.exists():
+    if not written.exists():
         tail = (WORK / f"{name.replace(':', '-')}.log").read_text()[-2000:]
         print(f"{name}: nothing after {took:.0f} s (status {code}); the end of its log:\n{tail}", flush=True)
         return None
-    return {"step": name, "took_s": round(took, 1), **json.loads(partial.read_text())}
+    return {"step": name, "took_s": round(took, 1), **json.loads(written.read_text())}
 
 
-def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: float) -> None:
+def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: float, places: tuple[Seat, ...]) -> None:
     """The steps of a kernel that are not there yet and can be over in time."""
     seconds = given.seconds or SECONDS[given.effort]
-    runs = []
+    runs: list[dict[str, Any] | None] = []
     for seed in range(given.seeds):
-        for side in SIDES if seed % 2 == 0 else SIDES[::-1]:
-            name = f"{side}:{kernel}:{given.effort}:{seconds}:{seed}"
-            limit = STARTING_S + seconds + LATE_S
-            call = {
-                "do": "tune", "side": side, "kernel": kernel, "effort": given.effort, "seconds": seconds,
-                "seed": seed, "strategy": given.strategy, "batch": given.batch,
-            }  # fmt: skip
-            cache = WORK / name.replace(":", "-")
-            runs.append(once(results, name, limit, call, cache, ends, given.strategy if side == "ours" else None))
+        turned = (seed + len(kernel)) % 2  # neither side has always the same GPU, or comes always first
+        sides, at = (SIDES[::-1], places[::-1]) if turned else (SIDES, places)
+        calls = [partial(searched, results, side, kernel, given, seed, ends) for side in sides]
+        with ThreadPoolExecutor(len(places)) as pool:
+            begun = [pool.submit(call, at[i % len(at)]) for i, call in enumerate(calls)]
+            runs += [future.result() for future in begun]
     found = [run for run in runs if run is not None and run["pick"]]
     if len(found) == len(runs):
+        found = sorted(found, key=lambda run: run["step"])
         merged = WORK / f"merged-{kernel}"
         for run in found:  # what was compiled on this machine need not be compiled again
             cache = WORK / run["step"].replace(":", "-")
@@ -269,12 +334,28 @@ def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: floa
                 shutil.copytree(cache, merged, dirs_exist_ok=True)
         call = {"do": "compare", "kernel": kernel, "runs": found, "seconds": COMPARING_S}
         name = f"compare:{kernel}:{given.effort}:{seconds}:{given.seeds}"
-        once(results, name, STARTING_S + COMPARING_S, call, merged, ends, None)
+        once(results, name, STARTING_S + COMPARING_S, call, merged, ends, None, places[0])
+
+
+def searched(
+    results: Path, side: str, kernel: str, given: argparse.Namespace, seed: int, ends: float, seat: Seat
+) -> dict[str, Any] | None:
+    """The line of one search."""
+    seconds = given.seconds or SECONDS[given.effort]
+    name = f"{side}:{kernel}:{given.effort}:{seconds}:{seed}"
+    call = {
+        "do": "tune", "side": side, "kernel": kernel, "effort": given.effort, "seconds": seconds, "seed": seed,
+        "strategy": given.strategy, "batch": given.batch,
+    }  # fmt: skip
+    limit = STARTING_S + seconds + LATE_S
+    strategy = given.strategy if side == "ours" else None
+    return once(results, name, limit, call, WORK / name.replace(":", "-"), ends, strategy, seat)
 
 
 def once(
-    results: Path, name: str, limit: float, call: dict[str, Any], cache: Path, ends: float, strategy: str | None
-) -> dict[str, Any] | None:
+    results: Path, name: str, limit: float, call: dict[str, Any], cache: Path, ends: float, strategy: str | None,
+    seat: Seat,
+) -> dict[str, Any] | None:  # fmt: skip
     """The line of a step: the one that is there, or a new one."""
     known = {line["step"]: line for line in lines(results)}
     if name in known:
@@ -283,13 +364,21 @@ def once(
         print(f"{name}: left out, it might take {limit:.0f} s", flush=True)
         return None
     cache.mkdir(parents=True, exist_ok=True)
-    found = step(name, limit, call, cache)
+    found = step(name, limit, call, cache, seat)
     if found is not None:
         found["strategy"] = strategy
         with results.open("a") as file:
             file.write(json.dumps(found) + "\n")
         print(f"{name}: {found['took_s']} s", flush=True)
     return found
+
+
+def keep(folder: Path) -> None:
+    """Logs and journals of all steps, in one file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / "helion-steps.tar.gz", "w:gz") as packed:
+        for path in sorted([*WORK.glob("*.log"), *WORK.glob("*.journal")]):
+            packed.add(path, path.name)
 
 
 def lines(results: Path) -> list[dict[str, Any]]:
@@ -357,8 +446,9 @@ def seconds_to(run: dict[str, Any], target_ms: float, measured: dict[str, list[f
 def main() -> None:
     if sys.argv[1:2] == ["--step"]:
         call = json.loads(sys.argv[2])
-        do, partial = call.pop("do"), Path(call.pop("partial"))
-        {"tune": tune, "compare": compare}[do](**call, partial=partial)
+        os.sched_setaffinity(0, call.pop("cores"))
+        do, written = call.pop("do"), Path(call.pop("written"))
+        {"tune": tune, "compare": compare}[do](**call, written=written)
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
@@ -369,10 +459,14 @@ def main() -> None:
     parser.add_argument("--strategy", default="gaussian_process")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--within", type=float, default=float("inf"))
+    parser.add_argument("--side-by-side", action="store_true")
+    parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     ends = time.monotonic() + given.within
     for kernel in given.kernels:
-        run_kernel(given.results, kernel, given, ends)
+        run_kernel(given.results, kernel, given, ends, seats(given.side_by_side))
+    if given.keep is not None:
+        keep(given.keep)
     table(given.results)
 
 

@@ -95,10 +95,10 @@ class Kernel(NamedTuple):
 
 KERNELS: dict[str, Kernel] = {
     "matmul": Kernel(
-        matmul, ((4096, 4096), (4096, 4096)), ((128, 64), (64, 128)),
+        matmul, ((4096, 4096), (4096, 4096)), ((64, 32), (32, 64)),
         {"autotune_config_overrides": {"range_unroll_factors": [0, 0], "range_num_stages": [0, 0]}},
     ),
-    "rms_norm": Kernel(rms_norm, ((8192, 8192), (8192,)), ((256, 1024), (1024,)), {}),
-    "softmax": Kernel(softmax, ((8192, 8192),), ((256, 1024),), {}),
-    "attention": Kernel(attention, ((32, 4096, 64),) * 3, ((4, 256, 64),) * 3, {}),
+    "rms_norm": Kernel(rms_norm, ((8192, 8192), (8192,)), ((64, 256), (256,)), {}),
+    "softmax": Kernel(softmax, ((8192, 8192),), ((64, 256),), {}),
+    "attention": Kernel(attention, ((32, 4096, 64),) * 3, ((2, 64, 64),) * 3, {}),
 }  # fmt: skip

@@ -1,30 +1,23 @@
-"""Evaluation by Helion's benchmark provider, which compiles, checks the answer and times; comparisons are ours."""
+"""Evaluation inside of Helion: a pipeline where its settings let compiling and timing overlap, else its batches."""
 
-import time
+import os
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from helion.autotuner.base_search import PopulationMember
-from helion.autotuner.benchmark_provider import _unset_fn
-
-from autotune.core.config import Config
-from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Trial, timed_or_failed
+from autotune.core.outcomes import Detail, Trial
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.core.space import Space
-from autotune.integrations.helion.comparison import compare
+from autotune.integrations.helion.bench import Bench
+from autotune.integrations.helion.pipeline import PipelineSession
+from autotune.integrations.helion.provider import AheadProvider
 from autotune.integrations.helion.translation import Translation
 
 MOST_AT_ONCE = 16
 
-FAILURES: dict[str, FailureKind] = {
-    "accuracy_error": "wrong_answer",
-    "filtered": "skipped",
-    "source_rejected": "skipped",
-    "peer_compilation_fail": "compile_error",
-}
-"""Helion's statuses that say enough by themselves; an error or a timeout depends on how far the config came."""
+BUSY_CORES = 2
+"""Cores that compilers leave to the process that asks for configs and to the one that launches them."""
 
 
 class HelionEvaluator:
@@ -34,99 +27,29 @@ class HelionEvaluator:
 
     def __init__(self, search: Any, translation: Translation, seconds: float | None, batch: int | None = None) -> None:
         self.bench = Bench(search, translation, seconds)
-        self._batch = batch or max(1, min(getattr(search.benchmark_provider, "_jobs", 1), MOST_AT_ONCE))
+        provider = search.benchmark_provider
+        self.pipelined = batch is None and isinstance(provider, AheadProvider) and provider.apart
+        if isinstance(provider, AheadProvider) and not self.pipelined:
+            provider.leave_station()
+        self._jobs = _compilers(search.settings) if self.pipelined else getattr(provider, "_jobs", 1)
+        self._batch = batch or max(1, min(self._jobs, MOST_AT_ONCE))
 
     def describe(self) -> dict[str, Detail]:
+        if self.pipelined:
+            return {"kind": "helion", "compilers": self._jobs}
         return {"kind": "helion", "batch": self._batch}
 
-    def open(self, space: Space, past: Sequence[Event] = ()) -> "HelionSession":
-        return HelionSession(self.bench, self._batch)
+    def open(self, space: Space, past: Sequence[Event] = ()) -> "PipelineSession | BatchSession":
+        return PipelineSession(self.bench, self._jobs) if self.pipelined else BatchSession(self.bench, self._batch)
 
 
-class Bench:
-    """What was benchmarked, by the config that Helion made of a point: points that mean the same are measured once."""
-
-    def __init__(self, search: Any, translation: Translation, seconds: float | None) -> None:
-        self._search, self._translation = search, translation
-        self._members: dict[Any, PopulationMember] = {}
-        self._outcomes: dict[Any, Outcome] = {}
-        self._started = search._autotune_budget_start or time.perf_counter()
-        self._seconds = seconds
-        if seconds is not None:
-            search.benchmark_provider.set_budget_exceeded_fn(self.over)
-
-    def now(self) -> float:
-        """Seconds since Helion began."""
-        return time.perf_counter() - self._started
-
-    def over(self) -> bool:
-        """Whether the budget is spent, so that nothing more need be compiled."""
-        return self._seconds is not None and self.now() >= self._seconds
-
-    def member(self, point: Config) -> PopulationMember | None:
-        """What Helion knows of a point that was benchmarked."""
-        return self._members.get(self._translation.project(point))
-
-    def outcomes(self, trials: Sequence[Trial], limits: Limits) -> list[Outcome]:
-        """What becomes of these trials; those that Helion makes the same of are compiled and timed once."""
-        configs = [self._translation.project(trial.config) for trial in trials]
-        new: dict[Any, PopulationMember] = {}
-        for trial, config in zip(trials, configs, strict=True):
-            if config is not None and config not in self._outcomes and config not in new:
-                member = self._search.make_unbenchmarked(self._translation.flat(trial.config))
-                if member is None:
-                    self._outcomes[config] = Failed("skipped", "Helion's backend cannot use this config")
-                else:
-                    new[config] = member
-        if new:
-            self._benchmark(new, trials[0].generation, limits)
-        refused = Failed("skipped", "Helion does not accept this config")
-        return [refused if config is None else self._outcomes[config] for config in configs]
-
-    def _benchmark(self, new: dict[Any, PopulationMember], generation: int, limits: Limits) -> None:
-        search, members = self._search, list(new.values())
-        search.set_generation(max(generation, 0))
-        settings = search.settings
-        timeout = settings.autotune_compile_timeout
-        if settings.autotune_adaptive_timeout and limits.compile_timeout_s is not None:
-            settings.autotune_compile_timeout = max(1, int(limits.compile_timeout_s))
-        try:
-            search.benchmark_population(members, desc=f"Generation {generation}", raise_if_no_viable_config=False)
-        finally:
-            settings.autotune_compile_timeout = timeout
-        self._members.update(new)
-        self._outcomes.update({config: self._outcome(member) for config, member in new.items()})
-
-    def _outcome(self, member: PopulationMember) -> Outcome:
-        compile_s = member.compile_time or 0.0
-        if member.status in ("ok", "deduplicated"):
-            return timed_or_failed([member.perf], compile_s)
-        if member.status in FAILURES:
-            return Failed(FAILURES[member.status], f"Helion: {member.status.replace('_', ' ')}", compile_s)
-        if self.over():
-            return Failed("skipped", "the budget was over before it was measured", compile_s)
-        if id(member.config) in getattr(self._search.benchmark_provider, "_accuracy_failure_config_ids", ()):
-            return Failed("wrong_answer", "its answer is not the baseline's", compile_s)
-        compiled = member.fn is not _unset_fn and member.compile_time is not None
-        kind: FailureKind = "run_error" if compiled else "compile_error"
-        if member.status == "timeout":
-            limit = self._search.settings.autotune_compile_timeout
-            kind = "run_timeout" if compiled and compile_s < limit else "compile_timeout"
-        return Failed(kind, f"Helion: {member.status}; its log has the details", compile_s)
-
-    def compare(self, task: Compare) -> tuple[tuple[int, Outcome], ...]:
-        """The trials again, interleaved; those that Helion makes the same of share their samples."""
-        members = [self.member(trial.config) for trial in task.trials]
-        assert all(member is not None for member in members)  # only what was timed is compared
-        distinct = list({id(member): member for member in members}.values())
-        until = task.until if self._seconds is None else min(task.until or self._seconds, self._seconds)
-        left = None if until is None else max(until - self.now(), 0.0)
-        found = compare(self._search, distinct, task.rounds, left)
-        by_member = {id(member): outcome for member, outcome in zip(distinct, found, strict=True)}
-        return tuple((trial.id, by_member[id(m)]) for trial, m in zip(task.trials, members, strict=True))
+def _compilers(settings: Any) -> int:
+    """As many compilers at once as Helion is told to have, else as there are cores that this process may use."""
+    asked: int | None = settings.autotune_precompile_jobs
+    return asked or max(1, len(os.sched_getaffinity(0)) - BUSY_CORES)
 
 
-class HelionSession:
+class BatchSession:
     """One batch after the other: each poll compiles a batch side by side and times it."""
 
     def __init__(self, bench: Bench, batch: int) -> None:

@@ -17,8 +17,8 @@ from autotune.shell.options import POPULATION, Options, PathLike, Progress, free
 from autotune.shell.settings import POPULATIONS, chosen, environment
 from autotune.shell.tuning import make_plan
 
-DRAWN = {"initial_population": 1, "population_size": 2, "initial_points": 1}
-"""Settings of strategies that say how many configs they begin with, and how many times as many that is."""
+DRAWN = {"initial_population": 1, "population_size": 2}
+"""Settings of strategies that begin with random configs: how many, and how many times as many that is."""
 
 POPULATION_VARIABLE = "HELION_AUTOTUNER_INITIAL_POPULATION"
 
@@ -51,6 +51,7 @@ def plan_of(search: Any, wishes: Wishes, translation: Translation) -> Plan:
     return make_plan(
         translation.space,
         strategy,
+        rebuild=False,  # binaries are kept in Triton's cache
         effort=effort,
         budget=budget,
         seed=chosen(wishes.seed, theirs.autotune_random_seed, 0),

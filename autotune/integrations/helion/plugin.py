@@ -13,6 +13,7 @@ from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.integrations.helion.evaluation import HelionEvaluator
 from autotune.integrations.helion.options import Wishes, options_of, plan_of
+from autotune.integrations.helion.provider import use_ahead_provider
 from autotune.integrations.helion.translation import Translation, translate
 from autotune.shell.options import PathLike, Progress
 from autotune.shell.tuning import run_plan
@@ -37,7 +38,8 @@ def autotuner(
     strategy, settings: as for `tune`. effort, seconds, seed: None means what the kernel's settings say
     (autotune_effort, autotune_budget_seconds, autotune_random_seed); so it is with all its other settings.
     evaluations: a limit on the configs that are tried, which Helion does not know. batch: configs compiled side by
-    side, then timed; None: as many as Helion has compile jobs, at most 16. journal: a new file for what happens.
+    side, then timed; None: a pipeline, where compiling and timing can overlap, else as many as Helion has compile jobs,
+    at most 16. journal: a new file for what happens.
     progress: Helion shows progress of its own. cache: whether Helion's cache of the best configs is used.
     on_result: is told what the search found, with the measurements.
     """
@@ -75,6 +77,8 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
         on_result: Callable[[Result], None] | None = None,
     ) -> None:
         super().__init__(kernel, args)
+        if batch is None:
+            use_ahead_provider(self)
         self.final_selection = None  # the verification is ours, so no part of the budget is kept back for Helion's
         self._wishes, self._batch, self._on_result = wishes, batch, on_result
 

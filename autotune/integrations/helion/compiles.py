@@ -1,0 +1,126 @@
+"""Configs that compile side by side, each in a fork of this process, as Helion's provider prepares it."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from helion.autotuner.base_search import PopulationMember
+from helion.autotuner.precompile_future import PrecompileFuture
+from helion.autotuner.process_utils import signal_process_tree
+
+from autotune.core.outcomes import Failed, Trial
+from autotune.core.search.messages import Limits
+
+NICENESS = 5
+"""How far compilers step back: what asks for configs and what launches kernels must not wait for a core."""
+
+
+@dataclass(eq=False)
+class Work:
+    """One config on its way. trials: who asked for it, several where Helion makes the same of their points."""
+
+    config: Any
+    member: PopulationMember
+    trials: list[Trial]
+    limits: Limits
+    fn: Any = None
+    future: PrecompileFuture | None = None
+
+    @property
+    def compile_s(self) -> float:
+        """Seconds that the compiler took; 0 where there was nothing to compile."""
+        return self.future.elapsed if self.future is not None and self.future.process is not None else 0.0
+
+
+class Compiles:
+    """Those that compile now."""
+
+    def __init__(self) -> None:
+        self._running: list[Work] = []
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def sentinels(self) -> list[int]:
+        """What becomes readable when one of them ends."""
+        return [work.future.process.sentinel for work in self._running if work.future.process is not None]  # type: ignore[union-attr]
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the first of them has had its time."""
+        return min((work.future.seconds_left() for work in self._running), default=float("inf"))  # type: ignore[union-attr]
+
+    def begin(self, work: Work) -> None:
+        """Start a config's compiler."""
+        future = work.future
+        assert future is not None
+        if work.limits.compile_timeout_s is not None:
+            future.timeout = min(future.timeout, work.limits.compile_timeout_s)
+        if future.ok is None:
+            future.start()
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, future.process.pid, NICENESS)
+        self._running.append(work)
+
+    def ended(self) -> list[tuple[Work, Failed | None]]:
+        """Those that are over, and what went wrong with them."""
+        over, self._running = _parted(self._running)
+        return [(work, _verdict(work)) for work in over]
+
+    def cancel(self) -> list[Work]:
+        """End them all."""
+        dropped, self._running = self._running, []
+        PrecompileFuture._cancel_all([work.future for work in dropped])
+        return dropped
+
+
+def _parted(running: Sequence[Work]) -> tuple[list[Work], list[Work]]:
+    over: list[Work] = []
+    left: list[Work] = []
+    for work in running:
+        future = work.future
+        assert future is not None
+        done = future.ok is not None or not future.is_alive() or future.seconds_left() <= 0
+        (over if done else left).append(work)
+    return over, left
+
+
+def _verdict(work: Work) -> Failed | None:
+    """Take in how a compile ended. Where it failed, Helion's own account of it is set right as well.
+
+    A compiler that takes too long is killed at once: Helion would wait ten seconds for it to end by itself. And one
+    that fails ends in a way which Helion takes for success, so that it would compile once more while the GPU waits.
+    """
+    future = work.future
+    assert future is not None
+    if future.ok is None and future.is_alive():
+        _kill(future)
+        return Failed("compile_timeout", f"the compiler had not ended after {future.timeout:.0f} s", work.compile_s)
+    if future.ok is None:
+        future._mark_complete()
+    error = future.remote_error
+    if error is not None:
+        future.ok, future.failure_reason = False, "error"
+        said = " ".join(map(str, error.exc_args)) if error.exc_type != "EOFError" else ""
+        return Failed("compile_error", f"{error.exc_type}: {said}" if said else _ended(future), work.compile_s)
+    return None if future.ok else Failed("compile_error", _ended(future), work.compile_s)
+
+
+def _ended(future: PrecompileFuture) -> str:
+    code = None if future.process is None else future.process.exitcode
+    if code is not None and code < 0:
+        return f"the compiler was ended by {signal.Signals(-code).name}"
+    return "Helion's compiler refused it; its log has the details"
+
+
+def _kill(future: PrecompileFuture) -> None:
+    with suppress(Exception):
+        signal_process_tree(future.process, signal.SIGKILL)
+        future.process.join(1.0)
+    future.end_time, future.ok, future.failure_reason = time.time(), False, "timeout"
+    future._consume_result(raise_on_raise=False)

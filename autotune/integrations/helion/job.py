@@ -1,0 +1,135 @@
+"""What Helion's benchmark process is asked to do: load a config once, check its answer, time it.
+
+Helion's own jobs load it once for the check and once more for the timing, and time it however slow it turns out to be.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from helion.autotuner.accuracy import assert_close
+from helion.autotuner.benchmark_job import _load_compiled_fn_for_worker, _load_trusted_baseline_output
+from helion.autotuner.benchmarking import do_bench, do_bench_generic, synchronize_device
+from helion.autotuner.kernel_args import load_trusted_kernel_args
+from helion.autotuner.logger import capture_output, match_unrecoverable_runtime_error
+from helion.autotuner.precompile_future import SerializedCompiledFunction, _unload_compiled_fn
+
+from autotune.core.outcomes import FailureKind
+from autotune.shell.evaluators.triton.sampling import condensed
+
+REP_MS = 50
+"""Timed runs add up to this, as in Helion."""
+
+PROBES = 2
+"""Runs after which a config that is far behind is given up."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of it: samples in milliseconds, or why there are none. cut: it was too slow to go on with."""
+
+    times_ms: tuple[float, ...] = ()
+    run_s: float = 0.0
+    cut: bool = False
+    failure: FailureKind | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The expected answer, and how close to it an answer must be."""
+
+    baseline_path: str
+    atol: float
+    rtol: float
+    scale_atol: bool
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """One config: its generated module, the file of its arguments, what it must answer (None: anything)."""
+
+    fn_spec: SerializedCompiledFunction
+    args_path: str
+    check: Check | None
+    cutoff_ms: float | None = None
+    probe_long_kernel: bool = False
+
+    def __call__(self) -> Measured:
+        began = time.perf_counter()
+        with capture_output():
+            fn = _load_compiled_fn_for_worker(self.fn_spec)
+            try:
+                return self._measured(fn, began)
+            except Exception as error:
+                error.__traceback__ = None  # it holds on to the tensors of the call
+                if match_unrecoverable_runtime_error(error):
+                    raise  # the process is spoilt, which whoever sent the job must see
+                return Measured(
+                    (), time.perf_counter() - began, False, _kind(error), f"{type(error).__name__}: {error}"
+                )
+            finally:
+                _unload_compiled_fn(fn)
+
+    def _measured(self, fn: Callable[..., Any], began: float) -> Measured:
+        call = functools.partial(fn, *load_trusted_kernel_args(self.args_path))
+        output = call()
+        synchronize_device()
+        wrong = None if self.check is None else _mismatch(output, self.check)
+        del output
+        if wrong is not None:
+            return Measured((), time.perf_counter() - began, False, "wrong_answer", wrong)
+        timer = do_bench if torch.cuda.is_available() else do_bench_generic
+        bench = functools.partial(timer, call, return_mode="all", pre_warmed=True)
+        if self.cutoff_ms is not None:
+            first = _samples(bench(fixed_repetitions=PROBES))
+            if min(first) > self.cutoff_ms:
+                return Measured(first, time.perf_counter() - began, True)
+        times = _samples(bench(warmup=1, rep=REP_MS, probe_long_kernel=self.probe_long_kernel))
+        return Measured(condensed(times), time.perf_counter() - began)
+
+
+class Begin:
+    """Load the libraries: unpickling it has done that."""
+
+    def __call__(self) -> None:
+        synchronize_device()
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Load in advance what every config needs: the arguments and the expected answer."""
+
+    args_path: str
+    baseline_path: str | None
+
+    def __call__(self) -> None:
+        load_trusted_kernel_args(self.args_path)
+        if self.baseline_path is not None:
+            _load_trusted_baseline_output(self.baseline_path)
+        synchronize_device()
+
+
+def _mismatch(output: object, check: Check) -> str | None:
+    try:
+        assert_close(
+            output,
+            _load_trusted_baseline_output(check.baseline_path),
+            atol=check.atol,
+            rtol=check.rtol,
+            scale_atol_by_expected_rms=check.scale_atol,
+        )
+    except AssertionError as error:
+        return str(error)
+    return None
+
+
+def _samples(found: Any) -> tuple[float, ...]:
+    return tuple(map(float, found)) if isinstance(found, list | tuple) else (float(found),)
+
+
+def _kind(error: Exception) -> FailureKind:
+    return "out_of_memory" if type(error).__name__ in ("OutOfMemoryError", "OutOfResources") else "run_error"

@@ -1,0 +1,222 @@
+"""Configs compile side by side while the GPU times what is compiled already; nothing waits for the slowest of a batch.
+
+Helion prepares every compile and keeps the books; its benchmark process checks and times. What is ours is that these
+overlap: a search is asked for more as soon as a compiler is free.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from multiprocessing import connection
+from types import TracebackType
+from typing import Any, Self
+
+from helion.autotuner.benchmark_job import CompiledFunctionLoadError
+from helion.autotuner.benchmark_worker import BenchmarkSubprocessError, BenchmarkTimeout, BenchmarkWorkerUnkillable
+from threadpoolctl import ThreadpoolController
+
+from autotune.core.outcomes import Failed, Outcome, Trial, timed_or_failed
+from autotune.core.search.messages import Compare, Compared, Limits, Observed
+from autotune.integrations.helion.bench import UNUSABLE, Bench
+from autotune.integrations.helion.compiles import Compiles, Work
+from autotune.integrations.helion.job import Measured
+from autotune.integrations.helion.station import Station
+
+AHEAD = 1
+"""Configs that are queued although no compiler is free yet."""
+
+LONGEST_POLL_S = 0.25
+PATIENCE_S = 2.0
+"""How long a kernel may go on that nobody waits for any more, before its process is ended."""
+
+
+class PipelineSession:
+    """jobs: compilers at once."""
+
+    def __init__(self, bench: Bench, jobs: int) -> None:
+        self._bench, self._jobs = bench, jobs
+        self._provider: Any = bench.search.benchmark_provider
+        self._queue: deque[Work] = deque()
+        self._compiles = Compiles()
+        self._running: dict[int, Work] = {}
+        self._under_way: dict[Any, Work] = {}
+        self._news: list[Observed | Compared] = []
+        self._comparison: Compare | None = None
+        self._given = 0
+        self._station: Station | None = None
+        self._limited: Any = None
+
+    @property
+    def room(self) -> int:
+        """As many as there are free compilers and one ahead; none while enough wait for the GPU."""
+        if self._comparison is not None:
+            return 0
+        to_compile = self._jobs + AHEAD - len(self._queue) - len(self._compiles)
+        return max(0, min(to_compile, self._jobs + AHEAD - len(self._running)))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way or waits to be reported."""
+        return not (self._under_way or self._news or self._comparison)
+
+    def now(self) -> float:
+        """Seconds since Helion began."""
+        return self._bench.now()
+
+    def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
+        """Queue trials; compiling begins at once."""
+        for trial in trials:
+            self._enter(trial, limits)
+        self._start_compiles()
+
+    def compare(self, task: Compare) -> None:
+        """Queue a comparison, in this process; nothing else is in flight then."""
+        self._comparison = task
+
+    def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
+        """What has finished; empty as soon as there is room for more, so that no compiler waits for the GPU."""
+        until = self.now() + (LONGEST_POLL_S if timeout_s is None else min(timeout_s, LONGEST_POLL_S))
+        if self._comparison is not None:
+            task, self._comparison = self._comparison, None
+            self._rest()
+            return (Compared(self.now(), self._bench.compare(task)),)
+        room = self.room
+        while True:
+            self._advance()
+            left = until - self.now()
+            if self._news or not self._under_way or left <= 0 or self.room > room:
+                found, self._news = self._news, []
+                return found
+            self._wait(left)
+
+    def abandon(self) -> None:
+        """Drop all. Compilers are killed; a kernel that runs may end, for a while."""
+        self._queue.clear()
+        self._news.clear()
+        self._comparison = None
+        self._compiles.cancel()
+        self._under_way.clear()
+        if self._station is not None:
+            for key in self._station.withdraw():
+                self._running.pop(key, None)
+
+    def __enter__(self) -> Self:
+        self._limited = ThreadpoolController().limit(limits=1, user_api="blas")  # the compilers have all cores
+        self._station = self._provider.station
+        self._station.prepare(self._provider.warm_up(), self._provider.private_argument_copies_affordable(2))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+        self._provider.leave_station()
+        self._limited.restore_original_limits()
+
+    def _enter(self, trial: Trial, limits: Limits) -> None:
+        config = self._bench.config(trial.config)
+        outcome = self._bench.known(config)
+        if outcome is not None:
+            self._report([trial], outcome)
+        elif config in self._under_way:
+            self._under_way[config].trials.append(trial)
+        elif (member := self._bench.enter(trial, config)) is None:
+            self._report([trial], UNUSABLE)
+        else:
+            self._under_way[config] = work = Work(config, member, [trial], limits)
+            self._queue.append(work)
+
+    def _advance(self) -> None:
+        self._take_answers()
+        for work, failed in self._compiles.ended():
+            self._compiled(work, failed)
+        self._start_compiles()
+
+    def _start_compiles(self) -> None:
+        while self._queue and len(self._compiles) < self._jobs:
+            self._start(self._queue.popleft())
+            for work, failed in self._compiles.ended():  # generating code takes a while: the GPU must not wait for it
+                self._compiled(work, failed)
+
+    def _start(self, work: Work) -> None:
+        """Generate the config's code here, and begin to compile it elsewhere."""
+        wanted = self._bench.search.settings.autotune_config_filter
+        config = work.member.config if wanted is None else wanted(work.member.config)
+        if config is None or self._bench.over():
+            self._settle(work, None)
+            return
+        try:
+            work.fn = self._bench.search.kernel.compile_config(config, allow_print=False)
+        except Exception as error:  # Helion's own code generation: it is for Helion to log
+            self._settle(work, Failed("compile_error", f"{type(error).__name__}: {error}"))
+            return
+        work.future = self._provider.compile_ahead(config, work.fn)
+        self._provider.futures[config] = work.future
+        self._compiles.begin(work)
+
+    def _compiled(self, work: Work, failed: Failed | None) -> None:
+        job = None if failed is not None else self._provider.job(work.fn, work.limits.cutoff_ms)
+        if job is None:  # it failed, or Helion must find out in its own way how to run it
+            self._settle(work, failed)
+            return
+        assert self._station is not None
+        self._given += 1
+        self._running[self._given] = work
+        self._station.give(self._given, job, float(self._bench.search.settings.autotune_benchmark_timeout))
+
+    def _take_answers(self) -> None:
+        assert self._station is not None
+        for key, answer in self._station.taken():
+            work = self._running.pop(key, None)
+            if isinstance(answer, BenchmarkWorkerUnkillable):
+                raise answer
+            if work is not None and self._under_way.get(work.config) is work:
+                self._measured(work, answer)
+
+    def _measured(self, work: Work, answer: Any) -> None:
+        if isinstance(answer, CompiledFunctionLoadError):  # Helion has a way around it, in this process
+            self._settle(work, None)
+            return
+        found = answer if isinstance(answer, Measured) else _lost(answer)
+        wanted = self._bench.search.settings.autotune_config_filter
+        config = work.member.config if wanted is None else wanted(work.member.config)
+        self._provider.measured[config] = found
+        if found.failure is None:
+            self._settle(work, timed_or_failed(found.times_ms, work.compile_s, found.run_s, found.cut))
+        else:
+            self._settle(work, Failed(found.failure, found.message, work.compile_s, found.run_s))
+
+    def _settle(self, work: Work, outcome: Outcome | None) -> None:
+        trials = work.trials
+        found = self._bench.settle(work.config, work.member, work.fn, trials[0].generation, outcome)
+        del self._under_way[work.config]
+        self._report(trials, found)
+
+    def _report(self, trials: Sequence[Trial], outcome: Outcome) -> None:
+        self._news += [Observed(self.now(), trial.id, outcome) for trial in trials]
+
+    def _wait(self, seconds: float) -> None:
+        assert self._station is not None
+        connection.wait(
+            [self._station.wake, *self._compiles.sentinels], max(0.0, min(seconds, self._compiles.seconds_left))
+        )
+
+    def _rest(self) -> None:
+        """Wait until the GPU is free; end what does not end by itself."""
+        assert self._station is not None
+        until = self.now() + PATIENCE_S
+        killed = False
+        while self._running:
+            if self.now() > until and not killed:
+                self._station.kill()
+                killed = True
+            connection.wait([self._station.wake], 0.05)
+            for key, _ in self._station.taken():
+                self._running.pop(key, None)
+
+
+def _lost(error: BaseException) -> Measured:
+    """What a job means whose process has ended, or was spoilt, before it answered."""
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, BenchmarkTimeout):
+        return Measured(failure="run_timeout", message=text)
+    return Measured(failure="crash" if isinstance(error, BenchmarkSubprocessError) else "run_error", message=text)
