@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from helion.autotuner.base_search import PopulationMember
@@ -14,6 +15,9 @@ from helion.autotuner.process_utils import signal_process_tree
 
 from autotune.core.outcomes import Failed, Trial
 from autotune.core.search.messages import Limits
+
+PATIENCE, LEAST_S, FROM = 5.0, 10.0, 5
+"""A compile may take so many times the median of those that worked, and at least so many seconds, once there are 5."""
 
 NICENESS = 5
 """How far compilers step back: what asks for configs and what launches kernels must not wait for a core."""
@@ -37,10 +41,12 @@ class Work:
 
 
 class Compiles:
-    """Those that compile now."""
+    """Those that compile now. adaptive: whether what the others took shortens what a compile may take."""
 
-    def __init__(self) -> None:
+    def __init__(self, adaptive: bool) -> None:
         self._running: list[Work] = []
+        self._adaptive = adaptive
+        self._took: list[float] = []
 
     def __len__(self) -> int:
         return len(self._running)
@@ -61,6 +67,8 @@ class Compiles:
         assert future is not None
         if work.limits.compile_timeout_s is not None:
             future.timeout = min(future.timeout, work.limits.compile_timeout_s)
+        if self._adaptive and len(self._took) >= FROM:
+            future.timeout = min(future.timeout, max(LEAST_S, PATIENCE * median(self._took)))
         if future.ok is None:
             future.start()
             with suppress(OSError):
@@ -70,7 +78,9 @@ class Compiles:
     def ended(self) -> list[tuple[Work, Failed | None]]:
         """Those that are over, and what went wrong with them."""
         over, self._running = _parted(self._running)
-        return [(work, _verdict(work)) for work in over]
+        found = [(work, _verdict(work)) for work in over]
+        self._took += [work.compile_s for work, failed in found if failed is None and work.compile_s]
+        return found
 
     def cancel(self) -> list[Work]:
         """End them all."""

@@ -47,7 +47,7 @@ def plan_of(search: Any, wishes: Wishes, translation: Translation) -> Plan:
     own = {n: v for n, v in settings.items() if n not in Settings.__struct_fields__}
     made = strategy_for(strategy, effort, own)
     budget = Budget(wishes.evaluations, seconds, theirs.autotune_max_generations)
-    seeds = [*_given(search, translation), *_drawn(search, translation, made)]
+    seeds = [*map(translation.point, given(search)), *_drawn(search, translation, made)]
     return make_plan(
         translation.space,
         strategy,
@@ -83,14 +83,13 @@ def options_of(search: Any, wishes: Wishes, plan: Plan) -> Options:
     )  # fmt: skip
 
 
-def _given(search: Any, translation: Translation) -> Iterator[Config | None]:
-    """The user's seed configs, then those of the compiler's heuristics."""
+def given(search: Any) -> list[Any]:
+    """Flat configs to try first: the user's seeds, then those of the compiler's heuristics."""
     generation = search.config_gen
     pairs = generation.user_seed_flat_config_pairs(search._autotune_seed_configs(), search.log)
     if not search.settings.disable_autotuner_heuristics:
         pairs = [*pairs, *generation.seed_flat_config_pairs(search.log)]
-    for flat, _ in pairs:
-        yield translation.point(flat)
+    return [flat for flat, _ in pairs]
 
 
 def _drawn(search: Any, translation: Translation, strategy: AnyStrategy) -> Iterator[Config | None]:

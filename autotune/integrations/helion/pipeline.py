@@ -36,7 +36,7 @@ class PipelineSession:
         self._bench, self._jobs = bench, jobs
         self._provider: Any = bench.search.benchmark_provider
         self._queue: deque[Work] = deque()
-        self._compiles = Compiles()
+        self._compiles = Compiles(bench.search.settings.autotune_adaptive_timeout)
         self._running: dict[int, Work] = {}
         self._under_way: dict[Any, Work] = {}
         self._news: list[Observed | Compared] = []

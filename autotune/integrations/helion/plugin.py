@@ -12,7 +12,7 @@ from autotune.core.errors import PlanError
 from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.integrations.helion.evaluation import HelionEvaluator
-from autotune.integrations.helion.options import Wishes, options_of, plan_of
+from autotune.integrations.helion.options import Wishes, given, options_of, plan_of
 from autotune.integrations.helion.provider import use_ahead_provider
 from autotune.integrations.helion.translation import Translation, translate
 from autotune.shell.options import PathLike, Progress
@@ -85,7 +85,7 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
     def _autotune(self) -> HelionConfig:
         if self.kernel.env.process_group_name is not None:
             raise PlanError("kernels that run on several ranks are not tuned by autotune; leave autotuner_fn to Helion")
-        translation = translate(self.config_gen)
+        translation = translate(self.config_gen, given(self))
         plan = plan_of(self, self._wishes, translation)
         evaluator = HelionEvaluator(self, translation, plan.budget.seconds, self._batch)
         options = options_of(self, self._wishes, plan)

@@ -22,7 +22,9 @@ def learned(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> 
     """
     for name in space.names:
         changed = [i for i, (a, b) in enumerate(zip(raw, repaired, strict=True)) if token(a[name]) != token(b[name])]
-        if len(changed) >= LEAST_SUPPORT:
+        if len(changed) >= LEAST_SUPPORT and len(_distinct([config[name] for config in repaired])) == 1:
+            yield _is(name, repaired[0][name])
+        elif len(changed) >= LEAST_SUPPORT:
             rule = _rule(space, name, changed, repaired)
             if rule is not None:
                 yield rule

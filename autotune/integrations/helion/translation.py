@@ -6,6 +6,7 @@ rule becomes a constraint; whatever is left over is found out when a point is pr
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
@@ -26,6 +27,7 @@ from autotune.core.parameters import Parameter
 from autotune.core.space import Space
 from autotune.integrations.helion.fragments import Field, field_of
 from autotune.integrations.helion.rules import learned
+from autotune.integrations.helion.tiles import per_thread
 
 MOST_ROWS = 100_000
 PROBES = 400
@@ -97,16 +99,28 @@ class Translation:
             return None
 
 
-def translate(generation: ConfigGeneration) -> Translation:
-    """The space of a kernel. Raises SpaceError where nothing is left to choose."""
+def translate(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Translation:
+    """The space of a kernel. Raises SpaceError where nothing is left to choose.
+
+    known: flat configs that must have a point; what seems to be a rule but leaves one of them out is none.
+    """
     slots = tuple(_slots(generation))
     if not slots:
         raise SpaceError("the config spec leaves nothing to choose; there is nothing to tune")
     base, _ = generation.canonicalize_flat(generation.default_flat())
     free = Space({slot.name: slot.parameter for slot in slots})
     default = {slot.name: slot.get(base) for slot in slots}
-    constraints = [c for c in _constraints(generation, slots, base, free) if _allows(free, c, default)]
+    kept = [default, *_points(generation, slots, known)]
+    constraints = [c for c in _constraints(generation, slots, base, free) if _allows(free, c, kept)]
     return Translation(Space(free.parameters, constraints, default), slots, base, generation)
+
+
+def _points(generation: ConfigGeneration, slots: Sequence[Slot], known: Sequence[Flat]) -> Iterator[dict[str, Value]]:
+    """The points of flat configs, as far as their values are among those to choose from."""
+    for flat in known:
+        with suppress(exc.InvalidConfig, ValueError, TypeError, AssertionError):
+            canonical, _ = generation.canonicalize_flat(deepcopy(flat))
+            yield {slot.name: slot.get(canonical) for slot in slots}
 
 
 def _filled(slots: Sequence[Slot], base: Flat, config: Config) -> Flat:
@@ -135,6 +149,7 @@ def _constraints(
     generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space
 ) -> Iterator[str | Members]:
     yield from _sizes(generation, slots, base, free)
+    yield from per_thread(generation, {slot.index: slot for slot in slots}, base)
     raw, repaired = [], []
     for config in free.decode(free.sample(root(0), PROBES)):
         try:
@@ -170,7 +185,7 @@ def _values(parameter: Parameter) -> list[Value]:
     return parameter.decode(parameter.unrank(np.arange(parameter.size)))
 
 
-def _allows(free: Space, constraint: str | Members, default: dict[str, Value]) -> bool:
-    """Whether the default config keeps to a constraint; one that it breaks was no rule."""
+def _allows(free: Space, constraint: str | Members, points: Sequence[dict[str, Value]]) -> bool:
+    """Whether these points keep to a constraint; one that the default breaks, say, was no rule."""
     one = Space(free.parameters, [constraint])
-    return bool(one.valid(one.encode([default]))[0])
+    return bool(one.valid(one.encode(points)).all())
