@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from autotune import Cache, CacheError, Config
-from autotune.shell.cache.entries import Entry, decode_entry, encode_entry
+from autotune import Cache, CacheError, Config, Specialization, StrictKey
+from autotune.shell.cache.entries import Entry, decode_entry, decode_head, encode_entry
+from autotune.shell.cache.keys import Constant
 from autotune.shell.cache.maintenance import export, merge, removals
 from autotune.shell.cache.runs import new_run
 from autotune.shell.cache.store import Store
@@ -161,10 +162,26 @@ def test_a_cut_or_changed_file_is_never_taken_for_an_entry(number: int, times: d
     assert decode_entry(content) == entry
     place = at % (len(content) - 1)
     if content[:place].rstrip(b"\n") != content.rstrip(b"\n"):
+        for decode in (decode_entry, decode_head):
+            with pytest.raises(CacheError):
+                decode(content[:place])
+    for decode in (decode_entry, decode_head):
         with pytest.raises(CacheError):
-            decode_entry(content[:place])
-    with pytest.raises(CacheError):
-        decode_entry(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+            decode(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+
+
+@pytest.mark.parametrize("name", ["plain", "space", "measurements", ',"space":{', ',"measurements":['])
+@pytest.mark.parametrize("value", [1, {"space": {}, "measurements": [1]}])
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_head_of_an_entry_says_what_the_entry_says(name: str, value: object, finished: bool) -> None:
+    """Whatever names are in its key: they may look like the parts that are left out."""
+    entry = entry_number(1, {2: 3.0} if finished else {}, supersedes=("another",), rejects=(Config(n=4),))
+    specialization = Specialization({name: Constant(value)}, {name: value})
+    loose = msgspec.structs.replace(entry.key.loose, specialization=specialization)
+    entry = msgspec.structs.replace(entry, key=StrictKey(loose, entry.key.versions))
+    head = decode_head(encode_entry(entry))
+    assert (head.key, head.best, head.finished) == (entry.key, entry.best, entry.finished)
+    assert head.supersedes == entry.supersedes
 
 
 @given(st.lists(st.tuples(KEYS, TIMES), max_size=6), st.lists(st.tuples(KEYS, TIMES), max_size=6))

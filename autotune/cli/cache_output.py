@@ -25,7 +25,7 @@ def summary(entry: Entry) -> dict[str, Any]:
         "entry": entry.name,
         "key": entry.key.digest,
         "kernel": entry.key.loose.kernel,
-        "device": hardware(entry),
+        "device": hardware(entry.key.loose.device),
         "arguments": arguments(entry.key.loose.specialization),
         "best_ms": None if entry.result is None else entry.result.best.time_ms,
         "config": entry.best,

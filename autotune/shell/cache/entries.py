@@ -1,7 +1,8 @@
 """An entry: what one run measured for one key, where it came from, and what it found. One JSON file each."""
 
+from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +20,10 @@ from autotune.shell.codec import decoder_of, encode
 from autotune.shell.journal import SIGNED, UNREADABLE, signed
 
 FORMAT, VERSION = "autotune-cache", 1
+LARGE = (b',"space":{', b',"measurements":[')
+"""What comes last in an entry, and is most of it."""
+
+Found = TypeVar("Found", "Entry", "Head")
 NOTHING = msgspec.Raw(b"null")
 
 
@@ -109,7 +114,37 @@ class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
         return sorted(times.items(), key=lambda item: (item[1], item[0].digest))
 
 
+class _BestOf(Struct, frozen=True):
+    config: Config
+
+
+class _ResultHead(Struct, frozen=True):
+    best: _BestOf
+    complete: bool = False
+
+
+class Head(Struct, frozen=True):
+    """What of an entry says whether it is wanted: a third of the work of decoding it all."""
+
+    format: str
+    version: int
+    key: StrictKey
+    result: _ResultHead | None = None
+    supersedes: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> Config | None:
+        """The config that the run found, None where it did not finish."""
+        return None if self.result is None else self.result.best.config
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search came to its end: no interrupt, no kill."""
+        return self.result is not None and self.result.complete
+
+
 _entry = decoder_of(Entry)
+_head = decoder_of(Head)
 _measurements: msgspec.json.Decoder[Any] = decoder_of(tuple[Measurement, ...] | None)  # type: ignore[arg-type]
 _space: msgspec.json.Decoder[Any] = msgspec.json.Decoder(SpaceSpec | None)
 
@@ -150,10 +185,20 @@ class _Version(Struct):
 
 def decode_entry(text: bytes) -> Entry:
     """The entry that a file holds; raises CacheError, without the file's name, for anything else."""
+    return _whole(text, _entry)
+
+
+def decode_head(text: bytes) -> Head:
+    """The head of the entry that a file holds; raises CacheError like `decode_entry`, but for what it leaves out."""
+    return _whole(text, _head, LARGE)
+
+
+def _whole(text: bytes, decoder: msgspec.json.Decoder[Found], until: tuple[bytes, ...] = ()) -> Found:
+    """until: where what the decoder needs ends, if that can be told at a glance."""
     line, said = text.rstrip(b"\n"), None
     try:
         if line == signed(line.rpartition(SIGNED)[0] + b"}"):
-            entry = _entry.decode(line)
+            entry = _first(line, decoder, until) or decoder.decode(line)
             if (entry.format, entry.version) == (FORMAT, VERSION):
                 return entry
         said = msgspec.json.decode(line, type=_Version)
@@ -166,6 +211,16 @@ def decode_entry(text: bytes) -> Entry:
     elif said is not None and said.version != VERSION:
         why = f"it is of cache format {said.version} and this autotune reads {VERSION}"
     raise CacheError(why)
+
+
+def _first(line: bytes, decoder: msgspec.json.Decoder[Found], until: tuple[bytes, ...]) -> Found | None:
+    """What the first part of a line decodes to; None where it does not stand alone: a key may look like a mark."""
+    for mark in until:
+        first, found, _ = line.partition(mark)
+        if found:
+            with suppress(*UNREADABLE, ValueError):
+                return decoder.decode(first + b"}")
+    return None
 
 
 def _version(text: bytes) -> _Version | None:

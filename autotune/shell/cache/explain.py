@@ -1,6 +1,7 @@
 """Why a key missed: the entries nearest to it, and the fields that differ."""
 
 from heapq import nsmallest
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -28,21 +29,30 @@ def explain(cache: Cache, key: Key, *, at_most: int = 3, max_scan: int | None = 
 
     max_scan: look at so many of the newest entries; None: at all.
     """
-    found: dict[str, tuple[float, Entry]] = {}
-    for entry in cache.newest(max_scan):
-        known = found.get(entry.key.digest)
+    found: dict[str, _Candidate] = {}
+    for name, head in cache.heads(max_scan):
+        known = found.get(head.key.digest)
         if known is None:
-            found[entry.key.digest] = _apart(key, entry), entry
-        elif entry.finished and not known[1].finished:
-            found[entry.key.digest] = known[0], entry
-    nearest = nsmallest(at_most, found.values(), key=lambda item: (item[0], not item[1].finished))
-    return tuple(Near(entry, apart, _differences(key, entry)) for apart, entry in nearest)
+            found[head.key.digest] = _Candidate(_apart(key, head.key), not head.finished, name)
+        elif head.finished and known.unfinished:
+            found[head.key.digest] = _Candidate(known.distance, False, name)
+    nearest = nsmallest(at_most, found.values(), key=lambda one: (one.distance, one.unfinished))
+    entries = [(one.distance, cache.read(one.name)) for one in nearest]
+    return tuple(Near(entry, apart, _differences(key, entry)) for apart, entry in entries if entry is not None)
 
 
-def _apart(key: Key, entry: Entry) -> float:
-    apart = distance(key.loose, entry.key.loose)
+class _Candidate(NamedTuple):
+    """An entry by name, how far its key is, and whether its run did not come to its end."""
+
+    distance: float
+    unfinished: bool
+    name: str
+
+
+def _apart(key: Key, found: StrictKey) -> float:
+    apart = distance(key.loose, found.loose)
     if isinstance(key, StrictKey):
-        apart += OTHER_VERSION * len(changed_versions(key.versions, entry.key.versions))
+        apart += OTHER_VERSION * len(changed_versions(key.versions, found.versions))
     return apart
 
 

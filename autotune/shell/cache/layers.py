@@ -13,7 +13,7 @@ from autotune.core.errors import CacheError
 from autotune.core.outcomes import Failed
 from autotune.shell.cache.devices import installed_versions
 from autotune.shell.cache.directory import get_cache_dir
-from autotune.shell.cache.entries import Entry, Measurement, Run, make_entry
+from autotune.shell.cache.entries import Entry, Found, Head, Measurement, Run, decode_entry, decode_head, make_entry
 from autotune.shell.cache.keys import Key, StrictKey, Versions
 from autotune.shell.cache.runs import new_run
 from autotune.shell.cache.store import PathLike, Store, age, settled
@@ -129,17 +129,37 @@ class Cache:
 
     def newest(self, max_scan: int | None = None) -> Iterator[Entry]:
         """The entries of all layers, newest first, of which at most `max_scan` are read; broken ones are left out."""
+        return (entry for _, entry in self._newest(max_scan, decode_entry))
+
+    def heads(self, max_scan: int | None = None) -> Iterator[tuple[str, Head]]:
+        """The names of the same entries with what is at their head; `read` gives the rest."""
+        return self._newest(max_scan, decode_head)
+
+    def read(self, name: str) -> Entry | None:
+        """The entry of that name, of the first layer that has it whole; None where none has."""
+        return next((entry for store in self.stores if (entry := store.read(name)) is not None), None)
+
+    def _newest(self, max_scan: int | None, decode: Callable[[bytes], Found]) -> Iterator[tuple[str, Found]]:
         if self.mode == "off":
             return
+        found = self._located()
+        newest = sorted(found, key=age, reverse=True) if max_scan is None else nlargest(max_scan, found, key=age)
+        for name in newest:
+            read = (store.decoded(name, decode) for store in found[name])
+            entry = next((one for one in read if one is not None), None)
+            if entry is not None:
+                yield name, entry
+
+    def _located(self) -> dict[str, tuple[Store, ...]]:
+        """Every entry by name, with the layers that have it."""
         found: dict[str, tuple[Store, ...]] = {}
         for store in self.stores:
             names = store.unordered()
-            found |= {name: (*found[name], store) for name in found.keys() & set(names)} if found else {}
-            found |= dict.fromkeys((name for name in names if name not in found), (store,))
-        for name in sorted(found, key=age, reverse=True) if max_scan is None else nlargest(max_scan, found, key=age):
-            entry = next((entry for store in found[name] if (entry := store.read(name)) is not None), None)
-            if entry is not None:
-                yield entry
+            more: dict[str, tuple[Store, ...]] = dict.fromkeys(names, (store,))
+            found = (
+                {**more, **found, **{name: (*found[name], store) for name in found.keys() & more}} if found else more
+            )
+        return found
 
     def publish(self, entry: Entry) -> Path | None:
         """Keep an entry; None where nothing is to be written. What it supersedes is removed where that is possible."""

@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import Struct
 
 from autotune.core.config import Config
-from autotune.shell.cache.entries import Entry
-from autotune.shell.cache.keys import canonical
+from autotune.shell.cache.entries import Entry, Head
+from autotune.shell.cache.keys import Device, canonical
 from autotune.shell.cache.layers import Cache
 from autotune.shell.cache.store import PathLike
 
@@ -32,23 +32,22 @@ def iter_cache_entries(cache_path: PathLike, *, max_scan: int | None = None) -> 
     max_scan: read at most so many entries. Broken ones are left out, with one warning.
     """
     cache = Cache(cache_path, mode="read_only")
-    for entry in cache.newest(max_scan):
-        saved = saved_best(entry)
+    for _, head in cache.heads(max_scan):
+        saved = saved_best(head)
         if saved is not None:
             yield saved
 
 
-def saved_best(entry: Entry) -> SavedBestConfig | None:
+def saved_best(entry: Entry | Head) -> SavedBestConfig | None:
     """The best config of an entry; None where its run found none."""
     if entry.best is None:
         return None
     key = entry.key.loose
     return SavedBestConfig(
-        hardware(entry), canonical(key.specialization).decode(), entry.best, key.space, tuple(entry.best.values())
+        hardware(key.device), canonical(key.specialization).decode(), entry.best, key.space, tuple(entry.best.values())
     )
 
 
-def hardware(entry: Entry) -> str:
-    """The device of an entry in a few words."""
-    device = entry.key.loose.device
+def hardware(device: Device) -> str:
+    """A device in a few words."""
     return " ".join(part for part in (device.kind, device.name, device.architecture) if part)

@@ -10,7 +10,7 @@ from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
 from autotune.core.space import Space
 from autotune.core.strategies.initial import BEST_AVAILABLE
-from autotune.shell.cache.entries import Entry
+from autotune.shell.cache.entries import Entry, Head
 from autotune.shell.cache.keys import LooseKey
 from autotune.shell.cache.layers import Cache
 from autotune.shell.cache.nearness import distance
@@ -43,11 +43,10 @@ class WarmStart(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class _Source:
-    """An entry, how far away its key is, and its timed configs that fit, fastest first, worked out as needed."""
+    """How far away an entry's key is, and its timed configs that fit, fastest first, read when they are needed."""
 
-    entry: Entry
     distance: float
-    fitting: Iterator[tuple[Config, float]]
+    fitting: Iterator[tuple[Entry, Config, float]]
 
 
 def best_available(cache: Cache, key: LooseKey, space: Space, options: WarmStart | None = None) -> tuple[Origin, ...]:
@@ -65,7 +64,7 @@ def best_available(cache: Cache, key: LooseKey, space: Space, options: WarmStart
             if len(found) >= options.at_most:
                 return tuple(found.values())
             if (item := next(source.fitting, None)) is not None:
-                found.setdefault(item[0], _origin(source, *item))
+                found.setdefault(item[1], _origin(source.distance, *item))
                 left.append(source)
         sources = left
     return tuple(found.values())
@@ -74,20 +73,20 @@ def best_available(cache: Cache, key: LooseKey, space: Space, options: WarmStart
 def _sources(cache: Cache, key: LooseKey, space: Space, options: WarmStart) -> list[_Source]:
     """The entries to take configs from, nearest first; of equally near ones the newer first."""
     sources = [
-        _Source(entry, distance(key, entry.key.loose), _fitting(space, entry))
-        for entry in _standing(cache.newest(options.scan))
-        if _matches(entry.key.loose, key, options)
+        _Source(distance(key, head.key.loose), _fitting(space, cache, name))
+        for name, head in _standing(cache.heads(options.scan))
+        if _matches(head.key.loose, key, options)
     ]
     return sorted(sources, key=lambda source: source.distance)
 
 
-def _standing(entries: Iterator[Entry]) -> Iterator[Entry]:
+def _standing(heads: Iterator[tuple[str, Head]]) -> Iterator[tuple[str, Head]]:
     """Those that no newer one supersedes."""
     superseded: set[str] = set()
-    for entry in entries:
-        superseded.update(entry.supersedes)
-        if entry.name not in superseded:
-            yield entry
+    for name, head in heads:
+        superseded.update(head.supersedes)
+        if name not in superseded:
+            yield name, head
 
 
 def _matches(found: LooseKey, key: LooseKey, options: WarmStart) -> bool:
@@ -100,16 +99,16 @@ def _matches(found: LooseKey, key: LooseKey, options: WarmStart) -> bool:
     return found.space == key.space
 
 
-def _fitting(space: Space, entry: Entry) -> Iterator[tuple[Config, float]]:
-    """The timed configs of an entry that are valid points of the space, fastest first."""
+def _fitting(space: Space, cache: Cache, name: str) -> Iterator[tuple[Entry, Config, float]]:
+    """The timed configs of an entry that are valid points of the space, fastest first, with the entry."""
+    entry = cache.read(name)
+    if entry is None:
+        return
     for config, time_ms in entry.ranked():
         with suppress(ConfigError):
-            yield space.check(config), time_ms
+            yield entry, space.check(config), time_ms
 
 
-def _origin(source: _Source, config: Config, time_ms: float) -> Origin:
-    entry = source.entry
-    return Origin(
-        dict(config), entry.name, entry.run.id, entry.key.loose.kernel, hardware(entry), round(source.distance, 3),
-        time_ms,
-    )  # fmt: skip
+def _origin(distance: float, entry: Entry, config: Config, time_ms: float) -> Origin:
+    key = entry.key.loose
+    return Origin(dict(config), entry.name, entry.run.id, key.kernel, hardware(key.device), round(distance, 3), time_ms)
