@@ -443,6 +443,21 @@ def test_a_job_checks_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 1 <= len(cut.times_ms) <= job.PROBES
 
 
+def test_a_process_learns_where_binaries_are_kept_before_it_loads_any(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It was started before Helion had made up its mind."""
+    seen: list[str | None] = []
+    monkeypatch.setenv("TRITON_CACHE_DIR", "of the parent")
+    made = object.__new__(provider.AheadProvider)
+    made._precompile_args_path, made._precompile_baseline_path = "args", None
+    order = made.warm_up()
+    monkeypatch.setenv("TRITON_CACHE_DIR", "of the process")
+    monkeypatch.setattr(job, "load_trusted_kernel_args", lambda path: seen.append(os.environ.get("TRITON_CACHE_DIR")))
+    order()
+    assert seen == ["of the parent"]
+
+
 @pytest.mark.slow
 def test_a_rehearsal_of_the_benchmark(tmp_path: Path) -> None:
     """Helion's search and ours with its real processes, kernels interpreted, then timed together."""

@@ -4,6 +4,7 @@ Helion's own jobs load it once for the check and once more for the timing, and t
 """
 
 import functools
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,12 +102,18 @@ class Begin:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """Load in advance what every config needs: the arguments and the expected answer."""
+    """Load in advance what every config needs: the arguments and the expected answer.
+
+    settings: what the environment says of Triton and Helion by now, above all where Triton's cache is: the process may
+    have been started before that was known, and would compile everything itself.
+    """
 
     args_path: str
     baseline_path: str | None
+    settings: dict[str, str]
 
     def __call__(self) -> None:
+        os.environ.update(self.settings)
         load_trusted_kernel_args(self.args_path)
         if self.baseline_path is not None:
             _load_trusted_baseline_output(self.baseline_path)

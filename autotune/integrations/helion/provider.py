@@ -3,6 +3,7 @@
 It goes on to filter, count, log and remember as ever: only the waiting is over by then.
 """
 
+import os
 from math import inf
 from statistics import median
 from typing import Any
@@ -13,6 +14,9 @@ from helion.autotuner.precompile_future import PrecompileFuture, _serialize_comp
 
 from autotune.integrations.helion.job import Begin, Check, Measured, MeasureJob, WarmUp
 from autotune.integrations.helion.station import Station
+
+SETTINGS = ("TRITON_", "HELION_", "TORCH")
+"""What the names of environment variables begin with that compilers and kernels may depend on."""
 
 
 class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
@@ -71,7 +75,8 @@ class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion ask
 
     def warm_up(self) -> WarmUp:
         """What a benchmark process does before it is needed."""
-        return WarmUp(self._precompile_args_path or "", self._precompile_baseline_path)
+        settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
+        return WarmUp(self._precompile_args_path or "", self._precompile_baseline_path, settings)
 
     def _create_precompile_future(self, config: Any, fn: Any) -> PrecompileFuture:
         return self.futures.pop(config, None) or super()._create_precompile_future(config, fn)
