@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from autotune.cli.study import parsed_sweep
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.strategies.protocol import Done
 from autotune.core.strategies.registry import STRATEGIES
-from autotune.studies import peers
+from autotune.studies import peers, run_keys
 from autotune.studies.aggregate import kernels_of
 from autotune.studies.baseline import Baseline
 from autotune.studies.recordings import Header, Row, load_recording, recording_of, write_recording
@@ -133,6 +134,42 @@ def test_what_determines_a_run_is_in_its_key(folder: Path) -> None:
     assert not keys(small) & seen
     renamed = msgspec.structs.replace(small, strategies=(Entry("PatternSearch", "x", SPEC.strategies[1].settings),))
     assert case_digest(small, cases_of(small)[0]) == case_digest(renamed, cases_of(renamed)[0])  # a label is a label
+
+
+def test_a_run_depends_on_the_code_that_its_strategy_imports_and_on_no_other_strategy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = tmp_path / "autotune"
+    shutil.copytree(run_keys.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(run_keys, "ROOT", root)
+    modules = {name: STRATEGIES[name].__module__ for name in ("pattern_search", "lfbo_tree_search", "random_search")}
+    modules["peer"] = "autotune.integrations.peers.optuna"
+
+    def digests() -> dict[str, str]:
+        run_keys.code_digest.cache_clear()
+        return {name: run_keys.code_digest(module) for name, module in modules.items()}
+
+    depends = {
+        "core/strategies/pattern_search.py": {"pattern_search"},
+        "core/strategies/moves.py": {"pattern_search", "lfbo_tree_search"},
+        "core/strategies/lfbo_pattern_search.py": {"lfbo_tree_search"},
+        "core/forest/fit.py": {"lfbo_tree_search"},  # imported by its package
+        "core/gaussian/fit.py": set(),
+        "core/strategies/registry.py": set(),
+        "core/strategies/protocol.py": {"pattern_search", "lfbo_tree_search", "random_search"},
+        "integrations/peers/accounting.py": {"peer"},
+        "integrations/peers/helion.py": set(),
+        "core/space.py": set(modules),
+        "studies/recordings/rows.py": set(modules),
+        "shell/evaluators/simulated.py": set(modules),
+    }
+    before = digests()
+    for file, who in depends.items():
+        (root / file).write_bytes((root / file).read_bytes() + b"\n# changed\n")
+        after = digests()
+        assert {name for name in modules if after[name] != before[name]} == who, file
+        before = after
+    run_keys.code_digest.cache_clear()
 
 
 def test_a_killed_study_loses_only_what_was_under_way(folder: Path) -> None:

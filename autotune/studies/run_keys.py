@@ -1,5 +1,6 @@
 """The fingerprint of a run: equal exactly when everything that determines the run is."""
 
+import ast
 import sys
 from functools import cache
 from hashlib import blake2b
@@ -14,7 +15,7 @@ from autotune.core.strategies.registry import STRATEGIES, to_spec
 from autotune.studies.peers import find_peer
 from autotune.studies.study_spec import Case, StudySpec, made
 
-SOURCES = (
+SHARED = (
     "core",
     "shell/driver.py",
     "shell/tuning.py",
@@ -22,24 +23,62 @@ SOURCES = (
     "studies/simulation.py",
     "studies/recordings",
 )
-"""What decides which points a search measures. A change of any of it makes other runs: better repeated than stale."""
+"""What decides which points any search measures, less OWN. A change of any of it makes other runs: better repeated than
+stale."""
+
+OWN = ("core/strategies", "core/forest", "core/gaussian", "integrations/peers")
+"""Of these, a run depends on what its strategy imports, directly or not; so a change of one strategy leaves the runs of
+the others as they are."""
 
 LIBRARIES = ("numpy", "scikit-learn")
 
+ROOT = Path(autotune.__file__).parent
+
 
 @cache
-def code_digest() -> str:
-    """Of the library's own source, as far as a search depends on it, and of the libraries below."""
+def code_digest(module: str) -> str:
+    """Of the library's own source, as far as a search by the strategy in `module` depends on it, and of LIBRARIES."""
     digest = blake2b(digest_size=16)
-    root = Path(autotune.__file__).parent
-    for source in SOURCES:
-        path = root / source
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    shared = {file for source in SHARED for file in _files(ROOT / source) if not _own(file)}
+    for file in sorted(shared | _imported(module)):
+        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     for library in LIBRARIES:
         digest.update(f"{library} {_version(library)}\0".encode())
     digest.update(sys.version.encode())
     return digest.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return list(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def _own(file: Path) -> bool:
+    return file.relative_to(ROOT).as_posix().startswith(OWN)
+
+
+def _imported(module: str) -> set[Path]:
+    """The files of OWN that a module consists of and imports, read off their sources: nothing is imported here."""
+    found: set[Path] = set()
+    left = [module]
+    while left:
+        file = _file(left.pop())
+        if file is None or file in found or not _own(file):
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                left += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                left += [alias.name for alias in node.names]
+    return found
+
+
+def _file(module: str) -> Path | None:
+    """The source of a module of this library."""
+    package, *parts = module.split(".")
+    path = ROOT.joinpath(*parts)
+    candidates = (path.with_suffix(".py"), path / "__init__.py") if package == ROOT.name and parts else ()
+    return next((file for file in candidates if file.is_file()), None)
 
 
 def _version(library: str) -> str:
@@ -52,21 +91,17 @@ def _version(library: str) -> str:
 def case_digest(spec: StudySpec, case: Case) -> str:
     """Of a strategy with its settings, and of the simulated device, in this study."""
     if case.peer:
-        code = f"{find_peer(case.name, case.settings).version} {_peer_digest()}"
+        peer = find_peer(case.name, case.settings)
+        code = f"{peer.version} {code_digest(type(peer).__module__)}"
         settings: object = case.settings
     else:
         strategy, machine = made(case)
-        code = f"{code_digest()} {_outside(STRATEGIES[case.name])}"
+        kind = STRATEGIES[case.name]
+        code = f"{code_digest(kind.__module__)} {_outside(kind)}"
         settings = (to_spec(strategy), machine)
     device = (spec.batch, spec.noise, spec.repeats, spec.compile_workers, spec.devices)
     text = msgspec.json.encode((case.name, settings, case.effort, device, code), order="deterministic")
     return blake2b(text, digest_size=16).hexdigest()
-
-
-def _peer_digest() -> str:
-    folder = Path(autotune.__file__).parent / "integrations" / "peers"
-    sources = b"".join(file.read_bytes() for file in sorted(folder.rglob("*.py")))
-    return code_digest() + blake2b(sources, digest_size=16).hexdigest()
 
 
 def _outside(strategy: type) -> str:
