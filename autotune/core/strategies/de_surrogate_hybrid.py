@@ -18,6 +18,7 @@ from autotune.core.strategies.differential_evolution import (
     checked_evolution,
 )
 from autotune.core.strategies.initial import InitialPopulation
+from autotune.core.strategies.ordering import promising_first
 from autotune.core.strategies.population import Initial, initial_proposals, last_initial
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
@@ -92,6 +93,9 @@ class DESurrogateHybrid(Struct, frozen=True, tag="de_surrogate_hybrid", omit_def
             predicted = forest.predict(space.features(points)).round(DECIMALS)
             fastest = np.lexsort((*points.T[::-1], predicted))[: self.population_size]  # ties by the point
             points, kept = points[fastest], kept[fastest]
+        if forest is None:
+            order = promising_first(space, archive.whole, points)
+            points, kept = points[order], kept[order]
         return Proposals(points, kept, generation, why)
 
     def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:

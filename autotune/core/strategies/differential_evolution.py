@@ -15,11 +15,13 @@ from autotune.core.keys import Key, fold, permutations
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation, initial_population
+from autotune.core.strategies.initial import InitialPopulation
+from autotune.core.strategies.ordering import promising_first
 from autotune.core.strategies.population import (
     HasPopulation,
     Initial,
     checked_population,
+    first_points,
     initial_proposals,
     last_initial,
 )
@@ -28,6 +30,9 @@ from autotune.core.strategies.ranges import require
 
 TRIES = 10
 """How often a trial is bred again when it breaks a constraint or is not new, before a random point takes its place."""
+
+AT_ONCE = 100
+"""Where all tries that are left make no more crosses than this, they are bred together."""
 
 
 class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evolution", omit_defaults=True):
@@ -56,7 +61,7 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
         twice = 2 * self.population_size
-        return Initial(initial_population(self.initial_population_strategy, space, seeds, twice, key))
+        return first_points(self.initial_population_strategy, space, seeds, twice, key)
 
     def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
         begun = initial_proposals(space, state, ask, 2 * self.population_size, self.max_generations, key)
@@ -67,28 +72,32 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
             return ended
         slots, generation = np.arange(self.population_size), int(archive.generation.max()) + 1
         if self.immediate_update:
-            nth, slot = divmod(int((archive.generation > last_initial(archive)).sum()), self.population_size)
+            nth, slot = divmod(self.bred(archive), self.population_size)
             slots, generation = slots[slot : slot + 1], last_initial(archive) + 1 + nth
         points, kept = breed(space, archive.points[self.members(archive)], slots, self.crossover_rate, ask, key)
         if not len(points):
             return Done("every valid config was tried")
-        return Proposals(points, kept, generation, f"crosses of {len(points)} members with mutants")
+        order = promising_first(space, archive.whole, points)
+        return Proposals(points[order], kept[order], generation, f"crosses of {len(points)} members with mutants")
 
     def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:
         return state
 
     def ended(self, archive: Archive) -> Done | None:
         """Why there is no further generation, once there is a population; None while there is one."""
-        begun = last_initial(archive)
-        batches = int(archive.generation.max()) - begun  # one cut short by a full space still counts as one
-        bred = int((archive.generation > begun).sum())
-        if bred >= self.max_generations * self.population_size or (
-            batches >= self.max_generations and not self.immediate_update
-        ):
+        bred = self.bred(archive)
+        if self.immediate_update and bred % self.population_size:
+            return None
+        generations = int(archive.generation.max()) - last_initial(archive)  # one cut short by a full space counts too
+        if bred >= self.max_generations * self.population_size or generations >= self.max_generations:
             return Done(f"{self.max_generations} generations were evaluated")
         if self._converged(archive):
             return Done(f"the best has not improved for {self.patience} generations")
         return None
+
+    def bred(self, archive: Archive) -> int:
+        """How many trials came after the initial population."""
+        return int((archive.generation > last_initial(archive)).sum())
 
     def members(self, archive: Archive) -> NDArray[np.int64]:
         """The index in the archive of each slot's member, [population_size].
@@ -152,17 +161,18 @@ def breed(
 ) -> tuple[Codes, NDArray[np.int64]]:
     """A valid new point for each slot, as far as there are any: points [m, columns] and their slots [m]."""
     points = np.empty((0, space.columns), np.int64)
-    left, kept = slots, slots[:0]
-    for attempt in range(TRIES):
-        bred = crossed(space, members, left, rate, fold(key, "try", attempt))
+    left, kept, tried = slots, slots[:0], 0
+    while len(left) and tried < TRIES:
+        many = TRIES - tried if len(left) * (TRIES - tried) <= AT_ONCE else 1
+        place = np.tile(np.arange(len(left)), many)
+        bred = crossed(space, members, left[place], rate, fold(key, "try", tried))
         usable = np.flatnonzero(ask.fresh(bred) & space.valid(bred))
-        together = np.concatenate([points, bred[usable]])
-        new = first_of_each(together)
+        new = first_of_each(np.concatenate([points, bred[usable]]))
         new = usable[new[new >= len(points)] - len(points)]
-        points, kept = np.concatenate([points, bred[new]]), np.concatenate([kept, left[new]])
-        left = np.delete(left, new)
-        if not len(left):
-            break
+        new = new[np.unique(place[new], return_index=True)[1]]
+        points, kept = np.concatenate([points, bred[new]]), np.concatenate([kept, left[place[new]]])
+        left = np.delete(left, place[new])
+        tried += many
     if len(left):
         taken = {row.tobytes() for row in points}
 

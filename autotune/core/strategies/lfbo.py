@@ -19,6 +19,7 @@ from autotune.core.keys import Key, fold, permutation
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
+from autotune.core.strategies.ordering import promising_first
 from autotune.core.strategies.population import HasPopulation, checked_population, last_initial
 from autotune.core.strategies.protocol import Ask, Done, Proposals
 from autotune.core.strategies.ranges import require
@@ -100,6 +101,7 @@ def next_batch(settings: HasWalks, space: Space, ask: Ask, key: Key, generate: G
     chosen = usable[_chosen(settings, space, forest, rows[usable], origin[usable], fold(key, "select"))]
     if not len(chosen):
         return Done("the walks have no new neighbours")
+    chosen = chosen[promising_first(space, archive.whole, rows[chosen])]
     how = "by a forest" if forest else "at random"
     why = f"{len(chosen)} of {len(usable)} neighbours of {len(alive)} walks, {how}"
     return Proposals(rows[chosen], alive[origin[chosen]], generation, why)

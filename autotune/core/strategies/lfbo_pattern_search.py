@@ -12,10 +12,10 @@ from autotune.core.forest import Forest
 from autotune.core.keys import Key, fold
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation, begun_among, initial_population
+from autotune.core.strategies.initial import InitialPopulation, begun_among
 from autotune.core.strategies.lfbo import checked_walks, next_batch
 from autotune.core.strategies.moves import perturbed
-from autotune.core.strategies.population import Initial, initial_proposals
+from autotune.core.strategies.population import Initial, first_points, initial_proposals
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 
 
@@ -50,7 +50,7 @@ class LFBOPatternSearch(Struct, frozen=True, tag="lfbo_pattern_search", omit_def
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
         n = begun_among(self.initial_population, seeds)
-        return Initial(initial_population(self.initial_population_strategy, space, seeds, n, key))
+        return first_points(self.initial_population_strategy, space, seeds, n, key)
 
     def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
         begun = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)

@@ -15,9 +15,16 @@ from autotune.core.keys import Key, fold, permutation
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation, begun_among, initial_population
+from autotune.core.strategies.initial import InitialPopulation, begun_among
 from autotune.core.strategies.moves import neighbourhood
-from autotune.core.strategies.population import Initial, checked_population, initial_proposals, last_initial
+from autotune.core.strategies.ordering import promising_first
+from autotune.core.strategies.population import (
+    Initial,
+    checked_population,
+    first_points,
+    initial_proposals,
+    last_initial,
+)
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
 
@@ -59,7 +66,7 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
         n = begun_among(self.initial_population, seeds)
-        return Initial(initial_population(self.initial_population_strategy, space, seeds, n, key))
+        return first_points(self.initial_population_strategy, space, seeds, n, key)
 
     def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
         begun = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)
@@ -79,7 +86,8 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
         points = np.concatenate([points for _, points in kept])
         origin = np.concatenate([np.full(len(points), i, np.int64) for i, points in kept])
         first = first_of_each(points)
-        return Proposals(points[first], origin[first], generation, f"neighbours of {len(kept)} walks")
+        order = first[promising_first(space, ask.archive.whole, points[first])]
+        return Proposals(points[order], origin[order], generation, f"neighbours of {len(kept)} walks")
 
     def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:
         return state

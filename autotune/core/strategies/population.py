@@ -1,5 +1,6 @@
 """What the strategies with a population have in common: how they begin."""
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -8,14 +9,20 @@ from autotune.core.history import Archive
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.protocol import Ask, Done, Proposals, Wait
+from autotune.core.strategies.initial import InitialPopulation, initial_population
+from autotune.core.strategies.ordering import promising_first, typical_first
+from autotune.core.strategies.protocol import Ask, Done, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
+
+PARTS = (0.1, 0.2, 0.4, 1.0)
+"""An initial population is measured in parts that end at these shares of it; what a part shows orders the next ones."""
 
 
 class Initial(NamedTuple):
-    """The initial population, drawn once; all else is read off the archive."""
+    """The initial population, drawn once; all else is read off the archive. The first `given` points were not drawn."""
 
     points: Codes
+    given: int
 
 
 class HasPopulation(Protocol):
@@ -34,6 +41,14 @@ def checked_population(name: str, settings: HasPopulation) -> None:
     require(0 <= quantile <= 1, name, "compile_timeout_quantile", quantile, "a number from 0 to 1")
 
 
+def first_points(kind: InitialPopulation | None, space: Space, seeds: Seeds, n: int, key: Key) -> Initial:
+    """`initial_population`: those that were given as they are, then the random ones with some typical ones first."""
+    points = initial_population(kind, space, seeds, n, key)
+    given = len(initial_population(kind, space, seeds, 0, key))
+    order = typical_first(space, points[given:], math.ceil(PARTS[0] * len(points)))
+    return Initial(np.concatenate([points[:given], points[given:][order]]), given)
+
+
 def initial_proposals(
     space: Space, state: Initial, ask: Ask, n: int, most: int, key: Key
 ) -> Proposals | Wait | Done | None:
@@ -41,10 +56,12 @@ def initial_proposals(
 
     As long as nothing at all has worked, `n` further random points are drawn, up to `most` times.
     """
-    if not ask.proposed:
-        fresh = state.points[ask.fresh(state.points)]
-        if len(fresh):
-            return Proposals(fresh, np.zeros(len(fresh), np.int64), 0, "the initial population")
+    if ask.proposed and ask.outstanding:
+        return Wait()
+    if not ask.archive.generation.max(initial=0):
+        points = _part(space, state, ask)
+        if len(points):
+            return Proposals(points, np.zeros(len(points), np.int64), 0, "the initial population")
     if ask.outstanding:
         return Wait()
     if ask.archive.ok.any():
@@ -54,6 +71,20 @@ def initial_proposals(
     if generation > most or not len(points):
         return Done(f"none of the {len(ask.archive)} configs tried so far works")
     return Proposals(points, np.zeros(len(points), np.int64), generation, "nothing has worked so far")
+
+
+def _part(space: Space, state: Initial, ask: Ask) -> Codes:
+    """The next part of an initial population: first what was given, then what looks best by now.
+
+    All that is left, where more is known than the parts before would tell: after a restart.
+    """
+    fresh, known, size = ask.fresh(state.points), ask.archive.whole, len(state.points)
+    given, drawn = state.points[: state.given][fresh[: state.given]], state.points[state.given :][fresh[state.given :]]
+    done = size - len(given) - len(drawn)
+    ends = [math.ceil(share * size) for share in PARTS]
+    end = size if len(known) >= size else next((end for end in ends if end > done), size)
+    points = np.concatenate([given, drawn[promising_first(space, known, drawn)]])
+    return points[: max(end - done, len(given))]
 
 
 def last_initial(archive: Archive) -> int:

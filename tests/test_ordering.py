@@ -1,0 +1,140 @@
+"""What to measure first: the same points in an order that begins with typical ones, and then with promising ones."""
+
+import numpy as np
+import pytest
+
+from autotune import (
+    Budget,
+    Choice,
+    Failed,
+    Integer,
+    Observed,
+    PatternSearch,
+    Plan,
+    Settings,
+    Space,
+    Timed,
+    advance,
+    request,
+    start,
+)
+from autotune.core.history import Archive, Points, Records
+from autotune.core.keys import fold, root
+from autotune.core.outcomes import Outcome
+from autotune.core.parameters import Codes
+from autotune.core.search.messages import Asked, Finished, Measure
+from autotune.core.strategies.initial import initial_population
+from autotune.core.strategies.ordering import promising_first, typical_first
+from autotune.core.strategies.population import PARTS
+from autotune.core.strategies.protocol import Seeds
+
+SPACE = Space(
+    {"x": Integer(0, 40), "y": Integer(0, 40), "kind": Choice(("a", "b", "c"))},
+    default={"x": 0, "y": 0, "kind": "a"},
+)
+
+
+def cost(row: Codes) -> float:
+    return float(1 + abs(int(row[0]) - 25) + abs(int(row[1]) - 10) + 5 * (row[2] != 1))
+
+
+def archive(rows: Codes, failing: int | None = None) -> Archive:
+    """Points and their costs; those of the kind `failing` failed."""
+    records = Records()
+    for i, row in enumerate(rows):
+        ok = row[2] != failing
+        time = cost(row) if ok else 0.0
+        records = records.append((i, bool(ok), time, time, time, 0.0, 0, 0))
+    return Archive(records, Points(SPACE.columns).append(rows))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_promising_is_found_early(seed: int) -> None:
+    drawn = SPACE.sample_distinct(root(seed), 140)
+    known, points = drawn[:40], drawn[40:]
+    order = promising_first(SPACE, archive(known), points)
+    assert sorted(order.tolist()) == list(range(100))
+    places = np.argsort([cost(row) for row in points[order]], kind="stable")
+    assert places[:5].mean() < 15  # at random it would be 50
+
+
+def test_what_resembles_failures_is_last() -> None:
+    drawn = SPACE.sample_distinct(root(1), 100)
+    order = promising_first(SPACE, archive(drawn[:60], failing=2), drawn[60:])
+    kinds = drawn[60:][order][:, 2]
+    assert (kinds[-5:] == 2).all()
+    assert not (kinds[:10] == 2).any()
+
+
+def test_where_nothing_is_known_the_order_stays() -> None:
+    points = SPACE.sample_distinct(root(1), 10)
+    assert promising_first(SPACE, archive(points[:1]), points[1:]).tolist() == list(range(9))
+    assert promising_first(SPACE, archive(points), points[:0]).tolist() == []
+    assert typical_first(SPACE, points[:0], 3).tolist() == []
+
+
+def test_equal_scores_are_ordered_by_the_point() -> None:
+    rows = np.array([[0, 0, 0], [40, 40, 0]])
+    points = np.array([[20, 20, 2], [20, 20, 1]])
+    both = Archive(
+        Records().append((0, True, 1.0, 1.0, 1.0, 0.0, 0, 0)).append((1, True, 1.0, 1.0, 1.0, 0.0, 0, 0)),
+        Points(3).append(rows),
+    )
+    assert promising_first(SPACE, both, points).tolist() in ([1, 0], [0, 1])
+    swapped = points[::-1]
+    first = points[promising_first(SPACE, both, points)[0]]
+    assert (swapped[promising_first(SPACE, both, swapped)[0]] == first).all()
+
+
+def test_typical_points_come_first_and_differ() -> None:
+    points = np.array([[x, y, 0] for x in range(0, 41, 4) for y in range(0, 41, 4)])
+    order = typical_first(SPACE, points, 4)
+    assert sorted(order.tolist()) == list(range(len(points)))
+    assert points[order[0]].tolist() == [20, 20, 0]  # the middle is the one most like all others
+    few = points[order[:4], :2]
+    assert len(np.unique(few, axis=0)) == 4
+    assert np.abs(few.mean(axis=0) - 20).max() <= 10
+    assert order[4:].tolist() == sorted(order[4:].tolist())  # the rest as drawn
+
+
+def batches(restarts: int = 0, seeds: tuple[dict[str, object], ...] = ()) -> list[tuple[Measure, list[list[int]]]]:
+    """What pattern_search asks for in turn, with the points."""
+    plan = Plan(
+        SPACE, PatternSearch(initial_population=50), seed=3, seeds=seeds, budget=Budget(evaluations=400),
+        settings=Settings(exact=True, simplify_rounds=0, verify_rounds=0, restarts=restarts),
+    )  # fmt: skip
+    search, asked = start(plan), []
+    while not isinstance(todo := request(search, 4), Finished):
+        search = advance(search, Asked(search.clock, 4, todo))
+        if isinstance(todo, Measure):
+            rows = SPACE.encode([trial.config for trial in todo.trials])
+            asked.append((todo, rows.tolist()))
+            for trial, row in zip(todo.trials, rows, strict=True):
+                outcome: Outcome = Timed((cost(row),)) if row[2] != 2 else Failed("compile_error")
+                search = advance(search, Observed(search.clock, trial.id, outcome))
+    return asked
+
+
+def test_an_initial_population_is_measured_in_parts_and_is_the_same_one() -> None:
+    asked = batches()
+    parts = [rows for todo, rows in asked if all(trial.generation <= 0 for trial in todo.trials)]
+    ends = np.cumsum([len(rows) for rows in parts]).tolist()
+    assert ends == [1, *(int(np.ceil(50 * share)) for share in PARTS)]  # the default by itself
+    none = np.empty((0, SPACE.columns), np.int64)
+    seeds = Seeds(SPACE.encode([dict(SPACE.default or {})]), none, none)
+    drawn = initial_population("from_random", SPACE, seeds, 50, fold(root(3), "init"))
+    assert sorted(row for rows in parts for row in rows) == sorted(drawn.tolist())
+
+
+def test_given_points_are_all_in_the_first_part() -> None:
+    given = tuple({"x": x, "y": 40 - x, "kind": "c"} for x in range(0, 20, 2))
+    rows = [[config["x"], config["y"], 2] for config in given]
+    assert batches(seeds=given)[1][1][: len(rows)] == rows
+
+
+def test_after_a_restart_all_is_measured_at_once() -> None:
+    asked = batches(restarts=1)
+    again = next(i for i, (todo, _) in enumerate(asked) if todo.restart)
+    assert len(asked[again][1]) == 14  # three tenths of 50, of which the default is known
+    times = [cost(np.array(row)) for row in asked[again][1]]
+    assert min(times) in times[:5]  # ordered by what is known from before
