@@ -1,5 +1,7 @@
 """Keys: the streams are those of the day they were fixed, on any machine; and they are as random as they must be."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,3 +111,11 @@ def test_orders_are_uniform():
     _, counts = np.unique(drawn, return_counts=True)
     assert len(counts) == 24
     assert abs(chi_square(counts)) < 5
+
+
+def test_threads_that_draw_at_once_do_not_disturb_one_another():
+    keys = [root(seed) for seed in range(400)]
+    alone = [np.random.Philox(key=int(key)).random_raw(50) for key in keys]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda key: words(key, 50), keys * 5))
+    assert all(np.array_equal(drawn, alone[i % 400]) for i, drawn in enumerate(together))
