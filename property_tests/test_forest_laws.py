@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.tree import DecisionTreeClassifier
 
 from autotune import compute_leaf_similarity
+from autotune.core.forest import building, fit_classifier, fit_regressor, from_trees
 from autotune.core.forest import fit as fitting
-from autotune.core.forest import fit_classifier, fit_regressor, from_trees
 from autotune.core.forest.arrays import LEAF
 from autotune.core.forest.fit import grown
 
@@ -75,10 +76,60 @@ def test_paths_are_the_features_split_on_in_order(drawn, tree):
 @given(data())
 def test_our_forests_are_the_mean_of_their_trees(drawn):
     points, asked, labels, values, weights = drawn
-    said = [tree.predict_proba(asked)[:, 1] for tree in grown("classifier", points, labels, weights, 5)]
+    said = [tree.predict(asked.astype(np.float32))[:, 1] for tree in grown("classifier", points, labels, weights, 5)]
     assert np.array_equal(fit_classifier(points, labels, weights, 5).predict_proba(asked), sum(said) / 5)
-    said = [tree.predict(asked) for tree in grown("regressor", points, values, np.ones(len(values)), 5)]
+    said = [
+        tree.predict(asked.astype(np.float32))[:, 0]
+        for tree in grown("regressor", points, values, np.ones(len(values)), 5)
+    ]
     assert np.array_equal(fit_regressor(points, values, 5).predict(asked), sum(said) / 5)
+
+
+ARRAYS = ("feature", "threshold", "left", "right", "value", "roots")
+
+
+@fuzz
+@given(data())
+def test_the_quick_way_to_build_trees_gives_what_the_public_one_gives(drawn):
+    points, _, labels, values, weights = drawn
+    for kind, known, weight in (
+        ("classifier", labels.astype(float), weights),
+        ("regressor", values, np.ones(len(values))),
+    ):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(fitting, "builder", lambda *_: None)
+            public = fitting.forest_of(grown(kind, points, known, weight, 5))
+        quick = fitting.forest_of(grown(kind, points, known, weight, 5))
+        assert all(np.array_equal(getattr(public, name), getattr(quick, name)) for name in ARRAYS)
+
+
+def test_the_quick_way_is_there_and_is_given_up_where_it_differs():
+    points, labels, weights, _ = example()
+    x, values = points.astype(np.float32), labels.astype(float)
+
+    def other(seed, counted):
+        return DecisionTreeClassifier(max_depth=1, random_state=seed).fit(x, values, sample_weight=counted).tree_
+
+    def public(seed, counted):
+        tree = DecisionTreeClassifier(criterion="log_loss", max_features="sqrt", random_state=seed)
+        return tree.fit(x, values, sample_weight=counted).tree_
+
+    assert building.builder("classifier", x, values, public, 3, weights) is not None
+    assert building.builder("classifier", x, values, other, 3, weights) is None
+    assert building.builder("classifier", x[:, :0], values, public, 3, weights) is None
+
+
+@pytest.mark.parametrize("missing", ["DepthFirstTreeBuilder", "Tree"])
+def test_where_scikit_learn_has_changed_inside_the_public_way_is_taken(missing: str, monkeypatch: pytest.MonkeyPatch):
+    from sklearn.tree import _tree
+
+    points, labels, weights, asked = example()
+    expected = fit_classifier(points, labels, weights, 4).predict(asked)
+    fitting._fitted.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.delattr(_tree, missing)
+        assert np.array_equal(fit_classifier(points, labels, weights, 4).predict(asked), expected)
+    fitting._fitted.cache_clear()
 
 
 @fuzz

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.forest.arrays import LEAF, Features, Forest
+from autotune.core.forest.building import builder
 from autotune.core.keys import fold, integers, root, words
 
 FIT = root(42)
@@ -40,16 +41,16 @@ def _frozen(array: NDArray[Any]) -> bytes:
 def _fitted(kind: str, points: bytes, known: bytes, weights: bytes, trees: int) -> Forest:
     """A forest, remembered by its data: who fits every few generations, or asks twice, does not pay for it twice."""
     values, weight = np.frombuffer(known), np.frombuffer(weights)
-    return from_trees(grown(kind, np.frombuffer(points).reshape(len(values), -1), values, weight, trees))
+    return forest_of(grown(kind, np.frombuffer(points).reshape(len(values), -1), values, weight, trees))
 
 
 def grown(
     kind: str, points: Features, values: NDArray[np.float64], weights: NDArray[np.float64], trees: int
 ) -> list[Any]:
-    """The trees of a random forest, one by one, each on a bootstrap sample of its own.
+    """The trees of a random forest, each on a bootstrap sample of its own, as scikit-learn keeps them inside (`tree_`).
 
     RandomForestClassifier and RandomForestRegressor do the same; for a few hundred points most of their time goes into
-    starting threads and checking the same data and settings again for every tree, so this takes half as long.
+    starting threads and checking the same data and settings again for every tree.
     """
     from sklearn import config_context
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -57,20 +58,27 @@ def grown(
     n, x = len(points), np.ascontiguousarray(points, np.float32)
     drawn = integers(fold(FIT, "bootstrap"), n, trees * n).reshape(trees, n)
     seeds = (words(fold(FIT, "tree"), trees) >> np.uint64(32)).tolist()
-    fitted = []
+
+    def fit(seed: int, counted: NDArray[np.float64]) -> Any:
+        tree: Any = DecisionTreeRegressor(random_state=seed)
+        if kind == "classifier":
+            tree = DecisionTreeClassifier(criterion="log_loss", max_features="sqrt", random_state=seed)
+        return tree.fit(x, values, sample_weight=counted, check_input=False).tree_
+
+    # all points stay in every sample, some with weight 0, so that each tree knows both labels
+    counts = [weights * np.bincount(sample, minlength=n) for sample in drawn]
     with config_context(skip_parameter_validation=True, assume_finite=True):
-        for sample, seed in zip(drawn, seeds, strict=True):
-            tree: Any = DecisionTreeRegressor(random_state=seed)
-            if kind == "classifier":
-                tree = DecisionTreeClassifier(criterion="log_loss", max_features="sqrt", random_state=seed)
-            counted = weights * np.bincount(sample, minlength=n)  # all points stay, so that each tree knows both labels
-            fitted.append(tree.fit(x, values, sample_weight=counted, check_input=False))
-    return fitted
+        quick = builder(kind, x, values, fit, seeds[0], counts[0]) or fit
+        return [quick(seed, counted) for seed, counted in zip(seeds, counts, strict=True)]
 
 
 def from_trees(trees: Sequence[Any]) -> Forest:
     """The forest of scikit-learn's fitted decision trees, classifiers (of False and True) or regressors."""
-    inner = [tree.tree_ for tree in trees]
+    return forest_of([tree.tree_ for tree in trees])
+
+
+def forest_of(inner: Sequence[Any]) -> Forest:
+    """The forest of scikit-learn's trees as they are inside of its estimators (`tree_`)."""
     sizes = np.array([tree.node_count for tree in inner], np.int64)
     roots = np.cumsum(sizes) - sizes
     first = np.repeat(roots, sizes)
