@@ -12,7 +12,7 @@ from autotune.core.forest import Forest
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation, begun_among
+from autotune.core.strategies.initial import InitialPopulation
 from autotune.core.strategies.lfbo import checked_walks, next_batch
 from autotune.core.strategies.lfbo_pattern_search import around
 from autotune.core.strategies.population import Initial, first_points, initial_proposals
@@ -51,8 +51,8 @@ class LFBOTreeSearch(Struct, frozen=True, tag="lfbo_tree_search", omit_defaults=
         checked_walks("lfbo_tree_search", self)
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
-        n = begun_among(self.initial_population, seeds)
-        return first_points(self.initial_population_strategy, space, seeds, n, key)
+        kind, n = self.initial_population_strategy, self.initial_population
+        return first_points(kind, space, seeds, n, key, walks=True)
 
     def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
         begun = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)

@@ -15,7 +15,7 @@ from autotune.core.keys import Key, fold, permutation
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation, begun_among
+from autotune.core.strategies.initial import InitialPopulation
 from autotune.core.strategies.moves import neighbourhood
 from autotune.core.strategies.ordering import promising_first
 from autotune.core.strategies.population import (
@@ -65,8 +65,8 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
         require(cap == -1 or cap >= 1, name, "num_neighbors_cap", cap, "at least 1, or -1 for all neighbours")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
-        n = begun_among(self.initial_population, seeds)
-        return first_points(self.initial_population_strategy, space, seeds, n, key)
+        kind, n = self.initial_population_strategy, self.initial_population
+        return first_points(kind, space, seeds, n, key, walks=True)
 
     def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
         begun = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)

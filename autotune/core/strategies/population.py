@@ -9,7 +9,7 @@ from autotune.core.history import Archive
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation, initial_population
+from autotune.core.strategies.initial import InitialPopulation, begun_among, initial_population
 from autotune.core.strategies.ordering import promising_first, typical_first
 from autotune.core.strategies.protocol import Ask, Done, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
@@ -19,10 +19,14 @@ PARTS = (0.1, 0.2, 0.4, 1.0)
 
 
 class Initial(NamedTuple):
-    """The initial population, drawn once; all else is read off the archive. The first `given` points were not drawn."""
+    """The initial population, drawn once; all else is read off the archive.
+
+    The first `given` points were not drawn. After a restart only the `most` of `points` that look best are measured.
+    """
 
     points: Codes
     given: int
+    most: int
 
 
 class HasPopulation(Protocol):
@@ -41,12 +45,18 @@ def checked_population(name: str, settings: HasPopulation) -> None:
     require(0 <= quantile <= 1, name, "compile_timeout_quantile", quantile, "a number from 0 to 1")
 
 
-def first_points(kind: InitialPopulation | None, space: Space, seeds: Seeds, n: int, key: Key) -> Initial:
-    """`initial_population`: those that were given as they are, then the random ones with some typical ones first."""
+def first_points(
+    kind: InitialPopulation | None, space: Space, seeds: Seeds, n: int, key: Key, walks: bool = False
+) -> Initial:
+    """`initial_population`: those that were given as they are, then the random ones with some typical ones first.
+
+    walks: for walks, which after a restart begin among a part of it.
+    """
     points = initial_population(kind, space, seeds, n, key)
     given = len(initial_population(kind, space, seeds, 0, key))
     order = typical_first(space, points[given:], math.ceil(PARTS[0] * len(points)))
-    return Initial(np.concatenate([points[:given], points[given:][order]]), given)
+    most = begun_among(len(points), seeds) if walks else len(points)
+    return Initial(np.concatenate([points[:given], points[given:][order]]), given, most)
 
 
 def initial_proposals(
@@ -76,14 +86,15 @@ def initial_proposals(
 def _part(space: Space, state: Initial, ask: Ask) -> Codes:
     """The next part of an initial population: first what was given, then what looks best by now.
 
-    All that is left, where more is known than the parts before would tell: after a restart.
+    There is but one part where more is known than parts would tell: after a restart.
     """
     fresh, known, size = ask.fresh(state.points), ask.archive.whole, len(state.points)
     given, drawn = state.points[: state.given][fresh[: state.given]], state.points[state.given :][fresh[state.given :]]
-    done = size - len(given) - len(drawn)
-    ends = [math.ceil(share * size) for share in PARTS]
-    end = size if len(known) >= size else next((end for end in ends if end > done), size)
     points = np.concatenate([given, drawn[promising_first(space, known, drawn)]])
+    if len(known) >= size:
+        return points[: 0 if ask.proposed else state.most]
+    done = size - len(points)
+    end = next((end for share in PARTS if (end := math.ceil(share * size)) > done), size)
     return points[: max(end - done, len(given))]
 
 
