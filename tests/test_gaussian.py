@@ -26,6 +26,7 @@ from autotune.core.gaussian.kernel import Known, matern52
 from autotune.core.gaussian.picks import batch, expected_improvement, normal_cdf
 from autotune.core.gaussian.process import condition
 from autotune.core.keys import root, uniform
+from autotune.core.strategies.candidates import at_most, candidates
 from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.gaussian_process import chance_to_work, hyper_parameters, informative, squashed
 from autotune.core.strategies.nearby import around, replaced
@@ -102,10 +103,11 @@ def test_a_batch_is_spread_out_and_never_what_is_under_way() -> None:
     known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
     process = condition(known, 1.0, 1e-4, TARGETS)
     points = uniform(root(2), 200, 3)
-    alone = batch(process, points, known.correlation(points), np.ones(200), float(TARGETS.min()), 6, 0)
+    best = float(TARGETS.min())
+    alone = batch(process, points, known.correlation(points), np.zeros(200), np.ones(200), best, 6, 0)
     assert len(set(alone)) == 6
     first = np.concatenate([points[alone[:1]], points])
-    beside = batch(process, first, known.correlation(first), np.ones(201), float(TARGETS.min()), 3, 1)
+    beside = batch(process, first, known.correlation(first), np.zeros(201), np.ones(201), best, 3, 1)
     assert 0 not in beside
     assert beside[0] - 1 == alone[1], "what is under way counts as picked"
 
@@ -141,7 +143,7 @@ def test_the_hyper_parameters_depend_on_the_first_observations_alone() -> None:
     times = np.exp(TARGETS)
 
     def lengths(n: int) -> list[float]:
-        return hyper_parameters(INPUTS[:n], times[:n], ok[:n], BLOCKS).log_lengths.tolist()
+        return hyper_parameters(INPUTS[:n], times[:n], ok[:n], BLOCKS, np.zeros(n)).log_lengths.tolist()
 
     assert lengths(30) == lengths(29)  # they lie between two fits
     assert lengths(3) == prior(3).log_lengths.tolist()
@@ -269,3 +271,66 @@ def test_what_is_given_twice_counts_once_and_nothing_random_takes_its_place() ->
     seeds = Seeds(default, np.concatenate([default, SPACE.sample(root(7), 1)]), default)
     begun = STRATEGIES["gaussian_process"](initial_points=2).init(SPACE, seeds, root(8))
     assert begun.points.tolist() == np.concatenate([default, seeds.user[1:]]).tolist()
+
+
+TILES = Space(
+    {
+        "m": PowerOfTwo(16, 256, role="block_size"),
+        "n": Choice((16, 32, 48), role="block_size"),
+        "num_warps": PowerOfTwo(1, 16, role="num_warps"),
+        "stages": Integer(1, 5),
+    }
+)
+
+
+def test_blocks_and_warps_have_their_sizes_as_axes() -> None:
+    axes = axes_of(TILES)
+    assert axes.names[-2:] == ("elements of a block", "elements per warp")
+    rows = TILES.encode(
+        [
+            {"m": 16, "n": 16, "num_warps": 16, "stages": 1},
+            {"m": 256, "n": 48, "num_warps": 1, "stages": 1},
+            {"m": 64, "n": 32, "num_warps": 4, "stages": 1},
+        ]
+    )
+    block, each = axes.of(rows)[:, -2:].T
+    assert block == pytest.approx([0.0, 1.0, 3 / (4 + np.log2(3))])
+    assert each == pytest.approx([0.0, 1.0, 5 / (8 + np.log2(3))])
+
+
+def test_blocks_without_warps_and_numbers_below_one_have_no_sizes() -> None:
+    threads = Space({"x": PowerOfTwo(1, 64, role="block_size"), "y": PowerOfTwo(1, 64, role="block_size")})
+    zero = Space({"x": Choice((0, 8), role="block_size"), "num_warps": PowerOfTwo(1, 8, role="num_warps")})
+    assert axes_of(threads).sizes == axes_of(zero).sizes == ()
+
+
+def test_blocks_in_a_list_share_its_role() -> None:
+    space = Space(
+        {
+            "block_sizes": ListOf(PowerOfTwo(16, 64), 2, role="block_size"),
+            "num_warps": PowerOfTwo(1, 4, role="num_warps"),
+        }
+    )
+    assert len(axes_of(space).sizes) == 2
+
+
+def test_what_is_expected_beforehand_is_of_mean_0_and_least_in_the_middle() -> None:
+    axes, rows = axes_of(TILES), TILES.rows()
+    away = axes.extremes(axes.of(rows))
+    assert away.mean() == pytest.approx(0, abs=1e-12)
+    configs = TILES.decode(rows)
+    middle = [i for i, c in enumerate(configs) if c["m"] == 64 and c["num_warps"] == 4]
+    assert set(np.flatnonzero(away < away.min() + 1e-9).tolist()) == set(middle)
+
+
+def test_all_of_a_small_space_is_considered_and_no_more_than_there_is_time_for_of_a_larger_one() -> None:
+    def fresh(rows: np.ndarray) -> np.ndarray:
+        return rows[:, 0] > 0
+
+    best = TILES.sample(root(1), 1)
+    everywhere = candidates(TILES, best, 60, 1000, fresh, root(2))
+    assert everywhere.tolist() == [row for row in TILES.rows().tolist() if row[0] > 0]
+    some = candidates(TILES, best[:0], 60, 50, fresh, root(2))
+    assert 0 < len(some) <= 50
+    assert len({row.tobytes() for row in some}) == len(some)
+    assert at_most(600, 10, 8) > at_most(600, 100, 8) > at_most(600, 100, 40) == 600

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.gaussian.kernel import Blocks, Floats
+from autotune.core.gaussian.sizes import Size, Term, sizes_of
 from autotune.core.parameters import (
     Boolean,
     Choice,
@@ -42,34 +43,54 @@ COUNTED = 4096
 class Axis(NamedTuple):
     """One thing that a parameter sets: its name, its columns in a point, and codes [n, width] to features [n, d].
 
-    even: whether the last of its features says how even a number is.
+    even: whether the last of its features says how even a number is. exponents: how many, if its values are the powers
+    of two of a range; else 0. term: its numbers as a factor of a size, None where they are none.
     """
 
     name: str
     columns: slice
     features: Callable[[Codes], Floats]
     even: bool
+    exponents: int
+    term: Term | None
 
 
 @dataclass(frozen=True)
 class Axes:
-    """axes: those of the space that vary; blocks [d]: the index of the axis that each feature belongs to.
+    """axes: those of the space that vary; sizes: what some of them amount to together.
 
-    even: the indices of the features that say how even a number is.
+    blocks [d]: the index of the axis that each feature belongs to, sizes behind axes. even: the indices of the features
+    that say how even a number is.
     """
 
     axes: tuple[Axis, ...]
+    sizes: tuple[Size, ...]
     blocks: Blocks
     even: NDArray[np.int64]
 
     def of(self, rows: Codes) -> Floats:
         """The features [n, d] of points [n, columns]."""
         parts = [axis.features(rows[:, axis.columns]) for axis in self.axes]
+        parts += [size.feature(rows)[:, None] for size in self.sizes]
         return np.concatenate(parts, axis=1) if parts else np.zeros((len(rows), 1))
+
+    def extremes(self, features: Floats) -> Floats:
+        """How far out points with these features [n, d] lie on their powers of two: [n], of mean 0 over the product.
+
+        The ends of such a range are bounds given generously, the middle is what is expected. For k values it is the
+        squared distance from the middle, 1 at either end, less its mean over the values; the sum over these axes is
+        divided by the root of the number of all.
+        """
+        counts = np.array([axis.exponents for axis in self.axes], np.int64)
+        firsts = np.searchsorted(self.blocks, np.arange(len(counts)))[counts > 2]
+        counts = counts[counts > 2]
+        means = (counts + 1) / (3 * (counts - 1))
+        away: Floats = (np.square(2 * features[:, firsts] - 1) - means).sum(axis=1) / np.sqrt(max(len(self.axes), 1))
+        return away
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(axis.name for axis in self.axes)
+        return (*(axis.name for axis in self.axes), *(size.name for size in self.sizes))
 
 
 @lru_cache(maxsize=16)
@@ -78,27 +99,47 @@ def axes_of(space: Space) -> Axes:
     axes = [
         axis
         for name, parameter in space.parameters.items()
-        for axis in _axes(name, parameter, space.slices[name].start)
+        for axis in _axes(name, parameter, space.slices[name].start, parameter.role)
     ]
+    sizes = sizes_of([axis.term for axis in axes if axis.term is not None])
     widths = [_width(axis.features, axis.columns.stop - axis.columns.start) for axis in axes]
-    blocks = np.repeat(np.arange(len(axes)), widths) if axes else np.zeros(1, np.int64)
-    ends = np.cumsum(widths) - 1
-    return Axes(
-        tuple(axes), blocks, np.array([end for end, axis in zip(ends, axes, strict=True) if axis.even], np.int64)
+    blocks = (
+        np.repeat(np.arange(len(axes) + len(sizes)), [*widths, *(1 for _ in sizes)]) if axes else np.zeros(1, np.int64)
     )
+    ends = np.cumsum(widths) - 1
+    even = np.array([end for end, axis in zip(ends, axes, strict=True) if axis.even], np.int64)
+    return Axes(tuple(axes), sizes, blocks, even)
 
 
-def _axes(name: str, parameter: Parameter, start: int) -> Iterator[Axis]:
+def _axes(name: str, parameter: Parameter, start: int, role: str | None) -> Iterator[Axis]:
     if parameter.size < 2:
         return
     if isinstance(parameter, ListOf):
         width = parameter.inner.width
         for i in range(parameter.length):
-            yield from _axes(f"{name}[{i}]", parameter.inner, start + i * width)
+            yield from _axes(f"{name}[{i}]", parameter.inner, start + i * width, parameter.inner.role or role)
+        return
+    features, columns = _features(parameter), slice(start, start + parameter.width)
+    even = isinstance(parameter, Integer | Choice) and _width(features, parameter.width) == 2
+    exponents = parameter.size if isinstance(parameter, PowerOfTwo) else 0
+    yield Axis(name, columns, features, even, exponents, _term(parameter, columns, role))
+
+
+def _numeric(values: tuple[object, ...]) -> bool:
+    return all(type(value) in (int, float) for value in values)
+
+
+def _term(parameter: Parameter, columns: slice, role: str | None) -> Term | None:
+    """The parameter as a factor, if its values are numbers above 0."""
+    if isinstance(parameter, PowerOfTwo | Integer):
+        ends = np.array([[0], [parameter.size - 1]])
+    elif isinstance(parameter, Choice) and _numeric(parameter.values):
+        values = np.array(parameter.values, np.float64)
+        ends = np.array([[values.argmin()], [values.argmax()]])
     else:
-        features = _features(parameter)
-        numbers = isinstance(parameter, Integer | Choice) and _width(features, parameter.width) == 2
-        yield Axis(name, slice(start, start + parameter.width), features, numbers)
+        return None
+    low, high = np.asarray(parameter.column(ends), np.float64)
+    return Term(role, columns, parameter.column, float(np.log2(low)), float(np.log2(high))) if low > 0 else None
 
 
 def _width(features: Callable[[Codes], Floats], columns: int) -> int:
@@ -132,7 +173,7 @@ def _features(parameter: Parameter) -> Callable[[Codes], Floats]:
 
 def _choice(parameter: Choice) -> Callable[[Codes], Floats]:
     values = parameter.values
-    if all(type(value) in (int, float) for value in values):
+    if _numeric(values):
         table = np.array(values, np.float64)
         return _numbers(lambda codes: table[codes[:, 0]], np.array([table.min(), table.max()]), table)
     if parameter.ordered or parameter.size == 2:

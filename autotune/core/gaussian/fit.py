@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, matern52_and_slope, parts, shares
 from autotune.core.gaussian.process import JITTER
 
-LENGTH, LENGTH_SPREAD = float(np.log(1.5)), 1.0
+LENGTH, LENGTH_SPREAD = float(np.log(0.8)), 1.0
 """Prior of the log length scales: features lie between 0 and 1."""
 
 NOISE, NOISE_SPREAD = float(np.log(1e-4)), 1.5

@@ -31,15 +31,24 @@ def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats
 
 
 def batch(
-    process: Process, points: Floats, correlation: Floats, factor: Floats, best: float, n: int, taken: int
+    process: Process,
+    points: Floats,
+    correlation: Floats,
+    expected: Floats,
+    factor: Floats,
+    best: float,
+    n: int,
+    taken: int,
 ) -> list[int]:
     """Indices of `n` of the candidates `points` [m, d] to measure together, the most promising first.
 
     correlation: that of the candidates with the known inputs [m, known].
+    expected: the prior means [m]; what the process knows are deviations from it.
     factor: what the improvement of each candidate is worth, such as its probability to work at all.
     taken: the first so many candidates are under way already; they are believed first, and never picked.
     """
     mean, deviation, known = process.predict(correlation)
+    mean = mean + expected
     projections = np.empty((len(points), known.shape[1] + taken + n))
     projections[:, : known.shape[1]] = known
     open_, picks = np.ones(len(points), bool), []

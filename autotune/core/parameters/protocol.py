@@ -15,6 +15,9 @@ Column = NDArray[np.generic] | tuple["Column", ...]
 """The values of n points for expressions: shape [n], of dtype int64, float64, bool or object; a tuple of columns for a
 parameter whose value is a tuple (one column an element)."""
 
+BLOCK_SIZE, NUM_WARPS = "block_size", "num_warps"
+"""The roles that strategies know."""
+
 
 class ParameterKind(Protocol):
     """One dimension of a space. Every method works on whole populations.

@@ -7,6 +7,7 @@ samples, so that the size of the space does not matter.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,13 +23,16 @@ from autotune.core.gaussian.process import condition
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold
 from autotune.core.parameters import Codes
-from autotune.core.points import first_of_each
 from autotune.core.space import Space
+from autotune.core.strategies.candidates import at_most, candidates
 from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.initial import given_points
-from autotune.core.strategies.nearby import around, replaced
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
+
+EXTREMES = 0.4
+"""What is expected of points beforehand: those at the ends of ranges of powers of two to be slower than those in the
+middle, by so many standard deviations times how far out they are. A few observations outweigh it."""
 
 FIT_WORK = 100_000
 """Hyper-parameters are fitted to so many observations that their pairs, times the axes, are this: 141 for ten axes."""
@@ -57,14 +61,16 @@ class Begun(NamedTuple):
 class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_defaults=True):
     """Expected improvement of a Gaussian process over neighbours of the best and samples of the space.
 
-    initial_points: configs of the initial design, the default and the seeds among them.
-    candidates: points sampled anew for each batch, beside the neighbours of the best.
+    initial_points: configs of the initial design, the default and the seeds among them, and of the best of earlier runs
+    half as many at most: what worked elsewhere is a hint, of which more of the same tells little.
+    candidates: points of the space considered for each batch at least, beside the neighbours of the best; many more
+    while few configs are known.
     neighbourhoods: how many of the best configs have their neighbours considered.
     count: configs in all, after which the search ends; None: as many as its budget allows, and 400 without a budget.
     """
 
     initial_points: int = 8
-    candidates: int = 500
+    candidates: int = 600
     neighbourhoods: int = 3
     count: int | None = None
 
@@ -76,7 +82,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         require(self.count is None or self.count >= 1, name, "count", self.count, "at least 1, or None")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Begun:
-        known = given_points(seeds)
+        known = given_points(replace(seeds, best=seeds.best[: max(self.initial_points // 2, 1)]))
         return Begun(initial_design(space, axes_of(space), known, self.initial_points, fold(key, "design")))
 
     def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
@@ -100,17 +106,9 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         return state
 
     def _candidates(self, space: Space, known: Archive, ask: Ask, key: Key) -> Codes:
-        """Fresh valid points: neighbours of the best, and samples."""
         best = known.points[known.ranking()[: self.neighbourhoods]]
-        each = self.candidates // 6
-        anywhere = space.sample(fold(key, "anywhere"), self.candidates)
-        near = [around(space, row, each, fold(key, "near", i)) for i, row in enumerate(best)]
-        mixed = [replaced(space, row, anywhere[-each:], fold(key, "mixed", i)) for i, row in enumerate(best)]
-        rows = np.concatenate([*near, *mixed, anywhere])
-        rows = rows[first_of_each(rows)]
-        rows = rows[ask.fresh(rows)]
-        rows = rows[space.valid(rows)] if len(rows) else rows
-        return rows if len(rows) else space.sample_distinct(fold(key, "left"), self.candidates, ask.fresh)
+        axes = len(axes_of(space).names)
+        return candidates(space, best, self.candidates, at_most(self.candidates, len(known), axes), ask.fresh, key)
 
     def _most(self, ask: Ask) -> int | None:
         """How many configs may be proposed; None: the budget is what ends the search."""
@@ -121,17 +119,21 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
     def _picked(self, axes: Axes, known: Archive, ask: Ask, candidates: Codes) -> Proposals:
         inputs, times, ok, blocks = axes.of(known.points), known.time_ms, known.ok, axes.blocks
         came = known.arrived
-        hyper = hyper_parameters(axes.of(known.asked.rows[came["trial"]]), came["time_ms"], came["ok"], blocks)
+        before = axes.of(known.asked.rows[came["trial"]])
+        hyper = hyper_parameters(before, came["time_ms"], came["ok"], blocks, EXTREMES * axes.extremes(before))
         kept = informative(ok, times, KNOWN_POINTS)
         works, targets = ok[kept], squashed(times[kept], ok[kept])
-        data = Known(hyper.log_lengths, inputs[kept], blocks)
+        data, expected = Known(hyper.log_lengths, inputs[kept], blocks), EXTREMES * axes.extremes(inputs[kept])
         under_way = ask.pending if ask.outstanding else candidates[:0]
         points = axes.of(np.concatenate([under_way, candidates]))
         correlation = data.correlation(points)
-        process = condition(data, float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise)), targets)
+        process = condition(
+            data, float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise)), targets - expected
+        )
         room, best = min(max(ask.room, LEAST_BATCH), len(candidates)), float(targets[works].min())
         chance = chance_to_work(data, works, correlation)
-        picks = batch(process, points, correlation, chance, best, room, len(under_way))
+        prior = EXTREMES * axes.extremes(points)
+        picks = batch(process, points, correlation, prior, chance, best, room, len(under_way))
         chosen = candidates[np.array(picks, np.int64) - len(under_way)]
         matter = ", ".join(axes.names[i] for i in _shortest(hyper, blocks))
         why = f"the most promising of {len(candidates)} candidates; what matters most: {matter}"
@@ -193,8 +195,10 @@ def chance_to_work(known: Known, ok: NDArray[np.bool_], correlation: Floats) -> 
     return np.clip(normal_cdf(2 * (middle + working.mean(correlation))), 0.02, 1.0)
 
 
-def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_], blocks: Blocks) -> Hyper:
+def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_], blocks: Blocks, expected: Floats) -> Hyper:
     """The hyper-parameters for these observations [n, d], as they came, with features of the axes `blocks` [d].
+
+    expected: what was expected [n] of the targets beforehand.
 
     They are fitted to the first 8, 10, 12, 14, 17, … of them, each time from where the last fit ended: a function of
     the observations alone, whoever asked before, and a fit for a few batches only.
@@ -202,26 +206,26 @@ def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_], block
     counts = [FIRST_FIT]
     while counts[-1] <= len(inputs):
         counts.append(int(counts[-1] * GROWTH) + 1)
-    return _fitted(_first(inputs, times, ok, blocks, counts[:-1]), tuple(counts[:-1]))
+    return _fitted(_first((inputs, times, ok, expected), blocks, counts[:-1]), tuple(counts[:-1]))
 
 
-def _first(inputs: Floats, times: Floats, ok: NDArray[np.bool_], blocks: Blocks, counts: Sequence[int]) -> "_Arrays":
+def _first(observed: Sequence[NDArray[Any]], blocks: Blocks, counts: Sequence[int]) -> "_Arrays":
     """What the last fit of `counts` sees, and nothing else: later observations must not look like another question."""
     n = counts[-1] if counts else 0
-    return _Arrays((inputs[:n], times[:n], ok[:n], blocks))
+    return _Arrays((*(array[:n] for array in observed), blocks))
 
 
 @lru_cache(maxsize=64)
 def _fitted(observed: "_Arrays", counts: tuple[int, ...]) -> Hyper:
-    inputs, times, ok, blocks = observed
+    inputs, times, ok, expected, blocks = observed
     if not counts:
         return prior(inputs.shape[1])
-    start = _fitted(_first(inputs, times, ok, blocks, counts[:-1]), counts[:-1])
+    start = _fitted(_first((inputs, times, ok, expected), blocks, counts[:-1]), counts[:-1])
     if not ok.any():
         return start
     kept = informative(ok, times, int(np.sqrt(2 * FIT_WORK / (blocks.max() + 1))))
     steps = STEPS if len(counts) > 1 else FIRST_STEPS
-    return fit(start, inputs[kept], squashed(times[kept], ok[kept]), blocks, steps)
+    return fit(start, inputs[kept], squashed(times[kept], ok[kept]) - expected[kept], blocks, steps)
 
 
 class _Arrays(tuple[NDArray[Any], ...]):

@@ -6,11 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from autotune.core.keys import Key, fold, integers, words
-from autotune.core.parameters import Codes, ListOf, Parameter
+from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS, Codes, ListOf, Parameter
 from autotune.core.space import Space
-
-BLOCK_SIZE = "block_size"
-NUM_WARPS = "num_warps"
 
 
 class Axis(NamedTuple):

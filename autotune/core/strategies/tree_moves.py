@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from autotune.core.forest import Features, Forest
 from autotune.core.keys import Key, fold, integers, permutation, uniform
-from autotune.core.parameters import Codes
+from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS, Codes
 from autotune.core.space import Space
-from autotune.core.strategies.moves import BLOCK_SIZE, NUM_WARPS, Axis, axes
+from autotune.core.strategies.moves import Axis, axes
 
 DECIMALS = 9
 """Scores are rounded to so many before they are compared, so that no last bit decides."""
