@@ -310,7 +310,7 @@ class MadeUpProvider(provider.AheadProvider):  # type: ignore[misc]
         future.ctx = self._precompile_context()
         return future
 
-    def job(self, fn: Any, cutoff_ms: float | None) -> Any:
+    def job(self, fn: Any, cutoff_ms: float | None, best_ms: float | None) -> Any:
         config = self._of_fn[id(fn)][1]
         self.sent.append(config)
         return MadeUpJob(made_up_ms(config), self.fates(config))
@@ -438,6 +438,20 @@ def test_a_job_checks_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (failed.failure, failed.message) == ("run_error", "RuntimeError: out of luck")
     with pytest.raises(RuntimeError, match="illegal memory"):  # that process is not to be used again
         job.MeasureJob("illegal", "args", check)()  # type: ignore[arg-type]
+    reps: list[int] = []
+
+    def timed(call: Any, rep: int = 0, **how: Any) -> list[float]:
+        reps.append(rep)
+        return [1.0] * rep
+
+    monkeypatch.setattr(job, "do_bench_generic", timed)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for best_ms, wanted in ((None, [50]), (0.8, [10]), (0.9, [10, 40]), (2.0, [10, 40])):
+        found = job.MeasureJob("right", "args", check, best_ms=best_ms)()  # type: ignore[arg-type]
+        assert reps == wanted  # what is no rival of the best one is not timed for long
+        assert set(found.times_ms) == {1.0}
+        reps.clear()
+    monkeypatch.setattr(job, "do_bench_generic", lambda *a, **how: [1.0, 2.0])
     cut = job.MeasureJob("right", "args", check, cutoff_ms=1e-9)()  # type: ignore[arg-type]
     assert cut.cut
     assert 1 <= len(cut.times_ms) <= job.PROBES

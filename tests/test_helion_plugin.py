@@ -31,7 +31,7 @@ from helion.exc import NoConfigFound  # noqa: E402
 
 from autotune.integrations.helion import autotuner, plugin, translation  # noqa: E402
 from autotune.integrations.helion.fragments import field_of  # noqa: E402
-from autotune.integrations.helion.rules import learned  # noqa: E402
+from autotune.integrations.helion.rules import excluded, learned, rules_of, switched  # noqa: E402
 from autotune.integrations.helion.translation import Translation, translate  # noqa: E402
 
 BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
@@ -139,7 +139,7 @@ def test_a_point_of_the_space_is_what_helion_makes_of_it(kernels: ModuleType, na
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_on_a_gpu_with_descriptors_most_points_need_no_repair_and_the_others_are_projected(
+def test_on_a_gpu_with_descriptors_points_need_no_repair_as_good_as_ever(
     kernels: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The config spec of Hopper, as far as it asks for the hardware: register limits and tensor descriptors join."""
@@ -149,13 +149,16 @@ def test_on_a_gpu_with_descriptors_most_points_need_no_repair_and_the_others_are
     }.items():  # fmt: skip
         monkeypatch.setattr(config_spec, asked, lambda *a, answer=answer, **k: answer)
     kernel = kernels.KERNELS[name]
-    theirs = generation(kernel.make().bind(tuple(torch.empty(s, dtype=torch.float16) for s in kernel.large)))
+    given = kernel.make().bind(tuple(torch.empty(s, dtype=torch.float16) for s in kernel.large))
+    given.config_spec.device, given.config_spec.target_device_capability = torch.device("cuda"), (9, 0)
+    theirs = generation(given)
     made = translate(theirs)
+    assert "host_tensor_descriptors" in made.space.names
     assert made.space.parameters["maxnreg"] == Choice((None, 32, 64, 128, 256))
     assert "tensor_descriptor" in made.space.parameters["indexing_0"].describe()
     points = made.space.decode(made.space.sample(root(2), 100))
     repaired = [made.point(made.flat(point)) for point in points]
-    assert sum(a == b for a, b in zip(points, repaired, strict=True)) > 80
+    assert sum(a == b for a, b in zip(points, repaired, strict=True)) > 97
     for point, canonical in zip(points, repaired, strict=True):
         assert canonical is not None
         assert made.project(canonical) == made.project(point)
@@ -246,10 +249,55 @@ def test_rules_are_read_off_a_repair_and_nothing_else_is() -> None:
         config.replace(depth=1 if config["mode"] in ("a", "c") else config["depth"], odd=config["odd"] // 2 * 2)
         for config in raw
     ]
-    (rule,) = learned(space, raw, repaired)
+    ((name, rule),) = learned(space, raw, repaired)
+    assert name == "depth"
     assert rule in ("depth == 1 or mode not in ('a', 'c',)", "depth == 1 or mode not in ('c', 'a',)")
     assert not list(learned(space, raw, raw))
     assert not list(learned(space, raw[:9], repaired[:9]))
+
+
+SWITCHED = Space(
+    {
+        "on_host": Boolean(), "first": Choice(("pointer", "descriptor")), "second": Choice(("pointer", "descriptor")),
+        "num_warps": PowerOfTwo(1, 32), "registers": Choice((None, 64, 128, 256)), "tile": PowerOfTwo(1, 2048),
+    }
+)  # fmt: skip
+
+
+def reset(config: Config) -> Config:
+    """A repair: without a descriptor there is nothing to do on the host; warps share their registers."""
+    described = "descriptor" in (config["first"], config["second"])
+    most = {16: 128, 32: 64}.get(config["num_warps"], 256)  # type: ignore[call-overload]
+    registers = config["registers"]
+    return Config(
+        {**config, "on_host": described and config["on_host"], "registers": registers and min(registers, most)}  # type: ignore[type-var]
+    )
+
+
+def test_what_switches_a_parameter_on_is_found_however_many_switches_there_are() -> None:
+    default = SWITCHED.check(
+        {"on_host": False, "first": "pointer", "second": "pointer", "num_warps": 4, "registers": None, "tile": 16}
+    )
+    raw = SWITCHED.decode(SWITCHED.sample(root(0), 400))
+    repaired = [reset(config) for config in raw]
+    rule = "on_host is False or first in ('descriptor',) or second in ('descriptor',)"
+    assert switched(SWITCHED, default, reset, repaired) == {"on_host": rule}
+    assert switched(SWITCHED, default, reset, [*repaired, default.replace(on_host=True)]) == {}  # it would not hold
+    found = rules_of(SWITCHED, default, reset, raw, repaired)
+    assert found[0] == rule
+    narrow = Space(SWITCHED.parameters, found)
+    points = narrow.decode(narrow.sample(root(1), 300))
+    assert [reset(point) for point in points] == points  # nothing is left to repair
+    every = SWITCHED.unrank(np.arange(SWITCHED.size))
+    assert narrow.valid(every).sum() == sum(reset(c) == c for c in SWITCHED.decode(every))
+
+
+def test_pairs_that_never_last_are_excluded_only_where_they_explain_every_change() -> None:
+    raw = [c for c in SWITCHED.decode(SWITCHED.sample(root(0), 600)) if reset(c)["on_host"] == c["on_host"]]
+    rules = set(excluded(SWITCHED, raw, [reset(config) for config in raw]))
+    assert {rule.partition(" or ")[0] for rule in rules} == {"num_warps not in (16,)", "num_warps not in (32,)"}
+    odd = [reset(c).replace(registers=None) if c["tile"] == 16 else reset(c) for c in raw]
+    assert not list(excluded(SWITCHED, raw, odd))  # something else changes it as well
 
 
 # The search

@@ -4,5 +4,6 @@ Needs `pip install 'autotune[helion]'`.
 """
 
 from autotune.integrations.helion.plugin import autotuner
+from autotune.integrations.helion.prepared import prepare
 
-__all__ = ["autotuner"]
+__all__ = ["autotuner", "prepare"]

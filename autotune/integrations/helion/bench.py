@@ -9,7 +9,7 @@ from helion.autotuner.base_search import PopulationMember
 from helion.autotuner.benchmark_provider import _unset_fn
 
 from autotune.core.config import Config
-from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial, timed_or_failed
+from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Limits
 from autotune.integrations.helion.comparison import compare
 from autotune.integrations.helion.translation import Translation
@@ -34,6 +34,7 @@ class Bench:
         self.search, self._translation = search, translation
         self._members: dict[Any, PopulationMember] = {}
         self._outcomes: dict[Any, Outcome] = {}
+        self.best_ms: float | None = None
         self._started = search._autotune_budget_start or time.perf_counter()
         self._seconds = seconds
         if seconds is not None:
@@ -89,6 +90,8 @@ class Bench:
             member.fn = fn
         found = self._outcome(member) if outcome is None else outcome
         self._members[config], self._outcomes[config] = member, found
+        if isinstance(found, Timed):
+            self.best_ms = min(found.time_ms, self.best_ms or found.time_ms)
         return found
 
     def _benchmark(self, new: dict[Any, PopulationMember], generation: int, limits: Limits) -> None:

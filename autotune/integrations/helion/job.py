@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -21,8 +22,11 @@ from helion.autotuner.precompile_future import SerializedCompiledFunction, _unlo
 from autotune.core.outcomes import FailureKind
 from autotune.shell.evaluators.triton.sampling import condensed
 
-REP_MS = 50
-"""Timed runs add up to this, as in Helion."""
+REP_MS, FIRST_MS = 50, 10
+"""Timed runs add up to this, as in Helion; to less where the config is no rival of the best one."""
+
+RIVAL = 1.2
+"""How many times as slow as the best one a config may seem and is timed in full."""
 
 PROBES = 2
 """Runs after which a config that is far behind is given up."""
@@ -51,12 +55,16 @@ class Check:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """One config: its generated module, the file of its arguments, what it must answer (None: anything)."""
+    """One config: its generated module, the file of its arguments, what it must answer (None: anything).
+
+    cutoff_ms: it is given up where its first runs take longer. best_ms: the best time so far; None: not known.
+    """
 
     fn_spec: SerializedCompiledFunction
     args_path: str
     check: Check | None
     cutoff_ms: float | None = None
+    best_ms: float | None = None
     probe_long_kernel: bool = False
 
     def __call__(self) -> Measured:
@@ -89,14 +97,26 @@ class MeasureJob:
             first = _samples(bench(fixed_repetitions=PROBES))
             if min(first) > self.cutoff_ms:
                 return Measured(first, time.perf_counter() - began, True)
-        times = _samples(bench(warmup=1, rep=REP_MS, probe_long_kernel=self.probe_long_kernel))
+        times = self._times(functools.partial(bench, warmup=1, probe_long_kernel=self.probe_long_kernel))
         return Measured(condensed(times), time.perf_counter() - began)
 
+    def _times(self, timed: Callable[..., Any]) -> tuple[float, ...]:
+        if self.best_ms is None:
+            return _samples(timed(rep=REP_MS))
+        first = _samples(timed(rep=FIRST_MS))
+        if median(first) > RIVAL * self.best_ms or sum(first) >= REP_MS:
+            return first
+        return (*first, *_samples(timed(rep=REP_MS - FIRST_MS)))
 
+
+@dataclass(frozen=True)
 class Begin:
-    """Load the libraries: unpickling it has done that."""
+    """Load the libraries, which unpickling it has done, and the GPU's. settings: as for `WarmUp`."""
+
+    settings: dict[str, str]
 
     def __call__(self) -> None:
+        os.environ.update(self.settings)
         synchronize_device()
 
 

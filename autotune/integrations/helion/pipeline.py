@@ -154,7 +154,7 @@ class PipelineSession:
         self._compiles.begin(work)
 
     def _compiled(self, work: Work, failed: Failed | None) -> None:
-        job = None if failed is not None else self._provider.job(work.fn, work.limits.cutoff_ms)
+        job = None if failed is not None else self._provider.job(work.fn, work.limits.cutoff_ms, self._bench.best_ms)
         if job is None:  # it failed, or Helion must find out in its own way how to run it
             self._settle(work, failed)
             return

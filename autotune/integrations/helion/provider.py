@@ -15,7 +15,7 @@ from helion.autotuner.precompile_future import PrecompileFuture, _serialize_comp
 from autotune.integrations.helion.job import Begin, Check, Measured, MeasureJob, WarmUp
 from autotune.integrations.helion.station import Station
 
-SETTINGS = ("TRITON_", "HELION_", "TORCH")
+SETTINGS = ("TRITON_", "HELION_", "TORCH", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
 """What the names of environment variables begin with that compilers and kernels may depend on."""
 
 
@@ -27,7 +27,9 @@ class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion ask
         self.measured: dict[Any, Measured] = {}
         settings = context["settings"]
         wanted = settings.autotune_precompile == "fork" and settings.autotune_benchmark_subprocess
-        self.station = Station(Begin()) if wanted else None  # it loads its libraries while Helion makes its baseline
+        self.station = (
+            Station(Begin(settings_now())) if wanted else None
+        )  # it loads its libraries while Helion makes its baseline
         try:
             super().__init__(**context)
         except BaseException:
@@ -61,7 +63,7 @@ class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion ask
         """The process that will compile this config, not started yet."""
         return super()._create_precompile_future(config, fn)
 
-    def job(self, fn: Any, cutoff_ms: float | None) -> MeasureJob | None:
+    def job(self, fn: Any, cutoff_ms: float | None, best_ms: float | None) -> MeasureJob | None:
         """What the benchmark process is to do; None where the config cannot be sent there."""
         try:
             spec = _serialize_compiled_fn(fn)
@@ -71,12 +73,12 @@ class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion ask
         check = None
         if self.settings.autotune_accuracy_check and baseline is not None:
             check = Check(baseline, self._effective_atol, self._effective_rtol, self._scale_atol)
-        return MeasureJob(spec, self._precompile_args_path or "", check, cutoff_ms, self._probe_long_kernel())
+        long = self._probe_long_kernel()
+        return MeasureJob(spec, self._precompile_args_path or "", check, cutoff_ms, best_ms, long)
 
     def warm_up(self) -> WarmUp:
         """What a benchmark process does before it is needed."""
-        settings = {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
-        return WarmUp(self._precompile_args_path or "", self._precompile_baseline_path, settings)
+        return WarmUp(self._precompile_args_path or "", self._precompile_baseline_path, settings_now())
 
     def _create_precompile_future(self, config: Any, fn: Any) -> PrecompileFuture:
         return self.futures.pop(config, None) or super()._create_precompile_future(config, fn)
@@ -99,6 +101,11 @@ class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion ask
             case _:
                 self._record_compile_failure(config)
         return inf
+
+
+def settings_now() -> dict[str, str]:
+    """What the environment says by now of what compilers and kernels may depend on."""
+    return {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
 
 
 def use_ahead_provider(search: PopulationBasedSearch) -> None:

@@ -1,10 +1,13 @@
 """Rules read off a repair: "unless this parameter has one of these values, that one is always so". Pure.
 
 What a repair does to random points shows which parameters do not apply when. Only what every probe agrees with, and a
-fair number of them speak to, becomes a rule.
+fair number of them speak to, becomes a rule. What a repair takes back at the default, and no longer does once one other
+parameter is changed, shows what switches a parameter on, however many such switches there are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
 
 from autotune.core.config import Config, Value, token
 from autotune.core.space import Space
@@ -13,21 +16,39 @@ LEAST_SUPPORT = 12
 """Probes that a rule must explain, each of which the repair has changed."""
 
 MOST_VALUES = 16
+FEW_VALUES = 6
+"""Of how many values all are tried as a switch."""
 
 
-def learned(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[str]:
-    """Constraints that the repaired points keep and that explain what was changed in the raw ones.
+def rules_of(
+    space: Space,
+    default: Config,
+    repair: Callable[[Config], Config | None],
+    raw: Sequence[Config],
+    repaired: Sequence[Config],
+) -> list[str]:
+    """Constraints that the repaired points keep, and that forbid what the repair would change.
 
-    raw, repaired: probes, and what the repair made of each.
+    repair: what becomes of a point; None where it is refused. raw, repaired: probes, and what it made of each.
     """
+    rules = switched(space, default, repair, repaired)
+    rules |= {name: rule for name, rule in learned(space, raw, repaired) if name not in rules}
+    found = list(rules.values())
+    one = Space(space.parameters, found)
+    left = np.flatnonzero(one.valid(one.encode(raw))) if raw else ()
+    return [*found, *excluded(space, [raw[i] for i in left], [repaired[i] for i in left])]
+
+
+def learned(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[tuple[str, str]]:
+    """Each parameter that other probes than its own reset, with its rule. raw, repaired: as for `rules_of`."""
     for name in space.names:
         changed = [i for i, (a, b) in enumerate(zip(raw, repaired, strict=True)) if token(a[name]) != token(b[name])]
         if len(changed) >= LEAST_SUPPORT and len(_distinct([config[name] for config in repaired])) == 1:
-            yield _is(name, repaired[0][name])
+            yield name, _is(name, repaired[0][name])
         elif len(changed) >= LEAST_SUPPORT:
             rule = _rule(space, name, changed, repaired)
             if rule is not None:
-                yield rule
+                yield name, rule
 
 
 def _rule(space: Space, name: str, changed: Sequence[int], repaired: Sequence[Config]) -> str | None:
@@ -45,6 +66,70 @@ def _rule(space: Space, name: str, changed: Sequence[int], repaired: Sequence[Co
         if always and len(values) < parameter.size and len(held) < len(repaired):
             return f"{_is(name, reset)} or {cause} not in {_group(values)}"
     return None
+
+
+def switched(
+    space: Space, default: Config, repair: Callable[[Config], Config | None], repaired: Sequence[Config]
+) -> dict[str, str]:
+    """By parameter: "this is so unless one of those parameters has one of these values", as found at the default.
+
+    repaired: probes that such a rule must hold for.
+    """
+    rules = {}
+    changes = {name: _others(space, name, default) for name in space.names}
+    for name in space.names:
+
+        def after(changed: dict[str, Value], name: str = name) -> object:
+            """What the repair leaves of this parameter where these values differ from the default."""
+            found = repair(Config({**default, **changed}))
+            return None if found is None else token(found[name])
+
+        raised = [v for v in changes[name] if after({name: v}) == token(default[name])][:1]
+        switches = {
+            cause: [v for v in values for up in raised if after({name: up, cause: v}) == token(up)]
+            for cause, values in changes.items()
+            if cause != name
+        }
+        found = {cause: values for cause, values in switches.items() if values}
+        if found and all(_off(config, name, default[name]) or _on(config, found) for config in repaired):
+            switches_on = (f"{cause} in {_group(values)}" for cause, values in found.items())
+            rules[name] = " or ".join([_is(name, default[name]), *switches_on])
+    return rules
+
+
+def excluded(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[str]:
+    """Constraints "with this value of one parameter, another has none of those", such as registers beside warps."""
+    for name in space.names:
+        changed = [i for i, (a, b) in enumerate(zip(raw, repaired, strict=True)) if token(a[name]) != token(b[name])]
+        if len(changed) < LEAST_SUPPORT:
+            continue
+        for cause, parameter in space.parameters.items():
+            kept = {(token(config[cause]), token(config[name])) for config in repaired}
+            pairs = {(token(raw[i][cause]), token(raw[i][name])) for i in changed}
+            if cause == name or parameter.size > MOST_VALUES or pairs & kept:
+                continue
+            for value in _distinct([raw[i][cause] for i in changed]):
+                none = _distinct([raw[i][name] for i in changed if token(raw[i][cause]) == token(value)])
+                yield f"{cause} not in {_group([value])} or {name} not in {_group(none)}"
+            break
+
+
+def _others(space: Space, name: str, default: Config) -> list[Value]:
+    """Values of a parameter besides its default; three of many."""
+    parameter = space.parameters[name]
+    ranks = (
+        np.arange(parameter.size) if parameter.size <= FEW_VALUES else np.array([0, 1, 2]) * (parameter.size - 1) // 2
+    )
+    values = parameter.decode(parameter.unrank(ranks))
+    return [value for value in values if token(value) != token(default[name])]
+
+
+def _off(config: Config, name: str, value: Value) -> bool:
+    return token(config[name]) == token(value)
+
+
+def _on(config: Config, switches: dict[str, list[Value]]) -> bool:
+    return any(token(config[cause]) == token(value) for cause, values in switches.items() for value in values)
 
 
 def _distinct(values: Sequence[Value]) -> list[Value]:

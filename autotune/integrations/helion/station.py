@@ -1,7 +1,8 @@
 """The process that runs configs on the GPU, one after the other, and a second one that takes over when it must end.
 
 A process with torch, Helion and the arguments in it takes some ten seconds to start: too long to wait for after each
-kernel that hangs. So the next one is made while the first one works, where the arguments fit on the device twice.
+kernel that hangs. So the next one is made while the first one works, where the arguments fit on the device twice. Where
+`prepare` was called in time, each is forked with all imports in it.
 """
 
 import os
@@ -15,6 +16,8 @@ from typing import Any
 
 from helion.autotuner.benchmark_worker import BenchmarkSubprocessError, BenchmarkWorker
 from helion.autotuner.process_utils import signal_process_tree
+
+from autotune.integrations.helion.prepared import Adopted, started_worker
 
 START_TIMEOUT_S = 180.0
 
@@ -93,9 +96,8 @@ class Station:
             self._end()
 
     def _begin(self) -> None:
-        self._current = BenchmarkWorker(device=None)
-        with suppress(Exception):  # who cannot warm up will say so when it is to run something
-            self._current.run(self._warm_up, START_TIMEOUT_S)
+        self._current = started_worker() or BenchmarkWorker(device=None)
+        _warm(self._current, self._warm_up)
 
     def _answer(self, job: Job, timeout_s: float) -> Any:
         if not self._current.alive() and not self._ended:
@@ -119,14 +121,11 @@ class Station:
         thread.join()
 
     def _started(self) -> tuple[Any, threading.Thread]:
-        worker = BenchmarkWorker(device=None)
-        worker._start()
-
-        def warm() -> None:
-            with suppress(Exception):
-                worker.run(self._warm_up, START_TIMEOUT_S)
-
-        thread = threading.Thread(target=warm, name="helion-spare", daemon=True)
+        worker = started_worker()
+        if worker is None:
+            worker = BenchmarkWorker(device=None)
+            worker._start()
+        thread = threading.Thread(target=_warm, args=(worker, self._warm_up), name="helion-spare", daemon=True)
         thread.start()
         return worker, thread
 
@@ -138,3 +137,14 @@ class Station:
                     worker._kill()
         if self._spare is not None:
             self._spare[1].join()
+
+
+def _warm(worker: Any, job: Job) -> None:
+    """Let it do its first job. One that was forked and cannot ends, so that the next job starts it the slow way."""
+    forked = isinstance(worker._process, Adopted)
+    try:
+        worker.run(job, START_TIMEOUT_S)
+    except Exception:  # who cannot warm up will say so when it is to run something
+        if forked:
+            worker._kill()
+            _warm(worker, job)

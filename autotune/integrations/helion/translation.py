@@ -26,7 +26,7 @@ from autotune.core.keys import root
 from autotune.core.parameters import Parameter
 from autotune.core.space import Space
 from autotune.integrations.helion.fragments import Field, field_of
-from autotune.integrations.helion.rules import learned
+from autotune.integrations.helion.rules import rules_of
 from autotune.integrations.helion.tiles import per_thread
 
 MOST_ROWS = 100_000
@@ -111,7 +111,7 @@ def translate(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Trans
     free = Space({slot.name: slot.parameter for slot in slots})
     default = {slot.name: slot.get(base) for slot in slots}
     kept = [default, *_points(generation, slots, known)]
-    constraints = [c for c in _constraints(generation, slots, base, free) if _allows(free, c, kept)]
+    constraints = [c for c in _constraints(generation, slots, base, free, Config(default)) if _allows(free, c, kept)]
     return Translation(Space(free.parameters, constraints, default), slots, base, generation)
 
 
@@ -146,20 +146,22 @@ def _slots(generation: ConfigGeneration) -> Iterator[Slot]:
 
 
 def _constraints(
-    generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space
+    generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space, default: Config
 ) -> Iterator[str | Members]:
     yield from _sizes(generation, slots, base, free)
     yield from per_thread(generation, {slot.index: slot for slot in slots}, base)
-    raw, repaired = [], []
-    for config in free.decode(free.sample(root(0), PROBES)):
+
+    def repair(config: Config) -> Config | None:
         try:
             canonical, _ = generation.canonicalize_flat(_filled(slots, base, config))
-            point = {slot.name: slot.get(canonical) for slot in slots}
+            return Config({slot.name: slot.get(canonical) for slot in slots})
         except (exc.InvalidConfig, ValueError, TypeError, AssertionError):
-            continue
-        raw.append(config)
-        repaired.append(Config(point))
-    yield from learned(free, raw, repaired)
+            return None
+
+    probes = [(config, repair(config)) for config in free.decode(free.sample(root(0), PROBES))]
+    good = [(raw, repaired) for raw, repaired in probes if repaired is not None]
+    raws, repaired = [raw for raw, _ in good], [repaired for _, repaired in good]
+    yield from rules_of(free, default, repair, raws, repaired)
 
 
 def _sizes(generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space) -> Iterator[Members]:
