@@ -283,7 +283,7 @@ def test_what_switches_a_parameter_on_is_found_however_many_switches_there_are()
     rule = "on_host is False or first in ('descriptor',) or second in ('descriptor',)"
     assert switched(SWITCHED, default, reset, repaired) == {"on_host": rule}
     assert switched(SWITCHED, default, reset, [*repaired, default.replace(on_host=True)]) == {}  # it would not hold
-    found = rules_of(SWITCHED, default, reset, raw, repaired)
+    found = rules_of(SWITCHED, default, reset)
     assert found[0] == rule
     narrow = Space(SWITCHED.parameters, found)
     points = narrow.decode(narrow.sample(root(1), 300))
@@ -414,7 +414,7 @@ def test_where_nothing_works_helion_is_told_so(kernels: ModuleType, monkeypatch:
 
 
 def test_points_that_mean_one_config_are_measured_once(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translation, "learned", lambda *probes: ())
+    monkeypatch.setattr(translation, "rules_of", lambda *probes: ())
     fixed = {
         "block_sizes": [64, 64], "range_unroll_factors": [0, 0], "range_num_stages": [0, 0], "num_stages": 2,
         "range_multi_buffers": [None, None], "range_flattens": [None, None], "load_eviction_policies": ["", ""],
@@ -511,3 +511,29 @@ def test_a_kernel_tuned_and_run_by_tritons_interpreter(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "timed" in done.stdout
     assert (tmp_path / "log.csv").read_text().count(",ok,") >= 5
+
+
+def test_the_environment_says_what_neither_the_call_nor_the_kernel_does(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AUTOTUNE_BUDGET_SECONDS", "45.5")
+    monkeypatch.setenv("AUTOTUNE_INITIAL_POPULATION", "from_default")
+    monkeypatch.setenv("AUTOTUNE_STRATEGY", "pattern_search")
+    journal = tmp_path / "journal"
+    Run(monkeypatch, bound(kernels, "softmax"), evaluations=30, journal=journal)
+    plan = read_journal(journal).header.plan
+    assert plan.budget.seconds == 45.5
+    assert plan.strategy.settings["initial_population_strategy"] == "from_default"
+    monkeypatch.undo()
+    monkeypatch.setenv("AUTOTUNE_BUDGET_SECONDS", "45.5")
+    kernel = bound(kernels, "softmax", autotune_budget_seconds=47, autotune_initial_population_strategy="from_random")
+    Run(monkeypatch, kernel, "pattern_search", evaluations=30, journal=tmp_path / "second")
+    plan = read_journal(tmp_path / "second").header.plan
+    assert plan.budget.seconds == 47
+    assert plan.strategy.settings["initial_population_strategy"] == "from_random"
+
+
+def test_where_tuning_is_disallowed_there_is_none(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOTUNE_DISALLOW", "1")
+    with pytest.raises(PlanError, match="AUTOTUNE_DISALLOW is set and Helion's cache has no result for softmax"):
+        Run(monkeypatch, bound(kernels, "softmax"), "random_search", evaluations=3)

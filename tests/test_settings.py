@@ -10,7 +10,7 @@ from autotune import Budget, CallableEvaluator, Environment, PatternSearch, Plan
 from autotune.cli import exits, main
 from autotune.core.errors import CacheError
 from autotune.shell.cache.directory import get_cache_dir
-from autotune.shell.options import Options, options_for
+from autotune.shell.options import Options, free_journal, options_for
 from autotune.shell.settings import SETTINGS, chosen, unknown_variables, variable_of
 
 VALUES = {
@@ -118,6 +118,8 @@ def test_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         triton_cache_dir(-1)
     monkeypatch.setenv("AUTOTUNE_CACHE_DIR", "~/c")
     assert get_cache_dir() == Path.home() / "c"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert free_journal(Path("~/logs"), "k").parent == tmp_path / "logs"
     monkeypatch.delenv("AUTOTUNE_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     assert "autotune" in os.fspath(get_cache_dir())

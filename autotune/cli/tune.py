@@ -81,7 +81,7 @@ def free_journal(target: str) -> Path:
     In the directory that AUTOTUNE_LOG names, where it names one.
     """
     path, name = split_target(target)
-    folder = environment().log or Path()
+    folder = (environment().log or Path()).expanduser()
     stem = path.stem if name == DEFAULT_NAME else f"{path.stem}-{name}"
     number, chosen = 1, folder / f"{stem}.journal.jsonl"
     while chosen.exists():

@@ -83,6 +83,7 @@ def _journal(argument: PathLike | Literal[False] | None, log: Path | None, label
 
 def free_journal(folder: Path, label: str) -> Path:
     """A journal in a folder under a name of its own, which says of what it is and when it was begun."""
+    folder = folder.expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -43,7 +43,7 @@ def plan_of(search: Any, wishes: Wishes, translation: Translation) -> Plan:
     effort = checked_effort(wishes.effort or theirs.autotune_effort)
     strategy = wishes.strategy or environment().strategy or DEFAULT_STRATEGY
     settings = _settings(theirs, wishes, strategy)
-    seconds = chosen(wishes.seconds, theirs.autotune_budget_seconds, None)
+    seconds = chosen(wishes.seconds, theirs.autotune_budget_seconds, environment().budget_seconds)
     own = {n: v for n, v in settings.items() if n not in Settings.__struct_fields__}
     made = strategy_for(strategy, effort, own)
     budget = Budget(wishes.evaluations, seconds, theirs.autotune_max_generations)
@@ -65,7 +65,8 @@ def _settings(theirs: Any, wishes: Wishes, strategy: str | AnyStrategy) -> dict[
     found: dict[str, Any] = {"compile_timeout_s": float(theirs.autotune_compile_timeout)}
     if theirs.autotune_rebenchmark_threshold is not None:
         found["rebenchmark_threshold"] = float(theirs.autotune_rebenchmark_threshold)
-    population = theirs.autotune_initial_population_strategy or os.environ.get(POPULATION_VARIABLE, "").lower()
+    asked = theirs.autotune_initial_population_strategy or os.environ.get(POPULATION_VARIABLE, "").lower()
+    population = asked or environment().initial_population
     if population and leaves_population_open(strategy, wishes.settings):
         if population not in POPULATIONS:
             raise PlanError(f"Helion's initial population {population!r} is not known; use {', '.join(POPULATIONS)}")

@@ -16,6 +16,7 @@ from autotune.integrations.helion.options import Wishes, given, options_of, plan
 from autotune.integrations.helion.provider import use_ahead_provider
 from autotune.integrations.helion.translation import Translation, translate
 from autotune.shell.options import PathLike, Progress
+from autotune.shell.settings import environment
 from autotune.shell.tuning import run_plan
 
 
@@ -85,6 +86,12 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
     def _autotune(self) -> HelionConfig:
         if self.kernel.env.process_group_name is not None:
             raise PlanError("kernels that run on several ranks are not tuned by autotune; leave autotuner_fn to Helion")
+        if environment().disallow:
+            name = getattr(getattr(self.kernel, "kernel", None), "name", "this kernel")
+            raise PlanError(
+                f"AUTOTUNE_DISALLOW is set and Helion's cache has no result for {name}; tune it where that is allowed,"
+                " or unset the variable"
+            )
         translation = translate(self.config_gen, given(self))
         plan = plan_of(self, self._wishes, translation)
         evaluator = HelionEvaluator(self, translation, plan.budget.seconds, self._batch)

@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from autotune.core.config import Config, Value, token
+from autotune.core.keys import root
 from autotune.core.space import Space
 
-LEAST_SUPPORT = 12
+PROBES, MORE_PROBES = 200, 120
+"""Random points; and more of those that keep to the rules which the first have shown."""
+
+LEAST_SUPPORT = 10
 """Probes that a rule must explain, each of which the repair has changed."""
 
 MOST_VALUES = 16
@@ -20,27 +24,28 @@ FEW_VALUES = 6
 """Of how many values all are tried as a switch."""
 
 
-def rules_of(
-    space: Space,
-    default: Config,
-    repair: Callable[[Config], Config | None],
-    raw: Sequence[Config],
-    repaired: Sequence[Config],
-) -> list[str]:
-    """Constraints that the repaired points keep, and that forbid what the repair would change.
+def rules_of(space: Space, default: Config, repair: Callable[[Config], Config | None]) -> list[str]:
+    """Constraints that what the repair makes keeps, and that forbid what it would change.
 
-    repair: what becomes of a point; None where it is refused. raw, repaired: probes, and what it made of each.
+    repair: what becomes of a point; None where it is refused.
     """
+    raw, repaired = _probes(space, PROBES, repair)
     rules = switched(space, default, repair, repaired)
     rules |= {name: rule for name, rule in learned(space, raw, repaired) if name not in rules}
     found = list(rules.values())
-    one = Space(space.parameters, found)
-    left = np.flatnonzero(one.valid(one.encode(raw))) if raw else ()
-    return [*found, *excluded(space, [raw[i] for i in left], [repaired[i] for i in left])]
+    narrower = Space(space.parameters, found)
+    return [*found, *excluded(narrower, *_probes(narrower, MORE_PROBES, repair))]
+
+
+def _probes(space: Space, count: int, repair: Callable[[Config], Config | None]) -> tuple[list[Config], list[Config]]:
+    """Random points, and what becomes of them."""
+    pairs = [(config, repair(config)) for config in space.decode(space.sample(root(0), count))]
+    good = [(raw, repaired) for raw, repaired in pairs if repaired is not None]
+    return [raw for raw, _ in good], [repaired for _, repaired in good]
 
 
 def learned(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[tuple[str, str]]:
-    """Each parameter that other probes than its own reset, with its rule. raw, repaired: as for `rules_of`."""
+    """Each parameter that another one resets, with its rule. raw, repaired: probes, and what was made of them."""
     for name in space.names:
         changed = [i for i, (a, b) in enumerate(zip(raw, repaired, strict=True)) if token(a[name]) != token(b[name])]
         if len(changed) >= LEAST_SUPPORT and len(_distinct([config[name] for config in repaired])) == 1:
@@ -75,26 +80,32 @@ def switched(
 
     repaired: probes that such a rule must hold for.
     """
-    rules = {}
     changes = {name: _others(space, name, default) for name in space.names}
-    for name in space.names:
 
-        def after(changed: dict[str, Value], name: str = name) -> object:
-            """What the repair leaves of this parameter where these values differ from the default."""
-            found = repair(Config({**default, **changed}))
-            return None if found is None else token(found[name])
+    def left(changed: dict[str, Value]) -> Config:
+        """What the repair leaves where these values differ from the default."""
+        return repair(Config({**default, **changed})) or default
 
-        raised = [v for v in changes[name] if after({name: v}) == token(default[name])][:1]
-        switches = {
-            cause: [v for v in values for up in raised if after({name: up, cause: v}) == token(up)]
-            for cause, values in changes.items()
-            if cause != name
-        }
-        found = {cause: values for cause, values in switches.items() if values}
-        if found and all(_off(config, name, default[name]) or _on(config, found) for config in repaired):
-            switches_on = (f"{cause} in {_group(values)}" for cause, values in found.items())
-            rules[name] = " or ".join([_is(name, default[name]), *switches_on])
-    return rules
+    def lasts(name: str, value: Value, config: Config) -> bool:
+        return token(config[name]) == token(value)
+
+    lost = {
+        name: [v for v in values[:1] if lasts(name, default[name], left({name: v}))] for name, values in changes.items()
+    }
+    raised = {name: values[0] for name, values in lost.items() if values}
+    alone = left(raised)
+    switches: dict[str, dict[str, list[Value]]] = {n: {} for n, v in raised.items() if not lasts(n, v, alone)}
+    for cause, values in changes.items():
+        for value in values:
+            config = left({**raised, cause: value})
+            for name in switches:
+                if name != cause and lasts(name, raised[name], config):
+                    switches[name].setdefault(cause, []).append(value)
+    return {
+        name: " or ".join([_is(name, default[name]), *(f"{cause} in {_group(v)}" for cause, v in found.items())])
+        for name, found in switches.items()
+        if found and all(lasts(name, default[name], config) or _on(config, found) for config in repaired)
+    }
 
 
 def excluded(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[str]:
@@ -122,10 +133,6 @@ def _others(space: Space, name: str, default: Config) -> list[Value]:
     )
     values = parameter.decode(parameter.unrank(ranks))
     return [value for value in values if token(value) != token(default[name])]
-
-
-def _off(config: Config, name: str, value: Value) -> bool:
-    return token(config[name]) == token(value)
 
 
 def _on(config: Config, switches: dict[str, list[Value]]) -> bool:

@@ -22,7 +22,6 @@ from helion.autotuner.config_generation import ConfigGeneration
 from autotune.core.config import Config, Value
 from autotune.core.constraints import Members, members
 from autotune.core.errors import ConfigError, SpaceError
-from autotune.core.keys import root
 from autotune.core.parameters import Parameter
 from autotune.core.space import Space
 from autotune.integrations.helion.fragments import Field, field_of
@@ -30,7 +29,6 @@ from autotune.integrations.helion.rules import rules_of
 from autotune.integrations.helion.tiles import per_thread
 
 MOST_ROWS = 100_000
-PROBES = 400
 
 Flat = list[Any]
 """What Helion calls a flat config: a value for each fragment."""
@@ -158,10 +156,7 @@ def _constraints(
         except (exc.InvalidConfig, ValueError, TypeError, AssertionError):
             return None
 
-    probes = [(config, repair(config)) for config in free.decode(free.sample(root(0), PROBES))]
-    good = [(raw, repaired) for raw, repaired in probes if repaired is not None]
-    raws, repaired = [raw for raw, _ in good], [repaired for _, repaired in good]
-    yield from rules_of(free, default, repair, raws, repaired)
+    yield from rules_of(free, default, repair)
 
 
 def _sizes(generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space) -> Iterator[Members]:
