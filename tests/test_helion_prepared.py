@@ -18,7 +18,7 @@ from helion.autotuner.benchmark_worker import BenchmarkTimeout, BenchmarkWorkerD
 from autotune.integrations.helion import prepare, prepared, station  # noqa: E402
 from autotune.integrations.helion.station import Station  # noqa: E402
 
-QUICK_S = 3.0
+QUICK_S = 6.0
 """Far below what a Python process needs to import torch and Helion."""
 
 
@@ -99,7 +99,23 @@ def test_a_copy_that_died_is_done_without_and_made_again() -> None:
     assert prepare()
     assert prepared._forker is not None
     os.kill(prepared._forker._pid, signal.SIGKILL)
-    assert eventually(lambda: prepared.started_worker() is None)
+    assert prepared.started_worker() is None
+    assert prepare()
+    worker = prepared.started_worker()
+    assert worker is not None
+    assert worker.run(os.getpid, 60.0) == worker._process.pid
+
+
+def test_a_copy_that_answers_too_late_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answer would be taken for that to the next question."""
+    monkeypatch.setattr(prepared, "ANSWER_S", 0.2)
+    assert prepare()
+    assert prepared._forker is not None
+    late = prepared._forker._pid
+    os.kill(late, signal.SIGSTOP)
+    assert prepared.started_worker() is None
+    assert not lives(late)
+    monkeypatch.undo()
     assert prepare()
     assert prepared.started_worker() is not None
 

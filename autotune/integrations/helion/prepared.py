@@ -23,7 +23,7 @@ from helion.autotuner import benchmark_worker
 from helion.autotuner.benchmark_worker import BenchmarkWorker
 
 PARENT_CHECK_S = 2.0
-ANSWER_S = 5.0
+ANSWER_S = 20.0
 NUMBER = struct.Struct("!q")
 
 UNUSABLE = -1
@@ -44,37 +44,39 @@ class Forker:
             self._sock.close()
             _serve(theirs, parent)
         theirs.close()
-        self._owner = parent
+        self._owner, self._ended = parent, False
         self._sock.settimeout(ANSWER_S)
 
     @property
     def usable(self) -> bool:
         """Whether this is the process that has forked it, and it lives."""
-        if self._owner != os.getpid():
-            return False
-        with suppress(ChildProcessError):
-            return os.waitpid(self._pid, os.WNOHANG)[0] == 0
-        return False
+        return self._owner == os.getpid() and not self._ended
 
     def worker(self) -> Any | None:
         """A worker of Helion's that runs already; None where none can be had."""
-        with self._lock, suppress(OSError):
+        with self._lock:
             ours, theirs = socket.socketpair()
-            with theirs:
-                socket.send_fds(self._sock, [b"."], [theirs.fileno()])
-            number = NUMBER.unpack(self._sock.recv(NUMBER.size, socket.MSG_WAITALL))[0]
-            if number != UNUSABLE:
+            with ours, theirs:
+                try:
+                    socket.send_fds(self._sock, [b"."], [theirs.fileno()])
+                    number = NUMBER.unpack(self._sock.recv(NUMBER.size, socket.MSG_WAITALL))[0]
+                except (OSError, struct.error):  # it is gone, or so late that its answers would be taken for others
+                    self.close()
+                    return None
+                if number == UNUSABLE:
+                    return None
                 made = BenchmarkWorker(device=None)
                 made._process, made._parent_connection = Adopted(number), Connection(ours.detach())
                 return made
-        return None
 
     def close(self) -> None:
         """End it, and the workers that it has forked."""
         self._sock.close()
-        with suppress(OSError):
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+        if not self._ended:
+            self._ended = True
+            with suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
 
 
 class Adopted:
