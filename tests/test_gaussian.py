@@ -333,4 +333,4 @@ def test_all_of_a_small_space_is_considered_and_no_more_than_there_is_time_for_o
     some = candidates(TILES, best[:0], 60, 50, fresh, root(2))
     assert 0 < len(some) <= 50
     assert len({row.tobytes() for row in some}) == len(some)
-    assert at_most(600, 10, 8) > at_most(600, 100, 8) > at_most(600, 100, 40) == 600
+    assert at_most(600, 10, 8) > at_most(600, 100, 8) > at_most(600, 100, 40) > at_most(600, 10**6, 40) == 120

@@ -21,15 +21,15 @@ LISTED, PRODUCT = 20_000, 2**20
 
 
 def at_most(least: int, known: int, axes: int) -> int:
-    """How many candidates there is time for."""
-    return max(least, WORK * AXES // (max(known, 1) * max(axes, AXES)))
+    """How many candidates there is time for, `least` at least where the axes are few."""
+    return max(least, WORK // max(known, 1)) * AXES // max(axes, AXES)
 
 
 def candidates(
     space: Space, best: Codes, near: int, most: int, fresh: Callable[[Codes], NDArray[np.bool_]], key: Key
 ) -> Codes:
     """Fresh valid points [m, columns]: all that are left if they are no more than `most`, else a sample of `most`, the
-    neighbours of the points `best` [b, columns], and about `near` mixtures of these with others."""
+    neighbours of the points `best` [b, columns], and `near` mixtures of these with others and with one another."""
     listed = everything(space)
     if listed is not None and len(listed) <= most:
         return listed[fresh(listed)]
@@ -37,7 +37,7 @@ def candidates(
         anywhere = space.sample(fold(key, "anywhere"), most)
     else:
         anywhere = listed[_spread(len(listed), most, fold(key, "anywhere"))]
-    each = near // 6
+    each = near // (2 * max(len(best), 1))
     moved = [around(space, row, each, fold(key, "near", i)) for i, row in enumerate(best)]
     mixed = [replaced(space, row, anywhere[-each:], fold(key, "mixed", i)) for i, row in enumerate(best)]
     rows = np.concatenate([*moved, *mixed, anywhere])

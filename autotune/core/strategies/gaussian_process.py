@@ -24,7 +24,7 @@ from autotune.core.history import Archive
 from autotune.core.keys import Key, fold
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.candidates import at_most, candidates
+from autotune.core.strategies.candidates import WORK, at_most, candidates
 from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.initial import given_points
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
@@ -108,7 +108,8 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
     def _candidates(self, space: Space, known: Archive, ask: Ask, key: Key) -> Codes:
         best = known.points[known.ranking()[: self.neighbourhoods]]
         axes = len(axes_of(space).names)
-        return candidates(space, best, self.candidates, at_most(self.candidates, len(known), axes), ask.fresh, key)
+        near, most = (at_most(self.candidates, n, axes) for n in (WORK, len(known)))
+        return candidates(space, best, near, most, ask.fresh, key)
 
     def _most(self, ask: Ask) -> int | None:
         """How many configs may be proposed; None: the budget is what ends the search."""
