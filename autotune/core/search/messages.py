@@ -44,12 +44,14 @@ class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):
     """Time these already measured trials again, interleaved: `rounds` rounds of one sample each, in order.
 
     The sample at index i of every trial is from round i, so that drift of the machine falls on all alike.
+    purpose: "confirm", during the search; "qualify", whose outcomes only say which configs get into the last one;
+    "verify", that one.
     until: begin no round that would not be over by then, and report those that are; None: do them all.
     """
 
     trials: tuple[Trial, ...]
     rounds: int
-    purpose: Literal["confirm", "verify"]
+    purpose: Literal["confirm", "qualify", "verify"]
     until: float | None = None
 
 

@@ -38,6 +38,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     exact: measuring again tells nothing new, so there is no confirmation, verification or tie by noise.
     rebenchmark_threshold: only configs within this factor of the best may be confirmed; below 1: none is.
     confirm_at_most: trials in one confirmation. confirm_times: confirmations of any one trial. confirm_rounds: samples.
+    contenders: near-best configs that are compared at the end (`confirm_rounds` samples) to find the finalists.
     finalists: configs in the final verification, the default not counted. verify_rounds: samples of each; 0: none.
     hurried_rounds: samples of each after an interrupt.
     simplify_rounds: how often to try resetting what does not matter to its default; 0: never.
@@ -54,6 +55,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     confirm_at_most: int = 5
     confirm_times: int = 2
     confirm_rounds: int = 7
+    contenders: int = 16
     finalists: int = 4
     verify_rounds: int = 21
     hurried_rounds: int = 5
@@ -66,8 +68,8 @@ class Settings(Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         lowest = {
-            "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "finalists": 1, "verify_rounds": 0,
-            "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
+            "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "contenders": 1, "finalists": 1,
+            "verify_rounds": 0, "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
         }  # fmt: skip
         for name, least in lowest.items():
             if getattr(self, name) < least:
