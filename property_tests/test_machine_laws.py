@@ -48,6 +48,7 @@ SETTINGS = st.builds(
     hurried_rounds=st.integers(0, 2),
     simplify_rounds=st.integers(0, 2),
     cutoff_factor=st.sampled_from([None, 1.5, 3.0]),
+    near_factor=st.sampled_from([None, 1.2]),
     reserve=st.sampled_from([0.0, 0.05, 0.9]),
     rebuild=st.booleans(),
     restarts=st.sampled_from([0, 0, 1, 3]),

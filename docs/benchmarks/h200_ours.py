@@ -105,7 +105,13 @@ def on_gpus(count: int, seconds: float) -> dict[str, Any]:
             "rms_norm", timeline=path, cache_dir=Path(folder) / "cache", devices=tuple(range(count)), target_ms=200.0,
             max_repeats=2000, l2="warm",
         )  # fmt: skip
-        settings = {"cutoff_factor": None, "verify_rounds": 0, "simplify_rounds": 0, "rebenchmark_threshold": 0.9}
+        settings = {
+            "cutoff_factor": None,
+            "near_factor": None,
+            "verify_rounds": 0,
+            "simplify_rounds": 0,
+            "rebenchmark_threshold": 0.9,
+        }
         result = tune(
             problem.space, evaluator, "random_search", budget=Budget(seconds=seconds), settings=settings, seed=1
         )

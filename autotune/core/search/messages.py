@@ -19,10 +19,12 @@ class Limits(Struct, frozen=True, omit_defaults=True):
 
     compile_timeout_s: kill a compile after this many seconds.
     cutoff_ms: a config whose first runs take longer than this is clearly slower than the best; time it no further.
+    near_ms: one that takes longer than this is not the best; a few runs say enough of it. Evaluators may take more.
     """
 
     compile_timeout_s: float | None = None
     cutoff_ms: float | None = None
+    near_ms: float | None = None
 
 
 class Measure(Struct, frozen=True, tag="measure", omit_defaults=True):

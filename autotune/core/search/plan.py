@@ -44,6 +44,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     simplify_rounds: how often to try resetting what does not matter to its default; 0: never.
     compile_timeout_s: the original compile timeout, which the adaptive one only lowers.
     cutoff_factor: stop timing a config whose first runs take this many times the best; None: never.
+    near_factor: time a config whose first runs take this many times the best with a few runs only; None: in full.
     reserve: the share of the seconds kept for the verification. rebuild: whether it has to build its configs again.
     pad: whether from_best_available fills its population up at random.
     """
@@ -62,6 +63,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     simplify_rounds: int = 0
     compile_timeout_s: float = 60.0
     cutoff_factor: float | None = 3.0
+    near_factor: float | None = 1.2
     reserve: float = 0.05
     rebuild: bool = True
     pad: bool = True
@@ -76,9 +78,10 @@ class Settings(Struct, frozen=True, omit_defaults=True):
                 raise PlanError(f"the setting {name} = {getattr(self, name)!r} is too low; use at least {least}")
         if not self.compile_timeout_s > 0:
             raise PlanError(f"the setting compile_timeout_s = {self.compile_timeout_s!r} must be above 0 seconds")
-        if self.cutoff_factor is not None and not self.cutoff_factor > 1:
-            factor = self.cutoff_factor
-            raise PlanError(f"the setting cutoff_factor = {factor!r} must be above 1, or None for no cut-off")
+        for name in ("cutoff_factor", "near_factor"):
+            factor = getattr(self, name)
+            if factor is not None and not factor > 1:
+                raise PlanError(f"the setting {name} = {factor!r} must be above 1, or None for no such limit")
         if not 0 <= self.reserve < 1:
             raise PlanError(f"the setting reserve = {self.reserve!r} must be at least 0 and below 1")
 
