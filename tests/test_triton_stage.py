@@ -310,6 +310,38 @@ def test_what_cannot_be_rotated_is_timed_with_a_cleared_cache(terms: dict[str, A
     assert device.cold == {rotated == 1}
 
 
+@pytest.mark.parametrize("returns", ["new", "its argument"])
+def test_without_memory_on_the_device_copies_are_kept_on_the_host(
+    returns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tensors themselves are lent to the reference, and get their values back."""
+    copied, hosted = memory.copied, []
+
+    def full(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
+        if device is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        hosted.append(tensor)
+        return copied(tensor, device)
+
+    monkeypatch.setattr(memory, "copied", full)
+
+    def both(x: Any, out: Any) -> Any:
+        x.add_(1)
+        return out + x if returns == "new" else out.copy_(x)
+
+    x, out = vectors()
+    stage = Stage(
+        ArgumentSet((x, out)), Launch(build=lambda config: fill), Terms(both, outputs=("1",), restore_value=("1",))
+    )
+    assert torch.equal(x, torch.arange(8.0)), "the reference has changed it"
+    assert len(hosted) == 3 + (returns != "new")
+    out.fill_(5)
+    stage.clear()
+    assert torch.equal(out, torch.zeros(8))
+    assert torch.equal(stage.expected[0].value, torch.arange(8.0) + 1)
+    assert stage.verdict(out.copy_(x + 1)) is None
+
+
 def test_tolerances() -> None:
     expected = torch.full((100,), 2.0)
     off = expected + 0.003
@@ -344,7 +376,7 @@ def test_what_is_not_contiguous_is_compared_in_pieces(bitwise: bool, monkeypatch
     laid_out = (
         expected.clone(),
         expected.permute(2, 0, 1).contiguous().permute(1, 2, 0),
-        expected.expand(1, 7, 30, 11)[0],
+        torch.empty(7, 60, 11)[:, ::2].copy_(expected),
     )
     for output in laid_out:
         largest = max(piece.numel() for piece, _ in verdict_module.pieces(output, expected))

@@ -106,12 +106,9 @@ def on_gpus(count: int, seconds: float) -> dict[str, Any]:
             max_repeats=2000, l2="warm",
         )  # fmt: skip
         settings = {
-            "cutoff_factor": None,
-            "near_factor": None,
-            "verify_rounds": 0,
-            "simplify_rounds": 0,
+            "cutoff_factor": None, "near_factor": None, "verify_rounds": 0, "simplify_rounds": 0,
             "rebenchmark_threshold": 0.9,
-        }
+        }  # fmt: skip
         result = tune(
             problem.space, evaluator, "random_search", budget=Budget(seconds=seconds), settings=settings, seed=1
         )

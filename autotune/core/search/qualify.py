@@ -34,8 +34,9 @@ def qualification(search: Search) -> Compare | None:
         return None
     allowed, each = _allowed_s(search), _ready_s(search) + settings.confirm_rounds * sampling_s(search)
     chosen = contenders(search, int(min(allowed / each, settings.contenders)))
-    if len(chosen) < 2:
-        return None
+    simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
+    if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
+        return None  # they are all finalists
     trials = tuple(search.trials[i] for i in chosen)
     return Compare(trials, settings.confirm_rounds, "qualify", search.clock + allowed)
 

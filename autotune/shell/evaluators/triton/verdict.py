@@ -72,7 +72,7 @@ def wrong(output: Any, wanted: Expected) -> tuple[str, float] | None:
         return f"{place} has type {output.dtype} where the reference has {expected.dtype}", 1.0
     if output.numel() == 0:
         return None
-    count, largest, unexpected_nan = _counted(output, expected.to(output.device), wanted)
+    count, largest, unexpected_nan = _counted(output, expected, wanted)
     share = count / output.numel()
     if share <= wanted.allowed:
         return None
@@ -86,7 +86,8 @@ def wrong(output: Any, wanted: Expected) -> tuple[str, float] | None:
 def _counted(output: Any, expected: Any, how: Expected) -> tuple[int, float, int]:
     """How many elements are wrong, the largest finite error among them, and how many are NaN for no reason."""
     count, largest, nan = 0, 0.0, 0
-    for a, b in pieces(output, expected):
+    for a, there in pieces(output, expected):
+        b = there.to(a.device)
         bad = _bits(a) != _bits(b) if how.exact else _far(a, b, how.rtol, how.atol)
         number = int(bad.sum())
         if number:
