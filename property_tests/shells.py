@@ -208,6 +208,10 @@ def check_request(search: Search, todo: Request, room: int) -> None:
             if purpose == "confirm":
                 assert len(trials) <= plan.settings.confirm_at_most
                 assert ends is None or search.clock < ends
+            elif purpose == "qualify":
+                assert search.concluded is not None
+                assert len(trials) <= plan.settings.contenders
+                assert last is None or search.clock < last
             else:
                 assert last is None or search.clock < last, "a verification after the deadline"
                 outcomes = dict(search.outcomes)

@@ -42,11 +42,13 @@ SETTINGS = st.builds(
     confirm_at_most=st.integers(2, 5),
     confirm_times=st.integers(0, 2),
     confirm_rounds=st.integers(1, 3),
+    contenders=st.integers(1, 6),
     finalists=st.integers(1, 4),
     verify_rounds=st.integers(0, 3),
     hurried_rounds=st.integers(0, 2),
     simplify_rounds=st.integers(0, 2),
     cutoff_factor=st.sampled_from([None, 1.5, 3.0]),
+    near_factor=st.sampled_from([None, 1.2]),
     reserve=st.sampled_from([0.0, 0.05, 0.9]),
     rebuild=st.booleans(),
     restarts=st.sampled_from([0, 0, 1, 3]),
@@ -288,13 +290,19 @@ def test_a_comparison_that_ends_after_it_was_given_up_is_no_verification():
     shell.ticks()
     shell.ask()  # Conclude
     shell.compared(stale)
-    todo = shell.ask()
-    assert getattr(todo, "purpose", "") == "verify"
+    assert getattr(shell.ask(), "purpose", "") == "qualify"
+    stale = shell.search.comparing
+    assert stale is not None
+    shell.clock = 9.0
+    shell.compared(stale)
+    assert getattr(shell.ask(), "purpose", "") == "verify"
 
 
 def test_a_verification_of_which_nothing_works_any_more_leaves_the_rest():
     space = MADE["gemm"]
-    plan = Plan(space, strategies.instance(("random_search", 0), space), settings=Settings(confirm_times=0))
+    plan = Plan(
+        space, strategies.instance(("random_search", 0), space), settings=Settings(confirm_times=0, contenders=1)
+    )
 
     def outcome(trial: Trial, n: int) -> Outcome:
         time = 2.0 + trial.id if trial.id == 0 or trial.id >= 9 else 1.0

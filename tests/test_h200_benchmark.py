@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from autotune import Timed
+from autotune.studies.recordings import load_recording
+from autotune.studies.simulation import RecordedTable
+
 SCRIPTS = Path(__file__).parent.parent / "docs" / "benchmarks"
 
 
@@ -105,6 +109,20 @@ def test_a_config_is_near_by_the_times_that_were_taken_together(module: Any) -> 
     assert compare.near_s(step, run, {step: 1.0, f"{step} #1": 1.2, f"{step} #2": 1.2}) == 30.0, "its pick itself"
     names = compare.named("no recording", {step: run, "helion:matmul:60": search("helion:matmul:60", 4)})
     assert list(names.values()) == [[step], [f"{step} #1"], [f"{step} #2"], [f"{step} #3", "helion:matmul:60"]]
+
+
+def test_the_last_of_what_was_the_best_for_a_while_are_compared(module: Any) -> None:
+    compare = module("h200_compare")
+    run = search("tune:matmul:60", 5, *((float(i), 1.2 - i / 1000, i) for i in range(40)), seen_s=30.0)
+    kept = [i for i, _ in compare.incumbents(run)]
+    assert kept == list(range(40 - compare.MOST_INCUMBENTS, 40))
+
+
+def test_the_recorded_config_whose_clocks_are_looked_at_is_the_fastest(module: Any) -> None:
+    recording = load_recording("builtin:matmul")
+    best = RecordedTable(recording).outcome(module("h200_clocks").fastest(recording))
+    assert isinstance(best, Timed)
+    assert best.time_ms == recording.optimum_ms
 
 
 def test_the_table_has_what_was_killed_and_what_is_not_compared_yet(

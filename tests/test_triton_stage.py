@@ -1,5 +1,6 @@
 """What a config finds in its arguments, and what is said of what it leaves there: in this process, on CPU tensors."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from autotune.shell.evaluators.triton import wire
 torch = pytest.importorskip("torch")
 
 from autotune.shell.evaluators.triton import memory  # noqa: E402
+from autotune.shell.evaluators.triton import verdict as verdict_module  # noqa: E402
 from autotune.shell.evaluators.triton.arguments import described, made, stand_ins  # noqa: E402
 from autotune.shell.evaluators.triton.desk import Desk, Habits  # noqa: E402
 from autotune.shell.evaluators.triton.device import HostDevice  # noqa: E402
@@ -24,12 +26,14 @@ from autotune.shell.evaluators.triton.verdict import Expected, Tolerance, wrong 
 FAST = Schedule(0.0, 0.0, 3, 3)
 
 
-def desk(function: Callable[..., Any], arguments: Any, repeatable: bool = False, **terms: Any) -> Desk:
+def desk(
+    function: Callable[..., Any], arguments: Any, repeatable: bool = False, schedule: Schedule = FAST, **terms: Any
+) -> Desk:
     launch = Launch(build=lambda config: function)
     given = arguments if isinstance(arguments, list) else [ArgumentSet(arguments)]
     return Desk(
         HostDevice(), launch, None, given, Terms(**terms), Objective(weights=(1.0,) * len(given)),
-        Habits(FAST, repeatable=repeatable),
+        Habits(schedule, repeatable=repeatable),
     )  # fmt: skip
 
 
@@ -214,6 +218,17 @@ def test_configs_far_behind_are_cut_off() -> None:
     assert not answer.cut
 
 
+def test_configs_behind_are_timed_with_few_runs_and_those_near_the_best_in_full() -> None:
+    tool = desk(lambda x, out: time.sleep(1e-3), vectors, schedule=Schedule(0.0, 30.0, 5, 200))
+    behind = tool.measure(wire.Measure("{}", 1e9, 10.0, None, 1e-9))
+    near = tool.measure(wire.Measure("{}", 1e9, 10.0, None, 1e9))
+    assert isinstance(behind, wire.Measured)
+    assert isinstance(near, wire.Measured)
+    assert not behind.cut
+    assert behind.details["runs"] == 5
+    assert near.details["runs"] > 10
+
+
 def test_names_that_are_not_there_are_refused() -> None:
     with pytest.raises(EvaluatorError, match=r"outputs has 2, and the arguments are 0, 1"):
         desk(fill, vectors, outputs=(2,))
@@ -295,6 +310,38 @@ def test_what_cannot_be_rotated_is_timed_with_a_cleared_cache(terms: dict[str, A
     assert device.cold == {rotated == 1}
 
 
+@pytest.mark.parametrize("returns", ["new", "its argument"])
+def test_without_memory_on_the_device_copies_are_kept_on_the_host(
+    returns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tensors themselves are lent to the reference, and get their values back."""
+    copied, hosted = memory.copied, []
+
+    def full(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
+        if device is None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        hosted.append(tensor)
+        return copied(tensor, device)
+
+    monkeypatch.setattr(memory, "copied", full)
+
+    def both(x: Any, out: Any) -> Any:
+        x.add_(1)
+        return out + x if returns == "new" else out.copy_(x)
+
+    x, out = vectors()
+    stage = Stage(
+        ArgumentSet((x, out)), Launch(build=lambda config: fill), Terms(both, outputs=("1",), restore_value=("1",))
+    )
+    assert torch.equal(x, torch.arange(8.0)), "the reference has changed it"
+    assert len(hosted) == 3 + (returns != "new")
+    out.fill_(5)
+    stage.clear()
+    assert torch.equal(out, torch.zeros(8))
+    assert torch.equal(stage.expected[0].value, torch.arange(8.0) + 1)
+    assert stage.verdict(out.copy_(x + 1)) is None
+
+
 def test_tolerances() -> None:
     expected = torch.full((100,), 2.0)
     off = expected + 0.003
@@ -319,6 +366,31 @@ def test_tolerances() -> None:
     assert wrong(both, Expected(both.clone(), Tolerance(), "it")) is None
     assert "1 are NaN" in wrong(both, Expected(torch.tensor([0.0, float("inf")]), Tolerance(), "it"))[0]
     assert "has type" in wrong(both, Expected(both.double(), Tolerance(), "it"))[0]
+
+
+@pytest.mark.parametrize("bitwise", [False, True])
+def test_what_is_not_contiguous_is_compared_in_pieces(bitwise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No copy of the whole is made, and every element is looked at once."""
+    monkeypatch.setattr(verdict_module, "CHUNK", 50)
+    expected = torch.randn(7, 30, 11)
+    laid_out = (
+        expected.clone(),
+        expected.permute(2, 0, 1).contiguous().permute(1, 2, 0),
+        torch.empty(7, 60, 11)[:, ::2].copy_(expected),
+    )
+    for output in laid_out:
+        largest = max(piece.numel() for piece, _ in verdict_module.pieces(output, expected))
+        assert largest <= 50
+        assert sum(piece.numel() for piece, _ in verdict_module.pieces(output, expected)) == expected.numel()
+        assert wrong(output, Expected(expected, Tolerance(bitwise=bitwise), "it")) is None
+        output = output.clone(memory_format=torch.preserve_format)
+        output[3, 20, 5] = output[6, 29, 10] = 99.0
+        told = wrong(output, Expected(expected, Tolerance(bitwise=bitwise), "it"))
+        assert told is not None
+        assert told[0].startswith("2 of 2310 elements")
+        assert verdict_module.differing_bits(output, expected) == 2
+    empty = torch.zeros(0, 3)
+    assert list(verdict_module.pieces(empty, empty)) == []
 
 
 def test_stand_ins_are_what_the_dispatcher_sees() -> None:

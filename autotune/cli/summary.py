@@ -1,5 +1,6 @@
 """A result, for people and for machines."""
 
+import re
 from typing import Any
 
 from autotune.cli.output import print_labelled, print_table
@@ -7,6 +8,9 @@ from autotune.core.config import Config, token
 from autotune.core.search.result import Measured, Result
 from autotune.core.statistics import Ratio
 from autotune.shell.wording import counted, duration, milliseconds
+
+SHAPE = re.compile(r"ms\[(.*)\]")
+"""How the details of an outcome name the time on one of several argument sets."""
 
 
 def result_fields(result: Result) -> dict[str, Any]:
@@ -41,6 +45,7 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
         rows.append(("default", measured_text(result.default)))
     if result.speedup is not None and result.default != result.best:
         rows.append(("speed-up", f"{ratio_text(result.speedup)} over the default"))
+    rows += shape_rows(result)
     for finalist in result.finalists:
         changes = Config(
             {n: v for n, v in finalist.measured.config.items() if token(v) != token(result.best.config[n])}
@@ -49,6 +54,21 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
     spent = f"{counted(result.evaluations, 'config')} in {duration(result.elapsed_s)}: {counts_text(result.counts)}"
     rows += [("evaluated", spent), ("stopped", result.detail or result.stopped)]
     return rows + [("note", text) for text in result.notes]
+
+
+def shape_rows(result: Result) -> list[tuple[str, str]]:
+    """A line for each of several argument sets: the best config's time on it, beside the default's."""
+    rows = []
+    other = result.default if result.default is not None and result.default.trial != result.best.trial else None
+    for name, time_ms in result.best.details.items():
+        if (shape := SHAPE.fullmatch(name)) is None or not isinstance(time_ms, int | float):
+            continue
+        before = other.details.get(name) if other is not None else None
+        beside = ""
+        if isinstance(before, int | float) and time_ms > 0:
+            beside = f", default {milliseconds(before)}, {before / time_ms:.3g}x"
+        rows.append((f"on {shape[1]}", milliseconds(time_ms) + beside))
+    return rows
 
 
 def measured_text(measured: Measured) -> str:

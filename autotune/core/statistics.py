@@ -10,6 +10,9 @@ from autotune.core.keys import Key, integers
 UNKNOWN_NOISE = 0.05
 """Half the relative width assumed for the time of a noisy config that was sampled once."""
 
+EQUAL = 0.001
+"""Two times whose ratio is nearer to 1 than this are equal for all practical purposes."""
+
 LARGEST = float(np.finfo(np.float64).max)
 """Stands for what the samples do not bound and for what is too large for a number: nothing is ever infinite."""
 

@@ -22,8 +22,7 @@ from autotune.core.search.messages import (
     Wait,
 )
 from autotune.core.search.request import request
-from autotune.core.search.simplify import ORIGIN as SIMPLIFY
-from autotune.core.search.state import Search, advance
+from autotune.core.search.state import SIMPLIFY, Search, advance
 from autotune.shell.evaluators.protocol import Session, gives_up
 
 Record = Callable[[Event], None]

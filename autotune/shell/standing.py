@@ -5,8 +5,7 @@ from typing import Self
 
 import numpy as np
 
-from autotune.core.search.simplify import ORIGIN as SIMPLIFY
-from autotune.core.search.state import Search
+from autotune.core.search.state import SIMPLIFY, Search
 from autotune.shell.wording import duration, milliseconds
 
 
@@ -89,7 +88,7 @@ def phase(search: Search) -> str:
     if search.interrupted:
         return "finishing early, Ctrl-C again stops at once"
     if search.comparing is not None:
-        return "confirming" if search.comparing.purpose == "confirm" else "verifying"
+        return "verifying" if search.comparing.purpose == "verify" else "confirming"
     if search.concluded is not None:
         return "simplifying" if search.trials and search.trials[-1].origin == SIMPLIFY else "finishing"
     if search.default_trial is not None and not search.observed:

@@ -29,6 +29,7 @@ MOST = 10_000_000
 
 EVERYTHING = {
     "cutoff_factor": None,
+    "near_factor": None,
     "rebenchmark_threshold": 0.9,
     "verify_rounds": 0,
     "simplify_rounds": 0,

@@ -11,8 +11,9 @@
     zoo                     a batch with planted bad configs
     gpus:COUNT:SECONDS      configs a second on so many GPUs, where timing is what takes long
 
-Each step is a process of its own with a hard time limit, writes one line to RESULTS.jsonl, and is left out if it is
-there already; with --within, so is what cannot be over by then. At the end, a table of all that RESULTS.jsonl holds.
+Each step is a process of its own with a hard time limit, writes one line to RESULTS.jsonl, a search of ours its journal
+beside that, and is left out if it is there already; with --within, so is what cannot be over by then. At the end, a
+table of all that RESULTS.jsonl holds.
 
 Two searches side by side on a machine with two GPUs, each with one of them and half of the cores:
 
@@ -30,11 +31,12 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from h200_common import REHEARSING, begin_share
-from h200_results import read, table, write
+from h200_results import journal_of, read, table, write
 
 SPARE_S = {
     "tune": 45.0, "helion": 75.0, "triton_autotune": 120.0, "compare": 75.0, "clocks": 45.0, "starting": 45.0,
@@ -54,9 +56,9 @@ def done(step: str, path: Path) -> dict[str, Any]:
     ours, peers = (lambda: importlib.import_module("h200_ours")), (lambda: importlib.import_module("h200_peers"))
     match step.split(":"):
         case ["tune", kernel, seconds]:
-            return ours().tuned(kernel, float(seconds))
+            return ours().tuned(kernel, float(seconds), journal_of(path, step))
         case ["compare", kernel]:
-            return importlib.import_module("h200_compare").compared(kernel, read(path))
+            return importlib.import_module("h200_compare").compared(kernel, read(path), partial(journal_of, path))
         case ["gpus", count, seconds]:
             return ours().on_gpus(int(count), float(seconds))
         case ["clocks", kernel]:

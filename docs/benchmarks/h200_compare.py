@@ -1,6 +1,8 @@
 """All picks of one kernel timed again together, for h200.py: only such times can be compared."""
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -10,19 +12,20 @@ from autotune import Config, Timed
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Compared
 from autotune.core.statistics import median_interval
+from autotune.shell.tuning import read_search
 from autotune.studies.recordings import load_recording
 from autotune.studies.recordings.builtin import builtin_recordings
 
 ROUNDS = 31
 NEAR = 1.05
-MOST_RECORDED, MOST_INCUMBENTS = 5, 6
+MOST_RECORDED, MOST_INCUMBENTS = 5, 12
 FAR = 1.25
 """What was so much slower than the last best when it was found is not timed again."""
 
 Names = dict[Config, list[str]]
 
 
-def compared(kernel: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+def compared(kernel: str, results: list[dict[str, Any]], journal_of: Callable[[str], Path]) -> dict[str, Any]:
     """The picks, what led to ours, and the best of the recording, in turn in one process; ratios are round by round."""
     runs = {r["step"]: r for r in results if r["step"].split(":")[1:2] == [kernel] and r.get("pick")}
     names, times_ms = named(kernel, runs), {}
@@ -46,6 +49,7 @@ def compared(kernel: str, results: list[dict[str, Any]]) -> dict[str, Any]:
         "over ours": over(ours, times_ms), "over best recorded": over(best, times_ms), "ours": ours,
         "best recorded ms": medians[best] if best else None, "recorded_ms": recorded_ms(kernel),
         "near_s": {step: near_s(step, run, medians) for step, run in runs.items() if step.startswith("tune:")},
+        "ours saw": {} if ours is None else seen(journal_of(ours), names),
         "failed": {name: str(outcome) for name, outcome in outcomes.items() if not isinstance(outcome, Timed)},
         "clock_mhz": sorted({o.details["sm_clock_mhz"] for o in outcomes.values() if "sm_clock_mhz" in o.details}),
         "rounds": max(map(len, times_ms.values()), default=0), "compared_s": round(time.monotonic() - began, 1),
@@ -70,7 +74,7 @@ def named(kernel: str, runs: dict[str, dict[str, Any]]) -> Names:
 def incumbents(run: dict[str, Any]) -> list[tuple[int, Config]]:
     """What was the best for a while and not far from the last, by its number."""
     found = run.get("incumbents", [])
-    return [(i, Config(c)) for i, (_, ms, c) in enumerate(found) if ms <= FAR * found[-1][1]][:MOST_INCUMBENTS]
+    return [(i, Config(c)) for i, (_, ms, c) in enumerate(found) if ms <= FAR * found[-1][1]][-MOST_INCUMBENTS:]
 
 
 def near_s(step: str, run: dict[str, Any], medians: dict[str, float]) -> float | None:
@@ -89,6 +93,26 @@ def over(base: str | None, times_ms: dict[str, Any]) -> dict[str, list[float]]:
         for name, one in times_ms.items()
     }
     return {name: [round(low, 4), round(high, 4)] for name, (low, high) in ratios.items()}
+
+
+def seen(journal: Path, names: Names) -> dict[str, Any]:
+    """What our search knew of each: its rank and milliseconds in the end, and which comparisons it was in."""
+    if not journal.exists():
+        return {}
+    _, search = read_search(journal)
+    archive = search.archive
+    rank = {int(archive.trials[place]): at for at, place in enumerate(archive.ranking().tolist())}
+    compared = {"contender": search.qualified, "finalist": search.verified}
+    found: dict[str, Any] = {}
+    for trial in search.trials:
+        for name in names.get(trial.config, ()):
+            outcomes = [outcome for i, outcome in search.outcomes if i == trial.id]
+            found[name] = {
+                "trial": trial.id, "rank": rank.get(trial.id),
+                "ms": [o.time_ms if isinstance(o, Timed) else o.kind for o in outcomes],
+                "in": [what for what, event in compared.items() if event and trial.id in dict(event.outcomes)],
+            }  # fmt: skip
+    return found
 
 
 def recorded_ms(kernel: str) -> float | None:

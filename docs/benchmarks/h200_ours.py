@@ -47,14 +47,17 @@ class Watch:
         return next((at for at, ms, _ in self.incumbents if ms <= NEAR * self.incumbents[-1][1]), None)
 
 
-def tuned(kernel: str, seconds: float) -> dict[str, Any]:
+def tuned(kernel: str, seconds: float, journal: Path) -> dict[str, Any]:
     """Our search, with an empty cache, and how busy everything was."""
+    journal.unlink(missing_ok=True)
     problem, watch = problem_of(kernel), Watch()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "timeline.jsonl"
         evaluator = evaluator_of(kernel, timeline=path, cache_dir=Path(folder) / "cache")
         began = time.monotonic()
-        result = tune(problem.space, evaluator, STRATEGY, budget=Budget(seconds=seconds), progress=watch)
+        result = tune(
+            problem.space, evaluator, STRATEGY, budget=Budget(seconds=seconds), progress=watch, journal=journal
+        )
         wall = time.monotonic() - began
         spans = read_timeline(path)
     best = result.best
@@ -63,6 +66,7 @@ def tuned(kernel: str, seconds: float) -> dict[str, Any]:
         "evaluations": result.evaluations, "configs_per_s": round(result.evaluations / wall, 2),
         "counts": result.counts, "near_last_best_s": watch.near_s, "pick_seen_s": watch.seen_s.get(best.config),
         "incumbents": watch.incumbents, "asks": watch.asks,
+        "as_good": [[dict(f.measured.config), f.ratio.low, f.ratio.high] for f in result.finalists],
         **recorded(kernel, best.config), **where_time_went(spans, wall), **machine(),
     }  # fmt: skip
 
@@ -105,7 +109,10 @@ def on_gpus(count: int, seconds: float) -> dict[str, Any]:
             "rms_norm", timeline=path, cache_dir=Path(folder) / "cache", devices=tuple(range(count)), target_ms=200.0,
             max_repeats=2000, l2="warm",
         )  # fmt: skip
-        settings = {"cutoff_factor": None, "verify_rounds": 0, "simplify_rounds": 0, "rebenchmark_threshold": 0.9}
+        settings = {
+            "cutoff_factor": None, "near_factor": None, "verify_rounds": 0, "simplify_rounds": 0,
+            "rebenchmark_threshold": 0.9,
+        }  # fmt: skip
         result = tune(
             problem.space, evaluator, "random_search", budget=Budget(seconds=seconds), settings=settings, seed=1
         )

@@ -21,6 +21,11 @@ def write(path: Path, result: dict[str, Any]) -> None:
     print(line, flush=True)
 
 
+def journal_of(path: Path, step: str) -> Path:
+    """Where one of our searches is written down."""
+    return path.with_name(f"{step.replace(':', '-')}.journal.jsonl")
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """What is there; a line that was cut short is not."""
     found = []

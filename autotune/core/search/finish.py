@@ -1,7 +1,8 @@
-"""What follows the search proper: simplification, the final verification, and the end."""
+"""What follows the search proper: qualification, simplification, the final verification, and the end."""
 
 from autotune.core.search.limits import deadline, search_deadline
 from autotune.core.search.messages import Compare, Finished, Measure, Wait
+from autotune.core.search.qualify import contenders, qualification, qualified
 from autotune.core.search.simplify import simplification, simplified
 from autotune.core.search.state import Search
 
@@ -11,6 +12,8 @@ def finishing(search: Search) -> Measure | Compare | Wait | Finished:
     over = (ends := deadline(search)) is not None and search.clock >= ends
     if search.comparing is not None and not over:
         return Wait(ends)
+    if not search.interrupted and not over and (heat := qualification(search)) is not None:
+        return heat
     if not search.interrupted and (step := _simplifying(search)) is not None:
         return step
     if search.verified is None and not over and (compare := verification(search)) is not None:
@@ -42,15 +45,9 @@ def verification(search: Search) -> Compare | None:
 
 
 def finalists(search: Search) -> list[int]:
-    """Trials that may turn out to be the best: those noise cannot tell from it, its simplification, and the default."""
-    archive = search.archive
-    ranking = archive.ranking()
-    if not len(ranking):
-        return []
-    near = archive.latest[ranking]
-    undecided: list[int] = near["trial"][near["low_ms"] <= near["high_ms"][0]][
-        : search.plan.settings.finalists
-    ].tolist()
-    timed = set(near["trial"].tolist())
+    """Trials that may turn out to be the best: those that qualified, the simplification of the best, the default."""
+    archive, most = search.archive, search.plan.settings.finalists
+    timed = set(archive.trials[archive.ok].tolist())
+    fast = [i for i in qualified(search) if i in timed][:most] or contenders(search, most)
     extra = (simplified(search), search.default_trial)
-    return undecided + [i for i in dict.fromkeys(extra) if i is not None and i in timed and i not in undecided]
+    return fast + [i for i in dict.fromkeys(extra) if i is not None and i in timed and i not in fast]

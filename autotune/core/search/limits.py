@@ -35,7 +35,12 @@ def verification_seconds(search: Search) -> float:
     settings = search.plan.settings
     configs = settings.finalists + 2  # the default, and what simplification may arrive at
     building = search.archive.typical_compile_s if settings.rebuild else 0.0
-    return configs * (building + STARTING_S + min(settings.verify_rounds, 5) * 2 * search.best_ms / 1000)
+    return configs * (building + STARTING_S + min(settings.verify_rounds, 5) * sampling_s(search))
+
+
+def sampling_s(search: Search) -> float:
+    """About how many seconds one sample of a near-best config takes in a comparison, with a run to warm up."""
+    return 2 * (search.best_ms or 0.0) / 1000
 
 
 def simplification_reserve(search: Search) -> int:
@@ -57,10 +62,11 @@ def remaining_evaluations(search: Search, reserved: bool = True) -> int | None:
 def limits_for(search: Search, generation: int = 0) -> Limits:
     """The limits of a batch asked for now; `generation` 0 is the initial population."""
     settings = search.plan.settings
-    cutoff = None
-    if settings.cutoff_factor is not None and search.best_ms is not None:
-        cutoff = min(search.best_ms * settings.cutoff_factor, LARGEST)
-    return Limits(compile_timeout(search) if generation > 0 else settings.compile_timeout_s, cutoff)
+    cutoff, near = (
+        None if factor is None or search.best_ms is None else min(search.best_ms * factor, LARGEST)
+        for factor in (settings.cutoff_factor, settings.near_factor)
+    )
+    return Limits(compile_timeout(search) if generation > 0 else settings.compile_timeout_s, cutoff, near)
 
 
 def compile_timeout(search: Search) -> float:

@@ -19,10 +19,12 @@ class Limits(Struct, frozen=True, omit_defaults=True):
 
     compile_timeout_s: kill a compile after this many seconds.
     cutoff_ms: a config whose first runs take longer than this is clearly slower than the best; time it no further.
+    near_ms: one that takes longer than this is not the best; a few runs say enough of it. Evaluators may take more.
     """
 
     compile_timeout_s: float | None = None
     cutoff_ms: float | None = None
+    near_ms: float | None = None
 
 
 class Measure(Struct, frozen=True, tag="measure", omit_defaults=True):
@@ -44,12 +46,14 @@ class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):
     """Time these already measured trials again, interleaved: `rounds` rounds of one sample each, in order.
 
     The sample at index i of every trial is from round i, so that drift of the machine falls on all alike.
+    purpose: "confirm", during the search; "qualify", whose outcomes only say which configs get into the last one;
+    "verify", that one.
     until: begin no round that would not be over by then, and report those that are; None: do them all.
     """
 
     trials: tuple[Trial, ...]
     rounds: int
-    purpose: Literal["confirm", "verify"]
+    purpose: Literal["confirm", "qualify", "verify"]
     until: float | None = None
 
 

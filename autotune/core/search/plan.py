@@ -38,11 +38,13 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     exact: measuring again tells nothing new, so there is no confirmation, verification or tie by noise.
     rebenchmark_threshold: only configs within this factor of the best may be confirmed; below 1: none is.
     confirm_at_most: trials in one confirmation. confirm_times: confirmations of any one trial. confirm_rounds: samples.
+    contenders: near-best configs that are compared at the end (`confirm_rounds` samples) to find the finalists.
     finalists: configs in the final verification, the default not counted. verify_rounds: samples of each; 0: none.
     hurried_rounds: samples of each after an interrupt.
     simplify_rounds: how often to try resetting what does not matter to its default; 0: never.
     compile_timeout_s: the original compile timeout, which the adaptive one only lowers.
     cutoff_factor: stop timing a config whose first runs take this many times the best; None: never.
+    near_factor: time a config whose first runs take this many times the best with a few runs only; None: in full.
     reserve: the share of the seconds kept for the verification. rebuild: whether it has to build its configs again.
     pad: whether from_best_available fills its population up at random.
     """
@@ -54,29 +56,32 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     confirm_at_most: int = 5
     confirm_times: int = 2
     confirm_rounds: int = 7
+    contenders: int = 16
     finalists: int = 4
     verify_rounds: int = 21
     hurried_rounds: int = 5
     simplify_rounds: int = 0
     compile_timeout_s: float = 60.0
     cutoff_factor: float | None = 3.0
+    near_factor: float | None = 1.2
     reserve: float = 0.05
     rebuild: bool = True
     pad: bool = True
 
     def __post_init__(self) -> None:
         lowest = {
-            "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "finalists": 1, "verify_rounds": 0,
-            "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
+            "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "contenders": 1, "finalists": 1,
+            "verify_rounds": 0, "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
         }  # fmt: skip
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise PlanError(f"the setting {name} = {getattr(self, name)!r} is too low; use at least {least}")
         if not self.compile_timeout_s > 0:
             raise PlanError(f"the setting compile_timeout_s = {self.compile_timeout_s!r} must be above 0 seconds")
-        if self.cutoff_factor is not None and not self.cutoff_factor > 1:
-            factor = self.cutoff_factor
-            raise PlanError(f"the setting cutoff_factor = {factor!r} must be above 1, or None for no cut-off")
+        for name in ("cutoff_factor", "near_factor"):
+            factor = getattr(self, name)
+            if factor is not None and not factor > 1:
+                raise PlanError(f"the setting {name} = {factor!r} must be above 1, or None for no such limit")
         if not 0 <= self.reserve < 1:
             raise PlanError(f"the setting reserve = {self.reserve!r} must be at least 0 and below 1")
 

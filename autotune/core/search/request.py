@@ -43,10 +43,11 @@ def request(search: Search, room: int = 1) -> Request:
 
 
 def _concluding(search: Search, reason: Reason, detail: str) -> Request:
-    """The end of the search proper, once nothing is outstanding."""
+    """The end of the search proper, once nothing is outstanding; where contenders will be compared, that confirms."""
     if search.outstanding:
         return Wait(search_deadline(search))
-    return confirmation(search) or Conclude(reason, detail)
+    verifying = search.plan.settings.verify_rounds > 0
+    return (None if verifying else confirmation(search)) or Conclude(reason, detail)
 
 
 def _proposed(search: Search, room: int, left: int | None) -> Request:

@@ -13,7 +13,7 @@ from autotune.core.search.messages import Reason
 from autotune.core.search.request import request
 from autotune.core.search.simplify import simplified
 from autotune.core.search.state import Search
-from autotune.core.statistics import Ratio, divided, median_interval, paired_ratio, unpaired_ratio
+from autotune.core.statistics import EQUAL, Ratio, divided, median_interval, paired_ratio, unpaired_ratio
 
 
 class Measured(Struct, frozen=True):
@@ -71,7 +71,8 @@ class TuningFailed(AutotuneError):
 
 def result(search: Search) -> Result:
     """What the search has found so far, finished or not. Raises TuningFailed when not one config was timed."""
-    final = dict(search.verified.outcomes) if search.verified else {}
+    compared = search.verified or search.qualified
+    final = dict(compared.outcomes) if compared else {}
     latest = {**dict(search.outcomes), **final}  # what came later still was not measured side by side
     counts = outcome_counts(search)
     timed = {trial: outcome for trial, outcome in latest.items() if isinstance(outcome, Timed)}
@@ -125,13 +126,14 @@ def _ratio(search: Search, numerator: Timed, denominator: Timed, paired: bool) -
 
 
 def _settled(search: Search, best: int, candidates: dict[int, Timed], paired: bool) -> tuple[int, tuple[Finalist, ...]]:
-    """The pick and the configs that cannot be told from it; among equals the simplified one is picked."""
+    """The pick and the configs that cannot be told from it; the simplified one where nothing is lost by it."""
     chosen = [i for i in (candidates if paired else finalists(search)) if i in candidates]
     ratios = {i: _ratio(search, candidates[i], candidates[best], paired) for i in chosen if i != best}
     ties = [i for i, ratio in ratios.items() if ratio.low <= 1]
     simplest, default = simplified(search), search.default_trial
     slowest = candidates[default].time_ms if default in candidates else None
-    if simplest in ties and (slowest is None or candidates[simplest].time_ms <= slowest):
+    equal = simplest in ties and ratios[simplest].value <= 1 + EQUAL
+    if equal and simplest is not None and (slowest is None or candidates[simplest].time_ms <= slowest):
         ratios = {i: _ratio(search, candidates[i], candidates[simplest], paired) for i in {*ties, best} - {simplest}}
         best, ties = simplest, sorted(ratios)
     ordered = sorted(ties, key=lambda i: (candidates[i].time_ms, i))
@@ -164,8 +166,8 @@ def _failure(search: Search, latest: dict[int, Outcome], counts: dict[str, int])
 
 def _notes(search: Search, latest: dict[int, Outcome], counts: dict[str, int]) -> tuple[str, ...]:
     notes = []
-    verified = search.verified is not None or search.plan.settings.exact or not search.plan.settings.verify_rounds
-    if not verified and search.comparing is not None:
+    settings, compared = search.plan.settings, search.verified or search.qualified
+    if compared is None and settings.verify_rounds and not settings.exact and search.comparing is not None:
         notes.append("the final comparison was not over in time: the times are those of the search, taken apart")
     baseline = latest.get(search.default_trial) if search.default_trial is not None else None
     if isinstance(baseline, Failed):

@@ -12,12 +12,11 @@ from autotune.core.outcomes import Trial
 from autotune.core.parameters import Codes
 from autotune.core.search.limits import limits_for, remaining_evaluations
 from autotune.core.search.messages import Measure
-from autotune.core.search.state import Search
+from autotune.core.search.qualify import qualified
+from autotune.core.search.state import SIMPLIFY, Search
 
 SLOWER = 0.005
 """How much slower, relatively, a noisy reset may look and still count as harmless if the intervals meet."""
-
-ORIGIN = "simplify"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def simplification(search: Search) -> Measure | None:
         return None
     first = len(search.trials)
     configs = search.plan.space.decode(step.points)
-    trials = tuple(Trial(first + i, config, ORIGIN, generation=-1) for i, config in enumerate(configs))
+    trials = tuple(Trial(first + i, config, SIMPLIFY, generation=-1) for i, config in enumerate(configs))
     return Measure(trials, limits_for(search, 1), why="does it matter, or will the default do?")
 
 
@@ -66,9 +65,9 @@ def _walk(search: Search) -> Step | None:
 
 
 def _found(search: Search) -> int | None:
-    """The best trial that simplification did not ask for itself."""
-    ranked = search.archive.trials[search.archive.ranking()].tolist()
-    return next((i for i in ranked if search.trials[i].origin != ORIGIN), None)
+    """The best trial that simplification did not ask for itself: of the contenders, if they were compared."""
+    ranked = [*qualified(search), *search.archive.trials[search.archive.ranking()].tolist()]
+    return next((i for i in ranked if search.trials[i].origin != SIMPLIFY), None)
 
 
 def _resets(search: Search, trial: int) -> Codes:

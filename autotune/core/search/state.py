@@ -29,8 +29,8 @@ from autotune.core.search.plan import Plan
 from autotune.core.statistics import median_interval
 from autotune.core.strategies.protocol import Observation, Seeds
 
-STRATEGY, OTHER = "strategy", -1
-"""The origin of a strategy's own trials, and the generation recorded for those of others."""
+STRATEGY, SIMPLIFY, OTHER = "strategy", "simplify", -1
+"""The origins of a strategy's own trials and of those of simplification, and the generation recorded for others'."""
 
 
 class Round(Struct, frozen=True):
@@ -47,7 +47,7 @@ class Search(Struct, frozen=True, dict=True):
     clock: the time of the last event in seconds. asks: how many tasks were asked for. proposed: accepted proposals of
     the strategy in its `round`. generation: of the last of them. comparing: the comparison under way.
     contested: trials observed since the last confirmation that may be as fast as the best. best_ms, best_high_ms: the
-    fastest time, its interval's end. verified: the final verification is done, or skipped.
+    fastest time, its interval's end. qualified, verified: the comparison of the contenders, and of the finalists.
     before: this search just before it was interrupted.
     """
 
@@ -69,6 +69,7 @@ class Search(Struct, frozen=True, dict=True):
     best_ms: float | None = None
     best_high_ms: float = 0.0
     concluded: Conclude | None = None
+    qualified: Compared | None = None
     verified: Compared | None = None
     round: Round = Round()
     interrupted: bool = False
@@ -232,15 +233,25 @@ def _observed(search: Search, trial: int, outcome: Outcome) -> Search:
 def _compared(search: Search, event: Compared) -> Search:
     """Revisions of all that was compared; a final verification is kept as it is, for its samples are paired.
 
-    A comparison that was given up may still come in, late: it is neither the end of another one nor a verification.
+    Times of contenders are no revisions: they were taken together, and would rank behind, or before, all others that
+    were taken alone. A comparison that was given up may still come in, late: it is neither the end of another one nor a
+    verification.
     """
+    task = search.comparing
+    awaited = task is not None and {trial.id for trial in task.trials} == {trial for trial, _ in event.outcomes}
+    qualifying = awaited and task is not None and task.purpose == "qualify"
     for trial, outcome in event.outcomes:
         _known(search, trial)
-        search = _recorded(search, trial, outcome, _times(search, outcome))
-    task = search.comparing
-    if task is not None and {trial.id for trial in task.trials} == {trial for trial, _ in event.outcomes}:
-        verified = event if task.purpose == "verify" else search.verified
-        search = replace(search, comparing=None, contested=0, verified=verified)
+        if not qualifying or isinstance(outcome, Failed):
+            search = _recorded(search, trial, outcome, _times(search, outcome))
+    if awaited and task is not None:
+        search = replace(
+            search,
+            comparing=None,
+            contested=0,
+            qualified=event if task.purpose == "qualify" else search.qualified,
+            verified=event if task.purpose == "verify" else search.verified,
+        )
     return _with_best(search)
 
 

@@ -1,7 +1,7 @@
 """One comparison: all configs kept warm in the process of one GPU, one sample of each in turn, until it is decided.
 
-The rounds asked for are all done; where the noise then still leaves it open whether the two fastest differ, up to
-three times as many are, unless they are equal for all practical purposes.
+The rounds asked for are all done; where the noise then still leaves it open which is the fastest, up to five times as
+many are, while that takes some seconds only, unless those left are equal for all practical purposes.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare
-from autotune.core.statistics import median_interval
+from autotune.core.statistics import EQUAL, median_interval
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.rounds import Rounds
 from autotune.shell.evaluators.triton import wire
@@ -23,9 +23,8 @@ from autotune.shell.evaluators.triton.limits import details_of
 from autotune.shell.evaluators.worker import Lost
 
 DESK = 0
-LONGER = 3
-TIE = 0.002
-"""Two configs whose ratio is certainly nearer to 1 than this are equally fast, and nobody need measure on."""
+LONGER, LONGER_S = 5, 10.0
+"""How many times the rounds that were asked for, and how many seconds beyond these, where it is not decided."""
 
 
 @dataclass(eq=False)
@@ -59,6 +58,8 @@ class Contest:
         self._hub = hub
         self._least = task.rounds
         self._rounds = Rounds(replace(task, rounds=LONGER * task.rounds), clock)
+        self._clock = clock
+        self._extra_since: float | None = None
         self._compile_timeout_s = rules.compile_timeout_s
         self._run_timeout_s = rules.run_timeout_s
         self._names = rules.names
@@ -171,7 +172,11 @@ class Contest:
         done = len(alive[0].times_ms)
         if self._rounds.over(done):
             return True
-        return done >= self._least and self._decided(alive)
+        if done < self._least:
+            return False
+        if self._extra_since is None:
+            self._extra_since = self._clock()
+        return self._clock() - self._extra_since > LONGER_S or self._decided(alive)
 
     def _decided(self, alive: list[Entry]) -> bool:
         """Whether more rounds would tell nothing about which is the fastest."""
@@ -180,7 +185,7 @@ class Contest:
         first, *others = sorted(alive, key=lambda entry: median(entry.times_ms))
         for other in others:
             low, high = median_interval([a / b for a, b in zip(other.times_ms, first.times_ms, strict=True)])
-            tied = low > 1 - TIE and high < 1 + TIE
+            tied = low > 1 - EQUAL and high < 1 + EQUAL
             if not (low > 1 or tied):
                 return False
         return True

@@ -207,15 +207,16 @@ class Desk:
     def _timed(self, ready: list[Ready], order: wire.Measure, start: float) -> tuple[list[list[float]], bool]:
         timers = [self._timer(one) for one in ready]
         probed = [sampling.probe(time) for time in timers]
-        if order.cutoff_ms is not None:
-            fastest = self._objective([min(times) for times in probed], order.default_ms)
-            if fastest > order.cutoff_ms:
-                return probed, True
+        fastest = self._objective([min(times) for times in probed], order.default_ms)
+        if order.cutoff_ms is not None and fastest > order.cutoff_ms:
+            return probed, True
+        behind = order.near_ms is not None and fastest > order.near_ms
+        schedule = sampling.briefly(self._habits.schedule) if behind else self._habits.schedule
         sampled = []
         for i, (time, times) in enumerate(zip(timers, probed, strict=True)):
             share = start + order.budget_s * (i + 1) / len(timers)
             in_time = lambda share=share: perf_counter() < share  # noqa: E731
-            sampled.append(sampling.sample(time, times, self._habits.schedule, in_time))
+            sampled.append(sampling.sample(time, times, schedule, in_time))
         return sampled, False
 
     def _refusal(self, error: BaseException, run_s: float) -> wire.Refused:

@@ -25,8 +25,11 @@ def poison(tensor: Any) -> None:
         tensor.fill_(int.from_bytes(bytes([POISON]) * tensor.element_size(), "little"))
 
 
-def copied(tensor: Any, device: str | None = None) -> Any:
-    """The same data in memory of its own, with the same strides, also where elements overlap or leave gaps."""
+def copied(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
+    """The same data in memory of its own, with the same strides, also where elements overlap or leave gaps.
+
+    pinned: in memory of the host that a GPU reads at full speed.
+    """
     import torch
 
     to = torch.device(device) if device is not None else tensor.device
@@ -35,10 +38,20 @@ def copied(tensor: Any, device: str | None = None) -> Any:
     reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
     grain = max(1, 256 // tensor.element_size())
     shift = (tensor.data_ptr() % 256) // tensor.element_size()  # Triton compiles another kernel for another alignment
-    flat = torch.empty(shift + reach + grain, dtype=tensor.dtype, device=to)
+    flat = torch.empty(shift + reach + grain, dtype=tensor.dtype, device=to, pin_memory=pinned)
     shift += ((-flat.data_ptr()) % 256) // tensor.element_size()
     flat[shift : shift + reach].copy_(tensor.as_strided((reach,), (1,), tensor.storage_offset()))
     return flat.as_strided(tensor.shape, tensor.stride(), shift)
+
+
+def kept(tensor: Any) -> Any:
+    """A copy to restore it from: where it is, or in the host's memory where there is no more of the device's."""
+    import torch
+
+    try:
+        return copied(tensor)
+    except torch.OutOfMemoryError:
+        return copied(tensor, "cpu", pinned=torch.cuda.is_available())
 
 
 def checksums(named: Mapping[str, Any]) -> dict[str, int]:

@@ -102,8 +102,9 @@ class Runs:
         self._running.setdefault(worker, deque()).append(job)
         allowed = self._rules.run_timeout_s
         late = 0.0 if job.compiled else self._rules.compile_timeout_s  # what is not compiled yet, is now
+        limits = job.limits
         order = wire.Measure(
-            job.trial.config.to_json(), job.limits.cutoff_ms, SAMPLING_SHARE * allowed, self.default_ms
+            job.trial.config.to_json(), limits.cutoff_ms, SAMPLING_SHARE * allowed, self.default_ms, limits.near_ms
         )
         self._hub.desks[i].give(worker, order, allowed + late)
 

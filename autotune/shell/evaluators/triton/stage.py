@@ -45,7 +45,7 @@ class Stage:
         self.outputs = self._names("outputs", terms.outputs)
         self._zeroed = self._names("reset_to_zero", terms.reset_to_zero)
         self._restored = self._names("restore_value", terms.restore_value)
-        self._pristine = {name: memory.copied(self.named[name]) for name in self._restored}
+        self._pristine = {name: memory.kept(self.named[name]) for name in self._restored}
         self.expected: list[Expected] = []
         self._expected_value: Any = None
         if terms.reference is not None:
@@ -135,24 +135,38 @@ class Stage:
     def _referred(self, given: ArgumentSet, launch: Launch) -> Any:
         """Call the reference; where it works in place, what it changed is what must come out."""
         remade = callable(given.arguments)
-        own = self.named if remade else {n: memory.copied(v) if is_tensor(v) else v for n, v in self.named.items()}
+        own, backup = (self.named, None) if remade else self._lent()
         before = memory.checksums(own)
         value = applied(self._terms.reference, own)
         changed = [name for name, total in memory.checksums(own).items() if total != before[name]]
         in_place = bool(changed) and value is None
         if in_place:
             kept = self.outputs or tuple(changed)
-            value = {name: memory.copied(own[name]) for name in kept}
+            value = {name: memory.kept(own[name]) for name in kept}
             self.outputs = kept
         if changed and remade:
             del own
             self.named.clear()
             self.named.update(made(given, launch, self._terms.names))
+        if backup is not None:
+            value = _apart(value, own)
+            for name in changed:
+                _copy_over(self.named[name], backup[name])
         if in_place:
             own_account = {*self._names("outputs", self._terms.outputs), *self._zeroed, *self._pristine}
             for name in (name for name in changed if name not in own_account):
-                self._pristine[name] = memory.copied(self.named[name])
+                self._pristine[name] = memory.kept(self.named[name])
         return value
+
+    def _lent(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """What the reference is called with: copies; or, where there is no memory for those, the arguments themselves,
+        and what to restore them from."""
+        import torch
+
+        try:
+            return {n: memory.copied(v) if is_tensor(v) else v for n, v in self.named.items()}, None
+        except torch.OutOfMemoryError:
+            return self.named, {n: memory.copied(v, "cpu") for n, v in self.named.items() if is_tensor(v)}
 
     def _unwritten(self) -> tuple[str, ...]:
         written = {*self.outputs, *self._zeroed, *self._restored}
@@ -172,6 +186,19 @@ class Stage:
             if not is_tensor(self.named[name]):
                 raise EvaluatorError(f"{what} has {name!r}, which is no tensor; leave it out")
         return found
+
+
+def _apart(value: Any, lent: Mapping[str, Any]) -> Any:
+    """The result, with copies of what lies in the memory of these arguments."""
+    if isinstance(value, Mapping):
+        return {name: _apart(one, lent) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_apart(one, lent) for one in value]
+    if not is_tensor(value):
+        return value
+    where = value.untyped_storage().data_ptr()
+    shared = any(is_tensor(one) and one.untyped_storage().data_ptr() == where for one in lent.values())
+    return memory.kept(value) if shared else value
 
 
 def _on_cpu(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """Is what a kernel wrote what the reference says? Tensors stay where they are; a sentence comes back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 from typing import Any
 
@@ -72,7 +72,7 @@ def wrong(output: Any, wanted: Expected) -> tuple[str, float] | None:
         return f"{place} has type {output.dtype} where the reference has {expected.dtype}", 1.0
     if output.numel() == 0:
         return None
-    count, largest, unexpected_nan = _counted(output, expected.to(output.device), wanted)
+    count, largest, unexpected_nan = _counted(output, expected, wanted)
     share = count / output.numel()
     if share <= wanted.allowed:
         return None
@@ -85,10 +85,9 @@ def wrong(output: Any, wanted: Expected) -> tuple[str, float] | None:
 
 def _counted(output: Any, expected: Any, how: Expected) -> tuple[int, float, int]:
     """How many elements are wrong, the largest finite error among them, and how many are NaN for no reason."""
-    rows, wanted = output.reshape(-1), expected.reshape(-1)
     count, largest, nan = 0, 0.0, 0
-    for begin in range(0, rows.numel(), CHUNK):
-        a, b = rows[begin : begin + CHUNK], wanted[begin : begin + CHUNK]
+    for a, there in pieces(output, expected):
+        b = there.to(a.device)
         bad = _bits(a) != _bits(b) if how.exact else _far(a, b, how.rtol, how.atol)
         number = int(bad.sum())
         if number:
@@ -101,6 +100,21 @@ def _counted(output: Any, expected: Any, how: Expected) -> tuple[int, float, int
     return count, largest, nan
 
 
+def pieces(*tensors: Any) -> Iterator[tuple[Any, ...]]:
+    """The same few elements of each of these tensors of one shape, flat; only pieces of what has gaps are copied."""
+    first = tensors[0]
+    if first.numel() <= CHUNK:
+        if first.numel():
+            yield tuple(one.reshape(-1) for one in tensors)
+    elif all(one.is_contiguous() for one in tensors):
+        yield from zip(*(one.view(-1).split(CHUNK) for one in tensors), strict=True)
+    else:
+        longest = max(range(first.dim()), key=first.size)
+        half = first.size(longest) // 2
+        yield from pieces(*(one.narrow(longest, 0, half) for one in tensors))
+        yield from pieces(*(one.narrow(longest, half, first.size(longest) - half) for one in tensors))
+
+
 def _far(a: Any, b: Any, rtol: float, atol: float) -> Any:
     x, y = _wide(a), _wide(b)
     near = (x - y).abs() <= atol + rtol * y.abs()
@@ -109,9 +123,7 @@ def _far(a: Any, b: Any, rtol: float, atol: float) -> Any:
 
 def differing_bits(a: Any, b: Any) -> int:
     """In how many elements two tensors of one form and type differ, where every bit counts."""
-    rows, others = a.reshape(-1), b.reshape(-1)
-    chunks = range(0, rows.numel(), CHUNK)
-    return sum(int((_bits(rows[i : i + CHUNK]) != _bits(others[i : i + CHUNK])).sum()) for i in chunks)
+    return sum(int((_bits(x) != _bits(y)).sum()) for x, y in pieces(a, b))
 
 
 def _bits(a: Any) -> Any:
@@ -146,9 +158,8 @@ def limits(expected: Any, tolerance: Tolerance) -> tuple[float, float]:
 def _root_mean_square(expected: Any) -> float:
     """Of the finite elements."""
     total, number = 0.0, 0
-    flat = expected.reshape(-1)
-    for begin in range(0, flat.numel(), CHUNK):
-        part = _wide(flat[begin : begin + CHUNK]).abs()
+    for (one,) in pieces(expected):
+        part = _wide(one).abs()
         part = part[part.isfinite()]
         total, number = total + float((part.double() ** 2).sum()), number + part.numel()
     return sqrt(total / number) if number else 0.0

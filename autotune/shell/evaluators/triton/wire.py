@@ -77,13 +77,14 @@ class Compile(Struct, frozen=True, tag="compile"):
 class Measure(Struct, frozen=True, tag="measure"):
     """Check and time this config; begin no sample after `budget_s` seconds. The reply is Measured, or Refused.
 
-    default_ms: what the default config takes on each workload, where the cut-off is relative to it.
+    default_ms: what the default config takes on each workload, where the limits are relative to it.
     """
 
     config: str
     cutoff_ms: float | None
     budget_s: float
     default_ms: tuple[float, ...] | None = None
+    near_ms: float | None = None
 
 
 class Prepare(Struct, frozen=True, tag="prepare"):

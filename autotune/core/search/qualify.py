@@ -1,0 +1,79 @@
+"""Who gets into the final verification: one comparison of all that may be the fastest, decided by pairs of samples.
+
+Times that were taken one after another differ for no reason of the configs': clock and temperature drift, and of many
+equal ones the luckiest leads. So the first few by rank are not the fastest few. All that are near are timed side by
+side first, and what is then certainly slower than the fastest of them is out. Its times say nothing of the other
+trials' and are kept apart from theirs.
+
+The first round of a sequential halving: Karnin, Koren and Somekh, "Almost optimal exploration in multi-armed bandits"
+(2013).
+"""
+
+from itertools import islice
+from statistics import median
+
+from autotune.core.outcomes import Timed
+from autotune.core.search.limits import STARTING_S, deadline, sampling_s, verification_seconds
+from autotune.core.search.messages import Compare
+from autotune.core.search.state import SIMPLIFY, Search
+from autotune.core.statistics import LARGEST, divided, median_interval
+
+DRIFT = 0.01
+"""Relative difference of times not taken side by side that need not mean anything."""
+
+LEAST_S = 3.0
+"""Seconds that the comparison may take even where the whole search took no longer."""
+
+
+def qualification(search: Search) -> Compare | None:
+    """The comparison of the contenders, if it was not held yet, there are several, and a verification will follow."""
+    settings = search.plan.settings
+    if settings.exact or not settings.verify_rounds or search.qualified is not None or search.best_ms is None:
+        return None
+    if search.trials[-1].origin == SIMPLIFY:  # what is to be simplified was chosen without
+        return None
+    allowed, each = _allowed_s(search), _ready_s(search) + settings.confirm_rounds * sampling_s(search)
+    chosen = contenders(search, int(min(allowed / each, settings.contenders)))
+    simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
+    if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
+        return None  # they are all finalists
+    trials = tuple(search.trials[i] for i in chosen)
+    return Compare(trials, settings.confirm_rounds, "qualify", search.clock + allowed)
+
+
+def contenders(search: Search, most: int) -> list[int]:
+    """Trials that may be the fastest, by the times of the search: noise or drift may account for the difference."""
+    ranking = search.archive.ranking()
+    if not len(ranking):
+        return []
+    near = search.archive.latest[ranking]
+    reach = max(float(near["high_ms"][0]), min(float(near["time_ms"][0]) * (1 + DRIFT), LARGEST))
+    found: list[int] = near["trial"][near["low_ms"] <= reach][:most].tolist()
+    return found
+
+
+def qualified(search: Search) -> list[int]:
+    """The contenders that nothing shows to be slower than the fastest of them, fastest first; empty: none was held."""
+    outcomes = dict(search.qualified.outcomes) if search.qualified is not None else {}
+    timed = {i: outcome for i, outcome in outcomes.items() if isinstance(outcome, Timed)}
+    if not timed:
+        return []
+    base = timed[min(timed, key=lambda i: (timed[i].time_ms, i))].times_ms
+    pairs = {i: [divided(a, b) for a, b in zip(one.times_ms, base, strict=False)] for i, one in timed.items()}
+    left = [i for i, ratios in pairs.items() if median_interval(ratios)[0] <= 1]
+    return sorted(left, key=lambda i: (median(pairs[i]), i))
+
+
+def _allowed_s(search: Search) -> float:
+    """Seconds that it may take: what a budget leaves beside the verification, in proportion to the search at most."""
+    earned = max(LEAST_S, search.plan.settings.reserve * search.clock)
+    ends = deadline(search)
+    return earned if ends is None else min(earned, max(ends - search.clock - verification_seconds(search), 0.0))
+
+
+def _ready_s(search: Search) -> float:
+    """Seconds until one more config can be sampled: it is built again, or only checked again, as it has been once."""
+    if search.plan.settings.rebuild:
+        return STARTING_S + search.archive.typical_compile_s
+    runs = [o.run_s for _, o in islice(reversed(search.outcomes), 64) if isinstance(o, Timed)]
+    return max(median(runs), 1e-3) if runs else STARTING_S

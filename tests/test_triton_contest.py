@@ -1,0 +1,112 @@
+"""How long a comparison goes on: until it is decided which is the fastest, or that it does not matter."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from autotune import Config, Timed
+from autotune.core.outcomes import Trial
+from autotune.core.search.messages import Compare
+from autotune.core.statistics import median_interval
+from autotune.shell.evaluators.triton import wire
+from autotune.shell.evaluators.triton.contest import LONGER, LONGER_S, Contest
+from autotune.shell.evaluators.triton.jobs import Rules
+from autotune.shell.evaluators.triton.objective import Objective
+
+ROUNDS = 20
+RULES = Rules(60.0, 30.0, Objective(), ("0",))
+
+
+class Desk(list[Any]):
+    """The one process of a GPU, and its crew, which holds it."""
+
+    def __init__(self) -> None:
+        super().__init__([self])
+        self.orders: list[wire.Order] = []
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def give(self, worker: Any, order: wire.Order, timeout_s: float) -> None:
+        self.orders.append(order)
+
+
+class Hub:
+    """Nothing is compiled, and the GPU is always free."""
+
+    farm = None
+
+    def __init__(self) -> None:
+        self.desks = [Desk()]
+
+    def compiler(self) -> None:
+        return None
+
+    def staff(self, needed: int) -> None:
+        pass
+
+    def desk(self, i: int, fresh: bool = False) -> Desk:
+        return self.desks[i]
+
+
+def compared(time: Callable[[int, int], float], count: int, second: float = 0.0, until: float | None = None) -> Any:
+    """The samples of each config. time: of a config in a round. second: how many seconds each sample takes."""
+    now, rounds = [0.0], dict.fromkeys(range(count), 0)
+    hub = Hub()
+    task = Compare(tuple(Trial(i, Config(n=i)) for i in range(count)), ROUNDS, "verify", until)
+    contest = Contest(task, hub, lambda: now[0], RULES, lambda times: times[0])  # type: ignore[arg-type]
+    (desk,) = hub.desks
+    while (outcomes := contest.advance()) is None:
+        order = desk.orders.pop()
+        if isinstance(order, wire.Prepare):
+            contest.hear(desk, wire.Prepared(0.0))  # type: ignore[arg-type]
+        elif isinstance(order, wire.Sample):
+            now[0] += second
+            ms = time(order.slot, rounds[order.slot])
+            rounds[order.slot] += 1
+            contest.hear(desk, wire.Sampled((ms,), 0.0))  # type: ignore[arg-type]
+    assert isinstance(desk.orders[-1], wire.Forget)
+    timed = [outcome for _, outcome in outcomes if isinstance(outcome, Timed)]
+    assert len({len(outcome.times_ms) for outcome in timed}) == 1
+    return [outcome.times_ms for outcome in timed], now[0]
+
+
+def noisy(difference: float, noise: float) -> Callable[[int, int], float]:
+    """Config i takes 1 + i * difference, and every sample is off by up to `noise`, without being drawn."""
+    return lambda i, n: 1 + i * difference + noise * ((n * (7 + 4 * i) + 3 * i) % 17 - 8) / 8
+
+
+def test_no_more_than_asked_for_where_it_is_clear() -> None:
+    times, _ = compared(noisy(0.05, 0.004), 3)
+    assert len(times[0]) == ROUNDS
+
+
+def test_more_rounds_until_the_difference_is_resolved() -> None:
+    """0.3 % are not told apart in the rounds that were asked for, and are in some more."""
+    times, _ = compared(noisy(0.003, 0.009), 2)
+    ratios = [b / a for a, b in zip(*times, strict=True)]
+    assert median_interval(ratios[:ROUNDS])[0] <= 1 < median_interval(ratios)[0]
+    assert ROUNDS < len(ratios) < LONGER * ROUNDS
+
+
+def test_a_tie_is_declared_where_the_difference_is_certainly_nothing() -> None:
+    times, _ = compared(noisy(0.0, 0.001), 2)
+    assert ROUNDS <= len(times[0]) < LONGER * ROUNDS
+
+
+def test_what_cannot_be_resolved_is_given_up() -> None:
+    times, _ = compared(noisy(0.0, 0.2), 2)
+    assert len(times[0]) == LONGER * ROUNDS
+
+
+def test_slow_kernels_are_not_measured_on_for_minutes() -> None:
+    times, took = compared(noisy(0.0, 0.2), 2, second=1.0)
+    assert ROUNDS < len(times[0]) < LONGER * ROUNDS
+    assert took <= 2 * ROUNDS + LONGER_S + 4
+
+
+@pytest.mark.parametrize("until", [9.0, 60.0])
+def test_no_round_is_begun_that_would_end_too_late(until: float) -> None:
+    _, took = compared(noisy(0.0, 0.2), 2, second=1.0, until=until)
+    assert took <= until
