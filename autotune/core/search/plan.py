@@ -56,7 +56,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     confirm_at_most: int = 5
     confirm_times: int = 2
     confirm_rounds: int = 7
-    contenders: int = 16
+    contenders: int = 32
     finalists: int = 4
     verify_rounds: int = 21
     hurried_rounds: int = 5
