@@ -146,6 +146,7 @@ def test_planted_faults_cost_one_config_each(tmp_path: Path) -> None:
     assert outcomes["shared memory"].run_s == 0
     spans = read_timeline(tmp_path / "spans")
     assert {span.what for span in spans} == {"start", "compile", "run"}
+    assert {span.lane for span in spans if "nursery" in span.lane} == {"nursery of compilers", "nursery of gpus"}
     assert all(span.end_s >= span.start_s for span in spans)
 
 

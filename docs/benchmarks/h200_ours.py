@@ -86,10 +86,12 @@ def where_time_went(spans: list[Span], wall: float) -> dict[str, Any]:
     workers = compile_workers(1)
     total = {what: sum(s.end_s - s.start_s for s in spans if s.what == what) for what in ("compile", "run")}
     first = {what: min((s.start_s for s in spans if s.what == what), default=0.0) for what in ("compile", "run")}
+    loaded = {s.lane: round(s.end_s, 2) for s in spans if s.what == "start" and s.lane.startswith("nursery")}
     gpu_ready = min((s.end_s for s in spans if s.what == "start" and s.lane.startswith("gpu")), default=None)
     runs = [s.end_s - s.start_s for s in spans if s.what == "run"]
     return {
         "compile_workers": workers, "first_compile_s": round(first["compile"], 2), "gpu_ready_s": gpu_ready,
+        "loaded_s": loaded,
         "first_run_s": round(first["run"], 2), "compiles": sum(s.what == "compile" for s in spans), "runs": len(runs),
         "compile_busy": round(total["compile"] / wall / workers, 3), "gpu_busy": round(total["run"] / wall, 3),
         "busy_share": round(busy_share(spans, workers, 0.0, wall), 3),

@@ -38,7 +38,8 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     exact: measuring again tells nothing new, so there is no confirmation, verification or tie by noise.
     rebenchmark_threshold: only configs within this factor of the best may be confirmed; below 1: none is.
     confirm_at_most: trials in one confirmation. confirm_times: confirmations of any one trial. confirm_rounds: samples.
-    contenders: near-best configs that are compared at the end (`confirm_rounds` samples) to find the finalists.
+    contenders: near-best configs that are compared at the end (`confirm_rounds` samples) to find the finalists; no more
+    than `confirm_at_most` where they have to be built again.
     finalists: configs in the final verification, the default not counted. verify_rounds: samples of each; 0: none.
     hurried_rounds: samples of each after an interrupt.
     simplify_rounds: how often to try resetting what does not matter to its default; 0: never.
@@ -56,7 +57,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     confirm_at_most: int = 5
     confirm_times: int = 2
     confirm_rounds: int = 7
-    contenders: int = 16
+    contenders: int = 32
     finalists: int = 4
     verify_rounds: int = 21
     hurried_rounds: int = 5

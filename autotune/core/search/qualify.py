@@ -18,22 +18,26 @@ from autotune.core.search.messages import Compare
 from autotune.core.search.state import SIMPLIFY, Search
 from autotune.core.statistics import LARGEST, divided, median_interval
 
-DRIFT = 0.01
-"""Relative difference of times not taken side by side that need not mean anything."""
+DRIFT = 0.02
+"""Relative difference of times not taken side by side that need not mean anything: twice what was seen on an H100."""
 
 LEAST_S = 3.0
 """Seconds that the comparison may take even where the whole search took no longer."""
 
 
 def qualification(search: Search) -> Compare | None:
-    """The comparison of the contenders, if it was not held yet, there are several, and a verification will follow."""
+    """The comparison of the contenders, if it was not held yet, there are several, and a verification will follow.
+
+    Where configs have to be built again each is kept in a process of its own, with the arguments: there are few then.
+    """
     settings = search.plan.settings
     if settings.exact or not settings.verify_rounds or search.qualified is not None or search.best_ms is None:
         return None
     if search.trials[-1].origin == SIMPLIFY:  # what is to be simplified was chosen without
         return None
     allowed, each = _allowed_s(search), _ready_s(search) + settings.confirm_rounds * sampling_s(search)
-    chosen = contenders(search, int(min(allowed / each, settings.contenders)))
+    most = min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
+    chosen = contenders(search, int(min(allowed / each, most)))
     simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
     if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
         return None  # they are all finalists

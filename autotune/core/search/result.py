@@ -132,7 +132,7 @@ def _settled(search: Search, best: int, candidates: dict[int, Timed], paired: bo
     ties = [i for i, ratio in ratios.items() if ratio.low <= 1]
     simplest, default = simplified(search), search.default_trial
     slowest = candidates[default].time_ms if default in candidates else None
-    equal = simplest in ties and ratios[simplest].value <= 1 + EQUAL
+    equal = simplest in ties and ratios[simplest].value <= 1 + EQUAL / 2
     if equal and simplest is not None and (slowest is None or candidates[simplest].time_ms <= slowest):
         ratios = {i: _ratio(search, candidates[i], candidates[simplest], paired) for i in {*ties, best} - {simplest}}
         best, ties = simplest, sorted(ratios)

@@ -234,15 +234,15 @@ def _compared(search: Search, event: Compared) -> Search:
     """Revisions of all that was compared; a final verification is kept as it is, for its samples are paired.
 
     Times of contenders are no revisions: they were taken together, and would rank behind, or before, all others that
-    were taken alone. A comparison that was given up may still come in, late: it is neither the end of another one nor a
-    verification.
+    were taken alone; and memory for all of them together need not be there. A comparison that was given up may still
+    come in, late: it is neither the end of another one nor a verification.
     """
     task = search.comparing
     awaited = task is not None and {trial.id for trial in task.trials} == {trial for trial, _ in event.outcomes}
     qualifying = awaited and task is not None and task.purpose == "qualify"
     for trial, outcome in event.outcomes:
         _known(search, trial)
-        if not qualifying or isinstance(outcome, Failed):
+        if not qualifying or (isinstance(outcome, Failed) and outcome.kind != "out_of_memory"):
             search = _recorded(search, trial, outcome, _times(search, outcome))
     if awaited and task is not None:
         search = replace(

@@ -157,6 +157,11 @@ class Hub:
                 self._met(worker, reply)
         return news
 
+    def loaded(self) -> list[tuple[str, float, float]]:
+        """Of each nursery its name, how many seconds ago it was started, and how long it took to load."""
+        both = {"nursery of compilers": self._nurseries.compiling, "nursery of gpus": self._nurseries.measuring}
+        return [(name, one.age_s, one.loading_s) for name, one in both.items() if one and one.loading_s is not None]
+
     def index_of(self, worker: TritonWorker) -> int | None:
         """Which GPU's process this is; None for a compile worker, or one that was let go."""
         return next((i for i, crew in enumerate(self.desks) if worker in crew), None)

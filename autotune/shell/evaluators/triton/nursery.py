@@ -99,6 +99,7 @@ class Foster:
 class Nursery:
     """One process that forks workers. It loads while the caller goes on; the first `start` waits for it.
 
+    loading_s: how long that took, as far as the caller has noticed it; None: it is not over.
     main: "module:function" that a worker runs, given what was loaded, its socket and its settings. env: its whole
     environment.
     """
@@ -106,6 +107,7 @@ class Nursery:
     def __init__(self, payload: bytes, main: str, env: Mapping[str, str]) -> None:
         self._loaded: Loaded | None = None
         self._born = time.monotonic()
+        self.loading_s: float | None = None
         self._payload = starting.payload_file(payload)
         self._sock, theirs = socket.socketpair()
         fds = (theirs.fileno(), self._payload.fileno())
@@ -115,6 +117,11 @@ class Nursery:
             self._process = starting.boot((_BOOT, json.dumps(born)), fds, self._stderr.fileno(), env)
         finally:
             theirs.close()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._born
 
     def can_fork(self) -> bool:
         """Whether it is loaded, without waiting; raises EvaluatorError where the user's functions cannot be loaded."""
@@ -128,6 +135,7 @@ class Nursery:
         if self._loaded is None:
             left = LOAD_TIMEOUT_S - (time.monotonic() - self._born)
             self._loaded = self._hear(Loaded, max(left, 0.01))
+            self.loading_s = time.monotonic() - self._born
         return self._loaded
 
     def start(self, settings: Mapping[str, Any], sock: socket.socket, stderr: int) -> processes.Process:

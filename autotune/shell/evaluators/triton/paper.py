@@ -11,6 +11,7 @@ from typing import Any
 
 from autotune.shell.evaluators.triton.cubin import resources
 from autotune.shell.evaluators.triton.limits import WARP, arch_of
+from autotune.shell.evaluators.triton.shapes import lightly
 from autotune.shell.evaluators.triton.wire import Figures
 
 PLENTY = 1 << 30
@@ -148,7 +149,8 @@ def no_memory() -> Iterator[None]:
             if function in drawn:  # torch would import an algebra system for these, for half a second
                 function = torch.empty
                 named = {n: v for n, v in named.items() if n not in ("generator", "pin_memory")}
-            return function(*moved, **named)
+            made = lightly(function, moved, named)
+            return function(*moved, **named) if made is None else made
 
     with meta, Meta():
         yield

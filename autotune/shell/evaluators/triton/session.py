@@ -124,7 +124,10 @@ class TritonSession:
     ) -> None:
         if self._limited is not None:
             self._limited.restore_original_limits()
-        self._timeline.close(self.now())
+        now = self.now()
+        for lane, age_s, loading_s in self._hub.loaded():
+            self._timeline.note(lane, "start", NOBODY, now - age_s, now - age_s + loading_s)
+        self._timeline.close(now)
         self._hub.close()
 
     def _busy_desks(self) -> list[TritonWorker]:

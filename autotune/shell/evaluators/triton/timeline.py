@@ -14,7 +14,10 @@ NOBODY = -1
 
 
 class Span(Struct, frozen=True):
-    """lane: "gpu 0", or a compile worker. trial: its number, or NOBODY. start_s, end_s: on the search's clock."""
+    """lane: "gpu 0", a compile worker, or what these are forked from. trial: its number, or NOBODY.
+
+    start_s, end_s: on the search's clock.
+    """
 
     lane: str
     what: What
