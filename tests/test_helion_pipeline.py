@@ -301,7 +301,7 @@ class MadeUpProvider(provider.AheadProvider):  # type: ignore[misc]
         return True
 
     def setup(self) -> None:
-        pass
+        self.warm_station()
 
     def compile_ahead(self, config: Any, fn: Any) -> PrecompileFuture:
         body = refused if self.fates(config) == "refused" else functools.partial(time.sleep, self.compile_s)

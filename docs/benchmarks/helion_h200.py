@@ -291,22 +291,20 @@ def gpus() -> int:
     return sum(line.startswith("GPU ") for line in listed.splitlines())
 
 
-def step(name: str, limit_s: float, call: dict[str, Any], cache: Path, seat: Seat) -> dict[str, Any] | None:
+def step(
+    name: str, limit_s: float, call: dict[str, Any], cache: Path, seat: Seat, script: str = __file__
+) -> dict[str, Any] | None:
     """Run a step in a process group of its own; what it wrote, even if it had to be ended. None: it wrote nothing."""
-    WORK.mkdir(parents=True, exist_ok=True)
-    (WORK / "sitecustomize.py").write_text(HOOK)
-    written = WORK / f"{name.replace(':', '-')}.json"
-    written.unlink(missing_ok=True)
-    path = os.pathsep.join([str(WORK), str(HERE), str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
     env = {
-        **os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "HELION_CACHE_DIR": str(cache),
-        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        **environment(), "HELION_CACHE_DIR": str(cache), "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "HELION_KEEP_CACHE": "1",  # so that the comparison need not compile it all again
     }  # fmt: skip
+    written = WORK / f"{name.replace(':', '-')}.json"
+    written.unlink(missing_ok=True)
     if seat.gpu is not None:
         env["CUDA_VISIBLE_DEVICES"] = str(seat.gpu)
     call = {**call, "written": str(written), "cores": seat.cores}
-    command = [sys.executable, __file__, "--step", json.dumps(call)]
+    command = [sys.executable, script, "--step", json.dumps(call)]
     began = time.monotonic()
     with (WORK / f"{name.replace(':', '-')}.log").open("w") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -316,11 +314,30 @@ def step(name: str, limit_s: float, call: dict[str, Any], cache: Path, seat: Sea
             os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
     took = time.monotonic() - began
+    if code:
+        print(f"{name}: ended with status {code}", flush=True)
     if not written.exists():
         tail = (WORK / f"{name.replace(':', '-')}.log").read_text()[-2000:]
         print(f"{name}: nothing after {took:.0f} s (status {code}); the end of its log:\n{tail}", flush=True)
         return None
     return {"step": name, "took_s": round(took, 1), **json.loads(written.read_text())}
+
+
+def environment() -> dict[str, str]:
+    """The variables of every step. Modules' bytecode is kept, as it is where a package was installed the usual way: a
+    machine may forbid that, and each process would then translate torch and Helion anew, which takes 15 s.
+    """
+    WORK.mkdir(parents=True, exist_ok=True)
+    (WORK / "sitecustomize.py").write_text(HOOK)
+    path = os.pathsep.join([str(WORK), str(HERE), str(HERE.parent.parent), os.environ.get("PYTHONPATH", "")])
+    known = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**known, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONPYCACHEPREFIX": str(WORK / "bytecode")}
+
+
+def make_bytecode() -> None:
+    """Import once what both sides import, so that the first of them is not the one to do it."""
+    modules = "helion_kernels, torch._inductor.runtime.triton_helpers, autotune.integrations.helion"
+    subprocess.run([sys.executable, "-c", f"import {modules}"], env=environment(), check=True)
 
 
 def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: float, places: tuple[Seat, ...]) -> None:
@@ -473,6 +490,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     ends = time.monotonic() + given.within
+    if given.kernels:
+        make_bytecode()
     for kernel in given.kernels:
         run_kernel(given.results, kernel, given, ends, seats(given.side_by_side))
     if given.keep is not None:

@@ -4,10 +4,12 @@ Helion's own jobs load it once for the check and once more for the timing, and t
 """
 
 import functools
+import importlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -20,6 +22,7 @@ from helion.autotuner.logger import capture_output, match_unrecoverable_runtime_
 from helion.autotuner.precompile_future import SerializedCompiledFunction, _unload_compiled_fn
 
 from autotune.core.outcomes import FailureKind
+from autotune.integrations.helion.record import Stamps
 from autotune.shell.evaluators.triton.sampling import condensed
 
 REP_MS, FIRST_MS = 50, 10
@@ -34,13 +37,17 @@ PROBES = 2
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of it: samples in milliseconds, or why there are none. cut: it was too slow to go on with."""
+    """What came of it: samples in milliseconds, or why there are none. cut: it was too slow to go on with.
+
+    began: by time.perf_counter(), of whichever process it was.
+    """
 
     times_ms: tuple[float, ...] = ()
     run_s: float = 0.0
     cut: bool = False
     failure: FailureKind | None = None
     message: str = ""
+    began: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,13 @@ class MeasureJob:
         with capture_output():
             fn = _load_compiled_fn_for_worker(self.fn_spec)
             try:
-                return self._measured(fn, began)
+                return replace(self._measured(fn, began), began=began)
             except Exception as error:
                 error.__traceback__ = None  # it holds on to the tensors of the call
                 if match_unrecoverable_runtime_error(error):
                     raise  # the process is spoilt, which whoever sent the job must see
-                return Measured(
-                    (), time.perf_counter() - began, False, _kind(error), f"{type(error).__name__}: {error}"
-                )
+                text = f"{type(error).__name__}: {error}"
+                return Measured((), time.perf_counter() - began, False, _kind(error), text, began)
             finally:
                 _unload_compiled_fn(fn)
 
@@ -91,8 +97,7 @@ class MeasureJob:
         del output
         if wrong is not None:
             return Measured((), time.perf_counter() - began, False, "wrong_answer", wrong)
-        timer = do_bench if torch.cuda.is_available() else do_bench_generic
-        bench = functools.partial(timer, call, return_mode="all", pre_warmed=True)
+        bench = functools.partial(_timer(), call, return_mode="all", pre_warmed=True)
         if self.cutoff_ms is not None:
             first = _samples(bench(fixed_repetitions=PROBES))
             if min(first) > self.cutoff_ms:
@@ -111,13 +116,18 @@ class MeasureJob:
 
 @dataclass(frozen=True)
 class Begin:
-    """Load the libraries, which unpickling it has done, and the GPU's. settings: as for `WarmUp`."""
+    """Load the libraries, which unpickling it has done, and take hold of the device. settings: as for `WarmUp`."""
 
+    device: str
     settings: dict[str, str]
 
-    def __call__(self) -> None:
+    def __call__(self) -> Stamps:
+        began = time.perf_counter()
         os.environ.update(self.settings)
-        synchronize_device()
+        torch.empty(1, device=self.device)
+        synchronize_device()  # by itself it would do nothing where the device has not been used yet
+        importlib.import_module("torch._inductor.runtime.triton_helpers")  # as the code of every config does
+        return Stamps("device", began, time.perf_counter())
 
 
 @dataclass(frozen=True)
@@ -132,12 +142,22 @@ class WarmUp:
     baseline_path: str | None
     settings: dict[str, str]
 
-    def __call__(self) -> None:
+    def __call__(self) -> Stamps:
+        began = time.perf_counter()
         os.environ.update(self.settings)
         load_trusted_kernel_args(self.args_path)
         if self.baseline_path is not None:
             _load_trusted_baseline_output(self.baseline_path)
         synchronize_device()
+        with suppress(Exception):  # whoever cannot time anything says so when it is to time a config
+            _timer()(synchronize_device, return_mode="all", pre_warmed=True, fixed_repetitions=1)
+        return Stamps("arguments", began, time.perf_counter())
+
+
+def _timer() -> Callable[..., Any]:
+    """Helion's, by the GPU's events where there is one. Its first call loads what it needs."""
+    found: Callable[..., Any] = do_bench if torch.cuda.is_available() else do_bench_generic
+    return found
 
 
 def _mismatch(output: object, check: Check) -> str | None:

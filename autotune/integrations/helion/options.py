@@ -35,6 +35,7 @@ class Wishes:
     settings: dict[str, Any] = field(default_factory=dict)
     journal: PathLike | None = None
     progress: Progress = False
+    timeline: PathLike | None = None
 
 
 def plan_of(search: Any, wishes: Wishes, translation: Translation) -> Plan:

@@ -4,6 +4,7 @@ Helion prepares every compile and keeps the books; its benchmark process checks 
 overlap: a search is asked for more as soon as a compiler is free.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing import connection
@@ -19,6 +20,7 @@ from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.integrations.helion.bench import UNUSABLE, Bench
 from autotune.integrations.helion.compiles import Compiles, Work
 from autotune.integrations.helion.job import Measured
+from autotune.integrations.helion.record import GPU, SEARCH, Record
 from autotune.integrations.helion.station import Station
 
 AHEAD = 1
@@ -35,6 +37,7 @@ class PipelineSession:
     def __init__(self, bench: Bench, jobs: int) -> None:
         self._bench, self._jobs = bench, jobs
         self._provider: Any = bench.search.benchmark_provider
+        self._record: Record = self._provider.record
         self._queue: deque[Work] = deque()
         self._compiles = Compiles(bench.search.settings.autotune_adaptive_timeout)
         self._running: dict[int, Work] = {}
@@ -102,7 +105,6 @@ class PipelineSession:
     def __enter__(self) -> Self:
         self._limited = ThreadpoolController().limit(limits=1, user_api="blas")  # the compilers have all cores
         self._station = self._provider.station
-        self._station.prepare(self._provider.warm_up(), self._provider.private_argument_copies_affordable(2))
         return self
 
     def __exit__(
@@ -134,7 +136,8 @@ class PipelineSession:
     def _start_compiles(self) -> None:
         while self._queue and len(self._compiles) < self._jobs:
             self._start(self._queue.popleft())
-            for work, failed in self._compiles.ended():  # generating code takes a while: the GPU must not wait for it
+            self._take_answers()  # generating code takes a while: neither the GPU nor its answers must wait for it
+            for work, failed in self._compiles.ended():
                 self._compiled(work, failed)
 
     def _start(self, work: Work) -> None:
@@ -144,6 +147,7 @@ class PipelineSession:
         if config is None or self._bench.over():
             self._settle(work, None)
             return
+        began = time.perf_counter()
         try:
             work.fn = self._bench.search.kernel.compile_config(config, allow_print=False)
         except Exception as error:  # Helion's own code generation: it is for Helion to log
@@ -152,8 +156,12 @@ class PipelineSession:
         work.future = self._provider.compile_ahead(config, work.fn)
         self._provider.futures[config] = work.future
         self._compiles.begin(work)
+        self._record.note(SEARCH, "generate", began, trial=work.trials[0].id)
 
     def _compiled(self, work: Work, failed: Failed | None) -> None:
+        if work.compile_s:
+            now = time.perf_counter()
+            self._record.note("compiler", "compile", now - work.compile_s, now, work.trials[0].id)
         job = None if failed is not None else self._provider.job(work.fn, work.limits.cutoff_ms, self._bench.best_ms)
         if job is None:  # it failed, or Helion must find out in its own way how to run it
             self._settle(work, failed)
@@ -177,6 +185,8 @@ class PipelineSession:
             self._settle(work, None)
             return
         found = answer if isinstance(answer, Measured) else _lost(answer)
+        if found.began:
+            self._record.note(GPU, "run", found.began, found.began + found.run_s, work.trials[0].id)
         wanted = self._bench.search.settings.autotune_config_filter
         config = work.member.config if wanted is None else wanted(work.member.config)
         self._provider.measured[config] = found
@@ -186,8 +196,9 @@ class PipelineSession:
             self._settle(work, Failed(found.failure, found.message, work.compile_s, found.run_s))
 
     def _settle(self, work: Work, outcome: Outcome | None) -> None:
-        trials = work.trials
+        trials, began = work.trials, time.perf_counter()
         found = self._bench.settle(work.config, work.member, work.fn, trials[0].generation, outcome)
+        self._record.note(SEARCH, "settle", began, trial=trials[0].id)
         del self._under_way[work.config]
         self._report(trials, found)
 

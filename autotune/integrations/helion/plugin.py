@@ -1,5 +1,6 @@
 """What Helion calls instead of its own autotuner, and the search that it then runs."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.integrations.helion.evaluation import HelionEvaluator
 from autotune.integrations.helion.options import Wishes, given, options_of, plan_of
 from autotune.integrations.helion.provider import use_ahead_provider
+from autotune.integrations.helion.record import SEARCH, Record
 from autotune.integrations.helion.translation import Translation, translate
 from autotune.shell.options import PathLike, Progress
 from autotune.shell.settings import environment
@@ -31,6 +33,7 @@ def autotuner(
     batch: int | None = None,
     journal: PathLike | None = None,
     progress: Progress = False,
+    timeline: PathLike | None = None,
     cache: bool = True,
     on_result: Callable[[Result], None] | None = None,
 ) -> Callable[..., BaseAutotuner]:
@@ -41,10 +44,11 @@ def autotuner(
     evaluations: a limit on the configs that are tried, which Helion does not know. batch: configs compiled side by
     side, then timed; None: a pipeline, where compiling and timing can overlap, else as many as Helion has compile jobs,
     at most 16. journal: a new file for what happens.
-    progress: Helion shows progress of its own. cache: whether Helion's cache of the best configs is used.
+    progress: Helion shows progress of its own. timeline: a file that receives what each process did when.
+    cache: whether Helion's cache of the best configs is used.
     on_result: is told what the search found, with the measurements.
     """
-    wishes = Wishes(strategy, effort, seconds, evaluations, seed, dict(settings or {}), journal, progress)
+    wishes = Wishes(strategy, effort, seconds, evaluations, seed, dict(settings or {}), journal, progress, timeline)
 
     def fn(kernel: Any, args: Sequence[object], **kwargs: Any) -> BaseAutotuner:
         if kwargs:
@@ -78,8 +82,9 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
         on_result: Callable[[Result], None] | None = None,
     ) -> None:
         super().__init__(kernel, args)
+        self._record = Record(wishes.timeline)
         if batch is None:
-            use_ahead_provider(self)
+            use_ahead_provider(self, self._record)
         self.final_selection = None  # the verification is ours, so no part of the budget is kept back for Helion's
         self._wishes, self._batch, self._on_result = wishes, batch, on_result
 
@@ -92,7 +97,9 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
                 f"AUTOTUNE_DISALLOW is set and Helion's cache has no result for {name}; tune it where that is allowed,"
                 " or unset the variable"
             )
+        began = time.perf_counter()
         translation = translate(self.config_gen, given(self))
+        self._record.note(SEARCH, "space", began)
         plan = plan_of(self, self._wishes, translation)
         evaluator = HelionEvaluator(self, translation, plan.budget.seconds, self._batch)
         options = options_of(self, self._wishes, plan)
@@ -102,6 +109,8 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
         except TuningFailed as failure:
             self.log.warning(str(failure))
             raise exc.NoConfigFound from failure
+        finally:
+            self._record.close()
         return self._settle(found, evaluator, translation)
 
     def _settle(self, found: Result, evaluator: HelionEvaluator, translation: Translation) -> HelionConfig:

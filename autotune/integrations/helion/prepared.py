@@ -14,6 +14,7 @@ import struct
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
@@ -28,6 +29,8 @@ NUMBER = struct.Struct("!q")
 
 UNUSABLE = -1
 """The answer of a copy in which the GPU cannot be used, since this process had used it."""
+
+SLOW = "the process that times configs is started anew, and imports what this one has imported"
 
 
 class Forker:
@@ -52,18 +55,20 @@ class Forker:
         """Whether this is the process that has forked it, and it lives."""
         return self._owner == os.getpid() and not self._ended
 
-    def worker(self) -> Any | None:
-        """A worker of Helion's that runs already; None where none can be had."""
+    def worker(self, warn: Callable[[str], Any] = str) -> Any | None:
+        """A worker of Helion's that runs already; None where none can be had, and `warn` is told why."""
         with self._lock:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 try:
                     socket.send_fds(self._sock, [b"."], [theirs.fileno()])
                     number = NUMBER.unpack(self._sock.recv(NUMBER.size, socket.MSG_WAITALL))[0]
-                except (OSError, struct.error):  # it is gone, or so late that its answers would be taken for others
+                except (OSError, struct.error) as error:  # gone, or so late that its answers would be taken for others
                     self.close()
+                    warn(f"The copy that prepare() forked does not answer ({type(error).__name__}); {SLOW}.")
                     return None
                 if number == UNUSABLE:
+                    warn(f"The GPU's driver was in use before prepare() was called; call it earlier. Now {SLOW}.")
                     return None
                 made = BenchmarkWorker(device=None)
                 made._process, made._parent_connection = Adopted(number), Connection(ours.detach())
@@ -129,9 +134,9 @@ def prepare() -> bool:
     return True
 
 
-def started_worker() -> Any | None:
+def started_worker(warn: Callable[[str], Any] = str) -> Any | None:
     """A worker of Helion's that runs already; None where `prepare` was not called in time."""
-    return _forker.worker() if _forker is not None and _forker.usable else None
+    return _forker.worker(warn) if _forker is not None and _forker.usable else None
 
 
 def _serve(sock: socket.socket, parent: int) -> NoReturn:

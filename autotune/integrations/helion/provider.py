@@ -4,6 +4,8 @@ It goes on to filter, count, log and remember as ever: only the waiting is over 
 """
 
 import os
+import time
+from functools import partial
 from math import inf
 from statistics import median
 from typing import Any
@@ -13,6 +15,7 @@ from helion.autotuner.benchmark_provider import LocalBenchmarkProvider
 from helion.autotuner.precompile_future import PrecompileFuture, _serialize_compiled_fn
 
 from autotune.integrations.helion.job import Begin, Check, Measured, MeasureJob, WarmUp
+from autotune.integrations.helion.record import SEARCH, Record
 from autotune.integrations.helion.station import Station
 
 SETTINGS = ("TRITON_", "HELION_", "TORCH", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
@@ -20,21 +23,43 @@ SETTINGS = ("TRITON_", "HELION_", "TORCH", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
 
 
 class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
-    """futures, measured: by the config that they are for, each taken once. What is not there is made as Helion does."""
+    """futures, measured: by the config that they are for, each taken once. What is not there is made as Helion does.
 
-    def __init__(self, **context: Any) -> None:
+    record: when each process did what.
+    """
+
+    def __init__(self, record: Record | None = None, **context: Any) -> None:
+        self.record = record or Record()
+        self.record.begin()
         self.futures: dict[Any, PrecompileFuture] = {}
         self.measured: dict[Any, Measured] = {}
         settings = context["settings"]
         wanted = settings.autotune_precompile == "fork" and settings.autotune_benchmark_subprocess
-        self.station = (
-            Station(Begin(settings_now())) if wanted else None
-        )  # it loads its libraries while Helion makes its baseline
+        # It loads its libraries while Helion makes its baseline.
+        first = Begin(str(context["kernel"].env.device), settings_now())
+        self.station = Station(first, self.record, context["log"].warning) if wanted else None
         try:
             super().__init__(**context)
         except BaseException:
             self.leave_station()
             raise
+
+    def setup(self) -> None:
+        """Write what other processes need to know; the GPU's reads it while the space is made."""
+        super().setup()
+        if self.apart:
+            self.warm_station()
+
+    def warm_station(self) -> None:
+        """Let the process of the GPU load arguments and baseline, and keep a second one where they fit twice."""
+        assert self.station is not None
+        self.station.prepare(self.warm_up(), self.private_argument_copies_affordable(2))
+
+    def _compute_baseline(self) -> Any:
+        began = time.perf_counter()
+        found = super()._compute_baseline()
+        self.record.note(SEARCH, "baseline", began)
+        return found
 
     @property
     def apart(self) -> bool:
@@ -108,7 +133,7 @@ def settings_now() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
 
 
-def use_ahead_provider(search: PopulationBasedSearch) -> None:
+def use_ahead_provider(search: PopulationBasedSearch, record: Record) -> None:
     """Let a search that has Helion's usual provider have this one."""
     if search._benchmark_provider_cls is LocalBenchmarkProvider:
-        search._benchmark_provider_cls = AheadProvider
+        search._benchmark_provider_cls = partial(AheadProvider, record)

@@ -9,6 +9,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,8 @@ from typing import Any
 from helion.autotuner.benchmark_worker import BenchmarkSubprocessError, BenchmarkWorker
 from helion.autotuner.process_utils import signal_process_tree
 
-from autotune.integrations.helion.prepared import Adopted, started_worker
+from autotune.integrations.helion.prepared import SLOW, Adopted, started_worker
+from autotune.integrations.helion.record import GPU, SPARE, Record, Stamps
 
 START_TIMEOUT_S = 180.0
 
@@ -27,11 +29,13 @@ Job = Callable[[], Any]
 class Station:
     """Orders go in with `give`, answers come out with `taken`; `wake` is readable as long as there are any.
 
-    first: what the first process does at once, before it is known what it will need.
+    first: what the first process does at once, before it is known what it will need. record: is told when processes
+    began what. warn: is told what did not go as it should.
     """
 
-    def __init__(self, first: Job) -> None:
+    def __init__(self, first: Job, record: Record | None = None, warn: Callable[[str], Any] = str) -> None:
         self._warm_up, self._wants_spare = first, False
+        self._record, self._warn = record or Record(), warn
         self._orders: queue.SimpleQueue[tuple[Any, Job, float] | None] = queue.SimpleQueue()
         self._answers: deque[tuple[Any, Any]] = deque()
         self.wake, self._bell = os.pipe()
@@ -96,8 +100,9 @@ class Station:
             self._end()
 
     def _begin(self) -> None:
-        self._current = started_worker() or BenchmarkWorker(device=None)
-        _warm(self._current, self._warm_up)
+        asked = time.perf_counter()
+        self._current = started_worker(self._warn) or BenchmarkWorker(device=None)
+        self._warmed(self._current, self._warm_up, GPU, asked)
 
     def _answer(self, job: Job, timeout_s: float) -> Any:
         if not self._current.alive() and not self._ended:
@@ -107,9 +112,12 @@ class Station:
         if self._ended:
             return BenchmarkSubprocessError("nobody waits for it any more")
         try:
-            return self._current.run(job, timeout_s)
+            found = self._current.run(job, timeout_s)
         except Exception as error:
             return error
+        if isinstance(found, Stamps):
+            self._record.note(GPU, found.what, found.began, found.ended)
+        return found
 
     def _replace(self) -> None:
         """The spare process takes over, once it is warm; a new one where there is none."""
@@ -121,13 +129,22 @@ class Station:
         thread.join()
 
     def _started(self) -> tuple[Any, threading.Thread]:
-        worker = started_worker()
+        asked = time.perf_counter()
+        worker = started_worker(self._warn)
         if worker is None:
             worker = BenchmarkWorker(device=None)
             worker._start()
-        thread = threading.Thread(target=_warm, args=(worker, self._warm_up), name="helion-spare", daemon=True)
+        wanted = (worker, self._warm_up, SPARE, asked)
+        thread = threading.Thread(target=self._warmed, args=wanted, name="helion-spare", daemon=True)
         thread.start()
         return worker, thread
+
+    def _warmed(self, worker: Any, job: Job, lane: str, asked: float) -> None:
+        """Let a process do its first job, which tells when it was there and when it had taken hold of the GPU."""
+        found = _warm(worker, job, self._warn)
+        if isinstance(found, Stamps):
+            self._record.note(lane, "start", asked, found.began)
+            self._record.note(lane, found.what, found.began, found.ended)
 
     def _end(self) -> None:
         workers = [self._current, *([self._spare[0]] if self._spare else [])]
@@ -139,12 +156,14 @@ class Station:
             self._spare[1].join()
 
 
-def _warm(worker: Any, job: Job) -> None:
+def _warm(worker: Any, job: Job, warn: Callable[[str], Any] = str) -> Any:
     """Let it do its first job. One that was forked and cannot ends, so that the next job starts it the slow way."""
     forked = isinstance(worker._process, Adopted)
     try:
-        worker.run(job, START_TIMEOUT_S)
-    except Exception:  # who cannot warm up will say so when it is to run something
-        if forked:
-            worker._kill()
-            _warm(worker, job)
+        return worker.run(job, START_TIMEOUT_S)
+    except Exception as error:  # who cannot warm up will say so when it is to run something
+        if not forked:
+            return None
+        warn(f"The GPU cannot be used where prepare() forked ({type(error).__name__}: {error}); {SLOW}.")
+        worker._kill()
+        return _warm(worker, job, warn)

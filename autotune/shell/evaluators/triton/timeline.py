@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-What = Literal["compile", "run", "start"]
+What = Literal["compile", "run", "start", "device", "arguments", "baseline", "space", "generate", "settle"]
+"""The last four, and taking hold of a GPU, are told of inside of Helion alone."""
 
 NOBODY = -1
 """In place of a trial, for what concerns none or several: a process that starts, a comparison."""
@@ -30,7 +31,7 @@ class Timeline:
     """Writes spans as they end, where there is a path."""
 
     def __init__(self, path: str | Path | None) -> None:
-        self._file = None if path is None else open(path, "ab")  # noqa: SIM115
+        self._file = None if path is None else open(path, "ab", buffering=0)  # noqa: SIM115  # a line at a time: nothing is lost at a kill
         self._open: dict[Hashable, tuple[str, What, int, float]] = {}
 
     def begin(self, lane: str, what: What, trial: int, who: Hashable, now: float) -> None:
@@ -70,7 +71,7 @@ def read_timeline(path: str | Path) -> list[Span]:
 def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) -> float:
     """The share of the time in which a GPU was timing, or all `compilers` were compiling."""
     turns: list[tuple[float, What, int]] = []
-    for span in (span for span in spans if span.what != "start"):
+    for span in (span for span in spans if span.what in ("compile", "run")):
         begin, end = max(span.start_s, start_s), min(span.end_s, end_s)
         if begin < end:
             turns += [(begin, span.what, 1), (end, span.what, -1)]
