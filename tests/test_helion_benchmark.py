@@ -99,8 +99,7 @@ def test_a_step_that_hangs_is_ended_and_what_it_wrote_is_kept(
         "time.sleep(600)\n"
     )
     monkeypatch.setattr(script, "WORK", tmp_path / "work")
-    monkeypatch.setattr(script, "__file__", str(hanging))
-    found = script.step("ours:matmul", 3.0, {"do": "tune"}, tmp_path, script.seats(False)[0])
+    found = script.step("ours:matmul", 3.0, {"do": "tune"}, tmp_path, script.seats(False)[0], str(hanging))
     assert found["overdue"]
     assert 3 <= found["took_s"] < 30
 

@@ -32,7 +32,9 @@ from autotune.core.search.messages import Limits  # noqa: E402
 from autotune.integrations.helion import autotuner, compiles, job, plugin, provider, station  # noqa: E402
 from autotune.integrations.helion.compiles import Compiles, Work  # noqa: E402
 from autotune.integrations.helion.job import Measured  # noqa: E402
+from autotune.integrations.helion.record import Record  # noqa: E402
 from autotune.integrations.helion.station import Station  # noqa: E402
+from autotune.shell.evaluators.triton.timeline import read_timeline  # noqa: E402
 
 BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
 
@@ -268,7 +270,7 @@ class MadeUpJob:
             raise BenchmarkWorkerDied("worker pipe closed")
         if self.fate in ("wrong_answer", "out_of_memory"):
             return Measured(failure=self.fate, message="as it was made up")  # type: ignore[arg-type]
-        return Measured((self.time_ms, self.time_ms * 1.01), 0.002)
+        return Measured((self.time_ms, self.time_ms * 1.01), 0.002, began=time.perf_counter() - 0.002)
 
 
 FATES = ("wrong_answer", "out_of_memory", "hangs", "dies", "refused", "ok", "ok", "ok", "ok", "ok")
@@ -287,8 +289,8 @@ class MadeUpProvider(provider.AheadProvider):  # type: ignore[misc]
     fates: Callable[[Any], str] = staticmethod(lambda config: "ok")
     compile_s = 0.02
 
-    def __init__(self, **context: Any) -> None:
-        super().__init__(**context)
+    def __init__(self, record: Record, **context: Any) -> None:
+        super().__init__(record, **context)
         self.sent: list[Any] = []
         self._of_fn: dict[int, Any] = {}
         self._folder = Path(os.environ["PYTEST_HELION"])
@@ -329,7 +331,7 @@ def tuned(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         class Patched(plugin.StrategySearch):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
-                self._benchmark_provider_cls = MadeUpProvider
+                self._benchmark_provider_cls = functools.partial(MadeUpProvider, self._record)
                 searches.append(self)
 
         monkeypatch.setattr(plugin, "StrategySearch", Patched)
@@ -385,6 +387,27 @@ def test_a_budget_of_seconds_ends_it_whatever_still_compiles(
     assert result.evaluations >= 1
     assert not [child for child in multiprocessing.active_children() if child.is_alive()]
     assert not search.benchmark_provider.station._thread.is_alive()
+
+
+def test_no_answer_waits_for_the_code_of_several_configs(
+    tuned: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, compiled = MadeUpProvider.compile_ahead, []
+
+    def slowly(self: MadeUpProvider, config: Any, fn: Any) -> PrecompileFuture:
+        time.sleep(0.05)
+        compiled.append(config)
+        return ahead(self, config, fn)
+
+    monkeypatch.setattr(MadeUpProvider, "compile_ahead", slowly)
+    tuned(strategy="random_search", evaluations=60, timeline=tmp_path / "spans")
+    spans = read_timeline(tmp_path / "spans")
+    begun = {what: {s.trial: s for s in spans if s.what == what} for what in ("generate", "compile", "run", "settle")}
+    assert len(begun["generate"]) == len(begun["settle"]) == len(begun["run"]) == len(begun["compile"]) == len(compiled)
+    for trial, settle in begun["settle"].items():
+        waited = (begun["run"][trial].end_s, settle.start_s)
+        assert sum(waited[0] < other.start_s < waited[1] for other in begun["generate"].values()) <= 2
+    assert {(s.lane, s.what) for s in spans} >= {("search", "space"), ("gpu", "start"), ("gpu", "device")}
 
 
 def test_a_config_filter_is_asked_before_anything_is_compiled(

@@ -113,7 +113,9 @@ def test_a_copy_that_answers_too_late_is_not_asked_again(monkeypatch: pytest.Mon
     assert prepared._forker is not None
     late = prepared._forker._pid
     os.kill(late, signal.SIGSTOP)
-    assert prepared.started_worker() is None
+    said: list[str] = []
+    assert prepared.started_worker(said.append) is None
+    assert "does not answer (TimeoutError)" in said[0]
     assert not lives(late)
     monkeypatch.undo()
     assert prepare()
@@ -127,7 +129,9 @@ def test_where_the_gpu_is_in_use_already_nothing_is_forked(monkeypatch: pytest.M
     monkeypatch.undo()
     monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)  # what torch says in a copy made too late
     assert prepare()
-    assert prepared.started_worker() is None
+    said: list[str] = []
+    assert prepared.started_worker(said.append) is None
+    assert "call it earlier" in said[0]
 
 
 def test_the_process_of_the_gpu_is_one_of_them() -> None:
@@ -172,7 +176,9 @@ def test_one_that_cannot_warm_up_makes_way_for_a_process_of_its_own() -> None:
             worker._kill()
             self.killed, self._process = True, None
 
-    station._warm(Slow(), os.getpid)
+    said: list[str] = []
+    station._warm(Slow(), os.getpid, said.append)
+    assert "initialization error" in said[0]
     assert len(tried) == 2
     assert tried[1] is None
     assert not worker.alive()

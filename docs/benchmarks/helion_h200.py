@@ -314,11 +314,10 @@ def step(
             os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
     took = time.monotonic() - began
-    if code:
-        print(f"{name}: ended with status {code}", flush=True)
-    if not written.exists():
+    if code or not written.exists():
         tail = (WORK / f"{name.replace(':', '-')}.log").read_text()[-2000:]
-        print(f"{name}: nothing after {took:.0f} s (status {code}); the end of its log:\n{tail}", flush=True)
+        print(f"{name}: status {code} after {took:.0f} s; the end of its log:\n{tail}", flush=True)
+    if not written.exists():
         return None
     return {"step": name, "took_s": round(took, 1), **json.loads(written.read_text())}
 
