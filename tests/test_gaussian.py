@@ -26,10 +26,11 @@ from autotune.core.gaussian.kernel import Known, matern52
 from autotune.core.gaussian.picks import batch, expected_improvement, normal_cdf
 from autotune.core.gaussian.process import condition
 from autotune.core.keys import root, uniform
+from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS
 from autotune.core.strategies.candidates import at_most, candidates
 from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.gaussian_process import chance_to_work, hyper_parameters, informative, squashed
-from autotune.core.strategies.nearby import around, replaced
+from autotune.core.strategies.nearby import RADIUS, around, replaced
 from autotune.core.strategies.protocol import Seeds
 from autotune.core.strategies.registry import STRATEGIES
 from autotune.shell.tuning import tune
@@ -227,12 +228,21 @@ def test_a_space_of_one_point_has_no_axis() -> None:
 
 def test_moves_around_a_point_keep_each_parameter_whole() -> None:
     row = SPACE.sample(root(3), 1)[0]
-    near = around(SPACE, row, 500, root(4))
+    near = around(SPACE, row[None], 500, root(4))
     assert len(SPACE.decode(near)) == len(near)
     for config in SPACE.decode(near):
         assert sorted(config["order"]) == [0, 1, 2]
     changed = np.array([[(r[p] != row[p]).any() for p in SPACE.slices.values()] for r in near]).sum(axis=1)
     assert set(changed.tolist()) <= {1, 2}
+
+
+def test_what_is_around_several_points_is_what_is_around_each() -> None:
+    rows = SPACE.sample(root(3), 3)
+    single = [SPACE.neighbours(row, RADIUS) for row in rows]
+    near = around(SPACE, rows, 0, root(4))
+    assert near.tolist() == np.concatenate(single).tolist()
+    assert len(around(SPACE, rows, 10, root(4))) == len(near) + 30
+    assert around(SPACE, rows[:0], 10, root(4)).shape == (0, SPACE.columns)
 
 
 def test_values_from_elsewhere_take_one_or_two_places() -> None:
@@ -254,6 +264,21 @@ def test_the_design_is_even_and_its_halves_are_middle_and_far() -> None:
     features = axes.of(points)
     outwards = np.square(features - features.mean(axis=0)).sum(axis=1)
     assert outwards[0::2].mean() < outwards[1::2].mean()
+
+
+def test_the_design_of_tiles_and_warps_goes_from_the_default_outwards_and_has_no_corners() -> None:
+    tile = {name: PowerOfTwo(1, 256, role=BLOCK_SIZE) for name in ("BLOCK_M", "BLOCK_N")}
+    default = {"BLOCK_M": 32, "BLOCK_N": 16, "num_warps": 4, "GROUP": 2}
+    space = Space({**tile, "num_warps": PowerOfTwo(1, 32, role=NUM_WARPS), "GROUP": PowerOfTwo(1, 16)}, [], default)
+    axes, known = axes_of(space), space.encode([default])
+    for given in (known, known[:0]):
+        features = axes.of(initial_design(space, axes, given, 8, root(2)))
+        origin = features[0] if len(given) else axes.of(space.sample(root(3), 2000)).mean(axis=0)
+        outwards = np.square(features - origin).sum(axis=1)
+        assert len(features) == 8
+        assert outwards[1:4].mean() < outwards[4:].mean()
+        assert not ((features < 0.05) | (features > 0.95)).all(axis=1).any()
+        assert np.square(features - 0.5).sum(axis=1).mean() < np.square(axes.of(space.rows()) - 0.5).sum(axis=1).mean()
 
 
 def test_a_design_begins_with_what_is_known_and_takes_what_there_is() -> None:
@@ -333,4 +358,4 @@ def test_all_of_a_small_space_is_considered_and_no_more_than_there_is_time_for_o
     some = candidates(TILES, best[:0], 60, 50, fresh, root(2))
     assert 0 < len(some) <= 50
     assert len({row.tobytes() for row in some}) == len(some)
-    assert at_most(600, 10, 8) > at_most(600, 100, 8) > at_most(600, 100, 40) > at_most(600, 10**6, 40) == 120
+    assert at_most(600, 10, 8) > at_most(600, 100, 8) > at_most(600, 100, 40) > at_most(600, 10**6, 40) == 54

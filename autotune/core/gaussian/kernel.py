@@ -5,6 +5,7 @@ Machine Learning", 2006), and over each axis alone for the first two additive or
 "Additive Gaussian Processes", NIPS 2011): from a dozen points, what single parameters do is most of what can be known.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -70,20 +71,22 @@ def parts(blocks: Blocks) -> list[slice]:
 class Known:
     """Inputs [n, d] to which other points are compared, by log length scales [d] of features of the axes `blocks` [d].
 
-    An axis has few values, so its correlations are computed once for each value that occurs, and spread to the inputs
-    by a product with `members` [values of all axes, n], which is 1 where the input has the value.
+    An axis has few values, so its correlations are computed once for each value that occurs, v on all axes together.
+    members [v, n]: 1 where an input has the value. values [d, v]: the value's features, 0 for those of other axes.
     """
 
     def __init__(self, log_lengths: Floats, inputs: Floats, blocks: Blocks) -> None:
         self.scale, self.blocks = np.exp(-log_lengths), blocks
         self.inputs = inputs * self.scale
-        self.values: list[Floats] = []
-        members = []
-        for part in parts(blocks):
-            values, index = np.unique(self.inputs[:, part], axis=0, return_inverse=True)
-            self.values.append(values)
-            members.append(np.arange(len(values))[:, None] == index.reshape(1, -1))
-        self.members = np.concatenate(members).astype(np.float64)
+        occur = _occurring(self.inputs, parts(blocks))
+        self.members = np.concatenate(
+            [index == np.arange(len(values))[:, None] for values, index in occur], dtype=np.float64
+        )
+        axis = np.repeat(np.arange(len(occur)), [len(values) for values, _ in occur])
+        self.of_axis = (blocks[:, None] == axis).astype(np.float64)
+        self.values = np.zeros(self.of_axis.shape)
+        for i, (part, (values, _)) in enumerate(zip(parts(blocks), occur, strict=True)):
+            self.values[part, axis == i] = values.T
 
     def correlation(self, points: Floats) -> Floats:
         """The correlation [m, n] of points [m, d] with the inputs."""
@@ -96,11 +99,10 @@ class Known:
 
     def _correlation(self, scaled: Floats) -> Floats:
         together, alone, pairs = shares(self.blocks)
-        each = [
-            matern52(squared_distances(scaled[:, part], values))
-            for part, values in zip(parts(self.blocks), self.values, strict=True)
-        ]
-        by_value = np.concatenate(each, axis=1)
+        squares = np.square(scaled) @ self.of_axis
+        squares -= scaled @ (2 * self.values)
+        squares += np.square(self.values).sum(axis=0)
+        by_value = matern52(np.maximum(squares, 0.0, out=squares))
         first = by_value @ self.members
         correlation = together * matern52(squared_distances(scaled, self.inputs))
         correlation += alone * first
@@ -120,3 +122,22 @@ class Known:
         correlation: Floats = together * matern52(by_axis.sum(axis=1)) + alone * first
         correlation += (0.5 * pairs) * (first * first - np.square(each).sum(axis=1))
         return correlation
+
+
+def _occurring(inputs: Floats, axes: Sequence[slice]) -> list[tuple[Floats, NDArray[np.int64]]]:
+    """For each axis the values [k, w] that occur among the inputs [n, d], and which of them each input has [n]."""
+    order = np.argsort(inputs, axis=0, kind="stable")
+    ordered = np.take_along_axis(inputs, order, axis=0)
+    steps = np.concatenate([np.zeros((1, inputs.shape[1]), bool), ordered[1:] != ordered[:-1]])
+    index = np.empty(inputs.shape, np.int64)
+    np.put_along_axis(index, order, steps.cumsum(axis=0), axis=0)
+    found = []
+    for part in axes:
+        if part.stop - part.start > 1:  # several features: by rows, many times as slow
+            values, which = np.unique(inputs[:, part], axis=0, return_inverse=True)
+            found.append((values, which.reshape(-1)))
+        else:
+            first = steps[:, part.start].copy()
+            first[:1] = True
+            found.append((ordered[first, part], index[:, part.start]))
+    return found

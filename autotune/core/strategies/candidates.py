@@ -12,9 +12,10 @@ from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.nearby import around, replaced
 
-WORK, AXES = 120_000, 8
-"""Pairs of a candidate and a known config in one batch, for a space of 8 axes and fewer where there are more: nearly
-all of a space while little is known of it, when every pick counts most, and about the same time for every batch."""
+WORK, AXES = 120_000, 12
+"""Pairs of a candidate and a known config in one batch: nearly all of a space while little is known of it, when every
+pick counts most, and about the same time for every batch. Beyond 12 axes there are fewer: points then take longer to
+make, to check and to compare, and the neighbours of the best become many by themselves."""
 
 LISTED, PRODUCT = 20_000, 2**20
 """A space of at most so many points, of so many before constraints, is gone through itself instead of sampled."""
@@ -22,7 +23,7 @@ LISTED, PRODUCT = 20_000, 2**20
 
 def at_most(least: int, known: int, axes: int) -> int:
     """How many candidates there is time for, `least` at least where the axes are few."""
-    return max(least, WORK // max(known, 1)) * AXES // max(axes, AXES)
+    return max(least, WORK // max(known, 1)) * AXES**2 // max(axes, AXES) ** 2
 
 
 def candidates(
@@ -38,9 +39,9 @@ def candidates(
     else:
         anywhere = listed[_spread(len(listed), most, fold(key, "anywhere"))]
     each = near // (2 * max(len(best), 1))
-    moved = [around(space, row, each, fold(key, "near", i)) for i, row in enumerate(best)]
+    moved = around(space, best, each, fold(key, "near"))
     mixed = [replaced(space, row, anywhere[-each:], fold(key, "mixed", i)) for i, row in enumerate(best)]
-    rows = np.concatenate([*moved, *mixed, anywhere])
+    rows = np.concatenate([moved, *mixed, anywhere])
     rows = rows[first_of_each(rows)]
     rows = rows[fresh(rows)]
     rows = rows[space.valid(rows)] if len(rows) else rows

@@ -1,8 +1,10 @@
-"""The initial design: the first points of a model-based search, in turn from the middle of a space and far apart.
+"""The initial design: the first points of a model-based search, from the middle of a space and far apart.
 
 Points as far apart as can be, a common design, are the corners of a space: on GPUs the smallest blocks with the most
 warps, slower than most points and often too large to run. Points from the middle are fast sooner, and teach less. Half
-of each serves both. Numbers are as even as they come, since hardware likes powers of two.
+of each, in turn, serves both. Where blocks are tiles worked on by warps, corners are so slow that they teach nothing of
+what is fast: there all points are from the middle, from the default outwards. Numbers are as even as they come, since
+hardware likes powers of two.
 """
 
 import numpy as np
@@ -37,11 +39,28 @@ def initial_design(space: Space, axes: Axes, known: Codes, n: int, key: Key) -> 
     features = axes.of(drawn)
     pool = np.argsort(-features[:, axes.even].sum(axis=1), kind="stable")[: max(POOL, n)]
     drawn, features = drawn[pool], features[pool]
-    middle = _middle(features, min((more + 1) // 2, len(drawn)))
-    taken = np.concatenate([axes.of(known), features[middle]]) if len(known) else features[middle]
-    far = _far_apart(features, taken, middle, more - len(middle))
-    order = [pick for pair in zip(middle, [*far, *middle[len(far) :]], strict=True) for pick in pair]
-    return np.concatenate([known, drawn[list(dict.fromkeys(order))]])
+    taken = axes.of(known)
+    if axes.sizes:
+        picks = _outwards(features, taken, min(more, len(drawn)))
+    else:
+        picks = _in_turn(features, taken, min((more + 1) // 2, len(drawn)), more)
+    return np.concatenate([known, drawn[picks]])
+
+
+def _outwards(features: Floats, taken: Floats, n: int) -> list[int]:
+    """Indices of `n` points, each in the middle of a part of all, from the first one taken outwards, or from the middle
+    of all."""
+    middle = _middle(features, n)
+    origin = taken[0] if len(taken) else features.mean(axis=0)
+    distance = _distances(features[middle], origin[None])[:, 0]
+    return [middle[i] for i in np.argsort(distance, kind="stable")]
+
+
+def _in_turn(features: Floats, taken: Floats, n: int, most: int) -> list[int]:
+    """Indices of `most` points or all: `n` in the middle of parts of all, each followed by a far one."""
+    middle = _middle(features, n)
+    far = _far_apart(features, np.concatenate([taken, features[middle]]), middle, most - n)
+    return list(dict.fromkeys(pick for pair in zip(middle, [*far, *middle[len(far) :]], strict=True) for pick in pair))
 
 
 def _middle(features: Floats, n: int) -> list[int]:

@@ -34,8 +34,8 @@ EXTREMES = 0.4
 """What is expected of points beforehand: those at the ends of ranges of powers of two to be slower than those in the
 middle, by so many standard deviations times how far out they are. A few observations outweigh it."""
 
-FIT_WORK = 100_000
-"""Hyper-parameters are fitted to so many observations that their pairs, times the axes, are this: 141 for ten axes."""
+FIT_WORK = 60_000
+"""Hyper-parameters are fitted to so many observations that their pairs, times the axes, are this: 110 for ten axes."""
 
 KNOWN_POINTS = 400
 """The process is conditioned on this many observations at most."""

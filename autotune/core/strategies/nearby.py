@@ -1,5 +1,7 @@
 """Points around one point: its neighbours, two of their moves together, and values of others in a place or two."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from autotune.core.keys import Key, fold, integers
@@ -9,18 +11,34 @@ from autotune.core.space import Space
 RADIUS = 2
 
 
-def around(space: Space, row: Codes, pairs: int, key: Key) -> Codes:
-    """The valid neighbours of a point [columns] within two steps of one parameter, and `pairs` random combinations of
-    two of these moves, which may be invalid; shape [m, columns]."""
-    single = space.neighbours(row, RADIUS)
-    if len(single) < 2:
-        return single
-    first, second = (single[integers(fold(key, name), len(single), pairs)] for name in ("first", "second"))
+def around(space: Space, rows: Codes, pairs: int, key: Key) -> Codes:
+    """For each of the points `rows` [b, columns] its valid neighbours within two steps of one parameter, and `pairs`
+    random combinations of two of these moves, which may be invalid; shape [m, columns]."""
+    if not len(rows):
+        return rows
+    moved = [np.concatenate(list(_moves(space, row))) for row in rows]
+    valid = space.valid(np.concatenate(moved))  # all at once: a constraint costs as much for a few
+    ends = np.cumsum([len(those) for those in moved])[:-1]
+    found = []
+    for i, (row, those, works) in enumerate(zip(rows, moved, np.split(valid, ends), strict=True)):
+        single = those[works]
+        found += [single, _in_pairs(space, row, single, pairs, fold(key, i))] if len(single) > 1 else [single]
+    return np.concatenate(found)
+
+
+def _moves(space: Space, row: Codes) -> Iterator[Codes]:
+    for name, codes in space.neighbour_blocks(row, RADIUS).items():
+        yield space.with_part(row, name, codes)
+
+
+def _in_pairs(space: Space, row: Codes, single: Codes, n: int, key: Key) -> Codes:
+    """`n` combinations of two of the moves `single` [m, columns] of a point."""
+    first, second = (single[integers(fold(key, name), len(single), n)] for name in ("first", "second"))
     both = second.copy()
     for part in space.slices.values():  # a parameter's columns go together: half of one swap is no permutation
         moved = (first[:, part] != row[part]).any(axis=1)
         both[moved, part] = first[moved, part]
-    return np.concatenate([single, both])
+    return both
 
 
 def replaced(space: Space, row: Codes, donors: Codes, key: Key) -> Codes:
