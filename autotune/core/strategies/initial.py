@@ -17,7 +17,7 @@ BEST_AVAILABLE = 20
 """At most this many of the best configs of earlier runs join an initial population."""
 
 
-AGAIN, LEAST = 0.3, 8
+AGAIN, LEAST = 0.15, 8
 """After a restart walks begin among this share of their initial population, but at least so many: where not to go is
 known by then, and what is saved is spent on further walks."""
 
