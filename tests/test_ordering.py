@@ -136,7 +136,7 @@ def test_after_a_restart_the_most_promising_part_is_measured_at_once() -> None:
     asked = batches(restarts=1)
     again = next(i for i, (todo, _) in enumerate(asked) if todo.restart)
     points = asked[again][1]
-    assert len(points) == 15  # three tenths of 50
+    assert len(points) == 8  # 0.15 of 50
     first = [row for todo, rows in asked[:again] for row in rows if todo.trials[0].generation == 0]
     assert np.mean([cost(np.array(row)) for row in points]) < 0.8 * np.mean([cost(np.array(row)) for row in first])
     assert asked[again + 1][0].trials[0].generation > asked[again][0].trials[0].generation  # and then the walks go on
