@@ -410,6 +410,25 @@ def test_no_answer_waits_for_the_code_of_several_configs(
     assert {(s.lane, s.what) for s in spans} >= {("search", "space"), ("gpu", "start"), ("gpu", "device")}
 
 
+def test_what_is_known_is_told_before_more_is_asked_for(
+    tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where code takes longer than to compile and to time it, there is always room for another config."""
+    ahead = MadeUpProvider.compile_ahead
+
+    def slowly(self: MadeUpProvider, config: Any, fn: Any) -> PrecompileFuture:
+        time.sleep(0.1)
+        return ahead(self, config, fn)
+
+    monkeypatch.setattr(MadeUpProvider, "compile_ahead", slowly)
+    outstanding: list[int] = []
+    _, result, _ = tuned(
+        strategy="gaussian_process", evaluations=60, progress=lambda search, _: outstanding.append(search.outstanding)
+    )
+    assert result.evaluations == 60
+    assert max(outstanding) < 20  # 4 compile, 1 is queued, 5 wait for the GPU, and few are proposed at once
+
+
 def test_a_config_filter_is_asked_before_anything_is_compiled(
     tuned: Callable[..., Any], kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,8 +50,10 @@ class PipelineSession:
 
     @property
     def room(self) -> int:
-        """As many as there are free compilers and one ahead; none while enough wait for the GPU."""
-        if self._comparison is not None:
+        """As many as there are free compilers and one ahead; none while enough wait for the GPU, and none while there
+        are outcomes to be polled: whoever proposes must know them first.
+        """
+        if self._comparison is not None or self._news:
             return 0
         to_compile = self._jobs + AHEAD - len(self._queue) - len(self._compiles)
         return max(0, min(to_compile, self._jobs + AHEAD - len(self._running)))
