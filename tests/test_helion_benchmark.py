@@ -74,7 +74,7 @@ def test_what_is_there_is_not_run_again_and_what_does_not_fit_is_left_out(
     monkeypatch.setattr(script, "step", step)
     monkeypatch.setattr(script, "WORK", tmp_path)
     results = tmp_path / "results.jsonl"
-    given = Namespace(seconds=60, effort="quick", seeds=1, strategy="gaussian_process", batch=None)
+    given = Namespace(seconds=60, effort="quick", seeds=1, strategy="gaussian_process", batch=None, plain=False)
     script.run_kernel(results, "matmul", given, ends=0.0, places=script.seats(False))
     assert not ran
     script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False))

@@ -1,12 +1,16 @@
 """Helion's default autotuner beside ours inside of Helion, on four kernels: same budget, seeds and Helion's provider.
 
     python docs/benchmarks/helion_h200.py RESULTS.jsonl KERNEL... [--effort quick|full] [--seconds N] [--seeds N]
-                                          [--strategy NAME] [--batch N] [--within N] [--side-by-side] [--keep FOLDER]
+                                          [--strategy NAME] [--batch N] [--within N] [--side-by-side] [--plain]
+                                          [--keep FOLDER]
 
 KERNEL: matmul, rms_norm, softmax, attention. For each there are three steps: Helion's search, ours, and a comparison in
 which the picks and all that was the best for a while are timed again together, interleaved, on one GPU. Each step is a
 process of its own with caches of its own and a hard time limit, writes a line to RESULTS.jsonl, and is left out if that
 line is there already; with --within, so is what might not be over by then. The table is of all that the file holds.
+
+Ours begins with `prepare()`, before it imports torch and Helion, so that the process that times configs imports them
+beside it; the budget begins after the imports for both sides. --plain: without.
 
 --side-by-side: on a machine with two GPUs both searches run at once, each on one of them with half of the cores; with
 one GPU, one after the other. --keep: a folder for the logs and journals of the steps, packed.
@@ -85,15 +89,14 @@ sys.meta_path.insert(0, Finder())
 
 
 def tune(
-    side: str, kernel: str, effort: str, seconds: int, seed: int, strategy: str, batch: int | None, written: Path
-) -> None:
+    side: str, kernel: str, effort: str, seconds: int, seed: int, strategy: str, batch: int | None, plain: bool,
+    written: Path,
+) -> None:  # fmt: skip
     """One search. What was the best so far is written to `written` as it goes, the whole at the end."""
+    prepared = side == "ours" and not plain and ready()
     import torch
     from helion_kernels import KERNELS
 
-    began = time.perf_counter()
-    prepared = side == "ours" and ready()
-    preparing_s = time.perf_counter() - began
     device = "cuda" if torch.cuda.is_available() else "cpu"
     given = KERNELS[kernel]
     settings: dict[str, Any] = {
@@ -108,13 +111,13 @@ def tune(
     bound = given.make(**settings).bind(args)
     watch = Watch(written, prepared)
     watch.install()
-    watch.began = time.perf_counter() - preparing_s
+    watch.began = time.perf_counter()
     best = bound.autotune(args)
     watch.save(pick=dict(best), overdue=False)
 
 
 def ready() -> bool:
-    """Fork what forks the processes of the GPU, before this one uses it; the search is charged for the time."""
+    """Start the process that times configs, which imports what this one is about to import."""
     from autotune.integrations.helion import prepare
 
     return prepare()
@@ -125,10 +128,11 @@ def ours(strategy: str, batch: int | None, written: Path) -> Callable[..., Any]:
     from autotune.core.strategies.registry import make_strategy
     from autotune.integrations.helion import autotuner
 
-    journal = written.with_suffix(".journal")
+    journal, timeline = written.with_suffix(".journal"), written.with_suffix(".timeline.jsonl")
     journal.unlink(missing_ok=True)
+    timeline.unlink(missing_ok=True)
     endless = {"count": None} if hasattr(make_strategy(strategy, {}), "count") else {}
-    return autotuner(strategy, batch=batch, cache=False, settings=endless, journal=journal)
+    return autotuner(strategy, batch=batch, cache=False, settings=endless, journal=journal, timeline=timeline)
 
 
 class Watch:
@@ -371,7 +375,7 @@ def searched(
     name = f"{side}:{kernel}:{given.effort}:{seconds}:{seed}"
     call = {
         "do": "tune", "side": side, "kernel": kernel, "effort": given.effort, "seconds": seconds, "seed": seed,
-        "strategy": given.strategy, "batch": given.batch,
+        "strategy": given.strategy, "batch": given.batch, "plain": given.plain,
     }  # fmt: skip
     limit = STARTING_S + seconds + LATE_S
     strategy = given.strategy if side == "ours" else None
@@ -403,7 +407,7 @@ def keep(folder: Path) -> None:
     """Logs and journals of all steps, in one file."""
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(folder / "helion-steps.tar.gz", "w:gz") as packed:
-        for path in sorted([*WORK.glob("*.log"), *WORK.glob("*.journal")]):
+        for path in sorted([*WORK.glob("*.log"), *WORK.glob("*.journal"), *WORK.glob("*.timeline.jsonl")]):
             packed.add(path, path.name)
 
 
@@ -486,6 +490,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--within", type=float, default=float("inf"))
     parser.add_argument("--side-by-side", action="store_true")
+    parser.add_argument("--plain", action="store_true")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     ends = time.monotonic() + given.within
@@ -493,8 +498,8 @@ def main() -> None:
         make_bytecode()
     for kernel in given.kernels:
         run_kernel(given.results, kernel, given, ends, seats(given.side_by_side))
-    if given.keep is not None:
-        keep(given.keep)
+        if given.keep is not None:  # each time, since what ends this may not wait
+            keep(given.keep)
     table(given.results)
 
 

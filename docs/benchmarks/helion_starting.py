@@ -5,7 +5,7 @@
 KERNEL: matmul, rms_norm, softmax, attention. For each one search of ours runs for N seconds (25), in a process of its
 own with an empty cache and a hard time limit; then what this process, the one of the GPU and the compilers did is
 printed, in seconds since the search began; what came before it has negative ones. --plain: without `prepare()`, so that
-the process of the GPU is started, not forked. --first: how many configs are followed (12). --keep: a folder for the
+the process of the GPU is started by the search. --first: how many configs are followed (12). --keep: a folder for the
 time lines, written as they come.
 
 Where there is no GPU, small arguments and Triton's interpreter (TRITON_INTERPRET=1) rehearse it.
@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,18 +46,17 @@ class Spans:
 def begin(kernel: str, seconds: int, prepared: bool, written: Path, timeline: Path) -> None:
     """The step: what a program that tunes a kernel does, each part of it told."""
     spans = Spans(written)
+    facts: dict[str, Any] = {"bytecode": not sys.dont_write_bytecode}
+    if prepared:
+        with spans.of("prepare()"):
+            facts["prepared"] = beside.ready()
     with spans.of("import torch"):
         import torch
     with spans.of("import helion"):
         from helion_kernels import KERNELS
     with spans.of("import the plug-in"):
-        from autotune.integrations.helion import autotuner, prepare
-    facts: dict[str, Any] = {"torch": torch.__version__, "bytecode": not sys.dont_write_bytecode}
-    if prepared:
-        with spans.of("prepare()"):
-            facts["prepared"] = prepare()
-        with spans.of("what a fork says of the GPU"):
-            facts["fork"] = in_a_fork(gpu_in_a_fork)
+        from autotune.integrations.helion import autotuner
+    facts["torch"] = torch.__version__
     with spans.of("take hold of the GPU"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         facts["device"] = torch.cuda.get_device_name() if device == "cuda" else "no GPU"
@@ -74,38 +73,6 @@ def begin(kernel: str, seconds: int, prepared: bool, written: Path, timeline: Pa
         bound = given.make(**settings).bind(args)
     spans.write({**facts, "search": time.perf_counter()})
     bound.autotune(args)
-
-
-def gpu_in_a_fork() -> str:
-    """What torch says where it is asked to use the GPU in a process that was forked from this one."""
-    import torch
-
-    if torch.cuda._is_in_bad_fork():
-        return "torch had asked for the GPUs before"
-    if not torch.cuda.is_available():
-        return "no GPU to be used"
-    began = time.perf_counter()
-    torch.empty(1, device="cuda")
-    torch.cuda.synchronize()
-    return f"usable, after {time.perf_counter() - began:.2f} s"
-
-
-def in_a_fork(say: Callable[[], str]) -> str:
-    """The answer of a fork of this process; what went wrong in it, where it has none."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(writing, say().encode())
-        except BaseException as error:
-            os.write(writing, f"{type(error).__name__}: {error}".encode()[:2000])
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as answer:
-        text = answer.read().decode()
-    os.waitpid(pid, 0)
-    return text or "it died"
 
 
 def show(kernel: str, found: dict[str, Any] | None, timeline: Path, first: int) -> None:
@@ -136,7 +103,7 @@ def show(kernel: str, found: dict[str, Any] | None, timeline: Path, first: int) 
             print(f"    {what:9s} {len(taken):4d} times, {sum(taken):6.2f} s in all")
 
 
-FACTS = ("device", "torch", "bytecode", "prepared", "fork")
+FACTS = ("device", "torch", "bytecode", "prepared")
 
 
 def main() -> None:

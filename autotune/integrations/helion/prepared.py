@@ -1,176 +1,161 @@
-"""A process that is forked before the GPU is touched, and itself forks those that time configs: there in milliseconds.
+"""A process that imports torch and Helion while the program itself does: there when a search wants to time configs.
 
-A new Python process takes some ten seconds to import torch and Helion, which is a good part of a short search. This
-program has imported them already; but once it uses the GPU, what is forked from it cannot. So `prepare` forks a copy of
-it earlier, which only waits. Where that was not done, came too late or goes wrong, processes are started the slow way.
+A new Python process takes some ten seconds to import them, which is a good part of a short search. A fork would have
+them already; but where torch is built for CUDA, to import Helion asks for the devices, and what is forked afterwards
+cannot use the GPU. Nothing is imported here that takes long, so that a program can begin with `prepare()`.
 """
 
-import gc
+import atexit
 import os
-import select
-import signal
-import socket
-import struct
+import subprocess
+import sys
 import threading
-import traceback
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from socket import socketpair
+from typing import Any
 
-import torch
-from helion.autotuner import benchmark_worker
-from helion.autotuner.benchmark_worker import BenchmarkWorker
+CODE = (
+    "import sys; sys.path[:] = {path!r}; from autotune.integrations.helion.waiting import serve; serve({fd}, {parent})"
+)
 
-PARENT_CHECK_S = 2.0
-ANSWER_S = 20.0
-NUMBER = struct.Struct("!q")
-
-UNUSABLE = -1
-"""The answer of a copy in which the GPU cannot be used, since this process had used it."""
-
-SLOW = "the process that times configs is started anew, and imports what this one has imported"
+SLOW = "the process that times configs is started now, and imports what this one has imported"
 
 
-class Forker:
-    """The copy, as this process sees it."""
+class Started:
+    """A process and our end of the socket that it gets its jobs from, as far as Helion asks of a process."""
 
     def __init__(self) -> None:
-        self._sock, theirs = socket.socketpair()
-        self._lock = threading.Lock()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads that an imported library may have
-            parent = os.getpid()
-            self._pid = os.fork()
-        if self._pid == 0:
-            self._sock.close()
-            _serve(theirs, parent)
-        theirs.close()
-        self._owner, self._ended = parent, False
-        self._sock.settimeout(ANSWER_S)
-
-    @property
-    def usable(self) -> bool:
-        """Whether this is the process that has forked it, and it lives."""
-        return self._owner == os.getpid() and not self._ended
-
-    def worker(self, warn: Callable[[str], Any] = str) -> Any | None:
-        """A worker of Helion's that runs already; None where none can be had, and `warn` is told why."""
-        with self._lock:
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
-                try:
-                    socket.send_fds(self._sock, [b"."], [theirs.fileno()])
-                    number = NUMBER.unpack(self._sock.recv(NUMBER.size, socket.MSG_WAITALL))[0]
-                except (OSError, struct.error) as error:  # gone, or so late that its answers would be taken for others
-                    self.close()
-                    warn(f"The copy that prepare() forked does not answer ({type(error).__name__}); {SLOW}.")
-                    return None
-                if number == UNUSABLE:
-                    warn(f"The GPU's driver was in use before prepare() was called; call it earlier. Now {SLOW}.")
-                    return None
-                made = BenchmarkWorker(device=None)
-                made._process, made._parent_connection = Adopted(number), Connection(ours.detach())
-                return made
-
-    def close(self) -> None:
-        """End it, and the workers that it has forked."""
-        self._sock.close()
-        if not self._ended:
-            self._ended = True
-            with suppress(OSError):
-                os.kill(self._pid, signal.SIGKILL)
-                os.waitpid(self._pid, 0)
-
-
-class Adopted:
-    """A process that is no child of ours, as far as Helion asks of one."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self.sentinel = os.pidfd_open(pid)
+        self.devices = devices_now()
+        ours, theirs = socketpair()
+        with theirs:
+            code = CODE.format(path=sys.path, fd=theirs.fileno(), parent=os.getpid())
+            self._popen = subprocess.Popen(
+                [sys.executable, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+        self.connection = Connection(ours.detach())
 
     @property
     def pid(self) -> int | None:
         """Its number while it lives: later that may be another's."""
-        return self._pid if self.is_alive() else None
+        return self._popen.pid if self.is_alive() else None
 
     def is_alive(self) -> bool:
-        return not select.select([self.sentinel], [], [], 0.0)[0]
+        return self._popen.poll() is None
 
     def join(self, timeout: float | None = None) -> None:
-        select.select([self.sentinel], [], [], timeout)
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(timeout)
 
     def terminate(self) -> None:
-        self._send(signal.SIGTERM)
+        self._popen.terminate()
 
     def kill(self) -> None:
-        self._send(signal.SIGKILL)
+        self._popen.kill()
 
-    def _send(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.sentinel, number)
-
-    def __del__(self) -> None:
-        with suppress(OSError):
-            os.close(self.sentinel)
+    def close(self) -> None:
+        """End it."""
+        self.kill()
+        self.join()
+        self.connection.close()
 
 
-_forker: Forker | None = None
+class Reserve:
+    """One process waits; when it is taken the next one is started.
+
+    A thread of its own starts them, since they end with the thread that has started them.
+    """
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._changed = threading.Condition()
+        self._waiting: Started | None = None
+        self._error: OSError | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._keep, name="helion-prepare", daemon=True)
+        self._thread.start()
+
+    def take(self, warn: Callable[[str], Any] = str) -> Started | None:
+        """The process that waits, ready or not yet; None where none can be had, and `warn` is told why."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._error is not None or self._closed)
+            found, self._waiting = self._waiting, None
+            self._changed.notify_all()
+        if found is None:
+            warn(f"prepare() cannot start a process ({self._error}); {SLOW}.")
+            return None
+        reason = None
+        if not found.is_alive():
+            reason = f"The process that prepare() started has ended with status {found._popen.returncode}"
+        elif found.devices != devices_now():
+            reason = "Which devices are visible was changed after prepare(); call it later"
+        if reason is None:
+            return found
+        found.close()
+        warn(f"{reason}; {SLOW}.")
+        return None
+
+    def close(self) -> None:
+        """End the process that waits, and start no more."""
+        if self.owner != os.getpid():
+            return
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
+
+    def _keep(self) -> None:
+        with self._changed:
+            while not self._closed and self._error is None:
+                if self._waiting is None:
+                    try:
+                        self._waiting = Started()
+                    except OSError as error:
+                        self._error = error
+                    self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting is None or self._closed)
+            self._changed.wait_for(lambda: self._closed)  # with this thread, what it has started would end
+
+
+_reserve: Reserve | None = None
 
 
 def prepare() -> bool:
-    """Fork the copy, once; call it after the imports, before this program uses the GPU. Whether it is there.
+    """Start a process that imports torch and Helion beside this one; best before this one imports them.
 
-    It holds no memory of its own to speak of and ends with this program. It needs Linux.
+    Searches take it to time configs, and the next one is started then, which is for the next search or for when a
+    kernel hangs. Whether that can be done: it needs Linux. All of it ends with this program.
     """
-    global _forker
-    if _forker is not None and _forker.usable:
-        return True
-    if not hasattr(os, "pidfd_open") or torch.cuda.is_initialized():
+    global _reserve
+    if sys.platform != "linux" or not sys.executable:
         return False
-    _forker = Forker()
+    if _reserve is None or _reserve.owner != os.getpid():
+        _reserve = Reserve()
+        atexit.register(_reserve.close)
     return True
 
 
 def started_worker(warn: Callable[[str], Any] = str) -> Any | None:
-    """A worker of Helion's that runs already; None where `prepare` was not called in time."""
-    return _forker.worker(warn) if _forker is not None and _forker.usable else None
+    """A worker of Helion's whose process was started before; None where `prepare` was not called."""
+    started = _reserve.take(warn) if _reserve is not None and _reserve.owner == os.getpid() else None
+    if started is None:
+        return None
+    from helion.autotuner.benchmark_worker import BenchmarkWorker
+
+    made = BenchmarkWorker(device=None)
+    made._process, made._parent_connection = started, started.connection
+    return made
 
 
-def _serve(sock: socket.socket, parent: int) -> NoReturn:
-    """What the copy does: forks workers, in one thread, until whoever asks for them is gone."""
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
-        gc.collect()
-        gc.freeze()  # so that collections in the workers do not touch, and copy, what they all share
-        while os.getppid() == parent:
-            if not select.select([sock], [], [], PARENT_CHECK_S)[0]:
-                continue
-            asked, fds, _, _ = socket.recv_fds(sock, 1, 1)
-            if not asked:
-                break
-            sock.sendall(NUMBER.pack(_fork(sock, fds[0])))
-            os.close(fds[0])
-    finally:
-        os._exit(0)
-
-
-def _fork(sock: socket.socket, fd: int) -> int:
-    if torch.cuda._is_in_bad_fork():
-        return UNUSABLE
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sock.close()
-        torch.set_num_threads(1)  # the threads of a pool have not come along
-        benchmark_worker._worker_loop(Connection(fd), None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(0)
+def devices_now() -> dict[str, str]:
+    """What the environment says of the devices that a process sees: it is too late to change that in one that runs."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.endswith("VISIBLE_DEVICES") or name == "CUDA_DEVICE_ORDER"
+    }

@@ -2,7 +2,7 @@
 
 A process with torch, Helion and the arguments in it takes some ten seconds to start: too long to wait for after each
 kernel that hangs. So the next one is made while the first one works, where the arguments fit on the device twice. Where
-`prepare` was called in time, each is forked with all imports in it.
+`prepare` was called, each has been started before it is asked for.
 """
 
 import os
@@ -18,7 +18,7 @@ from typing import Any
 from helion.autotuner.benchmark_worker import BenchmarkSubprocessError, BenchmarkWorker
 from helion.autotuner.process_utils import signal_process_tree
 
-from autotune.integrations.helion.prepared import SLOW, Adopted, started_worker
+from autotune.integrations.helion.prepared import SLOW, Started, started_worker
 from autotune.integrations.helion.record import GPU, SPARE, Record, Stamps
 
 START_TIMEOUT_S = 180.0
@@ -94,7 +94,7 @@ class Station:
             self._begin()
             while (order := self._orders.get()) is not None:
                 key, job, timeout_s = order
-                self._answers.append((key, self._answer(job, timeout_s)))
+                self._answers.append((key, self._answer(key, job, timeout_s)))
                 os.write(self._bell, b".")
         finally:
             self._end()
@@ -104,7 +104,7 @@ class Station:
         self._current = started_worker(self._warn) or BenchmarkWorker(device=None)
         self._warmed(self._current, self._warm_up, GPU, asked)
 
-    def _answer(self, job: Job, timeout_s: float) -> Any:
+    def _answer(self, key: Any, job: Job, timeout_s: float) -> Any:
         if not self._current.alive() and not self._ended:
             self._replace()
         if self._spare is None and self._wants_spare and not self._ended:
@@ -112,7 +112,7 @@ class Station:
         if self._ended:
             return BenchmarkSubprocessError("nobody waits for it any more")
         try:
-            found = self._current.run(job, timeout_s)
+            found = self._current.run(job, timeout_s) if key is not None else _warm(self._current, job, self._warn)
         except Exception as error:
             return error
         if isinstance(found, Stamps):
@@ -157,13 +157,13 @@ class Station:
 
 
 def _warm(worker: Any, job: Job, warn: Callable[[str], Any] = str) -> Any:
-    """Let it do its first job. One that was forked and cannot ends, so that the next job starts it the slow way."""
-    forked = isinstance(worker._process, Adopted)
+    """Let it do its first job. One that `prepare` started and cannot is ended, and started as Helion does."""
+    prepared = isinstance(worker._process, Started)
     try:
         return worker.run(job, START_TIMEOUT_S)
     except Exception as error:  # who cannot warm up will say so when it is to run something
-        if not forked:
+        if not prepared:
             return None
-        warn(f"The GPU cannot be used where prepare() forked ({type(error).__name__}: {error}); {SLOW}.")
+        warn(f"The process that prepare() started cannot use the GPU ({type(error).__name__}: {error}); {SLOW}.")
         worker._kill()
         return _warm(worker, job, warn)
