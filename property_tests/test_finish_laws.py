@@ -88,6 +88,26 @@ def test_times_of_contenders_are_no_revisions():
     assert {i for i, _ in search.verified.outcomes} <= qualified | {0}
 
 
+@pytest.mark.parametrize("settings", [{}, {"contenders": 4}, {"contenders": 1}])
+def test_a_seed_that_seemed_a_little_slow_is_compared_whatever_its_rank(settings):
+    """It comes first, on a device that has been idle; others look faster than they are beside it."""
+    seed = Config({"a": 7, "b": 7})
+
+    class Idle(Drifting):
+        def _alone(self, trial: Trial, n: int) -> Outcome:
+            found = super()._alone(trial, n)
+            assert isinstance(found, Timed)
+            return Timed(tuple(1.06 * t for t in found.times_ms)) if trial.config == seed else found
+
+    plan = Plan(
+        SPACE, FiniteSearch(configs=tuple(CONFIGS)), seeds=(seed,), settings=Settings(rebuild=False, **settings)
+    )
+    shell = Idle(plan, lambda config: 0.98 if config == seed else flat(config), root(0))
+    shell.run()
+    shell.check_past()
+    assert result(shell.search).best.config == seed
+
+
 @pytest.mark.parametrize(
     "settings", [{"contenders": 1}, {"verify_rounds": 0}, {"exact": True}], ids=lambda s: next(iter(s))
 )

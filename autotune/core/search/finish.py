@@ -2,7 +2,7 @@
 
 from autotune.core.search.limits import deadline, search_deadline
 from autotune.core.search.messages import Compare, Finished, Measure, Wait
-from autotune.core.search.qualify import contenders, qualification, qualified
+from autotune.core.search.qualify import beaten, contenders, near_seeds, qualification, qualified
 from autotune.core.search.simplify import simplification, simplified
 from autotune.core.search.state import Search
 
@@ -45,9 +45,13 @@ def verification(search: Search) -> Compare | None:
 
 
 def finalists(search: Search) -> list[int]:
-    """Trials that may turn out to be the best: those that qualified, the simplification of the best, the default."""
+    """Trials that may turn out to be the best: those that qualified, the simplification of the best, the default, and
+    seeds that are as good as far as is known.
+    """
     archive, most = search.archive, search.plan.settings.finalists
     timed = set(archive.trials[archive.ok].tolist())
     fast = [i for i in qualified(search) if i in timed][:most] or contenders(search, most)
-    extra = (simplified(search), search.default_trial)
+    lost = beaten(search)
+    seeds = [i for i in near_seeds(search) if i not in lost][:most]
+    extra = (simplified(search), search.default_trial, *seeds)
     return fast + [i for i in dict.fromkeys(extra) if i is not None and i in timed and i not in fast]

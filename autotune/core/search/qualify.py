@@ -21,6 +21,9 @@ from autotune.core.statistics import LARGEST, divided, median_interval
 DRIFT = 0.02
 """Relative difference of times not taken side by side that need not mean anything: twice what was seen on an H100."""
 
+SEED_REACH = 0.05
+"""As much slower a seed may seem and still be compared: it is timed first, on a device that has just been idle."""
+
 LEAST_S = 3.0
 """Seconds that the comparison may take even where the whole search took no longer."""
 
@@ -46,14 +49,31 @@ def qualification(search: Search) -> Compare | None:
 
 
 def contenders(search: Search, most: int) -> list[int]:
-    """Trials that may be the fastest, by the times of the search: noise or drift may account for the difference."""
+    """Trials that may be the fastest, by the times of the search: noise or drift may account for the difference.
+
+    Seeds that are near have their places whatever their rank: of many equal ones, somebody had a reason for these.
+    """
     ranking = search.archive.ranking()
     if not len(ranking):
         return []
     near = search.archive.latest[ranking]
     reach = max(float(near["high_ms"][0]), min(float(near["time_ms"][0]) * (1 + DRIFT), LARGEST))
-    found: list[int] = near["trial"][near["low_ms"] <= reach][:most].tolist()
-    return found
+    found: list[int] = near["trial"][near["low_ms"] <= reach].tolist()
+    seeds = [i for i in near_seeds(search)[:most] if i not in found[:most]]
+    return found[: most - len(seeds)] + seeds
+
+
+def near_seeds(search: Search) -> list[int]:
+    """Seeds that seem to be hardly slower than the best trial, fastest first."""
+    near = search.archive.latest[search.archive.ranking()]
+    reach = min(float(near["time_ms"][0]) * (1 + SEED_REACH), LARGEST) if len(near) else 0.0
+    given = frozenset(search.plan.seeds)
+    return [i for i in near["trial"][near["time_ms"] <= reach].tolist() if search.trials[i].config in given]
+
+
+def beaten(search: Search) -> set[int]:
+    """The contenders that were shown to be slower than the fastest of them."""
+    return {i for i, _ in search.qualified.outcomes} - set(qualified(search)) if search.qualified is not None else set()
 
 
 def qualified(search: Search) -> list[int]:

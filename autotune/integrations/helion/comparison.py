@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from helion.autotuner.base_search import PopulationMember
+from helion.autotuner.benchmarking import _make_l2_cache_clearer
 
 from autotune.core.outcomes import Failed, Outcome, timed_or_failed
 from autotune.shell.evaluators.triton.device import CudaDevice, Device, HostDevice
@@ -82,5 +83,6 @@ def device_of(where: Any) -> Iterator[Device]:
 
 
 def sampling(device: Device, calls: Sequence[Callable[[], object]]) -> Sample:
-    """Samples with an empty L2 cache."""
-    return lambda i, runs: median(device.time(lambda _: calls[i](), runs, None, True))
+    """Samples with an empty L2 cache, which is emptied as Helion does (on AMD as we do): it times as its own does."""
+    clear, ours = _make_l2_cache_clearer(), torch.version.hip is not None
+    return lambda i, runs: median(device.time(lambda _: calls[i](), runs, lambda _: clear(), ours))
