@@ -26,6 +26,7 @@ torch = pytest.importorskip("torch")
 
 from helion.autotuner import config_fragment as fragments  # noqa: E402
 from helion.autotuner import config_spec  # noqa: E402
+from helion.autotuner.base_search import BaseAutotuner  # noqa: E402
 from helion.autotuner.benchmark_provider import BenchmarkProvider, BenchmarkResult  # noqa: E402
 from helion.exc import NoConfigFound  # noqa: E402
 
@@ -537,3 +538,65 @@ def test_where_tuning_is_disallowed_there_is_none(kernels: ModuleType, monkeypat
     monkeypatch.setenv("AUTOTUNE_DISALLOW", "1")
     with pytest.raises(PlanError, match="AUTOTUNE_DISALLOW is set and Helion's cache has no result for softmax"):
         Run(monkeypatch, bound(kernels, "softmax"), "random_search", evaluations=3)
+
+
+class Kept(BaseAutotuner):  # type: ignore[misc]
+    """What stands for Helion's cache, which wants a GPU. asked: what it was told of reading, each time."""
+
+    asked: list[bool]
+
+    def __init__(self, search: Any, autotuner_factory: Callable[[], Any]) -> None:
+        assert isinstance(search, plugin.StrategySearch)
+
+    def autotune(self, *, skip_cache: bool = False) -> Any:
+        self.asked.append(skip_cache)
+        return helion.Config(num_warps=8)
+
+
+def test_the_cache_is_used_forced_and_skipped_as_the_environment_says(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = bound(kernels, "softmax")
+    monkeypatch.setitem(plugin.cache_classes, kernel.settings.autotune_cache, Kept)
+    monkeypatch.setattr(type(kernel), "is_cacheable", lambda self: True)
+    monkeypatch.setattr(Kept, "asked", asked := [], raising=False)
+    autotuner()(kernel, ()).autotune()
+    autotuner()(kernel, ()).autotune(skip_cache=True)
+    monkeypatch.setenv("AUTOTUNE_FORCE", "1")
+    autotuner()(kernel, ()).autotune(skip_cache=False)
+    assert asked == [False, True, True]
+    assert isinstance(autotuner(cache=False)(kernel, ()), plugin.StrategySearch)
+    monkeypatch.setenv("AUTOTUNE_SKIP_CACHE", "1")
+    assert isinstance(autotuner()(kernel, ()), plugin.StrategySearch)
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+def test_a_cache_that_is_skipped_gives_no_configs_to_begin_with(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, skipped: bool
+) -> None:
+    kernel, looked = bound(kernels, "softmax"), []
+    monkeypatch.setattr(type(kernel), "is_cacheable", lambda self: True)
+    monkeypatch.setattr(
+        plugin.StrategySearch, "_find_similar_cached_configs", lambda self, most: looked.append(most) or []
+    )
+    monkeypatch.setenv("AUTOTUNE_SKIP_CACHE", str(int(skipped)))
+    Run(monkeypatch, kernel, "random_search", evaluations=3)
+    assert bool(looked) != skipped
+
+
+def test_progress_is_shown_where_the_environment_or_the_argument_says_so(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+    driven = plugin.run_plan
+
+    def watched(plan: Any, evaluator: Any, options: Any) -> Any:
+        shown.append(options.progress)
+        return driven(plan, evaluator, options)
+
+    monkeypatch.setattr(plugin, "run_plan", watched)
+    Run(monkeypatch, bound(kernels, "softmax"), "random_search", evaluations=3)
+    monkeypatch.setenv("AUTOTUNE_PROGRESS", "1")
+    Run(monkeypatch, bound(kernels, "softmax"), "random_search", evaluations=3)
+    Run(monkeypatch, bound(kernels, "softmax"), "random_search", evaluations=3, progress=False)
+    assert shown == [False, True, False]

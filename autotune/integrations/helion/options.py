@@ -34,7 +34,7 @@ class Wishes:
     seed: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     journal: PathLike | None = None
-    progress: Progress = False
+    progress: Progress = None
     timeline: PathLike | None = None
 
 
@@ -81,7 +81,8 @@ def options_of(search: Any, wishes: Wishes, plan: Plan) -> Options:
     journal = wishes.journal if wishes.journal is not None else free_journal(log, label) if log else None
     return Options(
         strategy=name_of(plan.strategy), effort="full", budget=plan.budget, seed=plan.seed,
-        journal=None if journal is None else Path(journal), settings={}, progress=wishes.progress,
+        journal=None if journal is None else Path(journal), settings={},
+        progress=chosen(wishes.progress, environment().progress, False),
     )  # fmt: skip
 
 
@@ -106,6 +107,8 @@ def _drawn(search: Any, translation: Translation, strategy: AnyStrategy) -> Iter
 
 def _cached(search: Any, translation: Translation) -> Iterator[Config | None]:
     """The best configs of earlier runs of Helion on this hardware and these arguments."""
+    if environment().skip_cache:
+        return
     most = search.settings.autotune_best_available_max_configs
     for entry in search._find_similar_cached_configs(most) if search.kernel.is_cacheable() else ():
         yield translation.point(entry.to_mutable_flat_config())

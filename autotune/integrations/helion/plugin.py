@@ -32,7 +32,7 @@ def autotuner(
     settings: Mapping[str, Any] | None = None,
     batch: int | None = None,
     journal: PathLike | None = None,
-    progress: Progress = False,
+    progress: Progress = None,
     timeline: PathLike | None = None,
     cache: bool = True,
     on_result: Callable[[Result], None] | None = None,
@@ -44,8 +44,10 @@ def autotuner(
     evaluations: a limit on the configs that are tried, which Helion does not know. batch: configs compiled side by
     side, then timed; None: a pipeline, where compiling and timing can overlap, else as many as Helion has compile jobs,
     at most 16. journal: a new file for what happens.
-    progress: Helion shows progress of its own. timeline: a file that receives what each process did when.
-    cache: whether Helion's cache of the best configs is used.
+    progress: as for `tune`; None: what AUTOTUNE_PROGRESS says, else none, since Helion shows progress of its own.
+    timeline: a file that receives what each process did when.
+    cache: whether Helion's cache of the best configs is used. AUTOTUNE_SKIP_CACHE: it is neither read nor written;
+    AUTOTUNE_FORCE: it is written only.
     on_result: is told what the search found, with the measurements.
     """
     wishes = Wishes(strategy, effort, seconds, evaluations, seed, dict(settings or {}), journal, progress, timeline)
@@ -58,15 +60,27 @@ def autotuner(
             return StrategySearch(kernel, args, wishes=wishes, batch=batch, on_result=on_result)
 
         name = kernel.settings.autotune_cache
-        if not cache or not kernel.is_cacheable():
+        if not cache or not kernel.is_cacheable() or environment().skip_cache:
             return make()
         if name not in cache_classes:
             raise PlanError(
                 f"Helion has no cache {name!r}, which autotune_cache names; it has {', '.join(cache_classes)}"
             )
-        return cache_classes[name](make(), autotuner_factory=make)
+        cached: BaseAutotuner = cache_classes[name](make(), autotuner_factory=make)
+        return Forced(cached) if environment().force else cached
 
     return fn
+
+
+class Forced(BaseAutotuner):  # type: ignore[misc]  # Helion asks for its own base
+    """A search whose result is kept in the cache, whatever is there already."""
+
+    def __init__(self, cached: BaseAutotuner) -> None:
+        self._cached = cached
+
+    def autotune(self, *, skip_cache: bool = False) -> HelionConfig:
+        """Helion calls it so; skip_cache: whether to look nothing up, as is done here in any case."""
+        return self._cached.autotune(skip_cache=True)
 
 
 class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion asks for its own base
