@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 from argparse import Namespace
 from pathlib import Path
 from types import ModuleType
@@ -74,19 +75,41 @@ def test_what_is_there_is_not_run_again_and_what_does_not_fit_is_left_out(
     monkeypatch.setattr(script, "step", step)
     monkeypatch.setattr(script, "WORK", tmp_path)
     results = tmp_path / "results.jsonl"
-    given = Namespace(seconds=60, effort="quick", seeds=1, strategy="gaussian_process", batch=None, plain=False)
-    script.run_kernel(results, "matmul", given, ends=0.0, places=script.seats(False))
+    given = Namespace(
+        seconds=60, effort="quick", seeds=1, strategy="gaussian_process", batch=None, plain=False, comparing=35
+    )
+    script.run_kernel(results, "matmul", given, ends=0.0, places=script.seats(False)[0])
     assert not ran
-    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False))
+    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False)[0])
     assert [name.split(":")[0] for name in ran] == ["helion", "ours", "compare"]
-    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False))
+    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False)[0])
     assert len(ran) == 3
     assert len(script.lines(results)) == 3
 
     results.write_text("\n".join(map(json.dumps, script.lines(results)[:2])) + "\n")
     monkeypatch.setattr(script, "WORK", tmp_path / "another machine")
-    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False))
+    script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False)[0])
     assert ran[3:] == ["compare:matmul:quick:60:1"]
+
+
+def test_kernels_share_the_gpus_by_pairs(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "gpus", lambda: 5)
+    monkeypatch.setattr(script.os, "sched_getaffinity", lambda pid: set(range(64)))
+    (a, b), (c, d) = groups = script.seats(True)
+    assert [seat.gpu for seat in (a, b, c, d)] == [0, 1, 2, 3]
+    assert sorted(core for group in groups for seat in group for core in seat.cores) == list(range(64))
+    assert len(script.seats(False)) == len(script.seats(False)[0]) == 1
+    used: list[Any] = []
+    both = threading.Barrier(2)
+
+    def run_kernel(results: Path, kernel: str, given: Any, ends: float, group: Any) -> None:
+        used.append(group)
+        both.wait(10)
+
+    monkeypatch.setattr(script, "run_kernel", run_kernel)
+    names = ["matmul", "attention", "softmax", "rms_norm"]
+    script.run_kernels(Namespace(results=tmp_path, kernels=names, side_by_side=True, keep=None), 0.0)
+    assert sorted(used) == sorted([*groups, *groups])
 
 
 def test_a_step_that_hangs_is_ended_and_what_it_wrote_is_kept(
@@ -99,7 +122,7 @@ def test_a_step_that_hangs_is_ended_and_what_it_wrote_is_kept(
         "time.sleep(600)\n"
     )
     monkeypatch.setattr(script, "WORK", tmp_path / "work")
-    found = script.step("ours:matmul", 3.0, {"do": "tune"}, tmp_path, script.seats(False)[0], str(hanging))
+    found = script.step("ours:matmul", 3.0, {"do": "tune"}, tmp_path, script.seats(False)[0][0], str(hanging))
     assert found["overdue"]
     assert 3 <= found["took_s"] < 30
 

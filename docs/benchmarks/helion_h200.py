@@ -2,7 +2,7 @@
 
     python docs/benchmarks/helion_h200.py RESULTS.jsonl KERNEL... [--effort quick|full] [--seconds N] [--seeds N]
                                           [--strategy NAME] [--batch N] [--within N] [--side-by-side] [--plain]
-                                          [--keep FOLDER]
+                                          [--comparing N] [--keep FOLDER]
 
 KERNEL: matmul, rms_norm, softmax, attention. For each there are three steps: Helion's search, ours, and a comparison in
 which the picks and all that was the best for a while are timed again together, interleaved, on one GPU. Each step is a
@@ -12,8 +12,9 @@ line is there already; with --within, so is what might not be over by then. The 
 Ours begins with `prepare()`, before it imports torch and Helion, so that the process that times configs imports them
 beside it; the budget begins after the imports for both sides. --plain: without.
 
---side-by-side: on a machine with two GPUs both searches run at once, each on one of them with half of the cores; with
-one GPU, one after the other. --keep: a folder for the logs and journals of the steps, packed.
+--side-by-side: on a machine with two GPUs both searches run at once, each on one of them with half of the cores; where
+there are more, so do as many kernels as there are pairs of GPUs; with one GPU, one after the other. --comparing: what a
+comparison may take, in seconds (35). --keep: a folder for the logs and journals of the steps, packed.
 
 Where there is no GPU, small arguments and Triton's interpreter (TRITON_INTERPRET=1) rehearse it: no figure of that
 means anything. (pip install 'autotune[helion]')
@@ -22,12 +23,14 @@ means anything. (pip install 'autotune[helion]')
 import argparse
 import json
 import os
+import queue
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +48,7 @@ MOST_INCUMBENTS, ROUNDS, WITHIN = 10, 41, 1.01
 COMPILING_S = 0.3
 """What a compile is made to take where there is nothing to compile for."""
 
+WRITING = threading.Lock()
 WORK = Path(tempfile.gettempdir()) / "autotune-helion-h200"
 
 HOOK = '''
@@ -278,13 +282,17 @@ class Seat(NamedTuple):
     cores: tuple[int, ...]
 
 
-def seats(side_by_side: bool) -> tuple[Seat, ...]:
-    """Two with a GPU and half of the cores each, where that is asked for and there are two GPUs; else one with all."""
+def seats(side_by_side: bool) -> list[tuple[Seat, ...]]:
+    """For each kernel that is searched at a time, two with a GPU and an equal part of the cores each, where that is
+    asked for and there are two GPUs; else one with all.
+    """
     cores = tuple(sorted(os.sched_getaffinity(0)))
-    if not side_by_side or gpus() < 2:
-        return (Seat(None, cores),)
-    half = len(cores) // 2
-    return Seat(0, cores[:half]), Seat(1, cores[half:])
+    count = gpus() // 2 * 2 if side_by_side else 0
+    if not count:
+        return [(Seat(None, cores),)]
+    part = len(cores) // count
+    each = [Seat(i, cores[i * part : (i + 1) * part]) for i in range(count)]
+    return [tuple(each[i : i + 2]) for i in range(0, count, 2)]
 
 
 def gpus() -> int:
@@ -343,6 +351,28 @@ def make_bytecode() -> None:
     subprocess.run([sys.executable, "-c", f"import {modules}"], env=environment(), check=True)
 
 
+def run_kernels(given: argparse.Namespace, ends: float) -> None:
+    """As many kernels at a time as there are places for; what there is to keep is kept after each, as what ends this
+    may not wait.
+    """
+    groups = seats(given.side_by_side)
+    free: queue.SimpleQueue[tuple[Seat, ...]] = queue.SimpleQueue()
+    for group in groups:
+        free.put(group)
+
+    def run(kernel: str) -> None:
+        group = free.get()
+        try:
+            run_kernel(given.results, kernel, given, ends, group)
+        finally:
+            free.put(group)
+            if given.keep is not None:
+                keep(given.keep)
+
+    with ThreadPoolExecutor(len(groups)) as pool:
+        list(pool.map(run, given.kernels))
+
+
 def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: float, places: tuple[Seat, ...]) -> None:
     """The steps of a kernel that are not there yet and can be over in time."""
     seconds = given.seconds or SECONDS[given.effort]
@@ -362,9 +392,9 @@ def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: floa
             cache = WORK / run["step"].replace(":", "-")
             if cache.is_dir():
                 shutil.copytree(cache, merged, dirs_exist_ok=True)
-        call = {"do": "compare", "kernel": kernel, "runs": found, "seconds": COMPARING_S}
+        call = {"do": "compare", "kernel": kernel, "runs": found, "seconds": given.comparing}
         name = f"compare:{kernel}:{given.effort}:{seconds}:{given.seeds}"
-        once(results, name, STARTING_S + COMPARING_S, call, merged, ends, None, places[0])
+        once(results, name, STARTING_S + given.comparing, call, merged, ends, None, places[0])
 
 
 def searched(
@@ -397,7 +427,7 @@ def once(
     found = step(name, limit, call, cache, seat)
     if found is not None:
         found["strategy"] = strategy
-        with results.open("a") as file:
+        with WRITING, results.open("a") as file:
             file.write(json.dumps(found) + "\n")
         print(f"{name}: {found['took_s']} s", flush=True)
     return found
@@ -406,7 +436,7 @@ def once(
 def keep(folder: Path) -> None:
     """Logs and journals of all steps, in one file."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(folder / "helion-steps.tar.gz", "w:gz") as packed:
+    with WRITING, tarfile.open(folder / "helion-steps.tar.gz", "w:gz") as packed:
         for path in sorted([*WORK.glob("*.log"), *WORK.glob("*.journal"), *WORK.glob("*.timeline.jsonl")]):
             packed.add(path, path.name)
 
@@ -490,16 +520,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     parser.add_argument("--within", type=float, default=float("inf"))
     parser.add_argument("--side-by-side", action="store_true")
+    parser.add_argument("--comparing", type=int, default=COMPARING_S)
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
     ends = time.monotonic() + given.within
     if given.kernels:
         make_bytecode()
-    for kernel in given.kernels:
-        run_kernel(given.results, kernel, given, ends, seats(given.side_by_side))
-        if given.keep is not None:  # each time, since what ends this may not wait
-            keep(given.keep)
+    run_kernels(given, ends)
     table(given.results)
 
 

@@ -129,7 +129,7 @@ def main() -> None:
         call = {"do": "begin", "kernel": kernel, "seconds": given.seconds, "prepared": not given.plain}
         call["timeline"] = str(timeline)
         cache = beside.WORK / name.replace(":", "-")
-        found = beside.step(name, given.seconds + LATE_S, call, cache, beside.seats(False)[0], __file__)
+        found = beside.step(name, given.seconds + LATE_S, call, cache, beside.seats(False)[0][0], __file__)
         show(kernel, found, timeline, given.first)
 
 

@@ -146,10 +146,10 @@ class WarmUp:
         began = time.perf_counter()
         os.environ.update(self.settings)
         load_trusted_kernel_args(self.args_path)
-        if self.baseline_path is not None:
-            _load_trusted_baseline_output(self.baseline_path)
+        expected = None if self.baseline_path is None else _load_trusted_baseline_output(self.baseline_path)
         synchronize_device()
-        with suppress(Exception):  # whoever cannot time anything says so when it is to time a config
+        with suppress(Exception):  # whoever cannot check or time anything says so when it is to do so for a config
+            assert_close(expected, expected, atol=0.0, rtol=0.0, scale_atol_by_expected_rms=True)
             _timer()(synchronize_device, return_mode="all", pre_warmed=True, fixed_repetitions=1)
         return Stamps("arguments", began, time.perf_counter())
 
