@@ -173,6 +173,21 @@ def test_the_process_of_the_gpu_is_one_of_them() -> None:
     assert lives(waiting())  # for the next search
 
 
+def test_a_search_that_ends_before_its_processes_are_there_waits_for_none_and_starts_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(station.BenchmarkWorker, "_start", started.append)
+    prepare()
+    said: list[str] = []
+    place = Station(os.getpid, warn=said.append)
+    assert eventually(lambda: place._current is not None)
+    time.sleep(0.2)
+    place.close()
+    assert not said
+    assert not started
+
+
 def test_one_that_cannot_warm_up_makes_way_for_a_process_of_its_own() -> None:
     prepare()
     worker = prepared.started_worker()
@@ -195,7 +210,12 @@ def test_one_that_cannot_warm_up_makes_way_for_a_process_of_its_own() -> None:
             self.killed, self._process = True, None
 
     said: list[str] = []
-    station._warm(Slow(), os.getpid, said.append)
+    place = Station(os.getpid, warn=said.append)
+    try:
+        place._warm(Slow(), os.getpid)
+    finally:
+        place.close()
+    assert len(said) == 1
     assert "initialization error" in said[0]
     assert len(tried) == 2
     assert tried[1] is None

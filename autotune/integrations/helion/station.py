@@ -112,7 +112,7 @@ class Station:
         if self._ended:
             return BenchmarkSubprocessError("nobody waits for it any more")
         try:
-            found = self._current.run(job, timeout_s) if key is not None else _warm(self._current, job, self._warn)
+            found = self._current.run(job, timeout_s) if key is not None else self._warm(self._current, job)
         except Exception as error:
             return error
         if isinstance(found, Stamps):
@@ -141,7 +141,7 @@ class Station:
 
     def _warmed(self, worker: Any, job: Job, lane: str, asked: float) -> None:
         """Let a process do its first job, which tells when it was there and when it had taken hold of the GPU."""
-        found = _warm(worker, job, self._warn)
+        found = self._warm(worker, job)
         if isinstance(found, Stamps):
             self._record.note(lane, "start", asked, found.began)
             self._record.note(lane, found.what, found.began, found.ended)
@@ -155,15 +155,14 @@ class Station:
         if self._spare is not None:
             self._spare[1].join()
 
-
-def _warm(worker: Any, job: Job, warn: Callable[[str], Any] = str) -> Any:
-    """Let it do its first job. One that `prepare` started and cannot is ended, and started as Helion does."""
-    prepared = isinstance(worker._process, Started)
-    try:
-        return worker.run(job, START_TIMEOUT_S)
-    except Exception as error:  # who cannot warm up will say so when it is to run something
-        if not prepared:
-            return None
-        warn(f"The process that prepare() started cannot use the GPU ({type(error).__name__}: {error}); {SLOW}.")
-        worker._kill()
-        return _warm(worker, job, warn)
+    def _warm(self, worker: Any, job: Job) -> Any:
+        """Let it do its first job. One that `prepare` started and cannot is ended, and started as Helion does."""
+        prepared = isinstance(worker._process, Started)
+        try:
+            return worker.run(job, START_TIMEOUT_S)
+        except Exception as error:  # who cannot warm up will say so when it is to run something
+            if not prepared or self._ended:  # the end of all is not the process's fault
+                return None
+            self._warn(f"The process that prepare() started is of no use ({type(error).__name__}: {error}); {SLOW}.")
+            worker._kill()
+            return self._warm(worker, job)
