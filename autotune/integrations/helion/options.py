@@ -82,7 +82,7 @@ def options_of(search: Any, wishes: Wishes, plan: Plan) -> Options:
     return Options(
         strategy=name_of(plan.strategy), effort="full", budget=plan.budget, seed=plan.seed,
         journal=None if journal is None else Path(journal), settings={},
-        progress=chosen(wishes.progress, environment().progress, False),
+        progress=environment().progress or False if wishes.progress is None else wishes.progress,
     )  # fmt: skip
 
 
