@@ -51,7 +51,8 @@ def qualification(search: Search) -> Compare | None:
 def contenders(search: Search, most: int) -> list[int]:
     """Trials that may be the fastest, by the times of the search: noise or drift may account for the difference.
 
-    Seeds that are near have their places whatever their rank: of many equal ones, somebody had a reason for these.
+    Seeds that are near have up to half of the places whatever their rank: of many equal ones, somebody had a reason for
+    these.
     """
     ranking = search.archive.ranking()
     if not len(ranking):
@@ -59,7 +60,7 @@ def contenders(search: Search, most: int) -> list[int]:
     near = search.archive.latest[ranking]
     reach = max(float(near["high_ms"][0]), min(float(near["time_ms"][0]) * (1 + DRIFT), LARGEST))
     found: list[int] = near["trial"][near["low_ms"] <= reach].tolist()
-    seeds = [i for i in near_seeds(search)[:most] if i not in found[:most]]
+    seeds = [i for i in near_seeds(search)[: most // 2] if i not in found[:most]]
     return found[: most - len(seeds)] + seeds
 
 
