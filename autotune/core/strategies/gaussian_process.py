@@ -48,6 +48,10 @@ WITHOUT_BUDGET = 400
 LEAST_BATCH = 4
 """Proposed together at least: a model is not worth fitting for one config."""
 
+BEST = 10
+"""At most this many of the best configs of earlier runs are tried first: of them one is often nearly as good here, and
+more of the same tell little."""
+
 FAILURE_QUANTILE, SLOW_SHARE = 0.9, 0.8
 FAILURE_NOISE = 0.05
 
@@ -61,8 +65,7 @@ class Begun(NamedTuple):
 class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_defaults=True):
     """Expected improvement of a Gaussian process over neighbours of the best and samples of the space.
 
-    initial_points: configs of the initial design, the default and the seeds among them, and of the best of earlier runs
-    half as many at most: what worked elsewhere is a hint, of which more of the same tells little.
+    initial_points: configs of the initial design, the default, the seeds and the best of earlier runs among them.
     candidates: points of the space considered for each batch at least, beside the neighbours of the best; many more
     while few configs are known.
     neighbourhoods: how many of the best configs have their neighbours considered.
@@ -82,7 +85,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         require(self.count is None or self.count >= 1, name, "count", self.count, "at least 1, or None")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Begun:
-        known = given_points(replace(seeds, best=seeds.best[: max(self.initial_points // 2, 1)]))
+        known = given_points(replace(seeds, best=seeds.best[:BEST]))
         return Begun(initial_design(space, axes_of(space), known, self.initial_points, fold(key, "design")))
 
     def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
