@@ -108,6 +108,22 @@ def test_a_seed_that_seemed_a_little_slow_is_compared_whatever_its_rank(settings
     assert result(shell.search).best.config == seed
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
+def test_the_fastest_is_compared_however_many_seeds_are_near(most):
+    best = Config({"a": 3, "b": 5})
+    seeds = tuple(Config({"a": 7, "b": b}) for b in range(8))
+
+    def truth(config: Config) -> float:
+        return 0.97 if config == best else 1.0 if config in seeds else 1.2
+
+    settings = Settings(rebuild=False, contenders=most, finalists=most)
+    plan = Plan(SPACE, FiniteSearch(configs=tuple(CONFIGS)), seeds=seeds, settings=settings)
+    shell = Drifting(plan, truth, root(0))
+    shell.run()
+    shell.check_past()
+    assert result(shell.search).best.config == best
+
+
 @pytest.mark.parametrize(
     "settings", [{"contenders": 1}, {"verify_rounds": 0}, {"exact": True}], ids=lambda s: next(iter(s))
 )
