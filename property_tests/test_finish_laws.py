@@ -108,20 +108,23 @@ def test_a_seed_that_seemed_a_little_slow_is_compared_whatever_its_rank(settings
     assert result(shell.search).best.config == seed
 
 
-@pytest.mark.parametrize("most", [1, 2, 3, 4, 5])
-def test_the_fastest_is_compared_however_many_seeds_are_near(most):
-    best = Config({"a": 3, "b": 5})
+@pytest.mark.parametrize("most", [2, 4, 5])
+def test_the_fastest_are_compared_however_many_seeds_are_near(most):
+    fast = [Config({"a": 3, "b": b}) for b in range(5)]
     seeds = tuple(Config({"a": 7, "b": b}) for b in range(8))
 
     def truth(config: Config) -> float:
-        return 0.97 if config == best else 1.0 if config in seeds else 1.2
+        return 0.93 if config in fast else 0.965 if config in seeds else 1.2
 
     settings = Settings(rebuild=False, contenders=most, finalists=most)
     plan = Plan(SPACE, FiniteSearch(configs=tuple(CONFIGS)), seeds=seeds, settings=settings)
     shell = Drifting(plan, truth, root(0))
     shell.run()
     shell.check_past()
-    assert result(shell.search).best.config == best
+    last = [task for e in shell.events if isinstance(task := getattr(e, "task", None), Compare)][-1]
+    compared = [trial.config for trial in last.trials]
+    assert sum(config in fast for config in compared) >= most - most // 2
+    assert result(shell.search).best.config in fast
 
 
 @pytest.mark.parametrize(
