@@ -211,10 +211,16 @@ class Space:
         """For each parameter the codes [m, width] that it could move to from one point [columns], constraints aside."""
         return {name: p.neighbours(row[self.slices[name]], radius) for name, p in self.parameters.items()}
 
+    def moves(self, row: Codes, radius: int = 1) -> Codes:
+        """The points [m, columns] that differ from one point [columns] in one parameter, by at most `radius`;
+        constraints aside."""
+        return np.concatenate(
+            [self.with_part(row, name, codes) for name, codes in self.neighbour_blocks(row, radius).items()]
+        )
+
     def neighbours(self, row: Codes, radius: int = 1) -> Codes:
-        """The valid points [m, columns] that differ from one point [columns] in one parameter, by at most `radius`."""
-        blocks = [self.with_part(row, name, codes) for name, codes in self.neighbour_blocks(row, radius).items()]
-        rows = np.concatenate(blocks)
+        """Those of the `moves` from one point [columns] that are valid: [m, columns]."""
+        rows = self.moves(row, radius)
         return rows[self.valid(rows)]
 
     def with_part(self, row: Codes, name: str, codes: Codes) -> Codes:

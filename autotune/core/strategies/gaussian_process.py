@@ -91,7 +91,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
     def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
         first = state.points[ask.fresh(state.points)]
         if len(first):
-            return _proposed(first, 0, "from the middle of the space, and far apart")
+            return _proposed(first, 0, "the initial design")
         if (most := self._most(ask)) is not None and ask.proposed >= most:
             return Done(f"all {most} configs were tried")
         known = ask.archive.whole

@@ -50,7 +50,6 @@ def neighbourhood(space: Space, row: Codes) -> Codes:
 
     Shape [m, columns], all different; constraints aside.
     """
-    single = [space.with_part(row, name, codes) for name, codes in space.neighbour_blocks(row).items()]
     blocks = [(axis.columns, axis.near(row, 1)[:, axis.columns]) for axis in axes(space) if axis.role == BLOCK_SIZE]
     pairs = []
     for (first, near_first), (second, near_second) in combinations(blocks, 2):
@@ -58,7 +57,7 @@ def neighbourhood(space: Space, row: Codes) -> Codes:
         rows[:, first] = np.repeat(near_first, len(near_second), axis=0)
         rows[:, second] = np.tile(near_second, (len(near_first), 1))
         pairs.append(rows)
-    return np.concatenate(single + pairs)
+    return np.concatenate([space.moves(row), *pairs])
 
 
 def perturbed(space: Space, row: Codes, n: int, radius: int, key: Key) -> Codes:

@@ -1,7 +1,5 @@
 """Points around one point: its neighbours, two of their moves together, and values of others in a place or two."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from autotune.core.keys import Key, fold, integers
@@ -16,7 +14,7 @@ def around(space: Space, rows: Codes, pairs: int, key: Key) -> Codes:
     random combinations of two of these moves, which may be invalid; shape [m, columns]."""
     if not len(rows):
         return rows
-    moved = [np.concatenate(list(_moves(space, row))) for row in rows]
+    moved = [space.moves(row, RADIUS) for row in rows]
     valid = space.valid(np.concatenate(moved))  # all at once: a constraint costs as much for a few
     ends = np.cumsum([len(those) for those in moved])[:-1]
     found = []
@@ -24,11 +22,6 @@ def around(space: Space, rows: Codes, pairs: int, key: Key) -> Codes:
         single = those[works]
         found += [single, _in_pairs(space, row, single, pairs, fold(key, i))] if len(single) > 1 else [single]
     return np.concatenate(found)
-
-
-def _moves(space: Space, row: Codes) -> Iterator[Codes]:
-    for name, codes in space.neighbour_blocks(row, RADIUS).items():
-        yield space.with_part(row, name, codes)
 
 
 def _in_pairs(space: Space, row: Codes, single: Codes, n: int, key: Key) -> Codes:
