@@ -230,7 +230,7 @@ def test_it_beats_random_search_on_a_valley(strategy: type) -> None:
 def test_a_generation_is_the_share_asked_for() -> None:
     search = searched(Plan(SPACE, LFBOTreeSearch(), Budget(evaluations=300), settings=Settings(exact=True)))
     own = search.archive.generation
-    assert (own == 0).sum() == 100
+    assert (own == 0).sum() == 50  # the better half of 100
     first = (own == 1) & (search.archive.walk == 0)
     assert 10 <= first.sum() <= 20  # a tenth of at most 200
     assert len(np.unique(search.archive.walk[own == 1])) == 5
@@ -241,7 +241,7 @@ def test_the_surrogate_learns_when_it_is_due_and_from_failures_too() -> None:
     plan = Plan(SPACE, strategy, Budget(evaluations=130), settings=Settings(exact=True))
     search = searched(plan)
     batches = [event for event in np.unique(search.archive.generation) if event > 0]
-    assert len(batches) == 11
+    assert len(batches) == 12  # after 10 of 20 first points
     known = search.archive
     forest = regressor(SPACE, known, 100, 20)
     predicted = forest.predict(SPACE.features(known.points[:100]))

@@ -97,8 +97,10 @@ def test_typical_points_come_first_and_differ() -> None:
     assert order[4:].tolist() == sorted(order[4:].tolist())  # the rest as drawn
 
 
-def batches(restarts: int = 0, seeds: tuple[dict[str, object], ...] = ()) -> list[tuple[Measure, list[list[int]]]]:
-    """What pattern_search asks for in turn, with the points."""
+def batches(
+    restarts: int = 0, seeds: tuple[dict[str, object], ...] = (), works: bool = True
+) -> list[tuple[Measure, list[list[int]]]]:
+    """What pattern_search asks for in turn, with the points. works: False where every config fails."""
     plan = Plan(
         SPACE, PatternSearch(initial_population=50), seed=3, seeds=seeds, budget=Budget(evaluations=400),
         settings=Settings(exact=True, simplify_rounds=0, verify_rounds=0, restarts=restarts),
@@ -110,20 +112,41 @@ def batches(restarts: int = 0, seeds: tuple[dict[str, object], ...] = ()) -> lis
             rows = SPACE.encode([trial.config for trial in todo.trials])
             asked.append((todo, rows.tolist()))
             for trial, row in zip(todo.trials, rows, strict=True):
-                outcome: Outcome = Timed((cost(row),)) if row[2] != 2 else Failed("compile_error")
+                outcome: Outcome = Timed((cost(row),)) if works and row[2] != 2 else Failed("compile_error")
                 search = advance(search, Observed(search.clock, trial.id, outcome))
     return asked
 
 
-def test_an_initial_population_is_measured_in_parts_and_is_the_same_one() -> None:
-    asked = batches()
-    parts = [rows for todo, rows in asked if all(trial.generation <= 0 for trial in todo.trials)]
-    ends = np.cumsum([len(rows) for rows in parts]).tolist()
-    assert ends == [1, *(int(np.ceil(50 * share)) for share in PARTS)]  # the default by itself
+def drawn_first() -> list[list[int]]:
+    """The initial population that `batches` begins with."""
     none = np.empty((0, SPACE.columns), np.int64)
     seeds = Seeds(SPACE.encode([dict(SPACE.default or {})]), none, none)
-    drawn = initial_population("from_random", SPACE, seeds, 50, fold(root(3), "init"))
-    assert sorted(row for rows in parts for row in rows) == sorted(drawn.tolist())
+    return initial_population("from_random", SPACE, seeds, 50, fold(root(3), "init")).tolist()
+
+
+def initial_parts(works: bool = True) -> list[list[list[int]]]:
+    return [rows for todo, rows in batches(works=works) if all(trial.generation <= 0 for trial in todo.trials)]
+
+
+def test_the_better_half_of_an_initial_population_is_measured_in_parts() -> None:
+    parts, drawn = initial_parts(), drawn_first()
+    ends = np.cumsum([len(rows) for rows in parts]).tolist()
+    assert ends == [1, *(int(np.ceil(50 * share)) for share in PARTS[:-1])]  # the default by itself
+    measured = [row for rows in parts for row in rows]
+    left = [row for row in drawn if row not in measured]
+    assert len(left) == 25
+    assert all(row in drawn for row in measured)
+
+    def slowness(rows: list[list[int]]) -> float:
+        return float(np.mean([cost(np.array(row)) if row[2] != 2 else 1e6 for row in rows]))
+
+    assert slowness(measured) < slowness(left)
+
+
+def test_where_nothing_works_all_of_an_initial_population_is_measured() -> None:
+    parts = initial_parts(works=False)
+    assert np.cumsum([len(rows) for rows in parts]).tolist()[-1] == 50
+    assert sorted(row for rows in parts for row in rows) == sorted(drawn_first())
 
 
 def test_given_points_are_all_in_the_first_part() -> None:

@@ -1,6 +1,5 @@
 """Initial populations: where a search begins."""
 
-import math
 from typing import Literal
 
 import numpy as np
@@ -15,16 +14,6 @@ InitialPopulation = Literal["from_random", "from_default", "from_best_available"
 
 BEST_AVAILABLE = 20
 """At most this many of the best configs of earlier runs join an initial population."""
-
-
-AGAIN, LEAST = 0.15, 8
-"""After a restart walks begin among this share of their initial population, but at least so many: where not to go is
-known by then, and what is saved is spent on further walks."""
-
-
-def begun_among(n: int, seeds: Seeds) -> int:
-    """How many first points walks want that have `n` in the beginning."""
-    return min(n, max(LEAST, math.ceil(AGAIN * n))) if seeds.again else n
 
 
 def given_points(seeds: Seeds) -> Codes:

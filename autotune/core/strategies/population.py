@@ -9,24 +9,33 @@ from autotune.core.history import Archive
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation, begun_among, initial_population
+from autotune.core.strategies.initial import InitialPopulation, initial_population
 from autotune.core.strategies.ordering import promising_first, typical_first
 from autotune.core.strategies.protocol import Ask, Done, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
 
-PARTS = (0.1, 0.2, 0.4, 1.0)
-"""An initial population is measured in parts that end at these shares of it; what a part shows orders the next ones."""
+PARTS = (0.1, 0.2, 0.4, 0.5, 1.0)
+"""An initial population is measured in parts that end at these shares of it; what a part shows orders the next ones.
+
+The last part is left out once anything has worked: it holds what looks worst, and hardly ever the best to begin from.
+"""
+
+AGAIN, LEAST = 0.15, 8
+"""After a restart walks begin among this share of their initial population, but at least so many: where not to go is
+known by then, and what is saved is spent on further walks."""
 
 
 class Initial(NamedTuple):
     """The initial population, drawn once; all else is read off the archive.
 
-    The first `given` points were not drawn. After a restart only the `most` of `points` that look best are measured.
+    The first `given` points were not drawn. Of all `points` the `most` that look best are measured, those given in any
+    case. again: after a restart, when so much is known that there is but one part.
     """
 
     points: Codes
     given: int
     most: int
+    again: bool = False
 
 
 class HasPopulation(Protocol):
@@ -50,13 +59,16 @@ def first_points(
 ) -> Initial:
     """`initial_population`: those that were given as they are, then the random ones with some typical ones first.
 
-    walks: for walks, which after a restart begin among a part of it.
+    walks: for walks, which after a restart begin among a small part of it.
     """
     points = initial_population(kind, space, seeds, n, key)
     given = len(initial_population(kind, space, seeds, 0, key))
     order = typical_first(space, points[given:], math.ceil(PARTS[0] * len(points)))
-    most = begun_among(len(points), seeds) if walks else len(points)
-    return Initial(np.concatenate([points[:given], points[given:][order]]), given, most)
+    ordered = np.concatenate([points[:given], points[given:][order]])
+    most = math.ceil(PARTS[-2] * len(points))
+    if seeds.again:
+        most = max(LEAST, math.ceil(AGAIN * len(points))) if walks else len(points)
+    return Initial(ordered, given, max(most, given), seeds.again)
 
 
 def initial_proposals(
@@ -84,16 +96,15 @@ def initial_proposals(
 
 
 def _part(space: Space, state: Initial, ask: Ask) -> Codes:
-    """The next part of an initial population: first what was given, then what looks best by now.
-
-    There is but one part where more is known than parts would tell: after a restart.
-    """
+    """The next part of an initial population: first what was given, then what looks best by now."""
     fresh, known, size = ask.fresh(state.points), ask.archive.whole, len(state.points)
     given, drawn = state.points[: state.given][fresh[: state.given]], state.points[state.given :][fresh[state.given :]]
     points = np.concatenate([given, drawn[promising_first(space, known, drawn)]])
-    if len(known) >= size:
+    if state.again:
         return points[: 0 if ask.proposed else state.most]
     done = size - len(points)
+    if done >= state.most and ask.archive.ok.any():
+        return points[:0]
     end = next((end for share in PARTS if (end := math.ceil(share * size)) > done), size)
     return points[: max(end - done, len(given))]
 
