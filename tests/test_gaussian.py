@@ -25,6 +25,7 @@ from autotune.core.gaussian.fit import _loss, fit, prior
 from autotune.core.gaussian.kernel import Known, matern52
 from autotune.core.gaussian.picks import batch, expected_improvement, normal_cdf
 from autotune.core.gaussian.process import condition
+from autotune.core.gaussian.triangular import inverse_lower
 from autotune.core.keys import root, uniform
 from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS
 from autotune.core.strategies.candidates import at_most, candidates
@@ -111,6 +112,42 @@ def test_a_batch_is_spread_out_and_never_what_is_under_way() -> None:
     beside = batch(process, first, known.correlation(first), np.zeros(201), np.ones(201), best, 3, 1)
     assert 0 not in beside
     assert beside[0] - 1 == alone[1], "what is under way counts as picked"
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+@pytest.mark.parametrize("n", [1, 5])
+def test_looking_at_few_candidates_picks_what_looking_at_all_does(
+    monkeypatch: pytest.MonkeyPatch, n: int, taken: int
+) -> None:
+    known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
+    process = condition(known, 1.0, 1e-4, TARGETS)
+    points = uniform(root(5), 3000, 3)
+    factor, best = uniform(root(6), 3000, 1)[:, 0], float(TARGETS.min())
+    found = []
+    for followed in (1, 12, 3000):  # the least one is too few for any batch, so that it must look again
+        monkeypatch.setattr("autotune.core.gaussian.picks.FOLLOWED", followed)
+        found.append(batch(process, points, known.correlation(points), np.zeros(3000), factor, best, n, taken))
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == n
+
+
+def test_where_nothing_promises_anything_a_batch_is_full_all_the_same() -> None:
+    known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
+    process = condition(known, 1.0, 1e-4, TARGETS)
+    points = uniform(root(2), 100, 3)
+    picks = batch(process, points, known.correlation(points), np.zeros(100), np.ones(100), -1e6, 8, 0)
+    assert sorted(set(picks)) == picks == list(range(8))
+    few = batch(process, points[:5], known.correlation(points[:5]), np.zeros(5), np.ones(5), 0.0, 8, 2)
+    assert sorted(few) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("n", [1, 2, 40, 41, 100, 137])
+def test_the_inverse_of_a_triangular_matrix(n: int) -> None:
+    square = uniform(root(n), n, n) - 0.5
+    factor = np.linalg.cholesky(square @ square.T + n * np.eye(n))
+    inverse = inverse_lower(factor)
+    assert inverse @ factor == pytest.approx(np.eye(n), abs=1e-10)
+    assert (np.triu(inverse, 1) == 0).all()
 
 
 def test_what_is_kept_is_the_best_and_an_even_choice_of_the_rest() -> None:

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import assert_never
 
 from autotune.core.errors import EvaluatorError
@@ -96,13 +97,16 @@ class Driver:
         self._record = record
         self._watch = watch
 
-    def step(self, event: Event) -> None:
-        """Record an event and fold it."""
-        self._record(event)
+    def step(self, *events: Event) -> None:
+        """Record events and fold them."""
+        for event in events:
+            self._record(event)
         began = self._meter()
-        self.search = advance(self.search, event)
+        stages = list(accumulate(events, advance, initial=self.search))[1:]
         self.own_s += self._meter() - began
-        self._watch(self.search, event)
+        for event, stage in zip(events, stages, strict=True):
+            self.search = stage
+            self._watch(stage, event)
 
     def requested(self) -> Request:
         """What the search wants now."""
@@ -157,8 +161,7 @@ class Driver:
         session = self._session
         timeout = None if until is None else max(until - session.now(), 0.0)
         found = session.poll(timeout)
-        for event in found:
-            self.step(event)
+        self.step(*found)
         if not found and until is not None and session.now() >= until:
             self.step(Ticked(session.now()))
         elif not found and not session.idle:

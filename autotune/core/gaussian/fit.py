@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, matern52_and_slope, parts, shares
 from autotune.core.gaussian.process import JITTER
+from autotune.core.gaussian.triangular import inverse_lower
 
 LENGTH, LENGTH_SPREAD = float(np.log(0.8)), 1.0
 """Prior of the log length scales: features lie between 0 and 1."""
@@ -58,7 +59,7 @@ def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks) -> tu
     covariance += covariance.T
     covariance[np.diag_indices(n)] = amplitude + noise + JITTER
     factor = np.linalg.cholesky(covariance)
-    inverse_factor = np.linalg.inv(factor)
+    inverse_factor = inverse_lower(factor)
     inverse = inverse_factor.T @ inverse_factor
     solved = inverse @ targets
     trace = float(np.trace(inverse) - solved @ solved)

@@ -9,6 +9,9 @@ import numpy as np
 from autotune.core.gaussian.kernel import Floats
 from autotune.core.gaussian.process import LEAST_DEVIATION, Process
 
+FOLLOWED = 12
+"""So many of the most promising candidates are looked at for each pick, and more where that turns out to be too few."""
+
 
 def normal_cdf(z: Floats) -> Floats:
     """The standard normal distribution function, to 1e-7 (Abramowitz and Stegun 26.2.17): numpy has none."""
@@ -46,27 +49,62 @@ def batch(
     expected: the prior means [m]; what the process knows are deviations from it.
     factor: what the improvement of each candidate is worth, such as its probability to work at all.
     taken: the first so many candidates are under way already; they are believed first, and never picked.
+
+    Believing a pick makes deviations and the best smaller and leaves the means, so no candidate is ever worth more than
+    it was at first: those that begin behind the worst of the picks need not be looked at again.
     """
-    mean, deviation, known = process.predict(correlation)
+    mean, deviation, projections = process.predict(correlation)
     mean = mean + expected
-    projections = np.empty((len(points), known.shape[1] + taken + n))
-    projections[:, : known.shape[1]] = known
-    open_, picks = np.ones(len(points), bool), []
+    worth = _worth(mean, deviation, best, factor)
+    order = taken + np.argsort(-worth[taken:], kind="stable")
+    looked_at = min(FOLLOWED * max(n, 1), len(order))
+    while True:
+        pool = np.concatenate([np.arange(taken), np.sort(order[:looked_at])])
+        behind = worth[order[looked_at]] if looked_at < len(order) else -1.0
+        at = (mean[pool], deviation[pool], projections[pool])
+        picks = _believing(process, points[pool], *at, factor[pool], best, n, taken, behind)
+        if picks is not None:
+            return [int(pool[pick]) for pick in picks]
+        looked_at = min(8 * looked_at, len(order))
+
+
+def _worth(mean: Floats, deviation: Floats, best: float, factor: Floats) -> Floats:
+    worth: Floats = np.round(expected_improvement(mean, deviation, best) * factor, 9)
+    return worth
+
+
+def _believing(
+    process: Process,
+    points: Floats,
+    mean: Floats,
+    deviation: Floats,
+    projections: Floats,
+    factor: Floats,
+    best: float,
+    n: int,
+    taken: int,
+    behind: float,
+) -> list[int] | None:
+    """What `batch` picks of `points` alone; None where one of the others, worth at most `behind`, could be picked."""
+    known = projections.shape[1]
+    projections = np.concatenate([projections, np.empty((len(points), taken + n))], axis=1)
+    open_ = np.ones(len(points), bool)
+    picks: list[int] = []
     open_[:taken] = False
     for i in range(taken + n):
         if i < taken:
             pick = i
         else:
-            worth = np.where(open_, np.round(expected_improvement(mean, deviation, best) * factor, 9), -1.0)
+            worth = np.where(open_, _worth(mean, deviation, best, factor), -1.0)
             pick = int(np.argmax(worth))
-            if not open_[pick]:
-                break
+            if worth[pick] <= behind:
+                return picks if behind < 0 else None
             open_[pick] = False
             picks.append(pick)
-        before = projections[:, : known.shape[1] + i]
+        before = projections[:, : known + i]
         shared = process.covariance(points, points[pick]) - before @ before[pick]
         column = shared / np.sqrt(deviation[pick] ** 2 + process.noise)
         deviation = np.sqrt(np.maximum(deviation**2 - column**2, LEAST_DEVIATION**2))
-        projections[:, known.shape[1] + i] = column
+        projections[:, known + i] = column
         best = min(best, float(mean[pick]))
     return picks

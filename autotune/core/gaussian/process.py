@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autotune.core.gaussian.kernel import Floats, Known
+from autotune.core.gaussian.triangular import inverse_lower
 
 JITTER = 1e-6
 """Added to the diagonal, so that equal points do not make the covariance singular; targets have variance 1."""
@@ -46,5 +47,5 @@ def condition(known: Known, amplitude: float, noise: float, targets: Floats) -> 
     """The process that knows `targets` [n] at the known inputs."""
     covariance = amplitude * known.own
     covariance[np.diag_indices(len(covariance))] += noise + JITTER
-    inverse_factor = np.linalg.inv(np.linalg.cholesky(covariance))
+    inverse_factor = inverse_lower(np.linalg.cholesky(covariance))
     return Process(known, amplitude, noise, inverse_factor, inverse_factor.T @ (inverse_factor @ targets))
