@@ -29,7 +29,7 @@ from helion.autotuner.precompile_future import PrecompileFuture, _run_kernel_in_
 
 from autotune.core.outcomes import Failed  # noqa: E402
 from autotune.core.search.messages import Limits  # noqa: E402
-from autotune.integrations.helion import autotuner, compiles, job, pipeline, plugin, provider, station  # noqa: E402
+from autotune.integrations.helion import autotuner, compiles, generation, job, pipeline, plugin, provider, station  # noqa: E402
 from autotune.integrations.helion.compiles import Compiles, Work  # noqa: E402
 from autotune.integrations.helion.generation import Generators  # noqa: E402
 from autotune.integrations.helion.job import Measured  # noqa: E402
@@ -341,6 +341,7 @@ def tuned(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             return made
 
         monkeypatch.setattr(pipeline, "generators_of", generators)
+        monkeypatch.setattr(generation, "PATIENCE_S", 100.0)  # a busy machine is no error
 
         class Patched(plugin.StrategySearch):
             def __init__(self, *args: Any, **kwargs: Any) -> None:

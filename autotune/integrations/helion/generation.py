@@ -95,9 +95,16 @@ class _Generator:
             raise EOFError(f"it had not answered after {PATIENCE_S:.0f} s")
         return None
 
-    def close(self) -> None:
+    def end(self) -> int | None:
+        """End it; its status, its own where it had ended. (To join with a timeout is to wait for ever: it has let go of
+        the pipe that tells whether it lives.)
+        """
         self.process.kill()
         self.process.join()
+        return self.process.exitcode
+
+    def close(self) -> None:
+        self.end()
         self.connection.close()
 
 
@@ -156,8 +163,7 @@ class Generators:
             try:
                 source = one.answer()
             except (EOFError, OSError) as error:
-                one.process.join(1.0)  # its status comes a little later than the end of its pipe
-                self.give_up(str(error) or f"one has ended with status {one.process.exitcode}")
+                self.give_up(str(error) or f"one has ended with status {one.end()}")
                 break
             if source is not None and one.work is not None:
                 found.append((one.work, source))
