@@ -29,8 +29,9 @@ from helion.autotuner.precompile_future import PrecompileFuture, _run_kernel_in_
 
 from autotune.core.outcomes import Failed  # noqa: E402
 from autotune.core.search.messages import Limits  # noqa: E402
-from autotune.integrations.helion import autotuner, compiles, job, plugin, provider, station  # noqa: E402
+from autotune.integrations.helion import autotuner, compiles, generation, job, pipeline, plugin, provider, station  # noqa: E402
 from autotune.integrations.helion.compiles import Compiles, Work  # noqa: E402
+from autotune.integrations.helion.generation import Generators  # noqa: E402
 from autotune.integrations.helion.job import Measured  # noqa: E402
 from autotune.integrations.helion.record import Record  # noqa: E402
 from autotune.integrations.helion.station import Station  # noqa: E402
@@ -292,6 +293,7 @@ class MadeUpProvider(provider.AheadProvider):  # type: ignore[misc]
     def __init__(self, record: Record, **context: Any) -> None:
         super().__init__(record, **context)
         self.sent: list[Any] = []
+        self.texts: list[str | None] = []
         self._of_fn: dict[int, Any] = {}
         self._folder = Path(os.environ["PYTEST_HELION"])
 
@@ -325,13 +327,27 @@ class MadeUpProvider(provider.AheadProvider):  # type: ignore[misc]
 def tuned(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     monkeypatch.setenv("PYTEST_HELION", str(tmp_path))
 
-    def run(name: str = "softmax", fates: Callable[[Any], str] | None = None, **wishes: Any) -> Any:
+    def run(
+        name: str = "softmax",
+        fates: Callable[[Any], str] | None = None,
+        generate: Callable[[Any], str] | None = None,
+        **wishes: Any,
+    ) -> Any:
+        """generate: what forks generate; None: no forks."""
         searches: list[Any] = []
+
+        def generators(kernel: Any, jobs: int, warn: Callable[[str], Any]) -> Generators:
+            searches[0].generators = made = Generators(generate or str, 2 if generate else 0, searches[0].warned.append)
+            return made
+
+        monkeypatch.setattr(pipeline, "generators_of", generators)
+        monkeypatch.setattr(generation, "PATIENCE_S", 100.0)  # a busy machine is no error
 
         class Patched(plugin.StrategySearch):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
                 self._benchmark_provider_cls = functools.partial(MadeUpProvider, self._record)
+                self.warned: list[str] = []
                 searches.append(self)
 
         monkeypatch.setattr(plugin, "StrategySearch", Patched)
@@ -344,7 +360,14 @@ def tuned(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         }  # fmt: skip
         seconds = wishes.pop("budget", None)
         bound = kernel.make(**settings, autotune_budget_seconds=seconds).bind(kernel.arguments("cpu"))
-        bound.compile_config = lambda config, allow_print=True: (lambda ms: lambda *args: ms)(made_up_ms(config))
+
+        def compiled(config: Any, allow_print: bool = True) -> Callable[..., float]:
+            text, ms = vars(bound).get("to_triton_code"), made_up_ms(config)
+            if searches[0].benchmark_provider is not None and not allow_print:
+                searches[0].benchmark_provider.texts.append(None if text is None else text(config))
+            return lambda *args: ms
+
+        bound.compile_config = compiled
         results: list[Result] = []
         best = autotuner(cache=False, effort="quick", on_result=results.append, **wishes)(bound, ()).autotune()
         return best, results[0], searches[0]
@@ -387,6 +410,94 @@ def test_a_budget_of_seconds_ends_it_whatever_still_compiles(
     assert result.evaluations >= 1
     assert not [child for child in multiprocessing.active_children() if child.is_alive()]
     assert not search.benchmark_provider.station._thread.is_alive()
+
+
+def generated(config: Any) -> str:
+    return f"code of {config!r}"
+
+
+def test_what_forks_generate_is_what_is_compiled(
+    tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    checked: list[str] = []
+    monkeypatch.setattr(pipeline, "is_source_of", lambda kernel, config, text: not checked.append(text))
+    _, result, search = tuned(strategy="random_search", evaluations=60, generate=generated, timeline=tmp_path / "spans")
+    assert result.counts == {"timed": 60}
+    sent, texts = search.benchmark_provider.sent, search.benchmark_provider.texts
+    assert sorted(texts) == sorted(map(generated, sent))
+    assert len(checked) == 1
+    assert search.warned == []
+    assert search.generators.count == 0  # closed
+    spans = read_timeline(tmp_path / "spans")
+    made = {s.trial: s for s in spans if (s.lane, s.what) == ("generator", "generate")}
+    loaded = {s.trial: s for s in spans if (s.lane, s.what) == ("search", "load")}
+    assert made.keys() == loaded.keys()
+    assert len(made) == len(sent)
+    assert all(made[trial].end_s <= loaded[trial].start_s for trial in made)
+    assert not [s for s in spans if (s.lane, s.what) == ("search", "generate")]
+    turns = sorted(
+        (at, step) for s in spans if s.what == "compile" or s.lane == "generator"
+        for at, step in ((s.start_s, 1), (s.end_s, -1))
+    )  # fmt: skip
+    at_once = [sum(step for _, step in turns[: i + 1]) for i in range(len(turns))]
+    assert max(at_once) <= 4
+
+
+def only_wide(config: Any) -> str:
+    if config.config["num_warps"] == 1:
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+    return generated(config)
+
+
+def deadly(config: Any) -> str:
+    if config.config["num_warps"] == 1:
+        os._exit(3)
+    return generated(config)
+
+
+@pytest.mark.parametrize(("generate", "words"), [(only_wide, "Cannot re-initialize CUDA"), (deadly, "status 3")])
+def test_forks_that_cannot_are_given_up_and_nothing_is_lost(
+    tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, generate: Callable[[Any], str], words: str
+) -> None:
+    monkeypatch.setattr(pipeline, "is_source_of", lambda *_: True)
+    _, result, search = tuned(strategy="random_search", evaluations=60, generate=generate)
+    assert result.counts == {"timed": 60}
+    sent, texts = search.benchmark_provider.sent, search.benchmark_provider.texts
+    assert len(set(map(repr, sent))) == len(sent) == len(texts)
+    assert None in texts
+    assert len(search.warned) == 1
+    assert words in search.warned[0]
+    assert search.generators.count == 0
+
+
+def test_forks_that_generate_something_else_are_not_used(
+    tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "is_source_of", lambda *_: False)
+    _, result, search = tuned(strategy="random_search", evaluations=30, generate=generated)
+    assert result.counts == {"timed": 30}
+    assert set(search.benchmark_provider.texts) == {None}
+    assert len(search.warned) == 1
+
+
+def test_a_config_that_nobody_can_generate_code_for_costs_itself_only(
+    tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "is_source_of", lambda *_: True)
+    compiled = pipeline.PipelineSession._compile
+
+    def refusing(self: Any, work: Work, config: Any, text: str | None) -> None:
+        if text is not None:
+            compiled(self, work, config, text)
+        else:
+            assert config.config["num_warps"] == 1
+            self._settle(work, Failed("compile_error", "RuntimeError: not with one warp"))
+
+    monkeypatch.setattr(pipeline.PipelineSession, "_compile", refusing)
+    _, result, search = tuned(strategy="random_search", evaluations=60, generate=only_wide)
+    assert set(result.counts) == {"timed", "compile_error"}
+    assert sum(result.counts.values()) == 60
+    assert search.warned == []
 
 
 def test_no_answer_waits_for_the_code_of_several_configs(

@@ -98,7 +98,7 @@ def show(kernel: str, found: dict[str, Any] | None, timeline: Path, first: int) 
     if runs:
         ends = [span.end_s for span in runs]
         print(f"  the first of {len(runs)} configs had been timed after {min(ends):.2f} s; in the 20 s from then on:")
-        for what in ("run", "compile", "generate", "settle"):
+        for what in ("run", "compile", "generate", "load", "settle"):
             taken = [s.end_s - s.start_s for s in spans if s.what == what and 0 <= s.start_s - min(ends) < 20]
             print(f"    {what:9s} {len(taken):4d} times, {sum(taken):6.2f} s in all")
 

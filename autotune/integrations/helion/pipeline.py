@@ -1,7 +1,7 @@
 """Configs compile side by side while the GPU times what is compiled already; nothing waits for the slowest of a batch.
 
 Helion prepares every compile and keeps the books; its benchmark process checks and times. What is ours is that these
-overlap: a search is asked for more as soon as a compiler is free.
+overlap, and that code is generated beside: a search is asked for more as soon as a compiler is free.
 """
 
 import time
@@ -19,12 +19,14 @@ from autotune.core.outcomes import Failed, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.integrations.helion.bench import UNUSABLE, Bench
 from autotune.integrations.helion.compiles import Compiles, Work
+from autotune.integrations.helion.generation import Generators, generators_of, is_source_of, written
+from autotune.integrations.helion.generator import Source
 from autotune.integrations.helion.job import Measured
-from autotune.integrations.helion.record import GPU, SEARCH, Record
+from autotune.integrations.helion.record import GENERATOR, GPU, SEARCH, Record
 from autotune.integrations.helion.station import Station
 
 AHEAD = 1
-"""Configs that are queued although no compiler is free yet."""
+"""Configs that are queued although nothing is free yet to make them."""
 
 LONGEST_POLL_S = 0.25
 PATIENCE_S = 2.0
@@ -32,7 +34,7 @@ PATIENCE_S = 2.0
 
 
 class PipelineSession:
-    """jobs: compilers at once."""
+    """jobs: at once, of those that generate code or compile it."""
 
     def __init__(self, bench: Bench, jobs: int) -> None:
         self._bench, self._jobs = bench, jobs
@@ -46,17 +48,21 @@ class PipelineSession:
         self._comparison: Compare | None = None
         self._given = 0
         self._station: Station | None = None
+        self._generators = Generators(str, 0)
+        self._agreed = False
         self._limited: Any = None
 
     @property
     def room(self) -> int:
-        """As many as there are free compilers and one ahead; none while enough wait for the GPU, and none while there
-        are outcomes to be polled: whoever proposes must know them first.
+        """As many as can be begun at once and one ahead; none while enough wait for the GPU, and none while there are
+        outcomes to be polled: whoever proposes must know them first.
         """
         if self._comparison is not None or self._news:
             return 0
-        to_compile = self._jobs + AHEAD - len(self._queue) - len(self._compiles)
-        return max(0, min(to_compile, self._jobs + AHEAD - len(self._running)))
+        to_generate = (self._generators.count or self._jobs) - len(self._generators)
+        to_compile = self._jobs - len(self._generators) - len(self._compiles)
+        to_run = self._jobs + AHEAD - len(self._running)
+        return max(0, min(min(to_generate, to_compile) + AHEAD - len(self._queue), to_run))
 
     @property
     def idle(self) -> bool:
@@ -71,7 +77,7 @@ class PipelineSession:
         """Queue trials; compiling begins at once."""
         for trial in trials:
             self._enter(trial, limits)
-        self._start_compiles()
+        self._start_works()
 
     def compare(self, task: Compare) -> None:
         """Queue a comparison, in this process; nothing else is in flight then."""
@@ -98,6 +104,7 @@ class PipelineSession:
         self._queue.clear()
         self._news.clear()
         self._comparison = None
+        self._generators.cancel()
         self._compiles.cancel()
         self._under_way.clear()
         if self._station is not None:
@@ -107,12 +114,15 @@ class PipelineSession:
     def __enter__(self) -> Self:
         self._limited = ThreadpoolController().limit(limits=1, user_api="blas")  # the compilers have all cores
         self._station = self._provider.station
+        search = self._bench.search
+        self._generators = generators_of(search.kernel, self._jobs, search.log.warning)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abandon()
+        self._generators.close()
         self._provider.leave_station()
         self._limited.restore_original_limits()
 
@@ -131,34 +141,66 @@ class PipelineSession:
 
     def _advance(self) -> None:
         self._take_answers()
+        self._take_compiled()
+        for work, source in self._generators.taken():
+            self._generated(work, source)
+            self._take_answers()  # loading takes a while: neither the GPU nor its answers must wait for it
+        self._start_works()
+
+    def _take_compiled(self) -> None:
         for work, failed in self._compiles.ended():
             self._compiled(work, failed)
-        self._start_compiles()
 
-    def _start_compiles(self) -> None:
-        while self._queue and len(self._compiles) < self._jobs:
+    def _start_works(self) -> None:
+        while self._queue and len(self._compiles) + len(self._generators) < self._jobs:
+            if self._generators.count and not self._generators.free:
+                return
             self._start(self._queue.popleft())
-            self._take_answers()  # generating code takes a while: neither the GPU nor its answers must wait for it
-            for work, failed in self._compiles.ended():
-                self._compiled(work, failed)
+            self._take_answers()  # as does generating code, in this process
+            self._take_compiled()
 
     def _start(self, work: Work) -> None:
-        """Generate the config's code here, and begin to compile it elsewhere."""
-        wanted = self._bench.search.settings.autotune_config_filter
-        config = work.member.config if wanted is None else wanted(work.member.config)
+        """Let the config's code be generated: elsewhere, where that can be."""
+        config = self._wanted(work)
         if config is None or self._bench.over():
             self._settle(work, None)
-            return
-        began = time.perf_counter()
+        elif self._generators.free:
+            self._generators.give(work, config)
+        else:
+            self._compile(work, config, None)
+
+    def _generated(self, work: Work, source: Source) -> None:
+        """Compile what has been generated elsewhere. What could not be is generated here, so that Helion logs why."""
+        config, text = self._wanted(work), source.text
+        if source.ended:
+            self._record.note(GENERATOR, "generate", source.began, source.ended, work.trials[0].id)
+        if text is not None and not self._agreed:  # once: a fork might take the machine for another
+            self._agreed = is_source_of(self._bench.search.kernel, config, text)
+            if not self._agreed:
+                self._generators.give_up("the code is not the same")
+                text = None
+        self._compile(work, config, text)
+        if text is None and work.fn is not None and self._generators.count:
+            self._generators.give_up(source.error)
+
+    def _compile(self, work: Work, config: Any, text: str | None) -> None:
+        """Load the config's code, generated here where there is no text, and begin to compile it elsewhere."""
+        kernel, began = self._bench.search.kernel, time.perf_counter()
         try:
-            work.fn = self._bench.search.kernel.compile_config(config, allow_print=False)
+            with written(kernel, text):
+                work.fn = kernel.compile_config(config, allow_print=False)
         except Exception as error:  # Helion's own code generation: it is for Helion to log
             self._settle(work, Failed("compile_error", f"{type(error).__name__}: {error}"))
             return
         work.future = self._provider.compile_ahead(config, work.fn)
         self._provider.futures[config] = work.future
         self._compiles.begin(work)
-        self._record.note(SEARCH, "generate", began, trial=work.trials[0].id)
+        self._record.note(SEARCH, "generate" if text is None else "load", began, trial=work.trials[0].id)
+
+    def _wanted(self, work: Work) -> Any:
+        """The config as Helion's filter leaves it; None where it is dropped."""
+        wanted = self._bench.search.settings.autotune_config_filter
+        return work.member.config if wanted is None else wanted(work.member.config)
 
     def _compiled(self, work: Work, failed: Failed | None) -> None:
         if work.compile_s:
@@ -189,9 +231,7 @@ class PipelineSession:
         found = answer if isinstance(answer, Measured) else _lost(answer)
         if found.began:
             self._record.note(GPU, "run", found.began, found.began + found.run_s, work.trials[0].id)
-        wanted = self._bench.search.settings.autotune_config_filter
-        config = work.member.config if wanted is None else wanted(work.member.config)
-        self._provider.measured[config] = found
+        self._provider.measured[self._wanted(work)] = found
         if found.failure is None:
             self._settle(work, timed_or_failed(found.times_ms, work.compile_s, found.run_s, found.cut))
         else:
@@ -209,9 +249,9 @@ class PipelineSession:
 
     def _wait(self, seconds: float) -> None:
         assert self._station is not None
-        connection.wait(
-            [self._station.wake, *self._compiles.sentinels], max(0.0, min(seconds, self._compiles.seconds_left))
-        )
+        sources = [self._station.wake, *self._generators.connections, *self._compiles.sentinels]
+        left = min(seconds, self._generators.seconds_left, self._compiles.seconds_left)
+        connection.wait(sources, max(0.0, left))
 
     def _rest(self) -> None:
         """Wait until the GPU is free; end what does not end by itself."""

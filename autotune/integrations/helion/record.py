@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from autotune.shell.evaluators.triton.timeline import NOBODY, Timeline, What
 
-SEARCH, GPU, SPARE = "search", "gpu", "gpu spare"
-"""Lanes of the timeline: this process, the one that times configs, the one that stands ready."""
+SEARCH, GPU, SPARE, GENERATOR = "search", "gpu", "gpu spare", "generator"
+"""Lanes of the timeline: this process, the one that times configs, the one that stands ready, those that write code."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ MODULES = ("torch._inductor.runtime.triton_helpers", "autotune.integrations.heli
 
 def serve(fd: int, parent: int) -> None:
     """Run what comes over the socket `fd`, as Helion's benchmark process does, until `parent` has closed it or died."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before that was asked for
+    if not end_with(parent):
         return
     from helion.autotuner.benchmark_worker import _worker_loop
 
@@ -23,3 +22,9 @@ def serve(fd: int, parent: int) -> None:
         with suppress(ImportError):  # without Triton, a config says so that needs it
             importlib.import_module(name)
     _worker_loop(Connection(fd), None)
+
+
+def end_with(parent: int) -> bool:
+    """Let this process be killed when `parent`, which has started it, ends; False where it has ended already."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-What = Literal["compile", "run", "start", "device", "arguments", "baseline", "space", "generate", "settle"]
-"""The last four, and taking hold of a GPU, are told of inside of Helion alone."""
+What = Literal["compile", "run", "start", "device", "arguments", "baseline", "space", "generate", "load", "settle"]
+"""The last five, and taking hold of a GPU, are told of inside of Helion alone."""
 
 NOBODY = -1
 """In place of a trial, for what concerns none or several: a process that starts, a comparison."""
