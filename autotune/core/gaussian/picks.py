@@ -4,13 +4,19 @@ Expected improvement: Jones, Schonlau and Welch, J. Global Optimization 13 (1998
 picks so far: Ginsbourger, Le Riche and Carraro, "Kriging is well-suited to parallelize optimization" (2010).
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from autotune.core.gaussian.kernel import Floats
 from autotune.core.gaussian.process import LEAST_DEVIATION, Process
 
 FOLLOWED = 12
 """So many of the most promising candidates are looked at for each pick, and more where that turns out to be too few."""
+
+NEW_EVERY = 2
+"""Every second pick of a batch is of something new."""
 
 
 def normal_cdf(z: Floats) -> Floats:
@@ -33,6 +39,30 @@ def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats
     return deviation * (z * normal_cdf(z) + normal_pdf(z))
 
 
+class Prospects(NamedTuple):
+    """m candidates: points [m, d], means, deviations, projections [m, known], what their improvement is worth, and what
+    is new to them, as `batch` is told.
+    """
+
+    points: Floats
+    mean: Floats
+    deviation: Floats
+    projections: Floats
+    factor: Floats
+    novelty: NDArray[np.int64]
+
+    def of(self, which: NDArray[np.int64]) -> "Prospects":
+        """Some of them."""
+        return Prospects(
+            self.points[which], self.mean[which], self.deviation[which], self.projections[which], self.factor[which],
+            self.novelty[which],
+        )  # fmt: skip
+
+    def worth(self, deviation: Floats, best: float) -> Floats:
+        """What each is worth with these deviations, rounded so that no last bit decides."""
+        return np.round(expected_improvement(self.mean, deviation, best) * self.factor, 9)
+
+
 def batch(
     process: Process,
     points: Floats,
@@ -42,6 +72,7 @@ def batch(
     best: float,
     n: int,
     taken: int,
+    novelty: NDArray[np.int64] | None = None,
 ) -> list[int]:
     """Indices of `n` of the candidates `points` [m, d] to measure together, the most promising first.
 
@@ -49,57 +80,53 @@ def batch(
     expected: the prior means [m]; what the process knows are deviations from it.
     factor: what the improvement of each candidate is worth, such as its probability to work at all.
     taken: the first so many candidates are under way already; they are believed first, and never picked.
+    novelty: a number [m] for what is new to each candidate, -1 where nothing is. Every second pick is of something new,
+    each time something else, as long as there is any.
 
     Believing a pick makes deviations and the best smaller and leaves the means, so no candidate is ever worth more than
     it was at first: those that begin behind the worst of the picks need not be looked at again.
     """
     mean, deviation, projections = process.predict(correlation)
-    mean = mean + expected
-    worth = _worth(mean, deviation, best, factor)
+    novelty = np.full(len(points), -1) if novelty is None else novelty
+    prospects = Prospects(points, mean + expected, deviation, projections, factor, novelty)
+    worth = prospects.worth(deviation, best)
     order = taken + np.argsort(-worth[taken:], kind="stable")
-    looked_at = min(FOLLOWED * max(n, 1), len(order))
+    first_new = order[novelty[order] >= 0]
+    looked_at = FOLLOWED * max(n, 1)
     while True:
-        pool = np.concatenate([np.arange(taken), np.sort(order[:looked_at])])
-        behind = worth[order[looked_at]] if looked_at < len(order) else -1.0
-        at = (mean[pool], deviation[pool], projections[pool])
-        picks = _believing(process, points[pool], *at, factor[pool], best, n, taken, behind)
+        pool = np.unique(np.concatenate([np.arange(taken), order[:looked_at], first_new[:looked_at]]))
+        behind = (
+            max(worth[order[looked_at : looked_at + 1]], default=-1.0),
+            max(worth[first_new[looked_at : looked_at + 1]], default=-1.0),
+        )
+        picks = _believing(process, prospects.of(pool), best, n, taken, behind)
         if picks is not None:
             return [int(pool[pick]) for pick in picks]
-        looked_at = min(8 * looked_at, len(order))
-
-
-def _worth(mean: Floats, deviation: Floats, best: float, factor: Floats) -> Floats:
-    worth: Floats = np.round(expected_improvement(mean, deviation, best) * factor, 9)
-    return worth
+        looked_at *= 8
 
 
 def _believing(
-    process: Process,
-    points: Floats,
-    mean: Floats,
-    deviation: Floats,
-    projections: Floats,
-    factor: Floats,
-    best: float,
-    n: int,
-    taken: int,
-    behind: float,
+    process: Process, prospects: Prospects, best: float, n: int, taken: int, behind: tuple[float, float]
 ) -> list[int] | None:
-    """What `batch` picks of `points` alone; None where one of the others, worth at most `behind`, could be picked."""
-    known = projections.shape[1]
-    projections = np.concatenate([projections, np.empty((len(points), taken + n))], axis=1)
-    open_ = np.ones(len(points), bool)
+    """What `batch` picks of `prospects` alone; None where another could be picked. behind: what of the others any, and
+    those that are new, are worth at most.
+    """
+    points, mean, deviation, known = *prospects[:3], prospects.projections.shape[1]
+    projections = np.concatenate([prospects.projections, np.empty((len(points), taken + n))], axis=1)
+    open_ = np.arange(len(points)) >= taken
+    new = prospects.novelty >= 0
     picks: list[int] = []
-    open_[:taken] = False
     for i in range(taken + n):
         if i < taken:
             pick = i
         else:
-            worth = np.where(open_, _worth(mean, deviation, best, factor), -1.0)
+            turn = len(picks) % NEW_EVERY == NEW_EVERY - 1 and bool((open_ & new).any())
+            worth = np.where(open_ & new if turn else open_, prospects.worth(deviation, best), -1.0)
             pick = int(np.argmax(worth))
-            if worth[pick] <= behind:
-                return picks if behind < 0 else None
+            if worth[pick] <= behind[turn]:
+                return picks if behind[turn] < 0 else None
             open_[pick] = False
+            new &= prospects.novelty != prospects.novelty[pick]
             picks.append(pick)
         before = projections[:, : known + i]
         shared = process.covariance(points, points[pick]) - before @ before[pick]

@@ -11,6 +11,7 @@ from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.nearby import around, replaced
+from autotune.core.strategies.shapes import shape_columns, shaped
 
 WORK, AXES = 120_000, 12
 """Pairs of a candidate and a known config in one batch: nearly all of a space while little is known of it, when every
@@ -30,7 +31,8 @@ def candidates(
     space: Space, best: Codes, near: int, most: int, fresh: Callable[[Codes], NDArray[np.bool_]], key: Key
 ) -> Codes:
     """Fresh valid points [m, columns]: all that are left if they are no more than `most`, else a sample of `most`, the
-    neighbours of the points `best` [b, columns], and `near` mixtures of these with others and with one another."""
+    neighbours of the points `best` [b, columns], and `near` mixtures of these with others and with one another; and the
+    best in the shapes of others."""
     listed = everything(space)
     if listed is not None and len(listed) <= most:
         return listed[fresh(listed)]
@@ -41,6 +43,8 @@ def candidates(
     each = near // (2 * max(len(best), 1))
     moved = around(space, best, each, fold(key, "near"))
     mixed = [replaced(space, row, anywhere[-each:], fold(key, "mixed", i)) for i, row in enumerate(best)]
+    columns = shape_columns(space)
+    mixed += [shaped(row, anywhere[:each], columns) for row in best]
     rows = np.concatenate([moved, *mixed, anywhere])
     rows = rows[first_of_each(rows)]
     rows = rows[fresh(rows)]

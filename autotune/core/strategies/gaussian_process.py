@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.gaussian.axes import Axes, axes_of
+from autotune.core.gaussian.axes import axes_of
 from autotune.core.gaussian.fit import fit, prior
 from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, Known
 from autotune.core.gaussian.picks import batch, normal_cdf
@@ -29,6 +29,7 @@ from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.initial import given_points
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
+from autotune.core.strategies.shapes import new_shapes, shape_columns
 
 EXTREMES = 0.4
 """What is expected of points beforehand: those at the ends of ranges of powers of two to be slower than those in the
@@ -103,7 +104,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         candidates = self._candidates(space, known, ask, key)
         if not len(candidates):
             return Wait() if ask.outstanding else _exhausted()
-        return self._picked(axes_of(space), known, ask, candidates)
+        return self._picked(space, known, ask, candidates)
 
     def observe(self, space: Space, state: Begun, seen: tuple[Observation, ...]) -> Begun:
         return state
@@ -120,7 +121,8 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         unbound = all(budget is None for budget in budgets)
         return WITHOUT_BUDGET if self.count is None and unbound else self.count
 
-    def _picked(self, axes: Axes, known: Archive, ask: Ask, candidates: Codes) -> Proposals:
+    def _picked(self, space: Space, known: Archive, ask: Ask, candidates: Codes) -> Proposals:
+        axes = axes_of(space)
         inputs, times, ok, blocks = axes.of(known.points), known.time_ms, known.ok, axes.blocks
         came = known.arrived
         before = axes.of(known.asked.rows[came["trial"]])
@@ -129,7 +131,9 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         works, targets = ok[kept], squashed(times[kept], ok[kept])
         data, expected = Known(hyper.log_lengths, inputs[kept], blocks), EXTREMES * axes.extremes(inputs[kept])
         under_way = ask.pending if ask.outstanding else candidates[:0]
-        points = axes.of(np.concatenate([under_way, candidates]))
+        rows = np.concatenate([under_way, candidates])
+        points, tried = axes.of(rows), np.concatenate([known.points, under_way])
+        novelty = new_shapes(shape_columns(space), tried, rows)
         correlation = data.correlation(points)
         process = condition(
             data, float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise)), targets - expected
@@ -137,7 +141,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         room, best = min(max(ask.room, LEAST_BATCH), len(candidates)), float(targets[works].min())
         chance = chance_to_work(data, works, correlation)
         prior = EXTREMES * axes.extremes(points)
-        picks = batch(process, points, correlation, prior, chance, best, room, len(under_way))
+        picks = batch(process, points, correlation, prior, chance, best, room, len(under_way), novelty)
         chosen = candidates[np.array(picks, np.int64) - len(under_way)]
         matter = ", ".join(axes.names[i] for i in _shortest(hyper, blocks))
         why = f"the most promising of {len(candidates)} candidates; what matters most: {matter}"
