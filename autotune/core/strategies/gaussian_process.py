@@ -29,7 +29,7 @@ from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.initial import given_points
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
-from autotune.core.strategies.shapes import new_shapes, shape_columns
+from autotune.core.strategies.shapes import neglected, shape_columns
 
 EXTREMES = 0.4
 """What is expected of points beforehand: those at the ends of ranges of powers of two to be slower than those in the
@@ -133,7 +133,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         under_way = ask.pending if ask.outstanding else candidates[:0]
         rows = np.concatenate([under_way, candidates])
         points, tried = axes.of(rows), np.concatenate([known.points, under_way])
-        novelty = new_shapes(shape_columns(space), tried, rows)
+        novelty = neglected(shape_columns(space), tried, rows)
         correlation = data.correlation(points)
         process = condition(
             data, float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise)), targets - expected

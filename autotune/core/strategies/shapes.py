@@ -4,6 +4,8 @@ A kernel with twenty parameters has thousands of configs of each shape, and hard
 search that goes by what it expects to gain can spend its whole budget on them, and never look at the next larger block.
 """
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,19 +14,31 @@ from autotune.core.points import row_keys
 from autotune.core.space import Space
 from autotune.core.strategies.moves import axes
 
+FEW = 20
+"""A shape is neglected that was tried less often than the one tried most by this factor."""
+
 
 def shape_columns(space: Space) -> NDArray[np.int64]:
-    """The columns of a point that are its shape; none where nothing is said of it, or nothing else is set."""
-    parts = [axis.columns for axis in axes(space) if axis.role in (BLOCK_SIZE, NUM_WARPS)]
-    columns = [column for part in parts for column in range(part.start, part.stop)]
-    return np.array(columns if len(columns) < space.columns else [], np.int64)
+    """The columns of a point that are its shape; none unless there are blocks and warps, and more is set.
+
+    Blocks without warps are blocks of threads, for which this did not help.
+    """
+    parts = [(axis.role, axis.columns) for axis in axes(space) if axis.role in (BLOCK_SIZE, NUM_WARPS)]
+    columns = [column for _, part in parts for column in range(part.start, part.stop)]
+    both = len({role for role, _ in parts}) == 2 and len(columns) < space.columns
+    return np.array(columns if both else [], np.int64)
 
 
-def new_shapes(columns: NDArray[np.int64], tried: Codes, points: Codes) -> NDArray[np.int64]:
-    """A number for the shape of each of `points` [m, columns], -1 where one of those `tried` has the same shape."""
-    if not len(columns):
+def neglected(columns: NDArray[np.int64], tried: Codes, points: Codes) -> NDArray[np.int64]:
+    """A number for the shape of each of `points` [m, columns], -1 where enough of those `tried` have the same shape.
+
+    Enough is one, and more by and by: a FEW of how often the shape was tried that was tried most.
+    """
+    if not len(columns) or not len(tried):
         return np.full(len(points), -1)
-    numbers = dict.fromkeys(row_keys(tried[:, columns]), -1)
+    counts = Counter(row_keys(tried[:, columns]))
+    enough = 1 + max(counts.values()) // FEW
+    numbers = {key: -1 for key, count in counts.items() if count >= enough}
     found = (numbers.setdefault(key, i) for i, key in enumerate(row_keys(points[:, columns])))
     return np.fromiter(found, np.int64, len(points))
 
