@@ -38,7 +38,7 @@ AT_ONCE = 100
 class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evolution", omit_defaults=True):
     """A population whose members duel with a cross of themselves and the mutant a + (b - c) of three others.
 
-    population_size: members; twice as many are drawn at first, and the faster half is kept.
+    population_size: members; twice as many are drawn at first, and the half that looks best is measured.
     max_generations: of `population_size` trials each, after the initial one. crossover_rate: the share of the mutant.
     immediate_update: True breeds and measures one trial at a time, from a population that is always up to date.
     min_improvement_delta, patience: end when the best improves by less than this, relatively, for that many

@@ -22,7 +22,8 @@ from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals,
 class LFBOPatternSearch(Struct, frozen=True, tag="lfbo_pattern_search", omit_defaults=True):
     """The `copies` best of the initial population each walk among random neighbours that a classifier selects.
 
-    initial_population: how many configs to begin with. max_generations: batches after the initial one.
+    initial_population: how many configs are drawn to begin with, of which the better half is measured.
+    max_generations: batches after the initial one.
     min_improvement_delta, patience: a walk ends when abs(best / current - 1) is below this for more than `patience`
     generations in a row. frac_selected: the share of the neighbours that is measured.
     num_neighbors: drawn for each walk and generation. radius: how far block sizes and warps move (log2 for powers of

@@ -26,7 +26,8 @@ class LFBOTreeSearch(Struct, frozen=True, tag="lfbo_tree_search", omit_defaults=
     The first generation draws neighbours as lfbo_pattern_search does; from the second one on each comes from a random
     tree (`tree_moves.guided`). num_neighbors: so many for each walk and generation. frac_selected: the share of them
     that is measured. radius: how far one move goes.
-    initial_population: how many configs to begin with. max_generations: batches after the initial one.
+    initial_population: how many configs are drawn to begin with, of which the better half is measured.
+    max_generations: batches after the initial one.
     min_improvement_delta, patience: a walk ends when abs(best / current - 1) is below this for more than `patience`
     generations in a row. quantile: the share of the configs that is called good.
     similarity_penalty: what likeness to those selected already costs, in probability.

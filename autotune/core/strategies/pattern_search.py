@@ -39,7 +39,8 @@ class Walk(NamedTuple):
 class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=True):
     """The `copies` best of the initial population each walk to the best of their neighbours, one batch a generation.
 
-    initial_population: how many configs to begin with. max_generations: batches after the initial one.
+    initial_population: how many configs are drawn to begin with, of which the better half is measured.
+    max_generations: batches after the initial one.
     min_improvement_delta: a walk ends when abs(best / current - 1) is below this.
     num_neighbors_cap: keep this many neighbours of a walk and generation, drawn at random; -1: all.
     initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
