@@ -1,6 +1,5 @@
 """The examples run as they stand, and the kernel of the README is right wherever it may be sent."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from loading import loaded
 
 from autotune import Budget, CallableEvaluator, Config, Problem, tune
 from autotune.core.keys import root
@@ -42,12 +42,7 @@ def test_tutorial_shows_the_example_as_it_is() -> None:
 @pytest.fixture(scope="module")
 def matmul() -> ModuleType:
     pytest.importorskip("numba")
-    spec = importlib.util.spec_from_file_location("blocked_matmul_under_test", EXAMPLES / "blocked_matmul.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(EXAMPLES / "blocked_matmul.py")
 
 
 @pytest.fixture(scope="module")

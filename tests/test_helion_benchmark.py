@@ -1,6 +1,5 @@
 """The benchmark beside Helion: what its table says of measurements, and what it resumes from."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,17 +10,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import DOCS, loaded
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    path = Path(__file__).parent.parent / "docs" / "benchmarks" / "helion_h200.py"
-    spec = importlib.util.spec_from_file_location("helion_h200", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(DOCS / "benchmarks" / "helion_h200.py")
 
 
 def run(side: str, pick: int, *incumbents: tuple[float, int]) -> dict[str, Any]:

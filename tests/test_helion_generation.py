@@ -1,6 +1,5 @@
 """Code that forks of the program generate: the same as the program's, and the program's own where they cannot."""
 
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -25,18 +24,7 @@ from autotune.integrations.helion.devices import Devices  # noqa: E402
 from autotune.integrations.helion.generation import Generators, generators_of, is_source_of, source_of, written  # noqa: E402
 from autotune.integrations.helion.generator import Source  # noqa: E402
 
-BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
 NAMES = ("matmul", "rms_norm", "softmax", "attention")
-
-
-@pytest.fixture(scope="module")
-def kernels() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("helion_kernels", BENCHMARKS / "helion_kernels.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib.util
 import math
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import DOCS
 
 from autotune import Result
 
@@ -37,17 +37,7 @@ from autotune.integrations.helion.record import Record  # noqa: E402
 from autotune.integrations.helion.station import Station  # noqa: E402
 from autotune.shell.evaluators.triton.timeline import read_timeline  # noqa: E402
 
-BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def kernels() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("helion_kernels", BENCHMARKS / "helion_kernels.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+BENCHMARKS = DOCS / "benchmarks"
 
 
 class Worker:

@@ -1,6 +1,5 @@
 """Our search inside of Helion, on the config specs of real kernels; made-up times stand for a GPU's."""
 
-import importlib.util
 import math
 import os
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from loading import DOCS
 
 from autotune import Boolean, Choice, Integer, Permutation, PowerOfTwo, Result, Space
 from autotune.core.config import Config, freeze
@@ -35,18 +35,8 @@ from autotune.integrations.helion.fragments import field_of  # noqa: E402
 from autotune.integrations.helion.rules import excluded, learned, rules_of, switched  # noqa: E402
 from autotune.integrations.helion.translation import Translation, translate  # noqa: E402
 
-BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
+BENCHMARKS = DOCS / "benchmarks"
 NAMES = ("matmul", "rms_norm", "softmax", "attention")
-
-
-@pytest.fixture(scope="module")
-def kernels() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("helion_kernels", BENCHMARKS / "helion_kernels.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def bound(kernels: ModuleType, name: str, **settings: Any) -> Any:

@@ -1,11 +1,10 @@
 """Kernel configs and spaces by example, and the big made-up kernels that strategies are tried on."""
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from loading import DOCS, loaded
 
 from autotune import STRATEGIES, Choice, Config, ConfigError, KernelConfig, SpaceError, Tile, kernel_space
 from autotune.core.kernels.fields import FIELDS
@@ -150,13 +149,7 @@ def test_what_cannot_be_described_is_named(build, message: str) -> None:  # type
 
 @pytest.fixture(scope="module")
 def big() -> ModuleType:
-    path = Path(__file__).parent.parent / "docs" / "benchmarks" / "big_kernels.py"
-    spec = importlib.util.spec_from_file_location("big_kernels", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(DOCS / "benchmarks" / "big_kernels.py")
 
 
 def test_big_kernels_are_big_and_their_times_repeat(big: ModuleType) -> None:

@@ -102,10 +102,10 @@ class Driver:
         for event in events:
             self._record(event)
         began = self._meter()
-        stages = list(accumulate(events, advance, initial=self.search))[1:]
+        before, *stages = accumulate(events, advance, initial=self.search)
         self.own_s += self._meter() - began
+        self.search = stages[-1] if stages else before
         for event, stage in zip(events, stages, strict=True):
-            self.search = stage
             self._watch(stage, event)
 
     def requested(self) -> Request:

@@ -79,17 +79,24 @@ def key_of(kernel: str, device: str, space: Space) -> LooseKey:
     return LooseKey(kernel, "", Specialization(), Device(kind, device), space.fingerprint)
 
 
-def learned(
-    cache: Cache, kernel: str, others: dict[str, Simulation], strategy: str, evaluations: int, seed: int
+Learned = dict[tuple[str, int], Search]
+"""By device and seed what is known of one kernel: the same for each of the other devices."""
+
+
+def learn(
+    cache: Cache, kernel: str, known: Learned, others: dict[str, Simulation], strategy: str, n: int, seed: int
 ) -> None:
-    """Search the other devices, and put what was measured into the cache."""
+    """Search the other devices, `n` configs each, unless they are `known`, and put what was measured into the cache."""
     for device, simulation in others.items():
-        search = searched(simulation, simulation.space, strategy, evaluations, seed, start_from="from_random")
+        if (device, seed) not in known:
+            known[device, seed] = searched(simulation, simulation.space, strategy, n, seed, start_from="from_random")
         key = StrictKey(key_of(kernel, device, simulation.space), Versions())
-        cache.publish(entry_of(search, key, new_run()))
+        cache.publish(entry_of(known[device, seed], key, new_run()))
 
 
-def compare(kernel: str, device: str, group: dict[str, Simulation], options: argparse.Namespace) -> list[list[int]]:
+def compare(
+    kernel: str, device: str, group: dict[str, Simulation], known: Learned, options: argparse.Namespace
+) -> list[list[int]]:
     """The evaluations to within 5 % of each seed, for each of STARTS."""
     simulation = group[device]
     space = simulation.space
@@ -100,7 +107,7 @@ def compare(kernel: str, device: str, group: dict[str, Simulation], options: arg
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             cache = Cache(folder)
-            learned(cache, kernel, others, options.strategy, options.learned, 1000 + seed)
+            learn(cache, kernel, known, others, options.strategy, options.learned, 1000 + seed)
             wanted = WarmStart(options.at_most, other_devices=True)
             origins = best_available(cache, key_of(kernel, device, space), space, wanted)
         best = tuple(Config(origin.config) for origin in origins)
@@ -145,8 +152,9 @@ def main() -> None:
     shares: list[tuple[float, float]] = []
     runs: list[list[int]] = []
     for kernel, group in groups(options.folder).items():
+        known: Learned = {}
         for device in group:
-            counts = compare(kernel, device, group, options)
+            counts = compare(kernel, device, group, known, options)
             runs += counts
             medians = [median(column) for column in zip(*counts, strict=True)]
             shares.append((medians[2] / medians[0], medians[2] / medians[1]))

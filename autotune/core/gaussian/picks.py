@@ -111,7 +111,7 @@ def _believing(
     """What `batch` picks of `prospects` alone; None where another could be picked. behind: what of the others any, and
     those that are new, are worth at most.
     """
-    points, mean, deviation, known = *prospects[:3], prospects.projections.shape[1]
+    points, deviation, known = prospects.points, prospects.deviation, prospects.projections.shape[1]
     projections = np.concatenate([prospects.projections, np.empty((len(points), taken + n))], axis=1)
     open_ = np.arange(len(points)) >= taken
     new = prospects.novelty >= 0
@@ -133,5 +133,5 @@ def _believing(
         column = shared / np.sqrt(deviation[pick] ** 2 + process.noise)
         deviation = np.sqrt(np.maximum(deviation**2 - column**2, LEAST_DEVIATION**2))
         projections[:, known + i] = column
-        best = min(best, float(mean[pick]))
+        best = min(best, float(prospects.mean[pick]))
     return picks

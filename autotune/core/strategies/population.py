@@ -14,11 +14,12 @@ from autotune.core.strategies.ordering import promising_first, typical_first
 from autotune.core.strategies.protocol import Ask, Done, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
 
-PARTS = (0.1, 0.2, 0.4, 0.5, 1.0)
-"""An initial population is measured in parts that end at these shares of it; what a part shows orders the next ones.
+BETTER = 0.5
+"""The share of an initial population that is measured. The rest looks worst, and hardly ever holds the best to begin
+from: only while nothing at all has worked it follows."""
 
-The last part is left out once anything has worked: it holds what looks worst, and hardly ever the best to begin from.
-"""
+PARTS = (0.1, 0.2, 0.4, BETTER, 1.0)
+"""An initial population is measured in parts that end at these shares of it; what a part shows orders the next ones."""
 
 AGAIN, LEAST = 0.15, 8
 """After a restart walks begin among this share of their initial population, but at least so many: where not to go is
@@ -35,7 +36,7 @@ class Initial(NamedTuple):
     points: Codes
     given: int
     most: int
-    again: bool = False
+    again: bool
 
 
 class HasPopulation(Protocol):
@@ -65,7 +66,7 @@ def first_points(
     given = len(initial_population(kind, space, seeds, 0, key))
     order = typical_first(space, points[given:], math.ceil(PARTS[0] * len(points)))
     ordered = np.concatenate([points[:given], points[given:][order]])
-    most = math.ceil(PARTS[-2] * len(points))
+    most = math.ceil(BETTER * len(points))
     if seeds.again:
         most = max(LEAST, math.ceil(AGAIN * len(points))) if walks else len(points)
     return Initial(ordered, given, max(most, given), seeds.again)

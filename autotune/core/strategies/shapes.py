@@ -5,6 +5,7 @@ search that goes by what it expects to gain can spend its whole budget on them, 
 """
 
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ FEW = 20
 """A shape is neglected that was tried less often than the one tried most by this factor."""
 
 
+@lru_cache(maxsize=16)
 def shape_columns(space: Space) -> NDArray[np.int64]:
     """The columns of a point that are its shape; none unless there are blocks and warps, and more is set.
 
