@@ -27,9 +27,9 @@ def run(side: str, pick: int, *incumbents: tuple[float, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def comparison(**times_ms: float) -> dict[str, Any]:
-    measured = {json.dumps({"num_warps": int(name[1:])}): [ms, ms, ms] for name, ms in times_ms.items()}
-    return {"step": "compare:matmul:quick:60:1", "took_s": 9.0, "measured": measured, "left_out": 0}
+def comparison(nth: int = 0, /, **times_ms: float) -> dict[str, Any]:
+    measured = {json.dumps({"num_warps": int(name[1:])}): [ms, ms - 0.1, ms + 0.1] for name, ms in times_ms.items()}
+    return {"step": f"compare:matmul:quick:60:1:{nth}", "took_s": 9.0, "measured": measured, "left_out": 0}
 
 
 def test_the_table_goes_by_what_was_timed_together(
@@ -42,8 +42,22 @@ def test_the_table_goes_by_what_was_timed_together(
     results.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": "cut sh')
     script.table(results)
     _, helion, mine = capsys.readouterr().out.splitlines()
-    assert helion.split()[-3:] == ["1.000", "50.0", "1.0"]
-    assert mine.split()[-3:] == ["0.800", "10.0", "5.0"]
+    assert helion.split()[-6:] == ["1.000", "(1.000", "to", "1.000)", "50.0", "1.0"]
+    assert mine.split()[-6:] == ["0.800", "(0.800", "to", "0.800)", "10.0", "5.0"]
+
+
+def test_a_range_is_of_all_processes_that_compared(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results.jsonl"
+    times = ((1.0, 0.8), (1.0, 1.2), (2.0, 1.9))
+    lines = [comparison(i, w8=theirs, w16=ours) for i, (theirs, ours) in enumerate(times)]
+    lines += [run("helion", 8, (50.0, 8)), run("ours", 16, (4.0, 16))]
+    results.write_text("\n".join(map(json.dumps, lines)))
+    script.table(results)
+    _, _, mine = capsys.readouterr().out.splitlines()
+    assert "1.2000  0.7000 to 2.0000" in mine
+    assert "0.950 (0.800 to 1.200)" in mine
 
 
 def test_a_search_that_never_gets_there_says_so(
@@ -53,7 +67,7 @@ def test_a_search_that_never_gets_there_says_so(
     lines = [run("helion", 8, (50.0, 8)), run("ours", 2, (4.0, 2)), comparison(w2=2.0, w8=1.0)]
     results.write_text("\n".join(map(json.dumps, lines)))
     script.table(results)
-    assert capsys.readouterr().out.splitlines()[2].split()[-3:] == ["2.000", "never", "-"]
+    assert capsys.readouterr().out.splitlines()[2].split()[-6:] == ["2.000", "(2.000", "to", "2.000)", "never", "-"]
 
 
 def test_what_is_there_is_not_run_again_and_what_does_not_fit_is_left_out(
@@ -64,26 +78,27 @@ def test_what_is_there_is_not_run_again_and_what_does_not_fit_is_left_out(
     def step(name: str, limit_s: float, call: dict[str, Any], cache: Path, seat: Any) -> dict[str, Any]:
         ran.append(name)
         kind = name.split(":")[0]
-        return comparison(w8=1.0) if kind == "compare" else run(kind, 8, (5.0, 8))
+        return comparison(int(name[-1]), w8=1.0) if kind == "compare" else run(kind, 8, (5.0, 8))
 
     monkeypatch.setattr(script, "step", step)
     monkeypatch.setattr(script, "WORK", tmp_path)
     results = tmp_path / "results.jsonl"
     given = Namespace(
-        seconds=60, effort="quick", seeds=1, strategy="gaussian_process", batch=None, plain=False, comparing=35
-    )
+        seconds=60, effort="quick", seeds=1, strategy="gaussian_process", batch=None, plain=False, comparing=35,
+        comparisons=2,
+    )  # fmt: skip
     script.run_kernel(results, "matmul", given, ends=0.0, places=script.seats(False)[0])
     assert not ran
     script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False)[0])
-    assert [name.split(":")[0] for name in ran] == ["helion", "ours", "compare"]
+    assert [name.split(":")[0] for name in ran] == ["helion", "ours", "compare", "compare"]
     script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False)[0])
-    assert len(ran) == 3
-    assert len(script.lines(results)) == 3
+    assert len(ran) == 4
+    assert len(script.lines(results)) == 4
 
-    results.write_text("\n".join(map(json.dumps, script.lines(results)[:2])) + "\n")
+    results.write_text("\n".join(map(json.dumps, script.lines(results)[:3])) + "\n")
     monkeypatch.setattr(script, "WORK", tmp_path / "another machine")
     script.run_kernel(results, "matmul", given, ends=float("inf"), places=script.seats(False)[0])
-    assert ran[3:] == ["compare:matmul:quick:60:1"]
+    assert ran[4:] == ["compare:matmul:quick:60:1:1"]
 
 
 def test_kernels_share_the_gpus_by_pairs(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

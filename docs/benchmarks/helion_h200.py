@@ -2,12 +2,13 @@
 
     python docs/benchmarks/helion_h200.py RESULTS.jsonl KERNEL... [--effort quick|full] [--seconds N] [--seeds N]
                                           [--strategy NAME] [--batch N] [--within N] [--side-by-side] [--plain]
-                                          [--comparing N] [--keep FOLDER]
+                                          [--comparing N] [--comparisons N] [--keep FOLDER]
 
-KERNEL: matmul, rms_norm, softmax, attention. For each there are three steps: Helion's search, ours, and a comparison in
-which the picks and all that was the best for a while are timed again together, interleaved, on one GPU. Each step is a
-process of its own with caches of its own and a hard time limit, writes a line to RESULTS.jsonl, and is left out if that
-line is there already; with --within, so is what might not be over by then. The table is of all that the file holds.
+KERNEL: matmul, rms_norm, softmax, attention. For each there are Helion's search, ours, and comparisons in which the
+picks and all that was the best for a while are timed again together, interleaved, on one GPU: each in three processes
+(--comparisons), as where in memory things lie makes a difference that no repetition shows. Each step is a process of
+its own with caches of its own and a hard time limit, writes a line to RESULTS.jsonl, and is left out if that line is
+there already; with --within, so is what might not be over by then. The table is of all that the file holds.
 
 Ours begins with `prepare()`, before it imports torch and Helion, so that the process that times configs imports them
 beside it; the budget begins after the imports for both sides. --plain: without.
@@ -26,6 +27,7 @@ import os
 import queue
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tarfile
@@ -44,7 +46,7 @@ SECONDS = {"quick": 60, "full": 150}
 STARTING_S, LATE_S, COMPARING_S = 30, 25, 35
 """What a step may take beyond its budget: to begin, to come to an end; and what a comparison may take."""
 
-MOST_INCUMBENTS, ROUNDS, WITHIN = 10, 41, 1.01
+MOST_INCUMBENTS, ROUNDS, WITHIN, COMPARISONS = 10, 41, 1.01, 3
 COMPILING_S = 0.3
 """What a compile is made to take where there is nothing to compile for."""
 
@@ -392,9 +394,15 @@ def run_kernel(results: Path, kernel: str, given: argparse.Namespace, ends: floa
             cache = WORK / run["step"].replace(":", "-")
             if cache.is_dir():
                 shutil.copytree(cache, merged, dirs_exist_ok=True)
-        call = {"do": "compare", "kernel": kernel, "runs": found, "seconds": given.comparing}
-        name = f"compare:{kernel}:{given.effort}:{seconds}:{given.seeds}"
-        once(results, name, STARTING_S + given.comparing, call, merged, ends, None, places[0])
+        for nth in range(given.comparisons):
+            call = {
+                "do": "compare",
+                "kernel": kernel,
+                "runs": found[:: -1 if nth % 2 else 1],
+                "seconds": given.comparing,
+            }
+            name = f"compare:{kernel}:{given.effort}:{seconds}:{given.seeds}:{nth}"
+            once(results, name, STARTING_S + given.comparing, call, merged, ends, None, places[nth % len(places)])
 
 
 def searched(
@@ -461,18 +469,24 @@ def table(results: Path) -> None:
         f"{'kernel':10s} {'effort':6s} {'seed':>4s} {'search':>24s} {'wall s':>7s} {'configs':>7s} {'failed':>6s}",
         end="",
     )
-    print(f" {'pick ms':>8s} {'interval':>17s} {'pick/theirs':>11s} {'s to theirs':>11s} {'ratio':>6s}")
+    print(f" {'pick ms':>8s} {'interval':>17s} {'pick/theirs':>22s} {'s to theirs':>11s} {'ratio':>6s}")
+    compared: dict[str, list[dict[str, list[float]]]] = {}
     for name, comparison in known.items():
-        kind, *rest = name.split(":")
+        kind, _, search = name.partition(":")
         if kind == "compare":
-            kernel, effort, seconds, seeds = rest
-            for seed in range(int(seeds)):
-                pair = [known[f"{side}:{kernel}:{effort}:{seconds}:{seed}"] for side in SIDES]
-                rows(kernel, effort, seed, pair, comparison["measured"])
+            compared.setdefault(search.rpartition(":")[0], []).append(comparison["measured"])
+    for search, measured in compared.items():
+        kernel, effort, seconds, seeds = search.split(":")
+        for seed in range(int(seeds)):
+            pair = [known[f"{side}:{kernel}:{effort}:{seconds}:{seed}"] for side in SIDES]
+            rows(kernel, effort, seed, pair, measured)
 
 
-def rows(kernel: str, effort: str, seed: int, pair: list[dict[str, Any]], measured: dict[str, list[float]]) -> None:
-    """Two rows, theirs and ours. s to theirs: until what was the best so far was as good as Helion's final pick."""
+def rows(kernel: str, effort: str, seed: int, pair: list[dict[str, Any]], each: list[dict[str, list[float]]]) -> None:
+    """Two rows, theirs and ours, of what each comparison measured; a range is of them. s to theirs: until what was the
+    best so far was as good as Helion's final pick.
+    """
+    measured = over_processes(each)
     theirs = measured.get(text_of(pair[0]["pick"]))
     if theirs is None:
         print(f"{kernel:10s} {effort:6s} {seed:4d} Helion's pick could not be timed again")
@@ -483,7 +497,7 @@ def rows(kernel: str, effort: str, seed: int, pair: list[dict[str, Any]], measur
         shown = (
             "   failed"
             if now is None
-            else f"{now[0]:8.4f} {f'{now[1]:.4f} to {now[2]:.4f}':>17s} {now[0] / theirs[0]:11.3f}"
+            else f"{now[0]:8.4f} {f'{now[1]:.4f} to {now[2]:.4f}':>17s} {over(run['pick'], pair[0]['pick'], each):>22s}"
         )
         ratio = f"{reached[0] / at:6.1f}" if at and reached[0] else "     -"
         print(
@@ -491,6 +505,23 @@ def rows(kernel: str, effort: str, seed: int, pair: list[dict[str, Any]], measur
             f"{run['failed']:6d} {shown} {'never' if at is None else f'{at:.1f}':>11s} {ratio}"
             + ("  overdue" if run["overdue"] else "")
         )  # fmt: skip
+
+
+def over_processes(each: list[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """By the text of a config: the median of what the comparisons have, the lowest low and the highest high."""
+    texts = dict.fromkeys(text for measured in each for text in measured)
+    found = {text: [measured[text] for measured in each if text in measured] for text in texts}
+    return {
+        text: [statistics.median(t for t, _, _ in seen), min(low for _, low, _ in seen), max(high for *_, high in seen)]
+        for text, seen in found.items()
+    }
+
+
+def over(ours: dict[str, Any], theirs: dict[str, Any], each: list[dict[str, list[float]]]) -> str:
+    """One config's time over another's: the median of the comparisons, and their range."""
+    a, b = text_of(ours), text_of(theirs)
+    ratios = sorted(measured[a][0] / measured[b][0] for measured in each if a in measured and b in measured)
+    return f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})" if ratios else "-"
 
 
 def seconds_to(run: dict[str, Any], target_ms: float, measured: dict[str, list[float]]) -> float | None:
@@ -521,6 +552,7 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=float("inf"))
     parser.add_argument("--side-by-side", action="store_true")
     parser.add_argument("--comparing", type=int, default=COMPARING_S)
+    parser.add_argument("--comparisons", type=int, default=COMPARISONS)
     parser.add_argument("--plain", action="store_true")
     parser.add_argument("--keep", type=Path)
     given = parser.parse_args()
