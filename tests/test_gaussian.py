@@ -1,6 +1,7 @@
 """The Gaussian process and the strategy that goes by it: against closed forms, differences and brute force."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -71,23 +72,32 @@ def test_it_passes_through_what_it_knows_and_doubts_what_is_far() -> None:
     assert (far_mean[0], far_deviation[0]) == pytest.approx((0.0, 1.0), abs=1e-6)
 
 
-def by_hand(a: np.ndarray, b: np.ndarray, lengths: np.ndarray) -> float:
-    """The correlation as its definition has it."""
+def by_hand(a: np.ndarray, b: np.ndarray, lengths: np.ndarray, blocks: np.ndarray) -> float:
+    """The correlation as its definition has it: the mean over all axes, all pairs, all triples, and the whole."""
     squares = np.square((a - b) / lengths)
-    one, two, both = matern52(np.array([squares[0], squares[1] + squares[2], squares.sum()]))
-    return float(0.4 * both + 0.3 * (one + two) / 2 + 0.3 * one * two)
+    sums = np.array([squares[blocks == axis].sum() for axis in range(blocks.max() + 1)] + [squares.sum()])
+    *each, whole = matern52(sums).tolist()
+    found = 0.1 * whole
+    for order in (1, 2, 3):
+        products = [math.prod(some) for some in combinations(each, order)]
+        found += 0.3 * (sum(products) / len(products) if products else whole)
+    return float(found)
 
 
-def test_the_correlation_is_that_of_the_whole_of_each_axis_and_of_pairs() -> None:
-    log_lengths = np.array([-0.5, 0.1, 0.4])
-    some = np.round(INPUTS[:8], 1)  # so that values occur twice
-    known = Known(log_lengths, some, BLOCKS)
-    found = known.correlation(INPUTS)
-    for i, a in enumerate(INPUTS):
+@pytest.mark.parametrize(
+    "blocks", [[0, 0, 0, 0, 0], [0, 1, 1, 1, 1], [0, 0, 1, 2, 2], [0, 1, 2, 3, 3], [0, 1, 2, 3, 4]]
+)
+def test_the_correlation_is_that_of_axes_of_pairs_and_triples_of_them_and_of_the_whole(blocks: list[int]) -> None:
+    of_axes, log_lengths = np.array(blocks), np.array([-0.5, 0.1, 0.4, 0.0, 0.8])
+    inputs = uniform(root(2), 20, 5)
+    some = np.round(inputs[:8], 1)  # so that values occur twice
+    known = Known(log_lengths, some, of_axes)
+    found = known.correlation(inputs)
+    for i, a in enumerate(inputs):
         for j, b in enumerate(some):
-            assert found[i, j] == pytest.approx(by_hand(a, b, np.exp(log_lengths)), abs=1e-9)
+            assert found[i, j] == pytest.approx(by_hand(a, b, np.exp(log_lengths), of_axes), abs=1e-9)
     for j, b in enumerate(some):
-        assert known.correlation_with(INPUTS, b) == pytest.approx(found[:, j], abs=1e-9)
+        assert known.correlation_with(inputs, b) == pytest.approx(found[:, j], abs=1e-9)
 
 
 def test_the_normal_distribution_is_that_of_the_library() -> None:

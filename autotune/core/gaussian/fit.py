@@ -87,10 +87,11 @@ def _each(blocks: Blocks) -> list[tuple[int, slice]]:
 
 def _correlation(weights: Floats, squares: Floats, blocks: Blocks) -> tuple[Floats, Floats]:
     """The correlation [pairs], and its derivative [axes, pairs] by the scaled squared distance along each axis."""
-    together, alone, pairs = shares(blocks)
     by_axis = np.stack([weights[part] @ squares[part] for _, part in _each(blocks)])
+    share = shares(len(by_axis))
     whole, whole_slope = matern52_and_slope(by_axis.sum(0))
     each, slopes = matern52_and_slope(by_axis)
-    first = each.sum(0)
-    correlation = together * whole + alone * first + (0.5 * pairs) * (first * first - np.square(each).sum(0))
-    return correlation, together * whole_slope + slopes * (alone + pairs * (first - each))
+    power = np.square(each)
+    first, second = each.sum(0), power.sum(0)
+    correlation = share.together * whole + share.additive(first, second, (power * each).sum(0))
+    return correlation, share.together * whole_slope + slopes * share.additive_slopes(each, first, second)

@@ -1,14 +1,17 @@
-"""The covariance of points: what all axes do together, what each does alone, and what two of them do.
+"""The covariance of points: what each axis does alone, what two and three of them do, and a little of what all do.
 
-A Matérn 5/2 with a length scale for each feature, over all of them (Rasmussen and Williams, "Gaussian Processes for
-Machine Learning", 2006), and over each axis alone for the first two additive orders (Duvenaud, Nickisch and Rasmussen,
-"Additive Gaussian Processes", NIPS 2011): from a dozen points, what single parameters do is most of what can be known.
+A Matérn 5/2 with a length scale for each feature, over each axis alone for the first three additive orders (Duvenaud,
+Nickisch and Rasmussen, "Additive Gaussian Processes", NIPS 2011): from a dozen points, what single parameters do is
+most of what can be known, and what makes a kernel fast is seldom more than three of them at once. And over all of them
+(Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006), so that no optimum is out of the question.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
+from math import comb
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +20,8 @@ Floats = NDArray[np.float64]
 Blocks = NDArray[np.int64]
 """The axis [d] that each feature belongs to: 0, …, p - 1, in order."""
 
-TOGETHER, ALONE, PAIRS = 0.4, 0.3, 0.3
-"""The shares of the variance."""
+TOGETHER, ORDERS = 0.1, (0.3, 0.3, 0.3)
+"""The shares of the variance: of all axes together; of single ones, pairs and triples."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,44 @@ def matern52_and_slope(squares: Floats) -> tuple[Floats, Floats]:
     return (1 + root + root * root / 3) * decay, (-5 / 6) * (1 + root) * decay
 
 
-def shares(blocks: Blocks) -> tuple[float, float, float]:
-    """What the three parts weigh: together, each axis alone, each pair of two. A lone axis has no pairs."""
-    p = int(blocks.max()) + 1
-    return (TOGETHER, ALONE / p, 2 * PAIRS / (p * (p - 1))) if p > 1 else (TOGETHER + PAIRS, ALONE, 0.0)
+class Shares(NamedTuple):
+    """What the parts weigh: together, each axis alone, each pair, each triple of them."""
+
+    together: float
+    alone: float
+    pair: float
+    triple: float
+
+    def additive(self, first: Floats, second: Floats, third: Floats) -> Floats:
+        """The three additive orders, of the sums over all axes of each one's correlation, its square and its cube.
+
+        By Newton's identities a sum over all pairs is (first**2 - second) / 2, one over all triples
+        (first**3 - 3 first second + 2 third) / 6.
+        """
+        total: Floats = first * (self.triple / 6)
+        total += self.pair / 2
+        total *= first
+        total += self.alone
+        total -= (self.triple / 2) * second
+        total *= first
+        total -= (self.pair / 2) * second
+        total += (self.triple / 3) * third
+        return total
+
+    def additive_slopes(self, each: Floats, first: Floats, second: Floats) -> Floats:
+        """The derivatives of `additive` by the correlation of each axis [axes, …]."""
+        others = first - each
+        return self.alone + self.pair * others + (self.triple / 2) * (others * others - (second - each * each))
+
+
+@lru_cache(maxsize=64)
+def shares(axes: int) -> Shares:
+    """Those of so many axes. Where there are no triples, or not even pairs, their share is of all axes together."""
+    counts = [comb(axes, order) for order in (1, 2, 3)]
+    missing = sum(share for share, count in zip(ORDERS, counts, strict=True) if not count)
+    return Shares(
+        TOGETHER + missing, *(share / count if count else 0.0 for share, count in zip(ORDERS, counts, strict=True))
+    )
 
 
 def parts(blocks: Blocks) -> list[slice]:
@@ -76,7 +113,7 @@ class Known:
     """
 
     def __init__(self, log_lengths: Floats, inputs: Floats, blocks: Blocks) -> None:
-        self.scale, self.blocks = np.exp(-log_lengths), blocks
+        self.scale, self.edges = np.exp(-log_lengths), np.flatnonzero(np.diff(blocks, prepend=-1))
         self.inputs = inputs * self.scale
         occur = _occurring(self.inputs, parts(blocks))
         self.members = np.concatenate(
@@ -98,30 +135,29 @@ class Known:
         return self._correlation(self.inputs)
 
     def _correlation(self, scaled: Floats) -> Floats:
-        together, alone, pairs = shares(self.blocks)
+        weights = shares(len(self.edges))
         squares = np.square(scaled) @ self.of_axis
         squares -= scaled @ (2 * self.values)
         squares += np.square(self.values).sum(axis=0)
         by_value = matern52(np.maximum(squares, 0.0, out=squares))
         first = by_value @ self.members
-        correlation = together * matern52(squared_distances(scaled, self.inputs))
-        correlation += alone * first
-        if pairs:
-            np.square(first, out=first)
-            first -= np.square(by_value) @ self.members
-            correlation += (0.5 * pairs) * first
+        power = np.square(by_value)
+        second = power @ self.members
+        power *= by_value
+        correlation = weights.additive(first, second, power @ self.members)
+        correlation += weights.together * matern52(squared_distances(scaled, self.inputs))
         return correlation
 
     def correlation_with(self, points: Floats, point: Floats) -> Floats:
         """The correlation [m] of points [m, d] with one more point [d]."""
-        together, alone, pairs = shares(self.blocks)
+        weights = shares(len(self.edges))
         squares = np.square((points - point) * self.scale)
-        by_axis = np.add.reduceat(squares, np.flatnonzero(np.diff(self.blocks, prepend=-1)), axis=1)
+        by_axis = np.add.reduceat(squares, self.edges, axis=1)
         each = matern52(by_axis)
-        first = each.sum(axis=1)
-        correlation: Floats = together * matern52(by_axis.sum(axis=1)) + alone * first
-        correlation += (0.5 * pairs) * (first * first - np.square(each).sum(axis=1))
-        return correlation
+        power = np.square(each)
+        first, second = each.sum(axis=1), power.sum(axis=1)
+        power *= each
+        return weights.together * matern52(by_axis.sum(axis=1)) + weights.additive(first, second, power.sum(axis=1))
 
 
 def _occurring(inputs: Floats, axes: Sequence[slice]) -> list[tuple[Floats, NDArray[np.int64]]]:
