@@ -23,7 +23,7 @@ from autotune import (
 )
 from autotune.core.gaussian.axes import axes_of
 from autotune.core.gaussian.fit import _loss, fit, prior
-from autotune.core.gaussian.kernel import Known, matern52
+from autotune.core.gaussian.kernel import Hyper, Known, matern52, shares
 from autotune.core.gaussian.picks import batch, expected_improvement, normal_cdf
 from autotune.core.gaussian.process import condition
 from autotune.core.gaussian.triangular import inverse_lower
@@ -47,23 +47,23 @@ BLOCKS = np.array([0, 1, 1])  # the last two features belong to one axis
 def test_the_gradient_is_that_of_the_loss(blocks: np.ndarray) -> None:
     first, second = np.tril_indices(len(INPUTS), -1)
     squares = np.square(INPUTS[first] - INPUTS[second]).T
-    theta = np.array([-0.3, 0.2, 0.9, 0.1, -3.0])
-    _, gradient = _loss(theta, squares, TARGETS, blocks)
+    theta, share = np.array([-0.3, 0.2, 0.9, 0.1, -3.0]), shares(int(blocks.max()) + 1, 30)
+    _, gradient = _loss(theta, squares, TARGETS, blocks, share)
     for i in range(len(theta)):
         step = np.eye(len(theta))[i] * 1e-5
-        above, below = (_loss(theta + way * step, squares, TARGETS, blocks)[0] for way in (1, -1))
+        above, below = (_loss(theta + way * step, squares, TARGETS, blocks, share)[0] for way in (1, -1))
         rise = (above - below) / 2e-5
         assert gradient[i] == pytest.approx(rise, rel=1e-4, abs=1e-4)
 
 
 def test_fitting_finds_the_feature_that_does_not_matter() -> None:
-    hyper = fit(prior(3), INPUTS, TARGETS, np.arange(3), 60)
+    hyper = fit(prior(3), INPUTS, TARGETS, np.arange(3), 60, 30)
     assert hyper.log_lengths[2] > hyper.log_lengths[0] + 0.5
-    assert fit(prior(3), INPUTS, TARGETS, np.arange(3), 60).log_lengths.tolist() == hyper.log_lengths.tolist()
+    assert fit(prior(3), INPUTS, TARGETS, np.arange(3), 60, 30).log_lengths.tolist() == hyper.log_lengths.tolist()
 
 
 def test_it_passes_through_what_it_knows_and_doubts_what_is_far() -> None:
-    known = Known(np.zeros(3), INPUTS, BLOCKS)
+    known = Known(Hyper(np.zeros(3), 0.0, -9.0, 30), INPUTS, BLOCKS)
     process = condition(known, 1.0, 1e-6, TARGETS)
     mean, deviation, _ = process.predict(known.own)
     assert mean == pytest.approx(TARGETS, abs=1e-2)
@@ -72,30 +72,33 @@ def test_it_passes_through_what_it_knows_and_doubts_what_is_far() -> None:
     assert (far_mean[0], far_deviation[0]) == pytest.approx((0.0, 1.0), abs=1e-6)
 
 
-def by_hand(a: np.ndarray, b: np.ndarray, lengths: np.ndarray, blocks: np.ndarray) -> float:
-    """The correlation as its definition has it: the mean over all axes, all pairs, all triples, and the whole."""
+def by_hand(a: np.ndarray, b: np.ndarray, lengths: np.ndarray, blocks: np.ndarray, together: float) -> float:
+    """The correlation as its definition has it: the means over all axes, all pairs, all triples, and the whole."""
     squares = np.square((a - b) / lengths)
     sums = np.array([squares[blocks == axis].sum() for axis in range(blocks.max() + 1)] + [squares.sum()])
     *each, whole = matern52(sums).tolist()
-    found = 0.1 * whole
+    found = together * whole
     for order in (1, 2, 3):
         products = [math.prod(some) for some in combinations(each, order)]
-        found += 0.3 * (sum(products) / len(products) if products else whole)
+        found += (1 - together) / 3 * (sum(products) / len(products) if products else whole)
     return float(found)
 
 
 @pytest.mark.parametrize(
     "blocks", [[0, 0, 0, 0, 0], [0, 1, 1, 1, 1], [0, 0, 1, 2, 2], [0, 1, 2, 3, 3], [0, 1, 2, 3, 4]]
 )
-def test_the_correlation_is_that_of_axes_of_pairs_and_triples_of_them_and_of_the_whole(blocks: list[int]) -> None:
+@pytest.mark.parametrize(("known_points", "together"), [(0, 0.0), (100, 0.25), (300, 0.375)])
+def test_the_correlation_is_that_of_axes_of_pairs_and_triples_of_them_and_of_the_whole(
+    blocks: list[int], known_points: int, together: float
+) -> None:
     of_axes, log_lengths = np.array(blocks), np.array([-0.5, 0.1, 0.4, 0.0, 0.8])
     inputs = uniform(root(2), 20, 5)
     some = np.round(inputs[:8], 1)  # so that values occur twice
-    known = Known(log_lengths, some, of_axes)
+    known = Known(Hyper(log_lengths, 0.0, -9.0, known_points), some, of_axes)
     found = known.correlation(inputs)
     for i, a in enumerate(inputs):
         for j, b in enumerate(some):
-            assert found[i, j] == pytest.approx(by_hand(a, b, np.exp(log_lengths), of_axes), abs=1e-9)
+            assert found[i, j] == pytest.approx(by_hand(a, b, np.exp(log_lengths), of_axes, together), abs=1e-9)
     for j, b in enumerate(some):
         assert known.correlation_with(inputs, b) == pytest.approx(found[:, j], abs=1e-9)
 
@@ -112,7 +115,7 @@ def test_expected_improvement_is_the_mean_of_what_is_drawn() -> None:
 
 
 def test_a_batch_is_spread_out_and_never_what_is_under_way() -> None:
-    known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
+    known = Known(Hyper(np.full(3, -1.0), 0.0, -9.0, 30), INPUTS, BLOCKS)
     process = condition(known, 1.0, 1e-4, TARGETS)
     points = uniform(root(2), 200, 3)
     best = float(TARGETS.min())
@@ -129,7 +132,7 @@ def test_a_batch_is_spread_out_and_never_what_is_under_way() -> None:
 def test_looking_at_few_candidates_picks_what_looking_at_all_does(
     monkeypatch: pytest.MonkeyPatch, n: int, taken: int
 ) -> None:
-    known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
+    known = Known(Hyper(np.full(3, -1.0), 0.0, -9.0, 30), INPUTS, BLOCKS)
     process = condition(known, 1.0, 1e-4, TARGETS)
     points = uniform(root(5), 3000, 3)
     factor, best = uniform(root(6), 3000, 1)[:, 0], float(TARGETS.min())
@@ -142,7 +145,7 @@ def test_looking_at_few_candidates_picks_what_looking_at_all_does(
 
 
 def test_where_nothing_promises_anything_a_batch_is_full_all_the_same() -> None:
-    known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
+    known = Known(Hyper(np.full(3, -1.0), 0.0, -9.0, 30), INPUTS, BLOCKS)
     process = condition(known, 1.0, 1e-4, TARGETS)
     points = uniform(root(2), 100, 3)
     picks = batch(process, points, known.correlation(points), np.zeros(100), np.ones(100), -1e6, 8, 0)
@@ -178,7 +181,7 @@ def test_targets_keep_the_order_and_bear_any_time() -> None:
 
 def test_failures_are_learned_where_they_are() -> None:
     ok = INPUTS[:, 0] < 0.5
-    known = Known(np.full(3, -1.0), INPUTS, BLOCKS)
+    known = Known(Hyper(np.full(3, -1.0), 0.0, -9.0, 30), INPUTS, BLOCKS)
     correlation = known.correlation(np.array([[0.1, 0.5, 0.5], [0.9, 0.5, 0.5]]))
     chance = chance_to_work(known, ok, correlation)
     assert chance[0] > 0.8

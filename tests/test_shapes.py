@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autotune import Boolean, Choice, Integer, ListOf, PowerOfTwo, Space
-from autotune.core.gaussian.kernel import Known
+from autotune.core.gaussian.kernel import Hyper, Known
 from autotune.core.gaussian.picks import batch
 from autotune.core.gaussian.process import condition
 from autotune.core.keys import root, uniform
@@ -55,7 +55,7 @@ def test_a_point_in_the_shape_of_others_keeps_all_else() -> None:
 
 def test_every_second_pick_is_of_something_else_that_is_new() -> None:
     inputs, blocks = uniform(root(1), 12, 3), np.arange(3)
-    known = Known(np.full(3, -1.0), inputs, blocks)
+    known = Known(Hyper(np.full(3, -1.0), 0.0, -9.0, 30), inputs, blocks)
     targets = inputs.sum(axis=1) - inputs.sum(axis=1).mean()
     points = uniform(root(2), 300, 3)
     novelty = np.where(np.arange(300) % 10 == 0, np.arange(300) // 30, -1)

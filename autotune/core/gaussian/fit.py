@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, matern52_and_slope, parts, shares
+from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, Shares, matern52_and_slope, parts, shares
 from autotune.core.gaussian.process import JITTER
 from autotune.core.gaussian.triangular import inverse_lower
 
@@ -23,18 +23,20 @@ LOWEST, HIGHEST = -5.0, 4.0
 
 def prior(features: int) -> Hyper:
     """The hyper-parameters before any data."""
-    return Hyper(np.full(features, LENGTH), 0.0, NOISE)
+    return Hyper(np.full(features, LENGTH), 0.0, NOISE, 0)
 
 
-def fit(start: Hyper, inputs: Floats, targets: Floats, blocks: Blocks, steps: int) -> Hyper:
-    """The best of `steps` steps uphill from `start`, for inputs [n, d] and targets [n] of mean 0 and variance 1."""
+def fit(start: Hyper, inputs: Floats, targets: Floats, blocks: Blocks, steps: int, known: int) -> Hyper:
+    """The best of `steps` steps uphill from `start`, for inputs [n, d] and targets [n] of mean 0 and variance 1, which
+    may be some of the `known` points."""
     first, second = _below(len(inputs))
     squares = np.square((inputs[first] - inputs[second]).T.copy())
     theta = np.concatenate([start.log_lengths, [start.log_amplitude, start.log_noise]])
+    share = shares(int(blocks.max()) + 1, known)
     best, lowest = theta, np.inf
     pace, before = np.full(len(theta), 0.1), np.zeros(len(theta))
     for _ in range(steps):
-        loss, gradient = _loss(theta, squares, targets, blocks)
+        loss, gradient = _loss(theta, squares, targets, blocks, share)
         if loss < lowest:
             lowest, best = loss, theta
         turn = gradient * before
@@ -42,10 +44,10 @@ def fit(start: Hyper, inputs: Floats, targets: Floats, blocks: Blocks, steps: in
         before = np.where(turn < 0, 0.0, gradient)
         theta = np.clip(theta - np.sign(before) * pace, LOWEST, HIGHEST)
     best = np.round(best, 6)  # so that the last bits of another BLAS lead to the same picks
-    return Hyper(best[:-2], float(best[-2]), float(best[-1]))
+    return Hyper(best[:-2], float(best[-2]), float(best[-1]), known)
 
 
-def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks) -> tuple[float, Floats]:
+def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks, share: Shares) -> tuple[float, Floats]:
     """The negative log posterior and its gradient, for squared distances [d, pairs] by feature.
 
     The pairs are those below the diagonal of [n, n], row by row: half the work, as all is symmetric.
@@ -53,7 +55,7 @@ def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks) -> tu
     d, n = len(theta) - 2, len(targets)
     weights, amplitude, noise = np.exp(-2 * theta[:d]), np.exp(theta[d]), np.exp(theta[d + 1])
     below = _below(n)
-    correlation, slopes = _correlation(weights, squares, blocks)
+    correlation, slopes = _correlation(weights, squares, blocks, share)
     covariance = np.zeros((n, n))
     covariance[below] = amplitude * correlation
     covariance += covariance.T
@@ -85,10 +87,9 @@ def _each(blocks: Blocks) -> list[tuple[int, slice]]:
     return list(enumerate(parts(blocks)))
 
 
-def _correlation(weights: Floats, squares: Floats, blocks: Blocks) -> tuple[Floats, Floats]:
+def _correlation(weights: Floats, squares: Floats, blocks: Blocks, share: Shares) -> tuple[Floats, Floats]:
     """The correlation [pairs], and its derivative [axes, pairs] by the scaled squared distance along each axis."""
     by_axis = np.stack([weights[part] @ squares[part] for _, part in _each(blocks)])
-    share = shares(len(by_axis))
     whole, whole_slope = matern52_and_slope(by_axis.sum(0))
     each, slopes = matern52_and_slope(by_axis)
     power = np.square(each)

@@ -1,9 +1,9 @@
-"""The covariance of points: what each axis does alone, what two and three of them do, and a little of what all do.
+"""The covariance of points: what each axis does alone, what two and three of them do, and more and more what all do.
 
 A Matérn 5/2 with a length scale for each feature, over each axis alone for the first three additive orders (Duvenaud,
-Nickisch and Rasmussen, "Additive Gaussian Processes", NIPS 2011): from a dozen points, what single parameters do is
-most of what can be known, and what makes a kernel fast is seldom more than three of them at once. And over all of them
-(Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006), so that no optimum is out of the question.
+Nickisch and Rasmussen, "Additive Gaussian Processes", NIPS 2011), and over all of them (Rasmussen and Williams,
+"Gaussian Processes for Machine Learning", 2006). From a dozen points, what single parameters do is most of what can be
+known. From hundreds it is known, and a model of nothing else would be sure of what is left: a lonely optimum.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,20 @@ Floats = NDArray[np.float64]
 Blocks = NDArray[np.int64]
 """The axis [d] that each feature belongs to: 0, …, p - 1, in order."""
 
-TOGETHER, ORDERS = 0.1, (0.3, 0.3, 0.3)
-"""The shares of the variance: of all axes together; of single ones, pairs and triples."""
+TOGETHER, HALF_WAY = 0.5, 100
+"""The share of the variance that all axes have together in the end, half of it when 100 points are known. The three
+additive orders have equal parts of the rest."""
 
 
 @dataclass(frozen=True)
 class Hyper:
-    """log_lengths [d], and the logarithms of the kernel's amplitude and of the noise, both variances."""
+    """log_lengths [d], the logarithms of the kernel's amplitude and of the noise, both variances, and how many points
+    were known when they were fitted, which the shares depend on."""
 
     log_lengths: Floats
     log_amplitude: float
     log_noise: float
+    known: int
 
 
 def squared_distances(a: Floats, b: Floats) -> Floats:
@@ -90,13 +93,13 @@ class Shares(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def shares(axes: int) -> Shares:
-    """Those of so many axes. Where there are no triples, or not even pairs, their share is of all axes together."""
+def shares(axes: int, known: int) -> Shares:
+    """Those of so many axes when so many points are known. Where there are no triples, or not even pairs, all axes
+    together have their share."""
     counts = [comb(axes, order) for order in (1, 2, 3)]
-    missing = sum(share for share, count in zip(ORDERS, counts, strict=True) if not count)
-    return Shares(
-        TOGETHER + missing, *(share / count if count else 0.0 for share, count in zip(ORDERS, counts, strict=True))
-    )
+    order = (1 - TOGETHER * known / (known + HALF_WAY)) / len(counts)
+    parts = [order / count if count else 0.0 for count in counts]
+    return Shares(1 - order * sum(count > 0 for count in counts), *parts)
 
 
 def parts(blocks: Blocks) -> list[slice]:
@@ -106,14 +109,15 @@ def parts(blocks: Blocks) -> list[slice]:
 
 
 class Known:
-    """Inputs [n, d] to which other points are compared, by log length scales [d] of features of the axes `blocks` [d].
+    """Inputs [n, d] to which other points are compared, by these hyper-parameters of features of the axes `blocks` [d].
 
     An axis has few values, so its correlations are computed once for each value that occurs, v on all axes together.
     members [v, n]: 1 where an input has the value. values [d, v]: the value's features, 0 for those of other axes.
     """
 
-    def __init__(self, log_lengths: Floats, inputs: Floats, blocks: Blocks) -> None:
-        self.scale, self.edges = np.exp(-log_lengths), np.flatnonzero(np.diff(blocks, prepend=-1))
+    def __init__(self, hyper: Hyper, inputs: Floats, blocks: Blocks) -> None:
+        self.scale, self.edges = np.exp(-hyper.log_lengths), np.flatnonzero(np.diff(blocks, prepend=-1))
+        self.shares = shares(len(self.edges), hyper.known)
         self.inputs = inputs * self.scale
         occur = _occurring(self.inputs, parts(blocks))
         self.members = np.concatenate(
@@ -135,7 +139,6 @@ class Known:
         return self._correlation(self.inputs)
 
     def _correlation(self, scaled: Floats) -> Floats:
-        weights = shares(len(self.edges))
         squares = np.square(scaled) @ self.of_axis
         squares -= scaled @ (2 * self.values)
         squares += np.square(self.values).sum(axis=0)
@@ -144,20 +147,21 @@ class Known:
         power = np.square(by_value)
         second = power @ self.members
         power *= by_value
-        correlation = weights.additive(first, second, power @ self.members)
-        correlation += weights.together * matern52(squared_distances(scaled, self.inputs))
+        correlation = self.shares.additive(first, second, power @ self.members)
+        correlation += self.shares.together * matern52(squared_distances(scaled, self.inputs))
         return correlation
 
     def correlation_with(self, points: Floats, point: Floats) -> Floats:
         """The correlation [m] of points [m, d] with one more point [d]."""
-        weights = shares(len(self.edges))
         squares = np.square((points - point) * self.scale)
         by_axis = np.add.reduceat(squares, self.edges, axis=1)
         each = matern52(by_axis)
         power = np.square(each)
         first, second = each.sum(axis=1), power.sum(axis=1)
         power *= each
-        return weights.together * matern52(by_axis.sum(axis=1)) + weights.additive(first, second, power.sum(axis=1))
+        return self.shares.together * matern52(by_axis.sum(axis=1)) + self.shares.additive(
+            first, second, power.sum(axis=1)
+        )
 
 
 def _occurring(inputs: Floats, axes: Sequence[slice]) -> list[tuple[Floats, NDArray[np.int64]]]:

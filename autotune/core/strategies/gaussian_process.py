@@ -129,7 +129,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
         hyper = hyper_parameters(before, came["time_ms"], came["ok"], blocks, EXTREMES * axes.extremes(before))
         kept = informative(ok, times, KNOWN_POINTS)
         works, targets = ok[kept], squashed(times[kept], ok[kept])
-        data, expected = Known(hyper.log_lengths, inputs[kept], blocks), EXTREMES * axes.extremes(inputs[kept])
+        data, expected = Known(hyper, inputs[kept], blocks), EXTREMES * axes.extremes(inputs[kept])
         under_way = ask.pending if ask.outstanding else candidates[:0]
         rows = np.concatenate([under_way, candidates])
         points, tried = axes.of(rows), np.concatenate([known.points, under_way])
@@ -233,7 +233,7 @@ def _fitted(observed: "_Arrays", counts: tuple[int, ...]) -> Hyper:
         return start
     kept = informative(ok, times, int(np.sqrt(2 * FIT_WORK / (blocks.max() + 1))))
     steps = STEPS if len(counts) > 1 else FIRST_STEPS
-    return fit(start, inputs[kept], squashed(times[kept], ok[kept]) - expected[kept], blocks, steps)
+    return fit(start, inputs[kept], squashed(times[kept], ok[kept]) - expected[kept], blocks, steps, counts[-1])
 
 
 class _Arrays(tuple[NDArray[Any], ...]):
