@@ -207,7 +207,7 @@ class Space:
             found = left[permutation(fold(key, "left"), len(left))]
         return found[:n]
 
-    def neighbour_blocks(self, row: Codes, radius: int = 1) -> dict[str, Codes]:
+    def _neighbour_blocks(self, row: Codes, radius: int = 1) -> dict[str, Codes]:
         """For each parameter the codes [m, width] that it could move to from one point [columns], constraints aside."""
         return {name: p.neighbours(row[self.slices[name]], radius) for name, p in self.parameters.items()}
 
@@ -215,7 +215,7 @@ class Space:
         """The points [m, columns] that differ from one point [columns] in one parameter, by at most `radius`;
         constraints aside."""
         return np.concatenate(
-            [self.with_part(row, name, codes) for name, codes in self.neighbour_blocks(row, radius).items()]
+            [self.with_part(row, name, codes) for name, codes in self._neighbour_blocks(row, radius).items()]
         )
 
     def neighbours(self, row: Codes, radius: int = 1) -> Codes:
