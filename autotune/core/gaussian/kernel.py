@@ -98,8 +98,8 @@ def shares(axes: int, known: int) -> Shares:
     together have their share."""
     counts = [comb(axes, order) for order in (1, 2, 3)]
     order = (1 - TOGETHER * known / (known + HALF_WAY)) / len(counts)
-    parts = [order / count if count else 0.0 for count in counts]
-    return Shares(1 - order * sum(count > 0 for count in counts), *parts)
+    each = [order / count if count else 0.0 for count in counts]
+    return Shares(1 - order * sum(count > 0 for count in counts), *each)
 
 
 def parts(blocks: Blocks) -> list[slice]:
