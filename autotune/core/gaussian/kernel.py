@@ -59,7 +59,12 @@ def matern52_and_slope(squares: Floats) -> tuple[Floats, Floats]:
     """The Matérn 5/2 correlation of squared scaled distances, and its derivative by them."""
     root = np.sqrt(5 * squares)
     decay = np.exp(-root)
-    return (1 + root + root * root / 3) * decay, (-5 / 6) * (1 + root) * decay
+    slope = (1 + root) * decay
+    correlation = squares * decay
+    correlation *= 5 / 3
+    correlation += slope
+    slope *= -5 / 6
+    return correlation, slope
 
 
 class Shares(NamedTuple):
@@ -87,9 +92,13 @@ class Shares(NamedTuple):
         return total
 
     def additive_slopes(self, each: Floats, first: Floats, second: Floats) -> Floats:
-        """The derivatives of `additive` by the correlation of each axis [axes, …]."""
-        others = first - each
-        return self.alone + self.pair * others + (self.triple / 2) * (others * others - (second - each * each))
+        """The derivatives of `additive` by the correlation of each axis [axes, …]: what all orders add to it, less what
+        the axis itself would add to them."""
+        slopes: Floats = each * -self.triple
+        slopes += self.pair + self.triple * first
+        slopes *= -each
+        slopes += self.alone + self.pair * first + (self.triple / 2) * (first * first - second)
+        return slopes
 
 
 @lru_cache(maxsize=64)
