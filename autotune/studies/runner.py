@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,11 +112,20 @@ def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[R
             futures = [pool.submit(perform, spec, task) for task in tasks]
         try:
             for future in as_completed(futures):
+                if future.exception() is not None:
+                    raise _first_error(futures[: futures.index(future) + 1])
                 yield future.result()
         except BrokenProcessPool:
             raise StudyError("a process of the study died; run it again, and it goes on where it stopped") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _first_error(futures: Sequence[Future[list[RunRecord]]]) -> BaseException:
+    """The error of the first task that failed, in their order and not in that of their ends, so that the same study
+    fails with the same words. Tasks begin in order, so that none of these still waits for a process."""
+    errors = (future.exception() for future in futures)
+    return next(error for error in errors if error is not None)
 
 
 def _prepare(strategies: dict[str, type[Any]]) -> None:
