@@ -503,6 +503,7 @@ def test_a_straggler_holds_up_nobody() -> None:
     assert [kind(found[i]) for i in range(5)] == ["compile_timeout", "timed", "timed", "crash", "timed"]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("overlap", [False, True])
 def test_builds_stop_while_a_kernel_is_timed(overlap: bool, tmp_path: Path) -> None:
     """A build ticks into a file; with overlap=False no tick falls into a timing, and its clock stands still."""
