@@ -1,11 +1,24 @@
-"""What repeated timings say: intervals of a median, and ratios of paired samples. Pure, and random only by key."""
+"""What repeated timings say: intervals of a median, and ratios of samples that were taken side by side. Pure.
+
+Intervals are made of order statistics, which hold for any distribution of the noise: of n samples, k - 1 or fewer lie
+on one side of the median with the probability of so few heads in n tosses, so the k-th smallest and the k-th largest
+enclose it. David and Nagaraja, "Order statistics" (2003), section 7.1; Thompson, "On confidence ranges for the median"
+(1936). Samples that differ in their own medians, as under drift, make such an interval hold more often, not less:
+Hoeffding, "On the distribution of the number of successes in independent trials" (1956).
+"""
 
 from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate
+from math import atan, comb, cos, exp, fsum, log, pi, sin, sqrt
 
-import numpy as np
 from msgspec import Struct
 
-from autotune.core.keys import Key, integers
+LEVEL = 0.95
+"""How often an interval is to hold the truth. What is reported says the level that it reaches, mostly a little more."""
+
+STRICT = 0.99
+"""How often where being wrong costs more: before a config replaces the default, before a reset counts as harmful."""
 
 UNKNOWN_NOISE = 0.05
 """Half the relative width assumed for the time of a noisy config that was sampled once."""
@@ -13,29 +26,18 @@ UNKNOWN_NOISE = 0.05
 EQUAL = 0.001
 """Two times whose ratio is nearer to 1 than this are equal for all practical purposes."""
 
-LARGEST = float(np.finfo(np.float64).max)
+LARGEST = 1.7976931348623157e308
 """Stands for what the samples do not bound and for what is too large for a number: nothing is ever infinite."""
 
 
 class Ratio(Struct, frozen=True):
-    """An estimate with its 95 % interval."""
+    """An estimate with its interval. level: how often such an interval holds the truth; 1: the times are exact; None:
+    nobody knows, as where a time was sampled once and its noise is assumed."""
 
     value: float
     low: float
     high: float
-
-
-def median_interval(samples: Sequence[float]) -> tuple[float, float]:
-    """Low and high end of the notch around the median: two medians differ when their notches do not meet.
-
-    McGill, Tukey and Larsen, "Variations of box plots" (1978): median -+ 1.57 IQR / sqrt(n), about 95 %.
-    """
-    ordered = sorted(samples)
-    middle = quantile(ordered, 0.5)
-    half = UNKNOWN_NOISE * middle
-    if len(ordered) > 1:
-        half = 1.57 * (quantile(ordered, 0.75) - quantile(ordered, 0.25)) / len(ordered) ** 0.5
-    return max(middle - half, 0.0), min(middle + half, LARGEST)
+    level: float | None = None
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
@@ -49,30 +51,118 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
-def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], key: Key, draws: int = 1000) -> Ratio:
-    """The ratio of the medians of two series sampled side by side, with a percentile bootstrap over the pairs.
+def middle(samples: Sequence[float]) -> float:
+    """The median, which is finite where the mean of the two middle ones is too large for a number."""
+    return min(quantile(sorted(samples), 0.5), LARGEST)
 
-    Pairs are drawn together, so that what slowed both at the same time widens nothing.
-    Efron, "Bootstrap methods: another look at the jackknife" (1979).
+
+def notch(samples: Sequence[float]) -> tuple[float, float]:
+    """Low and high end of the notch around the median: a rough guess by which the search goes, and nothing reported.
+
+    Unlike an interval it is no wider for few samples, and it needs one only. Two medians differ when their notches do
+    not meet. McGill, Tukey and Larsen, "Variations of box plots" (1978): median -+ 1.57 IQR / sqrt(n).
     """
-    n = min(len(numerator), len(denominator))
-    above, below = np.array(numerator[:n]), np.array(denominator[:n])
-    drawn = integers(key, n, draws * n).reshape(draws, n)
-    value = divided(quantile(sorted(numerator), 0.5), quantile(sorted(denominator), 0.5))
-    with np.errstate(over="ignore", invalid="ignore"):  # times near the largest number
-        resampled = np.median(above[drawn], axis=1) / np.median(below[drawn], axis=1)
-    resampled = np.nan_to_num(resampled, nan=value, posinf=LARGEST)
-    low, high = np.quantile(resampled, (0.025, 0.975)).tolist()
-    return Ratio(value, min(low, value), max(high, value))
+    ordered = sorted(samples)
+    center = quantile(ordered, 0.5)
+    half = UNKNOWN_NOISE * center
+    if len(ordered) > 1:
+        half = 1.57 * (quantile(ordered, 0.75) - quantile(ordered, 0.25)) / len(ordered) ** 0.5
+    return max(center - half, 0.0), min(center + half, LARGEST)
 
 
-def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Ratio:
-    """The ratio of two medians, with the widest range that their notches allow."""
-    (low_n, high_n), (low_d, high_d) = median_interval(numerator), median_interval(denominator)
-    value = divided(quantile(sorted(numerator), 0.5), quantile(sorted(denominator), 0.5))
-    return Ratio(value, divided(low_n, high_d), divided(high_n, low_d))
+@cache
+def _depth(n: int, level: float) -> int:
+    """The k for which the k-th smallest and largest of n samples enclose their median often enough; 0: none does."""
+    tails = accumulate(comb(n, i) for i in range(n // 2))
+    return sum(2 * tail <= (1 - level) * 2**n for tail in tails)
+
+
+@cache
+def interval_level(n: int, level: float = LEVEL) -> float:
+    """How often the interval of a median of n samples holds the truth: `level` or a little more, where n allows it;
+    0 for one sample, which says nothing of its noise."""
+    depth = max(_depth(n, level), 1)
+    return float(max(1 - 2 * sum(comb(n, i) for i in range(depth)) / 2**n, 0.0))
+
+
+def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    """The interval of the median, of any distribution: two of the samples, in their order.
+
+    Where so few cannot reach the level (five or fewer: 0.95) it is the least and the greatest of them;
+    `interval_level` says what is reached.
+    """
+    ordered = sorted(samples)
+    depth = max(_depth(len(ordered), level), 1)
+    return ordered[depth - 1], ordered[-depth]
+
+
+def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], level: float = LEVEL) -> Ratio:
+    """The ratio of two series sampled side by side: the median of the ratios round by round, with its interval.
+
+    What slowed both of a round alike widens nothing. Six rounds and more: the interval of a median, as above, which
+    holds whatever the noise is. Fewer cannot say 0.95 in this way: Student's t of the logarithms of the ratios, which
+    assumes that these are about normal, and then reaches beyond the samples; Student, "The probable error of a mean"
+    (1908). One round: twice the noise that is assumed for a time.
+    """
+    ratios = [divided(a, b) for a, b in zip(numerator, denominator, strict=False)]
+    low, high, reached = _center(ratios, level, 2 * UNKNOWN_NOISE)
+    value = middle(ratios)
+    return Ratio(value, min(low, value), max(high, value), reached)
+
+
+def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float], level: float = LEVEL) -> Ratio:
+    """The ratio of two medians that were not sampled side by side, with the widest range that their intervals allow.
+
+    It holds nothing of a drift between the two.
+    """
+    low_n, high_n, level_n = _center(numerator, level, UNKNOWN_NOISE)
+    low_d, high_d, level_d = _center(denominator, level, UNKNOWN_NOISE)
+    value = divided(middle(numerator), middle(denominator))
+    known = None if level_n is None or level_d is None else max(level_n + level_d - 1, 0.0)
+    return Ratio(value, min(divided(low_n, high_d), value), max(divided(high_n, low_d), value), known)
 
 
 def divided(numerator: float, denominator: float) -> float:
     """The ratio of two numbers of at least 0; LARGEST where it is larger than any number."""
     return min(numerator / denominator, LARGEST) if denominator > 0 else LARGEST
+
+
+def _center(samples: Sequence[float], level: float, assumed: float) -> tuple[float, float, float | None]:
+    """The interval of the center of positive samples and its level: by their order, else by their logarithms."""
+    n = len(samples)
+    if _depth(n, level):
+        return *median_interval(samples, level), interval_level(n, level)
+    if n == 1:
+        return samples[0] * (1 - assumed), min(samples[0] * (1 + assumed), LARGEST), None
+    logs = [log(max(sample, 5e-324)) for sample in samples]
+    mean = fsum(logs) / n
+    half = student(n - 1, level) * sqrt(fsum((x - mean) ** 2 for x in logs) / (n - 1) / n)
+    return _power(mean - half), _power(mean + half), level
+
+
+def _power(exponent: float) -> float:
+    return exp(exponent) if exponent < log(LARGEST) else LARGEST
+
+
+@cache
+def student(freedom: int, level: float) -> float:
+    """The t within whose plus and minus Student's distribution has the share `level`, by bisection of its integral."""
+    low, high = 0.0, 1.0
+    while _within(high, freedom) < level:
+        high *= 2
+    for _ in range(60):
+        center = (low + high) / 2
+        low, high = (center, high) if _within(center, freedom) < level else (low, center)
+    return high
+
+
+def _within(t: float, freedom: int) -> float:
+    """The share between -t and t: Abramowitz and Stegun, "Handbook of mathematical functions" (1964), 26.7.3 and 4."""
+    angle = atan(t / sqrt(freedom))
+    odd = freedom % 2
+    term = cos(angle) if odd else 1.0
+    total = term if freedom > 1 else 0.0
+    for i in range(3 if odd else 2, freedom - 1, 2):
+        term *= (i - 1) / i * cos(angle) ** 2
+        total += term
+    return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total

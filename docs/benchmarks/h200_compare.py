@@ -33,7 +33,7 @@ def compared(kernel: str, results: list[dict[str, Any]], journal_of: Callable[[s
     began = time.monotonic()
     with evaluator_of(kernel).open(problem_of(kernel).space) as session:
         trials = tuple(Trial(i, config) for i, config in enumerate(configs))
-        session.compare(Compare(trials, 3 if rehearsing() else ROUNDS, "verify"))
+        session.compare(Compare(trials, 3 if rehearsing() else ROUNDS, "verify", order=0))
         while not (events := session.poll()):
             continue
     (event,) = events

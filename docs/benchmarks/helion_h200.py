@@ -238,6 +238,7 @@ def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, written: Path
     from helion_kernels import KERNELS
 
     from autotune import Timed
+    from autotune.core.keys import fold, permutation, root
     from autotune.core.statistics import median_interval
     from autotune.integrations.helion.comparison import device_of, sampling, side_by_side
 
@@ -254,8 +255,12 @@ def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, written: Path
             calls.append(lambda function=function: function(*args))
             kept.append(text)
     left = seconds - (time.perf_counter() - began)
+
+    def order(number: int) -> list[int]:
+        return [int(i) for i in permutation(fold(root(0), number), len(calls))]
+
     with device_of(torch.device(device, 0) if device == "cuda" else torch.device(device)) as timer:
-        outcomes = side_by_side(sampling(timer, calls), len(calls), ROUNDS if device == "cuda" else 3, left)
+        outcomes = side_by_side(sampling(timer, calls), order, ROUNDS if device == "cuda" else 3, left)
     found = {
         text: (outcome.time_ms, *median_interval(outcome.times_ms))
         for text, outcome in zip(kept, outcomes, strict=True)

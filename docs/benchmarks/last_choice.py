@@ -19,8 +19,8 @@ from autotune import request as requested
 from autotune import result as found_by
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Conclude, Measure, Ticked
+from autotune.core.search.rounds import decided
 from autotune.core.search.state import Search
-from autotune.core.statistics import EQUAL, median_interval
 from autotune.shell.evaluators.triton.contest import LONGER
 from autotune.studies.recordings import load_recording
 from autotune.studies.simulation import space_of
@@ -63,22 +63,13 @@ class Bench:
         off = drift * (1 + JITTER * self.draws.normal(size=(count, most)))
         times = np.array([[self.of(trial)] for trial in task.trials]) * off
         began, rounds = self.clock + READY_S * count, task.rounds
-        while rounds < most and not decided(times[:, :rounds]):
+        while rounds < most and not decided(times[:, :rounds].tolist()):
             if task.until is not None and began + (rounds + 1) * count * SAMPLE_S > task.until:
                 break
             rounds += 1
         self.clock = began + rounds * count * SAMPLE_S
         outcomes = [(t.id, Timed(tuple(row[:rounds].tolist()))) for t, row in zip(task.trials, times, strict=True)]
         return Compared(self.clock, tuple(outcomes))
-
-
-def decided(times: np.ndarray) -> bool:
-    first = int(np.median(times, axis=1).argmin())
-    for i, row in enumerate(times):
-        low, high = median_interval((row / times[first]).tolist())
-        if i != first and not (low > 1 or (low > 1 - EQUAL and high < 1 + EQUAL)):
-            return False
-    return True
 
 
 def ended(name: str, seed: int, contenders: int) -> float:

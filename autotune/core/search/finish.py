@@ -3,6 +3,7 @@
 from autotune.core.search.limits import deadline, search_deadline
 from autotune.core.search.messages import Compare, Finished, Measure, Wait
 from autotune.core.search.qualify import beaten, contenders, near_seeds, qualification, qualified
+from autotune.core.search.rounds import comparison
 from autotune.core.search.simplify import simplification, simplified
 from autotune.core.search.state import Search
 
@@ -41,7 +42,7 @@ def verification(search: Search) -> Compare | None:
     chosen = finalists(search)
     if len(chosen) < 2:
         return None
-    return Compare(tuple(search.trials[i] for i in chosen), rounds, "verify", deadline(search))
+    return comparison(search, chosen, rounds, "verify", deadline(search))
 
 
 def finalists(search: Search) -> list[int]:

@@ -14,6 +14,10 @@ Reason = Literal["evaluations", "seconds", "generations", "strategy", "exhausted
 """Why the search for better configs ended: a budget, the strategy itself, no unseen point, Ctrl-C, no search wanted."""
 
 
+Purpose = Literal["confirm", "qualify", "simplify", "verify"]
+"""What a comparison is for."""
+
+
 class Limits(Struct, frozen=True, omit_defaults=True):
     """How long the trials of a batch may take; None: as long as the evaluator's own settings allow.
 
@@ -43,18 +47,21 @@ class Measure(Struct, frozen=True, tag="measure", omit_defaults=True):
 
 
 class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):
-    """Time these already measured trials again, interleaved: `rounds` rounds of one sample each, in order.
+    """Time these already measured trials again, interleaved: `rounds` rounds of one sample each.
 
     The sample at index i of every trial is from round i, so that drift of the machine falls on all alike.
     purpose: "confirm", during the search; "qualify", whose outcomes only say which configs get into the last one;
-    "verify", that one.
+    "simplify", whose outcomes only say which parameters matter; "verify", the last one, its trials by what was known
+    before it, the likeliest pick first.
     until: begin no round that would not be over by then, and report those that are; None: do them all.
+    order: a key, from which `order_of_round` gives the order within each round; None: that of the trials.
     """
 
     trials: tuple[Trial, ...]
     rounds: int
-    purpose: Literal["confirm", "qualify", "verify"]
+    purpose: Purpose
     until: float | None = None
+    order: int | None = None
 
 
 class Conclude(Struct, frozen=True, tag="conclude", omit_defaults=True):

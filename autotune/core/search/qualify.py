@@ -15,8 +15,9 @@ from statistics import median
 from autotune.core.outcomes import Timed
 from autotune.core.search.limits import STARTING_S, deadline, sampling_s, verification_seconds
 from autotune.core.search.messages import Compare
+from autotune.core.search.rounds import comparison
 from autotune.core.search.state import SIMPLIFY, Search
-from autotune.core.statistics import LARGEST, divided, median_interval
+from autotune.core.statistics import LARGEST, paired_ratio
 
 DRIFT = 0.02
 """Relative difference of times not taken side by side that need not mean anything: twice what was seen on an H100."""
@@ -44,8 +45,7 @@ def qualification(search: Search) -> Compare | None:
     simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
     if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
         return None  # they are all finalists
-    trials = tuple(search.trials[i] for i in chosen)
-    return Compare(trials, settings.confirm_rounds, "qualify", search.clock + allowed)
+    return comparison(search, chosen, settings.confirm_rounds, "qualify", search.clock + allowed)
 
 
 def contenders(search: Search, most: int) -> list[int]:
@@ -84,9 +84,9 @@ def qualified(search: Search) -> list[int]:
     if not timed:
         return []
     base = timed[min(timed, key=lambda i: (timed[i].time_ms, i))].times_ms
-    pairs = {i: [divided(a, b) for a, b in zip(one.times_ms, base, strict=False)] for i, one in timed.items()}
-    left = [i for i, ratios in pairs.items() if median_interval(ratios)[0] <= 1]
-    return sorted(left, key=lambda i: (median(pairs[i]), i))
+    pairs = {i: paired_ratio(one.times_ms, base) for i, one in timed.items()}
+    left = [i for i, ratio in pairs.items() if ratio.low <= 1]
+    return sorted(left, key=lambda i: (pairs[i].value, i))
 
 
 def _allowed_s(search: Search) -> float:

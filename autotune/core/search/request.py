@@ -8,6 +8,7 @@ from autotune.core.points import first_of_each
 from autotune.core.search.finish import finishing
 from autotune.core.search.limits import limits_for, remaining_evaluations, search_deadline
 from autotune.core.search.messages import Compare, Conclude, Measure, Reason, Request, Wait
+from autotune.core.search.rounds import comparison
 from autotune.core.search.state import OTHER, STRATEGY, Search, restarted
 from autotune.core.strategies import protocol
 
@@ -137,6 +138,4 @@ def confirmation(search: Search) -> Compare | None:
     if not len(challengers):
         return None
     compared = archive.trials[[ranking[0], *challengers]].tolist()
-    return Compare(
-        tuple(search.trials[i] for i in compared), settings.confirm_rounds, "confirm", search_deadline(search)
-    )
+    return comparison(search, compared, settings.confirm_rounds, "confirm", search_deadline(search))

@@ -6,7 +6,6 @@ from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
-from autotune.core.keys import fold
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
 from autotune.core.search.finish import finalists
 from autotune.core.search.messages import Reason
@@ -121,7 +120,7 @@ def _ratio(search: Search, numerator: Timed, denominator: Timed, paired: bool) -
         value = divided(numerator.time_ms, denominator.time_ms)
         return Ratio(value, value, value)
     if paired and len(above) == len(below):
-        return paired_ratio(above, below, fold(search.key, "ratio"))
+        return paired_ratio(above, below)
     return unpaired_ratio(above, below)
 
 

@@ -26,7 +26,7 @@ from autotune.core.search.messages import (
     Ticked,
 )
 from autotune.core.search.plan import Plan
-from autotune.core.statistics import median_interval
+from autotune.core.statistics import notch
 from autotune.core.strategies.protocol import Observation, Seeds
 
 STRATEGY, SIMPLIFY, OTHER = "strategy", "simplify", -1
@@ -192,7 +192,7 @@ def _times(search: Search, outcome: Outcome) -> tuple[float, float, float]:
     if isinstance(outcome, Failed):
         return 0.0, 0.0, 0.0
     time = outcome.time_ms
-    return (time, time, time) if search.plan.settings.exact else (time, *median_interval(outcome.times_ms))
+    return (time, time, time) if search.plan.settings.exact else (time, *notch(outcome.times_ms))
 
 
 def _recorded(search: Search, trial: int, outcome: Outcome, times: tuple[float, float, float]) -> Search:

@@ -11,6 +11,7 @@ from helion.autotuner.benchmark_provider import _unset_fn
 from autotune.core.config import Config
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Limits
+from autotune.core.search.rounds import order_of_round
 from autotune.integrations.helion.comparison import compare
 from autotune.integrations.helion.translation import Translation
 
@@ -141,9 +142,15 @@ class Bench:
         """The trials again, interleaved; those that Helion makes the same of share their samples."""
         members = [self.member(trial.config) for trial in task.trials]
         assert all(member is not None for member in members)  # only what was timed is compared
+        numbers = {id(member): number for number, member in enumerate({id(m): m for m in members}.values())}
         distinct = list({id(member): member for member in members}.values())
+
+        def order(number: int) -> list[int]:
+            """Of the distinct ones, each where the first trial of which it was made is."""
+            return list(dict.fromkeys(numbers[id(members[i])] for i in order_of_round(task, number)))
+
         until = task.until if self._seconds is None else min(task.until or self._seconds, self._seconds)
         left = None if until is None else max(until - self.now(), 0.0)
-        found = compare(self.search, distinct, task.rounds, left)
+        found = compare(self.search, distinct, task.rounds, left, order)
         by_member = {id(member): outcome for member, outcome in zip(distinct, found, strict=True)}
         return tuple((trial.id, by_member[id(m)]) for trial, m in zip(task.trials, members, strict=True))

@@ -19,8 +19,13 @@ WARM_UPS = 3
 Sample = Callable[[int, int], float]
 """Milliseconds of call `i`, over so many runs."""
 
+Order = Callable[[int], Sequence[int]]
+"""In which order the calls are sampled in a round, given its number."""
 
-def compare(search: Any, members: Sequence[PopulationMember], rounds: int, seconds: float | None) -> list[Outcome]:
+
+def compare(
+    search: Any, members: Sequence[PopulationMember], rounds: int, seconds: float | None, order: Order
+) -> list[Outcome]:
     """The outcome of each member. Each has run and answered right before, in a process of its own where Helion could
     give it one.
     """
@@ -28,17 +33,18 @@ def compare(search: Any, members: Sequence[PopulationMember], rounds: int, secon
     calls = [_call(member, arguments) for member in members]
     own = search.settings.autotune_benchmark_fn
     if own is not None:
-        return side_by_side(lambda i, runs: float(own([calls[i]], repeat=runs)[0]), len(calls), rounds, seconds)
+        return side_by_side(lambda i, runs: float(own([calls[i]], repeat=runs)[0]), order, rounds, seconds)
     with device_of(search.kernel.env.device) as device:
-        return side_by_side(sampling(device, calls), len(calls), rounds, seconds)
+        return side_by_side(sampling(device, calls), order, rounds, seconds)
 
 
-def side_by_side(sample: Sample, count: int, rounds: int, seconds: float | None = None) -> list[Outcome]:
-    """The outcome of each of `count` calls, a sample a round; the order turns around from one round to the next.
+def side_by_side(sample: Sample, order: Order, rounds: int, seconds: float | None = None) -> list[Outcome]:
+    """The outcome of each call, a sample a round; every round has an order of its own.
 
     seconds: begin no round that would not be over by then.
     """
     failures: dict[int, Failed] = {}
+    count = len(order(0))
     runs = [_first(i, sample, failures) for i in range(count)]
     samples: list[list[float]] = [[] for _ in range(count)]
     began = time.perf_counter()
@@ -46,9 +52,9 @@ def side_by_side(sample: Sample, count: int, rounds: int, seconds: float | None 
         spent = time.perf_counter() - began
         if number and seconds is not None and spent * (number + 1) / number > seconds:
             break
-        order = [i for i in range(count) if i not in failures]
-        for i in order if number % 2 == 0 else order[::-1]:
-            _take(i, runs[i], sample, samples, failures)
+        for i in order(number):
+            if i not in failures:
+                _take(i, runs[i], sample, samples, failures)
     return [failures.get(i) or timed_or_failed(taken) for i, taken in enumerate(samples)]
 
 

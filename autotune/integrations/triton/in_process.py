@@ -141,13 +141,14 @@ class InProcess:
         return timed_or_failed(found, compiled - start, run_s)
 
     def _compare(self, task: Compare) -> tuple[tuple[int, Outcome], ...]:
-        """One sample of each in turn, each the median that `do_bench` gives."""
+        """One sample of each in every round, each the median that `do_bench` gives."""
         calls = {trial.id: self._call(trial.config) for trial in task.trials}
         failed: dict[int, Failed] = {}
         times: dict[int, list[float]] = {trial: [] for trial in calls}
         rounds, done = Rounds(task, self._clock), 0
         while not rounds.over(done):
-            for trial, call in calls.items():
+            for trial in (task.trials[i].id for i in rounds.order(done)):
+                call = calls[trial]
                 found = None if trial in failed else self._attempt(lambda call=call: self._samples(call))  # type: ignore[misc]
                 if isinstance(found, Failed):
                     failed[trial] = found

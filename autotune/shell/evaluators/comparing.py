@@ -1,4 +1,4 @@
-"""One comparison: every trial built in a worker of its own and kept there, then one sample of each in turn."""
+"""One comparison: every trial built in a worker of its own and kept there, then a sample of each in every round."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from autotune.shell.evaluators.workers import Crew
 @dataclass(eq=False)
 class _Entry:
     trial: Trial
+    place: int
     worker: Worker[wire.Reply] | None = None
     fresh: bool = False
     stage: Literal["waiting", "building", "built", "prepared"] = "waiting"
@@ -39,7 +40,7 @@ class Comparison:
         build_timeout_s: float,
         run_timeout_s: float,
     ) -> None:
-        self._entries = [_Entry(trial) for trial in task.trials]
+        self._entries = [_Entry(trial, place) for place, trial in enumerate(task.trials)]
         self._rounds = Rounds(task, clock)
         self._crew = crew
         self._builders = builders
@@ -52,8 +53,7 @@ class Comparison:
         if self._acting is not None or self._build_some():
             return None
         alive = [entry for entry in self._entries if entry.failed is None]
-        # What is not prepared first; then the fewest samples first, ties in the order of the task: round after round.
-        entry = min(alive, key=lambda e: (e.stage == "prepared", len(e.times_ms)), default=None)
+        entry = min(alive, key=self._turn, default=None)
         begins = entry is not None and entry.stage == "prepared" and len({len(e.times_ms) for e in alive}) == 1
         if entry is None or (begins and self._rounds.over(len(entry.times_ms))):
             return self._outcomes()
@@ -63,6 +63,11 @@ class Comparison:
             entry.worker, wire.Sample() if entry.stage == "prepared" else wire.Prepare(), self._run_timeout_s
         )
         return None
+
+    def _turn(self, entry: _Entry) -> tuple[bool, int, int]:
+        """What is not prepared comes first; then round after round, and within one in its order."""
+        done = len(entry.times_ms)
+        return entry.stage == "prepared", done, self._rounds.order(done).index(entry.place)
 
     def hear(self, worker: Worker[wire.Reply], reply: wire.Reply | Lost) -> None:
         """Take in what one of our workers answered, or that it is gone."""

@@ -88,8 +88,8 @@ class InProcessSession:
         entries = [_Entry(self._bench, trial) for trial in task.trials]
         rounds, done = Rounds(task, self._clock), 0
         while not rounds.over(done):
-            for entry in entries:
-                entry.sample()
+            for i in rounds.order(done):
+                entries[i].sample()
             done += 1
         return tuple((entry.trial.id, entry.outcome()) for entry in entries)
 

@@ -1,4 +1,4 @@
-"""One comparison: all configs kept warm in the process of one GPU, one sample of each in turn, until it is decided.
+"""One comparison: all configs kept warm in the process of one GPU, a sample of each a round, until it is decided.
 
 The rounds asked for are all done; where the noise then still leaves it open which is the fastest, up to five times as
 many are, while that takes some seconds only, unless those left are equal for all practical purposes.
@@ -6,14 +6,14 @@ many are, while that takes some seconds only, unless those left are equal for al
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from statistics import median, median_low
+from statistics import median_low
 from typing import Literal
 
 from msgspec.structs import replace
 
 from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare
-from autotune.core.statistics import EQUAL, median_interval
+from autotune.core.search.rounds import decided
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.rounds import Rounds
 from autotune.shell.evaluators.triton import wire
@@ -72,7 +72,7 @@ class Contest:
         if self._acting is not None or self._compile_some():
             return None
         alive = self._alive
-        entry = min(alive, key=lambda e: (e.stage == "prepared", len(e.times_ms)), default=None)
+        entry = min(alive, key=self._turn, default=None)
         if entry is None:
             return self._outcomes()
         if entry.stage == "prepared" and len({len(e.times_ms) for e in alive}) == 1 and self._over(alive):
@@ -89,6 +89,11 @@ class Contest:
         elif self._acting is not None and worker is self._desk:
             entry, self._acting = self._acting, None
             self._acted(entry, worker, reply)
+
+    def _turn(self, entry: Entry) -> tuple[bool, int, int]:
+        """What is not prepared comes first; then round after round, and within one in its order."""
+        done = len(entry.times_ms)
+        return entry.stage == "prepared", done, self._rounds.order(done).index(entry.slot)
 
     @property
     def _alive(self) -> list[Entry]:
@@ -176,19 +181,7 @@ class Contest:
             return False
         if self._extra_since is None:
             self._extra_since = self._clock()
-        return self._clock() - self._extra_since > LONGER_S or self._decided(alive)
-
-    def _decided(self, alive: list[Entry]) -> bool:
-        """Whether more rounds would tell nothing about which is the fastest."""
-        if len(alive) < 2:
-            return True
-        first, *others = sorted(alive, key=lambda entry: median(entry.times_ms))
-        for other in others:
-            low, high = median_interval([a / b for a, b in zip(other.times_ms, first.times_ms, strict=True)])
-            tied = low > 1 - EQUAL and high < 1 + EQUAL
-            if not (low > 1 or tied):
-                return False
-        return True
+        return self._clock() - self._extra_since > LONGER_S or decided([entry.times_ms for entry in alive])
 
     def _outcomes(self) -> tuple[tuple[int, Outcome], ...]:
         crew = self._hub.desks[DESK]
