@@ -1,7 +1,6 @@
 """The feasible set of a space: the points that satisfy every constraint, as a product of independent components."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from autotune.core.constraints import Constraint
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, fold
+from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.solving.component import Component, Enumerated, components, valid
 from autotune.core.solving.judges import judge
@@ -37,7 +37,7 @@ class Feasible:
         self._width = ends[-1]
         self._tables: dict[tuple[str, ...], Enumerated] = {}
 
-    @cached_property
+    @memo
     def _methods(self) -> tuple[Method, ...]:
         return tuple(method(component) for component in self._components)
 

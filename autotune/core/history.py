@@ -4,16 +4,21 @@ A search is an immutable value, and a new version of it is made for every event.
 make a run quadratic; so an append writes behind the end of a buffer that older versions share and never look at. Only
 when an older version is extended a second time (a branch) is the buffer copied. Every version keeps seeing exactly its
 own items.
+
+Many threads may extend one version at once. The right to write behind the end of a buffer is an entry of a dict of one,
+the length up to which it was written; `pop` gives it to a single thread, and whoever does not get it copies. No lock is
+held, so a forked process never waits for one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.memo import memo, read_only
 from autotune.core.parameters import Codes
 from autotune.core.points import row_keys
 
@@ -37,19 +42,29 @@ FIELDS = np.dtype(
 class Log(Sequence[T], Generic[T]):
     """An immutable sequence whose `append` takes amortised constant time."""
 
-    __slots__ = ("_items", "_length")
+    __slots__ = ("_end", "_items", "_length")
 
     def __init__(self, items: Sequence[T] = ()) -> None:
         self._items = list(items)
         self._length = len(self._items)
+        self._end = {self._length: True}
 
     def append(self, *new: T) -> "Log[T]":
         """This log and the new items, as another log."""
-        items = self._items if len(self._items) == self._length else self._items[: self._length]
+        items, end = self._items, self._end
+        if not end.pop(self._length, False):
+            items, end = self._items[: self._length], {}
         items.extend(new)
-        log: Log[T] = Log()
-        log._items, log._length = items, len(items)
+        log: Log[T] = Log.__new__(Log)
+        log._items, log._end, log._length = items, end, self._length + len(new)
+        end[log._length] = True
         return log
+
+    def __reduce__(self) -> tuple[type["Log[T]"], tuple[list[T]]]:
+        return Log, (self._items[: self._length],)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Log[T]":
+        return Log(deepcopy(self._items[: self._length], memo))
 
     def __len__(self) -> int:
         return self._length
@@ -72,40 +87,40 @@ class Log(Sequence[T], Generic[T]):
 class Points:
     """The points asked for so far, in order, and which rows are among them."""
 
-    __slots__ = ("_index", "_length", "_rows", "_shared")
+    __slots__ = ("_end", "_index", "_length", "_rows")
 
     def __init__(self, columns: int) -> None:
         self._rows: Codes = np.empty((16, columns), np.int64)
         self._index: dict[bytes, int] = {}
-        self._shared = [0]  # how far any version has written
         self._length = 0
+        self._end = {0: True}
 
     def append(self, rows: Codes) -> "Points":
         """These points and new ones [n, columns]; a row that is there already keeps its first place in the index."""
-        buffer, index, shared = self._rows, self._index, self._shared
-        if shared[0] != self._length:
-            index = {key: i for key, i in index.items() if i < self._length}
-            buffer, shared = buffer.copy(), [self._length]
-        end = self._length + len(rows)
-        if end > len(buffer):
-            buffer = np.concatenate([buffer, np.empty((max(end, len(buffer)), buffer.shape[1]), np.int64)])
-        buffer[self._length : end] = rows
+        buffer, index, end, length = self._rows, self._index, self._end, self._length + len(rows)
+        if not end.pop(self._length, False):
+            index = {key: i for key, i in index.copy().items() if i < self._length}
+            buffer, end = buffer.copy(), {}
+        if length > len(buffer):
+            buffer = np.concatenate([buffer, np.empty((max(length, len(buffer)), buffer.shape[1]), np.int64)])
+        buffer[self._length : length] = rows
         for i, key in enumerate(row_keys(rows), self._length):
             index.setdefault(key, i)
-        shared[0] = end
         points = Points.__new__(Points)
-        points._rows, points._index, points._shared, points._length = buffer, index, shared, end
+        points._rows, points._index, points._end, points._length = buffer, index, end, length
+        end[length] = True
         return points
 
     def __len__(self) -> int:
         return self._length
 
+    def __reduce__(self) -> tuple[Callable[[Codes], "Points"], tuple[Codes]]:
+        return _points_of, (self.rows.copy(),)
+
     @property
     def rows(self) -> Codes:
-        """[n, columns]; not to be written to."""
-        view = self._rows[: self._length]
-        view.flags.writeable = False
-        return view
+        """[n, columns], read-only."""
+        return read_only(self._rows[: self._length])
 
     def places(self, rows: Codes) -> NDArray[np.int64]:
         """The positions [m] of rows [m, columns] among these points, -1 where a row is not among them."""
@@ -121,27 +136,27 @@ class Points:
 class Records:
     """Observations in the order they arrived, revisions included, as a structured array of FIELDS."""
 
-    __slots__ = ("_buffer", "_first", "_length", "_shared")
+    __slots__ = ("_buffer", "_end", "_first", "_length")
 
     def __init__(self) -> None:
         self._buffer = np.zeros(16, FIELDS)
         self._first: dict[int, int] = {}
-        self._shared = [0]  # how far any version has written
         self._length = 0
+        self._end = {0: True}
 
     def append(self, record: tuple[int, bool, float, float, float, float, int, int]) -> "Records":
         """These records and one more, given as a tuple in the order of FIELDS."""
-        buffer, first, shared = self._buffer, self._first, self._shared
-        if shared[0] != self._length:
-            buffer, shared = buffer.copy(), [self._length]
-            first = {trial: i for trial, i in first.items() if i < self._length}
+        buffer, first, end = self._buffer, self._first, self._end
+        if not end.pop(self._length, False):
+            first = {trial: i for trial, i in first.copy().items() if i < self._length}
+            buffer, end = buffer.copy(), {}
         if self._length == len(buffer):
             buffer = np.concatenate([buffer, np.zeros(len(buffer), FIELDS)])
         buffer[self._length] = record
         first.setdefault(int(record[0]), self._length)
-        shared[0] += 1
         records = Records.__new__(Records)
-        records._buffer, records._first, records._shared, records._length = buffer, first, shared, self._length + 1
+        records._buffer, records._first, records._end, records._length = buffer, first, end, self._length + 1
+        end[records._length] = True
         return records
 
     def has(self, trial: int) -> bool:
@@ -151,9 +166,24 @@ class Records:
     def __len__(self) -> int:
         return self._length
 
+    def __reduce__(self) -> tuple[Callable[[NDArray[np.void]], "Records"], tuple[NDArray[np.void]]]:
+        return _records_of, (self.array.copy(),)
+
     @property
     def array(self) -> NDArray[np.void]:
-        return self._buffer[: self._length]
+        """[n] of FIELDS, read-only."""
+        return read_only(self._buffer[: self._length])
+
+
+def _points_of(rows: Codes) -> Points:
+    return Points(rows.shape[1]).append(rows)
+
+
+def _records_of(array: NDArray[np.void]) -> Records:
+    records = Records()
+    for record in array.tolist():
+        records = records.append(record)
+    return records
 
 
 @dataclass(frozen=True)
@@ -173,7 +203,7 @@ class Archive:
         """The archive as if the search had begun with this trial and this generation."""
         return Archive(self.records, self.asked, trial, generation)
 
-    @cached_property
+    @memo
     def whole(self) -> "Archive":
         """The archive from the first trial on."""
         return Archive(self.records, self.asked) if self.first else self
@@ -181,7 +211,7 @@ class Archive:
     def __len__(self) -> int:
         return len(self.latest)
 
-    @cached_property
+    @memo
     def latest(self) -> NDArray[np.void]:
         """The last record of every trial, in trial order."""
         array = self.records.array
@@ -195,7 +225,7 @@ class Archive:
             latest["generation"] -= np.where(latest["generation"] >= 0, self.first_generation, 0)
         return latest
 
-    @cached_property
+    @memo
     def arrived(self) -> NDArray[np.void]:
         """The first record of every trial, in the order of arrival: it grows at its end, and nothing in it changes."""
         array = self.records.array
@@ -207,7 +237,7 @@ class Archive:
     def trials(self) -> NDArray[np.int64]:
         return self.latest["trial"]
 
-    @cached_property
+    @memo
     def points(self) -> Codes:
         return self.asked.rows[self.trials]
 
@@ -234,7 +264,7 @@ class Archive:
     def compile_s(self) -> NDArray[np.float64]:
         return self.latest["compile_s"]
 
-    @cached_property
+    @memo
     def typical_compile_s(self) -> float:
         """The median compile time of the timed trials in seconds; 0 if there are none."""
         times = self.compile_s[self.ok]

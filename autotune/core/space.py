@@ -5,8 +5,8 @@ A point is a row of small integers (`columns` of them), a population an array [n
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from autotune.core.constraints import Constraint, as_constraint
 from autotune.core.errors import ConfigError, SpaceError
 from autotune.core.feasible import Feasible
 from autotune.core.keys import Key, fold, integers, permutation, uniform
+from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.points import first_of_each
 from autotune.core.space_spec import SpaceSpec, constraint_spec, describe_space, fingerprint, from_constraint_spec
@@ -56,10 +57,12 @@ class Space:
         self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(parameters))
         self.names: tuple[str, ...] = tuple(parameters)
         ends = np.cumsum([parameter.width for parameter in parameters.values()])
-        self.slices: Mapping[str, slice] = {
-            name: slice(int(end) - parameter.width, int(end))
-            for (name, parameter), end in zip(parameters.items(), ends, strict=True)
-        }
+        self.slices: Mapping[str, slice] = MappingProxyType(
+            {
+                name: slice(int(end) - parameter.width, int(end))
+                for (name, parameter), end in zip(parameters.items(), ends, strict=True)
+            }
+        )
         self.columns = int(ends[-1])
         self.constraints: tuple[Constraint, ...] = tuple(as_constraint(c, self.parameters) for c in constraints)
         self.feasible = Feasible(self.parameters, self.constraints)
@@ -67,7 +70,7 @@ class Space:
 
     # Size and identity
 
-    @cached_property
+    @memo
     def size(self) -> int:
         """How many points there are before constraints."""
         size = 1
@@ -79,7 +82,7 @@ class Space:
         """How many points satisfy the constraints; None when that is too much to count."""
         return self.feasible.count()
 
-    @cached_property
+    @memo
     def spec(self) -> SpaceSpec:
         """The space as plain data, for journals and recordings."""
         default = None if self.default is None else dict(self.default)
@@ -90,7 +93,7 @@ class Space:
         """The space that `spec` describes; raises SpaceError when a constraint was a Python function."""
         return cls(spec.parameters, [from_constraint_spec(c) for c in spec.constraints], spec.default)
 
-    @cached_property
+    @memo
     def fingerprint(self) -> str:
         """32 hexadecimal digits: the same in every process, another for another space."""
         return fingerprint(self.spec)
@@ -100,6 +103,11 @@ class Space:
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A space travels as its arguments, and is built again where it arrives."""
+        default = None if self.default is None else dict(self.default)
+        return Space, (dict(self.parameters), self.constraints, default)
 
     def __repr__(self) -> str:
         return describe_space(self.spec, self.size, self.count())
@@ -245,7 +253,7 @@ class Space:
         widths = [parameter.width for parameter in self.parameters.values()]
         return np.where(np.repeat(taken, widths, axis=1), mutant, x)
 
-    @cached_property
+    @memo
     def feature_names(self) -> tuple[str, ...]:
         """What the columns of `features` stand for, such as ("BLOCK", "layout[0]", "layout[1]")."""
         return tuple(

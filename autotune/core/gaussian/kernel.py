@@ -8,13 +8,15 @@ known. From hundreds it is known, and a model of nothing else would be sure of w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 from math import comb
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from autotune.core.memo import memo
 
 Floats = NDArray[np.float64]
 Blocks = NDArray[np.int64]
@@ -142,7 +144,7 @@ class Known:
         """The correlation [m, n] of points [m, d] with the inputs."""
         return self._correlation(points * self.scale)
 
-    @cached_property
+    @memo
     def own(self) -> Floats:
         """The correlation [n, n] of the inputs with one another."""
         return self._correlation(self.inputs)

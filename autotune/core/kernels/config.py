@@ -144,6 +144,9 @@ class KernelConfig:
                 kept[name] = value
         return KernelConfig(**kept)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _of_fields, (self.fields(),)
+
     def __eq__(self, other: object) -> bool:
         return self.to_config() == other.to_config() if isinstance(other, KernelConfig) else NotImplemented
 
@@ -152,6 +155,10 @@ class KernelConfig:
 
     def __repr__(self) -> str:
         return f"KernelConfig({', '.join(f'{name}={_shown(value)}' for name, value in self.fields().items())})"
+
+
+def _of_fields(fields: dict[str, Value]) -> KernelConfig:
+    return KernelConfig(**fields)
 
 
 def _check_user(name: str) -> None:

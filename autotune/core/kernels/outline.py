@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from autotune.core.errors import SpaceError
 from autotune.core.kernels.description import DeviceLimits, Tile, power_above
+from autotune.core.memo import memo
 
 Nest = int | Tile | Sequence[int | Tile]
 Accesses = int | Sequence[Sequence[int]]
@@ -29,12 +29,12 @@ class Outline:
     limits: DeviceLimits
     element_bytes: int
 
-    @cached_property
+    @memo
     def accesses(self) -> tuple[tuple[int, ...] | None, ...]:
         """Loads, then stores: in the order of the field `indexing`."""
         return (*self.loads, *self.stores)
 
-    @cached_property
+    @memo
     def loop_axes(self) -> tuple[tuple[int, ...], ...]:
         """The axes of each device loop, as far as it is one of a nest or a reduction."""
         first = len(self.tiles)

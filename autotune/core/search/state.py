@@ -1,6 +1,5 @@
 """The search as an immutable value: `start` makes it from a plan, `advance` from what happened."""
 
-from functools import cached_property
 from typing import Any, assert_never
 
 import numpy as np
@@ -10,6 +9,7 @@ from msgspec.structs import replace
 from autotune.core.errors import JournalError
 from autotune.core.history import Archive, Log, Points, Records
 from autotune.core.keys import Key, fold, root
+from autotune.core.memo import memo
 from autotune.core.outcomes import Failed, Outcome, Timed, Trial
 from autotune.core.parameters import Codes
 from autotune.core.search.messages import (
@@ -75,7 +75,7 @@ class Search(Struct, frozen=True, dict=True):
     interrupted: bool = False
     before: "Search | None" = None
 
-    @cached_property
+    @memo
     def archive(self) -> Archive:
         """Everything measured so far, as arrays in trial order."""
         return Archive(self.records, self.points)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from autotune.core.constraints import failure
 from autotune.core.errors import SpaceError
+from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.solving.growth import OutOfWork, Work, grow
 from autotune.core.solving.judges import Judge
@@ -48,7 +48,7 @@ class Component:
         """The parameters, in the order of the space."""
         return tuple(self.parameters)
 
-    @cached_property
+    @memo
     def raw(self) -> int:
         """How many points there are without the constraints."""
         return prod(parameter.size for parameter in self.parameters.values())
@@ -58,13 +58,13 @@ class Component:
         """Whether every parameter has ranks, so that the component can be searched at all."""
         return all(name in self.layout.place for name in self.parameters)
 
-    @cached_property
+    @memo
     def weight(self) -> int:
         """About how much more a candidate costs than one that a table or a column expression decides."""
         calls = SLOW if not all(judge.fast for judge in self.judges) else 1
         return calls * max(parameter.width for parameter in self.parameters.values())
 
-    @cached_property
+    @memo
     def plan(self) -> Plan:
         """The plan of its search."""
         return plan(self.parameters, self.judges)

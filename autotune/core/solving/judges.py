@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from autotune.core.expressions.columnwise import Program, judged, program
 from autotune.core.expressions.frames import Unpromised
 from autotune.core.expressions.parsing import Logical, Node, names
 from autotune.core.expressions.rowwise import meaning
+from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.solving.verdicts import Verdicts, decode
 
@@ -51,7 +51,7 @@ class Judge:
             return np.array([self.by_row(row) for row in decode(self.parameters, read)], np.uint8)
         return judged(self.program, self.by_row, self.parameters, read)
 
-    @cached_property
+    @memo
     def by_row(self) -> Callable[[Mapping[str, Value]], int]:
         """The verdict on one row of values."""
         if self.tree is not None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from autotune.core.history import Archive
 from autotune.core.keys import Key
+from autotune.core.memo import memo
 from autotune.core.outcomes import Outcome, Trial
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
@@ -55,7 +55,7 @@ class Ask:
     fresh: Callable[[Codes], NDArray[np.bool_]]
     find_pending: Callable[[], Codes]
 
-    @cached_property
+    @memo
     def pending(self) -> Codes:
         """The points [n, columns] of the outstanding trials; looked up only for those who want to know."""
         return self.find_pending()
