@@ -1,6 +1,7 @@
-"""What the operating system knows of a process: is it dead, how did it end, its descendants, its memory."""
+"""Processes as the program sees them: a worker behind its guardian, whether it is dead, how it ended, its memory."""
 
 import os
+import select
 import signal
 import subprocess
 import time
@@ -8,11 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from autotune.shell.evaluators import guardian
+
 REAP_S = 5.0
+BIRTH_S = 30.0
+"""How long a guardian may take to say its worker's number: it is a bare Python process, on a machine that is busy."""
 
 
 class Process(Protocol):
-    """A process that somebody must reap. Until then its number still names its group, and cannot be reused."""
+    """A process that somebody must reap. Until then its number names its group, and cannot be reused."""
 
     @property
     def pid(self) -> int: ...
@@ -24,42 +29,64 @@ class Process(Protocol):
     def has_exited(self) -> bool:
         """Whether it is dead, reaped or not."""
 
-    def reap(self, timeout_s: float) -> int | None:
-        """Wait for its end; the exit status, or None if it does not end in time."""
+    def kill(self) -> int | None:
+        """Kill it and all that it has started, and reap it; its exit status, None if it cannot be killed."""
 
 
-class Child:
-    """A child of this process."""
+class Guarded:
+    """A worker behind its guardian, which is a child of this process. note: where the guardian says its number."""
 
-    def __init__(self, popen: "subprocess.Popen[bytes]") -> None:
-        self._popen = popen
+    def __init__(self, popen: "subprocess.Popen[bytes]", note: int) -> None:
+        self._guardian = popen
+        self._note = note
+        self._pid = 0
 
     @property
     def pid(self) -> int:
-        """Its number."""
-        return self._popen.pid
+        """The worker's number; 0 where there is none yet, or the guardian ended before it had one."""
+        if self._note >= 0:
+            with suppress(ValueError):
+                self._pid = int(os.read(self._note, 32)) if readable(self._note, BIRTH_S) else 0
+            self._let_go()
+        return self._pid
 
     @property
     def returncode(self) -> int | None:
-        """Its exit status, once it is reaped."""
-        return self._popen.returncode
+        """The worker's exit status, once the guardian is reaped."""
+        return self._guardian.returncode
 
     def has_exited(self) -> bool:
-        """Whether it is dead; it is not reaped by asking."""
+        """Whether the worker is dead, and all that it had started; nothing is reaped by asking."""
         if self.returncode is not None:
             return True
         if not hasattr(os, "waitid"):
-            return self._popen.poll() is not None
+            return self._guardian.poll() is not None
         try:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            return os.waitid(os.P_PID, self._guardian.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
 
-    def reap(self, timeout_s: float) -> int | None:
-        """Wait for its end."""
-        with suppress(subprocess.TimeoutExpired):
-            return self._popen.wait(timeout_s)
-        return None
+    def kill(self) -> int | None:
+        """Let the guardian end it all; where that was killed itself, end what can be found."""
+        if self.returncode is None:
+            self._guardian.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._guardian.wait(REAP_S)
+        if self.returncode is None:
+            guardian.signal_each(guardian.descendants(self._guardian.pid), signal.SIGKILL)
+            self._guardian.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self._guardian.wait(REAP_S)
+        if self.returncode == -signal.SIGKILL and self._pid:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+        self._let_go()
+        return self.returncode
+
+    def _let_go(self) -> None:
+        if self._note >= 0:
+            os.close(self._note)
+            self._note = -1
 
 
 def await_exit(process: Process, seconds: float) -> bool:
@@ -72,44 +99,20 @@ def await_exit(process: Process, seconds: float) -> bool:
     return True
 
 
-def kill_tree(process: Process) -> int | None:
-    """Kill a group leader, its group and its other descendants; the exit status (negative: a signal), None if stuck."""
-    if process.returncode is not None:
-        return process.returncode
+def signal_tree(pid: int, number: signal.Signals) -> None:
+    """Send a signal to the group that a process leads, and to its descendants that have left it."""
+    if pid <= 0:  # our own group
+        return
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGSTOP)  # so that nobody forks while we look
-    strays = descendants(process.pid)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for pid in strays:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
-    return process.reap(REAP_S)
+        os.killpg(pid, number)
+    guardian.signal_each(guardian.descendants(pid), number)
 
 
-def descendants(pid: int) -> list[int]:
-    """All living children of a process, and theirs; empty where the system does not tell (/proc/…/children)."""
-    found = []
-    for child in _children(pid):
-        found += [child, *descendants(child)]
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    with suppress(OSError):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError):
-                children += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
-    return [child for child in children if state(child) not in ("Z", "X")]
-
-
-def state(pid: int) -> str:
-    """The letter that the system has for its state: Z and X are dead. X where the system does not tell."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "X"
+def readable(fd: int, seconds: float) -> bool:
+    """Whether there is something to read, or its end, within so many seconds; whatever the descriptor's number is."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(1e3 * max(0.0, seconds)))
 
 
 def resident_mb(pid: int) -> float:

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, Literal, TypeVar
+from typing import IO, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -37,7 +37,7 @@ class Worker(Generic[R]):
     """
 
     def __init__(
-        self, process: processes.Process, sock: socket.socket, stderr: int, decode: Callable[[bytes], R]
+        self, process: processes.Process, sock: socket.socket, stderr: IO[bytes], decode: Callable[[bytes], R]
     ) -> None:
         self.process = process
         self.sock = sock
@@ -96,17 +96,18 @@ class Worker(Generic[R]):
 
     def tail(self) -> str:
         """The end of what it wrote to stderr during its order, on one line."""
-        with suppress(OSError):
-            size = os.fstat(self._stderr).st_size
-            text = os.pread(self._stderr, 4 * TAIL, max(0, size - 4 * TAIL)).decode(errors="replace")
+        with suppress(OSError, ValueError):
+            fd = self._stderr.fileno()
+            size = os.fstat(fd).st_size
+            text = os.pread(fd, 4 * TAIL, max(0, size - 4 * TAIL)).decode(errors="replace")
             text = " ".join(text.split())[-TAIL:]
             return f"; stderr ends: {text}" if text else ""
         return ""
 
     def trim(self) -> None:
         """Empty the stderr file where a kernel floods it: the disk is everybody's."""
-        if os.fstat(self._stderr).st_size > STDERR_LIMIT:
-            os.ftruncate(self._stderr, 0)
+        if os.fstat(self._stderr.fileno()).st_size > STDERR_LIMIT:
+            os.ftruncate(self._stderr.fileno(), 0)
 
     def hurry(self, seconds: float) -> None:
         """Nobody waits for it any longer than this."""
@@ -114,11 +115,10 @@ class Worker(Generic[R]):
         if self.following is not None:
             self.following = (self.following[0], min(self.following[1], seconds))
 
-    def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to the worker and its children."""
-        if self.process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, number)
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to the worker and its descendants."""
+        if not self.process.has_exited():
+            processes.signal_tree(self.process.pid, number)
 
     def end(self) -> str:
         """Bury a worker of which nothing more can come; what was the matter with it."""
@@ -130,11 +130,13 @@ class Worker(Generic[R]):
         return processes.ending(status) if ended else "closed its connection"
 
     def kill(self) -> int | None:
-        """Kill and reap; the exit status."""
-        status = processes.kill_tree(self.process)
+        """Kill it and all that it has started, and reap it; the exit status."""
+        self.let_go()
+        return self.process.kill()
+
+    def let_go(self) -> None:
+        """Close what leads to it."""
         with suppress(OSError):
             self.sock.close()
-        if self._stderr >= 0:
-            os.close(self._stderr)
-            self._stderr = -1
-        return status
+        with suppress(OSError):
+            self._stderr.close()

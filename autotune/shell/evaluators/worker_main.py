@@ -1,23 +1,20 @@
 """The worker process: loads the workload once, then builds and runs one config after another as the parent orders.
 
-Started by `workers.Worker` with its own session and three descriptors: a socket to the parent, the workload's file, and
-stderr; stdin and stdout are /dev/null. So nothing that a kernel prints, even from C, can reach the socket.
+Started by `starting.boot` behind a guardian, in a session of its own, with three descriptors: a socket to the parent,
+the workload's file, and stderr. stdin and stdout are /dev/null, so that nothing that a kernel prints, even from C, can
+reach the socket.
 """
 
-import ctypes
 import gc
-import json
 import mmap
 import os
 import resource
-import select
 import signal
 import socket
-import sys
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 from msgspec import Struct
 
@@ -25,39 +22,80 @@ from autotune.core.config import Config
 from autotune.core.outcomes import Failed
 from autotune.shell.evaluators import wire
 from autotune.shell.evaluators.bench import Bench, Kernel, Tainted, describe
+from autotune.shell.evaluators.worker_state import IdleTime, changes, worker_state
 from autotune.shell.evaluators.workload import unpack
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-TAINTED_EXIT = 70
+TAINTED_EXIT, CHANGED_EXIT = 70, 71
 
 Orders = TypeVar("Orders")
 """What a parent orders."""
 
 
 class Post(Generic[Orders]):
-    """Where a worker process gets its orders and sends its answers."""
+    """Where a worker process gets its orders and sends its answers.
 
-    def __init__(self, sock: socket.socket, decode: Callable[[bytes], Orders]) -> None:
+    It ends the process where an earlier config has changed it: to the parent that is a crash, after which it gives the
+    config that is due now to a new worker. limited_memory: the worker itself moves the limit on the address space.
+    """
+
+    def __init__(self, sock: socket.socket, decode: Callable[[bytes], Orders], limited_memory: bool = False) -> None:
         self._sock = sock
         self._decode = decode
         self._pid = os.getpid()
+        # A config may point descriptor 2 at a file of its own, or close it: that file is not ours to empty.
+        self._stderr = os.dup(2)
+        self._limited_memory = limited_memory
+        self._first: dict[str, Any] | None = None
+        self._idle = IdleTime()
 
     def send(self, reply: Struct) -> None:
         """Answer the parent; a kernel's forked child that comes back here ends instead of answering twice."""
         if os.getpid() != self._pid:
             os._exit(0)
-        self._sock.sendall(wire.encode(reply))
+        try:
+            self._sock.sendall(wire.encode(reply))
+        except OSError as error:  # the parent is gone, or a config has closed our socket
+            self.end(f"the answer cannot be sent: {error}")
 
     def serve(self, obey: Callable[[Orders], Struct], ready: Struct) -> NoReturn:
         """Obey until the parent is gone; `ready` is said first."""
         self.send(ready)
         while True:
+            self._idle.begin()
+            body = self._received()
+            order = self._decode(body)
+            if getattr(order, "config", ""):
+                self._check_unchanged()
+            with suppress(OSError):
+                os.ftruncate(self._stderr, 0)
+            self.send(obey(order))
+
+    def _received(self) -> bytes:
+        try:
             body = wire.receive_body(self._sock)
-            if body is None:
-                end_group()
-            os.ftruncate(2, 0)
-            self.send(obey(self._decode(body)))
+        except OSError as error:
+            self.end(f"no order can be received: {error}")
+        if body is None:
+            end_group()
+        return body
+
+    def _check_unchanged(self) -> None:
+        """End where the process is not as it was before the first config."""
+        now = worker_state(self._limited_memory)
+        if self._first is None:
+            self._first = now
+            return
+        changed = changes(self._first, now)
+        if not changed and now.get("threads") != "1" and self._idle.is_busy():
+            changed = "its threads go on working"
+        if changed:
+            self.end(f"an earlier config has changed this worker ({changed})", CHANGED_EXIT)
+
+    def end(self, why: str, status: int = 1) -> NoReturn:
+        """End the process; why, for the parent to read."""
+        with suppress(OSError):
+            os.write(self._stderr, why.encode(errors="replace"))
+        os._exit(status)
 
 
 class Worker:
@@ -125,30 +163,6 @@ def end_group() -> NoReturn:
     os._exit(1)
 
 
-def die_with_parent(sock: socket.socket, parent: int, tied_to_thread: bool) -> None:
-    """Do not outlive the parent, however it ends.
-
-    A thread sees the socket close; the kernel's own signal helps where C code holds the interpreter lock, but it comes
-    when the parent's *thread* ends, so it is asked for only where that is the main thread (`tied_to_thread`).
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # so that daemons started by a kernel can still be found and killed
-        if tied_to_thread:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                end_group()
-
-    def watch() -> None:
-        poll = select.poll()
-        poll.register(sock, 0)
-        while not any(event & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, event in poll.poll()):
-            pass
-        end_group()
-
-    threading.Thread(target=watch, name="autotune-parent-watch", daemon=True).start()
-
-
 def load(payload_fd: int) -> Bench:
     """The bench of the workload in an open file; mapped, because all workers share the file's offset."""
     with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
@@ -156,13 +170,12 @@ def load(payload_fd: int) -> Bench:
     return Bench(work)
 
 
-def main(arguments: str) -> NoReturn:
-    """Entry point; `arguments` is the JSON that `workers.Worker` writes."""
-    settings = json.loads(arguments)
+def main(settings: dict[str, Any]) -> NoReturn:
+    """Entry point; `settings` is what `workers.Crew` says, and `starting.boot`."""
     for fd in (settings["socket"], settings["payload"]):
         os.set_inheritable(fd, False)
     sock = socket.socket(fileno=settings["socket"])
-    die_with_parent(sock, settings["parent"], settings["tied_to_thread"])
+    limit_mb = settings["memory_limit_mb"]
     try:
         bench = load(settings["payload"])
     except (Exception, SystemExit) as error:
@@ -170,9 +183,8 @@ def main(arguments: str) -> NoReturn:
         os._exit(1)
     gc.collect()
     gc.freeze()  # what is loaded now stays: collecting after each config then costs next to nothing
+    post = Post(sock, wire.decode_order, limit_mb is not None)
     try:
-        Post(sock, wire.decode_order).serve(Worker(bench, settings["memory_limit_mb"]).obey, wire.Ready())
+        post.serve(Worker(bench, limit_mb).obey, wire.Ready())
     except Tainted as error:
-        sys.stderr.write(str(error))
-        sys.stderr.flush()
-        os._exit(TAINTED_EXIT)
+        post.end(str(error), TAINTED_EXIT)

@@ -4,32 +4,29 @@ It knows nothing of trials. Every order gets exactly one reply; a worker that di
 has passed, gives `Lost` in its place.
 """
 
-import json
+import fcntl
 import os
-import selectors
+import select
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Generic
 
 import msgspec
 
 from autotune.core.errors import EvaluatorError
-from autotune.shell.evaluators import processes, wire
-from autotune.shell.evaluators.starting import Starter, birth, boot, payload_file
+from autotune.shell.evaluators import guardian, processes, wire
+from autotune.shell.evaluators.starting import NoProcess, Starter, boot, socket_pair, unnamed_file
 from autotune.shell.evaluators.worker import START_TIMEOUT_S, Lost, R, Worker
 
 STARTS = 3
 LOOK_S = 0.1
 GROWTH_MB = 512.0
 
-_BOOT = (
-    "import json, sys; s = json.loads(sys.argv[1]); sys.path[:] = s['path'];"
-    " from autotune.shell.evaluators.worker_main import main; main(sys.argv[1])"
-)
+PATIENCE_S = 10.0
+"""How long to go on without a worker where the system gives no process: others may give back what they use."""
 
 
 class Crew(Generic[R]):
@@ -53,7 +50,10 @@ class Crew(Generic[R]):
         self._setting_up = setting_up
         self._workers: list[Worker[R]] = []
         self._start = start or self._boot
-        self._payload = payload_file(payload)
+        self._payload = unnamed_file(payload)
+        self._owner = os.getpid()
+        self._hire_from = 0.0
+        self._without_since: float | None = None
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -72,33 +72,52 @@ class Crew(Generic[R]):
         return sum(w.order == "start" for w in self._workers)
 
     @property
+    def waits_s(self) -> float:
+        """Seconds until a worker may be started again where the system gave none; 0 where it does."""
+        return max(0.0, self._hire_from - time.monotonic())
+
+    @property
     def busy(self) -> bool:
         """Whether a reply is due from anybody."""
         return any(w.order is not None for w in self._workers)
 
     def hire(self) -> None:
-        """Start one more worker; it is idle once it is ready."""
-        ours, theirs = socket.socketpair()
-        stderr, path = tempfile.mkstemp(prefix="autotune-")
-        # Append mode, for all who write to it: after a truncation they go on at its new end.
-        writer = os.open(path, os.O_WRONLY | os.O_APPEND)
-        os.unlink(path)
+        """Start one more worker; it is idle once it is ready.
+
+        Where the system gives no process now, an idle one makes room and it is tried again later, ever more rarely.
+        Raises NoProcess where there is none for a while, and no worker is left.
+        """
+        now = time.monotonic()
+        if now < self._hire_from:
+            return
         try:
-            process = self._start(theirs, writer)
-        except EvaluatorError:
-            os.close(stderr)
-            ours.close()
-            raise
-        finally:
+            self._workers.append(self._started())
+            self._without_since = None
+        except NoProcess:
+            idle = self.idle()
+            if idle:
+                self.dismiss(idle[0])
+            self._without_since = now if self._without_since is None else self._without_since
+            if not self._workers and now - self._without_since > PATIENCE_S:
+                raise
+            self._hire_from = now + max(LOOK_S, (now - self._without_since) / 4)
+
+    def _started(self) -> Worker[R]:
+        with ExitStack() as stack:
+            ours, theirs = map(stack.enter_context, socket_pair())
+            stderr = stack.enter_context(unnamed_file())
+            # Append mode, for all who write to it: after a truncation they go on at its new end.
+            fcntl.fcntl(stderr, fcntl.F_SETFL, fcntl.fcntl(stderr, fcntl.F_GETFL) | os.O_APPEND)
+            process = self._start(theirs, stderr.fileno())
             theirs.close()
-            os.close(writer)
-        ours.setblocking(False)
-        self._workers.append(Worker(process, ours, stderr, self._decode))
+            ours.setblocking(False)
+            stack.pop_all()
+        return Worker(process, ours, stderr, self._decode)
 
     def _boot(self, sock: socket.socket, stderr: int) -> processes.Process:
-        fds = (sock.fileno(), self._payload.fileno())
-        settings = {**birth(*fds), "memory_limit_mb": self._memory_limit_mb}
-        return boot((_BOOT, json.dumps(settings)), fds, stderr)
+        settings = {"memory_limit_mb": self._memory_limit_mb}
+        files = {"payload": self._payload.fileno()}
+        return boot("autotune.shell.evaluators.worker_main", settings, sock, files, stderr)
 
     def give(self, worker: Worker[R], order: msgspec.Struct, timeout_s: float) -> None:
         """Send an order that must be answered within `timeout_s` seconds. One that has a `config` begins a job.
@@ -119,12 +138,15 @@ class Crew(Generic[R]):
         pid = worker.process.pid
         allowed = GROWTH_MB if self._memory_limit_mb is None else min(GROWTH_MB, self._memory_limit_mb / 2)
         grown = processes.resident_mb(pid) - worker.resident_mb > allowed
-        if suspect or grown or processes.descendants(pid):
+        if suspect or grown or guardian.descendants(pid):
             self.dismiss(worker)
 
     def dismiss(self, worker: Worker[R]) -> None:
         """Kill a worker, whatever it is doing; nothing more is heard of it."""
-        worker.kill()
+        if self._owner == os.getpid():
+            worker.kill()
+        else:  # a fork of the program, whose workers these are
+            worker.let_go()
         if worker in self._workers:
             self._workers.remove(worker)
 
@@ -132,14 +154,14 @@ class Crew(Generic[R]):
         """Stop all who start or build, their deadlines too, so that `worker` has the machine for itself."""
         for other in self._workers:
             if other is not worker and other.order is not None and other.paused_at is None:
-                other.signal_group(signal.SIGSTOP)
+                other.signal_all(signal.SIGSTOP)
                 other.paused_at = time.monotonic()
 
     def resume(self) -> None:
         """Let all go on who were stopped."""
         for worker in self._workers:
             if worker.paused_at is not None:
-                worker.signal_group(signal.SIGCONT)
+                worker.signal_all(signal.SIGCONT)
                 pause = time.monotonic() - worker.paused_at
                 worker.paused_at = None
                 worker.paused_s += pause
@@ -184,7 +206,8 @@ class Crew(Generic[R]):
         self._workers.remove(worker)
         if starting:
             self._failed_starts += 1
-            if self._failed_starts == STARTS:
+            self._hire_from = time.monotonic() + LOOK_S * self._failed_starts
+            if self._failed_starts >= STARTS and not self._workers:
                 raise EvaluatorError(f"no worker process can be started: {text}")
         return [] if starting or idle else [Lost("crash", text)]
 
@@ -217,10 +240,13 @@ def wait_for(crews: Sequence[Crew[R]], timeout_s: float) -> list[tuple[Worker[R]
         news = [item for crew in crews for item in crew.hear()]
         left = until - time.monotonic()
         listened = [worker for crew in crews for worker in crew.listened_to()]
-        if news or left <= 0 or not listened:
+        if news or left <= 0:
+            return news
+        if not listened:
+            time.sleep(min(left, max((crew.waits_s for crew in crews), default=0.0)))
             return news
         soonest = min((w.deadline for w in listened if w.paused_at is None), default=until) - time.monotonic()
-        with selectors.DefaultSelector() as selector:
-            for worker in listened:
-                selector.register(worker.sock, selectors.EVENT_READ)
-            selector.select(max(0.0, min(left, soonest, LOOK_S)))
+        poll = select.poll()  # of all ways to wait the one that needs no descriptor
+        for worker in listened:
+            poll.register(worker.sock, select.POLLIN)
+        poll.poll(1e3 * max(0.0, min(left, soonest, LOOK_S)))

@@ -1,7 +1,6 @@
 """The processes of one session: compile workers and one process a GPU, each crew forked from a nursery of its own."""
 
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators import starting
 from autotune.shell.evaluators.triton import machine, wire
 from autotune.shell.evaluators.triton.limits import gpu_for
 from autotune.shell.evaluators.triton.nursery import Nursery
@@ -51,13 +51,12 @@ class Nurseries:
     ) -> None:
         self._device = device
         self._cache_dir = cache_dir
-        self._scratch = tempfile.TemporaryDirectory(prefix="autotune-", ignore_cleanup_errors=True)
         self.compiling = self.measuring = None
         try:
             if compile_payload is not None:
-                self.compiling = Nursery(compile_payload, _COMPILE, self._environment(compiling=True))
+                self.compiling = self._nursery(compile_payload, _COMPILE, compiling=True)
             if gpu_payload is not None:
-                self.measuring = Nursery(gpu_payload, _GPU, self._environment(compiling=False))
+                self.measuring = self._nursery(gpu_payload, _GPU, compiling=False)
         except BaseException:
             self.close()
             raise
@@ -67,12 +66,19 @@ class Nurseries:
         for nursery in (self.compiling, self.measuring):
             if nursery is not None:
                 nursery.close()
-        self._scratch.cleanup()
 
-    def _environment(self, compiling: bool) -> dict[str, str]:
+    def _nursery(self, payload: bytes, main: str, compiling: bool) -> Nursery:
+        scratch = starting.scratch_folder()
+        try:
+            return Nursery(payload, main, self._environment(scratch, compiling), scratch)
+        except BaseException:
+            os.rmdir(scratch)
+            raise
+
+    def _environment(self, scratch: str, compiling: bool) -> dict[str, str]:
         """Compilers see no GPU; the interpreter neither; and nobody leaves files behind."""
         own = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        own["TMPDIR"] = self._scratch.name
+        own["TMPDIR"] = scratch
         if self._cache_dir is not None:
             own["TRITON_CACHE_DIR"] = self._cache_dir
         if compiling:

@@ -7,28 +7,23 @@ worker whenever it is told to. It keeps the dead until they are buried, so that 
 
 import json
 import os
-import select
 import signal
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from autotune.core.errors import EvaluatorError
-from autotune.shell.evaluators import processes, starting, wire
+from autotune.shell.evaluators import guardian, processes, starting, wire
 from autotune.shell.evaluators.worker import TAIL
 
 LOAD_TIMEOUT_S = 180.0
 ANSWER_TIMEOUT_S = 30.0
-
-_BOOT = (
-    "import json, sys; s = json.loads(sys.argv[1]); sys.path[:] = s['path'];"
-    " from autotune.shell.evaluators.triton.nursery_main import main; main(s)"
-)
+_MAIN = "autotune.shell.evaluators.triton.nursery_main"
 
 
 class Fork(Struct, frozen=True, tag="fork"):
@@ -56,13 +51,19 @@ class Born(Struct, frozen=True, tag="born"):
     pid: int
 
 
+class NotBorn(Struct, frozen=True, tag="not born"):
+    """The system has given no process; why."""
+
+    message: str
+
+
 class Buried(Struct, frozen=True, tag="buried"):
     """How it ended; None if it did not in time."""
 
     status: int | None
 
 
-Answer = Loaded | Born | Buried | wire.Broken
+Answer = Loaded | Born | NotBorn | Buried | wire.Broken
 
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
@@ -87,12 +88,14 @@ class Foster:
 
     def has_exited(self) -> bool:
         """Whether it is dead; the nursery reaps it when told to, not before."""
-        return self._status is not None or processes.state(self._pid) in ("Z", "X")
+        return self._status is not None or guardian.state(self._pid) in ("Z", "X")
 
-    def reap(self, timeout_s: float) -> int | None:
-        """Wait for its end."""
+    def kill(self) -> int | None:
+        """Kill it and its descendants, and let the nursery reap it; what it leaves to the nursery is ended there."""
         if self._status is None:
-            self._status = self._nursery.bury(self._pid, timeout_s)
+            processes.signal_tree(self._pid, signal.SIGSTOP)  # so that nobody forks while we look
+            processes.signal_tree(self._pid, signal.SIGKILL)
+            self._status = self._nursery.bury(self._pid, processes.REAP_S)
         return self._status
 
 
@@ -101,22 +104,22 @@ class Nursery:
 
     loading_s: how long that took, as far as the caller has noticed it; None: it is not over.
     main: "module:function" that a worker runs, given what was loaded, its socket and its settings. env: its whole
-    environment.
+    environment. scratch: a folder of its own, removed when it ends.
     """
 
-    def __init__(self, payload: bytes, main: str, env: Mapping[str, str]) -> None:
+    def __init__(self, payload: bytes, main: str, env: Mapping[str, str], scratch: str) -> None:
         self._loaded: Loaded | None = None
         self._born = time.monotonic()
         self.loading_s: float | None = None
-        self._payload = starting.payload_file(payload)
-        self._sock, theirs = socket.socketpair()
-        fds = (theirs.fileno(), self._payload.fileno())
-        self._stderr = starting.payload_file(b"")
-        try:
-            born = {**starting.birth(*fds), "main": main}
-            self._process = starting.boot((_BOOT, json.dumps(born)), fds, self._stderr.fileno(), env)
-        finally:
+        self._owner = os.getpid()
+        with ExitStack() as stack:
+            self._payload = stack.enter_context(starting.unnamed_file(payload))
+            self._stderr = stack.enter_context(starting.unnamed_file())
+            self._sock, theirs = map(stack.enter_context, starting.socket_pair())
+            settings, files = {"main": main, "scratch": scratch}, {"payload": self._payload.fileno()}
+            self._process = starting.boot(_MAIN, settings, theirs, files, self._stderr.fileno(), env)
             theirs.close()
+            stack.pop_all()
 
     @property
     def age_s(self) -> float:
@@ -125,7 +128,7 @@ class Nursery:
 
     def can_fork(self) -> bool:
         """Whether it is loaded, without waiting; raises EvaluatorError where the user's functions cannot be loaded."""
-        if self._loaded is None and not select.select([self._sock], [], [], 0.0)[0] and self._patient():
+        if self._loaded is None and not processes.readable(self._sock.fileno(), 0.0) and self._patient():
             return False
         self.loaded()
         return True
@@ -146,7 +149,9 @@ class Nursery:
             socket.send_fds(self._sock, [body], [sock.fileno(), stderr])
         except OSError:
             raise self._gone() from None
-        born = self._hear(Born, ANSWER_TIMEOUT_S)
+        born = self._hear(Born | NotBorn, ANSWER_TIMEOUT_S)
+        if isinstance(born, NotBorn):
+            raise starting.NoProcess(f"cannot fork a worker process: {born.message}")
         return Foster(self, born.pid)
 
     def bury(self, pid: int, timeout_s: float) -> int | None:
@@ -155,13 +160,14 @@ class Nursery:
             self._sock.sendall(wire.encode(Bury(pid, timeout_s)))
             buried: Buried = self._hear(Buried, timeout_s + ANSWER_TIMEOUT_S)
             return buried.status
-        return -signal.SIGKILL if processes.state(pid) in ("Z", "X") else None
+        return -signal.SIGKILL if guardian.state(pid) in ("Z", "X") else None
 
     def close(self) -> None:
         """End it; its workers must have been ended before."""
         with suppress(OSError):
             self._sock.close()
-        processes.kill_tree(self._process)
+        if self._owner == os.getpid():
+            self._process.kill()
         self._payload.close()
         self._stderr.close()
 
@@ -169,7 +175,7 @@ class Nursery:
         """Whether it may still take longer to load."""
         return time.monotonic() - self._born < LOAD_TIMEOUT_S
 
-    def _hear(self, kind: type[Any], timeout_s: float) -> Any:
+    def _hear(self, kind: Any, timeout_s: float) -> Any:
         self._sock.settimeout(timeout_s)
         since = self._born if kind is Loaded else time.monotonic()
         try:
@@ -189,7 +195,7 @@ class Nursery:
 
     def _gone(self) -> EvaluatorError:
         processes.await_exit(self._process, 1.0)
-        status = processes.kill_tree(self._process)
+        status = self._process.kill()
         return EvaluatorError(
             f"the process that loads the kernel's file {processes.ending(status)}{self._tail()}; check that the file"
             " can be imported by a new Python process"

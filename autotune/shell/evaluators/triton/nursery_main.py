@@ -15,10 +15,13 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from autotune.shell.evaluators import processes, wire
+from autotune.shell.evaluators import guardian, wire
 from autotune.shell.evaluators.bench import describe
-from autotune.shell.evaluators.triton.nursery import Born, Buried, Bury, Fork, Loaded
-from autotune.shell.evaluators.worker_main import die_with_parent, end_group
+from autotune.shell.evaluators.triton.nursery import Born, Buried, Bury, Fork, Loaded, NotBorn
+from autotune.shell.evaluators.worker_main import end_group
+
+ORPHANS_S = 5.0
+"""How long what is killed may take to end, before it is left to the guardian."""
 
 _requests: msgspec.msgpack.Decoder[Fork | Bury] = msgspec.msgpack.Decoder(Fork | Bury)
 
@@ -36,6 +39,7 @@ def main(settings: dict[str, Any]) -> NoReturn:
         traceback.print_exc()
         sock.sendall(wire.encode(wire.Broken(describe(error))))
         os._exit(1)
+    guardian.become_subreaper()
     gc.collect()
     gc.freeze()  # so that collections in the workers do not touch, and copy, what they all share
     sock.sendall(wire.encode(Loaded(loaded.note)))
@@ -49,6 +53,7 @@ class Keeper:
         self._sock = sock
         self._run = run
         self._living: set[int] = set()
+        self._own = frozenset(guardian.children(os.getpid()))  # what the user's modules have started
         self._buffer = bytearray()
 
     def serve(self) -> NoReturn:
@@ -57,12 +62,12 @@ class Keeper:
             message, fds = self._receive()
             match message:
                 case None:
-                    self._end()
+                    end_group()  # the guardian sees to the workers
                 case Fork(settings):
-                    pid = self._fork(settings, *fds)
+                    answer = self._fork(settings, *fds)
                     for fd in fds:
                         os.close(fd)
-                    self._sock.sendall(wire.encode(Born(pid)))
+                    self._sock.sendall(wire.encode(answer))
                 case Bury(pid, timeout_s):
                     self._sock.sendall(wire.encode(Buried(self._bury(pid, timeout_s))))
 
@@ -76,21 +81,27 @@ class Keeper:
             self._buffer += part
         return _requests.decode(bodies[0]), fds
 
-    def _fork(self, settings: str, sock: int, stderr: int) -> int:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads that an imported library may have
-            pid = os.fork()
+    def _fork(self, settings: str, sock: int, stderr: int) -> Born | NotBorn:
+        nursery = os.getpid()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of threads that an imported library may have
+                pid = os.fork()
+        except OSError as error:
+            return NotBorn(str(error))
         if pid:
             self._living.add(pid)
-            return pid
+            return Born(pid)
         try:
             os.setsid()
+            guardian.become_subreaper()
+            guardian.end_with_parent(nursery)
             os.dup2(stderr, 2)
-            os.close(stderr)
+            if stderr != 2:
+                os.close(stderr)
             self._sock.close()
             worker = socket.socket(fileno=sock)
             os.set_inheritable(sock, False)
-            die_with_parent(worker, os.getppid(), tied_to_thread=True)
             self._run(worker, msgspec.json.decode(settings))
         except BaseException:
             traceback.print_exc()
@@ -105,6 +116,7 @@ class Keeper:
                 dead, status = os.waitpid(pid, os.WNOHANG)
                 if dead:
                     self._living.discard(pid)
+                    self._end_orphans()
                     return os.waitstatus_to_exitcode(status)
                 if time.monotonic() < until:
                     time.sleep(0.001)
@@ -112,9 +124,15 @@ class Keeper:
             break
         return None
 
-    def _end(self) -> NoReturn:
-        for pid in self._living:
-            for stray in (*processes.descendants(pid), pid):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(stray, signal.SIGKILL)
-        end_group()
+    def _end_orphans(self) -> None:
+        """End what workers that are dead had started: it is ours now, and no worker's."""
+        until = time.monotonic() + ORPHANS_S
+        while time.monotonic() < until:
+            orphans = [pid for pid in guardian.children(os.getpid()) if pid not in self._living | self._own]
+            for pid in orphans:
+                guardian.signal_each([pid, *guardian.descendants(pid)], signal.SIGKILL)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            if not orphans:
+                return
+            time.sleep(0.0005)
