@@ -26,7 +26,7 @@ LEFT_S = 2.0
 STAGES = ("start", "search", "comparison")
 VICTIMS = ("program by SIGKILL", "program by SIGHUP", "program by SIGQUIT", "a process of its")
 PROGRAM = textwrap.dedent("""
-    import os, sys, time
+    import os, signal, sys, time
     from pathlib import Path
     from autotune import Asked, Budget, CallableEvaluator, Choice, Compare, Integer, RandomSearch, Space, tune
 
@@ -74,6 +74,8 @@ PROGRAM = textwrap.dedent("""
             (folder / ("comparison" if isinstance(event.task, Compare) else "search")).touch()
 
     if __name__ == "__main__":
+        for number in (signal.SIGHUP, signal.SIGQUIT):  # a shell lets background jobs ignore them
+            signal.signal(number, signal.SIG_DFL)
         space = Space(
             {"leaves": Choice(["nothing", "a thread", "a child", "a daemon", "a program"]), "n": Integer(0, 9)},
             default={"leaves": "nothing", "n": 0},

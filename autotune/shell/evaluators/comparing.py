@@ -29,7 +29,11 @@ class _Entry:
 
 
 class Comparison:
-    """At most `builders` configs are built side by side; then they are checked and timed one at a time."""
+    """At most `builders` configs are built side by side; then they are checked and timed one at a time.
+
+    The others are stopped meanwhile, unless `overlap`. The one that decides, "verify", is in workers that have served
+    no config before.
+    """
 
     def __init__(
         self,
@@ -37,16 +41,22 @@ class Comparison:
         crew: Crew[wire.Reply],
         clock: WallClock,
         builders: int,
+        overlap: bool,
         build_timeout_s: float,
         run_timeout_s: float,
     ) -> None:
-        self._entries = [_Entry(trial, place) for place, trial in enumerate(task.trials)]
+        fresh = task.purpose == "verify"
+        self._entries = [_Entry(trial, place, fresh=fresh) for place, trial in enumerate(task.trials)]
         self._rounds = Rounds(task, clock)
         self._crew = crew
         self._builders = builders
+        self._overlap = overlap
         self._build_timeout_s = build_timeout_s
         self._run_timeout_s = run_timeout_s
         self._acting: _Entry | None = None
+        for worker in crew.idle() if fresh else ():
+            if worker.served:
+                crew.dismiss(worker)
 
     def advance(self) -> tuple[tuple[int, Outcome], ...] | None:
         """Give the next orders; the outcomes once there are none left, and None before."""
@@ -59,6 +69,8 @@ class Comparison:
             return self._outcomes()
         assert entry.worker is not None, "only an entry without a worker is still to be built"
         self._acting = entry
+        if not self._overlap:
+            self._crew.run_alone(entry.worker)
         self._crew.give(
             entry.worker, wire.Sample() if entry.stage == "prepared" else wire.Prepare(), self._run_timeout_s
         )
@@ -112,6 +124,8 @@ class Comparison:
         # Those for whom there is nobody yet start now, side by side, also where they will not build at once.
         for _ in range(len(waiting) - self._crew.starting - len(self._crew.idle()) + idle_unfit):
             self._crew.hire()
+        if waiting:
+            self._crew.resume()
         return bool(waiting) or building > 0
 
     def _drop(self, entry: _Entry, worker: Worker[wire.Reply], failed: Failed) -> None:
@@ -125,6 +139,7 @@ class Comparison:
             entry.failed = replace(failed, compile_s=entry.compile_s, run_s=entry.run_s)
 
     def _outcomes(self) -> tuple[tuple[int, Outcome], ...]:
+        self._crew.resume()
         for entry in self._entries:
             if entry.worker is not None:
                 self._crew.release(entry.worker)

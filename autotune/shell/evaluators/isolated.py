@@ -78,10 +78,10 @@ class IsolatedSession:
         self._dispatch()
 
     def compare(self, task: Compare) -> None:
-        """Queue a comparison: every trial in a worker of its own, one sample of each in turn."""
+        """Queue a comparison: every trial in a worker of its own, which for the last one is new; a sample of each in turn."""
         rules = self._rules
         self._comparison = Comparison(
-            task, self._crew, self._clock, rules.workers, rules.build_timeout_s, rules.run_timeout_s
+            task, self._crew, self._clock, rules.workers, rules.overlap, rules.build_timeout_s, rules.run_timeout_s
         )
         self._dispatch()
 
@@ -143,7 +143,7 @@ class IsolatedSession:
         job, allowed = self._jobs[ready], self._rules.run_timeout_s
         job.stage, self._turn = "running", ready
         if not self._rules.overlap:
-            self._crew.pause_others(ready)
+            self._crew.run_alone(ready)
         self._crew.give(ready, wire.Run(job.limits.cutoff_ms, SAMPLING_SHARE * allowed), allowed)
 
     def _give_builds(self) -> None:

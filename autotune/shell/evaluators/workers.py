@@ -124,6 +124,7 @@ class Crew(Generic[R]):
 
         A worker that is busy takes it up after its present order, and no more than one.
         """
+        self._resume(worker)
         if worker.order is None:
             worker.begin(order, timeout_s)
         else:
@@ -150,20 +151,28 @@ class Crew(Generic[R]):
         if worker in self._workers:
             self._workers.remove(worker)
 
-    def pause_others(self, worker: Worker[R]) -> None:
-        """Stop all who start or build, their deadlines too, so that `worker` has the machine for itself."""
+    def run_alone(self, worker: Worker[R]) -> None:
+        """Stop all others, their deadlines too, so that `worker` has the machine for itself.
+
+        All: what one of them holds or has held may have left threads that work.
+        """
+        self._resume(worker)
         for other in self._workers:
-            if other is not worker and other.order is not None and other.paused_at is None:
+            if other is not worker and other.paused_at is None:
                 other.signal_all(signal.SIGSTOP)
                 other.paused_at = time.monotonic()
 
     def resume(self) -> None:
-        """Let all go on who were stopped."""
+        """Let all go on that were stopped."""
         for worker in self._workers:
-            if worker.paused_at is not None:
-                worker.signal_all(signal.SIGCONT)
-                pause = time.monotonic() - worker.paused_at
-                worker.paused_at = None
+            self._resume(worker)
+
+    def _resume(self, worker: Worker[R]) -> None:
+        if worker.paused_at is not None:
+            worker.signal_all(signal.SIGCONT)
+            pause = time.monotonic() - worker.paused_at
+            worker.paused_at = None
+            if worker.order is not None:
                 worker.paused_s += pause
                 worker.deadline += pause
 
