@@ -5,6 +5,7 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 
 from autotune.core.errors import ConfigError
 
@@ -12,8 +13,17 @@ Value = Any
 """A hashable JSON value: None, bool, int, float, str, or a tuple of these."""
 
 
+def plain(value: Any) -> Any:
+    """The Python number, truth value or text of a scalar of numpy (float32 as a double); all else as it is."""
+    return value.item() if isinstance(value, np.bool_ | np.number | np.str_) else value
+
+
 def freeze(value: Any) -> Value:
-    """`value` with its lists turned to tuples, so that it can be hashed; raises TypeError for what JSON cannot hold."""
+    """`value` with its lists turned to tuples and scalars of numpy to Python's, so that it can be hashed and written.
+
+    Raises TypeError for what JSON cannot hold.
+    """
+    value = plain(value)
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -29,6 +39,13 @@ def freeze(value: Any) -> Value:
 def token(value: Value) -> bytes:
     """The JSON text of a value: equal for equal values of equal types, so that 1, 1.0 and True stay apart."""
     return msgspec.json.encode(value)
+
+
+def as_config(given: Any, what: str = "the config") -> Mapping[str, Value]:
+    """A mapping as it is; raises ConfigError for what is none."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{what} is {given!r:.80}; give values by name, such as {{'BLOCK': 64}}")
+    return given
 
 
 class HasDefault(Protocol):
@@ -48,8 +65,12 @@ class Config(Mapping[str, Value]):
     __slots__ = ("_items", "_token")
 
     def __init__(self, items: Mapping[str, Value] | None = None, /, **named: Value) -> None:
+        given = {**as_config({} if items is None else items), **named}
+        for name in given:
+            if not isinstance(name, str):
+                raise ConfigError(f"a config has the name {name!r:.80}; names are strings")
         try:
-            self._items = {str(name): freeze(value) for name, value in {**(items or {}), **named}.items()}
+            self._items = {str(name): freeze(value) for name, value in given.items()}
         except TypeError as error:
             raise ConfigError(f"a config holds JSON values only: {error}") from None
         self._token: bytes | None = None
@@ -79,7 +100,10 @@ class Config(Mapping[str, Value]):
         if isinstance(other, Config):
             return self._content() == other._content()
         if isinstance(other, Mapping):
-            return self._content() == Config(other)._content()
+            try:
+                return self._content() == Config(other)._content()
+            except ConfigError:  # it holds what no config does
+                return False
         return NotImplemented
 
     def __hash__(self) -> int:
@@ -105,7 +129,7 @@ class Config(Mapping[str, Value]):
         """The config that `to_json` wrote; raises ConfigError for anything but a JSON object."""
         try:
             return cls(msgspec.json.decode(text, type=dict[str, Any]))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, TypeError) as error:
             raise ConfigError(f'not a config in JSON ({error}); write one object such as {{"BLOCK": 64}}') from None
 
     def minimize(self, space: "HasDefault") -> "Config":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import Parameter as Argument
-from inspect import getsource, signature
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from autotune.core.errors import SpaceError
 from autotune.core.expressions.columnwise import judged, program
 from autotune.core.expressions.parsing import Node, names, parse
 from autotune.core.expressions.rowwise import RAISED, Meaning, meaning
+from autotune.core.identity import Identity, Reach
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.solving.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode, unique
 
@@ -70,29 +71,56 @@ class Expression(Struct, frozen=True, tag="expression", dict=True):
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Function:
-    """A Python function as a constraint: not portable, for a journal can only record its name and its source.
+    """A Python function as a constraint, which a journal can only describe. whole: it takes one Config rather than the
+    named values.
 
-    whole: it takes one Config rather than the named values.
+    Its identity is all that it reaches when it is made (see `identity`). A constraint is a function of its arguments:
+    where a value that it reads is changed afterwards, its space can no longer be asked.
     """
 
     function: Callable[..., Any]
     names: tuple[str, ...]
     whole: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_reach", Reach(self.function))
+
+    @property
+    def identity(self) -> Identity:
+        """That of the function when the constraint was made."""
+        reach: Reach = self.__dict__["_reach"]
+        return reach.identity
+
+    def check_unchanged(self) -> None:
+        """Raises SpaceError where a value that the function reads has been changed by others."""
+        reach: Reach = self.__dict__["_reach"]
+        changed = reach.changed()
+        if changed is not None:
+            raise SpaceError(
+                f"constraint {self.describe()} reads {changed}, which has changed since the space was made; make the "
+                "space again, or let the function close over a value of its own"
+            )
+
+    def __eq__(self, other: object) -> bool:
+        return self._content() == other._content() if isinstance(other, Function) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def _content(self) -> tuple[object, ...]:
+        return self.names, self.whole, self.identity.digest
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Function, (self.function, self.names, self.whole)
+
+    def __deepcopy__(self, memo: object) -> "Function":
+        return self
+
     def describe(self) -> str:
         """The function's name."""
         return f"{_qualified(self.function)}({'config' if self.whole else ', '.join(self.names)})"
-
-    def token(self) -> str:
-        """Name and source (failing that, byte code): changes when the function does, as far as Python can tell."""
-        code = getattr(self.function, "__code__", None)
-        try:
-            body = getsource(self.function)
-        except (OSError, TypeError):
-            body = f"{code.co_code.hex()} {code.co_names} {code.co_consts}" if code else type(self.function).__name__
-        return f"{_qualified(self.function)}\n{body}"
 
     def holds(self, parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> NDArray[np.bool_]:
         """Whether each of n points satisfies it, shape [n]; SpaceError where the function raises."""

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints import Constraint
+from autotune.core.constraints import Constraint, Function
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, fold
 from autotune.core.memo import memo
@@ -29,6 +29,7 @@ class Feasible:
     def __init__(self, parameters: Mapping[str, Parameter], constraints: tuple[Constraint, ...]) -> None:
         self.parameters = dict(parameters)
         self.constraints = constraints
+        self._functions = tuple(constraint for constraint in constraints if isinstance(constraint, Function))
         self._layout = layout(self.parameters)
         self._judges = tuple(judge(constraint, self.parameters) for constraint in constraints)
         self._components = components(self.parameters, self._judges, self._layout)
@@ -46,11 +47,20 @@ class Feasible:
         """Whether `sample` draws uniformly: not where valid points are so rare that they have to be constructed."""
         return not any(isinstance(how, Construction) for how in self._methods)
 
+    def check_unchanged(self) -> None:
+        """Raises SpaceError where a value that a function among the constraints reads has changed since.
+
+        What is kept of earlier answers would be wrong then: whoever is asked for an answer checks this first.
+        """
+        for function in self._functions:
+            function.check_unchanged()
+
     def valid(self, rows: Codes) -> NDArray[np.bool_]:
         """Which of the rows [n, columns] satisfy every constraint, shape [n].
 
         SpaceError where evaluating a constraint raises at a point that no other constraint forbids.
         """
+        self.check_unchanged()
         return valid(self._judges, {name: rows[:, part] for name, part in self._slices.items()}, len(rows))
 
     def count(self) -> int | None:
@@ -59,6 +69,7 @@ class Feasible:
         Components multiply and unconstrained parameters count by formula, so a huge space is no obstacle in itself.
         SpaceError where there is no valid point.
         """
+        self.check_unchanged()
         counts = [self._count(component) for component in self._components]
         known = [count for count in counts if count is not None]
         return prod(known) if len(known) == len(counts) else None
@@ -81,6 +92,7 @@ class Feasible:
         limit: how many at most (none given: ROW_LIMIT points and BYTE_LIMIT bytes).
         SpaceError where there are more, or none at all.
         """
+        self.check_unchanged()
         most = min(ROW_LIMIT, BYTE_LIMIT // (8 * self._width)) if limit is None else limit
         if prod(component.raw for component in self._components if not component.judges) > most:
             raise self._too_many(most)
@@ -119,6 +131,7 @@ class Feasible:
 
         SpaceError where there is no valid point, or none in reach of a search.
         """
+        self.check_unchanged()
         rows = np.empty((n, self._width), np.int64)
         if not n:
             return rows

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.config import Config, Value
-from autotune.core.constraints import Constraint, as_constraint
+from autotune.core.config import Config, Value, as_config, plain
+from autotune.core.constraints import Constraint, Function, as_constraint
 from autotune.core.errors import ConfigError, SpaceError
 from autotune.core.feasible import Feasible
 from autotune.core.keys import Key, fold, integers, permutation, uniform
@@ -29,17 +29,27 @@ ENUMERABLE = 1 << 21
 
 
 class Space:
-    """Every config a kernel may be built with. Immutable.
+    """Every config a kernel may be built with. Immutable: equal, and of one fingerprint, are spaces that do the same.
 
     >>> space = Space({"BLOCK": PowerOfTwo(16, 128), "num_warps": PowerOfTwo(1, 8)}, ["BLOCK >= 16 * num_warps"])
     >>> space.count()
     10
 
     parameters: names to parameter kinds, in the order that configs are shown in.
-    constraints: expressions over the names (strings), or callables, which cannot be written to a journal.
+    constraints: expressions over the names (strings), or functions of their arguments, which cannot be written to a
+    journal. A function belongs to the space with all that it reaches when the space is made; where that is changed
+    afterwards, SpaceError says so.
     default: a complete valid config, where the kernel has one; it is the baseline of every search.
     Raises SpaceError for an impossible space and ConfigError for a default outside of it.
     """
+
+    parameters: Mapping[str, Parameter]
+    names: tuple[str, ...]
+    slices: Mapping[str, slice]
+    columns: int
+    constraints: tuple[Constraint, ...]
+    feasible: Feasible
+    default: Config | None
 
     def __init__(
         self,
@@ -47,26 +57,43 @@ class Space:
         constraints: Iterable[str | Callable[..., object] | Constraint] = (),
         default: Mapping[str, Value] | None = None,
     ) -> None:
-        if not parameters:
-            raise SpaceError("a space needs at least one parameter, such as {'BLOCK': PowerOfTwo(16, 128)}")
-        for name, parameter in parameters.items():
-            if not isinstance(parameter, Parameter):
-                raise SpaceError(f"parameter {name!r} is {parameter!r}; use PowerOfTwo, Integer, Choice, …")
-        if isinstance(constraints, str):
-            raise SpaceError("constraints is a list of expressions; put the one string into a list")
-        self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(parameters))
-        self.names: tuple[str, ...] = tuple(parameters)
-        ends = np.cumsum([parameter.width for parameter in parameters.values()])
-        self.slices: Mapping[str, slice] = MappingProxyType(
-            {
-                name: slice(int(end) - parameter.width, int(end))
-                for (name, parameter), end in zip(parameters.items(), ends, strict=True)
-            }
+        kinds = _checked_parameters(parameters)
+        if isinstance(constraints, str) or not isinstance(constraints, Iterable):
+            raise SpaceError(
+                f"constraints is {constraints!r:.80}; give a list of expressions or functions, as ['a * b <= 4096']"
+            )
+        widths = [parameter.width for parameter in kinds.values()]
+        ends = np.cumsum(widths).tolist()
+        found = tuple(as_constraint(constraint, kinds) for constraint in constraints)
+        self.__dict__.update(
+            parameters=MappingProxyType(kinds),
+            names=tuple(kinds),
+            slices=MappingProxyType(
+                {name: slice(end - width, end) for name, end, width in zip(kinds, ends, widths, strict=True)}
+            ),
+            columns=ends[-1],
+            constraints=found,
+            feasible=Feasible(kinds, found),
+            default=None,
         )
-        self.columns = int(ends[-1])
-        self.constraints: tuple[Constraint, ...] = tuple(as_constraint(c, self.parameters) for c in constraints)
-        self.feasible = Feasible(self.parameters, self.constraints)
-        self.default: Config | None = None if default is None else self._checked(default, "the default config")
+        if default is not None:
+            self.__dict__["default"] = self._checked(as_config(default, "default"), "the default config")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Space cannot be changed, and {name!r} was set; make another one")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Space cannot be changed, and {name!r} was deleted; make another one")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A space travels as its arguments, and is built again where it arrives."""
+        return Space, (dict(self.parameters), self.constraints, self.default)
+
+    def __copy__(self) -> "Space":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Space":
+        return self
 
     # Size and identity
 
@@ -93,24 +120,36 @@ class Space:
         """The space that `spec` describes; raises SpaceError when a constraint was a Python function."""
         return cls(spec.parameters, [from_constraint_spec(c) for c in spec.constraints], spec.default)
 
-    @memo
+    @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits: the same in every process, another for another space."""
+        """32 hexadecimal digits: another for another space, and the same in every process if the space is portable.
+
+        SpaceError where a value that a constraint reads has changed since the space was made.
+        """
+        self.feasible.check_unchanged()
+        return self._fingerprint
+
+    @memo
+    def _fingerprint(self) -> str:
         return fingerprint(self.spec)
 
+    @property
+    def portable(self) -> bool:
+        """Whether other processes find this fingerprint: not where a constraint reaches an open file and the like."""
+        return all(constraint.identity.portable for constraint in self.constraints if isinstance(constraint, Function))
+
     def __eq__(self, other: object) -> bool:
-        return self.fingerprint == other.fingerprint if isinstance(other, Space) else NotImplemented
+        return self._fingerprint == other._fingerprint if isinstance(other, Space) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self.fingerprint)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A space travels as its arguments, and is built again where it arrives."""
-        default = None if self.default is None else dict(self.default)
-        return Space, (dict(self.parameters), self.constraints, default)
+        return hash(self._fingerprint)
 
     def __repr__(self) -> str:
-        return describe_space(self.spec, self.size, self.count())
+        try:
+            count = self.count()
+        except SpaceError:  # whoever asks for points is told; a space can be shown all the same
+            count = None
+        return describe_space(self.spec, self.size, count)
 
     def with_role(self, role: str) -> tuple[str, ...]:
         """The names of the parameters of a role, in order."""
@@ -124,7 +163,7 @@ class Space:
             if name not in config:
                 raise ConfigError(f"{whose} has no value for {name!r}; give it {parameter.describe()}")
             try:
-                row.extend(parameter.encode(config[name]))
+                row.extend(parameter.encode(plain(config[name])))
             except (ValueError, TypeError) as error:
                 raise ConfigError(f"{whose} has {name} = {config[name]!r}, which is not {error}") from None
         if len(config) > len(self.names):
@@ -145,7 +184,7 @@ class Space:
         """The rows [n, columns] of configs; raises ConfigError for values that are not the parameters'."""
         if not configs:
             return np.empty((0, self.columns), np.int64)
-        return np.array([self._row(config, "the config") for config in configs], np.int64)
+        return np.array([self._row(as_config(config), "the config") for config in configs], np.int64)
 
     def decode(self, rows: Codes) -> list[Config]:
         """The configs of rows [n, columns]."""
@@ -154,11 +193,11 @@ class Space:
 
     def check(self, config: Mapping[str, Value], whose: str = "the config") -> Config:
         """The config in canonical order; raises ConfigError, naming the fault, if it is not a valid point."""
-        return self._checked(config, whose)
+        return self._checked(as_config(config, whose), whose)
 
     def complete(self, config: Mapping[str, Value]) -> Config:
         """The config with what it lacks taken from the default: the inverse of `Config.minimize`."""
-        return self._checked({**(self.default or {}), **config}, "the config")
+        return self._checked({**(self.default or {}), **as_config(config)}, "the config")
 
     def valid(self, rows: Codes) -> NDArray[np.bool_]:
         """Which of rows [n, columns] satisfy every constraint, as a mask [n]."""
@@ -267,3 +306,19 @@ class Space:
         return np.concatenate(
             [p.encode_features(rows[:, self.slices[name]]) for name, p in self.parameters.items()], axis=1
         )
+
+
+def _checked_parameters(given: object) -> dict[str, Parameter]:
+    """The parameters by name, a copy; SpaceError for anything else."""
+    if not isinstance(given, Mapping):
+        raise SpaceError(
+            f"parameters is {given!r:.80}; give names with their kinds, such as {{'BLOCK': PowerOfTwo(16, 128)}}"
+        )
+    if not given:
+        raise SpaceError("a space needs at least one parameter, such as {'BLOCK': PowerOfTwo(16, 128)}")
+    for name, parameter in given.items():
+        if not isinstance(name, str):
+            raise SpaceError(f"a parameter has the name {name!r:.80}; names are strings")
+        if not isinstance(parameter, Parameter):
+            raise SpaceError(f"parameter {name!r} is {parameter!r:.80}; use PowerOfTwo, Integer, Choice, …")
+    return dict(given)

@@ -11,12 +11,19 @@ from autotune.core.constraints import Constraint, Expression, Function, Members
 from autotune.core.errors import SpaceError
 from autotune.core.parameters import Parameter
 
+IDENTITY = "identity:"
+
 
 class Opaque(Struct, frozen=True, tag="function", omit_defaults=True):
-    """What is written of a constraint that is a Python function: enough to tell it from another, not to run it."""
+    """What is written of a constraint that is a Python function: enough to tell it from another, not to run it.
+
+    token: IDENTITY and the digest of the function. Version 0.1.0 wrote the function's name and source in its place.
+    opaque: what the function reaches that has no stable digest; empty where another process can find the same token.
+    """
 
     description: str
     token: str
+    opaque: tuple[str, ...] = ()
 
 
 ConstraintSpec = Expression | Members | Opaque
@@ -32,7 +39,8 @@ class SpaceSpec(Struct, frozen=True, omit_defaults=True):
 
 def constraint_spec(constraint: Constraint) -> ConstraintSpec:
     if isinstance(constraint, Function):
-        return Opaque(constraint.describe(), constraint.token())
+        found = constraint.identity
+        return Opaque(constraint.describe(), f"{IDENTITY}{found.digest}", found.opaque)
     return constraint
 
 
@@ -50,6 +58,18 @@ def fingerprint(spec: SpaceSpec) -> str:
     return blake2b(msgspec.json.encode(spec), digest_size=16).hexdigest()
 
 
+def incomparable(spec: SpaceSpec) -> str | None:
+    """Why no space of today can be shown to be the one that is written down; None where that can be decided."""
+    for constraint in spec.constraints:
+        if isinstance(constraint, Opaque) and constraint.opaque:
+            return (
+                f"its constraint {constraint.description} reaches {constraint.opaque[0]}, which is of one process only"
+            )
+        if isinstance(constraint, Opaque) and not constraint.token.startswith(IDENTITY):
+            return f"it knows its constraint {constraint.description} by its source alone, as version 0.1.0 wrote it"
+    return None
+
+
 def describe_space(spec: SpaceSpec, size: int, count: int | None) -> str:
     """A few lines for people: sizes, one line a parameter, the constraints and the default."""
     valid = "" if not spec.constraints else f", {count:,} valid" if count is not None else ", valid ones not counted"
@@ -59,12 +79,18 @@ def describe_space(spec: SpaceSpec, size: int, count: int | None) -> str:
         role = f"  [{parameter.role}]" if parameter.role else ""
         kind = type(parameter).__name__
         lines.append(f"  {name:<{width}}  {kind}: {parameter.describe()}{role}")
-    for constraint in spec.constraints:
-        text = constraint.description if isinstance(constraint, Opaque) else constraint.describe()
-        lines.append(f"  where {text}")
+    lines += [f"  where {_shown(constraint)}" for constraint in spec.constraints]
     if spec.default is not None:
         lines.append("  default " + ", ".join(f"{name}={value!r}" for name, value in spec.default.items()))
     return "\n".join(lines)
+
+
+def _shown(constraint: ConstraintSpec) -> str:
+    if not isinstance(constraint, Opaque):
+        return constraint.describe()
+    if not constraint.opaque:
+        return constraint.description
+    return f"{constraint.description}, which is not portable: it reaches {', '.join(constraint.opaque)}"
 
 
 def _number(size: int) -> str:

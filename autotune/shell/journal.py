@@ -24,6 +24,7 @@ from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
 from autotune.core.space import Space
+from autotune.core.space_spec import incomparable
 from autotune.shell.cache.origin import Origin
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_from, plan_spec
 from autotune.version import __version__
@@ -83,6 +84,8 @@ class Journal:
     def plan(self, space: Space | None = None) -> Plan:
         """The plan it was made with. `space` stands in for the written one, and must be the same (JournalError)."""
         if space is not None and space.fingerprint != self.header.plan.fingerprint:
+            if (why := incomparable(self.header.plan.space)) is not None:
+                raise JournalError(f"{self.path} cannot go on with a space that is given: {why}; search anew")
             raise JournalError(
                 f"{self.path} was made with another space (fingerprint {self.header.plan.fingerprint[:12]}, "
                 f"not {space.fingerprint[:12]}); use the file that it was made with"

@@ -1,0 +1,543 @@
+"""The identity of a function: a digest of everything that decides what it does, taken from the live objects alone.
+
+A function is its byte code with the constants and inner functions in it, its defaults, the values that it closes over,
+the values of the globals that it names, and all that these reach in turn: functions and methods, `functools.partial`,
+callable objects with their attributes and the methods of their classes. No file is read, so neither where a function
+stands nor the comments in it count, and editing a file changes nothing in a process that has loaded it. What comes from
+an installed library is known by its name and the library's version.
+
+Two functions of one digest do the same. The digest is the same in every process of one version of Python. An object
+whose content cannot be known (an open file, a lock, a generator) gets a token of its own, so that a function which
+reaches it equals no other, in no process: such a function is not portable.
+"""
+
+import builtins
+import copyreg
+import dis
+import functools
+import logging
+import re
+import struct
+import sys
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+
+StandIn = Callable[[Any], Any]
+"""Plain data that stands for an object which means more than its attributes say, as a compiled kernel; else None."""
+
+_LIBRARY_FOLDERS = ("site-packages", "dist-packages")
+_FOUND_BY_NAME = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_CLASSDEREF"}
+_WRITES = {"STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR"}
+_MUTATORS = {
+    "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "fill", "insert", "move_to_end", "pop",
+    "popitem", "popleft", "put", "remove", "reverse", "setdefault", "sort", "subtract", "update", "write",
+}  # fmt: skip
+_NOT_IN_A_CLASS = {
+    "__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__", "__annotations__",
+    "__annotate__", "__annotate_func__", "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__",
+    "__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__", "__type_params__", "__slotnames__",
+}  # fmt: skip
+"""Entries of a class that say where it stands, or repeat what its other entries say."""
+
+_CONTENT: tuple[type, ...] = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset)
+_POINTER = struct.calcsize("P")
+_MISSING = object()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """digest: 32 hexadecimal digits. opaque: what it reaches that has no stable digest, in words; empty: portable."""
+
+    digest: str
+    opaque: tuple[str, ...] = ()
+
+    @property
+    def portable(self) -> bool:
+        """Whether another process can find the same digest."""
+        return not self.opaque
+
+
+def identity(value: Any, stand_in: StandIn | None = None) -> Identity:
+    """The identity of a function, or of any other value: equal digests for what does the same.
+
+    stand_in: gives plain data for objects that the caller knows better, None for all others.
+    """
+    encoder = _Encoder(stand_in)
+    return Identity(encoder.finish(value), tuple(dict.fromkeys(encoder.opaque)))
+
+
+class Reach:
+    """A function's identity at this moment, and whether it still is the same later.
+
+    What the function itself may write to (a counter, a log, a dict of answers) is not watched: that is its own affair.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        encoder = _Encoder(None)
+        self.identity = Identity(encoder.finish(function), tuple(dict.fromkeys(encoder.opaque)))
+        self._bindings = [one for one in encoder.bindings if one.name not in encoder.stored]
+        self._mutable = encoder.mutable and not encoder.writes
+
+    def changed(self) -> str | None:
+        """The name of what it reads that has been changed by others since, None where nothing has."""
+        moved = [one for one in self._bindings if one.now() is not one.was]
+        for one in moved:
+            if identity(one.was).digest != identity(one.now()).digest:
+                return one.name
+        if moved:  # equal, and other objects
+            self._bindings = [_Binding(one.place, one.name, one.now()) for one in self._bindings]
+        if self._mutable and self.identity.portable and identity(self._function).digest != self.identity.digest:
+            return "an object that it reads"
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Binding:
+    """A value by the name that a function has for it. place: the cell or the globals that hold it."""
+
+    place: CellType | Mapping[str, Any]
+    name: str
+    was: Any
+
+    def now(self) -> Any:
+        if isinstance(self.place, CellType):
+            return _cell(self.place)
+        return self.place.get(self.name, getattr(builtins, self.name, _MISSING))
+
+
+class _Encoder:
+    """Writes values into a digest, each as a tag, a length and its content, so that no two of them read alike.
+
+    seen: objects that others may share or that may hold themselves, by their number in the order of the walk.
+    """
+
+    def __init__(self, stand_in: StandIn | None) -> None:
+        self.stand_in = stand_in
+        self.opaque: list[str] = []
+        self.bindings: list[_Binding] = []
+        self.stored: set[str] = set()
+        self.mutable = False
+        self.writes = False
+        self._digest = blake2b(digest_size=16)
+        self._seen: dict[int, int] = {}
+        self._kept: list[Any] = []  # while an object is kept, no other one has its id
+
+    def finish(self, value: Any) -> str:
+        try:
+            self._value(value)
+        except RecursionError:
+            self._opaque(value, "nested too deeply")
+        return self._digest.hexdigest()
+
+    def _put(self, tag: str, content: bytes | str = b"") -> None:
+        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        self._digest.update(f"{tag}:{len(data)}:".encode())
+        self._digest.update(data)
+
+    def _all(self, tag: str, values: Iterable[Any]) -> None:
+        items = list(values)
+        self._put(tag, str(len(items)))
+        for item in items:
+            self._value(item)
+
+    def _items(self, tag: str, items: Mapping[Any, Any]) -> None:
+        pairs = list(items.items())
+        self._put(tag, str(len(pairs)))
+        for name, value in pairs:
+            self._value(name)
+            self._value(value)
+
+    def _unordered(self, tag: str, values: Iterable[Any]) -> None:
+        """A set, whatever its order: each member by a digest of its own."""
+        parts = []
+        for value in values:
+            part = _Encoder(self.stand_in)
+            part._seen, part._kept = dict(self._seen), self._kept
+            parts.append(part.finish(value))
+            self.opaque += part.opaque
+        self._put(tag, ",".join(sorted(parts)))
+
+    def _opaque(self, value: Any, why: str) -> None:
+        self.opaque.append(why)
+        self._put("opaque", _token(value))
+
+    def _again(self, value: Any) -> bool:
+        """Whether this object was met before; it is then written as its number."""
+        number = self._seen.get(id(value))
+        if number is not None:
+            self._put("again", str(number))
+            return True
+        self._seen[id(value)] = len(self._seen)
+        self._kept.append(value)
+        return False
+
+    def _value(self, value: Any) -> None:
+        kind = type(value)
+        if value is None or kind is bool or value is Ellipsis or value is NotImplemented:
+            self._put("constant", repr(value))
+        elif kind is int or kind is str or kind is bytes or kind is float or kind is complex:
+            self._plain(kind, value)
+        elif kind is tuple:
+            self._all("tuple", value)
+        elif kind is frozenset:
+            self._unordered("frozenset", value)
+        elif self.stand_in is not None and (known := self.stand_in(value)) is not None:
+            self._put("stand-in")
+            self._value(known)
+        elif isinstance(value, CodeType):
+            self._code(value)
+        elif isinstance(value, type):
+            self._type(value)
+        elif isinstance(value, ModuleType):
+            self._module(value, ())
+        elif not self._again(value):
+            self._object(kind, value)
+
+    def _plain(self, kind: type, value: Any) -> None:
+        if kind is float:
+            self._put("float", struct.pack("<d", value))
+        elif kind is complex:
+            self._put("complex", struct.pack("<dd", value.real, value.imag))
+        else:
+            self._put(kind.__name__, value if kind is not int else hex(value))
+
+    def _object(self, kind: type, value: Any) -> None:
+        for kinds, tag, parts in _PARTS:
+            if isinstance(value, kinds):
+                self._all(tag, parts(value))
+                return
+        if isinstance(value, FunctionType):
+            self._function(value)
+        elif isinstance(value, BuiltinFunctionType):
+            owner = value.__self__
+            named = owner is None or isinstance(owner, ModuleType)
+            self._put("builtin", _full_name(value) if named else value.__name__)
+            if not named:
+                self._value(owner)
+        elif isinstance(value, np.ndarray | np.generic):
+            self._array(kind, value)
+        elif _is_library(kind.__module__) and isinstance(getattr(value, "__wrapped__", None), FunctionType):
+            self._put("wrapper", _full_name(kind))  # as of lru_cache, whose memo says nothing
+            self._value(value.__wrapped__)
+        else:
+            self._instance(kind, value)
+
+    # Functions
+
+    def _function(self, function: FunctionType) -> None:
+        if (named := _library_name(function)) is not None:
+            self._put("library", named)
+            return
+        scan = _Scan(function.__code__)
+        self.stored |= scan.stored
+        self.writes = self.writes or scan.writes or bool(scan.stored)
+        self._put("function", function.__qualname__)
+        self._code(function.__code__)
+        self._value(function.__defaults__)
+        self._value(function.__kwdefaults__)
+        attributes = sorted(scan.attributes)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self._named(cell, name, _cell(cell), attributes)
+        scope: Mapping[str, Any] = function.__globals__
+        for name in sorted(scan.loaded):
+            value = scope.get(name, _MISSING)
+            self._named(scope, name, getattr(builtins, name, _MISSING) if value is _MISSING else value, attributes)
+        for name in sorted(scan.imported):
+            if (module := sys.modules.get(name)) is not None:
+                self._module(module, attributes)
+        if function.__dict__:
+            self._items("attributes", function.__dict__)
+
+    def _named(self, place: CellType | Mapping[str, Any], name: str, value: Any, attributes: Iterable[str]) -> None:
+        """A value by the name that a function has for it. attributes: the names that the function may ask it for."""
+        self._put("name", name)
+        if value is _MISSING:
+            self._opaque(place, f"the name {name}, which has no value yet")
+            return
+        self.bindings.append(_Binding(place, name, value))
+        if isinstance(value, ModuleType):
+            self._module(value, attributes)
+        else:
+            self._value(value)
+
+    def _code(self, code: CodeType) -> None:
+        """Byte code and all that decides what it does; not where it stands."""
+        self._put("code", code.co_qualname if sys.version_info >= (3, 11) else code.co_name)
+        self._put("bytes", code.co_code)
+        self._put("handlers", getattr(code, "co_exceptiontable", b""))
+        counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
+        self._put("counts", repr(counts))
+        for names in (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars):
+            self._all("names", names)
+        self._all("constants", code.co_consts)
+
+    def _module(self, module: ModuleType, attributes: Iterable[str]) -> None:
+        """A library by its version; a module of the user by those of its values that a function may ask it for."""
+        self._put("module", module.__name__ if module.__name__ != "__main__" else "")
+        if _is_library(module.__name__):
+            self._put("version", _version(module.__name__))
+            return
+        if not attributes:
+            self._opaque(module, f"the module {module.__name__} as a whole")
+            return
+        if self._again(module):
+            return
+        self.mutable = True
+        for name in attributes:
+            if name in vars(module):
+                self._named(vars(module), name, vars(module)[name], attributes)
+
+    # Classes and their objects
+
+    def _type(self, kind: type) -> None:
+        if not kind.__flags__ & (1 << 9) or _library_name(kind) is not None:  # built in, or a library's
+            self._put("class", _library_name(kind) or _full_name(kind))
+            return
+        if self._again(kind):
+            return
+        self.mutable = True
+        self._put("class of the user", kind.__qualname__)
+        self._all("bases", kind.__bases__)
+        if type(kind) is not type:
+            self._value(type(kind))
+        if issubclass(kind, Enum):
+            self._items("members", {name: member.value for name, member in kind.__members__.items()})
+            entries = {n: v for n, v in vars(kind).items() if isinstance(v, FunctionType | property | classmethod)}
+        else:
+            entries = {n: v for n, v in vars(kind).items() if n not in _NOT_IN_A_CLASS}
+        if hasattr(kind, "__struct_fields__"):
+            self._all("fields", kind.__struct_fields__)
+            self._all("defaults", map(_default, getattr(kind, "__struct_defaults__", ())))
+            entries = {n: v for n, v in entries.items() if isinstance(v, FunctionType | property | classmethod)}
+        self._items("entries", entries)
+
+    def _instance(self, kind: type, value: Any) -> None:
+        self.mutable = True
+        base: type = next((one for one in _CONTENT if isinstance(value, one)), object)
+        library = _is_library(kind.__module__)
+        if hasattr(kind, "__struct_fields__"):
+            self._put("struct")
+            self._value(kind)
+            self._items("fields", {name: getattr(value, name, None) for name in kind.__struct_fields__})
+        elif library and ("__reduce__" in _names_of(kind) or _hidden(kind, base)):
+            self._reduced(kind, value)
+        elif _hidden(kind, base):
+            self._opaque(value, _shown(value))
+        else:
+            self._put("object")
+            self._value(kind)
+            self._content(base, value)
+            self._state(kind, value)
+
+    def _content(self, base: type, value: Any) -> None:
+        if base is dict:
+            self._items("dict", dict(dict.items(value)))
+        elif base in (list, tuple):
+            self._all(base.__name__, base.__iter__(value))
+        elif base in (set, frozenset):
+            self._unordered(base.__name__, base.__iter__(value))
+        elif base is bytearray:
+            self._put("bytearray", bytes(value))
+        elif base is str:
+            self._put("str", str.__str__(value))
+        elif base is not object:
+            self._plain(base, base(value))
+
+    def _state(self, kind: type, value: Any) -> None:
+        """What an object holds: its attributes and slots."""
+        self._items("attributes", getattr(value, "__dict__", None) or {})
+        slots = {name: held for name in _slots(kind) if (held := getattr(value, name, _MISSING)) is not _MISSING}
+        if slots:
+            self._items("slots", slots)
+
+    def _reduced(self, kind: type, value: Any) -> None:
+        """An object of a library by what its pickle would be made of."""
+        try:
+            reduce = copyreg.dispatch_table.get(kind)
+            parts: Any = value.__reduce_ex__(2) if reduce is None else reduce(value)
+            if isinstance(parts, tuple):
+                made, args, state, *rest = (*parts, None, None, None, None)[:5]
+                parts = (made, args, state, *(None if more is None else tuple(more) for more in rest))
+        except Exception:  # whatever a foreign object raises that cannot be pickled
+            self._opaque(value, _shown(value))
+            return
+        self._put("reduced", _full_name(kind))
+        self._value(parts)
+
+    def _array(self, kind: type, value: Any) -> None:
+        self.mutable = True
+        array = np.asarray(value)
+        self._put("array", f"{array.dtype.str} {array.dtype.descr if array.dtype.names else ''} {array.shape}")
+        if kind is not np.ndarray:
+            self._value(kind)
+            self._items("attributes", getattr(value, "__dict__", None) or {})
+        if array.dtype.hasobject:
+            self._all("items", array.ravel().tolist())
+        else:
+            self._put("bytes", array.tobytes())
+
+
+_PARTS: tuple[tuple[Any, str, Callable[[Any], Iterable[Any]]], ...] = (
+    (MethodType, "method", lambda v: (v.__func__, v.__self__)),
+    (functools.partial, "partial", lambda v: (type(v), v.func, v.args, v.keywords, vars(v))),
+    (functools.partialmethod, "partial method", lambda v: (v.func, v.args, v.keywords)),
+    (functools.cached_property, "cached property", lambda v: (v.func,)),
+    (staticmethod, "static method", lambda v: (v.__func__,)),
+    (classmethod, "class method", lambda v: (v.__func__,)),
+    (property, "property", lambda v: (v.fget, v.fset, v.fdel)),
+    (
+        (MethodDescriptorType, WrapperDescriptorType, ClassMethodDescriptorType),
+        "descriptor",
+        lambda v: (v.__name__, v.__objclass__),
+    ),
+    ((MemberDescriptorType, GetSetDescriptorType), "slot", lambda v: (v.__name__,)),
+    (np.ufunc, "ufunc", lambda v: (v.__name__, np.__version__)),
+    (re.Pattern, "pattern", lambda v: (v.pattern, v.flags)),
+    (logging.Logger, "logger", lambda v: (v.name,)),
+    (MappingProxyType, "mapping proxy", lambda v: (dict(v),)),
+    (CellType, "cell", lambda v: (_cell(v),)),
+    (weakref.ref, "weak", lambda v: (v(),)),
+    (Enum, "member", lambda v: (v.name, type(v))),
+)
+"""Objects that a few other values say all of, by their type."""
+
+_tokens: dict[int, tuple["weakref.ref[Any]", str]] = {}
+
+
+def _token(value: Any) -> str:
+    """A name that nothing else has, here or in any other process. It decides no draw and no order, only inequality."""
+    kept = _tokens.get(id(value))
+    if kept is not None and kept[0]() is value:
+        return kept[1]
+    token, key = uuid4().hex, id(value)
+    with suppress(TypeError):  # what cannot be kept weakly gets another token each time
+        _tokens[key] = (weakref.ref(value, lambda _: _tokens.pop(key, None)), token)
+    return token
+
+
+class _Scan:
+    """What byte code says of the names in it, inner functions included.
+
+    loaded: looked up as globals. imported: modules. attributes: all names, those of attributes among them. stored:
+    names of globals and outer variables that it sets. writes: whether it may change an object that it reads.
+    """
+
+    def __init__(self, code: CodeType) -> None:
+        self.loaded: set[str] = set()
+        self.imported: set[str] = set()
+        self.attributes: set[str] = set()
+        self.stored: set[str] = set()
+        self.writes = False
+        self._read(code)
+
+    def _read(self, code: CodeType) -> None:
+        self.attributes.update(code.co_names)
+        for one in dis.get_instructions(code):
+            if one.opname in _FOUND_BY_NAME:
+                self.loaded.add(one.argval)
+            elif one.opname == "IMPORT_NAME":
+                self.imported.add(one.argval)
+            elif one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
+                one.opname == "STORE_DEREF" and one.argval in code.co_freevars
+            ):
+                self.stored.add(one.argval)
+            elif one.opname in _WRITES or (one.opname in ("LOAD_METHOD", "LOAD_ATTR") and one.argval in _MUTATORS):
+                self.writes = True
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                self._read(inner)
+
+
+def _default(given: Any) -> Any:
+    """The default of a Struct's field: a value, the function that makes it, or that there is none."""
+    return "none" if given is msgspec.NODEFAULT else (given.factory,) if type(given).__name__ == "Factory" else given
+
+
+def _cell(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return _MISSING
+
+
+def _shown(value: Any) -> str:
+    kind = type(value)
+    return f"an object of the type {kind.__qualname__ if kind.__module__ == 'builtins' else _full_name(kind)}"
+
+
+def _full_name(value: Any) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
+
+
+def _library_name(value: Any) -> str | None:
+    """The name and version of a function or class that an installed library has under its name; None for others."""
+    home = getattr(value, "__module__", None)
+    if not isinstance(home, str) or not _is_library(home):
+        return None
+    found: Any = sys.modules.get(home)
+    for part in value.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return f"{_full_name(value)} {_version(home)}" if found is value else None
+
+
+def _is_library(module: Any) -> bool:
+    """Whether a module belongs to Python or to an installed package."""
+    if not isinstance(module, str):
+        return False
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return top != "__main__"
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return isinstance(file, str) and any(folder in file for folder in _LIBRARY_FOLDERS)
+
+
+def _version(module: str) -> str:
+    top = module.partition(".")[0]
+    version = getattr(sys.modules.get(top), "__version__", None)
+    return version if isinstance(version, str) and top not in sys.stdlib_module_names else ""
+
+
+def _names_of(kind: type) -> set[str]:
+    """The names that the classes above `object` define."""
+    return set().union(*(vars(one) for one in kind.__mro__[:-1]))
+
+
+def _slots(kind: type) -> list[str]:
+    found = []
+    for one in reversed(kind.__mro__):
+        given = vars(one).get("__slots__", ())
+        for name in (given,) if isinstance(given, str) else tuple(given):
+            if name not in ("__dict__", "__weakref__"):
+                hidden = name.startswith("__") and not name.endswith("__")
+                found.append(f"_{one.__name__.lstrip('_')}{name}" if hidden else name)
+    return found
+
+
+def _hidden(kind: type, base: type) -> bool:
+    """Whether objects of a class hold more than attributes, slots and the content of `base`, as copyreg reckons."""
+    known = len(_slots(kind)) + (kind.__dictoffset__ != 0) + (kind.__weakrefoffset__ != 0)
+    return kind.__basicsize__ > base.__basicsize__ + _POINTER * known
