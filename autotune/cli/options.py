@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -10,6 +10,8 @@ import typer
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.shell.files import load_config
+
+Direction = Literal["lower", "higher"]
 
 Target = Annotated[
     str, typer.Argument(metavar="FILE[:NAME]", help="A Python file, and the Problem in it ('problem' if not named).")
@@ -37,6 +39,17 @@ ShowProgress = Annotated[
     ),
 ]
 
+ObjectiveName = Annotated[
+    str | None,
+    typer.Option(
+        "--objective", metavar="NAME", help="The measurement that ranks a recording's points; else the file's."
+    ),
+]
+BetterDirection = Annotated[
+    str | None,
+    typer.Option("--direction", metavar="lower|higher", help="Which values of the objective are better."),
+]
+
 StrategyName = Annotated[str | None, typer.Option(help="The strategy's name.")]
 Effort = Annotated[str | None, typer.Option(help="none, quick or full.")]
 Evaluations = Annotated[int | None, typer.Option(help="Measure at most so many configs.")]
@@ -55,6 +68,14 @@ Set = Annotated[
 SeedConfigs = Annotated[
     list[str] | None, typer.Option("--seed-config", metavar="JSON|@PATH", help="A config to try first; repeatable.")
 ]
+
+
+def checked_direction(text: str | None) -> Direction | None:
+    """The direction that --direction names; raises PlanError for another word."""
+    match text:
+        case None | "lower" | "higher":
+            return text
+    raise PlanError(f"--direction {text}: unknown; use lower or higher")
 
 
 def parsed_settings(texts: Iterable[str]) -> dict[str, Any]:

@@ -1,14 +1,22 @@
-"""The `Problem` in a Python file of the user's: FILE[:NAME]. The file is executed, as `python FILE` would."""
+"""The `Problem` in a Python file of the user's: FILE[:NAME]. The file is executed, as `python FILE` would.
 
+Nothing else is: a journal, a recording or any other JSON in its place is told apart before anything runs.
+"""
+
+import os
 import re
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+
+import msgspec
 
 from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.search.plan import Budget
 from autotune.core.space import Space
+from autotune.shell.files import read_regular
 from autotune.shell.problem import Problem
 
 DEFAULT_NAME = "problem"
@@ -20,27 +28,83 @@ def load_problem(target: str) -> Problem:
     Raises PlanError where there is no such file or value, or where the file cannot be executed.
     """
     path, name = split_target(target)
-    return _named(_executed(path), name, path)
+    return _named(_executed(path, _python(path)), name, path)
+
+
+JOURNAL = b'{"format":"autotune-journal"'
+"""How journals begin."""
+
+
+def is_journal(path: Path) -> bool:
+    """Whether to read a file as a journal: by how it begins, or by its name where it does not begin like anything."""
+    return _start(path).startswith(JOURNAL) or path.suffix == ".jsonl"
+
+
+def check_journal(path: Path, usage: str) -> None:
+    """Raises PlanError for a file that is no journal, before a problem's file is executed for its sake.
+
+    usage: how the command is called; for two files in the wrong order.
+    """
+    if not is_journal(path):
+        raise PlanError(f"{path} is no journal of autotune; the order is: autotune {usage}")
+
+
+def _start(path: Path) -> bytes:
+    if path.is_dir():
+        raise PlanError(f"{path} is a directory; name a journal or a recording")
+    try:
+        return read_regular(path, 64)
+    except OSError as error:
+        raise PlanError(f"{path} cannot be read ({error.strerror}); check the path") from None
+
+
+def _python(path: Path) -> bytes:
+    """The source in a file; raises PlanError for what cannot be read, or is JSON or packed and so no Python."""
+    if path.is_dir():
+        raise PlanError(f"{path} is a directory; name the Python file that holds the problem")
+    try:
+        source = read_regular(path)
+    except OSError as error:
+        raise PlanError(
+            f"{path} cannot be read ({error.strerror}); name the Python file that holds the problem"
+        ) from None
+    if source.startswith(JOURNAL):
+        kind = "a journal of a search"
+    elif source.startswith(b"\x1f\x8b"):
+        kind = "packed by gzip"
+    elif _is_json(source):
+        kind = "JSON"
+    elif b"\0" in source:
+        kind = "binary"
+    else:
+        return source
+    raise PlanError(f"{path} is {kind}, and not executed; name the Python file that holds the problem in its place")
+
+
+def _is_json(source: bytes) -> bool:
+    """Whether a text is a JSON object or list, whole or up to the end of its first line."""
+    text = source.removeprefix(b"\xef\xbb\xbf").strip()
+    if not text.startswith((b"{", b"[")):
+        return False
+    for part in (text.partition(b"\n")[0], text):
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            msgspec.json.decode(part, type=msgspec.Raw)
+            return True
+    return text.startswith(b'{"')  # JSON that is cut off or damaged; a Python file does not begin with a dictionary
 
 
 def split_target(target: str) -> tuple[Path, str]:
     """FILE[:NAME] as a path and a name; a file whose own name has a colon is found too."""
     file, colon, name = target.rpartition(":")
-    if not colon or Path(target).exists():
+    if not colon or os.path.exists(target):
         return Path(target), DEFAULT_NAME
     if not name.isidentifier():
         raise PlanError(f"{target}: {name!r} cannot be the name of a value; write FILE or FILE:NAME")
     return Path(file), name
 
 
-def _executed(path: Path) -> ModuleType:
+def _executed(path: Path, source: bytes) -> ModuleType:
     """The file as a module of a name that no import finds, so that its functions travel to workers with their code."""
-    if path.is_dir():
-        raise PlanError(f"{path} is a directory; name the Python file that holds the problem")
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise PlanError(f"{path} cannot be read ({error.strerror}); check the path") from None
     full = path.resolve()
     module = ModuleType("autotune_file_" + re.sub(r"\W", "_", path.stem))
     module.__file__ = str(full)

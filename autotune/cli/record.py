@@ -10,6 +10,7 @@ from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import print_json, print_labelled, stdout_for_results
 from autotune.cli.problem_file import load_problem
 from autotune.studies.record import record as record_space
+from autotune.studies.recordings.files import check_name
 
 
 def record(
@@ -26,6 +27,7 @@ def record(
 
     Killed or interrupted, it goes on where it was when the same command is given again: OUT.journal.jsonl has it all.
     """
+    check_name(out)
     with stdout_for_results():
         problem = load_problem(target)
         recording = record_space(

@@ -7,7 +7,7 @@ import msgspec
 from autotune.cli import exits
 from autotune.cli.options import AsJson, JournalFile, ProblemOption
 from autotune.cli.output import print_json, stdout_for_results
-from autotune.cli.problem_file import load_problem
+from autotune.cli.problem_file import check_journal, load_problem
 from autotune.core.search.messages import Request
 from autotune.shell import replay as replaying
 from autotune.shell.codec import encode
@@ -25,6 +25,7 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
     """
     space = None
     if problem is not None:
+        check_journal(journal, "replay JOURNAL --problem FILE[:NAME]")
         with stdout_for_results():
             space = load_problem(problem).space
     replayed = replaying.replay(journal, space=space)

@@ -2,7 +2,7 @@
 
 from autotune.cli.options import AsJson, JournalFile, SaveConfig, ShowProgress, Target
 from autotune.cli.output import stdout_for_results
-from autotune.cli.problem_file import load_problem
+from autotune.cli.problem_file import check_journal, load_problem
 from autotune.cli.searching import searched
 from autotune.shell import tuning
 from autotune.shell.files import check_writable
@@ -21,6 +21,7 @@ def resume(
     """
     if save_config is not None:
         check_writable(save_config)
+    check_journal(journal, "resume JOURNAL FILE[:NAME]")
     with stdout_for_results():
         problem = load_problem(target)
     return searched(

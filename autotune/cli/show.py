@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from autotune.cli import exits
-from autotune.cli.options import AsJson, ProblemOption, SaveConfig
+from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, ProblemOption, SaveConfig
 from autotune.cli.output import stdout_for_results
-from autotune.cli.problem_file import load_problem
+from autotune.cli.problem_file import is_journal, load_problem
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.shell.files import check_writable
@@ -20,6 +20,8 @@ def show(
         Path, typer.Argument(metavar="FILE", help="A journal, finished or not, or a recording (builtin:NAME as well).")
     ],
     problem: ProblemOption = None,
+    objective: ObjectiveName = None,
+    direction: BetterDirection = None,
     save_config: SaveConfig = None,
     as_json: AsJson = False,
 ) -> int:
@@ -29,24 +31,19 @@ def show(
     file = located(file)
     if save_config is not None:
         check_writable(save_config)
-    best = _journal(file, problem, as_json) if is_journal(file) else _recording(file, as_json)
+    if is_journal(file):
+        if objective is not None or direction is not None:
+            raise AutotuneError(
+                f"{file} is a journal, whose objective is a time; leave --objective and --direction out"
+            )
+        best = _journal(file, problem, as_json)
+    else:
+        best = _recording(file, objective, direction, as_json)
     if save_config is not None:
         if best is None:
             raise AutotuneError(f"{file} holds no timed config, so there is none to save; leave --save-config out")
         save(best, save_config)
     return exits.DONE
-
-
-def is_journal(path: Path) -> bool:
-    """Whether to read a file as a journal: by how it begins, or by its name where it does not begin like anything."""
-    if path.is_dir():
-        raise AutotuneError(f"{path} is a directory; name a journal or a recording")
-    try:
-        with open(path, "rb") as file:
-            start = file.read(64)
-    except OSError as error:
-        raise AutotuneError(f"{path} cannot be read ({error.strerror}); check the path") from None
-    return start.startswith(b'{"format":"autotune-journal"') or path.suffix == ".jsonl"
 
 
 def _journal(path: Path, problem: str | None, as_json: bool) -> Config | None:
@@ -59,7 +56,7 @@ def _journal(path: Path, problem: str | None, as_json: bool) -> Config | None:
     return show_journal(path, space, as_json)
 
 
-def _recording(path: Path, as_json: bool) -> Config | None:
+def _recording(path: Path, objective: str | None, direction: str | None, as_json: bool) -> Config | None:
     from autotune.cli.show_recording import show_recording
 
-    return show_recording(path, as_json)
+    return show_recording(path, objective, direction, as_json)

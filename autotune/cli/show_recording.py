@@ -7,20 +7,20 @@ from typing import Any, Literal
 import numpy as np
 from msgspec import Struct
 
+from autotune.cli.options import checked_direction
 from autotune.cli.output import print_json, print_labelled, print_table
 from autotune.cli.summary import counts_text
 from autotune.core.config import Config, token
-from autotune.shell.wording import milliseconds
-from autotune.studies.recordings import Recording, load_recording
+from autotune.studies.recordings import Objective, Recording, load_recording
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 1.0)
 
 
 class Optimum(Struct, frozen=True):
-    """The fastest recorded point."""
+    """The best recorded point. time_ms: null where it was not ranked by its time; `quantiles` have its value then."""
 
     config: Config
-    time_ms: float
+    time_ms: float | None
     key: str
 
 
@@ -42,11 +42,13 @@ class RecordingSummary(Struct, frozen=True):
     counts: dict[str, int]
     optimum: Optimum | None
     quantiles_ms: dict[str, float]
+    objective: Objective
+    quantiles: dict[str, float]
 
 
-def show_recording(path: Path, as_json: bool) -> Config | None:
-    """Print the summary; the fastest config, if any was timed."""
-    recording = load_recording(path)
+def show_recording(path: Path, objective: str | None, direction: str | None, as_json: bool) -> Config | None:
+    """Print the summary; the best config, if any was timed. Raises RecordingError."""
+    recording = load_recording(path, objective=objective, direction=checked_direction(direction))
     summary = _summary(path, recording)
     if as_json:
         print_json(summary)
@@ -56,13 +58,15 @@ def show_recording(path: Path, as_json: bool) -> Config | None:
 
 
 def _summary(path: Path, recording: Recording) -> RecordingSummary:
-    times = recording.time_ms[recording.timed]
+    times, ranked = recording.time_ms[recording.timed], recording.objective
     outcomes = Counter(recording.failure(row) or "timed" for row in range(len(recording)))
     optimum: Optimum | None = None
     quantiles: dict[str, float] = {}
     if len(times):
         row = int(np.flatnonzero(recording.timed)[np.argmin(times)])
-        optimum = Optimum(recording.config(row), float(times.min()), recording.key(row))
+        least = float(times.min())
+        in_ms = least if ranked.is_time else None
+        optimum = Optimum(recording.config(row), in_ms, recording.key(row))
         quantiles = {f"{q:g}": float(t) for q, t in zip(QUANTILES, np.quantile(times, QUANTILES), strict=True)}
     return RecordingSummary(
         kind="recording",
@@ -79,13 +83,18 @@ def _summary(path: Path, recording: Recording) -> RecordingSummary:
         repeats=len(recording.samples_ms) / max(len(times), 1),
         counts=dict(outcomes.most_common()),
         optimum=optimum,
-        quantiles_ms=quantiles,
+        quantiles_ms=quantiles if ranked.is_time else {},
+        objective=ranked,
+        quantiles={q: ranked.value(cost) for q, cost in quantiles.items()},
     )
 
 
 def _print(summary: RecordingSummary) -> None:
     rows = [("recording", summary.name), ("kernel", summary.kernel), ("device", summary.device)]
     rows += [("problem", summary.problem), ("points", _points(summary)), ("outcomes", counts_text(summary.counts))]
+    ranked = summary.objective
+    if ranked != Objective():
+        rows.append(("objective", f"{ranked.name}, {ranked.direction} is better"))
     rows += [("where", text) for text in summary.constraints]
     print_labelled([row for row in rows if row[1]])
     print()
@@ -99,7 +108,9 @@ def _print(summary: RecordingSummary) -> None:
     if optimum is None:
         return
     print()
-    spread = [(_quantile(q), f"{milliseconds(t)}  {t / optimum.time_ms:.3g}x") for q, t in summary.quantiles_ms.items()]
+    costs = {q: ranked.cost(value) for q, value in summary.quantiles.items()}
+    least = min(costs.values())
+    spread = [(_quantile(q, ranked), f"{ranked.text(cost)}  {cost / least:.3g}x") for q, cost in costs.items()]
     print_labelled([*spread, ("config", optimum.config.to_json())])
 
 
@@ -110,8 +121,9 @@ def _points(summary: RecordingSummary) -> str:
     return f"{summary.points:,} ({share} combinations of values){repeats}{cut}"
 
 
-def _quantile(q: str) -> str:
-    return {"0": "optimum", "0.5": "median", "1": "slowest"}.get(q, f"fastest {float(q):.0%}")
+def _quantile(q: str, ranked: Objective) -> str:
+    best, worst = ("fastest", "slowest") if ranked.is_time else ("best", "worst")
+    return {"0": "optimum", "0.5": "median", "1": worst}.get(q, f"{best} {float(q):.0%}")
 
 
 def _values(values: tuple[Any, ...]) -> str:

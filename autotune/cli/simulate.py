@@ -7,22 +7,23 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from autotune.cli.options import AsJson, parsed_settings
+from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, checked_direction, parsed_settings
 from autotune.cli.output import print_json, print_labelled, print_table
 from autotune.core.errors import PlanError
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.codec import encode
 from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
+from autotune.shell.files import contradiction
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.simulation import Run, Simulation
 from autotune.studies.simulation import simulate as run_once
 
-HEADER = ("seed", "evaluated", "failed", "best ms", "optimum/best", "to 5 %", "ended by itself", "ms each")
+HEADER = ("seed", "evaluated", "failed", "best {}", "optimum/best", "to 5 %", "ended by itself", "ms each")
 
 
 def simulate(
     recording: Annotated[
-        Path, typer.Argument(help="A recording: Kernel Tuner cache, T4 or our own, gzip or not; or builtin:NAME.")
+        Path, typer.Argument(help="A recording: of Kernel Tuner, T4, KTT or our own, gzip or not; or builtin:NAME.")
     ],
     evaluations: Annotated[int, typer.Option(help="Measure at most so many configs in each run.")],
     strategy: Annotated[str, typer.Option(help="The strategy's name.")] = DEFAULT_STRATEGY,
@@ -40,6 +41,8 @@ def simulate(
     noise: Annotated[Noise, typer.Option(help="off, or resample: draw from the recorded repeats.")] = Noise.OFF,
     compile_workers: Annotated[int, typer.Option(help="How many configs compile at a time.")] = 1,
     devices: Annotated[int, typer.Option(help="How many configs run at a time.")] = 1,
+    objective: ObjectiveName = None,
+    direction: BetterDirection = None,
     as_json: AsJson = False,
 ) -> None:
     """Search a recorded space; no device is needed, and no time passes.
@@ -47,7 +50,8 @@ def simulate(
     Only recorded points are ever proposed. The numbers are exact unless --noise says otherwise.
     """
     own = parsed_settings(settings or ())
-    simulation = Simulation.of(load_recording(recording))
+    loaded = load_recording(recording, objective=objective, direction=checked_direction(direction))
+    simulation = Simulation.of(loaded)
     lines, runs = _opened(traces), []
     try:
         for seed in seeds or [0]:
@@ -69,6 +73,8 @@ def simulate(
 
 
 def _opened(path: Path | None) -> BufferedWriter | None:
+    if path is not None and (fault := contradiction(path, ".jsonl", ".json")) is not None:
+        raise PlanError(f"the traces cannot be written to {path}: {fault}")
     try:
         return None if path is None else path.open("wb")
     except OSError as error:
@@ -77,17 +83,20 @@ def _opened(path: Path | None) -> BufferedWriter | None:
 
 def _report(recording: Recording, runs: list[Run], as_json: bool) -> None:
     rows = [_figures(recording, run) for run in runs]
+    ranked, optimum = recording.objective, recording.optimum_ms
     if as_json:
-        print_json({"space": recording.name, "optimum_ms": recording.optimum_ms, "runs": rows})
+        fields = {"space": recording.name, "optimum_ms": optimum if ranked.is_time else None, "runs": rows}
+        print_json({**fields, "objective": ranked, "optimum": ranked.value(optimum)})
         return
     print_labelled(
         [
             ("recording", f"{recording.name}, {len(recording):,} points"),
             ("strategy", runs[0].trace.peer),
-            ("optimum", f"{recording.optimum_ms:.6g} ms"),
+            ("optimum", f"{ranked.value(optimum):.6g} {ranked.unit or ranked.name}"),
         ]
     )
-    print_table(HEADER, [_shown(row) for row in rows])
+    shown = [{name: value for name, value in row.items() if name != "best_ms"} for row in rows]
+    print_table([title.format(ranked.unit or ranked.name) for title in HEADER], [_shown(row) for row in shown])
 
 
 def _figures(recording: Recording, run: Run) -> dict[str, object]:
@@ -101,7 +110,8 @@ def _figures(recording: Recording, run: Run) -> dict[str, object]:
         "seed": run.trace.seed,
         "evaluated": len(rows),
         "failed": int(np.isinf(times).sum()),
-        "best_ms": float(times.min()) if timed else None,
+        "best_ms": float(times.min()) if timed and recording.objective.is_time else None,
+        "best": recording.objective.value(float(times.min())) if timed else None,
         "optimum_over_best": recording.optimum_ms / float(times.min()) if timed else None,
         "evaluations_to_5_percent": int(near[0]) + 1 if len(near) else None,
         "own_end": run.trace.own_end,

@@ -21,7 +21,8 @@ from autotune.shell.codec import encode
 from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.tuning import Progress, read_search, resume, tune
 from autotune.studies.recordings import Header, Recording, Row, recording_of, write_recording
-from autotune.studies.recordings.rows import Coder, distinct, key_of
+from autotune.studies.recordings.files import check_name
+from autotune.studies.recordings.rows import Coder, distinct
 from autotune.version import __version__
 
 MOST = 10_000_000
@@ -56,8 +57,9 @@ def record(
     after a kill. Ctrl-C (or SIGTERM, as a time limit sends it) gives a partial recording, which the next call
     completes.
     digits: significant digits of the repeats; None: all. versions: what else it was made with, for the header.
-    Raises RecordingError for a space too large to measure.
+    Raises RecordingError for a space too large to measure, and for a name that says another format than JSON.
     """
+    check_name(Path(path))
     count = space.count()
     if count is None or count > MOST:
         many = "too many to count" if count is None else f"{count:,}"
@@ -93,7 +95,7 @@ def recording_from(
     rows = []
     for trial in sorted(latest):
         point = [search.trials[trial].config[name] for name in space.names]
-        rows.append(_row(key_of(point), coder.codes(point), latest[trial]))
+        rows.append(_row(coder.codes(point), latest[trial]))
     header = Header(
         name=name, kernel=kernel, device=device, problem=problem, parameters=space.names, values=values,
         partial=len(rows) != space.count(),
@@ -107,11 +109,11 @@ def _values(space: Space, name: str, used: list[object]) -> tuple[object, ...]:
     return tuple(sorted(distinct(used), key=parameter.encode))
 
 
-def _row(key: str, codes: tuple[int, ...], outcome: Outcome) -> Row:
+def _row(codes: tuple[int, ...], outcome: Outcome) -> Row:
     if isinstance(outcome, Timed):
-        return Row(key, codes, outcome.time_ms, outcome.times_ms, outcome.compile_s, outcome.run_s)
+        return Row(None, codes, outcome.time_ms, outcome.times_ms, outcome.compile_s, outcome.run_s)
     return Row(
-        key, codes, None, compile_s=outcome.compile_s, run_s=outcome.run_s, kind=outcome.kind, message=outcome.message
+        None, codes, None, compile_s=outcome.compile_s, run_s=outcome.run_s, kind=outcome.kind, message=outcome.message
     )
 
 

@@ -14,6 +14,7 @@ from autotune.core.search.plan import Settings
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
 from autotune.shell.evaluators.simulated import Noise
+from autotune.shell.files import read_regular
 from autotune.studies.peers import is_peer
 from autotune.studies.recordings.builtin import PREFIX, builtin_recordings
 from autotune.studies.simulation import WITHOUT_FINISH
@@ -104,13 +105,13 @@ def load_study(path: Path | str) -> StudySpec:
     """The study in a .toml or .json file; raises StudyError, one sentence that names what is wrong."""
     path = Path(path)
     try:
-        text = path.read_bytes()
+        text = read_regular(path)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
     try:
         return decode(text, type=StudySpec)
-    except (msgspec.DecodeError, StudyError, ValueError) as error:  # ValueError: what the TOML reader itself raises
+    except (msgspec.DecodeError, StudyError, ValueError, RecursionError) as error:  # ValueError: the TOML reader's own
         raise StudyError(f"{path}: {error}; docs/studies.md lists the fields of a study") from None
 
 

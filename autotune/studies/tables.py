@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 from msgspec import Struct
 
@@ -20,16 +21,16 @@ class Table(Struct, frozen=True):
     rows: tuple[tuple[str, ...], ...]
 
     def csv(self) -> str:
-        """As RFC 4180 has it, with plain line ends."""
+        """As RFC 4180 has it, with plain line ends; what a spreadsheet would calculate begins with an apostrophe."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows((self.header, *self.rows))
+        csv.writer(text, lineterminator="\n").writerows([*map(inert, row)] for row in (self.header, *self.rows))
         return text.getvalue()
 
     def markdown(self) -> str:
         """With the title as a heading; numbers to the right."""
         marks = ["---:" if self.numeric(i) else "---" for i in range(len(self.header))]
         lines = (self.header, marks, *self.rows)
-        body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        body = "\n".join("| " + " | ".join(map(_in_markdown, line)) + " |" for line in lines)
         return f"## {self.title}\n\n{body}\n"
 
     def only(self, *columns: str) -> "Table":
@@ -41,6 +42,20 @@ class Table(Struct, frozen=True):
     def numeric(self, column: int) -> bool:
         """Whether the column holds numbers."""
         return all(row[column] == NEVER or row[column][:1] in "-0123456789" for row in self.rows)
+
+
+_NUMBER = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?%?", re.ASCII)
+
+
+def inert(cell: str) -> str:
+    """A cell of a CSV file as text for every reader: names of strategies and recordings are not ours, and what begins
+    with =, +, -, @, a tab or a line end is a formula to spreadsheets. Numbers stay numbers."""
+    formula = cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") or cell.lstrip()[:1] in ("=", "+", "-", "@")
+    return f"'{cell}" if formula and cell != "-" and not _NUMBER.fullmatch(cell) else cell
+
+
+def _in_markdown(cell: str) -> str:
+    return " ".join(cell.replace("|", "\\|").splitlines())
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -1,7 +1,8 @@
-"""Recorded spaces: one immutable value, three file formats (Kernel Tuner's cache, T4, our own) and one door to them."""
+"""Recorded spaces: one immutable value, the file formats (Kernel Tuner's, T4, KTT's, our own) and one door to them."""
 
 from autotune.studies.recordings.kernel_tuner import write_kernel_tuner
 from autotune.studies.recordings.load import load_recording
+from autotune.studies.recordings.objective import Objective
 from autotune.studies.recordings.own import write_recording
 from autotune.studies.recordings.parameters import parameters_of
 from autotune.studies.recordings.recording import Recording
@@ -9,6 +10,7 @@ from autotune.studies.recordings.rows import Header, Row, recording_of
 
 __all__ = [
     "Header",
+    "Objective",
     "Recording",
     "Row",
     "load_recording",

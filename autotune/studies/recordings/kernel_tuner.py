@@ -1,10 +1,13 @@
 """Kernel Tuner's cache files: read them, whole or cut off, and write them.
 
-The format: https://github.com/KernelTuner/kernel_tuner (kernel_tuner/util.py: process_cache, store_cache, ErrorConfig).
-While Kernel Tuner runs, the file has no closing braces. Keys are the values joined by commas; times in milliseconds.
+The format: https://github.com/KernelTuner/kernel_tuner (kernel_tuner/util.py: process_cache, store_cache, read_cache,
+ErrorConfig). While Kernel Tuner runs, the file has no closing braces. Keys are the values joined by commas; times in
+milliseconds. Older versions wrote the name of an error in place of any measurement, or 1e20 for the time, and did not
+list the values of the parameters.
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,17 @@ from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
 from autotune.studies.recordings import files
 from autotune.studies.recordings.decoding import decode, find_tear, is_json
+from autotune.studies.recordings.objective import AS_WRITTEN, TIME, Objective, ObjectiveChoice, named_objective, settled
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.rows import (
     Coder,
     Header,
     Number,
     Row,
+    ascending,
+    mean,
     milliseconds,
+    nested,
     recording_of,
     seconds,
     tunable,
@@ -35,13 +42,18 @@ ERRORS: dict[str, FailureKind] = {
 }
 """Kernel Tuner's error classes (util.ErrorConfig), which it writes in place of the time."""
 
+MARKERS = frozenset({*ERRORS, "ErrorConfig"})
+"""What read_cache of Kernel Tuner takes for a failure, wherever in an entry it stands."""
+
 _MENDED = "correct the file or record the space again"
 
 
 class _File(msgspec.Struct):
-    tune_params: dict[str, list[Any]]
     cache: dict[str, msgspec.Raw]
+    tune_params: dict[str, list[Any]] | None = None
     tune_params_keys: list[str] | None = None
+    objective: str | list[Any] | None = None
+    objective_higher_is_better: bool | list[bool] | None = None
     device_name: str | None = None
     kernel_name: str | None = None
     problem_size: Any = ""
@@ -62,19 +74,29 @@ class _Entry(msgspec.Struct):
 _FIELDS = msgspec.json.Decoder(dict[str, Any])
 
 
-def read_kernel_tuner(path: Path, text: bytes, cut: bool = False) -> Recording:
+def read_kernel_tuner(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice = AS_WRITTEN) -> Recording:
     """The recording in a Kernel Tuner cache, its text `without_non_finite`; of a key written twice the last counts.
 
-    A text that was cut off (`cut`: its gzip was) gives its whole entries and `partial`; a torn last entry is dropped
-    with a warning. Raises RecordingError, naming the entry or the byte, for any other defect.
+    Points are ranked by the file's objective, unless `chosen` names another. A text that was cut off (`cut`: its gzip
+    was) gives its whole entries and `partial`; a torn last entry is dropped with a warning. Raises RecordingError,
+    naming the entry or the byte, for any other defect, and where it is not said which of several objectives counts, or
+    in which direction.
     """
     if not is_json(text):
         text, cut = _closed(path, text), True
     file = decode(_File, text, path, "not a Kernel Tuner cache file", _MENDED)
-    names = tuple(file.tune_params if file.tune_params_keys is None else file.tune_params_keys)
-    if sorted(names) != sorted(file.tune_params):
+    if file.tune_params is None and file.tune_params_keys is None:
+        raise RecordingError(
+            f"{path}: it has neither tune_params nor tune_params_keys, and so no parameters; {_MENDED}"
+        )
+    names = tuple((file.tune_params if file.tune_params_keys is None else file.tune_params_keys) or ())
+    if file.tune_params is not None and sorted(names) != sorted(file.tune_params):
         raise RecordingError(f"{path}: tune_params_keys and the keys of tune_params differ; {_MENDED}")
-    values = tuple(_values(path, name, file.tune_params[name]) for name in names)
+    columns = _columns(path, file.cache, names) if file.tune_params is None else file.tune_params
+    values = tuple(_values(path, name, columns[name]) for name in names)
+    if file.tune_params is None:
+        values = tuple(map(ascending, values))
+    objective = _objective(path, file, chosen)
     header = Header(
         name=files.stem(path),
         kernel=file.kernel_name or "",
@@ -83,8 +105,36 @@ def read_kernel_tuner(path: Path, text: bytes, cut: bool = False) -> Recording:
         parameters=names,
         values=values,
         partial=cut,
+        objective=objective,
     )
-    return recording_of(header, _rows(path, file.cache, names, values), source=path)
+    return recording_of(header, _rows(path, file.cache, names, values, objective), source=path)
+
+
+def _columns(path: Path, cache: dict[str, msgspec.Raw], names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """The values of each parameter in the entries, for a file that does not list them."""
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    for key, raw in cache.items():
+        fields = decode(_FIELDS, raw, path, f"entry {key!r}", _MENDED)
+        for name, column in columns.items():
+            if name not in fields:
+                raise RecordingError(f"{path}: entry {key!r}: it has no {name!r}; {_MENDED}")
+            column.append(fields[name])
+    return columns
+
+
+def _objective(path: Path, file: _File, chosen: ObjectiveChoice) -> Objective:
+    """What the header says the tuner was to improve: a time unless it says otherwise."""
+    written = [file.objective] if isinstance(file.objective, str) else file.objective or []
+    higher = file.objective_higher_is_better
+    flags = [higher] if isinstance(higher, bool) else higher or []
+    told = dict(zip([item for item in written if isinstance(item, str)], flags, strict=False))
+    try:
+        name, direction = named_objective(written, chosen, "objective")
+        if direction is None and name in told:
+            direction = "higher" if told[name] else "lower"
+        return settled(name, direction, "")
+    except ValueError as error:
+        raise RecordingError(f"{path}: {error}") from None
 
 
 def _closed(path: Path, text: bytes) -> bytes:
@@ -116,15 +166,20 @@ def _problem(size: Any) -> str:
 
 
 def _rows(
-    path: Path, cache: dict[str, msgspec.Raw], names: tuple[str, ...], values: tuple[tuple[Value, ...], ...]
+    path: Path,
+    cache: dict[str, msgspec.Raw],
+    names: tuple[str, ...],
+    values: tuple[tuple[Value, ...], ...],
+    objective: Objective,
 ) -> list[Row]:
     coder = Coder(values)
+    known = frozenset(names)
     rows = []
     for key, raw in cache.items():
         try:
             fields = _FIELDS.decode(raw)
             codes = coder.codes([fields[name] for name in names])
-            rows.append(_row(key, codes, msgspec.convert(fields, _Entry)))
+            rows.append(_row(key, codes, fields, known, objective))
         except KeyError as missing:
             raise RecordingError(f"{path}: entry {key!r}: it has no {missing}; {_MENDED}") from None
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
@@ -132,11 +187,12 @@ def _rows(
     return rows
 
 
-def _row(key: str, codes: tuple[int, ...], entry: _Entry) -> Row:
-    written = entry.error if entry.error is not None else entry.time
-    if isinstance(written, msgspec.UnsetType):
-        raise ValueError("it has no time")
-    time, kind, message = milliseconds(written)
+def _row(
+    key: str, codes: tuple[int, ...], fields: dict[str, Any], parameters: frozenset[str], objective: Objective
+) -> Row:
+    entry = msgspec.convert(fields, _Entry)
+    written, samples = _measured(entry, fields, parameters, objective)
+    time, kind, message = milliseconds(written, objective=objective)
     if time is None:
         kind = entry.failure_kind or ERRORS.get(message, kind)
         message = message if entry.failure_message is None else entry.failure_message
@@ -144,13 +200,42 @@ def _row(key: str, codes: tuple[int, ...], entry: _Entry) -> Row:
         key=key,
         codes=codes,
         time_ms=time,
-        samples_ms=() if time is None else usable(entry.times or ()),
+        samples_ms=() if time is None else usable(samples, objective=objective),
         compile_s=seconds(entry.compile_time, 1e3),
         run_s=seconds(entry.benchmark_time, 1e3) + seconds(entry.verification_time, 1e3),
         framework_s=seconds(entry.framework_time, 1e3),
         kind=kind,
         message=message,
     )
+
+
+def _measured(
+    entry: _Entry, fields: dict[str, Any], parameters: frozenset[str], objective: Objective
+) -> tuple[Number, Sequence[Number]]:
+    """What an entry has for the objective, or the name of its error; and the repeats."""
+    if entry.error is not None:
+        return entry.error, ()
+    for name, value in fields.items():
+        if value.__class__ is str and value in MARKERS and name not in parameters:
+            return str(value), ()
+    if objective.name == TIME.name:
+        if not isinstance(entry.time, msgspec.UnsetType):
+            return entry.time, entry.times or ()
+        if not entry.times:
+            others = sorted(name for name in fields.keys() - parameters if not name.endswith(("_time", "times")))
+            raise ValueError(
+                "it has no time"
+                + (f"; it has {', '.join(map(repr, others))}, which `objective` can name" if others else "")
+            )
+        return mean(entry.times), entry.times
+    value = nested(fields, objective.name)
+    if isinstance(value, list):
+        return mean(value), value
+    if value is msgspec.UNSET:
+        raise ValueError(f"it has no {objective.name!r}, the objective")
+    if not isinstance(value, float | int | str | None) or isinstance(value, bool):
+        raise ValueError(f"the {objective.name} {value!r} is no number")
+    return value, ()
 
 
 def write_kernel_tuner(recording: Recording, path: Path | str) -> None:
@@ -160,14 +245,16 @@ def write_kernel_tuner(recording: Recording, path: Path | str) -> None:
     verification are one duration here. Constraints, space and versions have no place in the format. Raises
     RecordingError.
     """
-    header = {
+    header: dict[str, Any] = {
         "device_name": recording.device,
         "kernel_name": recording.kernel,
         "problem_size": recording.problem,
         "tune_params_keys": recording.parameters,
         "tune_params": dict(zip(recording.parameters, recording.values, strict=True)),
-        "objective": "time",
+        "objective": recording.objective.name,
     }
+    if recording.objective != TIME:
+        header["objective_higher_is_better"] = recording.objective.direction == "higher"
     lines = []
     for row in range(len(recording)):
         key = msgspec.json.encode(recording.key(row))
@@ -179,11 +266,14 @@ def write_kernel_tuner(recording: Recording, path: Path | str) -> None:
 def _entry(recording: Recording, row: int) -> dict[str, Any]:
     kind = recording.failure(row)
     entry: dict[str, Any] = dict(recording.config(row))
-    if kind is None:
+    objective = recording.objective
+    if kind is None and objective == TIME:
         entry |= {"time": float(recording.time_ms[row]), "times": recording.samples(row).tolist()}
+    elif kind is None:
+        entry[objective.name] = objective.value(float(recording.time_ms[row]))
     else:
         name = {kind: name for name, kind in ERRORS.items()}.get(kind, "RuntimeFailedConfig")
-        entry |= {"time": name, "failure_kind": kind, "failure_message": recording.messages[row]}
+        entry |= {objective.name: name, "failure_kind": kind, "failure_message": recording.messages[row]}
     return entry | {
         "compile_time": float(recording.compile_s[row]) * 1e3,
         "verification_time": 0,

@@ -1,42 +1,148 @@
 """One door for every recorded space: the format is recognised by content, never by name."""
 
+import re
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
+from autotune.core.errors import RecordingError
 from autotune.studies.recordings import files
 from autotune.studies.recordings.builtin import located
-from autotune.studies.recordings.decoding import decode, is_json, without_non_finite
+from autotune.studies.recordings.decoding import find_tear, is_json, without_non_finite
 from autotune.studies.recordings.kernel_tuner import read_kernel_tuner
+from autotune.studies.recordings.ktt import TIMES, read_ktt_csv, read_ktt_json, read_ktt_xml
+from autotune.studies.recordings.objective import Direction, ObjectiveChoice
 from autotune.studies.recordings.own import is_own, read_own
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.t4 import read_t4
 
-
-class _Probe(msgspec.Struct):
-    results: msgspec.Raw = msgspec.Raw()
-    tune_params: msgspec.Raw = msgspec.Raw()
+FORMATS = "Kernel Tuner's cache files, T4 results, what KTT saves (JSON, XML, CSV) and our own *.autotune.json"
+"""What is read, plain or gzip."""
 
 
-def load_recording(path: Path | str) -> Recording:
-    """The recording in a file: a Kernel Tuner cache, T4 or our own, plain or gzip. Or that of "builtin:NAME".
+def load_recording(path: Path | str, *, objective: str | None = None, direction: Direction | None = None) -> Recording:
+    """The recording in a file of one of the `FORMATS`. Or that of "builtin:NAME".
+
+    objective: the measurement that ranks the points, where the file has several or another is wanted than it names;
+    "time" for the times. direction: whether "lower" or "higher" values of it are better; needed where neither the file
+    nor the name says it (GFLOP/s does).
 
     A Kernel Tuner cache that was cut off gives its whole entries, `partial`, and a warning if one was torn or the gzip
-    ends too early. No file can execute code. Raises RecordingError, one sentence with the file, the place and the
-    remedy, for whatever else is wrong.
+    ends too early. No file can execute code, or take more memory than its size allows. Raises RecordingError, one
+    sentence with the file, the place and the remedy, for whatever else is wrong.
     """
+    if direction is not None and direction not in get_args(Direction):
+        raise RecordingError(f"the direction {direction!r} is unknown; use 'lower' or 'higher'")
+    if direction is not None and objective is None:
+        raise RecordingError("a direction without an objective says nothing; give the objective's name too")
     path = located(path)
+    try:
+        return _load(path, ObjectiveChoice(objective, direction))
+    except RecursionError:
+        raise RecordingError(f"{path}: its values are nested too deeply; correct the file") from None
+
+
+def _load(path: Path, chosen: ObjectiveChoice) -> Recording:
     text, cut = files.read_text(path)
-    text = text.strip(b" \t\r\n")
+    text = text.strip(b" \t\r\n") if text[:1] in b" \t\r\n{[" else text
     if cut:
-        warnings.warn(f"{path}: the gzip data ends too early; {len(text)} bytes of text could be read", stacklevel=2)
+        warnings.warn(f"{path}: the gzip data ends too early; {len(text)} bytes of text could be read", stacklevel=4)
     if is_own(text):
-        return read_own(path, text)
+        return _own(path, text, chosen)
+    if text.startswith(b"Kernel name,"):
+        return read_ktt_csv(path, text, cut, chosen)
+    if text.startswith(b"<") and b"<TuningData" in text[:1000]:
+        return read_ktt_xml(path, text, cut, chosen)
     text = without_non_finite(text)
-    if not is_json(text):
-        return read_kernel_tuner(path, text, cut)
-    probe = decode(_Probe, text, path, "not a recording", "pass a Kernel Tuner cache, a T4 file or our own format")
-    if bytes(probe.results) and not bytes(probe.tune_params):
-        return read_t4(path, text, cut)
-    return read_kernel_tuner(path, text, cut)
+    keys = _keys(text)
+    if keys is None:
+        if find_tear(text, "cache") is not None:
+            return read_kernel_tuner(path, text, cut, chosen)
+        raise _foreign(path, text)
+    if "tune_params" in keys or "tune_params_keys" in keys or "cache" in keys:
+        return read_kernel_tuner(path, text, cut, chosen)
+    if "Results" in keys and "Metadata" in keys:
+        return read_ktt_json(path, text, cut, chosen)
+    if "results" in keys:
+        return read_t4(path, text, cut, chosen)
+    raise _foreign(path, text)
+
+
+def _own(path: Path, text: bytes, chosen: ObjectiveChoice) -> Recording:
+    recording = read_own(path, text)
+    kept = recording.objective
+    if chosen.name not in (None, kept.name) and not (kept.is_time and chosen.name in TIMES):
+        raise RecordingError(
+            f"{path}: it keeps {kept.name!r} and no other measurement; name the file that has {chosen.name!r} too"
+        )
+    if chosen.direction not in (None, kept.direction):
+        raise RecordingError(f"{path}: it was written with the direction {kept.direction!r}; leave the direction out")
+    return recording
+
+
+def _keys(text: bytes) -> frozenset[str] | None:
+    """The names in a text that is one JSON object; none for another JSON value; None for what is not JSON."""
+    try:
+        return frozenset(msgspec.json.decode(text, type=dict[str, msgspec.Raw]))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return frozenset() if is_json(text) else None
+
+
+_TORN = "that is damaged or was cut off in a place where it cannot be closed; fetch it again"
+
+_SIGNS: tuple[tuple[bytes, str], ...] = (
+    (
+        rb'\{\s*"format"\s*:\s*"autotune-journal"',
+        "a journal of a search; `autotune show` and `autotune resume` read it",
+    ),
+    (rb'\{\s*"format"\s*:\s*"autotune-seeds"', "a list of seed configs; `autotune tune --seeds` takes it"),
+    (
+        rb'\{.*?"(ConfigurationSpace|KernelSpecification)"\s*:',
+        "a T1 problem file, which says what to tune and holds no measurements; give the results of tuning it, a T4 file"
+        " or the tuner's cache",
+    ),
+    (
+        rb'\{.*?"(autotune_entries|default_config|configs_timings)"\s*:',
+        "tuned configs of a Triton kernel; `autotune import` reads them",
+    ),
+    (rb"""\{.*?"\('""", "tuned configs of FlashInfer; `autotune import` reads them"),
+    (
+        rb'\{(\s*"triton_version"\s*:\s*"[^"]*",)?\s*"\d+"\s*:\s*\{',
+        "tuned configs such as vLLM and SGLang keep; `autotune import` reads them",
+    ),
+    (rb'\{.*?"(tune_params|tune_params_keys|cache)"\s*:', f"a Kernel Tuner cache file {_TORN}"),
+    (rb'\{.*?"Results"\s*:', f"KTT's JSON {_TORN}"),
+    (rb'\{.*?"results"\s*:', f"a T4 file {_TORN}"),
+    (rb'\{.*?"metadata"\s*:', "T4 metadata without results; give the file of the results"),
+    (rb"<.*?<TuningData", f"KTT's XML {_TORN}"),
+    (rb"<", "XML, but not KTT's"),
+    (rb"(Result for kernel|Printing tuning result)", "KTT's printed text; save the results as JSON or XML"),
+    (rb"\xff\xfe|\xfe\xff|.\x00", "UTF-16 text; save it as UTF-8"),
+    (rb"PK\x03\x04", "a zip archive; unpack it"),
+    (rb"(BZh|\xfd7zXZ|\x28\xb5\x2f\xfd)", "packed by another program than gzip; unpack it"),
+    (rb"\x80[\x02-\x05]", "a pickle, which could execute code and is not read"),
+    (rb"(\x89HDF|SQLite format)", "a database"),
+    (rb"[^\n{\[]*,[^\n]*\n", "CSV, but not KTT's, whose first column is 'Kernel name'"),
+)
+"""How files begin that are taken for recordings, and what to do with them."""
+
+_LOOKED_AT = 2_000
+"""Bytes of a file that tell what it is."""
+
+
+def _foreign(path: Path, text: bytes) -> RecordingError:
+    """The error for a file that is none of the formats, with what it seems to be."""
+    start = text[:_LOOKED_AT]
+    if not start.strip():
+        seems = "it is empty"
+    else:
+        found = next((says for sign, says in _SIGNS if re.match(sign, start, re.DOTALL)), None)
+        if found is None:
+            whole = is_json(text)
+            names = sorted(_keys(text) or ())[:5] if whole else []
+            known = f" with the names {', '.join(name[:40] for name in names)}" if names else ""
+            found = f"JSON of another kind{known}" if whole else "not JSON, or damaged JSON"
+        seems = f"it seems to be {found}"
+    return RecordingError(f"{path}: not a recording: {seems}; known are {FORMATS}")

@@ -16,11 +16,13 @@ from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FAILURE_KINDS, FailureKind
 from autotune.studies.recordings import files
 from autotune.studies.recordings.decoding import decode, is_json
+from autotune.studies.recordings.objective import TIME, Objective
 from autotune.studies.recordings.recording import TIMED, Floats, Integers, Recording
-from autotune.studies.recordings.rows import distinct, key_of
+from autotune.studies.recordings.rows import distinct, keys_of
 
 FORMAT: Literal["autotune-recording"] = "autotune-recording"
-VERSION = 1
+VERSIONS = (1, 2)
+"""1: points are ranked by their times. 2: by another objective, which is a field; a reader of version 1 refuses it."""
 
 _START = b'{"format":"autotune-recording"'
 
@@ -53,6 +55,7 @@ class _File(msgspec.Struct, omit_defaults=False):
     compile_s: list[float]
     run_s: list[float]
     framework_s: list[float]
+    objective: Objective | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Version(msgspec.Struct):
@@ -78,7 +81,7 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
     derived = _default_keys(recording.values, recording.codes) == recording.keys
     file = _File(
         format=FORMAT,
-        version=VERSION,
+        version=VERSIONS[0] if recording.objective == TIME else VERSIONS[1],
         kernel=recording.kernel,
         device=recording.device,
         problem=recording.problem,
@@ -100,13 +103,14 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
         compile_s=recording.compile_s.tolist(),
         run_s=recording.run_s.tolist(),
         framework_s=recording.framework_s.tolist(),
+        objective=msgspec.UNSET if recording.objective == TIME else recording.objective,
     )
     files.publish(Path(path), msgspec.json.encode(file))
 
 
 def _default_keys(values: Sequence[Sequence[Value]], codes: Integers) -> tuple[str, ...]:
     columns = [[column[code] for code in row] for column, row in zip(values, codes.T.tolist(), strict=True)]
-    return tuple(map(key_of, zip(*columns, strict=True))) if columns else ("",) * len(codes)
+    return keys_of(list(zip(*columns, strict=True))) if columns else ("",) * len(codes)
 
 
 def _rounded(samples: Floats, digits: int | None) -> Floats:
@@ -118,9 +122,12 @@ def _rounded(samples: Floats, digits: int | None) -> Floats:
 def read_own(path: Path, text: bytes) -> Recording:
     """The recording in the text of one of our files; raises RecordingError, naming the byte or field, for a defect."""
     version = decode(_Version, text, path, "damaged", "fetch the file again").version
-    if version != VERSION:
-        raise RecordingError(f"{path}: format version {version} where {VERSION} is known; install a newer autotune")
+    if version not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
+        raise RecordingError(f"{path}: format version {version} where {known} are known; install a newer autotune")
     file = decode(_File, text, path, "damaged", "fetch the file again")
+    if (version == VERSIONS[1]) is isinstance(file.objective, msgspec.UnsetType):
+        raise RecordingError(f"{path}: version {version} and its objective contradict each other; fetch the file again")
     try:
         return _recording(path, file)
     except (RecordingError, ValueError, TypeError, OverflowError) as error:
@@ -157,6 +164,7 @@ def _recording(path: Path, file: _File) -> Recording:
         constraints=tuple(file.constraints),
         space=None if bytes(file.space) == b"null" else bytes(file.space).decode(),
         versions=file.versions,
+        objective=TIME if isinstance(file.objective, msgspec.UnsetType) else file.objective,
     )
 
 

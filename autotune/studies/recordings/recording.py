@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from autotune.core.config import Config, Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FAILURE_KINDS, Failed, FailureKind, Outcome, Timed
+from autotune.studies.recordings.objective import TIME, Objective
 from autotune.studies.recordings.points import PointIndex
 
 Floats = NDArray[np.float64]
@@ -26,9 +27,10 @@ class Recording:
 
     name: the file's name without its extension. kernel, device, problem: what was measured, "" where not told.
     parameters: names, in the file's order. values: those of each, in the file's order (a code is an index into it).
-    keys: [n] Kernel Tuner's key of each row, the values joined by commas as the file spells them.
+    keys: [n] Kernel Tuner's key of each row, the values joined by commas as the file spells them; no two alike.
     codes: [n, p]. kinds: [n], `TIMED` or 1 + an index into FAILURE_KINDS. messages: [n], "" for a timed point.
     time_ms: [n], of the repeats the mean (Kernel Tuner, T4) or median (ours); NaN for a failure, not so in `outcome`.
+    Where points are ranked by another `objective` than a time, its cost, the less the better, and so the samples.
     samples_ms, offsets: the repeats of row i are samples_ms[offsets[i] : offsets[i + 1]]; none if the file has none.
     compile_s, run_s, framework_s: [n] seconds spent on building, on benchmark and verification, on the tuner itself.
     partial: the file was cut off, so points may be missing that were measured. constraints: expressions over the names.
@@ -57,6 +59,7 @@ class Recording:
     constraints: tuple[str, ...] = ()
     space: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    objective: Objective = TIME
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -70,6 +73,8 @@ class Recording:
             last = self.lookup(self.codes)
             row = int(np.flatnonzero(last != np.arange(len(self)))[0])
             problem = f"entries {self.key(row)!r} and {self.key(int(last[row]))!r} are the same point; keep one of them"
+        if problem is None and len(set(self.keys)) < len(self):
+            problem = "two rows have one key; write the recording again"
         if problem is not None:
             raise RecordingError(problem)
 
@@ -128,7 +133,7 @@ class Recording:
 
     @property
     def optimum_ms(self) -> float:
-        """The least recorded time in milliseconds; raises RecordingError when nothing was timed."""
+        """The least recorded time in milliseconds, or cost; raises RecordingError when nothing was timed."""
         if not self.timed.any():
             raise RecordingError(f"the recording {self.name!r} holds no timed point; record one that ran")
         return float(self.time_ms[self.timed].min())

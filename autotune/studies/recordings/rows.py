@@ -1,8 +1,9 @@
 """From measured rows, however a file spells them, to the columns of a `Recording`."""
 
-from collections.abc import Iterable, Sequence
-from math import isfinite
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from math import fsum, isfinite
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ from autotune.core.config import Value, freeze, token
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FAILURE_KINDS, FailureKind
 from autotune.studies.recordings.decoding import MARK, NON_FINITE
+from autotune.studies.recordings.objective import TIME, Objective
 from autotune.studies.recordings.recording import TIMED, Recording
 
 Number = float | str | None
@@ -30,12 +32,16 @@ class Header(msgspec.Struct, frozen=True):
     parameters: tuple[str, ...]
     values: tuple[tuple[Value, ...], ...]
     partial: bool = False
+    objective: Objective = TIME
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One measured point. time_ms is None for a failure; durations in seconds."""
+    """One measured point. key: as the file spells it; None: made of the values, by `keys_of`.
 
-    key: str
+    time_ms: the time, or the objective's cost; None for a failure. Durations in seconds.
+    """
+
+    key: str | None
     codes: tuple[int, ...]
     time_ms: float | None
     samples_ms: Sequence[float] = ()
@@ -92,9 +98,69 @@ def tunable(values: Iterable[Any]) -> tuple[Value, ...]:
     return column
 
 
+_WHOLE = re.compile(r"-?\d{1,18}", re.ASCII)
+_DECIMAL = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+
+
+def typed(value: Any) -> Any:
+    """The value that a string of KTT's stands for, as KTT's own reader takes it (JsonT4Converters.cpp)."""
+    if not isinstance(value, str):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    if _WHOLE.fullmatch(value):
+        return int(value)
+    return float(value) if _DECIMAL.fullmatch(value) and len(value) < 40 else value
+
+
+def ascending(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """The values of a parameter that a file does not list: in order where all are numbers, else as they appear."""
+    return tuple(sorted(values)) if all(type(value) in (int, float) for value in values) else values
+
+
+def parameters_in(
+    path: object, configurations: Sequence[Mapping[str, Any]], remedy: str
+) -> tuple[tuple[str, ...], tuple[tuple[Value, ...], ...]]:
+    """The names and the values of the parameters of a file that does not list them, from its results' configurations.
+
+    Raises RecordingError where two results have other parameters, or one has a value that no parameter can have.
+    """
+    names = tuple(configurations[0])
+    for number, configuration in enumerate(configurations):
+        if configuration.keys() != set(names):
+            raise RecordingError(f"{path}: result {number} has other parameters than result 0; {remedy}")
+    values = []
+    for name in names:
+        try:
+            values.append(ascending(tunable(configuration[name] for configuration in configurations)))
+        except (ValueError, TypeError) as error:
+            raise RecordingError(f"{path}: parameter {name!r}: {error}") from None
+    return names, tuple(values)
+
+
+def nested(fields: Mapping[str, Any], name: str) -> Any:
+    """The value that a name leads to, itself or part by part between its dots; UNSET where it leads nowhere."""
+    if name in fields:
+        return fields[name]
+    for place, letter in enumerate(name):
+        inner = fields.get(name[:place]) if letter == "." else None
+        if isinstance(inner, Mapping) and (found := nested(inner, name[place + 1 :])) is not msgspec.UNSET:
+            return found
+    return msgspec.UNSET
+
+
 def key_of(values: Iterable[Value]) -> str:
-    """The key that Kernel Tuner gives a point: its values joined by commas."""
+    """The key that Kernel Tuner gives a point: its values joined by commas. Two points can have the same."""
     return ",".join(map(str, values))
+
+
+def keys_of(points: Sequence[Sequence[Value]]) -> tuple[str, ...]:
+    """A key for each of the distinct points, no two alike: Kernel Tuner's, or, where it gives one to two points
+    ("x,y" and "z", "x" and "y,z"; 1 and "1"), the values of every point as a JSON array."""
+    joined = tuple(map(key_of, points))
+    if len(set(joined)) == len(joined):
+        return joined
+    return tuple([token(tuple(point)).decode() for point in points])
 
 
 def seconds(duration: Number, per_second: float) -> float:
@@ -106,43 +172,74 @@ def seconds(duration: Number, per_second: float) -> float:
     return duration / per_second
 
 
-def milliseconds(time: Number, scale: float = 1.0) -> tuple[float | None, FailureKind, str]:
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+
+
+def as_number(value: Any) -> Any:
+    """The number that a string writes; anything else as it is."""
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def milliseconds(
+    time: Number, scale: float = 1.0, objective: Objective = TIME
+) -> tuple[float | None, FailureKind, str]:
     """A recorded time as (milliseconds, -, ""), or (None, kind of failure, message) for what is no time.
 
-    `scale` turns the file's unit to milliseconds. Names of failures are left to the reader of the format.
+    `scale` turns the file's unit to milliseconds. Names of failures are left to the reader of the format. A number may
+    be written as a string. Of another objective its cost; ValueError for a value at or below zero that would rank best.
     """
+    time = as_number(time)
     if isinstance(time, str):
         return None, "invalid_time" if time in NON_FINITE else "unknown", time.removeprefix(MARK)
     if time is None:
-        return None, "invalid_time", "no time"
-    if time >= FAILED_TIME:
-        return None, "unknown", f"time {time!r}"
-    if not time * scale > 0 or not isfinite(time * scale):
-        return None, "invalid_time", f"time {time!r}"
-    return float(time * scale), "unknown", ""
+        return None, "invalid_time", f"no {objective.name}"
+    if abs(time) >= FAILED_TIME:
+        return None, "invalid_time" if time < 0 else "unknown", f"{objective.name} {time!r}"
+    if objective.name != TIME.name and (time < 0 or (time == 0 and objective.direction == "lower")):
+        raise ValueError(f"{objective.name!r} is {time!r}, and only values above zero can be ranked; correct the entry")
+    if not time * scale > 0 or not isfinite(objective.cost(time * scale)):
+        return None, "invalid_time", f"{objective.name} {time!r}"
+    return float(objective.cost(time * scale)), "unknown", ""
 
 
-def usable(samples: Iterable[Number], scale: float = 1.0) -> list[float]:
-    """The repeats in milliseconds; ValueError when one is not a time."""
+def usable(samples: Iterable[Number], scale: float = 1.0, objective: Objective = TIME) -> list[float]:
+    """The repeats in milliseconds, or as costs; ValueError when one is not a time."""
+    floats = cast(list[float], list(samples))
+    plain = [sample.__class__ is float and 0.0 < sample * scale < FAILED_TIME for sample in floats]
+    if objective.direction == "lower" and all(plain):
+        return [sample * scale for sample in floats]  # nearly all rows of all files: what follows takes longer
     times = []
-    for sample in samples:
-        time, _, message = milliseconds(sample, scale)
+    for sample in floats:
+        time, _, message = milliseconds(sample, scale, objective)
         if time is None:
             raise ValueError(f"the repeats hold {message}, which is no time; remove the entry or mark it as failed")
         times.append(time)
     return times
 
 
+def mean(numbers: Iterable[Any]) -> Any:
+    """The mean of numbers; the first item that is no number, if there is one; None of none."""
+    found = []
+    for number in map(as_number, numbers):
+        if isinstance(number, bool) or not isinstance(number, float | int):
+            return number
+        found.append(number)
+    return fsum(found) / len(found) if found else None
+
+
 def recording_of(header: Header, rows: Sequence[Row], source: object = None) -> Recording:
     """The recording of rows; raises RecordingError, which names `source` (or the recording), when two rows are the same
     point or a row contradicts itself."""
+    keys = tuple([row.key for row in rows if row.key is not None])
+    if len(keys) < len(rows):
+        keys = keys_of([[column[code] for column, code in zip(header.values, row.codes, strict=True)] for row in rows])
     timed = [row.time_ms is not None for row in rows]
     kinds = [TIMED if ok else 1 + FAILURE_KINDS.index(row.kind) for row, ok in zip(rows, timed, strict=True)]
     kept: list[Sequence[float]] = [row.samples_ms if ok else () for row, ok in zip(rows, timed, strict=True)]
     try:
         return Recording(
             **{name: getattr(header, name) for name in header.__struct_fields__},
-            keys=tuple([row.key for row in rows]),
+            keys=keys,
             codes=np.array([row.codes for row in rows], np.int64).reshape(len(rows), len(header.parameters)),
             kinds=np.array(kinds, np.int8),
             messages=tuple(["" if ok else row.message for row, ok in zip(rows, timed, strict=True)]),

@@ -1,22 +1,34 @@
 """T4, the interchange format of auto-tuning results: a list, each with its configuration, times and validity.
 
-The format: https://github.com/odgaard/TuningSchema (T4 results schema) and kernel_tuner/file_utils.py, whose words for
-validity are used here. It names neither kernel nor device nor the values of the parameters: those are collected from
-the configurations, in ascending order where all are numbers and else in order of appearance.
+The format: https://github.com/odgaard/TuningSchema (T4 results schema), kernel_tuner/file_utils.py and KTT's
+JsonT4Converters.cpp; the last two write fields that the schema lacks, and spell one of its fields otherwise. It names
+neither kernel nor the values of the parameters: these are collected from the configurations, in ascending order where
+all are numbers and else in order of appearance.
 """
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Mapping
 from math import fsum
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
+from autotune.shell.wording import counted
 from autotune.studies.recordings import files
 from autotune.studies.recordings.decoding import decode
+from autotune.studies.recordings.objective import (
+    AS_WRITTEN,
+    HOW_TO_CHOOSE,
+    PER_SECOND,
+    TIME,
+    Objective,
+    ObjectiveChoice,
+    named_objective,
+    settled,
+)
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.rows import (
     Coder,
@@ -24,10 +36,13 @@ from autotune.studies.recordings.rows import (
     Number,
     Row,
     key_of,
+    mean,
     milliseconds,
+    nested,
+    parameters_in,
     recording_of,
     seconds,
-    tunable,
+    typed,
     usable,
 )
 
@@ -39,18 +54,13 @@ INVALIDITY: dict[str, FailureKind] = {
     "constraints": "skipped",
 }
 
-_PER_SECOND = {
-    **dict.fromkeys(("miliseconds", "milliseconds", "millisecond", "ms"), 1e3),  # the files say "miliseconds"
-    **dict.fromkeys(("seconds", "second", "s"), 1.0),
-    **dict.fromkeys(("microseconds", "microsecond", "us"), 1e6),
-    **dict.fromkeys(("nanoseconds", "nanosecond", "ns"), 1e9),
-}
-
 _MENDED = "correct the file or record the space again"
 
 
 class _Metadata(msgspec.Struct):
-    timeunit: str = "ms"
+    timeunit: str | None = None
+    device: str = ""
+    autotuner: str = ""
 
 
 class _File(msgspec.Struct):
@@ -61,6 +71,7 @@ class _File(msgspec.Struct):
 class _Times(msgspec.Struct):
     runtimes: list[Number] | None = None
     compilation: Number = None
+    compilation_time: Number = None  # the schema's and KTT's name for it; Kernel Tuner's is the one above
     benchmark: Number = None
     validation: Number = None
     framework: Number = None
@@ -78,72 +89,101 @@ class _Result(msgspec.Struct):
     invalidity: str = "correct"
     correctness: float | None = None
     measurements: list[_Measurement] = []
+    objectives: list[Any] | str | None = None
 
 
 _RESULT = msgspec.json.Decoder(_Result)
 
 
-def read_t4(path: Path, text: bytes, cut: bool = False) -> Recording:
+def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice = AS_WRITTEN) -> Recording:
     """The recording in a T4 file, its text `without_non_finite`; of a configuration measured twice the last counts.
 
-    The time is the measurement called "time", or else the mean of the runtimes. A file without benchmark times (most)
-    gets the sum of its runtimes for the seconds a run took. Raises RecordingError, naming the result or the byte, for a
-    defect.
+    Points are ranked by the measurement that `objectives` names, unless `chosen` names another: a time is the
+    measurement of that name, or else the mean of the runtimes. A file without benchmark times (most) gets the sum of
+    its runtimes for the seconds a run took. Raises RecordingError, naming the result or the byte, for a defect, and
+    where the file leaves open which of several objectives counts, or in which direction.
     """
     file = decode(_File, text, path, "not a whole T4 file", "fetch the file again")
-    per_second = _PER_SECOND.get(file.metadata.timeunit.lower())
-    if per_second is None:
-        known = ", ".join(_PER_SECOND)
-        raise RecordingError(f"{path}: the timeunit {file.metadata.timeunit!r} is unknown; use one of {known}")
     results = [decode(_RESULT, raw, path, f"result {number}", _MENDED) for number, raw in enumerate(file.results)]
     if not results:
         raise RecordingError(f"{path}: it holds no results, and so no parameters; record a configuration first")
-    names, values = _parameters(path, results)
+    if file.metadata.autotuner == "KTT":
+        for result in results:
+            result.configuration = {name: typed(value) for name, value in result.configuration.items()}
+    objective, unit = _objective(path, results, chosen)
+    per_second = _per_second(path, file.metadata.timeunit, unit)
+    names, values = parameters_in(path, [result.configuration for result in results], _MENDED)
     coder = Coder(values)
-    rows: dict[str, Row] = {}
+    rows: dict[tuple[int, ...], Row] = {}
     for number, result in enumerate(results):
         point = [result.configuration[name] for name in names]
         try:
-            rows[key_of(point)] = _row(key_of(point), coder.codes(point), result, per_second)
+            codes = coder.codes(point)
+            rows[codes] = _row(codes, result, per_second, objective)
         except (ValueError, TypeError) as error:
             raise RecordingError(f"{path}: result {number} ({key_of(point)}): {error}; {_MENDED}") from None
-    header = Header(files.stem(path), "", "", "", names, values, partial=cut)
+    if len(rows) < len(results):
+        again = counted(len(results) - len(rows), "result")
+        warnings.warn(f"{path}: {again} left out, as a later one is of the same configuration", stacklevel=3)
+    header = Header(files.stem(path), "", file.metadata.device, "", names, values, partial=cut, objective=objective)
     return recording_of(header, list(rows.values()), source=path)
 
 
-def _parameters(path: Path, results: list[_Result]) -> tuple[tuple[str, ...], tuple[tuple[Value, ...], ...]]:
-    names = tuple(results[0].configuration)
-    for number, result in enumerate(results):
-        if result.configuration.keys() != set(names):
-            raise RecordingError(f"{path}: result {number} has other parameters than result 0; {_MENDED}")
-    values = []
-    for name in names:
-        try:
-            values.append(_ascending(tunable(result.configuration[name] for result in results)))
-        except (ValueError, TypeError) as error:
-            raise RecordingError(f"{path}: parameter {name!r}: {error}") from None
-    return names, tuple(values)
+def _objective(path: Path, results: list[_Result], chosen: ObjectiveChoice) -> tuple[Objective, str]:
+    """What the points are ranked by, and the unit in which it was measured, "" where the file does not tell."""
+    written = {msgspec.json.encode(listed): listed for listed in map(_listed, results) if listed}
+    if len(written) > 1 and chosen.name is None:
+        texts = " and ".join(key.decode() for key in list(written)[:2])
+        raise RecordingError(f"{path}: results name different objectives, {texts}; {HOW_TO_CHOOSE}")
+    try:
+        name, direction = named_objective(next(iter(written.values()), []), chosen)
+        unit, measured = "", name == TIME.name
+        for result in results:
+            if (found := _measurement(result, name)) is not None:
+                unit, measured = found.unit or "", True
+                break
+        if not measured:
+            known = dict.fromkeys(m.name for result in results for m in result.measurements)
+            raise ValueError(
+                f"the objective {name!r} is measured in no result; measured are {', '.join(known) or 'none'}, and the"
+                f" runtimes are called 'time'; {HOW_TO_CHOOSE}"
+            )
+        return settled(name, direction, unit), unit
+    except ValueError as error:
+        raise RecordingError(f"{path}: {error}") from None
 
 
-def _ascending(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    return tuple(sorted(values)) if all(type(value) in (int, float) for value in values) else values
+def _listed(result: _Result) -> list[Any]:
+    return [result.objectives] if isinstance(result.objectives, str) else result.objectives or []
 
 
-def _row(key: str, codes: tuple[int, ...], result: _Result, per_second: float) -> Row:
+def _per_second(path: Path, written: str | None, unit: str) -> float:
+    """The file's unit of time; where it tells none, that of the objective if that is a time, and else milliseconds."""
+    if written is None:
+        return PER_SECOND.get(unit.lower(), 1e3)
+    per_second = PER_SECOND.get(written.lower())
+    if per_second is None:
+        raise RecordingError(f"{path}: the timeunit {written!r} is unknown; use one of {', '.join(PER_SECOND)}")
+    return per_second
+
+
+def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: Objective) -> Row:
     times, scale = result.times, 1e3 / per_second
-    time, kind, message = _time(result, scale)
-    if result.invalidity != "correct":
+    failed = result.invalidity != "correct"
+    time, kind, message, samples = _measured(result, scale, objective, failed)
+    if failed:
         time, kind, message = None, INVALIDITY.get(result.invalidity, "unknown"), message or result.invalidity
     elif time is not None and result.correctness == 0:
         time, kind, message = None, "wrong_answer", "correctness 0"
-    samples = [] if time is None else usable(times.runtimes or (), scale)
-    benchmark = fsum(samples) / 1e3 if times.benchmark is None else seconds(times.benchmark, per_second)
+    runtimes = [] if time is None else usable(times.runtimes or (), scale)
+    benchmark = fsum(runtimes) / 1e3 if times.benchmark is None else seconds(times.benchmark, per_second)
+    compilation = times.compilation_time if times.compilation is None else times.compilation
     return Row(
-        key=key,
+        key=None,
         codes=codes,
         time_ms=time,
-        samples_ms=samples,
-        compile_s=seconds(times.compilation, per_second),
+        samples_ms=[] if time is None else samples or (runtimes if objective.is_time else []),
+        compile_s=seconds(compilation, per_second),
         run_s=benchmark + seconds(times.validation, per_second),
         framework_s=seconds(times.framework, per_second),
         kind=kind,
@@ -151,21 +191,38 @@ def _row(key: str, codes: tuple[int, ...], result: _Result, per_second: float) -
     )
 
 
-def _time(result: _Result, scale: float) -> tuple[float | None, FailureKind, str]:
+def _measured(
+    result: _Result, scale: float, objective: Objective, failed: bool
+) -> tuple[float | None, FailureKind, str, list[float]]:
+    """The cost of a result, or how it failed; and its repeats, where the measurement is a list of them."""
+    found = _measurement(result, objective.name)
+    if found is None:
+        if objective.name != TIME.name and not failed:
+            raise ValueError(f"it has no measurement {objective.name!r}, the objective")
+        value, unit = (mean(result.times.runtimes or ()) if objective == TIME else None), None
+    else:
+        value, unit = found.value, PER_SECOND.get((found.unit or "").lower())
+    if objective.unit != "ms":
+        scale = 1.0
+    elif unit is not None:
+        scale = 1e3 / unit
+    samples: list[float] = []
+    if isinstance(value, list) and value:
+        samples = [] if failed else usable(value, scale, objective)
+        value = mean(value)
+    if not isinstance(value, float | int | str | None) or isinstance(value, bool):
+        raise ValueError(f"the {objective.name} {value!r} is no number")
+    return *milliseconds(value, scale, objective), samples
+
+
+def _measurement(result: _Result, name: str) -> _Measurement | None:
+    """The measurement of a name, or the part of one that a name with dots leads to."""
     for measurement in result.measurements:
-        if measurement.name == "time":
-            if not isinstance(measurement.value, float | int | str | None) or isinstance(measurement.value, bool):
-                raise ValueError(f"the time {measurement.value!r} is no number")
-            unit = _PER_SECOND.get((measurement.unit or "").lower())
-            return milliseconds(measurement.value, scale if unit is None else 1e3 / unit)
-    return milliseconds(_mean(result.times.runtimes or ()), scale)
-
-
-def _mean(runtimes: Iterable[Number]) -> Number:
-    """The mean of the runtimes; the first that is no number, if there is one; None of none."""
-    numbers = []
-    for runtime in runtimes:
-        if not isinstance(runtime, float):
-            return runtime
-        numbers.append(runtime)
-    return fsum(numbers) / len(numbers) if numbers else None
+        if measurement.name == name:
+            return measurement
+    for measurement in result.measurements:
+        if isinstance(measurement.value, Mapping) and name.startswith(f"{measurement.name}."):
+            part = nested(measurement.value, name.removeprefix(f"{measurement.name}."))
+            if part is not msgspec.UNSET:
+                return _Measurement(name, part, measurement.unit)
+    return None

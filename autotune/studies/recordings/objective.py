@@ -1,0 +1,158 @@
+"""The quantity that a recording ranks its points by, and the direction in which it is better.
+
+A recording keeps one positive cost a point, the less the better: of a time its milliseconds, of another quantity that
+is to be low its value, and of a rate, which is to be high, the reciprocal of its value.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from autotune.shell.wording import milliseconds as in_milliseconds
+
+Direction = Literal["lower", "higher"]
+DIRECTIONS: tuple[Direction, ...] = ("lower", "higher")
+
+PER_SECOND = {
+    **dict.fromkeys(("miliseconds", "milliseconds", "millisecond", "ms"), 1e3),  # Kernel Tuner says "miliseconds"
+    **dict.fromkeys(("seconds", "second", "s"), 1.0),
+    **dict.fromkeys(("microseconds", "microsecond", "us", "µs"), 1e6),
+    **dict.fromkeys(("nanoseconds", "nanosecond", "ns"), 1e9),
+}
+"""How many of a unit of time, in lower case, make a second."""
+
+KNOWN: dict[str, Direction] = {
+    "time": "lower",
+    "totalduration": "lower",  # KTT's
+    "duration": "lower",
+    "runtime": "lower",
+    "latency": "lower",
+    "energy": "lower",
+    "cost": "lower",
+    "loss": "lower",
+    "fitness": "higher",
+    "throughput": "higher",
+    "bandwidth": "higher",
+    "occupancy": "higher",
+}
+"""Quantities whose better direction their name says, in lower case: Kernel Tuner's (util.objective_default_map), and
+such as nobody takes for the opposite."""
+
+_RATE = re.compile(r"[kmgtpe]?(flops?|ops?|iops|bytes|ib|b|bits|updates|cells|points|pixels|elements)(/|\s+per\s+|p)"
+                   r"(s|sec|second|w|watt|j|joule)|[kmgtpe]?flops", re.IGNORECASE)  # fmt: skip
+"""Work by time, power or energy: GFLOP/s, GB/s, GFLOPS/W. More is better."""
+
+_ENERGY = re.compile(r"[mµunk]?(J|joules?|Wh|W|watts?)", re.IGNORECASE)
+"""Energy or power. Less is better."""
+
+
+class Objective(msgspec.Struct, frozen=True):
+    """name: of the measurement. direction: which values are better. unit: of its values; of a time "ms"."""
+
+    name: str = "time"
+    direction: Direction = "lower"
+    unit: str = "ms"
+
+    def cost(self, value: float) -> float:
+        """The cost of a value; positive for a positive value."""
+        return value if self.direction == "lower" else 1 / value
+
+    def value(self, cost: float) -> float:
+        """The value of a cost: the inverse of `cost`."""
+        return cost if self.direction == "lower" else 1 / cost
+
+    @property
+    def is_time(self) -> bool:
+        return self.unit == "ms" and self.direction == "lower"
+
+    def text(self, cost: float) -> str:
+        """The value of a cost for people, with its unit."""
+        if self.is_time:
+            return in_milliseconds(cost)
+        return f"{self.value(cost):.4g} {self.unit or self.name}"
+
+
+TIME = Objective()
+
+
+def direction_of(name: str, unit: str = "") -> Direction | None:
+    """The better direction of a quantity, by its unit or its name; None where neither tells."""
+    if unit.lower() in PER_SECOND:
+        return "lower"
+    for word in (unit, name):
+        if _RATE.fullmatch(word):
+            return "higher"
+    if _ENERGY.fullmatch(unit):
+        return "lower"
+    return KNOWN.get(name.lower())
+
+
+class ObjectiveChoice(msgspec.Struct, frozen=True):
+    """What the caller says of the objective; None: as the file says."""
+
+    name: str | None = None
+    direction: Direction | None = None
+
+
+AS_WRITTEN = ObjectiveChoice()
+
+HOW_TO_CHOOSE = 'say it: objective="NAME" and direction="lower" or "higher" (--objective NAME --direction higher)'
+
+
+def named_objective(
+    written: Sequence[Any], chosen: ObjectiveChoice, field: str = "objectives"
+) -> tuple[str, Direction | None]:
+    """The name of the objective, and its direction where the file or the caller says it.
+
+    written: what the file has in the field, a name or an object with a name and a direction for each objective. Raises
+    ValueError, with the remedy, for several objectives of which the caller names none, and for what is no name.
+    """
+    told: dict[str, Direction | None] = {}
+    for item in written:
+        name, direction = _written(item, field)
+        told[name] = direction
+    if chosen.name is not None:
+        return chosen.name, chosen.direction or told.get(chosen.name)
+    if len(told) > 1:
+        raise ValueError(
+            f"{field} names {' and '.join(map(repr, told))}, and points are ranked by one; {HOW_TO_CHOOSE}"
+        )
+    name = next(iter(told), TIME.name)
+    return name, chosen.direction or told.get(name)
+
+
+def _written(item: Any, field: str) -> tuple[str, Direction | None]:
+    """The name and direction in one item of an `objectives` field."""
+    if isinstance(item, str):
+        return item, None
+    if isinstance(item, dict) and isinstance(item.get("name"), str):
+        for key in ("direction", "goal", "mode", "optimization"):
+            if key in item:
+                return item["name"], _direction(item[key], field)
+        for key, of_true in (("higher_is_better", True), ("objective_higher_is_better", True), ("maximize", True),
+                             ("lower_is_better", False), ("minimize", False)):  # fmt: skip
+            if isinstance(item.get(key), bool):
+                return item["name"], "higher" if item[key] is of_true else "lower"
+        return item["name"], None
+    raise ValueError(f"{field} holds {item!r}, which is no name of a measurement; {HOW_TO_CHOOSE}")
+
+
+def _direction(word: Any, field: str) -> Direction:
+    text = str(word).lower()
+    if text in ("lower", "min", "minimize", "minimise", "minimum", "down"):
+        return "lower"
+    if text in ("higher", "max", "maximize", "maximise", "maximum", "up"):
+        return "higher"
+    raise ValueError(f"{field} gives the direction {word!r}, which is neither lower nor higher; {HOW_TO_CHOOSE}")
+
+
+def settled(name: str, direction: Direction | None, unit: str) -> Objective:
+    """The objective of that name; ValueError where nobody says in which direction it is better."""
+    direction = direction or direction_of(name, unit)
+    if direction is None:
+        raise ValueError(f"whether a low or a high {name!r} is better is said nowhere; {HOW_TO_CHOOSE}")
+    timed = direction == "lower" and (unit.lower() in PER_SECOND or (name.lower() in ("time", "totalduration")))
+    rate = not unit and _RATE.fullmatch(name)
+    return Objective(name, direction, "ms" if timed else name if rate else unit)
