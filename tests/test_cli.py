@@ -413,6 +413,32 @@ def test_a_recording_is_shown(folder: Path, capfd: pytest.CaptureFixture[str]) -
     assert "optimum" in out
 
 
+def test_a_recording_of_another_objective_is_shown_and_searched(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    entries = {str(x): {"x": x, "time": 1.0, "GFLOP/s": 100.0 * x} for x in (1, 2, 3)}
+    cache = {"tune_params": {"x": [1, 2, 3]}, "objective": "GFLOP/s", "cache": entries}
+    (folder / "rates.json").write_text(json.dumps(cache))
+    assert main(["show", "rates.json", "--json"]) == exits.DONE
+    summary = json.loads(capfd.readouterr().out)
+    assert summary["optimum"] == {"config": {"x": 3}, "time_ms": None, "key": "3"}
+    assert summary["objective"] == {"name": "GFLOP/s", "direction": "higher", "unit": "GFLOP/s"}
+    assert (summary["quantiles"]["0"], summary["quantiles_ms"]) == (pytest.approx(300.0), {})
+    assert main(["show", "rates.json"]) == exits.DONE
+    shown = capfd.readouterr().out
+    assert "objective  GFLOP/s, higher is better" in shown
+    assert "optimum   300 GFLOP/s  1x" in shown
+    assert "worst     100 GFLOP/s  3x" in shown
+    assert " ms" not in shown
+    assert main(["simulate", "rates.json", "--evaluations", "3", "--json"]) == exits.DONE
+    found = json.loads(capfd.readouterr().out)
+    assert (found["optimum"], found["optimum_ms"], found["runs"][0]["best"]) == (300.0, None, 300.0)
+    assert main(["simulate", "rates.json", "--evaluations", "3"]) == exits.DONE
+    assert "best GFLOP/s" in capfd.readouterr().out
+    assert main(["simulate", "rates.json", "--evaluations", "3", "--objective", "time", "--json"]) == exits.DONE
+    assert json.loads(capfd.readouterr().out)["optimum_ms"] == 1.0
+
+
 # Mistakes: one sentence on stderr, nothing on stdout
 
 
@@ -429,6 +455,10 @@ FILES = {
     "empty.jsonl": "",
     "other.jsonl": '{"format":"something","version":1}\n',
     "newer.jsonl": '{"format":"autotune-journal","version":99}\n',
+    "cut.json": '{"results": [1, ',
+    "list.json": "[\n1,\n2]",
+    "score.json": '{"results": [{"configuration": {"x": 1}, "objectives": ["score"], "measurements": '
+    '[{"name": "score", "value": 3}]}]}',
 }
 
 MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
@@ -482,6 +512,37 @@ MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("show a folder", ["show", "."], 1, [". is a directory"]),
     ("show text", ["show", "text.txt"], 1, ["text.txt"]),
     ("show a flipped byte", ["show", "flipped.jsonl"], 1, ["flipped.jsonl: line 4 is damaged"]),
+    ("resume swapped", ["resume", "problems.py", "j.jsonl"], 1, ["problems.py is no journal", "resume JOURNAL FILE"]),
+    ("resume a journal", ["resume", "j.jsonl", "j.jsonl"], 1, ["j.jsonl is a journal of a search, and not executed"]),
+    ("replay swapped", ["replay", "problems.py", "--problem", "j.jsonl"], 1, ["problems.py is no journal"]),
+    ("replay a journal", ["replay", "j.jsonl", "--problem", "j.jsonl"], 1, ["j.jsonl is a journal", "not executed"]),
+    ("tune a journal", ["tune", "j.jsonl"], 1, ["j.jsonl is a journal", "not executed"]),
+    ("tune JSON", ["tune", "score.json"], 1, ["score.json is JSON, and not executed"]),
+    ("tune cut JSON", ["tune", "cut.json"], 1, ["cut.json is JSON, and not executed"]),
+    ("tune a list", ["tune", "list.json"], 1, ["list.json is JSON, and not executed"]),
+    ("compile JSON", ["compile", "score.json", "--target", "sm_90"], 1, ["score.json is JSON, and not executed"]),
+    ("explain JSON", ["cache", "explain", "score.json"], 1, ["score.json is JSON, and not executed"]),
+    ("record swapped", ["record", "out.json", "problems.py"], 1, ["problems.py: its name says Python"]),
+    ("record CSV", ["record", "problems.py", "out.csv"], 1, ["out.csv: its name says CSV", "out.json"]),
+    (
+        "traces as CSV",
+        ["simulate", "builtin:rms_norm", "--evaluations", "3", "--traces", "t.csv"],
+        1,
+        ["t.csv", "t.jsonl"],
+    ),
+    ("config as TOML", ["tune", "problems.py", "--save-config", "best.toml"], 1, ["its name says TOML", "best.json"]),
+    ("save to a long name", ["tune", "problems.py", "--save-config", "x" * 300], 1, ["File name too long"]),
+    ("tune a long name", ["tune", "x" * 300], 1, ["cannot be read (File name too long)"]),
+    ("explain a long name", ["cache", "explain", "x" * 300], 1, ["no entry"]),
+    ("show an objective", ["show", "score.json"], 1, ["'score' is better is said nowhere", "--objective NAME"]),
+    ("show the other way", ["show", "score.json", "--objective", "score", "--direction", "up"], 1, ["lower or higher"]),
+    ("simulate an objective", ["simulate", "score.json", "--evaluations", "3"], 1, ["'score'", "--objective NAME"]),
+    (
+        "objective of a journal",
+        ["show", "j.jsonl", "--objective", "score"],
+        1,
+        ["j.jsonl is a journal, whose objective is a time"],
+    ),
 ]
 
 

@@ -1,5 +1,7 @@
 """Studies: the same tables however they are run, cut off and continued; what a study's file may say; what comes out."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -31,6 +33,7 @@ from autotune.studies.simulation import Trace
 from autotune.studies.study_files import write_study
 from autotune.studies.study_spec import Entry, StudyError, StudySpec, cases_of, load_study, recording_paths
 from autotune.studies.study_tables import study_tables
+from autotune.studies.tables import Table
 
 SPACES = Path(os.environ.get("AUTOTUNE_SPACES", Path(__file__).parents[2] / "shared" / "spaces"))
 
@@ -474,3 +477,32 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# Cells that are not ours
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("x","y")', " =1", "-a", "\n=1", "+", "=1\r=1"],
+)
+def test_a_cell_that_a_spreadsheet_would_calculate_is_text(cell: str) -> None:
+    table = Table("t", "T", (cell, "b"), ((cell, "1"),))
+    text = "'" + " ".join(cell.splitlines())
+    assert list(csv.reader(io.StringIO(table.csv(), newline=""))) == [[text, "b"], [text, "1"]]
+    assert len(table.markdown().splitlines()) == 5
+
+
+@pytest.mark.parametrize("cell", ["-0.170", "+3", "-1e-5", "-1,000", "never", "", "-", "a=b", "a-b", "12 %", "-5%"])
+def test_other_cells_stay_as_they_are(cell: str) -> None:
+    assert list(csv.reader(io.StringIO(Table("t", "T", ("a",), ((cell,),)).csv(), newline="")))[1:] in ([[cell]], [[]])
+
+
+def test_a_label_that_is_a_formula_is_text_in_every_table(folder: Path) -> None:
+    spec = StudySpec((Entry("random_search", "=1+1"),), ("*.json",), seeds=1, evaluations=5)
+    result = run_study(spec, folder, out=folder / "out")
+    write_study(result, study_tables(result), folder / "out")
+    for path in (folder / "out").glob("*.csv"):
+        text = path.read_text()
+        assert "'=1+1" in text or "=1+1" not in text
+        assert not re.search(r"(^|,)=", text, re.MULTILINE), path

@@ -1,5 +1,6 @@
 """`autotune cache …`: what is in the cache, why a key missed, and its housekeeping. One function a subcommand."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -159,7 +160,7 @@ def _opened(directory: Path | None) -> Cache:
 
 
 def _there(directory: Path) -> None:
-    if not directory.is_dir():
+    if not os.path.isdir(directory):
         raise CacheError(f"there is no directory {directory}; check the path")
 
 
@@ -176,7 +177,7 @@ def _entry(opened: Cache, text: str) -> Entry:
 
 def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str]:
     """The key of a problem, or of an entry together with its digest."""
-    if target.isalnum() and not Path(target).exists():
+    if target.isalnum() and not os.path.exists(target):
         entry = _entry(opened, target)
         return (entry.key if strict else entry.key.loose), entry.key.digest
     with stdout_for_results():

@@ -50,8 +50,6 @@ def check_journal(path: Path, usage: str) -> None:
 
 
 def _start(path: Path) -> bytes:
-    if path.is_dir():
-        raise PlanError(f"{path} is a directory; name a journal or a recording")
     try:
         return read_regular(path, 64)
     except OSError as error:
@@ -60,7 +58,7 @@ def _start(path: Path) -> bytes:
 
 def _python(path: Path) -> bytes:
     """The source in a file; raises PlanError for what cannot be read, or is JSON or packed and so no Python."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise PlanError(f"{path} is a directory; name the Python file that holds the problem")
     try:
         source = read_regular(path)

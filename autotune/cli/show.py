@@ -1,5 +1,6 @@
 """`autotune show FILE`: what a journal or a recording holds, told by its content."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,8 @@ def show(
     file = located(file)
     if save_config is not None:
         check_writable(save_config)
+    if os.path.isdir(file):
+        raise AutotuneError(f"{file} is a directory; name a journal or a recording")
     if is_journal(file):
         if objective is not None or direction is not None:
             raise AutotuneError(

@@ -1,5 +1,6 @@
 """`autotune tune FILE[:NAME]`: search, with what the problem says unless the options say otherwise."""
 
+import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,7 @@ def free_journal(target: str) -> Path:
     folder = (environment().log or Path()).expanduser()
     stem = path.stem if name == DEFAULT_NAME else f"{path.stem}-{name}"
     number, chosen = 1, folder / f"{stem}.journal.jsonl"
-    while chosen.exists():
+    while os.path.exists(chosen):
         number += 1
         chosen = folder / f"{stem}-{number}.journal.jsonl"
     return chosen
@@ -109,7 +110,7 @@ def _with_strategy(problem: Problem, strategy: str | None, settings: dict[str, A
 
 
 def _tuned(problem: Problem, journal: Path | None, progress: bool | None, memory: CacheChoice) -> Result:
-    existed = journal is not None and journal.exists()
+    existed = journal is not None and os.path.exists(journal)
     try:
         return tuning.tune(
             problem.space,

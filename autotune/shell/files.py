@@ -31,7 +31,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
     What a crash leaves is the old file, or the new one, and maybe a hidden one whose name ends in .tmp.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)
@@ -59,6 +59,8 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
 
     Never waits: a FIFO, a device, a socket or a directory is an OSError whose strerror says which of them it is.
     """
+    if "\0" in os.fspath(path):
+        raise OSError(errno.EINVAL, "no file has a null byte in its name", repr(path))
     _refuse_irregular(path, os.stat(path).st_mode)  # before it is opened: to open a device can be an action
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
@@ -125,7 +127,7 @@ def contradiction(path: PathLike, *written: str) -> str | None:
 def load_config(path: PathLike) -> Config:
     """The config in a file; raises ConfigError for a file that cannot be read or holds anything else."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"{path} is a directory; name a file that holds a config as JSON")
     try:
         text = read_regular(path)
@@ -142,11 +144,17 @@ def check_writable(path: PathLike) -> None:
     path = Path(path)
     if (fault := contradiction(path, ".json")) is not None:
         raise ConfigError(f"the config cannot be written to {path}: {fault}")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"the config cannot be written to {path}, which is a directory; name a file")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise ConfigError(
             f"the config cannot be written to {path}, as there is no directory {path.parent}; make it first"
         )
     if not os.access(path.parent, os.W_OK):
         raise ConfigError(f"the config cannot be written to {path}, as {path.parent} is read-only; name another file")
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name that is too long for the file system
+        raise ConfigError(f"the config cannot be written to {path} ({error.strerror}); name another file") from None

@@ -66,7 +66,7 @@ def record(
         raise RecordingError(f"the space has {many} valid configs and at most {MOST:,} are recorded; constrain it")
     journal = Path(f"{os.fspath(path)}.journal.jsonl")
     try:
-        if journal.exists():
+        if os.path.exists(journal):
             resume(journal, evaluator, space=space, progress=progress)
         else:
             strategy = RandomSearch(count=count)

@@ -1,5 +1,6 @@
 """What a study is, as a TOML or JSON file: all that it takes to repeat it, beside the recordings it names."""
 
+import os
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
@@ -194,4 +195,4 @@ def _fitting(folder: Path, pattern: str) -> list[Path]:
     if path.is_absolute():
         folder, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
     exact = folder / pattern
-    return [exact] if exact.is_file() else sorted(found for found in folder.glob(pattern) if found.is_file())
+    return [exact] if os.path.isfile(exact) else sorted(found for found in folder.glob(pattern) if found.is_file())

@@ -56,7 +56,8 @@ def course_table(result: StudyResult) -> Table:
     for course, kernel in zip(result.courses, result.kernels, strict=True):
         recording, baseline = course.judge.recording, course.judge.baseline
         counts = (len(recording), len(recording) - int(recording.timed.sum()))
-        times = (f"{baseline.optimum_ms:.6g}", f"{baseline.median_ms:.6g}")
+        value = recording.objective.value
+        times = (f"{value(baseline.optimum_ms):.6g}", f"{value(baseline.median_ms):.6g}")
         ends = (str(baseline.budget), number(baseline.budget_s, 1), str(course.evaluations))
         rows.append((course.name, kernel, *map(str, counts), *times, *ends))
     return Table("recordings", "The recordings", header, tuple(rows))
@@ -128,9 +129,10 @@ def curve_table(result: StudyResult) -> Table:
     for course, case, axis in product(result.courses, result.cases, AXES):
         means = result.best_ms(case, course, axis).mean(axis=0)
         columns = (course.judge.baselines[axis], means, course.judge.standardised(means, axis))
+        value = course.judge.recording.objective.value
         for i, (random, best, standardised) in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1):
-            share = number(i / POINTS, 2)
-            rows.append((course.name, case.label, axis, share, f"{random:.6g}", f"{best:.6g}", number(standardised, 4)))
+            share, bests = number(i / POINTS, 2), (f"{value(random):.6g}", f"{value(best):.6g}")
+            rows.append((course.name, case.label, axis, share, *bests, number(standardised, 4)))
     return Table("curves", "Mean curves", header, tuple(rows))
 
 

@@ -49,13 +49,19 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?%?", re.ASCII)
 
 def inert(cell: str) -> str:
     """A cell of a CSV file as text for every reader: names of strategies and recordings are not ours, and what begins
-    with =, +, -, @, a tab or a line end is a formula to spreadsheets. Numbers stay numbers."""
-    formula = cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") or cell.lstrip()[:1] in ("=", "+", "-", "@")
+    with =, +, -, @ or a tab is a formula to spreadsheets, and so a second line of a cell to some. Numbers stay numbers.
+    """
+    cell = _one_line(cell)
+    formula = cell.startswith("\t") or cell.lstrip().startswith(("=", "+", "-", "@"))
     return f"'{cell}" if formula and cell != "-" and not _NUMBER.fullmatch(cell) else cell
 
 
 def _in_markdown(cell: str) -> str:
-    return " ".join(cell.replace("|", "\\|").splitlines())
+    return _one_line(cell.replace("|", "\\|"))
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(cell.splitlines())
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -165,6 +165,7 @@ def keys_of(points: Sequence[Sequence[Value]]) -> tuple[str, ...]:
 
 def seconds(duration: Number, per_second: float) -> float:
     """A recorded duration in seconds; nothing recorded, or NaN, counts as none. ValueError for a negative one."""
+    duration = as_number(duration)
     if duration is None or (isinstance(duration, str) and duration in NON_FINITE):
         return 0.0
     if isinstance(duration, str) or duration < 0:
