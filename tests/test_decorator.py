@@ -668,3 +668,109 @@ def test_choices_of_any_kind_reach_the_kernel(clock: Clock) -> None:
     kernel[grid](a, c, N)
     assert torch.equal(c, a * 2)
     assert kernel.best_config.kwargs == {"BLOCK": 64, "EVEN": True}
+
+
+# What is given to a kernel, and by which names
+
+
+def optional(a, bias, c, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    v = tl.load(a + at, mask=at < n)
+    if bias is not None:
+        tl.store(bias + at, v, mask=at < n)
+    tl.store(c + at, v, mask=at < n)
+
+
+def with_default(a, c, n, bias=None, BLOCK: tl.constexpr = 16):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(c + at, tl.load(a + at, mask=at < n), mask=at < n)
+
+
+@pytest.mark.parametrize("said", ["reset_to_zero", "restore_value", "outputs"])
+def test_an_optional_tensor_may_be_none_or_left_out(said: str, clock: Clock) -> None:
+    a, _, c = vectors()
+    kernel = autotune.triton(BLOCKS, ["n"], **{said: ["bias"]}, **clock.settings)(jit(optional))
+    kernel[grid](a, None, c, N)
+    assert torch.equal(c, a)
+    bias = torch.ones(N)
+    kernel[grid](a, bias, c, N)
+    assert torch.equal(bias, a)
+    kernel = autotune.triton(BLOCKS, ["n"], **{said: ["bias"]}, **clock.settings)(jit(with_default))
+    kernel[grid](a, c, N)
+    assert torch.equal(c, a)
+
+
+def test_what_is_named_and_is_no_tensor_is_one_sentence(clock: Clock) -> None:
+    a, b, c = vectors()
+    kernel = autotune.triton(BLOCKS, ["n"], reset_to_zero=["n"], **clock.settings)(jit(add))
+    with pytest.raises(PlanError, match=r"reset_to_zero names n, and add.* has int there; name "):
+        kernel[grid](a, b, c, N)
+
+
+def summed(pair, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(value=tl.load(pair[0] + at, mask=at < n) + tl.load(pair[1] + at, mask=at < n), pointer=pair[1] + at,
+             mask=at < n)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "first"), [({}, 7.0), ({"restore_value": ["pair"]}, 7.0), ({"reset_to_zero": ["pair"]}, 0)]
+)
+def test_tensors_in_a_tuple_are_as_if_the_kernel_had_been_called_once(said: Any, first: float, clock: Clock) -> None:
+    a, _, c = vectors()
+    seen: list[float] = []
+
+    def bench(call: Callable[[], None], quantiles: Any) -> list[float]:
+        call()
+        return [1.0] * 3
+
+    def before(named: dict[str, Any], reset_only: bool = False) -> None:
+        seen.append(float(named["pair"][1][0]))
+
+    kernel = autotune.triton(BLOCKS, ["n"], do_bench=bench, pre_hook=before, **said)(jit(summed))
+    kernel[grid]((a, c), N)
+    assert torch.equal(c, a + 7)
+    assert len(seen) > 5
+    assert set(seen) == {first}, "every run begins with the same values"
+
+
+def test_strided_and_differentiable_tensors_are_restored(clock: Clock) -> None:
+    rows = torch.full((N, 2), 7.0, requires_grad=True)
+    a = torch.rand(N, 3)[:, 1]
+
+    def strided(a, c, n, sa, sc, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        v = tl.load(a + at * sa, mask=at < n) + tl.load(c + at * sc, mask=at < n)
+        tl.store(mask=at < n, value=v, pointer=c + at * sc)
+
+    with torch.no_grad():
+        column = rows[:, 1]
+    kernel = autotune.triton(BLOCKS, ["n"], restore_value=["c"], **clock.settings)(jit(strided))
+    kernel[grid](a, column, N, 3, 2)
+    assert torch.equal(rows[:, 1], a + 7)
+    assert torch.equal(rows[:, 0], torch.full((N,), 7.0))
+
+
+OWN_NAMES = (
+    "grid", "warmup", "self", "key", "fn", "config", "args", "kwargs", "stream", "device", "debug", "named", "call",
+    "launch", "values", "kernel", "options",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
+def test_parameters_may_have_any_name(name: str, clock: Clock, tmp_path: Path, decorator: Any) -> None:
+    path = tmp_path / f"named_{name}.py"
+    path.write_text(
+        "import triton.language as tl\n\n\n"
+        f"def kernel_with(a, c, n, {name}, BLOCK: tl.constexpr):\n"
+        "    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)\n"
+        f"    tl.store(c + at, tl.load(a + at, mask=at < n) * {name}, mask=at < n)\n"
+    )
+    scope: dict[str, Any] = {"__name__": path.stem}
+    exec(compile(path.read_text(), str(path), "exec"), scope)
+    kernel = decorator(configs=configs(16, 64), key=["n", name], **clock.settings)(jit(scope["kernel_with"]))
+    a, _, c = vectors()
+    kernel[grid](a, c, N, 3)
+    assert torch.equal(c, a * 3)
+    assert set(clock.timed) == {16, 64}
+    assert kernel.best_config.kwargs == {"BLOCK": 64}

@@ -66,7 +66,7 @@ def counted(lock, x):  # type: ignore[no-untyped-def]
 def in_blocks(x, y, n):  # type: ignore[no-untyped-def]
     block = tl.make_block_ptr(x, (n,), (1,), (0,), (16,), (0,))
     target = tl.make_tensor_descriptor(y, [n], [1], [16])
-    source = tl.advance(block, (16,))
+    source = block.advance((16,))
     target.store([0], tl.load(source).to(tl.float16))
 
 
@@ -141,7 +141,16 @@ def test_what_is_written_is_what_source_and_user_say() -> None:
     assert written_by(effects, named, (), ()) == Written((), ("x", "y")), "x is read under another name"
     assert written_by(effects, {"x": x, "y": y}, (), ("x",)) == Written((), ("x", "y"))
     assert written_by(None, {"x": x, "y": y}, (), ()) == Written((), ("x", "y"))
-    assert written_by(None, {"x": x, "y": y}, ("y",), ()) == Written(("y",), ())
+    assert written_by(None, {"x": x, "y": y}, ("y",), ()) == Written((), ("x", "y")), "nobody says that x is not"
+
+
+def test_an_address_that_comes_from_no_tensor_may_lead_to_any() -> None:
+    x, y = torch.zeros(8), torch.zeros(8)
+    stored = frozenset({frozenset({"table", "n"})})
+    effects = Effects(frozenset({"table", "n"}), frozenset(), stored)
+    assert written_by(effects, {"x": x, "table": y, "n": 3}, (), ()) == Written(("table",), ())
+    assert written_by(effects, {"x": x, "y": y, "table": 12345, "n": 3}, (), ()) == Written((), ("x", "y"))
+    assert written_by(effects, {"x": x, "table": None, "n": 3}, (), ()) == Written((), ()), "an optional output"
 
 
 def test_copies_overlap_as_the_tensors_do() -> None:

@@ -21,8 +21,8 @@ PLAIN = frozenset({int, float, bool, str})
 class Call(NamedTuple):
     """named: values of the kernel's parameters, defaults included. options: of the launch, as given at the call.
 
-    given: names that the call sets. canonical: what a tuning belongs to, hashable. device: where the tensors are, as
-    torch says.
+    given: names that the call sets; placed: those of them that it gives by position. canonical: what a tuning belongs
+    to, hashable. device: where the tensors are, as torch says.
     """
 
     named: dict[str, Any]
@@ -30,6 +30,7 @@ class Call(NamedTuple):
     given: frozenset[str]
     canonical: tuple[Any, ...]
     device: Any
+    placed: tuple[str, ...] = ()
 
 
 class Calls:
@@ -93,7 +94,7 @@ class Calls:
         parts += [(name, *_hashable(value)) for name, value in sorted(options.items())]
         complete = {name: named.get(name, self._defaults.get(name)) for name in self.names
                     if name in named or name in self._defaults}  # fmt: skip
-        return Call(complete, options, frozenset(given), (str(device), *parts), device)
+        return Call(complete, options, frozenset(given), (str(device), *parts), device, self.names[: len(args)])
 
     def specialization(self, call: Call) -> Specialization:
         """The same as the canonical key for the cache on disk."""

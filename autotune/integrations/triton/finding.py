@@ -149,14 +149,14 @@ class Finder:
         tuned = candidates.names
         named = {name: value for name, value in call.named.items() if name not in tuned}
         return Job(
-            self._fn, self._effects, grid, named, call.options, getattr(call.device, "type", "cpu"),
-            type(self._kernel).__name__ == "InterpretedFunction",
+            self._fn, self._effects, grid, named, call.options, call.placed, call.given,
+            getattr(call.device, "type", "cpu"), type(self._kernel).__name__ == "InterpretedFunction",
             f"{self._function.__name__}({self._calls.shown(call)})", candidates, self._wishes.measuring,
         )  # fmt: skip
 
     @cached_property
     def _effects(self) -> Effects | None:
-        return effects_of(self._function)
+        return effects_of(self._kernel)
 
 
 def _accepted(memory: "Memory", candidates: Candidates, accept: "Callable[[Entry], bool] | None") -> Config | None:

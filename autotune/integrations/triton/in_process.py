@@ -37,7 +37,10 @@ COMPILING = ("CompilationError", "CompileTimeAssertionFailure", "UnsupportedLang
 
 @dataclass(frozen=True, eq=False)
 class InProcessEvaluator:
-    """pre_hook, post_hook: as in `triton.autotune`, around every run; they get config and arguments by name."""
+    """pre_hook, post_hook: as in `triton.autotune`, around every run; they get config and arguments by name.
+
+    restore: called before every run, for what is no argument of the launcher.
+    """
 
     launcher: Launcher
     named: Mapping[str, Any]
@@ -46,6 +49,7 @@ class InProcessEvaluator:
     synchronize: Callable[[], Any]
     pre_hook: Callable[..., Any] | None = None
     post_hook: Callable[..., Any] | None = None
+    restore: Callable[[], None] | None = None
 
     @property
     def exact(self) -> bool:
@@ -163,6 +167,8 @@ class InProcess:
 
         def call() -> None:
             stage.reset()
+            if of.restore is not None:
+                of.restore()
             if of.pre_hook is not None:
                 of.pre_hook(full)
             try:

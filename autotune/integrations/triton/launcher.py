@@ -16,7 +16,9 @@ class Launcher:
 
     kernel: what `@triton.jit` made, or `@triton.heuristics` of that. constants: arguments that are no tensors and no
     plain values, and options of the launch. listed: the `triton.Config`s, where there is a list. functions: those that
-    the kernel consists of, by whose modules is decided how it travels.
+    the kernel consists of, by whose modules is decided how it travels. placed: the arguments that go by position, as
+    in the call that is tuned: by name, Triton would take some for its own (grid, warmup, stream, …). given: the names
+    of all that go to a launch; a default is left to the kernel.
     """
 
     kernel: Any
@@ -24,15 +26,21 @@ class Launcher:
     constants: Mapping[str, Any]
     listed: Mapping[Config, Any]
     functions: tuple[Any, ...] = ()
+    placed: tuple[str, ...] = ()
+    given: frozenset[str] | None = None
 
     def __call__(self, config: Config) -> Callable[..., Any]:
         """A function of the arguments by name that launches the config."""
         values, hook = self.values(config), getattr(self.listed.get(config), "pre_hook", None)
 
         def launch(**named: Any) -> None:
+            named |= self.constants
             if hook is not None:
-                hook({**named, **self.constants, **values})
-            self.kernel.run(grid=self.grid, warmup=False, **named, **self.constants, **values)
+                hook({**named, **values})
+            if self.given is not None:
+                named = {name: value for name, value in named.items() if name in self.given}
+            args = [named.pop(name) for name in self.placed]
+            self.kernel.run(*args, grid=self.grid, warmup=False, **named, **values)
 
         return launch
 

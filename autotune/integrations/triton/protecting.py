@@ -4,14 +4,14 @@ Where there is no memory for copies, the tensors themselves are written to, and 
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
 from typing import Any, NamedTuple
 
-from autotune.integrations.triton.effects import Effects
+from autotune.integrations.triton.effects import Effects, Names
 from autotune.shell.evaluators.triton.arguments import is_tensor
-from autotune.shell.evaluators.triton.memory import copied, nbytes
+from autotune.shell.evaluators.triton.memory import copied, kept, nbytes
 
 HEADROOM = 1 << 30
 """Bytes of a GPU that are left alone: another process needs them for its context, and kernels for their scratch."""
@@ -34,24 +34,32 @@ def written_by(
 ) -> Written:
     """What a call writes. effects: as the source tells, None where it does not. declared, restored: as its user says.
 
-    A tensor that shares memory with another argument is restored, as one is read through the other. Where neither
-    source nor user tells, every tensor may be written.
+    A tensor that shares memory with another argument is restored, as one is read through the other. Where the source
+    does not tell, and where an address comes from no tensor of the call, every tensor may be written.
     """
     tensors = [name for name, value in named.items() if is_tensor(value)]
-    unknown = effects is None
-    if effects is None:
-        told = frozenset((*declared, *restored))
-        effects = Effects(told or frozenset(tensors), frozenset(restored) if told else frozenset(tensors))
-    names = [name for name in tensors if name in effects.written or name in declared or name in restored]
+    wrapped = [name for name, value in named.items() if holds_tensor(value)]
+    anything = frozenset((*tensors, *wrapped))
+    if effects is None or _leads_anywhere(effects.stores, named):
+        effects = Effects(anything, anything)
+    elif _leads_anywhere(effects.loads, named):
+        effects = effects._replace(read=anything)
+    told = frozenset((*declared, *restored))
+    names = [name for name in tensors if name in effects.written or name in told]
     shared = {name for group in _groups(named, tensors) if len(group) > 1 for name in group}
     again = [name for name in names if name in effects.read or name in restored or name in shared]
-    wrapped = [name for name, value in named.items() if holds_tensor(value)]
-    if unknown:
-        effects = Effects(effects.written.union(wrapped), effects.read)
     return Written(
         tuple(name for name in names if name not in again), tuple(again),
-        tuple(name for name in wrapped if name in effects.written),
+        tuple(name for name in wrapped if name in effects.written or name in told),
     )  # fmt: skip
+
+
+def _leads_anywhere(addresses: Iterable[Names], named: Mapping[str, Any]) -> bool:
+    """Whether one of these addresses comes from no tensor. An argument that is None is an optional one, not used."""
+    given = [[named.get(name) for name in address] for address in addresses]
+    return any(
+        not any(value is None or is_tensor(value) or holds_tensor(value) for value in values) for values in given
+    )
 
 
 def holds_tensor(value: Any) -> bool:
@@ -87,10 +95,10 @@ def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] 
     """
     names = [*written.outputs, *written.restored]
     groups = [group for group in _groups(named, [n for n, v in named.items() if is_tensor(v)]) if {*group} & {*names}]
-    kept = [name for name in written.restored if name not in zeroed]  # of these, who tunes holds another copy
+    again = [name for name in written.restored if name not in zeroed]  # of these, who tunes holds another copy
     bases = {f"{name}.{i}": one for name in written.wrapped for i, one in enumerate(_held(named[name]))}
     once = [named[name] for group in groups for name in group] + list(bases.values())
-    if _fits(once, [named[name] for name in kept]):
+    if _fits(once, [named[name] for name in again]):
         copies: dict[str, Any] = {}
         for group in groups:
             copies |= _copied_together({name: named[name] for name in group})
@@ -104,10 +112,25 @@ def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] 
     touched = {**{name: named[name] for name in names}, **bases}
     held = {name: _memory(tensor).to("cpu", copy=True) for name, tensor in touched.items()}
     try:
-        yield dict(named)
+        yield {name: value.detach() if name in names else value for name, value in named.items()}
     finally:
         for name, value in held.items():
             _memory(touched[name]).copy_(value)
+
+
+def restoring(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] = ()) -> Callable[[], None]:
+    """A function that gives the tensors within descriptors and tuples the values that every run must find."""
+    zeros = [tensor for name in written.wrapped if name in zeroed for tensor in _held(named[name])]
+    again = [tensor for name in written.wrapped if name not in zeroed for tensor in _held(named[name])]
+    values = [kept(tensor) for tensor in again]
+
+    def restore() -> None:
+        for tensor, value in zip(again, values, strict=True):
+            _memory(tensor).copy_(_memory(value))
+        for tensor in zeros:
+            tensor.detach().zero_()
+
+    return restore
 
 
 def _groups(named: Mapping[str, Any], tensors: Sequence[str]) -> list[list[str]]:

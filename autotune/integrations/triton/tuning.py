@@ -2,12 +2,12 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autotune.core.config import Config
-from autotune.core.errors import EvaluatorError
+from autotune.core.errors import EvaluatorError, PlanError
 from autotune.core.outcomes import Outcome
 from autotune.core.search.result import Result
 from autotune.integrations.triton.candidates import Candidates
@@ -15,7 +15,7 @@ from autotune.integrations.triton.effects import Effects
 from autotune.integrations.triton.in_process import InProcessEvaluator, benchmarker
 from autotune.integrations.triton.launcher import Launcher, functions_of, portable
 from autotune.integrations.triton.narrating import Narrator
-from autotune.integrations.triton.protecting import Written, holds_tensor, protected, written_by
+from autotune.integrations.triton.protecting import Written, holds_tensor, protected, restoring, written_by
 from autotune.integrations.triton.wishes import Isolation, Measuring, Searching
 from autotune.shell.evaluators.bench import describe
 from autotune.shell.evaluators.protocol import Evaluator
@@ -37,8 +37,9 @@ BENCHED = {"verify_rounds": 3, "confirm_rounds": 3}
 class Job:
     """A call that is to be tuned. kernel: as decorated. effects: what its source tells of it. grid: of the call.
 
-    named: the arguments by name. options: of the launch, given at the call. device: "cuda", "cpu", … interpreted:
-    whether Triton's interpreter runs the kernel. label: kernel and key, for people.
+    named: the arguments by name, defaults included. options: of the launch, given at the call. placed, given: the names
+    of arguments that the call gives by position, and all that it gives. device: "cuda", "cpu", … interpreted: whether
+    Triton's interpreter runs the kernel. label: kernel and key, for people.
     """
 
     kernel: Any
@@ -46,6 +47,8 @@ class Job:
     grid: Any
     named: Mapping[str, Any]
     options: Mapping[str, Any]
+    placed: tuple[str, ...]
+    given: frozenset[str]
     device: str
     interpreted: bool
     label: str
@@ -56,17 +59,25 @@ class Job:
     def written(self) -> Written:
         """The tensors that the kernel writes."""
         of = self.measuring
-        return written_by(self.effects, self.named, (*of.outputs, *of.reset_to_zero), of.restore_value)
+        declared = (*self._present("outputs", of.outputs), *self.zeroed)
+        return written_by(self.effects, self.named, declared, self._present("restore_value", of.restore_value))
 
-    def launcher(self) -> Launcher:
-        """What launches a config, and travels to other processes."""
-        held = {name: value for name, value in self.named.items() if not _travels_as_argument(value)}
+    @property
+    def zeroed(self) -> tuple[str, ...]:
+        """The arguments of this call that begin every run with zeros."""
+        return self._present("reset_to_zero", self.measuring.reset_to_zero)
+
+    def launcher(self, named: Mapping[str, Any]) -> Launcher:
+        """What launches a config, and travels to other processes. named: the arguments to launch with."""
+        held = {name: value for name, value in named.items() if not _travels_as_argument(value)}
         return Launcher(
             self.kernel,
             portable(self.grid),
             {**held, **self.options},
             self.candidates.listed,
             functions_of(self.kernel),
+            self.placed,
+            self.given,
         )
 
     def arguments(self, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,21 +86,36 @@ class Job:
 
     def terms(self) -> Terms:
         """What is right, and what every run must find."""
-        of, written = self.measuring, self.written
-        restored = tuple(name for name in written.restored if name not in of.reset_to_zero)
+        of, written, zeroed = self.measuring, self.written, self.zeroed
+        restored = tuple(name for name in written.restored if name not in zeroed)
         written_names = {*written.outputs, *written.restored}
-        outputs = of.outputs or tuple(name for name in self.named if name in written_names)
+        outputs = tuple(name for name in self._present("outputs", of.outputs) if is_tensor(self.named[name]))
+        outputs = outputs or tuple(name for name in self.named if name in written_names)
         if of.reference is None:
             outputs = tuple(name for name in outputs if name in written.outputs)
         return Terms(
             of.reference,
             outputs,
             restored,
-            of.reset_to_zero,
+            tuple(name for name in zeroed if is_tensor(self.named[name])),
             of.checker,
             of.tolerance,
             names=self.candidates.space.names,
         )
+
+    def _present(self, what: str, names: Sequence[str]) -> tuple[str, ...]:
+        """Those of these arguments that this call has; an optional tensor may be None, or left out.
+
+        Raises PlanError for one that is no tensor and holds none.
+        """
+        found = tuple(name for name in names if self.named.get(name) is not None)
+        for name in found:
+            if not is_tensor(self.named[name]) and not holds_tensor(self.named[name]):
+                raise PlanError(
+                    f"{what} names {name}, and {self.label} has {type(self.named[name]).__name__} there; name arguments"
+                    " that are tensors"
+                )
+        return found
 
 
 def isolation_for(job: Job) -> Isolation:
@@ -132,7 +158,7 @@ def _searched(
         settings = BENCHED | settings
     if listed:
         settings.setdefault("simplify_rounds", 0)  # what is not on the list is not wanted
-    with protected(job.named, job.written, job.measuring.reset_to_zero) as named:
+    with protected(job.named, job.written, job.zeroed) as named:
         synchronizer(job.device)()
         evaluator = _evaluator(job, named, isolation)
         narrator.begin(candidates.space.count() if not listed else len(candidates.configs or ()), budget.seconds)
@@ -152,12 +178,13 @@ def _searched(
 
 
 def _evaluator(job: Job, named: Mapping[str, Any], isolation: Isolation) -> Evaluator:
-    of, terms, launcher, arguments = job.measuring, job.terms(), job.launcher(), job.arguments(named)
+    of, terms, launcher, arguments = job.measuring, job.terms(), job.launcher(named), job.arguments(named)
     if isolation == "in_process":
         device = "cpu" if job.interpreted and job.device == "cpu" else job.device
         timer = of.do_bench or benchmarker(device, of.warmup, of.rep, of.use_cuda_graph)
         synchronize = synchronizer(job.device)
-        return InProcessEvaluator(launcher, arguments, terms, timer, synchronize, of.pre_hook, of.post_hook)
+        restore = restoring(named, job.written, job.zeroed)
+        return InProcessEvaluator(launcher, arguments, terms, timer, synchronize, of.pre_hook, of.post_hook, restore)
     tolerance = of.tolerance
     return TritonEvaluator(
         build=launcher, arguments=arguments, reference=terms.reference, outputs=terms.outputs,
@@ -173,8 +200,8 @@ def fault(job: Job, config: Config) -> str | None:
     """Why a config is not to be used, where a reference can tell; None if it is right."""
     if job.measuring.reference is None:
         return None
-    with protected(job.named, job.written, job.measuring.reset_to_zero) as named:
-        launcher = job.launcher()
+    with protected(job.named, job.written, job.zeroed) as named:
+        launcher = job.launcher(named)
         stage = Stage(ArgumentSet(job.arguments(named)), Launch(build=launcher), job.terms(), device="here")
         try:
             stage.clear()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from autotune.core.config import Config
@@ -58,9 +59,18 @@ class Launch:
 
         def launch(named: Mapping[str, Any]) -> None:
             chosen = grid({**named, **values}) if callable(grid) else grid
-            kernel[tuple(map(int, chosen))](**named, **given, **options)
+            args, rest = _by_place(kernel.arg_names, named)
+            kernel[tuple(map(int, chosen))](*args, **rest, **given, **options)
 
         return launch
+
+
+def _by_place(parameters: Sequence[str], named: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments by position as far as they go, then by name: by name Triton takes some for its own, such as grid,
+    warmup, stream and debug."""
+    rest = dict(named)
+    leading = list(takewhile(rest.__contains__, parameters))
+    return [rest.pop(name) for name in leading], rest
 
 
 def _called(function: Callable[..., Any], named: Mapping[str, Any]) -> Any:
