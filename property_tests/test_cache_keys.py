@@ -262,7 +262,8 @@ def test_the_class_of_strides_and_not_the_strides() -> None:
 def test_arguments_that_are_no_tensors() -> None:
     found = specialization_of((1, 2.5, None, True, "relu", [3, {"x": np.zeros(2, np.int8)}], float("inf"), 2**80))
     assert found.arguments["5.1.x"] == Tensor((2,), "int8")
-    assert found.arguments["6"] == Constant("inf")
+    assert found.arguments["6"] == Constant({"float": "inf"})
+    assert found.arguments["5"] == Constant({"list": 2})
     assert found.arguments["3"] == Constant(True)
     msgspec.json.encode(found)
     assert digest_of(specialization_of((1,))) != digest_of(specialization_of((True,)))

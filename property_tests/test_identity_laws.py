@@ -207,7 +207,30 @@ def test_what_a_constraint_writes_itself_does_not_count() -> None:
     assert space.count() == 8 == len(space.rows())
     assert calls > 8
     assert space.fingerprint == before
-    assert Space(PARAMETERS, [fits]).count() == 8
+    again = Space(PARAMETERS, [fits], {"a": 1, "b": 1})
+    assert again.count() == 8
+    assert again == space
+
+
+class Counting:
+    def __init__(self, limit: int) -> None:
+        self.limit, self.calls, self.seen = limit, 0, {0}
+
+    def __call__(self, a: int, b: int) -> bool:
+        self.calls += 1
+        self.seen.add(a)
+        return a * b <= self.limit
+
+
+def test_what_others_change_counts_beside_what_a_constraint_writes_itself() -> None:
+    fits = Counting(4)
+    space = Space(PARAMETERS, [fits])
+    assert space.count() == 8
+    assert fits.calls >= 900
+    assert space == Space(PARAMETERS, [fits]) == Space(PARAMETERS, [Counting(4)]) != Space(PARAMETERS, [Counting(5)])
+    fits.limit = 5
+    with pytest.raises(SpaceError, match="has changed"):
+        space.count()
 
 
 def test_a_space_without_functions_has_the_fingerprint_it_always_had() -> None:

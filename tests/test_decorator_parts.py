@@ -17,7 +17,7 @@ from autotune import PowerOfTwo, Space
 from autotune.integrations.triton.bucketing import power_of_two
 from autotune.integrations.triton.effects import Effects, effects_of
 from autotune.integrations.triton.protecting import Written, protected, written_by
-from autotune.integrations.triton.sources import kernel_digest
+from autotune.shell.cache.sources import kernel_digest
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")

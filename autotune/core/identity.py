@@ -6,9 +6,10 @@ callable objects with their attributes and the methods of their classes. No file
 stands nor the comments in it count, and editing a file changes nothing in a process that has loaded it. What comes from
 an installed library is known by its name and the library's version.
 
-Two functions of one digest do the same. The digest is the same in every process of one version of Python. An object
-whose content cannot be known (an open file, a lock, a generator) gets a token of its own, so that a function which
-reaches it equals no other, in no process: such a function is not portable.
+Two functions of one digest do the same, as far as they go by their arguments: what a function writes itself (a counter,
+a log, a dict of answers) says nothing of it, and counts by its type. The digest is the same in every process of one
+version of Python. An object whose content cannot be known (an open file, a lock, a generator) gets a token of its own,
+so that a function which reaches it equals no other, in no process: such a function is not portable.
 """
 
 import builtins
@@ -20,7 +21,7 @@ import re
 import struct
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -49,12 +50,12 @@ StandIn = Callable[[Any], Any]
 """Plain data that stands for an object which means more than its attributes say, as a compiled kernel; else None."""
 
 _LIBRARY_FOLDERS = ("site-packages", "dist-packages")
-_FOUND_BY_NAME = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_CLASSDEREF"}
-_WRITES = {"STORE_ATTR", "DELETE_ATTR", "STORE_SUBSCR", "DELETE_SUBSCR"}
 _MUTATORS = {
     "add", "append", "appendleft", "clear", "discard", "extend", "extendleft", "fill", "insert", "move_to_end", "pop",
     "popitem", "popleft", "put", "remove", "reverse", "setdefault", "sort", "subtract", "update", "write",
 }  # fmt: skip
+"""Methods of containers that change them."""
+
 _NOT_IN_A_CLASS = {
     "__module__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__", "__annotations__",
     "__annotate__", "__annotate_func__", "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__",
@@ -92,15 +93,16 @@ def identity(value: Any, stand_in: StandIn | None = None) -> Identity:
 class Reach:
     """A function's identity at this moment, and whether it still is the same later.
 
-    What the function itself may write to (a counter, a log, a dict of answers) is not watched: that is its own affair.
+    Where a function changes objects that it has no name for, such as what is handed to it, only names are watched, and
+    not the contents of containers.
     """
 
     def __init__(self, function: Any) -> None:
         self._function = function
         encoder = _Encoder(None)
         self.identity = Identity(encoder.finish(function), tuple(dict.fromkeys(encoder.opaque)))
-        self._bindings = [one for one in encoder.bindings if one.name not in encoder.stored]
-        self._mutable = encoder.mutable and not encoder.writes
+        self._bindings = encoder.bindings
+        self._mutable = encoder.mutable and not encoder.writes and self.identity.portable
 
     def changed(self) -> str | None:
         """The name of what it reads that has been changed by others since, None where nothing has."""
@@ -110,7 +112,7 @@ class Reach:
                 return one.name
         if moved:  # equal, and other objects
             self._bindings = [_Binding(one.place, one.name, one.now()) for one in self._bindings]
-        if self._mutable and self.identity.portable and identity(self._function).digest != self.identity.digest:
+        if self._mutable and identity(self._function).digest != self.identity.digest:
             return "an object that it reads"
         return None
 
@@ -139,7 +141,6 @@ class _Encoder:
         self.stand_in = stand_in
         self.opaque: list[str] = []
         self.bindings: list[_Binding] = []
-        self.stored: set[str] = set()
         self.mutable = False
         self.writes = False
         self._digest = blake2b(digest_size=16)
@@ -213,7 +214,7 @@ class _Encoder:
         elif isinstance(value, type):
             self._type(value)
         elif isinstance(value, ModuleType):
-            self._module(value, ())
+            self._module(value)
         elif not self._again(value):
             self._object(kind, value)
 
@@ -232,6 +233,13 @@ class _Encoder:
                 return
         if isinstance(value, FunctionType):
             self._function(value)
+        elif isinstance(value, MethodType):
+            self._put("method")
+            self._value(value.__func__)
+            if isinstance(value.__self__, type) or self._again(value.__self__):
+                self._value(value.__self__)
+            else:
+                self._instance(type(value.__self__), value.__self__, _written_attributes(value.__func__))
         elif isinstance(value, BuiltinFunctionType):
             owner = value.__self__
             named = owner is None or isinstance(owner, ModuleType)
@@ -244,7 +252,7 @@ class _Encoder:
             self._put("wrapper", _full_name(kind))  # as of lru_cache, whose memo says nothing
             self._value(value.__wrapped__)
         else:
-            self._instance(kind, value)
+            self._instance(kind, value, _written_attributes(getattr(kind, "__call__", None)))  # noqa: B004
 
     # Functions
 
@@ -253,36 +261,36 @@ class _Encoder:
             self._put("library", named)
             return
         scan = _Scan(function.__code__)
-        self.stored |= scan.stored
-        self.writes = self.writes or scan.writes or bool(scan.stored)
+        self.writes = self.writes or scan.writes
         self._put("function", function.__qualname__)
         self._code(function.__code__)
         self._value(function.__defaults__)
         self._value(function.__kwdefaults__)
-        attributes = sorted(scan.attributes)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-            self._named(cell, name, _cell(cell), attributes)
+            self._named(cell, name, _cell(cell), scan)
         scope: Mapping[str, Any] = function.__globals__
         for name in sorted(scan.loaded):
             value = scope.get(name, _MISSING)
-            self._named(scope, name, getattr(builtins, name, _MISSING) if value is _MISSING else value, attributes)
+            self._named(scope, name, getattr(builtins, name, _MISSING) if value is _MISSING else value, scan)
         for name in sorted(scan.imported):
             if (module := sys.modules.get(name)) is not None:
-                self._module(module, attributes)
+                self._module(module, scan)
         if function.__dict__:
             self._items("attributes", function.__dict__)
 
-    def _named(self, place: CellType | Mapping[str, Any], name: str, value: Any, attributes: Iterable[str]) -> None:
-        """A value by the name that a function has for it. attributes: the names that the function may ask it for."""
+    def _named(self, place: CellType | Mapping[str, Any], name: str, value: Any, scan: "_Scan") -> None:
+        """A value by the name that a function has for it; of what it writes itself the type only."""
         self._put("name", name)
         if value is _MISSING:
             self._opaque(place, f"the name {name}, which has no value yet")
-            return
-        self.bindings.append(_Binding(place, name, value))
-        if isinstance(value, ModuleType):
-            self._module(value, attributes)
+        elif name in scan.written:
+            self._put("written", _full_name(type(value)))
         else:
-            self._value(value)
+            self.bindings.append(_Binding(place, name, value))
+            if isinstance(value, ModuleType):
+                self._module(value, scan)
+            else:
+                self._value(value)
 
     def _code(self, code: CodeType) -> None:
         """Byte code and all that decides what it does; not where it stands."""
@@ -295,21 +303,17 @@ class _Encoder:
             self._all("names", names)
         self._all("constants", code.co_consts)
 
-    def _module(self, module: ModuleType, attributes: Iterable[str]) -> None:
+    def _module(self, module: ModuleType, scan: "_Scan | None" = None) -> None:
         """A library by its version; a module of the user by those of its values that a function may ask it for."""
         self._put("module", module.__name__ if module.__name__ != "__main__" else "")
         if _is_library(module.__name__):
             self._put("version", _version(module.__name__))
-            return
-        if not attributes:
+        elif scan is None:
             self._opaque(module, f"the module {module.__name__} as a whole")
-            return
-        if self._again(module):
-            return
-        self.mutable = True
-        for name in attributes:
-            if name in vars(module):
-                self._named(vars(module), name, vars(module)[name], attributes)
+        elif not self._again(module):
+            self.mutable = True
+            for name in sorted(scan.attributes & vars(module).keys()):
+                self._named(vars(module), name, vars(module)[name], scan)
 
     # Classes and their objects
 
@@ -335,7 +339,8 @@ class _Encoder:
             entries = {n: v for n, v in entries.items() if isinstance(v, FunctionType | property | classmethod)}
         self._items("entries", entries)
 
-    def _instance(self, kind: type, value: Any) -> None:
+    def _instance(self, kind: type, value: Any, written: Collection[str] = ()) -> None:
+        """written: attributes that the function which was asked for sets itself, and which say nothing of it."""
         self.mutable = True
         base: type = next((one for one in _CONTENT if isinstance(value, one)), object)
         library = _is_library(kind.__module__)
@@ -351,7 +356,7 @@ class _Encoder:
             self._put("object")
             self._value(kind)
             self._content(base, value)
-            self._state(kind, value)
+            self._state(kind, value, written)
 
     def _content(self, base: type, value: Any) -> None:
         if base is dict:
@@ -367,10 +372,11 @@ class _Encoder:
         elif base is not object:
             self._plain(base, base(value))
 
-    def _state(self, kind: type, value: Any) -> None:
+    def _state(self, kind: type, value: Any, written: Collection[str]) -> None:
         """What an object holds: its attributes and slots."""
-        self._items("attributes", getattr(value, "__dict__", None) or {})
-        slots = {name: held for name in _slots(kind) if (held := getattr(value, name, _MISSING)) is not _MISSING}
+        held = getattr(value, "__dict__", None) or {}
+        self._items("attributes", {name: one for name, one in held.items() if name not in written})
+        slots = {name: getattr(value, name, "unset") for name in _slots(kind) if name not in written}
         if slots:
             self._items("slots", slots)
 
@@ -402,7 +408,6 @@ class _Encoder:
 
 
 _PARTS: tuple[tuple[Any, str, Callable[[Any], Iterable[Any]]], ...] = (
-    (MethodType, "method", lambda v: (v.__func__, v.__self__)),
     (functools.partial, "partial", lambda v: (type(v), v.func, v.args, v.keywords, vars(v))),
     (functools.partialmethod, "partial method", lambda v: (v.func, v.args, v.keywords)),
     (functools.cached_property, "cached property", lambda v: (v.func,)),
@@ -442,34 +447,74 @@ def _token(value: Any) -> str:
 class _Scan:
     """What byte code says of the names in it, inner functions included.
 
-    loaded: looked up as globals. imported: modules. attributes: all names, those of attributes among them. stored:
-    names of globals and outer variables that it sets. writes: whether it may change an object that it reads.
+    loaded: looked up as globals. imported: modules. attributes: all names, those of attributes among them.
+    written: globals and outer variables that it sets, or whose content it changes. written_attributes: such attributes.
+    writes: whether it may change an object that it has no name for.
     """
 
     def __init__(self, code: CodeType) -> None:
         self.loaded: set[str] = set()
         self.imported: set[str] = set()
         self.attributes: set[str] = set()
-        self.stored: set[str] = set()
+        self.written: set[str] = set()
+        self.written_attributes: set[str] = set()
         self.writes = False
         self._read(code)
 
     def _read(self, code: CodeType) -> None:
         self.attributes.update(code.co_names)
-        for one in dis.get_instructions(code):
-            if one.opname in _FOUND_BY_NAME:
+        instructions = list(dis.get_instructions(code))
+        for one in instructions:
+            if one.opname in _GLOBALS:
                 self.loaded.add(one.argval)
             elif one.opname == "IMPORT_NAME":
                 self.imported.add(one.argval)
             elif one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL") or (
                 one.opname == "STORE_DEREF" and one.argval in code.co_freevars
             ):
-                self.stored.add(one.argval)
-            elif one.opname in _WRITES or (one.opname in ("LOAD_METHOD", "LOAD_ATTR") and one.argval in _MUTATORS):
-                self.writes = True
+                self.written.add(one.argval)
+            elif one.opname in ("STORE_ATTR", "DELETE_ATTR"):
+                self.written_attributes.add(one.argval)
+            elif one.opname in ("STORE_SUBSCR", "DELETE_SUBSCR") or _mutates(one):
+                self._changed(one, instructions)
         for inner in code.co_consts:
             if isinstance(inner, CodeType):
                 self._read(inner)
+
+    def _changed(self, change: dis.Instruction, instructions: list[dis.Instruction]) -> None:
+        """Note the object that an instruction changes: what its expression, such as `self.seen[x]`, begins with."""
+        begins = _beginning(change)
+        read = [one for one in instructions if begins is not None and one is not change and _beginning(one) == begins]
+        names = {one.argval for one in read if one.opname in _GLOBALS or one.opname == "LOAD_DEREF"}
+        attributes = [one for one in read if one.opname == "LOAD_ATTR" and not _mutates(one)]
+        if attributes:  # the first one, which is of the object itself
+            self.written_attributes.add(min(attributes, key=_end).argval)
+        elif names:
+            self.written |= names
+        else:
+            self.writes = True
+
+
+_GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
+
+
+def _mutates(one: dis.Instruction) -> bool:
+    return one.opname in ("LOAD_METHOD", "LOAD_ATTR") and one.argval in _MUTATORS
+
+
+def _beginning(one: dis.Instruction) -> tuple[int, int] | None:
+    """Where the expression of an instruction begins: its line and column; only ever compared with others'."""
+    at = one.positions
+    return None if at is None or at.lineno is None or at.col_offset is None else (at.lineno, at.col_offset)
+
+
+def _end(one: dis.Instruction) -> tuple[int, int]:
+    at = one.positions
+    return (0, 0) if at is None else (at.end_lineno or 0, at.end_col_offset or 0)
+
+
+def _written_attributes(function: Any) -> Collection[str]:
+    return _Scan(function.__code__).written_attributes if isinstance(function, FunctionType) else ()
 
 
 def _default(given: Any) -> Any:

@@ -136,7 +136,16 @@ class Space:
     @property
     def portable(self) -> bool:
         """Whether other processes find this fingerprint: not where a constraint reaches an open file and the like."""
-        return all(constraint.identity.portable for constraint in self.constraints if isinstance(constraint, Function))
+        return self.opaque is None
+
+    @property
+    def opaque(self) -> str | None:
+        """Which constraint reaches what, where the space is not portable; else None."""
+        functions = [constraint for constraint in self.constraints if isinstance(constraint, Function)]
+        return next(
+            (f"the constraint {one.describe()} reaches {one.identity.opaque[0]}" for one in functions
+             if not one.identity.portable), None,
+        )  # fmt: skip
 
     def __eq__(self, other: object) -> bool:
         return self._fingerprint == other._fingerprint if isinstance(other, Space) else NotImplemented

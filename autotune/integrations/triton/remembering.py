@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 from autotune.core.errors import CacheError
 from autotune.integrations.triton.calls import Call, Calls
 from autotune.integrations.triton.candidates import LABEL, Candidates
-from autotune.integrations.triton.sources import kernel_digest
 from autotune.integrations.triton.wishes import Wishes
 from autotune.shell.cache.devices import current_device, processor
 from autotune.shell.cache.keys import LooseKey, digest_of
 from autotune.shell.cache.layers import Cache
-from autotune.shell.cache.sources import source_digest
+from autotune.shell.cache.sources import kernel_digest, source_digest
 from autotune.shell.cache.specializing import tensor_of
 from autotune.shell.cache.use import Memory, Use
 from autotune.shell.settings import Environment

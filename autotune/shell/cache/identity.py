@@ -1,7 +1,5 @@
 """Which key a problem has: what its evaluator says it measures, and the space."""
 
-from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -10,8 +8,8 @@ from autotune.core.errors import CacheError
 from autotune.core.space import Space
 from autotune.shell.cache.devices import current_device, processor
 from autotune.shell.cache.keys import Constant, Device, LooseKey, Specialization, digest_of
-from autotune.shell.cache.sources import source_digest
-from autotune.shell.cache.specializing import specialization_of, tensor_of
+from autotune.shell.cache.sources import source_digest, value_digest
+from autotune.shell.cache.specializing import specialization_of
 from autotune.shell.evaluators.callable import CallableEvaluator
 
 
@@ -34,6 +32,8 @@ class Identified(Protocol):
 
 def key_for(space: Space, evaluator: object) -> LooseKey:
     """The loose key of a problem; raises CacheError where the evaluator does not say what it measures."""
+    if (reached := space.opaque) is not None:
+        raise CacheError(f"{reached}, which is of this process only, so its results have no key in the cache")
     if isinstance(evaluator, Identified):
         found = evaluator.identity()
     elif isinstance(evaluator, CallableEvaluator):
@@ -52,11 +52,17 @@ def _of_callable(evaluator: CallableEvaluator) -> Identity:
     if make_args is not None:
         specialization = Specialization({"make_args": Constant(source_digest(make_args))})
     check = [evaluator.rtol, evaluator.atol, _digest(evaluator.reference), _digest(evaluator.checker)]
-    extra = {"check": digest_of(check)}
+    extra = {"check": digest_of(check), "arguments": digest_of([_kind(arg) for arg in evaluator.args])}
     if evaluator.timer is not None:
         extra["timer"] = _digest(evaluator.timer)
     kernel = f"{getattr(build, '__module__', '?')}.{getattr(build, '__qualname__', type(build).__name__)}"
     return Identity(kernel, source_digest(build), specialization, _device(evaluator), extra)
+
+
+def _kind(arg: Any) -> str:
+    """The type of an argument, and where it is: an array of numpy and a tensor on a GPU are treated differently."""
+    kind, device = type(arg), getattr(getattr(arg, "device", None), "type", "")
+    return f"{kind.__module__}.{kind.__qualname__} {device}".rstrip()
 
 
 def _device(evaluator: CallableEvaluator) -> Device:
@@ -67,12 +73,4 @@ def _device(evaluator: CallableEvaluator) -> Device:
 
 def _digest(part: Any) -> str:
     """A digest of a function or of expected output."""
-    if part is None:
-        return ""
-    if callable(part):
-        return source_digest(part)
-    if isinstance(part, Sequence) and not isinstance(part, str | bytes):
-        return digest_of([_digest(item) for item in part])
-    if hasattr(part, "tobytes"):
-        return digest_of([str(tensor_of(part)), blake2b(part.tobytes(), digest_size=16).hexdigest()])
-    return digest_of(str(tensor_of(part)) if hasattr(part, "shape") and hasattr(part, "dtype") else repr(part))
+    return "" if part is None else source_digest(part) if callable(part) else value_digest(part)

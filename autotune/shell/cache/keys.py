@@ -11,6 +11,16 @@ FORMAT = b"autotune-cache-key-1\n"
 """Part of every digest, so that keys of another form are other keys."""
 
 
+class _ByText:
+    """Parts of keys are equal when their JSON texts are, in which 1, 1.0 and True differ."""
+
+    def __eq__(self, other: object) -> bool:
+        return canonical(self) == canonical(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(canonical(self))
+
+
 class Tensor(Struct, frozen=True, tag="tensor"):
     """An array argument. strides: the class of its strides, see `specializing.stride_class`; not the numbers."""
 
@@ -19,7 +29,7 @@ class Tensor(Struct, frozen=True, tag="tensor"):
     strides: str = "contiguous"
 
 
-class Constant(Struct, frozen=True, tag="constant"):
+class Constant(_ByText, Struct, frozen=True, tag="constant"):
     """Any other argument, by its value: a number, a text, a truth value, None, or the digest of a function."""
 
     value: Any
@@ -28,7 +38,7 @@ class Constant(Struct, frozen=True, tag="constant"):
 Argument = Tensor | Constant
 
 
-class Specialization(Struct, frozen=True, omit_defaults=True):
+class Specialization(_ByText, Struct, frozen=True, omit_defaults=True):
     """What a kernel was specialised on: its arguments by name or position, and its compile-time constants."""
 
     arguments: dict[str, Argument] = {}
@@ -54,7 +64,7 @@ class Versions(Struct, frozen=True, omit_defaults=True):
     autotune: str = ""
 
 
-class LooseKey(Struct, frozen=True, dict=True, omit_defaults=True):
+class LooseKey(_ByText, Struct, frozen=True, dict=True, omit_defaults=True):
     """kernel: its name, for people. source: the digest of its source. space: the fingerprint of its space.
     extra: whatever else makes times incomparable (an input's density, a power limit), by name."""
 
@@ -75,7 +85,7 @@ class LooseKey(Struct, frozen=True, dict=True, omit_defaults=True):
         return self
 
 
-class StrictKey(Struct, frozen=True, dict=True):
+class StrictKey(_ByText, Struct, frozen=True, dict=True):
     """A loose key, and the toolchain."""
 
     loose: LooseKey

@@ -1,145 +1,146 @@
-"""The source of a kernel as a digest: its own text, and that of the functions and constants it uses from its module."""
+"""The source of a kernel as a digest: a text, a Python function with all that it reaches, or a Triton kernel."""
 
-import builtins
-import functools
-import inspect
-import textwrap
+import ast
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
+from contextlib import suppress
+from hashlib import blake2b
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from autotune.core.errors import CacheError
+from autotune.core.identity import identity
 from autotune.shell.cache.keys import digest_of
+from autotune.shell.evaluators.triton.shipping import is_kernel
+
+JIT_SETTINGS = ("do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "version")
+"""What `@triton.jit` was told that decides what is compiled."""
 
 
 def source_digest(source: str | Callable[..., Any]) -> str:
-    """32 hexadecimal digits of a kernel's source: the text itself, or what a Python function and its helpers say.
+    """32 hexadecimal digits of a kernel's source: the text itself, or what a Python function reaches.
 
-    Helpers are the functions of the same module that it names, directly or through others; constants are the plain
-    values that it names or closes over. A function without a source file counts by its byte code, one that was not
-    written in Python by its name. An object with a `cache_key` (Triton's JITFunction) is taken at its word. Raises
-    CacheError for what has neither source nor name.
+    A function counts with all that `core.identity` finds, Triton kernels by their source, tensors by their content. An
+    object with a `cache_key` is taken at its word. Raises CacheError for what is no function, and for a function that
+    reaches an object of which no digest can be made.
     """
     if isinstance(source, str):
         return digest_of(["text", source])
-    ready = getattr(source, "cache_key", None)
-    if isinstance(ready, str):
-        return digest_of(["key", ready])
-    return digest_of(["function", sorted(_parts(source))])
+    known = stand_in(source)
+    if known is not None:
+        return digest_of(["key", *known])
+    if not callable(source):
+        raise CacheError(f"{source!r:.80} has no source that a cache key could be made of; pass a key of your own")
+    return digest_of(["function", value_digest(source)])
 
 
-def _parts(source: Any) -> set[tuple[str, str]]:
-    """(name, text) of a function, its helpers and the values they use."""
-    parts: set[tuple[str, str]] = set()
-    seen: set[int] = set()
-    todo = [source]
+def value_digest(value: Any) -> str:
+    """32 hexadecimal digits of any value by its content; CacheError where a part of it has none."""
+    found = identity(value, stand_in)
+    if not found.portable:
+        name = getattr(value, "__qualname__", type(value).__qualname__)
+        raise CacheError(
+            f"{name} reaches {found.opaque[0]}, of which no cache key can be made; hand that over as an argument, or "
+            "pass a key of your own"
+        )
+    return found.digest
+
+
+def stand_in(value: Any) -> Any:
+    """Plain data for what says more than its attributes: kernels, tensors, compiled functions; None for all else."""
+    if isinstance(value, type | FunctionType | ModuleType):
+        wrapped = value.__dict__.get("_torchdynamo_orig_callable")  # what torch.compile was given
+        return None if wrapped is None else ("compiled", wrapped)
+    if is_kernel(value):
+        return "kernel", kernel_digest(value)
+    kind = type(value)
+    if hasattr(kind, "data_ptr") and hasattr(kind, "untyped_storage"):
+        return "tensor", *tensor_content(value)
+    key = function = None
+    with suppress(Exception):  # a foreign object may do anything when it is asked
+        key, function = getattr(value, "cache_key", None), getattr(value, "py_func", None)
+    if isinstance(key, str):
+        return "cache_key", key
+    return ("compiled", kind.__qualname__, function) if isinstance(function, FunctionType) else None
+
+
+def tensor_content(tensor: Any) -> tuple[str, tuple[int, ...], str, str]:
+    """The dtype, shape, device and content of a tensor of torch; bits, whatever the dtype."""
+    held = tensor.detach().resolve_conj().resolve_neg() if tensor.is_complex() else tensor.detach()
+    data = held.cpu().contiguous().flatten()
+    raw = data.view(_torch().uint8).numpy().tobytes() if data.numel() else b""
+    return str(tensor.dtype), tuple(tensor.shape), str(tensor.device.type), blake2b(raw, digest_size=16).hexdigest()
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch
+
+
+def kernel_digest(kernel: Any) -> str:
+    """32 hexadecimal digits for a `@triton.jit` function: its source without comments, its helpers', what they name.
+
+    Triton's own key counts the line that a kernel begins in; a result should outlive a line added above it.
+    """
+    places: dict[int, int] = {id(kernel): 0}
+    todo, parts = [kernel], []
     while todo:
-        value, bound = _unwrapped(todo.pop())
-        name = _named(value)
-        parts |= {(f"{name}: {used}", plain) for used, item in bound if (plain := _plain(item)) is not None}
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if not isinstance(value, FunctionType):
-            parts.add((name, "not written in Python"))
-            continue
-        parts.add((name, _text(value)))
-        for used, item in _uses(value):
-            if _is_helper(item, value):
-                todo.append(item)
-            elif (plain := _plain(item)) is not None:
-                parts.add((f"{name}: {used}", plain))
-        todo += [item for _, item in bound if _is_helper(item, value)]
-    return parts
+        one = todo.pop(0)
+        used: list[Any] = []
+        for label, value in _used(one.fn):
+            if not _is_jitted(value):
+                used.append((label, identity(_unwrapped(value), stand_in).digest))
+            elif not value.fn.__module__.startswith("triton."):
+                if id(value) not in places:
+                    places[id(value)] = len(places)
+                    todo.append(value)
+                used.append((label, places[id(value)]))
+        parts.append((one.fn.__qualname__, source_text(one), used, _settings(one)))
+    return identity(parts).digest
 
 
-def _named(value: Any) -> str:
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    if isinstance(name, str):
-        return f"{getattr(value, '__module__', None) or type(value).__module__}.{name}"
-    raise CacheError(f"{value!r:.80} has no source that a cache key could be made of; pass a key of your own")
+def source_text(kernel: Any) -> str:
+    """What Triton compiles, without comments and line breaks; of an interpreted kernel the digest of its byte code."""
+    text = getattr(kernel, "src", None)
+    if isinstance(text, str):
+        with suppress(SyntaxError):
+            return ast.unparse(ast.parse(text))
+    return text if isinstance(text, str) else identity((kernel.fn.__code__, kernel.fn.__defaults__)).digest
 
 
-def _unwrapped(value: Any) -> tuple[Any, list[tuple[str, Any]]]:
-    """The function inside, and the values that are bound to it."""
-    bound: list[tuple[str, Any]] = []
-    for _ in range(16):
-        if isinstance(value, functools.partial):
-            bound += [(str(i), item) for i, item in enumerate(value.args)] + sorted(value.keywords.items())
-            value = value.func
-        elif inspect.ismethod(value):
-            bound += _attributes(value.__self__)
-            value = value.__func__
-        elif isinstance(value, FunctionType):
-            inner = inspect.unwrap(value)
-            return (inner if isinstance(inner, FunctionType) else value), bound
-        elif (inner := _inner(value)) is not None:
-            value = inner
-        elif isinstance(method := getattr(type(value), "__call__", None), FunctionType):  # noqa: B004
-            bound += _attributes(value)
-            value = method
-        else:
-            break
-    return value, bound
+def _settings(kernel: Any) -> list[tuple[str, str]]:
+    given = {**getattr(kernel, "kwargs", {}), **vars(kernel)}
+    return [(name, repr(given[name])) for name in JIT_SETTINGS if given.get(name)]
 
 
-def _inner(value: Any) -> FunctionType | None:
-    """The Python function that a compiler's object was made of, where it keeps it."""
-    if isinstance(value, FunctionType):
-        return value
-    for name in ("fn", "py_func", "__wrapped__"):
-        found = getattr(value, name, None)
-        if isinstance(found, FunctionType):
-            return found
-    return None
+def _is_jitted(value: Any) -> bool:
+    """Whether this is a kernel, or another function that Triton evaluates when it compiles one."""
+    return is_kernel(value) or (
+        type(value).__module__.startswith("triton.") and isinstance(getattr(value, "fn", None), FunctionType)
+    )
 
 
-def _attributes(owner: Any) -> list[tuple[str, Any]]:
-    return sorted((name, item) for name, item in getattr(owner, "__dict__", {}).items() if _plain(item) is not None)
+def _unwrapped(value: Any) -> Any:
+    """A constant out of Triton's wrapping."""
+    return ("constexpr", value.value) if type(value).__name__ == "constexpr" else value
 
 
-def _text(function: FunctionType) -> str:
-    try:
-        return textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError):
-        return _code_text(function.__code__)
-
-
-def _code_text(code: CodeType) -> str:
-    """Byte code and what it names, without line numbers."""
-    constants = [_code_text(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return repr((code.co_code.hex(), constants, code.co_names, code.co_varnames))
-
-
-def _uses(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """The values that a function closes over, has as defaults, or names in its module."""
-    closure = function.__closure__ or ()
-    for name, cell in zip(function.__code__.co_freevars, closure, strict=False):
-        try:
+def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function names in its module, in modules named there, and around it."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # not assigned yet
             yield name, cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    for name in sorted(_names(function.__code__)):
-        if name in function.__globals__ and not hasattr(builtins, name):
-            yield name, function.__globals__[name]
+    names = sorted(_names(function.__code__))
+    for name in names:
+        value = function.__globals__.get(name)
+        if isinstance(value, ModuleType):
+            if not value.__name__.startswith("triton"):
+                for attribute in names:
+                    if attribute in vars(value):
+                        yield f"{name}.{attribute}", vars(value)[attribute]
+        elif name in function.__globals__:
+            yield name, value
 
 
 def _names(code: CodeType) -> set[str]:
-    inner = [_names(c) for c in code.co_consts if isinstance(c, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def _is_helper(item: Any, user: Any) -> bool:
-    """A function of the user's own module; libraries are told apart by their versions."""
-    inner = _inner(item)
-    return inner is not None and inner.__module__ == getattr(user, "__module__", None)
-
-
-def _plain(item: Any) -> str | None:
-    """The text of a plain value, None for anything else."""
-    if item is None or isinstance(item, bool | int | float | str | bytes):
-        return repr(item)
-    if isinstance(item, tuple):  # a list may change while the program runs
-        texts = [_plain(inner) for inner in item]
-        return None if None in texts else f"({', '.join(text for text in texts if text is not None)})"
-    return None
+    return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from math import isfinite
 from typing import Any
+
+import numpy as np
 
 from autotune.core.errors import CacheError
 from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor
@@ -20,7 +23,8 @@ def specialization_of(
     """The specialization of a call, its positional arguments named "0", "1", … unless they come with names.
 
     A tensor is whatever has `shape` and `dtype`, and `stride()` in elements or `strides` in bytes. Lists, tuples and
-    dicts are walked through. Raises CacheError for a value that neither is a tensor nor can be written as JSON.
+    dicts are walked through. Scalars of numpy count by value. Raises CacheError for a value that neither is a tensor nor
+    can be written as JSON.
     """
     named = args if isinstance(args, Mapping) else {str(i): value for i, value in enumerate(args)}
     arguments: dict[str, Argument] = {}
@@ -40,18 +44,20 @@ def _constant(name: str, argument: Argument) -> Any:
 
 def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
     """The leaves of one argument."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if isinstance(value, np.generic):
+        into[name] = Constant({str(value.dtype): str(value)})
+    elif hasattr(value, "shape") and hasattr(value, "dtype"):
         into[name] = tensor_of(value)
     elif value is None or isinstance(value, bool | int | float | str):
-        into[name] = Constant(_number(value))
+        into[name] = Constant(written_number(value))
     elif isinstance(value, list | tuple):
-        into[f"{name}.length"] = Constant(len(value))
+        into[name] = Constant({container_name(value): len(value)})
         for i, item in enumerate(value):
             _collect(f"{name}.{i}", item, into)
     elif isinstance(value, Mapping):
-        into[f"{name}.length"] = Constant(len(value))
+        into[name] = Constant({"dict": len(value)})
         for key, item in value.items():
-            _collect(f"{name}.{key}", item, into)
+            _collect(f"{name}.{_written_name(key)}", item, into)
     elif isinstance(value, Callable):  # type: ignore[arg-type]
         into[name] = Constant(source_digest(value))
     else:
@@ -61,13 +67,24 @@ def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
         )
 
 
-def _number(value: Any) -> Any:
-    """Numbers that JSON lacks, as text."""
+def written_number(value: Any) -> Any:
+    """A number as JSON has it; one that JSON lacks by its kind and text, which no text that was given is equal to."""
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
-        return str(value)
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return repr(value)
+        return {"int": str(value)}
+    if isinstance(value, float) and not isfinite(value):
+        return {"float": repr(float(value))}
     return value
+
+
+def container_name(value: Any) -> str:
+    """list, tuple, or the name of a named tuple with those of its fields."""
+    fields = getattr(value, "_fields", None)
+    return type(value).__name__ if fields is None else f"{type(value).__name__}({', '.join(fields)})"
+
+
+def _written_name(key: Any) -> str:
+    """The name of an entry of a dict, which neither dots nor names of other types can be mixed up with."""
+    return key.replace("\\", "\\\\").replace(".", "\\.") if isinstance(key, str) else f"\\{key!r}"
 
 
 def tensor_of(value: Any) -> Tensor:
