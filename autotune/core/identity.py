@@ -64,6 +64,7 @@ _NOT_IN_A_CLASS = {
 """Entries of a class that say where it stands, or repeat what its other entries say."""
 
 _CONTENT: tuple[type, ...] = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset)
+_FIXED = (bool, int, float, complex, str, bytes, type(None))
 _POINTER = struct.calcsize("P")
 _MISSING = object()
 
@@ -81,12 +82,13 @@ class Identity:
         return not self.opaque
 
 
-def identity(value: Any, stand_in: StandIn | None = None) -> Identity:
+def identity(value: Any, stand_in: StandIn | None = None, *, contents: bool = True) -> Identity:
     """The identity of a function, or of any other value: equal digests for what does the same.
 
-    stand_in: gives plain data for objects that the caller knows better, None for all others.
+    stand_in: gives plain data for objects that the caller knows better, None for all others. contents: False where what
+    may change from call to call (lists, dicts, objects) counts by its type alone.
     """
-    encoder = _Encoder(stand_in)
+    encoder = _Encoder(stand_in, contents)
     return Identity(encoder.finish(value), tuple(dict.fromkeys(encoder.opaque)))
 
 
@@ -99,7 +101,7 @@ class Reach:
 
     def __init__(self, function: Any) -> None:
         self._function = function
-        encoder = _Encoder(None)
+        encoder = _Encoder(None, True)
         self.identity = Identity(encoder.finish(function), tuple(dict.fromkeys(encoder.opaque)))
         self._bindings = encoder.bindings
         self._mutable = encoder.mutable and not encoder.writes and self.identity.portable
@@ -137,8 +139,9 @@ class _Encoder:
     seen: objects that others may share or that may hold themselves, by their number in the order of the walk.
     """
 
-    def __init__(self, stand_in: StandIn | None) -> None:
+    def __init__(self, stand_in: StandIn | None, contents: bool) -> None:
         self.stand_in = stand_in
+        self.contents = contents
         self.opaque: list[str] = []
         self.bindings: list[_Binding] = []
         self.mutable = False
@@ -176,7 +179,7 @@ class _Encoder:
         """A set, whatever its order: each member by a digest of its own."""
         parts = []
         for value in values:
-            part = _Encoder(self.stand_in)
+            part = _Encoder(self.stand_in, self.contents)
             part._seen, part._kept = dict(self._seen), self._kept
             parts.append(part.finish(value))
             self.opaque += part.opaque
@@ -342,6 +345,12 @@ class _Encoder:
     def _instance(self, kind: type, value: Any, written: Collection[str] = ()) -> None:
         """written: attributes that the function which was asked for sets itself, and which say nothing of it."""
         self.mutable = True
+        if not self.contents:
+            self._put("changeable")
+            self._value(kind)
+            held = getattr(value, "__dict__", {}).items() if callable(value) else ()
+            self._all("fixed", ((name, one) for name, one in held if name not in written and isinstance(one, _FIXED)))
+            return
         base: type = next((one for one in _CONTENT if isinstance(value, one)), object)
         library = _is_library(kind.__module__)
         if hasattr(kind, "__struct_fields__"):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from autotune.core.errors import PlanError
+from autotune.shell.cache.sources import source_digest
 
 Bucket = Literal["power_of_two"] | Sequence[int] | Callable[[Any], Any]
 Buckets = Bucket | Mapping[str, Bucket]
@@ -49,3 +50,15 @@ def _edge(edges: list[int], value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return edges[min(bisect_left(edges, value), len(edges) - 1)]
+
+
+def described(bucket: Buckets) -> str:
+    """A bucket in the words of a cache key: a function by the digest of all that it reaches.
+
+    Raises CacheError for a function that reaches an object of which no digest can be made.
+    """
+    if isinstance(bucket, Mapping):
+        return "; ".join(f"{name}: {described(one)}" for name, one in bucket.items())
+    if callable(bucket):
+        return f"function {source_digest(bucket)}"
+    return bucket if isinstance(bucket, str) else str([*map(int, bucket)])

@@ -2,20 +2,32 @@
 
 Two keys: a raw one, exact and made in a microsecond or two, and a canonical one behind it, in which key arguments are
 rounded to their buckets and strides to their classes. Many raw keys lead to one canonical key.
+
+What decides the binary is in both, and in the key on disk, for every argument: the values of keys and constants; dtype,
+class of strides and alignment of tensors, also of those in tuples and descriptors; of any other number its type, and
+whether it is 1 or divisible by 16, as Triton compiles for these.
 """
 
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
 from types import FunctionType
 from typing import Any, NamedTuple
 
-from autotune.core.config import freeze
+from autotune.core.identity import identity
 from autotune.integrations.triton.bucketing import Rule
 from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor
-from autotune.shell.cache.specializing import stride_class
+from autotune.shell.cache.sources import source_digest, stand_in, value_digest
+from autotune.shell.cache.specializing import container_name, stride_class, written_number
+from autotune.shell.evaluators.triton.shipping import is_kernel
 
-PLAIN = frozenset({int, float, bool, str})
+ALIGNMENT = 16
+"""Triton compiles for pointers, and for whole numbers, that this divides."""
+
+LOW, HIGH = -(2**31), 2**31
+"""Whole numbers from LOW on, below HIGH, are passed in 32 bits."""
 
 
 class Call(NamedTuple):
@@ -34,9 +46,14 @@ class Call(NamedTuple):
 
 
 class Calls:
-    """Of one kernel. keys: the arguments that a tuning depends on by value, besides the kernel's constants."""
+    """Of one kernel. keys: the arguments that a tuning depends on by value, besides the kernel's constants.
 
-    def __init__(self, function: FunctionType, keys: Sequence[str], rules: Mapping[str, Rule]) -> None:
+    unspecialised: numbers for whose values Triton is told not to compile, by name.
+    """
+
+    def __init__(
+        self, function: FunctionType, keys: Sequence[str], rules: Mapping[str, Rule], unspecialised: Sequence[str] = ()
+    ) -> None:
         parameters = inspect.signature(function).parameters
         self.names = tuple(parameters)
         self.constants = {name for name, one in parameters.items() if "constexpr" in _annotation(one)}
@@ -44,11 +61,17 @@ class Calls:
         self._exact = {*keys, *self.constants}
         self.keys = tuple(keys)
         self._rules = dict(rules)
+        self._unspecialised = frozenset(unspecialised)
         self._plans: dict[Any, tuple[bool, ...]] = {}
         self._tensors: frozenset[type] = frozenset()
 
     def raw(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """The exact values of key arguments and constants; dtype, strides and device of tensors."""
+        """Every argument in its place: values of key arguments and constants; dtype, strides, alignment and device of
+        tensors; the kind of the others. Equal only for calls of one canonical key.
+
+        What is met most often is written out here, shorter than `by_value` and `by_kind` do: a truth value as a tuple
+        of one, as it equals a number; of a whole number 2 where it is 1, else whether 16 divides it.
+        """
         shape: Any = len(args)
         if kwargs:
             shape = (shape, *kwargs)
@@ -58,20 +81,25 @@ class Calls:
             plan = self._planned(shape)
         tensors, first = self._tensors, True
         key: list[Any] = [shape]
+        add = key.append
         for value, exact in zip(args, plan, strict=False):
             kind = type(value)
-            if kind in tensors:
-                key.append(value.dtype)
-                key.append(value.is_contiguous() or value.stride())
+            if kind is int:
+                if exact:
+                    add(value)
+                else:
+                    add(by_kind(value) if value >> 31 else 2 if value == 1 else not value & 15)
+            elif kind in tensors:
+                add((value.dtype, value.is_contiguous() or value.stride(), value.data_ptr() & 15))
                 if first:
-                    key.append(value.get_device())
+                    add(value.get_device())
                     first = False
                 if exact:
-                    key.append(value.shape)
+                    add(value.shape)
             elif exact:
-                key.append(value)
-            elif kind not in PLAIN:
-                key.append(_odd(value))
+                add(value if kind is str else (value,) if kind is bool else by_value(value))
+            else:
+                add(by_kind(value))
         return tuple(key)
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
@@ -79,21 +107,12 @@ class Calls:
         given = {**dict(zip(self.names, args, strict=False)), **kwargs}
         options = {name: value for name, value in given.items() if name not in self.names}
         named = {name: given[name] for name in self.names if name in given}
-        device: Any = None
-        parts: list[Any] = []
-        for name, value in named.items():
-            if is_tensor_like(value):
-                device = getattr(value, "device", None) if device is None else device
-                parts.append((name, _dtype(value), _strides(value)))
-                if name in self._exact:
-                    parts.append((name, "shape", tuple(value.shape)))
-            elif name in self._exact:
-                parts.append((name, *_hashable(self._rounded(name, value))))
-            elif value is None or isinstance(value, tuple):
-                parts.append((name, _odd(value)))
-        parts += [(name, *_hashable(value)) for name, value in sorted(options.items())]
+        tensors = [value for value in named.values() if is_tensor_like(value)]
+        device = next((found for value in tensors if (found := getattr(value, "device", None)) is not None), None)
         complete = {name: named.get(name, self._defaults.get(name)) for name in self.names
                     if name in named or name in self._defaults}  # fmt: skip
+        parts = [(name, self._trait(name, value)) for name, value in complete.items()]
+        parts += [(name, by_value(value)) for name, value in sorted(options.items())]
         return Call(complete, options, frozenset(given), (str(device), *parts), device, self.names[: len(args)])
 
     def specialization(self, call: Call) -> Specialization:
@@ -101,15 +120,14 @@ class Calls:
         arguments: dict[str, Argument] = {}
         constants: dict[str, Any] = {}
         for name, value in {**call.named, **call.options}.items():
-            if is_tensor_like(value):
-                shape = tuple(int(n) for n in value.shape) if name in self._exact else ()
-                arguments[name] = Tensor(shape, _dtype(value), _strides(value))
-            elif name in self.keys:
-                arguments[name] = Constant(_written(self._rounded(name, value)))
-            elif name in self.constants or name in call.options:
-                constants[name] = _written(value)
-            elif value is None:
-                arguments[name] = Constant(None)
+            by_its_value = name in self._exact or name in call.options
+            if by_its_value and name not in self.keys and not is_tensor_like(value):
+                constants[name] = written(value)
+            elif by_its_value and not is_tensor_like(value):
+                arguments[name] = Constant(written(self._rounded(name, value)))
+            else:
+                shape = tuple(int(n) for n in value.shape) if by_its_value else ()
+                _write(name, self._kind(name, value), value, shape, arguments)
         return Specialization(arguments, constants)
 
     def shown(self, call: Call) -> str:
@@ -119,6 +137,18 @@ class Calls:
                   if name in named and not is_tensor_like(named[name])]  # fmt: skip
         dtypes = dict.fromkeys(_dtype(value) for value in named.values() if is_tensor_like(value))
         return ", ".join([*values, *dtypes])
+
+    def _trait(self, name: str, value: Any) -> Any:
+        """An argument as a part of the canonical key."""
+        if name not in self._exact:
+            return self._kind(name, value)
+        if is_tensor_like(value):
+            return by_kind(value), tuple(value.shape)
+        return by_value(self._rounded(name, value))
+
+    def _kind(self, name: str, value: Any) -> Any:
+        kind = by_kind(value)
+        return kind.partition(",")[0] if name in self._unspecialised and isinstance(kind, str) else kind
 
     def _rounded(self, name: str, value: Any) -> Any:
         rule = self._rules.get(name)
@@ -136,25 +166,123 @@ class Calls:
         return plan
 
 
+class Itself:
+    """An object that equals itself alone, as a part of a key; it is kept as long as the key is."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and other.held is self.held
+
+    def __hash__(self) -> int:
+        return id(self.held)
+
+
+def by_value(value: Any) -> Any:
+    """A value as a part of a key: hashable, and equal only for what does the same in a kernel. A NaN equals a NaN."""
+    kind = type(value)
+    if value is None or kind is int or kind is bool or kind is str:
+        return kind, value
+    if kind is float:
+        return kind, value.hex()  # signs of zero stay apart
+    if isinstance(value, tuple | list):
+        return container_name(value), *map(by_value, value)
+    if kind.__name__ == "constexpr":
+        return "constexpr", by_value(value.value)
+    if kind.__name__ == "dtype":
+        return f"{kind.__module__}.dtype", str(value)
+    if is_kernel(value) or isinstance(value, FunctionType | type | Enum):
+        return Itself(value)
+    found = identity(value, stand_in)
+    return ("object", found.digest) if found.portable else Itself(value)
+
+
+def by_kind(value: Any) -> Any:
+    """What Triton compiles for of an argument that is neither key nor constant, as a part of a key."""
+    if is_tensor_like(value):
+        return "tensor", _dtype(value), _strides(value), _is_aligned(value)
+    if value is None:
+        return "none"
+    if isinstance(value, bool | float | str):
+        return type(value).__name__
+    if isinstance(value, int):
+        return integer_kind(value)
+    if isinstance(value, tuple):
+        return "tuple", container_name(value), *map(by_kind, value)
+    if is_tensor_like(getattr(value, "base", None)):
+        return "descriptor", type(value).__name__, by_kind(value.base), *_descriptor_parts(value)
+    return "value", by_value(value)
+
+
+def integer_kind(value: int) -> str:
+    """The type that a whole number is passed as, and what else Triton compiles for: "i32, divisible by 16"."""
+    width = "i32" if LOW <= value < HIGH else "i64" if -(2**63) <= value < 2**63 else "u64"
+    return f"{width}, 1" if value == 1 else f"{width}, divisible by {ALIGNMENT}" if value % ALIGNMENT == 0 else width
+
+
+def _descriptor_parts(value: Any) -> tuple[Any, ...]:
+    """The class of the strides of a descriptor, and all of its settings but the shape, which kernels are told."""
+    given = {name: one for name, one in sorted(vars(value).items()) if name not in ("base", "shape", "strides")}
+    strides = stride_class(tuple(map(int, value.shape)), tuple(map(int, value.strides)))
+    return strides, *((name, by_value(one)) for name, one in given.items())
+
+
 def is_tensor_like(value: Any) -> bool:
     """Whether this has a dtype, shape and memory, as far as a kernel is concerned."""
     return hasattr(value, "dtype") and hasattr(value, "data_ptr")
 
 
+def _write(name: str, trait: Any, value: Any, shape: tuple[int, ...], into: dict[str, Argument]) -> None:
+    """Put what an argument is compiled for among the arguments of a key on disk."""
+    match trait:
+        case "tensor", dtype, strides, aligned:
+            into[name] = Tensor(shape, dtype, strides)
+            if not aligned:
+                into[f"{name}.alignment"] = Constant(f"not divisible by {ALIGNMENT}")
+        case "none":
+            into[name] = Constant(None)
+        case "tuple", container, *items:
+            into[name] = Constant({container: len(items)})
+            for i, (item, one) in enumerate(zip(items, value, strict=True)):
+                _write(f"{name}.{i}", item, one, (), into)
+        case "descriptor", kind, base, strides, *settings:
+            _write(name, base, value.base, (), into)
+            into[f"{name}.descriptor"] = Constant(
+                {kind: strides, **{setting: written(getattr(value, setting)) for setting, _ in settings}}
+            )
+        case "value", _:
+            into[name] = Constant(written(value))
+        case _:
+            into[f"{name}.type"] = Constant(trait)
+
+
+def written(value: Any) -> Any:
+    """A value as a key on disk has it: JSON values as they are, all others so that no JSON value equals them.
+
+    Raises CacheError for what has no stable digest.
+    """
+    kind = type(value)
+    if value is None or kind is bool or kind is str or kind is int or kind is float:
+        return written_number(value)
+    if isinstance(value, tuple | list):
+        return {container_name(value): [written(one) for one in value]}
+    if kind.__name__ == "constexpr":
+        return {"constexpr": written(value.value)}
+    if kind.__name__ == "dtype":
+        return {f"{kind.__module__}.dtype": str(value)}
+    if callable(value):
+        inner = getattr(value, "fn", value)
+        name = getattr(inner, "__qualname__", kind.__qualname__)
+        return {f"{getattr(inner, '__module__', kind.__module__)}.{name}": source_digest(value)}
+    return {f"{kind.__module__}.{kind.__qualname__}": value_digest(value)}
+
+
 def _annotation(parameter: inspect.Parameter) -> str:
     annotation = parameter.annotation
     return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-
-
-def _odd(value: Any) -> Any:
-    """What distinguishes any other argument: a kind of tensor, a descriptor, a tuple of numbers, None."""
-    if value is None:
-        return None
-    if isinstance(value, tuple):
-        return tuple(map(_odd, value))
-    if is_tensor_like(value):
-        return type(value), _dtype(value), _strides(value)
-    return type(value)
 
 
 def _dtype(value: Any) -> str:
@@ -168,20 +296,8 @@ def _strides(value: Any) -> str:
     return stride_class(tuple(map(int, value.shape)), tuple(map(int, value.stride())))
 
 
-def _hashable(value: Any) -> tuple[str, Any]:
-    """A value that can be looked up; 1 and True stay apart."""
-    try:
-        hash(value)
-    except TypeError:
-        value = repr(value)
-    return type(value).__name__, value
-
-
-def _written(value: Any) -> Any:
-    """A constant as it is written into a key: as it is, or what it is called."""
-    try:
-        return freeze(value)
-    except TypeError:
-        inner = getattr(value, "fn", value)
-        name = getattr(inner, "__qualname__", None)
-        return f"{inner.__module__}.{name}" if isinstance(name, str) else str(value)
+def _is_aligned(value: Any) -> bool:
+    """Whether a tensor begins where Triton may load several elements at once; so counts one without memory, too."""
+    with suppress(Exception):  # tensors of a tracer have no memory, and say so in many ways
+        return bool(value.data_ptr() % ALIGNMENT == 0)
+    return True

@@ -11,7 +11,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.integrations.triton.bucketing import Buckets, rules_of
 from autotune.integrations.triton.calls import Calls
 from autotune.integrations.triton.candidates import Pruning, candidates_of
-from autotune.integrations.triton.launcher import base_of, functions_of
+from autotune.integrations.triton.launcher import base_of, functions_of, unspecialised
 from autotune.integrations.triton.tuned import TunedKernel
 from autotune.integrations.triton.wishes import Isolation, Measuring, Searching, Wishes, checked_mode, names_in
 from autotune.shell.evaluators.triton.shipping import is_kernel
@@ -85,7 +85,7 @@ def triton(
     def decorate(fn: Any) -> TunedKernel:
         _check_kernel(fn)
         function = base_of(fn)
-        calls = Calls(function, names_in("key", key, _names(fn)), rules_of(bucket, key))
+        calls = Calls(function, names_in("key", key, _names(fn)), rules_of(bucket, key), unspecialised(fn))
         names = calls.names
         measuring = Measuring(
             names_in("reset_to_zero", reset_to_zero, names), names_in("restore_value", restore_value, names),
@@ -93,8 +93,7 @@ def triton(
             checker, Tolerance(rtol, atol), isolation,
         )  # fmt: skip
         candidates = candidates_of(configs, hull, seeds, names)
-        bucketed = "" if bucket is None else bucket if isinstance(bucket, str) else _described(bucket)
-        wishes = Wishes(searching, measuring, pruning, chosen_mode, bucketed, functions_of(fn)[:-1])
+        wishes = Wishes(searching, measuring, pruning, chosen_mode, bucket, functions_of(fn)[:-1])
         return TunedKernel(fn, calls, candidates, wishes)
 
     return decorate
@@ -102,13 +101,6 @@ def triton(
 
 def _names(fn: Any) -> Sequence[str]:
     return tuple(fn.arg_names)
-
-
-def _described(bucket: Buckets) -> str:
-    """A bucket in the words of a cache key."""
-    if isinstance(bucket, Mapping):
-        return "; ".join(f"{name}: {_described(one)}" for name, one in bucket.items())
-    return getattr(bucket, "__qualname__", None) or str(bucket)
 
 
 def _pruning(given: Mapping[str, Any] | None) -> Pruning | None:

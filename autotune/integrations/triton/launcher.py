@@ -63,6 +63,13 @@ def kernel_of(fn: Any) -> Any:
     return fn
 
 
+def unspecialised(fn: Any) -> tuple[str, ...]:
+    """The parameters that `@triton.jit(do_not_specialize=…)` names, or gives the positions of."""
+    kernel = kernel_of(fn)
+    given = getattr(kernel, "do_not_specialize", None) or getattr(kernel, "kwargs", {}).get("do_not_specialize") or ()
+    return tuple(kernel.arg_names[one] if isinstance(one, int) else one for one in given)
+
+
 def heuristic_names(fn: Any) -> frozenset[str]:
     """The parameters that `@triton.heuristics` gives values."""
     found: set[str] = set()

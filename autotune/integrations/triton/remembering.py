@@ -1,18 +1,19 @@
 """The cache of a decorated kernel, and the key of a call in it."""
 
-import sys
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from autotune.core.errors import CacheError
+from autotune.core.identity import identity
+from autotune.integrations.triton.bucketing import described
 from autotune.integrations.triton.calls import Call, Calls
 from autotune.integrations.triton.candidates import LABEL, Candidates
 from autotune.integrations.triton.wishes import Wishes
 from autotune.shell.cache.devices import current_device, processor
 from autotune.shell.cache.keys import LooseKey, digest_of
 from autotune.shell.cache.layers import Cache
-from autotune.shell.cache.sources import kernel_digest, source_digest
-from autotune.shell.cache.specializing import tensor_of
+from autotune.shell.cache.sources import kernel_digest, stand_in, value_digest
 from autotune.shell.cache.use import Memory, Use
 from autotune.shell.settings import Environment
 
@@ -27,13 +28,20 @@ def memory_of(
 ) -> Memory | None:
     """Where the results of a call are kept, and under which key; None where they are not to be.
 
-    kernel: what `@triton.jit` made. candidates: before any pruning.
+    kernel: what `@triton.jit` made. candidates: before any pruning. Where no key can be made that another process
+    finds, there is a warning.
     """
     cache = wishes.searching.cache
     if cache is False or env.skip_cache:
         return None
     opened = cache if isinstance(cache, Cache) else _opened(Cache(None if cache is True else cache))
-    return None if opened.mode == "off" else Memory(opened, _key(kernel, calls, call, wishes, candidates), use)
+    if opened.mode == "off":
+        return None
+    try:
+        return Memory(opened, _key(kernel, calls, call, wishes, candidates), use)
+    except CacheError as error:
+        warnings.warn(f"{kernel.fn.__name__} keeps its results in this process only: {error}", stacklevel=2)
+        return None
 
 
 def _opened(cache: Cache) -> Cache:
@@ -43,6 +51,8 @@ def _opened(cache: Cache) -> Cache:
 
 def _key(kernel: Any, calls: Calls, call: Call, wishes: Wishes, candidates: Candidates) -> LooseKey:
     function = kernel.fn
+    if candidates.space.opaque is not None:
+        raise CacheError(f"{candidates.space.opaque}, which is of this process only")
     on_gpu = getattr(call.device, "type", "cpu") != "cpu"
     device = current_device(call.device.index) if on_gpu else processor()
     return LooseKey(
@@ -55,15 +65,18 @@ def _extra(wishes: Wishes, candidates: Candidates) -> dict[str, str]:
     """Whatever else makes two tunings two: functions, of which a key holds digests."""
     of, pruning = wishes.measuring, wishes.pruning
     parts: Mapping[str, Any] = {
-        "bucket": wishes.bucketed, "heuristics": wishes.heuristics, "do_bench": of.do_bench, "pre_hook": of.pre_hook,
-        "post_hook": of.post_hook, "reference": of.reference, "checker": of.checker,
+        "heuristics": wishes.heuristics or None, "reference": of.reference,
         "early_config_prune": None if pruning is None else pruning.early,
         "perf_model": None if pruning is None else pruning.model,
     }  # fmt: skip
-    found = {name: _digest(part) for name, part in parts.items() if part}
-    hooks = [_digest(hook) for one in candidates.listed.values() if (hook := one.pre_hook) is not None]
-    if hooks:
-        found["hooks"] = digest_of(hooks)
+    found = {name: value_digest(part) for name, part in parts.items() if part is not None}
+    for name in ("do_bench", "pre_hook", "post_hook", "checker"):
+        if (instrument := getattr(of, name)) is not None:
+            found[name] = _instrument(instrument)
+    if wishes.bucket is not None:
+        found["bucket"] = described(wishes.bucket)
+    if candidates.hooked:
+        found["hooks"] = digest_of([_instrument(one.pre_hook) for one in candidates.listed.values()])
     if pruning is not None and pruning.model is not None:
         found["top_k"] = str(pruning.top_k)
     if of.use_cuda_graph:
@@ -73,17 +86,12 @@ def _extra(wishes: Wishes, candidates: Candidates) -> dict[str, str]:
     return found
 
 
-def _digest(part: Any) -> str:
-    """A digest of a function or of expected output; a text as it is."""
-    if isinstance(part, str):
-        return part
-    part = getattr(part, "__func__", part)  # not what the object holds, which may change from call to call
-    if isinstance(part, tuple):
-        return digest_of([_digest(one) for one in part])
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(part, torch.Tensor):
-        return digest_of([str(tensor_of(part)), str(part.double().sum().item()) if part.numel() else ""])
-    try:
-        return source_digest(part)
-    except CacheError:
-        return digest_of(repr(type(part)))
+def _instrument(function: Any) -> str:
+    """The digest of what times a run, is called around it, or judges it: its code and the values that cannot change.
+
+    Such functions count runs and the like, so that all else is another thing at every call; and an answer of the cache
+    is judged anew before it is believed.
+    """
+    return (
+        "" if function is None else identity(getattr(function, "__func__", function), stand_in, contents=False).digest
+    )

@@ -110,6 +110,8 @@ class TunedKernel:
         return self.fn.run(*args, grid=grid, warmup=warmup, **kwargs, **known.launch)
 
     def _remember(self, raw: tuple[Any, ...], call: Call, known: Known) -> None:
+        if len(self.cache) >= REMEMBERED and known.origin in ("only", "first"):
+            return  # it took no search, and there are as many as there are values
         self._finder.by_key[call.canonical] = known
         self.cache[call.canonical] = known.config
         if len(self._known) >= REMEMBERED:

@@ -8,6 +8,7 @@ from autotune.core.errors import PlanError
 from autotune.core.search.effort import checked_effort
 from autotune.core.search.plan import Budget
 from autotune.core.strategies.protocol import AnyStrategy
+from autotune.integrations.triton.bucketing import Buckets
 from autotune.integrations.triton.candidates import Pruning
 from autotune.shell.evaluators.triton.verdict import Tolerance
 from autotune.shell.options import PathLike, Progress
@@ -86,14 +87,14 @@ class Measuring:
 class Wishes:
     """All that the decorator was told, beside what to choose from and the keys.
 
-    bucketed: how key arguments are rounded, in words. heuristics: functions of `@triton.heuristics` below.
+    bucket: how key arguments are rounded. heuristics: functions of `@triton.heuristics` below.
     """
 
     searching: Searching
     measuring: Measuring
     pruning: Pruning | None = None
     mode: Mode | None = None
-    bucketed: str = ""
+    bucket: Buckets | None = None
     heuristics: tuple[Any, ...] = ()
 
 

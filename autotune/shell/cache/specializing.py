@@ -23,8 +23,8 @@ def specialization_of(
     """The specialization of a call, its positional arguments named "0", "1", … unless they come with names.
 
     A tensor is whatever has `shape` and `dtype`, and `stride()` in elements or `strides` in bytes. Lists, tuples and
-    dicts are walked through. Scalars of numpy count by value. Raises CacheError for a value that neither is a tensor nor
-    can be written as JSON.
+    dicts are walked through; scalars of numpy count by value. Raises CacheError for a value that is no tensor and that
+    JSON cannot hold.
     """
     named = args if isinstance(args, Mapping) else {str(i): value for i, value in enumerate(args)}
     arguments: dict[str, Argument] = {}
