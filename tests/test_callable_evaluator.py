@@ -1,5 +1,6 @@
 """The callable evaluator against kernels that hang, crash, leak, flood, lie and leave things behind."""
 
+import array
 import os
 import signal
 import subprocess
@@ -202,7 +203,9 @@ def test_nan_is_a_wrong_answer() -> None:
 
     (outcome,) = measured(CallableEvaluator(build, (ONES,), reference=lambda x: x * 2, **QUICK), {})
     assert isinstance(outcome, Failed)
-    assert outcome.message == "16 of 64 elements (25.00%) of the output are wrong, 16 NaN where the reference has none"
+    assert (
+        outcome.message == "16 of 64 elements (25.00%) of the output are wrong, 16 are NaN where the reference has none"
+    )
 
 
 def test_memory_beyond_the_limit_is_one_configs_failure() -> None:
@@ -711,3 +714,148 @@ def test_describe_is_plain_and_the_clock_goes_on() -> None:
     assert (tool.exact, tool.recovers) == (False, False)
     with tool.open(None, (Ticked(100.0),)) as session:  # type: ignore[arg-type]
         assert 100.0 <= session.now() < 105.0
+
+
+# What is compared, and what is restored
+
+
+def outcome_of(build: Any, **given: Any) -> Any:
+    """The outcome of one config in this process."""
+    settings: dict[str, Any] = {"isolation": "in_process", "min_repeats": 3, "max_repeats": 3, "warmup_ms": 0, **given}
+    (outcome,) = measured(CallableEvaluator(build, settings.pop("args", ()), **settings), {})
+    return outcome
+
+
+def constant(function: Any) -> Any:
+    return lambda config: function
+
+
+@pytest.mark.parametrize(
+    ("args", "reference"),
+    [
+        ((np.ones(4),), lambda x: None),
+        ((3,), lambda x: None),
+        ((np.ones(4),), lambda x: []),
+        ((np.ones(4),), lambda x: {}),
+        ((np.ones(4),), lambda x: [None, np.zeros(0)]),
+        ((), ()),
+    ],
+)
+@pytest.mark.parametrize("isolation", ["in_process", "process"])
+def test_a_comparison_of_nothing_is_an_error(args: Any, reference: Any, isolation: Any) -> None:
+    with pytest.raises(EvaluatorError, match=r"returned None and changed no argument|nothing to compare"):
+        measured(CallableEvaluator(constant(lambda *a: None), args, reference=reference, isolation=isolation), {})
+
+
+def test_what_a_reference_changes_is_what_a_kernel_must_change() -> None:
+    def fill(values: Any) -> None:
+        values["out"].append(2 * values["in"][0])
+
+    given: dict[str, Any] = {"args": ({"in": [1.5], "out": []},), "reference": fill}
+    assert kind(outcome_of(constant(fill), **given)) == "timed"
+    assert kind(outcome_of(constant(lambda values: None), **given)) == "wrong_answer"
+    for buffer in (bytearray(b"abc"), array.array("d", [1.0, 2.0]), np.arange(3), {1, 2}, [1, [2, 3]]):
+
+        def change(x: Any) -> Any:
+            if isinstance(x, set):
+                x.add(7)
+            else:
+                x[0] = 7
+            return "something"
+
+        def reference(x: Any, change: Any = change) -> None:
+            change(x)
+
+        assert kind(outcome_of(constant(change), args=(buffer,), reference=reference)) == "timed", buffer
+        assert kind(outcome_of(constant(lambda x: None), args=(buffer,), reference=reference)) == "wrong_answer", buffer
+
+
+def test_an_infinite_reference_accepts_infinities_alone() -> None:
+    reference = np.array([np.inf, -np.inf, 1.0])
+    assert kind(outcome_of(constant(lambda: reference.copy()), reference=reference)) == "timed"
+    for wrong in ([1.0, -np.inf, 1.0], [-np.inf, -np.inf, 1.0], [np.nan, -np.inf, 1.0], [np.inf, -np.inf, np.inf]):
+        assert kind(outcome_of(constant(lambda wrong=wrong: np.array(wrong)), reference=reference)) == "wrong_answer"
+
+
+def test_a_kernel_that_is_wrong_from_its_second_call_is_not_picked() -> None:
+    def build(config: Config) -> Any:
+        calls = []
+
+        def kernel(x: Any) -> Any:
+            calls.append(0)
+            return x * 2 if len(calls) < 2 else x
+
+        return kernel
+
+    (outcome,) = measured(CallableEvaluator(build, (ONES,), reference=lambda x: x * 2, **QUICK), {})
+    assert kind(outcome) == "wrong_answer"
+    assert outcome.message.startswith("it was right at first, and wrong after it was timed")
+
+
+@pytest.mark.parametrize("isolation", ["in_process", "process"])
+def test_outputs_are_checked_after_a_comparison(isolation: Any) -> None:
+    def build(config: Config) -> Any:
+        calls = []
+
+        def kernel(x: Any) -> Any:
+            calls.append(0)
+            return x * 2 if len(calls) < 12 or not config["late"] else x
+
+        return kernel
+
+    settings: dict[str, Any] = {"min_sample_ms": 0, "warmup_ms": 0, "min_repeats": 1, "max_repeats": 1}
+    tool = CallableEvaluator(build, (ONES,), reference=lambda x: x * 2, isolation=isolation, **settings)
+    with tool.open(None) as session:  # type: ignore[arg-type]
+        session.compare(Compare((Trial(0, Config(late=True)), Trial(1, Config(late=False))), 8, "verify"))
+        found: list[Any] = []
+        while not found:
+            found += session.poll(30)
+    outcomes = dict(found[0].outcomes)
+    assert kind(outcomes[0]) == "wrong_answer"
+    assert kind(outcomes[1]) == "timed"
+
+
+def test_torch_tensors_are_compared_and_restored() -> None:
+    torch = pytest.importorskip("torch")
+
+    def build(config: Config) -> Any:
+        def kernel(x: Any, out: Any) -> None:
+            out += x * 2
+
+        return kernel
+
+    def reference(x: Any, out: Any) -> None:
+        out += x * 2
+
+    for dtype in (torch.bfloat16, torch.float32):
+        x = torch.arange(8, dtype=dtype)
+        base = torch.zeros(16, dtype=dtype)
+        outcome = outcome_of(build, args=(x, base[4:12]), reference=reference)
+        assert kind(outcome) == "timed", outcome
+        assert "args[1]" in outcome.details["checked"]
+        assert (
+            kind(outcome_of(constant(lambda x, out: None), args=(x, base[4:12]), reference=reference)) == "wrong_answer"
+        )
+        assert base.count_nonzero() == 0, "the caller's tensor is not touched"
+    learning = torch.ones(3, requires_grad=True)
+    assert (
+        kind(outcome_of(constant(lambda w: (w * 2).sum()), args=(learning,), reference=lambda w: (w * 2).sum()))
+        == "timed"
+    )
+
+
+def test_arrays_that_share_memory_share_it_in_their_copies() -> None:
+    whole = np.zeros(8)
+
+    def shift(a: Any, b: Any) -> Any:
+        a[0] += 1
+        return b.copy()
+
+    outcome = outcome_of(constant(shift), args=(whole[:4], whole[0:2]), reference=np.array([1.0, 0.0]))
+    assert kind(outcome) == "timed", outcome
+
+
+def test_an_argument_that_cannot_be_restored_is_named() -> None:
+    tool = CallableEvaluator(constant(lambda x, lock: x), (1, threading.Lock()), isolation="in_process")
+    with pytest.raises(EvaluatorError, match=r"args\[1\] is a lock.*make it in `build`"):
+        measured(tool, {})

@@ -57,16 +57,20 @@ def compared(time: Callable[[int, int], float], count: int, second: float = 0.0,
     task = Compare(tuple(Trial(i, Config(n=i)) for i in range(count)), ROUNDS, "verify", until)
     contest = Contest(task, hub, lambda: now[0], RULES, lambda times: times[0])  # type: ignore[arg-type]
     (desk,) = hub.desks
+    verified: list[int] = []
     while (outcomes := contest.advance()) is None:
         order = desk.orders.pop()
-        if isinstance(order, wire.Prepare):
+        if isinstance(order, wire.Verify):
+            verified.append(order.slot)
+        if isinstance(order, wire.Prepare | wire.Verify):
             contest.hear(desk, wire.Prepared(0.0))  # type: ignore[arg-type]
         elif isinstance(order, wire.Sample):
             now[0] += second
             ms = time(order.slot, rounds[order.slot])
             rounds[order.slot] += 1
             contest.hear(desk, wire.Sampled((ms,), 0.0))  # type: ignore[arg-type]
-    assert isinstance(desk.orders[-1], wire.Forget)
+    assert isinstance(desk.orders.pop(), wire.Forget)
+    assert verified == list(range(count)), "each is checked once more after its last sample"
     timed = [outcome for _, outcome in outcomes if isinstance(outcome, Timed)]
     assert len({len(outcome.times_ms) for outcome in timed}) == 1
     return [outcome.times_ms for outcome in timed], now[0]

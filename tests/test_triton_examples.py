@@ -24,7 +24,7 @@ from autotune.shell.evaluators.triton.device import HostDevice
 from autotune.shell.evaluators.triton.launching import Launch
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.stage import Terms
-from autotune.shell.evaluators.triton.verdict import Tolerance
+from autotune.shell.evaluators.outputs import Tolerance
 
 SMALL = {
     "matmul": dict(n=64, dtype="float16"),

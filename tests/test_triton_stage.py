@@ -11,8 +11,8 @@ from autotune.shell.evaluators.triton import wire
 
 torch = pytest.importorskip("torch")
 
-from autotune.shell.evaluators.triton import memory  # noqa: E402
-from autotune.shell.evaluators.triton import verdict as verdict_module  # noqa: E402
+from autotune.shell.evaluators import outputs, tensors  # noqa: E402
+from autotune.shell.evaluators.outputs import Expected, Tolerance  # noqa: E402
 from autotune.shell.evaluators.triton.arguments import described, made, stand_ins  # noqa: E402
 from autotune.shell.evaluators.triton.desk import Desk, Habits  # noqa: E402
 from autotune.shell.evaluators.triton.device import HostDevice  # noqa: E402
@@ -21,7 +21,6 @@ from autotune.shell.evaluators.triton.objective import Objective  # noqa: E402
 from autotune.shell.evaluators.triton.paper import no_memory  # noqa: E402
 from autotune.shell.evaluators.triton.sampling import Schedule  # noqa: E402
 from autotune.shell.evaluators.triton.stage import Stage, Terms  # noqa: E402
-from autotune.shell.evaluators.triton.verdict import Expected, Tolerance, wrong  # noqa: E402
 
 FAST = Schedule(0.0, 0.0, 3, 3)
 
@@ -62,7 +61,7 @@ def test_outputs_are_checked_and_must_be_written() -> None:
     )
     assert "8 are NaN" in verdict(lambda x, out: None, vectors, **terms)
     assert "the largest error is 7" in verdict(lambda x, out: out.copy_(x * 3), vectors, **terms)
-    assert "there are 2 outputs where the reference has 1" in verdict(
+    assert "the output is tuple of length 2 where the reference has a tensor" in verdict(
         lambda x, out: (x, x), vectors, reference=lambda x, out: x * 2
     )
 
@@ -86,8 +85,10 @@ def test_memory_of_an_earlier_result_does_not_pass_for_an_answer() -> None:
         return kept[0]
 
     tool = desk(sometimes, vectors, reference=lambda x, out: x * 2)
-    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Measured)
-    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Refused), "it returned what was there"
+    for _ in range(2):
+        told = tool.measure(wire.Measure("{}", None, 1.0))
+        assert isinstance(told, wire.Refused), "it returned what was there"
+        assert told.failed.kind == "wrong_answer"
 
 
 def test_a_changed_argument_is_an_error_unless_it_is_declared() -> None:
@@ -120,23 +121,23 @@ def test_an_argument_that_is_put_into_another_order_has_changed() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.int8, torch.float64])
-@pytest.mark.parametrize("count", [2, 5, memory.COLUMNS, 3 * memory.COLUMNS + 7])
+@pytest.mark.parametrize("count", [2, 5, tensors.COLUMNS, 3 * tensors.COLUMNS + 7])
 def test_a_checksum_tells_where_values_are(kind: Any, count: int) -> None:
     one = (torch.arange(count) % 100).to(kind)
-    before = memory.checksums({"x": one})
-    assert memory.checksums({"x": one.clone()}) == before
+    before = tensors.checksums({"x": one})
+    assert tensors.checksums({"x": one.clone()}) == before
     for i, j in ((0, count - 1), (0, 1), (count // 2, count - 1)):
         swapped = one.clone()
         swapped[i], swapped[j] = one[j], one[i]
-        assert (memory.checksums({"x": swapped}) == before) == torch.equal(swapped, one)
+        assert (tensors.checksums({"x": swapped}) == before) == torch.equal(swapped, one)
         raised = one.clone()
         raised[i] += 1
-        assert memory.checksums({"x": raised}) != before
-    whole = torch.zeros(4 * memory.COLUMNS, 512)
+        assert tensors.checksums({"x": raised}) != before
+    whole = torch.zeros(4 * tensors.COLUMNS, 512)
     whole[0, 0] = 1.0  # by places that are powers of two apart, and values that differ in high bits alone
-    there = torch.zeros(4 * memory.COLUMNS, 512)
-    there[2 * memory.COLUMNS, 0] = 1.0
-    assert memory.checksums({"x": whole}) != memory.checksums({"x": there})
+    there = torch.zeros(4 * tensors.COLUMNS, 512)
+    there[2 * tensors.COLUMNS, 0] = 1.0
+    assert tensors.checksums({"x": whole}) != tensors.checksums({"x": there})
 
 
 def test_a_reference_that_works_in_place_says_what_is_written() -> None:
@@ -249,17 +250,17 @@ def test_names_that_are_not_there_are_refused() -> None:
     ids=["transposed", "strided", "expanded", "empty", "misaligned", "scalar"],
 )
 def test_copies_keep_strides_and_alignment(tensor: Any) -> None:
-    copy = memory.copied(tensor)
+    copy = tensors.copied(tensor)
     assert copy.stride() == tensor.stride()
     assert copy.shape == tensor.shape
     assert torch.equal(copy, tensor)
     if tensor.numel():
         assert copy.data_ptr() % 256 == tensor.data_ptr() % 256
         assert copy.data_ptr() != tensor.data_ptr()
-        before = memory.checksums({"x": tensor})
-        assert memory.checksums({"x": copy}) == before
+        before = tensors.checksums({"x": tensor})
+        assert tensors.checksums({"x": copy}) == before
         tensor.select(0, 0).fill_(9) if tensor.dim() else tensor.fill_(9)
-        assert memory.checksums({"x": tensor}) != before
+        assert tensors.checksums({"x": tensor}) != before
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ def test_copies_keep_strides_and_alignment(tensor: Any) -> None:
 )
 def test_poison_is_never_zero(kind: Any) -> None:
     tensor = torch.zeros(5, dtype=kind)
-    memory.poison(tensor)
+    tensors.poison(tensor)
     assert bool(tensor.view(torch.uint8).any())
 
 
@@ -315,7 +316,7 @@ def test_without_memory_on_the_device_copies_are_kept_on_the_host(
     returns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tensors themselves are lent to the reference, and get their values back."""
-    copied, hosted = memory.copied, []
+    copied, hosted = tensors.copied, []
 
     def full(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
         if device is None:
@@ -323,7 +324,7 @@ def test_without_memory_on_the_device_copies_are_kept_on_the_host(
         hosted.append(tensor)
         return copied(tensor, device)
 
-    monkeypatch.setattr(memory, "copied", full)
+    monkeypatch.setattr(tensors, "copied", full)
 
     def both(x: Any, out: Any) -> Any:
         x.add_(1)
@@ -338,7 +339,7 @@ def test_without_memory_on_the_device_copies_are_kept_on_the_host(
     out.fill_(5)
     stage.clear()
     assert torch.equal(out, torch.zeros(8))
-    assert torch.equal(stage.expected[0].value, torch.arange(8.0) + 1)
+    assert torch.equal(stage._check.leaves[0].value, torch.arange(8.0) + 1)
     assert stage.verdict(out.copy_(x + 1)) is None
 
 
@@ -347,7 +348,7 @@ def test_tolerances() -> None:
     off = expected + 0.003
 
     def answer(output: Any, **settings: Any) -> Any:
-        return wrong(output, Expected(expected.to(output.dtype), Tolerance(**settings), "it"))
+        return Expected(expected.to(output.dtype), Tolerance(**settings), "it").mismatch(output)
 
     assert answer(off) is None, "within twice a thousandth of 2"
     assert answer(off, rtol=1e-3) is not None
@@ -363,15 +364,15 @@ def test_tolerances() -> None:
     assert answer(few, allowed=0.01) is not None
     assert answer(few, allowed=0.02) is None
     both = torch.tensor([float("nan"), float("inf")])
-    assert wrong(both, Expected(both.clone(), Tolerance(), "it")) is None
-    assert "1 are NaN" in wrong(both, Expected(torch.tensor([0.0, float("inf")]), Tolerance(), "it"))[0]
-    assert "has type" in wrong(both, Expected(both.double(), Tolerance(), "it"))[0]
+    assert Expected(both.clone(), Tolerance(), "it").mismatch(both) is None
+    assert "1 are NaN" in Expected(torch.tensor([0.0, float("inf")]), Tolerance(), "it").mismatch(both)[0]
+    assert "has type" in Expected(both.double(), Tolerance(), "it").mismatch(both)[0]
 
 
 @pytest.mark.parametrize("bitwise", [False, True])
 def test_what_is_not_contiguous_is_compared_in_pieces(bitwise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """No copy of the whole is made, and every element is looked at once."""
-    monkeypatch.setattr(verdict_module, "CHUNK", 50)
+    monkeypatch.setattr(outputs, "CHUNK", 50)
     expected = torch.randn(7, 30, 11)
     laid_out = (
         expected.clone(),
@@ -379,18 +380,18 @@ def test_what_is_not_contiguous_is_compared_in_pieces(bitwise: bool, monkeypatch
         torch.empty(7, 60, 11)[:, ::2].copy_(expected),
     )
     for output in laid_out:
-        largest = max(piece.numel() for piece, _ in verdict_module.pieces(output, expected))
+        largest = max(piece.numel() for piece, _ in outputs.pieces(output, expected))
         assert largest <= 50
-        assert sum(piece.numel() for piece, _ in verdict_module.pieces(output, expected)) == expected.numel()
-        assert wrong(output, Expected(expected, Tolerance(bitwise=bitwise), "it")) is None
+        assert sum(piece.numel() for piece, _ in outputs.pieces(output, expected)) == expected.numel()
+        assert Expected(expected, Tolerance(bitwise=bitwise), "it").mismatch(output) is None
         output = output.clone(memory_format=torch.preserve_format)
         output[3, 20, 5] = output[6, 29, 10] = 99.0
-        told = wrong(output, Expected(expected, Tolerance(bitwise=bitwise), "it"))
+        told = Expected(expected, Tolerance(bitwise=bitwise), "it").mismatch(output)
         assert told is not None
         assert told[0].startswith("2 of 2310 elements")
-        assert verdict_module.differing_bits(output, expected) == 2
+        assert outputs.differing_bits(output, expected) == 2
     empty = torch.zeros(0, 3)
-    assert list(verdict_module.pieces(empty, empty)) == []
+    assert list(outputs.pieces(empty, empty)) == []
 
 
 def test_stand_ins_are_what_the_dispatcher_sees() -> None:
@@ -424,3 +425,31 @@ def test_arguments_are_made_without_memory_or_gpu() -> None:
 def test_random_arguments_are_the_same_everywhere() -> None:
     given, launch = ArgumentSet(lambda: (torch.randn(3),)), Launch(build=lambda config: fill)
     assert torch.equal(made(given, launch)["0"], made(given, launch)["0"])
+
+
+def test_an_infinite_reference_accepts_infinities_alone() -> None:
+    def endless(x: Any, out: Any) -> Any:
+        return torch.full_like(x, float("inf"))
+
+    assert verdict(endless, vectors, reference=endless) == "timed"
+    assert "8 of 8 elements" in verdict(lambda x, out: x * 1, vectors, reference=endless)
+    assert "8 of 8 elements" in verdict(lambda x, out: -endless(x, out), vectors, reference=endless)
+
+
+def test_a_wrong_complex_answer_is_wrong_by_its_bits_too() -> None:
+    def turned(x: Any, out: Any) -> Any:
+        return torch.complex(x, x + 1)
+
+    exact = {"tolerance": Tolerance(bitwise=True)}
+    assert verdict(turned, vectors, reference=turned, **exact) == "timed"
+    assert "elements" in verdict(lambda x, out: turned(x, out).conj(), vectors, reference=turned, **exact)
+
+
+def test_what_is_wrong_from_its_second_run_on_is_refused() -> None:
+    runs: list[int] = []
+
+    def lazy(x: Any, out: Any) -> None:
+        runs.append(0)
+        out.copy_(x * 2 if len(runs) < 3 else x)
+
+    assert "wrong after it was timed" in verdict(lazy, vectors, reference=lambda x, out: x * 2, outputs=(1,))

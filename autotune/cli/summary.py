@@ -51,6 +51,8 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
             {n: v for n, v in finalist.measured.config.items() if token(v) != token(result.best.config[n])}
         )
         rows.append(("as good", f"{measured_text(finalist.measured)} with {changes}"))
+    if checked := result.best.details.get("checked"):
+        rows.append(("checked", str(checked)))
     spent = f"{counted(result.evaluations, 'config')} in {duration(result.elapsed_s)}: {counts_text(result.counts)}"
     rows += [("evaluated", spent), ("stopped", result.detail or result.stopped)]
     return rows + [("note", text) for text in result.notes]

@@ -14,8 +14,8 @@ from autotune.integrations.triton.candidates import Pruning, candidates_of
 from autotune.integrations.triton.launcher import base_of, functions_of, unspecialised
 from autotune.integrations.triton.tuned import TunedKernel
 from autotune.integrations.triton.wishes import Isolation, Measuring, Searching, Wishes, checked_mode, names_in
+from autotune.shell.evaluators.outputs import Tolerance
 from autotune.shell.evaluators.triton.shipping import is_kernel
-from autotune.shell.evaluators.triton.verdict import Tolerance
 from autotune.shell.options import PathLike, Progress
 from autotune.shell.settings import Mode
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from autotune.core.config import Config
 from autotune.integrations.triton.candidates import launch_values
-from autotune.shell.evaluators.triton.arguments import is_tensor
+from autotune.shell.evaluators.tensors import is_tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,7 @@ from copy import copy
 from typing import Any, NamedTuple
 
 from autotune.integrations.triton.effects import Effects, Names
-from autotune.shell.evaluators.triton.arguments import is_tensor
-from autotune.shell.evaluators.triton.memory import copied, kept, nbytes
+from autotune.shell.evaluators.tensors import copied, is_tensor, kept, nbytes
 
 HEADROOM = 1 << 30
 """Bytes of a GPU that are left alone: another process needs them for its context, and kernels for their scratch."""

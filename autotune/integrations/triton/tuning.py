@@ -19,7 +19,8 @@ from autotune.integrations.triton.protecting import Written, holds_tensor, prote
 from autotune.integrations.triton.wishes import Isolation, Measuring, Searching
 from autotune.shell.evaluators.bench import describe
 from autotune.shell.evaluators.protocol import Evaluator
-from autotune.shell.evaluators.triton.arguments import ArgumentSet, is_tensor
+from autotune.shell.evaluators.tensors import is_tensor
+from autotune.shell.evaluators.triton.arguments import ArgumentSet
 from autotune.shell.evaluators.triton.evaluator import TritonEvaluator
 from autotune.shell.evaluators.triton.launching import Launch
 from autotune.shell.evaluators.triton.stage import Stage, Terms

@@ -10,7 +10,7 @@ from autotune.core.search.plan import Budget
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.integrations.triton.bucketing import Buckets
 from autotune.integrations.triton.candidates import Pruning
-from autotune.shell.evaluators.triton.verdict import Tolerance
+from autotune.shell.evaluators.outputs import Tolerance
 from autotune.shell.options import PathLike, Progress
 from autotune.shell.settings import MODES, Environment, Mode, chosen
 

@@ -7,13 +7,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from autotune.core.config import Config
+from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, timed_or_failed
 from autotune.shell.evaluators import timing
-from autotune.shell.evaluators.checking import mismatch
 from autotune.shell.evaluators.inputs import Inputs, checksum
+from autotune.shell.evaluators.outputs import Check, Tolerance
 from autotune.shell.evaluators.workload import Workload
 
 LONGEST_MESSAGE = 500
+
+USUAL_RTOL, USUAL_ATOL = 1e-3, 1e-4
+"""For floats of 32 bits and more: sums in another order, and products in tf32, stay within it."""
 
 
 class Tainted(Exception):
@@ -31,13 +35,19 @@ class Kernel:
 
 
 class Bench:
-    """Inputs and expected output, made once; raises whatever `make_args` or `reference` raise."""
+    """Inputs and expected output, made once; raises whatever `make_args` or `reference` raise, and EvaluatorError where
+    the reference gives nothing that could be compared.
+
+    compared: what of an output is compared with what, in words.
+    """
 
     def __init__(self, work: Workload) -> None:
         self._work = work
         self._inputs = Inputs(tuple(work.make_args()) if work.make_args is not None else work.args)
-        self._in_place = False
+        self._in_place: tuple[int, ...] = ()
         self._expected = self._expect()
+        self._check = self._checks()
+        self.compared = "by the checker" if work.checker is not None else self._check.describe() if self._check else ""
         self._checksum = self._sum()
 
     def build(self, config: Config) -> Kernel | Failed:
@@ -54,30 +64,36 @@ class Bench:
         return Kernel(function, seconds)
 
     def run(self, kernel: Kernel, cutoff_ms: float | None, budget_s: float) -> Outcome:
-        """The first call, its check, warm-up and samples. After `budget_s` seconds no further sample is begun."""
+        """The first call, its check, warm-up, samples, and a last check. After `budget_s` seconds no further sample is
+        begun."""
         start = perf_counter_ns()
         try:
-            message = self._check_first_call(kernel)
+            message = self._check_call(kernel)
             if message is not None:
                 return Failed("wrong_answer", message, kernel.compile_s, _since(start))
             stop = start + int(budget_s * 1e9)
             schedule, timer = self._work.schedule, self._work.timer
-            reset = self._inputs.restore_arrays if kernel.mutates else None
-            samples = timing.measure(self._caller(kernel), schedule, cutoff_ms, reset, timer, stop)
+            samples = timing.measure(self._caller(kernel), schedule, cutoff_ms, self._reset(kernel), timer, stop)
+            again = None if samples.cut else self.verify(kernel)  # what is cut off is no pick
         except Tainted:
             raise
         except (Exception, SystemExit) as error:
             return replace(failure("run_error", error), compile_s=kernel.compile_s, run_s=_since(start))
+        if again is not None:
+            return replace(again, run_s=_since(start))
         outcome = timed_or_failed(samples.times_ms, kernel.compile_s, _since(start), samples.cut)
-        return replace(outcome, details={"calls_per_sample": samples.calls}) if isinstance(outcome, Timed) else outcome
+        if not isinstance(outcome, Timed):
+            return outcome
+        checked = {"checked": self.compared} if self.compared else {}
+        return replace(outcome, details={"calls_per_sample": samples.calls, **checked})
 
     def prepare(self, kernel: Kernel) -> Failed | None:
         """The first call, its check and warm-up, for `sample` to follow."""
         try:
-            message = self._check_first_call(kernel)
+            message = self._check_call(kernel)
             if message is not None:
                 return Failed("wrong_answer", message, kernel.compile_s)
-            call, reset = self._caller(kernel), self._inputs.restore_arrays if kernel.mutates else None
+            call, reset = self._caller(kernel), self._reset(kernel)
             if self._work.timer is None:
                 first = timing.sample(call, 1, reset)
                 kernel.calls = timing.warm_up(call, self._work.schedule, first, reset)
@@ -90,39 +106,52 @@ class Bench:
     def sample(self, kernel: Kernel) -> float | Failed:
         """One sample in milliseconds, after one untimed call that brings the caches back."""
         try:
-            reset = self._inputs.restore_arrays if kernel.mutates else None
-            call = self._caller(kernel)
+            reset, call = self._reset(kernel), self._caller(kernel)
             timing.sample(call, 1, reset)
             return timing.sample(call, kernel.calls, reset, self._work.timer)
         except (Exception, SystemExit) as error:
             return replace(failure("run_error", error), compile_s=kernel.compile_s)
 
+    def verify(self, kernel: Kernel) -> Failed | None:
+        """Check one more call: a kernel may be right at first and wrong once it has run."""
+        if not self.compared:
+            return None
+        try:
+            message = self._check_call(kernel)
+        except Tainted:
+            raise
+        except (Exception, SystemExit) as error:
+            return replace(failure("run_error", error), compile_s=kernel.compile_s)
+        if message is None:
+            return None
+        why = f"it was right at first, and wrong after it was timed: {message}"
+        return Failed("wrong_answer", why, kernel.compile_s)
+
     def _caller(self, kernel: Kernel) -> timing.Call:
         function, args = kernel.function, self._inputs.working
         return lambda: function(*args)
 
-    def _check_first_call(self, kernel: Kernel) -> str | None:
+    def _reset(self, kernel: Kernel) -> timing.Call | None:
+        return self._inputs.restore_in_place if kernel.mutates else None
+
+    def _check_call(self, kernel: Kernel) -> str | None:
         self._inputs.restore()
         output = kernel.function(*self._inputs.working)
-        message = self._verdict(self._inputs.arrays if output is None and self._in_place else output)
+        message = self._verdict(self._arguments(self._inputs) if self._in_place else output)
         if message is not None and self._sum() != self._checksum:
             raise Tainted("the inputs or the expected output were overwritten")
-        kernel.mutates = self._inputs.changed()
+        kernel.mutates = kernel.mutates or bool(self._inputs.changed())
         return message
 
     def _verdict(self, output: Any) -> str | None:
-        work = self._work
-        if work.checker is None:
-            return None if work.reference is None else mismatch(output, self._expected, work.rtol, work.atol)
-        try:
-            answer = work.checker(output, self._expected)
-        except Exception as error:
-            return f"the checker raised {describe(error)}"
-        if isinstance(answer, str):
-            return answer or "the checker refused the output"
-        if answer is None:
-            return "the checker returned None; return True, False or a message"
-        return None if answer else "the checker refused the output"
+        if self._work.checker is not None:
+            return checked(self._work.checker, self._plain(output), self._plain(self._expected))
+        found = self._check.mismatch(output) if self._check is not None else None
+        return None if found is None else found.message
+
+    def _plain(self, value: Any) -> Any:
+        """What a checker is given: of a reference that works in place, the arguments as a tuple."""
+        return tuple(value.values()) if self._in_place else value
 
     def _expect(self) -> Any:
         reference = self._work.reference
@@ -130,11 +159,50 @@ class Bench:
             return reference
         inputs = Inputs(self._inputs.working)
         expected = reference(*inputs.working)
-        self._in_place = expected is None
-        return inputs.arrays if expected is None else expected
+        if expected is not None:
+            return expected
+        if not inputs.changed():
+            raise EvaluatorError(
+                "the reference returned None and changed no argument; let it return what must come out, or change its"
+                " arguments as the kernel must"
+            )
+        self._in_place = tuple(i for i, value in enumerate(inputs.working) if comparable(value))
+        return self._arguments(inputs)
+
+    def _arguments(self, inputs: Inputs) -> dict[str, Any]:
+        """What a reference or a kernel that works in place has made of the arguments."""
+        return {f"args[{i}]": inputs.working[i] for i in self._in_place}
+
+    def _checks(self) -> Check | None:
+        work = self._work
+        if work.reference is None or work.checker is not None:
+            return None
+        tolerance = Tolerance(work.rtol, work.atol, usual=(USUAL_RTOL, USUAL_ATOL), same_type=False)
+        return Check(self._expected, tolerance, named=bool(self._in_place)).required()
 
     def _sum(self) -> tuple[int, int]:
         return self._inputs.checksum(), checksum(self._expected)
+
+
+def comparable(value: Any) -> bool:
+    """Whether an argument is something that could be compared: arrays, numbers, texts, and what holds these."""
+    try:
+        return bool(Check(value, Tolerance(0.0, 0.0)).leaves) and not callable(value)
+    except EvaluatorError:
+        return False
+
+
+def checked(checker: Callable[[Any, Any], bool | str], output: Any, expected: Any) -> str | None:
+    """What the user's checker says of an output: None, or what is wrong with it."""
+    try:
+        answer = checker(output, expected)
+        if answer is None:
+            return "the checker returned None; return True, False or a message"
+        if isinstance(answer, str):
+            return answer or "the checker refused the output"
+        return None if bool(answer) else "the checker refused the output"
+    except Exception as error:
+        return f"the checker raised {describe(error)}"
 
 
 def failure(kind: FailureKind, error: BaseException) -> Failed:

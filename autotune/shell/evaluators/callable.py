@@ -15,6 +15,7 @@ from autotune.core.search.messages import Event
 from autotune.shell.evaluators import wire
 from autotune.shell.evaluators.in_process import InProcessSession
 from autotune.shell.evaluators.isolated import IsolatedSession, Rules
+from autotune.shell.evaluators.outputs import require_comparable
 from autotune.shell.evaluators.protocol import Session, clock_after
 from autotune.shell.evaluators.timing import Schedule, Timer
 from autotune.shell.evaluators.workers import Crew
@@ -33,13 +34,16 @@ class CallableEvaluator:
     build: makes the function for a config. What it raises is a compile_error; what the function raises, a run_error.
         A kernel compiled at its first call (numba, say) should be called once inside `build`, to count as compiling.
     args, make_args: the arguments, or a function that makes them anew in each worker (for what is large or does not
-        pickle). Every config finds them as they were given: numpy arrays, lists, dicts and sets that a kernel changes
-        are restored before its check, and arrays before each of its samples.
+        pickle). Every config finds them as they were given: arrays, tensors, lists, dicts, sets and buffers that a
+        kernel changes are restored before its checks and before each of its samples, and other objects are copied
+        anew for each config. What cannot be copied is an error.
     reference: the expected output, or a function of the arguments that computes it, once per worker. Where it returns
-        None it has worked in place: what it did to the array arguments is then what the kernel must do.
+        None it has worked in place: what it did to the arguments is then what the kernel must do to them, whatever the
+        kernel returns. One that gives nothing to compare is an error.
     checker: `checker(output, expected)` gives True, or False or a message where the output is wrong; in place of the
-        default, which allows `|output - expected| <= atol + rtol * |expected|` for floats and nothing for integers.
-        Without a reference and a checker nothing is checked.
+        comparison of `outputs.Tolerance`. Without a reference and a checker nothing is checked.
+    rtol, atol: floats may be off by `atol + rtol * |expected|`: 1e-3 and 1e-4, and for types of fewer than 32 bits as
+        in `TritonEvaluator`. The first call of a config and one after its last sample are checked.
     isolation: "process": each config is built and run in a worker process, which is killed at its timeout; a crash, a
         hang, a leak or a flood of prints costs that config alone. The functions are sent by cloudpickle, with their
         code where the worker could not import it. Needs POSIX.
@@ -66,8 +70,8 @@ class CallableEvaluator:
     make_args: Callable[[], Any] | None = None
     reference: Any = None
     checker: Callable[[Any, Any], bool | str] | None = None
-    rtol: float = 1e-3
-    atol: float = 1e-4
+    rtol: float | None = None
+    atol: float | None = None
     workers: int = 1
     isolation: Literal["process", "in_process"] = "process"
     overlap: bool = False
@@ -95,12 +99,14 @@ class CallableEvaluator:
             raise EvaluatorError(f'isolation is {self.isolation!r}; use "process" or "in_process"')
         for name, kind, least, most in _RANGES:
             value = getattr(self, name)
-            unset = name == "memory_limit_mb" and value is None
+            unset = name in ("memory_limit_mb", "rtol", "atol") and value is None
             if not unset and not (isinstance(value, kind) and least <= value <= most):
                 raise EvaluatorError(f"{name} is {value!r}; give {_KINDS[kind]} from {least:g} to {most:g}")
         if self.max_repeats < self.min_repeats:
             raise EvaluatorError(f"max_repeats is {self.max_repeats}, below min_repeats; raise it or lower that")
         self._check_isolation()
+        if self.checker is None:
+            require_comparable(self.reference)
 
     @property
     def recovers(self) -> bool:

@@ -21,7 +21,7 @@ class _Entry:
     place: int
     worker: Worker[wire.Reply] | None = None
     fresh: bool = False
-    stage: Literal["waiting", "building", "built", "prepared"] = "waiting"
+    stage: Literal["waiting", "building", "built", "prepared", "verified"] = "waiting"
     compile_s: float = 0.0
     run_s: float = 0.0
     times_ms: list[float] = field(default_factory=list)
@@ -29,7 +29,7 @@ class _Entry:
 
 
 class Comparison:
-    """At most `builders` configs are built side by side; then they are checked and timed one at a time.
+    """At most `builders` configs are built side by side; then checked, timed, and checked again, one at a time.
 
     The others are stopped meanwhile, unless `overlap`. The one that decides, "verify", is in workers that have served
     no config before.
@@ -54,6 +54,7 @@ class Comparison:
         self._build_timeout_s = build_timeout_s
         self._run_timeout_s = run_timeout_s
         self._acting: _Entry | None = None
+        self._sampled = False
         for worker in crew.idle() if fresh else ():
             if worker.served:
                 crew.dismiss(worker)
@@ -62,19 +63,27 @@ class Comparison:
         """Give the next orders; the outcomes once there are none left, and None before."""
         if self._acting is not None or self._build_some():
             return None
-        alive = [entry for entry in self._entries if entry.failed is None]
-        entry = min(alive, key=self._turn, default=None)
-        begins = entry is not None and entry.stage == "prepared" and len({len(e.times_ms) for e in alive}) == 1
-        if entry is None or (begins and self._rounds.over(len(entry.times_ms))):
+        entry = self._next()
+        if entry is None:
             return self._outcomes()
         assert entry.worker is not None, "only an entry without a worker is still to be built"
         self._acting = entry
         if not self._overlap:
             self._crew.run_alone(entry.worker)
-        self._crew.give(
-            entry.worker, wire.Sample() if entry.stage == "prepared" else wire.Prepare(), self._run_timeout_s
-        )
+        order = wire.Prepare() if entry.stage == "built" else wire.Verify() if self._sampled else wire.Sample()
+        self._crew.give(entry.worker, order, self._run_timeout_s)
         return None
+
+    def _next(self) -> _Entry | None:
+        """The entry that is to do something; None once all rounds are over and all entries are verified."""
+        alive = [entry for entry in self._entries if entry.failed is None]
+        if not self._sampled:
+            entry = min(alive, key=self._turn, default=None)
+            begins = entry is not None and entry.stage == "prepared" and len({len(e.times_ms) for e in alive}) == 1
+            if entry is None or not begins or not self._rounds.over(len(entry.times_ms)):
+                return entry
+            self._sampled = True
+        return next((entry for entry in alive if entry.stage != "verified"), None)
 
     def _turn(self, entry: _Entry) -> tuple[bool, int, int]:
         """What is not prepared comes first; then round after round, and within one in its order."""
@@ -92,7 +101,8 @@ class Comparison:
             case wire.Built(seconds):
                 entry.stage, entry.compile_s = "built", seconds
             case wire.Done(seconds, None):
-                entry.stage, entry.run_s = "prepared", entry.run_s + seconds
+                entry.stage = "verified" if self._sampled else "prepared"
+                entry.run_s += seconds
             case wire.Done(seconds, time_ms) if time_ms is not None:
                 entry.times_ms.append(time_ms)
                 entry.run_s += seconds

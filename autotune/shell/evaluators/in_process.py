@@ -91,6 +91,8 @@ class InProcessSession:
             for i in rounds.order(done):
                 entries[i].sample()
             done += 1
+        for entry in entries:
+            entry.verify()
         return tuple((entry.trial.id, entry.outcome()) for entry in entries)
 
 
@@ -114,6 +116,11 @@ class _Entry:
             time_ms = self._step(self._kernel, self._bench.sample)
             if time_ms is not None:
                 self._times_ms.append(time_ms)
+
+    def verify(self) -> None:
+        """Check it once more, after its last sample."""
+        if self._kernel is not None and self._failed is None:
+            self._step(self._kernel, self._bench.verify)
 
     def outcome(self) -> Outcome:
         """What came of all rounds."""

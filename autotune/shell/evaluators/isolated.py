@@ -78,7 +78,7 @@ class IsolatedSession:
         self._dispatch()
 
     def compare(self, task: Compare) -> None:
-        """Queue a comparison: every trial in a worker of its own, which for the last one is new; a sample of each in turn."""
+        """Queue a comparison: every trial in a worker of its own, new for the last comparison; samples in turn."""
         rules = self._rules
         self._comparison = Comparison(
             task, self._crew, self._clock, rules.workers, rules.overlap, rules.build_timeout_s, rules.run_timeout_s

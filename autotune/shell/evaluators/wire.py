@@ -33,7 +33,11 @@ class Sample(Struct, frozen=True, tag="sample"):
     """Take one sample. The reply is Done, or Ended with a failure."""
 
 
-Order = Build | Run | Prepare | Sample
+class Verify(Struct, frozen=True, tag="verify"):
+    """Check what was sampled once more. The reply is Done, or Ended with a failure."""
+
+
+Order = Build | Run | Prepare | Sample | Verify
 
 
 class Ready(Struct, frozen=True, tag="ready"):

@@ -125,6 +125,9 @@ class Worker:
             case wire.Prepare():
                 failed = self._bench.prepare(kernel)
                 return wire.Ended(failed) if failed is not None else wire.Done(perf_counter() - start)
+            case wire.Verify():
+                failed = self._bench.verify(kernel)
+                return wire.Ended(failed) if failed is not None else wire.Done(perf_counter() - start)
             case wire.Sample():
                 sample = self._bench.sample(kernel)
                 if isinstance(sample, Failed):

@@ -25,8 +25,8 @@ class Workload:
     make_args: Callable[[], Any] | None
     reference: Any
     checker: Callable[[Any, Any], bool | str] | None
-    rtol: float
-    atol: float
+    rtol: float | None
+    atol: float | None
     timer: Timer | None
     schedule: Schedule
 

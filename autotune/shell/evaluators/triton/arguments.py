@@ -1,11 +1,11 @@
 """Arguments of a kernel: made, described for who compiles without them, and stood in for by tensors without data."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.triton.launching import Grid, Launch
 from autotune.shell.evaluators.triton.wire import Described, DescribedArguments, Opaque, Plain, Tensor
 
@@ -71,12 +71,6 @@ def given_tensors(sets: Sequence[ArgumentSet]) -> list[Any]:
             values = one.arguments.values() if isinstance(one.arguments, Mapping) else one.arguments
             found += [value for value in values if is_tensor(value)]
     return found
-
-
-def is_tensor(value: Any) -> bool:
-    """Whether this is a torch tensor; where torch is not imported, nothing is."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def described(named: Mapping[str, Any]) -> DescribedArguments:

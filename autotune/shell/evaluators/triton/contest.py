@@ -33,7 +33,7 @@ class Entry:
 
     trial: Trial
     slot: int
-    stage: Literal["waiting", "compiling", "compiled", "prepared"] = "waiting"
+    stage: Literal["waiting", "compiling", "compiled", "prepared", "verified"] = "waiting"
     worker: TritonWorker | None = None
     fresh: bool = False
     compile_s: float = 0.0
@@ -65,20 +65,29 @@ class Contest:
         self._names = rules.names
         self._combine = combine
         self._acting: Entry | None = None
+        self._sampled = False
         self._desk: TritonWorker | None = None
 
     def advance(self) -> tuple[tuple[int, Outcome], ...] | None:
         """Give the next orders; the outcomes once there are none left, and None before."""
         if self._acting is not None or self._compile_some():
             return None
-        alive = self._alive
-        entry = min(alive, key=self._turn, default=None)
+        entry = self._next()
         if entry is None:
-            return self._outcomes()
-        if entry.stage == "prepared" and len({len(e.times_ms) for e in alive}) == 1 and self._over(alive):
             return self._outcomes()
         self._order(entry)
         return None
+
+    def _next(self) -> Entry | None:
+        """The entry that is to do something; None once all rounds are over and all entries are verified."""
+        alive = self._alive
+        if not self._sampled:
+            entry = min(alive, key=self._turn, default=None)
+            begins = entry is not None and entry.stage == "prepared" and len({len(e.times_ms) for e in alive}) == 1
+            if not begins or not self._over(alive):
+                return entry
+            self._sampled = True
+        return next((entry for entry in alive if entry.stage != "verified"), None)
 
     def hear(self, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
         """Take in what one of our workers answered, or that it is gone."""
@@ -136,7 +145,7 @@ class Contest:
             for other in self._alive:
                 other.stage = "compiled"
         if entry.stage == "prepared":
-            order: wire.Order = wire.Sample(entry.slot)
+            order: wire.Order = wire.Verify(entry.slot) if self._sampled else wire.Sample(entry.slot)
             allowed = self._run_timeout_s
         else:
             order = wire.Prepare(entry.trial.config.to_json(), entry.slot)
@@ -147,7 +156,8 @@ class Contest:
     def _acted(self, entry: Entry, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
         match reply:
             case wire.Prepared(seconds):
-                entry.stage, entry.run_s = "prepared", entry.run_s + seconds
+                entry.stage = "verified" if self._sampled and entry.stage == "prepared" else "prepared"
+                entry.run_s += seconds
             case wire.Sampled(times_ms, seconds, gauges):
                 entry.times_ms.append(self._combine(times_ms))
                 entry.each_ms.append(times_ms)

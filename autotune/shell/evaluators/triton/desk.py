@@ -10,14 +10,16 @@ from typing import Any
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
+from autotune.shell.evaluators import tensors
 from autotune.shell.evaluators.bench import describe
-from autotune.shell.evaluators.triton import memory, sampling, wire
-from autotune.shell.evaluators.triton.arguments import ArgumentSet, is_tensor
+from autotune.shell.evaluators.outputs import differing_bits, leaves
+from autotune.shell.evaluators.tensors import is_tensor
+from autotune.shell.evaluators.triton import sampling, wire
+from autotune.shell.evaluators.triton.arguments import ArgumentSet
 from autotune.shell.evaluators.triton.device import Cache, Device
 from autotune.shell.evaluators.triton.launching import Grid, Launch
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.stage import Overwritten, Stage, Terms
-from autotune.shell.evaluators.triton.verdict import differing_bits, flattened
 from autotune.shell.evaluators.triton.wording import both_ends
 
 GRAPHED_MS = 1.0
@@ -47,6 +49,7 @@ class Ready:
     """One workload of one config, checked and warm: what a timed run calls, and how long it seems to take."""
 
     stage: Stage
+    launch: Callable[[Any], Any]
     call: Callable[[int], Any]
     runs: int
     each_ms: float
@@ -77,7 +80,9 @@ class Desk:
         start = perf_counter()
         try:
             ready, checked = self._checked(Config.from_json(order.config))
-            times, cut = self._timed(ready, order, start)
+            times, cut, behind = self._timed(ready, order, start)
+            if not (cut or behind):  # what is certainly no pick needs no second check
+                self._check_again(ready)
         except (Exception, SystemExit) as error:
             return self._refusal(error, perf_counter() - start)
         finally:
@@ -111,6 +116,15 @@ class Desk:
             return self._refusal(error, perf_counter() - start)
         return wire.Sampled(tuple(times), perf_counter() - start, self._device.gauges())
 
+    def verify(self, order: wire.Verify) -> wire.Reply:
+        """Check what is kept once more: a kernel may be right at first and wrong once it has run."""
+        start = perf_counter()
+        try:
+            self._check_again(self._kept[order.slot])
+        except (Exception, SystemExit) as error:
+            return self._refusal(error, perf_counter() - start)
+        return wire.Prepared(perf_counter() - start)
+
     def forget(self) -> wire.Reply:
         """Drop what is kept."""
         self._kept.clear()
@@ -126,6 +140,16 @@ class Desk:
             ready.append(self._warm(stage, launch, named))
         return ready, details
 
+    def _check_again(self, ready: list[Ready]) -> None:
+        for one in ready:
+            if one.stage.compared:
+                one.stage.clear()
+                self._around(one.stage.named, one.launch)
+                self._device.synchronize()
+                found = one.stage.verdict(self._last)
+                if found is not None:
+                    raise Wrong(f"it was right at first, and wrong after it was timed: {found[0]}", found[1])
+
     def _check(self, stage: Stage, launch: Callable[[Any], Any]) -> dict[str, Detail]:
         """The first run; raises Wrong."""
         stage.clear()
@@ -135,20 +159,20 @@ class Desk:
         found = stage.verdict(returned)
         if found is not None:
             raise Wrong(*found)
-        details: dict[str, Detail] = {}
+        details: dict[str, Detail] = {"checked": stage.compared} if stage.compared else {}
         if self._habits.repeatable:
             self._repeat(stage, launch, returned)
         if not stage.outputs:
-            for _, tensor in flattened(returned):  # the next config may get this memory, and must not find it right
-                memory.poison(tensor)
+            for _, tensor in leaves(returned):  # the next config may get this memory, and must not find it right
+                tensors.poison(tensor)
         return details
 
     def _repeat(self, stage: Stage, launch: Callable[[Any], Any], returned: Any) -> None:
-        before = [(place, memory.copied(t)) for place, t in flattened(stage.result_of(returned)) if is_tensor(t)]
+        before = [(place, tensors.copied(t)) for place, t in leaves(stage.result_of(returned)) if is_tensor(t)]
         stage.clear()
         self._around(stage.named, launch)
         self._device.synchronize()
-        after = [t for _, t in flattened(stage.result_of(self._last)) if is_tensor(t)]
+        after = [t for _, t in leaves(stage.result_of(self._last)) if is_tensor(t)]
         for (place, first), second in zip(before, after, strict=True):
             if differing := differing_bits(first, second):
                 raise Wrong(f"two runs differ in {differing} of {first.numel()} elements of {place}", {})
@@ -164,7 +188,7 @@ class Desk:
         def call(i: int) -> Any:
             return launch(named[i % len(named)])
 
-        ready = Ready(stage, call, 1, 0.0)
+        ready = Ready(stage, launch, call, 1, 0.0)
         if self._habits.cuda_graph:
             each = sampling.probe(self._timer(ready))[-1]
             alone = self._cold(stage) or stage.resets or self._hooked
@@ -204,12 +228,13 @@ class Desk:
         cold = self._cold(stage)
         return lambda n: [t / ready.runs for t in self._device.time(ready.call, n, before, cold)]
 
-    def _timed(self, ready: list[Ready], order: wire.Measure, start: float) -> tuple[list[list[float]], bool]:
+    def _timed(self, ready: list[Ready], order: wire.Measure, start: float) -> tuple[list[list[float]], bool, bool]:
+        """The times on each workload, whether they were cut off, and whether they are clearly not the best."""
         timers = [self._timer(one) for one in ready]
         probed = [sampling.probe(time) for time in timers]
         fastest = self._objective([min(times) for times in probed], order.default_ms)
         if order.cutoff_ms is not None and fastest > order.cutoff_ms:
-            return probed, True
+            return probed, True, True
         behind = order.near_ms is not None and fastest > order.near_ms
         schedule = sampling.briefly(self._habits.schedule) if behind else self._habits.schedule
         sampled = []
@@ -217,7 +242,7 @@ class Desk:
             share = start + order.budget_s * (i + 1) / len(timers)
             in_time = lambda share=share: perf_counter() < share  # noqa: E731
             sampled.append(sampling.sample(time, times, schedule, in_time))
-        return sampled, False
+        return sampled, False, behind
 
     def _refusal(self, error: BaseException, run_s: float) -> wire.Refused:
         """What an error means, and whether the device has survived it."""

@@ -223,11 +223,11 @@ class TritonEvaluator:
         return tuple(homes)
 
     def _packed(self, names: tuple[str, ...], compiling: bool) -> bytes:
+        from autotune.shell.evaluators.outputs import Tolerance
         from autotune.shell.evaluators.triton.desk import Habits
         from autotune.shell.evaluators.triton.sampling import Schedule
         from autotune.shell.evaluators.triton.shipping import pack
         from autotune.shell.evaluators.triton.stage import Terms
-        from autotune.shell.evaluators.triton.verdict import Tolerance
 
         tolerance = Tolerance(self.rtol, self.atol, self.bitwise, self.allowed_mismatch, self.reduction)
         terms = Terms(

@@ -5,6 +5,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators.outputs import require_comparable
 from autotune.shell.evaluators.triton.arguments import ArgumentSet
 from autotune.shell.evaluators.triton.limits import arch_of
 from autotune.shell.evaluators.triton.shipping import is_kernel
@@ -71,6 +72,8 @@ def _check_kernel(given: "TritonEvaluator") -> None:
     gridless = not given.workloads or any(one.grid is None for one in given.workloads)
     if given.kernel is not None and given.grid is None and gridless:
         raise EvaluatorError("a kernel needs a grid; give grid= a tuple, or a function of the arguments by name")
+    if given.checker is None:
+        require_comparable(given.reference)
     produces = callable(given.reference) or given.reference is not None
     if given.kernel is not None and produces and not callable(given.reference) and not given.outputs:
         raise EvaluatorError("say which arguments the kernel writes: outputs=('c',), for example")

@@ -91,6 +91,8 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
                 return desk.prepare(order)
             case wire.Sample():
                 return desk.sample(order)
+            case wire.Verify():
+                return desk.verify(order)
             case wire.Forget():
                 return desk.forget()
             case wire.Compile():

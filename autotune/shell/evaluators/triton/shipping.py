@@ -17,7 +17,7 @@ from typing import Any
 import cloudpickle
 
 from autotune.core.errors import EvaluatorError
-from autotune.shell.evaluators.triton.arguments import is_tensor
+from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.workload import by_value, importable
 
 _OPTIONS = ("version", "do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "repr",

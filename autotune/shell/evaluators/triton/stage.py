@@ -7,10 +7,13 @@ from typing import Any
 
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
-from autotune.shell.evaluators.triton import memory
-from autotune.shell.evaluators.triton.arguments import ArgumentSet, is_tensor, made
+from autotune.shell.evaluators import tensors
+from autotune.shell.evaluators.bench import checked
+from autotune.shell.evaluators.inputs import checksum
+from autotune.shell.evaluators.outputs import Check, Tolerance, leaves
+from autotune.shell.evaluators.tensors import is_tensor
+from autotune.shell.evaluators.triton.arguments import ArgumentSet, made
 from autotune.shell.evaluators.triton.launching import Launch
-from autotune.shell.evaluators.triton.verdict import Expected, Tolerance, flattened, wrong
 
 MOST_COPIES = 64
 
@@ -41,31 +44,32 @@ class Stage:
         self._terms = terms
         self.named = made(given, launch, terms.names)
         if device == "cuda" and not callable(given.arguments):  # what was given on the CPU can only be meant to move
-            self.named = {n: memory.copied(v, device) if _on_cpu(v) else v for n, v in self.named.items()}
+            self.named = {n: tensors.copied(v, device) if _on_cpu(v) else v for n, v in self.named.items()}
         self.outputs = self._names("outputs", terms.outputs)
         self._zeroed = self._names("reset_to_zero", terms.reset_to_zero)
         self._restored = self._names("restore_value", terms.restore_value)
-        self._pristine = {name: memory.kept(self.named[name]) for name in self._restored}
-        self.expected: list[Expected] = []
+        self._pristine = {name: tensors.kept(self.named[name]) for name in self._restored}
+        self._check: Check | None = None
         self._expected_value: Any = None
         if terms.reference is not None:
             self._expect(given, launch)
+        self.compared = self._compared()
         self._watched = self._unwritten() if terms.reference is not None or terms.outputs else ()
-        self._sums = memory.checksums({name: self.named[name] for name in self._watched})
+        self._sums = tensors.checksums({name: self.named[name] for name in self._watched})
         self._expected_sums = self._sum_expected()
 
     def reset(self) -> None:
         """Give what a config may change its value back: as cheap as can be, for it is done before every run."""
         for name, kept in self._pristine.items():
-            _copy_over(self.named[name], kept)
+            tensors.restore(self.named[name], kept)
         for name in self._zeroed:
-            self.named[name].zero_()
+            self.named[name].detach().zero_()
 
     def clear(self) -> None:
         """Leave nothing of earlier outputs in memory, then `reset`."""
         for name in self.outputs:
             if name not in self._pristine:
-                memory.poison(self.named[name])
+                tensors.poison(self.named[name])
         self.reset()
 
     @property
@@ -76,6 +80,11 @@ class Stage:
     def result_of(self, returned: Any) -> Any:
         """What is to be checked: the outputs among the arguments, or what the function returned."""
         return {name: self.named[name] for name in self.outputs} if self.outputs else returned
+
+    def _compared(self) -> str:
+        if self._terms.checker is not None:
+            return "by the checker"
+        return "" if self._check is None else self._check.describe()
 
     def verdict(self, returned: Any) -> tuple[str, dict[str, Detail]] | None:
         """What is wrong with a run, from what it wrote and returned; raises Overwritten where it cannot be told."""
@@ -89,31 +98,26 @@ class Stage:
 
     def changed(self) -> list[str]:
         """The arguments that must stay as they are and have not."""
-        now = memory.checksums({name: self.named[name] for name in self._watched})
+        now = tensors.checksums({name: self.named[name] for name in self._watched})
         return [name for name, total in now.items() if total != self._sums[name]]
 
     def copies(self, l2_bytes: int) -> list[dict[str, Any]]:
         """So many sets of the arguments that going through them leaves nothing of the first in the cache."""
-        tensors = [value for value in self.named.values() if is_tensor(value)]
-        size = max(1, memory.nbytes(tensors))
-        wanted = min(MOST_COPIES, 1 + 2 * l2_bytes // size) if tensors else 1
-        more = [{n: memory.copied(v) if is_tensor(v) else v for n, v in self.named.items()} for _ in range(wanted - 1)]
+        given = [value for value in self.named.values() if is_tensor(value)]
+        size = max(1, tensors.nbytes(given))
+        wanted = min(MOST_COPIES, 1 + 2 * l2_bytes // size) if given else 1
+        more = [{n: tensors.copied(v) if is_tensor(v) else v for n, v in self.named.items()} for _ in range(wanted - 1)]
         return [self.named, *more]
 
     def _compare(self, result: Any) -> tuple[str, dict[str, Detail]] | None:
         terms = self._terms
         if terms.checker is not None:
-            return _asked(terms.checker, result, self._expected_value)
-        if terms.reference is None:
+            message = checked(terms.checker, _alone(result), self._expected_value)
+            return None if message is None else (message, {})
+        if self._check is None:
             return None
-        outputs = flattened(result)
-        if len(outputs) != len(self.expected):
-            return f"there are {len(outputs)} outputs where the reference has {len(self.expected)}", {}
-        for (_, output), expected in zip(outputs, self.expected, strict=True):
-            found = wrong(output, expected)
-            if found is not None:
-                return found[0], {"wrong_fraction": found[1]}
-        return None
+        found = self._check.mismatch(result if self.outputs else _alone(result))
+        return None if found is None else (found.message, {"wrong_fraction": found.share})
 
     def _expect(self, given: ArgumentSet, launch: Launch) -> None:
         terms, reference = self._terms, self._terms.reference
@@ -123,26 +127,30 @@ class Stage:
         if value is None:
             raise EvaluatorError("the reference returned None and changed no argument; return what must come out")
         self._expected_value = value
-        parts = flattened(value)
-        if self.outputs and len(parts) != len(self.outputs):
-            raise EvaluatorError(
-                f"the reference gives {len(parts)} outputs, and outputs names {len(self.outputs)}:"
-                f" {', '.join(self.outputs)}; make them agree"
-            )
-        places = self.outputs or [place for place, _ in parts]
-        self.expected = [Expected(part, terms.tolerance, place) for (_, part), place in zip(parts, places, strict=True)]
+        if not self.outputs:
+            self._check = Check(_alone(value), terms.tolerance)
+        else:
+            parts = [part for _, part in leaves(value)]
+            if len(parts) != len(self.outputs):
+                raise EvaluatorError(
+                    f"the reference gives {len(parts)} outputs, and outputs names {len(self.outputs)}:"
+                    f" {', '.join(self.outputs)}; make them agree"
+                )
+            self._check = Check(dict(zip(self.outputs, parts, strict=True)), terms.tolerance, named=True)
+        if terms.checker is None:
+            self._check.required()
 
     def _referred(self, given: ArgumentSet, launch: Launch) -> Any:
         """Call the reference; where it works in place, what it changed is what must come out."""
         remade = callable(given.arguments)
         own, backup = (self.named, None) if remade else self._lent()
-        before = memory.checksums(own)
+        before = tensors.checksums(own)
         value = applied(self._terms.reference, own)
-        changed = [name for name, total in memory.checksums(own).items() if total != before[name]]
+        changed = [name for name, total in tensors.checksums(own).items() if total != before[name]]
         in_place = bool(changed) and value is None
         if in_place:
             kept = self.outputs or tuple(changed)
-            value = {name: memory.kept(own[name]) for name in kept}
+            value = {name: tensors.kept(own[name]) for name in kept}
             self.outputs = kept
         if changed and remade:
             del own
@@ -151,11 +159,11 @@ class Stage:
         if backup is not None:
             value = _apart(value, own)
             for name in changed:
-                _copy_over(self.named[name], backup[name])
+                tensors.restore(self.named[name], backup[name])
         if in_place:
             own_account = {*self._names("outputs", self._terms.outputs), *self._zeroed, *self._pristine}
             for name in (name for name in changed if name not in own_account):
-                self._pristine[name] = memory.kept(self.named[name])
+                self._pristine[name] = tensors.kept(self.named[name])
         return value
 
     def _lent(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -164,16 +172,16 @@ class Stage:
         import torch
 
         try:
-            return {n: memory.copied(v) if is_tensor(v) else v for n, v in self.named.items()}, None
+            return {n: tensors.copied(v) if is_tensor(v) else v for n, v in self.named.items()}, None
         except torch.OutOfMemoryError:
-            return self.named, {n: memory.copied(v, "cpu") for n, v in self.named.items() if is_tensor(v)}
+            return self.named, {n: tensors.copied(v, "cpu") for n, v in self.named.items() if is_tensor(v)}
 
     def _unwritten(self) -> tuple[str, ...]:
         written = {*self.outputs, *self._zeroed, *self._restored}
         return tuple(name for name, value in self.named.items() if is_tensor(value) and name not in written)
 
-    def _sum_expected(self) -> dict[str, int]:
-        return memory.checksums({expected.place: expected.value for expected in self.expected})
+    def _sum_expected(self) -> int:
+        return checksum(self._expected_value)
 
     def _names(self, what: str, given: Sequence[str | int]) -> tuple[str, ...]:
         names = list(self.named)
@@ -198,7 +206,7 @@ def _apart(value: Any, lent: Mapping[str, Any]) -> Any:
         return value
     where = value.untyped_storage().data_ptr()
     shared = any(is_tensor(one) and one.untyped_storage().data_ptr() == where for one in lent.values())
-    return memory.kept(value) if shared else value
+    return tensors.kept(value) if shared else value
 
 
 def _on_cpu(value: Any) -> bool:
@@ -218,24 +226,7 @@ def applied(function: Callable[..., Any], named: Mapping[str, Any]) -> Any:
     return function(*named.values())
 
 
-def _copy_over(tensor: Any, kept: Any) -> None:
-    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
-    if tensor.numel():
-        flat = tensor.as_strided((reach,), (1,), tensor.storage_offset())
-        flat.copy_(kept.as_strided((reach,), (1,), kept.storage_offset()))
-
-
-def _asked(
-    checker: Callable[[Any, Any], bool | str], result: Any, expected: Any
-) -> tuple[str, dict[str, Detail]] | None:
-    """What the user's checker says; a result of one named tensor is given as the tensor itself."""
-    alone = flattened(result)
-    try:
-        answer = checker(alone[0][1] if len(alone) == 1 else result, expected)
-    except Exception as error:
-        return f"the checker raised {type(error).__name__}: {error}"[:500], {}
-    if isinstance(answer, str):
-        return answer or "the checker refused the output", {}
-    if answer is None:
-        return "the checker returned None; return True, False or a message", {}
-    return None if answer else ("the checker refused the output", {})
+def _alone(value: Any) -> Any:
+    """A result of one output as that output itself, whether it came in a tuple or not."""
+    parts = [part for _, part in leaves(value)]
+    return parts[0] if len(parts) == 1 else value

@@ -100,11 +100,17 @@ class Sample(Struct, frozen=True, tag="sample"):
     slot: int
 
 
+class Verify(Struct, frozen=True, tag="verify"):
+    """Check the config in this slot once more. The reply is Prepared, or Refused."""
+
+    slot: int
+
+
 class Forget(Struct, frozen=True, tag="forget"):
     """Drop all that is kept. The reply is Sampled, with nothing in it."""
 
 
-Order = Compile | Measure | Prepare | Sample | Forget
+Order = Compile | Measure | Prepare | Sample | Verify | Forget
 
 
 class Ready(Struct, frozen=True, tag="ready"):

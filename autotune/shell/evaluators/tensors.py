@@ -1,5 +1,6 @@
 """Tensors that every config must find as they were: filled, zeroed, restored, and summed up to see who wrote where."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,12 +10,19 @@ COLUMNS = 4096
 """Words in a row, for a checksum."""
 
 
+def is_tensor(value: Any) -> bool:
+    """Whether this is a torch tensor; where torch is not imported, nothing is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def poison(tensor: Any) -> None:
     """Fill it with what no kernel should leave there."""
     import torch
 
     if not isinstance(tensor, torch.Tensor) or tensor.numel() == 0:
         return
+    tensor = tensor.detach()
     if tensor.is_complex() or (tensor.is_floating_point() and tensor.element_size() > 1):
         tensor.fill_(float("nan"))
     elif tensor.is_floating_point():
@@ -32,16 +40,46 @@ def copied(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
     """
     import torch
 
+    learns, tensor = tensor.requires_grad, tensor.detach()
     to = torch.device(device) if device is not None else tensor.device
     if tensor.numel() == 0:
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=to)
+        empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=to)
+        return empty.requires_grad_(learns)
     reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
     grain = max(1, 256 // tensor.element_size())
     shift = (tensor.data_ptr() % 256) // tensor.element_size()  # Triton compiles another kernel for another alignment
     flat = torch.empty(shift + reach + grain, dtype=tensor.dtype, device=to, pin_memory=pinned)
     shift += ((-flat.data_ptr()) % 256) // tensor.element_size()
     flat[shift : shift + reach].copy_(tensor.as_strided((reach,), (1,), tensor.storage_offset()))
-    return flat.as_strided(tensor.shape, tensor.stride(), shift)
+    return flat.as_strided(tensor.shape, tensor.stride(), shift).requires_grad_(learns)
+
+
+def restore(tensor: Any, kept: Any) -> None:
+    """Give a tensor the data of another of the same form, and no gradient."""
+    tensor.grad = None
+    tensor, kept = tensor.detach(), kept.detach()
+    if tensor.numel():
+        reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+        flat = tensor.as_strided((reach,), (1,), tensor.storage_offset())
+        flat.copy_(kept.as_strided((reach,), (1,), kept.storage_offset()))
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether two tensors of one form and type hold the same bits."""
+    import torch
+
+    x, y = (plain(one).to(a.device).reshape(-1) for one in (a, b))
+    return bool(a.numel() == 0 or torch.equal(x.view(torch.uint8), y.view(torch.uint8)))
+
+
+def plain(tensor: Any) -> Any:
+    """The tensor's values as they lie in memory: no gradient, no pending conjugation or negation, no sparse layout."""
+    tensor = tensor.detach()
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if str(tensor.layout) != "torch.strided":
+        tensor = tensor.to_dense()
+    return tensor.resolve_conj().resolve_neg()
 
 
 def kept(tensor: Any) -> Any:
@@ -69,6 +107,7 @@ def _sum(tensor: Any) -> Any:
     """
     import torch
 
+    tensor = plain(tensor)
     reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
     words = tensor.as_strided((reach,), (1,), tensor.storage_offset()).view(torch.uint8)
     for kind, size in ((torch.int32, 4), (torch.int16, 2)):

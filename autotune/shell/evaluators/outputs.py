@@ -1,0 +1,524 @@
+"""Is an output what the reference says? One engine for numpy, torch and plain Python values.
+
+An expected value is taken apart into leaves: what tuples, lists, dicts and dataclasses hold. Each leaf is compared by
+its kind. Tensors stay on their device. The answer is None, or one sentence that says how far off the output is.
+"""
+
+import sys
+from array import array
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import fields, is_dataclass
+from math import prod, sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from autotune.core.errors import EvaluatorError
+from autotune.shell.evaluators import tensors
+from autotune.shell.evaluators.tensors import is_tensor
+
+CHUNK = 1 << 24
+"""Elements compared at a time: comparing needs several times their memory."""
+
+RTOL = {"float64": 1e-7, "float32": 1e-3, "float16": 4e-3, "bfloat16": 2e-2, "complex64": 1e-3, "complex128": 1e-7}
+"""Relative tolerance by the type of the output: two to four of its steps, and for float32 what tf32 products lose."""
+RTOL_OF_FLOAT8 = 0.15
+USUAL_REDUCTION = 1024
+
+EXACT, REAL, COMPLEX, OTHER = "exact", "real", "complex", "other"
+"""What the elements of an array are: booleans and integers; floats; complex numbers; anything that only has ==."""
+
+
+class Tolerance(Struct, frozen=True):
+    """What counts as right. rtol, atol: None, as the type of each output suggests.
+
+    By default |output - expected| <= rtol * (|expected| + root mean square of expected), widened by
+    sqrt(reduction / 1024) where more than 1024 terms are summed. An expected NaN must be a NaN, an expected infinity
+    the same infinity, and a finite number finite; of complex numbers that are not finite, so for each part. Integers,
+    booleans and all else must be equal; so must the bits of packed formats, such as two float4 in a byte.
+    bitwise: equal bits, and nothing else. allowed: the fraction of elements that may be wrong.
+    usual: rtol and atol for types of 32 bits and more, where they are left open.
+    same_type: outputs must have the reference's type; else a float may be of another width, and an array of another
+    library.
+    """
+
+    rtol: float | None = None
+    atol: float | None = None
+    bitwise: bool = False
+    allowed: float = 0.0
+    reduction: int | None = None
+    usual: tuple[float, float] | None = None
+    same_type: bool = True
+
+
+class Mismatch(NamedTuple):
+    """What is wrong, and with which fraction of the elements of that leaf."""
+
+    message: str
+    share: float
+
+
+class Expected:
+    """A leaf of what must come out, where it is, and how near an output must be to it.
+
+    Raises EvaluatorError for a value that cannot be compared.
+    """
+
+    def __init__(self, value: Any, tolerance: Tolerance, place: str = "the output") -> None:
+        self.place = place
+        self.tolerance = tolerance
+        self.value = _leaf(value, place)
+        self.kind = _kind(self.value)
+        self.exact = self.kind == EXACT or tolerance.bitwise
+        self.rtol = self.atol = 0.0
+        if self.kind in (REAL, COMPLEX) and not self.exact:
+            self.rtol, self.atol = _limits(self.value, tolerance)
+
+    @property
+    def elements(self) -> int:
+        """How many elements are compared; 0: an output of this form is right whatever it holds."""
+        if self.value is None:
+            return 0
+        return int(prod(self.value.shape)) if _is_array(self.value) else 1
+
+    def describe(self) -> str:
+        """Place, type, shape and rule, on one line."""
+        if not _is_array(self.value):
+            return f"{self.place}: {type(self.value).__name__}, equal"
+        form = f"{_type_name(self.value)} {list(self.value.shape)}"
+        if self.kind == OTHER or self.exact:
+            rule = "equal bits" if self.tolerance.bitwise else "equal"
+        else:
+            rule = f"within {self.atol:.3g} + {self.rtol:.3g} * |expected|"
+        allowed = f", but for {self.tolerance.allowed:.3g} of the elements" if self.tolerance.allowed else ""
+        return f"{self.place}: {form}, {rule}{allowed}"
+
+    def mismatch(self, output: Any) -> Mismatch | None:
+        """What is wrong with an output, None if it is right."""
+        place, expected = self.place, self.value
+        if not _is_array(expected):
+            return self._unequal(output)
+        try:
+            found = _leaf(output, place)
+        except EvaluatorError:
+            found = None
+        if not _is_array(found):
+            return Mismatch(f"{place} is {_shown(output)} where the reference has {_named_form(expected)}", 1.0)
+        if found.shape != expected.shape:
+            theirs, ours = tuple(found.shape), tuple(expected.shape)
+            return Mismatch(f"{place} has shape {theirs} where the reference has {ours}", 1.0)
+        if unlike := self._other_type(found):
+            return Mismatch(unlike, 1.0)
+        if not self.elements:
+            return None
+        count, largest, unexpected_nan = self._counted(*_in_one_library(found, expected))
+        share = count / self.elements
+        if share <= self.tolerance.allowed:
+            return None
+        text = f"{count} of {self.elements} elements ({share:.2%}) of {place} are wrong"
+        text += f", the largest error is {largest:.3g}" if largest else ""
+        if unexpected_nan:
+            text += f", {unexpected_nan} are NaN where the reference has none"
+        return Mismatch(text, share)
+
+    def _unequal(self, output: Any) -> Mismatch | None:
+        expected = self.value
+        if expected is None and output is not None:
+            return Mismatch(f"{self.place} is {_shown(output)} where the reference has None", 1.0)
+        try:
+            found = _leaf(output, self.place)
+        except EvaluatorError:
+            found = output
+        if type(found) is type(expected) and bool(found == expected):
+            return None
+        text = f"{self.place} is {_shown(output)} where the reference has {_shown(expected)}"
+        if output is None:
+            text += "; return the array that the kernel fills, or let the reference work in place as well"
+        return Mismatch(text, 1.0)
+
+    def _other_type(self, output: Any) -> str:
+        expected, theirs, ours = self.value, _type_name(output), _type_name(self.value)
+        strict = self.tolerance.same_type or self.tolerance.bitwise
+        same = theirs == ours and is_tensor(output) == is_tensor(expected)
+        numbers = {_kind(output), self.kind} <= {EXACT, REAL, COMPLEX}
+        alike = numbers or {_kind(output), self.kind} == {OTHER}
+        if same or (alike and not strict and not _packed(output, expected)):
+            return ""
+        return f"{self.place} has type {theirs} where the reference has {ours}"
+
+    def _counted(self, output: Any, expected: Any) -> tuple[int, float, int]:
+        """How many elements are wrong, the largest finite error among them, and how many are NaN for no reason."""
+        count, largest, nan = 0, 0.0, 0
+        for a, there in pieces(output, expected):
+            b = there.to(a.device) if is_tensor(a) else there
+            with np.errstate(all="ignore"):
+                bad = self._wrong(a, b)
+            number = int(bad.sum())
+            if number:
+                count += number
+                error, new = _error(a[bad], b[bad]) if _kind(a) != OTHER and not _packed(a) else (0.0, 0)
+                largest, nan = max(largest, error), nan + new
+        return count, largest, nan
+
+    def _wrong(self, a: Any, b: Any) -> Any:
+        """Which elements [n] are wrong."""
+        if self.kind == OTHER:
+            return bits(a, b) if self.tolerance.bitwise and not a.dtype.hasobject else _differ(a, b)
+        if self.tolerance.bitwise or _packed(a):
+            return bits(a, b)
+        if _kind(a) == EXACT and self.exact:
+            return a != b
+        return far(a, b, self.rtol, self.atol)
+
+
+class Check:
+    """All that is compared with an output: the leaves of the expected value, in the form that it has."""
+
+    def __init__(self, value: Any, tolerance: Tolerance, named: bool = False) -> None:
+        """named: `value` is a dict of outputs by the names that messages shall call them."""
+        self.value = value
+        self._form = _form(value, tolerance, "the output")
+        if named:
+            self._form = {name: _form(part, tolerance, str(name)) for name, part in value.items()}
+        self.leaves = list(_leaves_of(self._form))
+
+    @property
+    def elements(self) -> int:
+        """How many elements are compared, all leaves together."""
+        return sum(leaf.elements for leaf in self.leaves)
+
+    def describe(self) -> str:
+        """What is compared, leaf by leaf; long lists are cut."""
+        shown = [leaf.describe() for leaf in self.leaves if leaf.elements]
+        return "; ".join(shown if len(shown) <= 4 else [*shown[:3], f"and {len(shown) - 3} more"])
+
+    def required(self) -> "Check":
+        """This check; raises EvaluatorError where it compares nothing."""
+        if not self.elements:
+            raise EvaluatorError(
+                f"the reference gives {_shown(self.value)}, in which there is nothing to compare; let it return what"
+                " must come out, or change its arguments as the kernel must"
+            )
+        return self
+
+    def mismatch(self, output: Any) -> Mismatch | None:
+        """The first thing that is wrong with an output, or None."""
+        return _first_mismatch(self._form, output, "the output")
+
+
+def require_comparable(reference: Any) -> None:
+    """Raise EvaluatorError where a reference that is no function gives nothing to compare, or what cannot be."""
+    if reference is not None and not callable(reference):
+        Check(reference, Tolerance()).required()
+
+
+def leaves(value: Any, place: str = "the output") -> list[tuple[str, Any]]:
+    """The leaves of a value that is nested in any way, each with a name for messages."""
+    inner = _items(value, place)
+    return [(place, value)] if inner is None else [leaf for where, part in inner for leaf in leaves(part, where)]
+
+
+def far(a: Any, b: Any, rtol: float, atol: float) -> Any:
+    """Which elements [n] of `a` are not as near to those of `b` as the tolerances say; see `Tolerance`."""
+    xp = _library(a)
+    x, y = wide(a, b)
+    most = _largest(xp, y)
+    if _kind(y) == COMPLEX or _kind(x) == COMPLEX:
+        x, y = (one if _kind(one) == COMPLEX else one + 0j for one in (x, y))
+        scale = (atol + rtol * xp.abs(y).clip(max=most)).clip(max=most)
+        whole = xp.isfinite(y)
+        near = whole & xp.isfinite(x) & (xp.abs(x - y) <= scale)
+        parts = ~whole & ~far(x.real, y.real, rtol, atol) & ~far(x.imag, y.imag, rtol, atol)
+        return ~(near | parts)
+    scale = (atol + rtol * xp.abs(y)).clip(max=most)
+    near = xp.isfinite(x) & xp.isfinite(y) & (xp.abs(x - y) <= scale)
+    return ~(near | (x == y) | (xp.isnan(x) & xp.isnan(y)))
+
+
+def bits(a: Any, b: Any) -> Any:
+    """Which elements [n] of two flat arrays of one type differ in any bit."""
+    x, y = _words(a), _words(b)
+    return (x != y).any(1)
+
+
+def differing_bits(a: Any, b: Any) -> int:
+    """In how many elements two tensors of one form and type differ, where every bit counts."""
+    return sum(int(bits(x, y).sum()) for x, y in pieces(a, b))
+
+
+def pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """The same few elements of each of these arrays of one shape, flat; only pieces of what has gaps are copied."""
+    first = arrays[0]
+    count = int(prod(first.shape))
+    if count <= CHUNK:
+        if count:
+            yield tuple(one.reshape(-1) for one in arrays)
+    elif all(_contiguous(one) for one in arrays):
+        flat = [one.reshape(-1) for one in arrays]
+        for at in range(0, count, CHUNK):
+            yield tuple(one[at : at + CHUNK] for one in flat)
+    else:
+        longest = max(range(len(first.shape)), key=lambda axis: first.shape[axis])
+        half = first.shape[longest] // 2
+        for part in (slice(None, half), slice(half, None)):
+            where = (slice(None),) * longest + (part,)
+            yield from pieces(*(one[where] for one in arrays))
+
+
+def wide(*arrays: Any) -> list[Any]:
+    """In types in which differences can be told."""
+    return [_wide(one) for one in arrays] if len({_kind(one) for one in arrays}) == 1 else [_widest(a) for a in arrays]
+
+
+def _form(value: Any, tolerance: Tolerance, place: str) -> Any:
+    """The expected value with its leaves as `Expected`: a dict, a list, or one of these."""
+    items = _items(value, place)
+    if items is None:
+        return Expected(value, tolerance, place)
+    parts = [_form(part, tolerance, where) for where, part in items]
+    return dict(zip(_fields(value), parts, strict=True)) if not _is_sequence(value) else parts
+
+
+def _leaves_of(form: Any) -> Iterator[Expected]:
+    if isinstance(form, Expected):
+        yield form
+    else:
+        for part in form.values() if isinstance(form, dict) else form:
+            yield from _leaves_of(part)
+
+
+def _first_mismatch(form: Any, output: Any, place: str) -> Mismatch | None:
+    if isinstance(form, Expected):
+        return form.mismatch(output)
+    if isinstance(form, dict):
+        given = None if _is_sequence(output) or _items(output, "") is None else _fields(output)
+        if given is None or set(given) != set(form):
+            names = ", ".join(sorted(map(str, form)))
+            return Mismatch(
+                f"{place} is {_shown(output)} where the reference has the items {names or 'of no name'}", 1.0
+            )
+        pairs = [(f"item {name!r} of {place}", form[name], _field(output, name)) for name in form]
+    else:
+        if not _is_sequence(output) or len(output) != len(form):
+            return Mismatch(f"{place} is {_shown(output)} where the reference has {len(form)} items", 1.0)
+        pairs = [(f"item {i} of {place}", a, b) for i, (a, b) in enumerate(zip(form, output, strict=True))]
+    found = (_first_mismatch(part, one, where) for where, part, one in pairs)
+    return next((one for one in found if one is not None), None)
+
+
+def _items(value: Any, place: str) -> list[tuple[str, Any]] | None:
+    """The parts of a container with their places; None for a leaf."""
+    if _is_sequence(value):
+        return [(f"item {i} of {place}", part) for i, part in enumerate(value)]
+    if isinstance(value, Mapping) or (is_dataclass(value) and not isinstance(value, type)):
+        return [(f"item {name!r} of {place}", _field(value, name)) for name in _fields(value)]
+    return None
+
+
+def _is_sequence(value: Any) -> bool:
+    plain = isinstance(value, str | bytes | bytearray | memoryview | array | range)
+    return isinstance(value, Sequence) and not plain and not _is_array(value)
+
+
+def _fields(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Mapping) else [one.name for one in fields(value)]
+
+
+def _field(value: Any, name: Any) -> Any:
+    return value[name] if isinstance(value, Mapping) else getattr(value, name)
+
+
+def _leaf(value: Any, place: str) -> Any:
+    """A leaf in the form in which it is compared: a tensor, a numpy array, or a value with an == of its own."""
+    if is_tensor(value):
+        return tensors.plain(value)
+    if isinstance(value, np.ndarray):
+        return value.view(np.ndarray)
+    if isinstance(value, bool | int | float | complex | np.generic | array):
+        made = np.asarray(value)
+        return value if made.dtype.hasobject else made  # an integer too large for numpy is itself
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, Set):
+        return frozenset(value)
+    if value is not None and not has_equality(value):
+        raise EvaluatorError(
+            f"{place} is a {type(value).__qualname__}, which cannot be compared; return arrays, numbers, or tuples and"
+            " dicts of these, or give a checker"
+        )
+    return value
+
+
+def has_equality(value: Any) -> bool:
+    """Whether two values of this type can be equal without being one and the same."""
+    own: Any = type(value).__eq__
+    return own is not object.__eq__
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or is_tensor(value)
+
+
+def _library(one: Any) -> Any:
+    return sys.modules["torch"] if is_tensor(one) else np
+
+
+def _kind(value: Any) -> str:
+    if is_tensor(value):
+        if value.is_complex():
+            return COMPLEX
+        return REAL if value.is_floating_point() and not _packed(value) else EXACT
+    if not isinstance(value, np.ndarray):
+        return OTHER
+    if _is_extension(value.dtype):
+        return REAL
+    return {"b": EXACT, "i": EXACT, "u": EXACT, "f": REAL, "c": COMPLEX}.get(value.dtype.kind, OTHER)
+
+
+def _is_extension(dtype: Any) -> bool:
+    """Whether this is a float of eight or sixteen bits that another package has added to numpy, such as bfloat16."""
+    return dtype.kind in "Vf" and dtype.fields is None and dtype.name.startswith(("bfloat", "float8"))
+
+
+def _packed(*arrays: Any) -> bool:
+    """Whether any holds several numbers in one element."""
+    return any("float4" in str(one.dtype) or "bits" in str(one.dtype) for one in arrays)
+
+
+def _type_name(value: Any) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _contiguous(one: Any) -> bool:
+    return bool(one.is_contiguous() if is_tensor(one) else one.flags.c_contiguous)
+
+
+def _in_one_library(output: Any, expected: Any) -> tuple[Any, Any]:
+    """Both as tensors where one of them is."""
+    if is_tensor(output) == is_tensor(expected):
+        return output, expected
+    torch = sys.modules["torch"]
+    a, b = (one if is_tensor(one) else torch.from_numpy(np.array(one)) for one in (output, expected))
+    return a, b
+
+
+def _words(a: Any) -> Any:
+    """The bits of a flat array, [n, words]."""
+    if not is_tensor(a):
+        return np.ascontiguousarray(a).view(np.uint8).reshape(len(a), -1)
+    torch = sys.modules["torch"]
+    if a.is_complex():
+        a = torch.view_as_real(a)
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return a.contiguous().view(kinds[a.element_size()]).reshape(len(a), -1)
+
+
+def _differ(a: Any, b: Any) -> Any:
+    """Which elements [n] of arrays of objects, texts, dates or records differ; NaT is like NaT."""
+    if a.dtype.names is not None:
+        columns = [~_equal_columns(a[name], b[name]) for name in a.dtype.names]
+        return np.logical_or.reduce(columns, axis=0) if columns else np.zeros(len(a), bool)
+    if a.dtype.hasobject:
+        return np.array([_object_differs(x, y) for x, y in zip(a.tolist(), b.tolist(), strict=True)], bool)
+    same = a == b
+    if a.dtype.kind in "mM":
+        same |= np.isnat(a) & np.isnat(b)
+    return ~np.asarray(same, bool)
+
+
+def _equal_columns(a: Any, b: Any) -> Any:
+    """Which of n records are equal in one field, which may be an array of its own."""
+    same = (a == b) | ((a != a) & (b != b))
+    return np.asarray(same, bool).reshape(len(a), -1).all(axis=1)
+
+
+def _object_differs(x: Any, y: Any) -> bool:
+    return Check(y, Tolerance(0.0, 0.0, same_type=False)).mismatch(x) is not None
+
+
+def _wide(a: Any) -> Any:
+    if is_tensor(a):
+        torch = sys.modules["torch"]
+        if a.is_complex():
+            return a.to(torch.complex64) if a.element_size() < 8 else a
+        if a.dtype == torch.float64:
+            return a
+        return a.to(torch.float32 if a.is_floating_point() else torch.float64)
+    if _kind(a) == COMPLEX:
+        return a.astype(np.promote_types(a.dtype, np.complex128), copy=False)
+    if _is_extension(a.dtype):
+        return a.astype(np.float64)
+    return a.astype(np.promote_types(a.dtype, np.float64), copy=False)
+
+
+def _widest(a: Any) -> Any:
+    """In 64 bits, whatever it was: numbers of different kinds are compared."""
+    if not is_tensor(a):
+        return _wide(a)
+    torch = sys.modules["torch"]
+    return a.to(torch.complex128 if a.is_complex() else torch.float64)
+
+
+def _largest(xp: Any, y: Any) -> float:
+    return float(xp.finfo(y.dtype).max)
+
+
+def _error(a: Any, b: Any) -> tuple[float, int]:
+    """The largest finite error, and how many are NaN where the reference has none."""
+    xp = _library(a)
+    x, y = wide(a, b)
+    with np.errstate(all="ignore"):
+        error = xp.abs(x - y)
+    error = error[xp.isfinite(error)]
+    largest = float(error.max()) if len(error) else 0.0
+    return largest, int((xp.isnan(x) & ~xp.isnan(y)).sum())
+
+
+def _limits(expected: Any, tolerance: Tolerance) -> tuple[float, float]:
+    """Relative and absolute tolerance for this array."""
+    if tolerance.usual is not None and _bytes(expected) >= 4:
+        rtol, atol = tolerance.usual
+        return (rtol if tolerance.rtol is None else tolerance.rtol), (
+            atol if tolerance.atol is None else tolerance.atol
+        )
+    own = RTOL.get(_type_name(expected), RTOL_OF_FLOAT8)
+    own *= max(1.0, sqrt((tolerance.reduction or 0) / USUAL_REDUCTION))
+    rtol = own if tolerance.rtol is None else tolerance.rtol
+    if tolerance.atol is not None:
+        return rtol, tolerance.atol
+    if tolerance.rtol is not None:
+        return rtol, 0.0
+    return rtol, own * _root_mean_square(expected)
+
+
+def _bytes(a: Any) -> int:
+    return int(a.element_size() if is_tensor(a) else a.dtype.itemsize)
+
+
+def _root_mean_square(expected: Any) -> float:
+    """Of the finite elements; scaled, so that squares do not overflow."""
+    xp, total, number, scale = _library(expected), 0.0, 0, 0.0
+    for (one,) in pieces(expected):
+        part = xp.abs(_wide(one))
+        part = part[xp.isfinite(part)]
+        part = part.double() if is_tensor(part) else part.astype(np.float64)
+        if len(part) and (most := float(part.max())) > 0:
+            if most > scale:
+                total, scale = total * (scale / most) ** 2, most
+            total += float(((part / scale) ** 2).sum())
+        number += len(part)
+    return scale * sqrt(total / number) if number else 0.0
+
+
+def _named_form(value: Any) -> str:
+    kind = "a tensor" if is_tensor(value) else "a number" if not value.shape else "an array"
+    return f"{kind} of type {_type_name(value)}, shape {tuple(value.shape)}"
+
+
+def _shown(value: Any) -> str:
+    if _is_array(value):
+        return _named_form(value)
+    if hasattr(value, "__len__") and not isinstance(value, str | bytes):
+        return f"{type(value).__name__} of length {len(value)}"
+    return f"{value!r:.60}"
