@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from autotune.core.strategies.random_search import RandomSearch as RandomSearch
     from autotune.core.strategies.registry import STRATEGIES as STRATEGIES
     from autotune.core.strategies.registry import register as register
+    from autotune.integrations.seed_configs import load_seeds as load_seeds
     from autotune.integrations.triton.decorator import triton as triton
     from autotune.shell.cache.directory import get_cache_dir as get_cache_dir
     from autotune.shell.cache.directory import triton_cache_dir as triton_cache_dir
@@ -151,6 +152,7 @@ _HOMES = {
     "autotune.core.strategies.pattern_search": ("PatternSearch",),
     "autotune.core.strategies.random_search": ("RandomSearch",),
     "autotune.core.strategies.registry": ("STRATEGIES", "register"),
+    "autotune.integrations.seed_configs": ("load_seeds",),
     "autotune.integrations.triton.decorator": ("triton",),
     "autotune.shell.cache.directory": ("get_cache_dir", "triton_cache_dir"),
     "autotune.shell.cache.explain": ("explain",),

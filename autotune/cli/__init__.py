@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import typer
@@ -21,12 +22,15 @@ COMMANDS = {
     "show": "Summarise a journal or a recording.",
     "simulate": "Search a recorded space; no device is needed.",
     "record": "Measure every valid config of a problem's space.",
+    "import": "Read tuned configs or a recording of another library.",
+    "export": "Write configs as another library reads them.",
     "study": "Compare strategies on recordings, as a study file says.",
     "compile": "Compile a Triton kernel's configs; no GPU is needed.",
     "cache": "What earlier searches measured: list it, explain a miss, merge, export and prune.",
     "env": "Show the settings that come from the environment, and what holds without them.",
 }
-"""Each is a function, or a group of them, of its name in a module of its name; only the one called is imported."""
+"""Each is a function, or a group of them, of its name in a module of its name (a keyword with _ after it); only the one
+called is imported."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a quota or a file that is full: under a journal, or under stdout."""
@@ -47,7 +51,8 @@ def app_for(arguments: Sequence[str]) -> typer.Typer:
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, text in COMMANDS.items():
         if name == called:
-            command = getattr(import_module(f"autotune.cli.{name}"), name)
+            own = f"{name}_" if iskeyword(name) else name
+            command = getattr(import_module(f"autotune.cli.{own}"), own)
             if isinstance(command, typer.Typer):
                 app.add_typer(command, name=name)
             else:

@@ -1,24 +1,29 @@
 """`autotune cache …`: what is in the cache, why a key missed, and its housekeeping. One function a subcommand."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from autotune.cli import cache_output
+from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion, reported
+from autotune.cli.import_ import checked_format, pairs
 from autotune.cli.options import AsJson
 from autotune.cli.output import print_json, print_labelled, stdout_for_results
 from autotune.cli.problem_file import load_problem
+from autotune.core.config import Config
 from autotune.core.errors import CacheError
+from autotune.integrations.tuned_configs import write_tuned_configs
 from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.explain import explain as explained
 from autotune.shell.cache.identity import key_for
-from autotune.shell.cache.keys import Key, StrictKey
+from autotune.shell.cache.keys import Key, StrictKey, fields_of
 from autotune.shell.cache.layers import Cache
 from autotune.shell.cache.maintenance import export as exported
 from autotune.shell.cache.maintenance import merge as merged
-from autotune.shell.cache.maintenance import removals
+from autotune.shell.cache.maintenance import removals, standing
 from autotune.shell.cache.store import Store
 
 cache = typer.Typer(
@@ -110,15 +115,36 @@ def export(
     device: Annotated[str | None, typer.Option(help="Only devices whose name contains this.")] = None,
     best: Annotated[bool, typer.Option("--best", help="Of each key the fastest entry alone.")] = False,
     results: Annotated[bool, typer.Option("--results", help="The results without all that was measured.")] = False,
+    export_format: ExportFormat = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", metavar="FIELD", help="The size of an entry: a field as `cache explain` names it, or N.0."
+        ),
+    ] = None,
+    rename: Rename = None,
+    kernel_name: KernelName = "",
+    triton_version: TritonVersion = "",
     as_json: AsJson = False,
 ) -> None:
-    """Copy the finished entries into a directory that can be shipped with a package and layered under a cache."""
+    """Copy the finished entries into a directory that can be shipped with a package and layered under a cache.
+
+    With --export-format and --by, OUT is one file instead, as another library reads it: the best config of each size.
+    """
 
     def wanted(entry: Entry) -> bool:
         key = entry.key.loose
         return (kernel or "") in key.kernel and (device or "") in key.device.name
 
     source = _opened(cache_dir).stores[0]
+    if export_format is not None:
+        found = [entry for entry in standing(source) if entry.result is not None and wanted(entry)]
+        names = {ours: str(theirs) for ours, theirs in pairs(rename or (), "--rename").items()}
+        chosen = checked_format(export_format) or "vllm"
+        configs = _by_size(found, by)
+        write_tuned_configs(configs, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
+        reported(out, chosen, len(configs), as_json)
+        return
     count = exported(source, Store(out), wanted, only_best=best, measurements=not results)
     if as_json:
         print_json({"out": str(out), "entries": count})
@@ -151,6 +177,42 @@ def prune(
         print_json({"removed": not dry_run, "files": [{"path": str(r.path), "why": r.why} for r in found]})
     else:
         cache_output.print_removals(found, dry_run)
+
+
+def _by_size(entries: Iterable[Entry], field: str | None) -> list[tuple[Any, Config]]:
+    """The best config of each size, which is a field of the keys.
+
+    Raises CacheError where no field is named, or where entries differ in others too.
+    """
+    best: dict[Any, tuple[float, Entry, Config]] = {}
+    for entry in entries:
+        fields = fields_of(entry.key.loose)
+        if field is None:
+            raise CacheError(f"--export-format needs --by FIELD; the entries have {', '.join(fields)}")
+        if entry.result is None:
+            continue
+        size, found = _field(fields, field), (entry.result.best.time_ms, entry, Config(entry.result.best.config))
+        other = best.setdefault(size, found)
+        if _differs(fields, fields_of(other[1].key.loose), field):
+            names = f"{other[1].name} and {entry.name}"
+            raise CacheError(f"{names} both have {field} = {size} and differ otherwise; narrow --kernel or --device")
+        best[size] = min(other, found, key=lambda known: known[0])
+    return [(size, config) for size, (_, _, config) in best.items()]
+
+
+def _differs(one: dict[str, Any], other: dict[str, Any], field: str) -> bool:
+    return any(one.get(name) != other.get(name) for name in {**one, **other} if not field.startswith(name))
+
+
+def _field(fields: dict[str, Any], name: str) -> Any:
+    """The value of a field, or the part of it that a last number counts out: specialization.arguments.x.shape.0."""
+    stem, _, last = name.rpartition(".")
+    value = fields.get(name)
+    if name not in fields and last.isdecimal() and isinstance(fields.get(stem), list | tuple):
+        value = dict(enumerate(fields[stem])).get(int(last))
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise CacheError(f"the field {name!r} is {value!r} and no size; the fields are {', '.join(fields)}")
+    return value
 
 
 def _opened(directory: Path | None) -> Cache:

@@ -69,6 +69,13 @@ SeedConfigs = Annotated[
     list[str] | None, typer.Option("--seed-config", metavar="JSON|@PATH", help="A config to try first; repeatable.")
 ]
 
+SeedsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--seeds", metavar="FILE", help="Configs to try first: what `autotune import` wrote, or what it reads."
+    ),
+]
+
 
 def checked_direction(text: str | None) -> Direction | None:
     """The direction that --direction names; raises PlanError for another word."""

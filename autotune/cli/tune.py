@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from autotune.cli import options
-from autotune.cli.output import stdout_for_results
+from autotune.cli.output import note, stdout_for_results
 from autotune.cli.problem_file import DEFAULT_NAME, load_problem, split_target
 from autotune.cli.searching import searched
+from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.search.plan import Budget, Settings
 from autotune.core.search.result import Result, TuningFailed
@@ -21,6 +22,7 @@ from autotune.shell.cache.use import Use
 from autotune.shell.files import check_writable
 from autotune.shell.problem import Problem
 from autotune.shell.settings import environment
+from autotune.shell.wording import counted
 
 
 class CacheChoice(NamedTuple):
@@ -42,6 +44,7 @@ def tune(
     no_journal: options.NoJournal = False,
     settings: options.Set = None,
     seed_configs: options.SeedConfigs = None,
+    seeds: options.SeedsFile = None,
     save_config: options.SaveConfig = None,
     cache: options.UseCache = False,
     cache_dir: options.CacheDir = None,
@@ -66,7 +69,11 @@ def tune(
         effort=effort or problem.effort,
         budget=_budget(problem.budget, {n: v for n, v in limits.items() if v is not None}),
         seed=problem.seed if seed is None else seed,
-        seeds=(*({**(problem.space.default or {}), **config} for config in first), *problem.seeds),
+        seeds=(
+            *({**(problem.space.default or {}), **config} for config in first),
+            *(() if seeds is None else _from_file(seeds, problem, progress)),
+            *problem.seeds,
+        ),
     )
     path = None if no_journal else journal or free_journal(target)
     memory = _cache(cache, cache_dir, force)
@@ -89,6 +96,15 @@ def free_journal(target: str) -> Path:
         number += 1
         chosen = folder / f"{stem}-{number}.journal.jsonl"
     return chosen
+
+
+def _from_file(path: Path, problem: Problem, progress: bool | None) -> tuple[Config, ...]:
+    """The configs of a file that are points of the problem's space; what does not fit is warned of."""
+    from autotune.integrations.seed_configs import load_seeds
+
+    found = load_seeds(path, problem.space)
+    note(f"{counted(len(found), 'seed')} from {path}", progress)
+    return found.configs
 
 
 def _budget(own: Budget | None, limits: dict[str, Any]) -> Budget | None:

@@ -1,0 +1,68 @@
+"""`autotune export OUT KEY=CONFIG…`: configs in the file of another library."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from autotune.cli.import_ import checked_format, pairs
+from autotune.cli.options import AsJson
+from autotune.cli.output import print_json, print_labelled
+from autotune.core.errors import PlanError
+from autotune.integrations.tuned_configs import WRITTEN, write_tuned_configs
+from autotune.shell.files import load_config
+from autotune.shell.wording import counted
+
+ExportFormat = Annotated[
+    str | None, typer.Option("--export-format", metavar="NAME", help=f"Write OUT for a library: {', '.join(WRITTEN)}.")
+]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option("--rename", metavar="OURS=THEIRS", help="Our name of a parameter, and theirs; repeatable."),
+]
+KernelName = Annotated[str, typer.Option("--kernel-name", help="For flash-linear-attention; without it OUT's name.")]
+TritonVersion = Annotated[str, typer.Option("--triton-version", help="The version of Triton, for the file's header.")]
+
+
+def export(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, as the library names it.")],
+    configs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=CONFIG…", help="A size such as 16 (or a key as JSON), and a file that holds a config."
+        ),
+    ],
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help=f"{', '.join(WRITTEN)}.")] = "vllm",
+    rename: Rename = None,
+    kernel_name: KernelName = "",
+    triton_version: TritonVersion = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write configs as another library reads them.
+
+    Each is for a size, or for a key of Triton's autotuner: vLLM, SGLang and flash-linear-attention. The configs are files that `--save-config` wrote. For what is in the cache there is `autotune cache export`.
+    """
+    named = pairs(configs, "KEY=CONFIG")
+    read = [(key_of(key), load_config(str(file))) for key, file in named.items()]
+    names = {ours: str(theirs) for ours, theirs in pairs(rename or (), "--rename").items()}
+    chosen = checked_format(format) or "vllm"
+    write_tuned_configs(read, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
+    reported(out, chosen, len(read), as_json)
+
+
+def key_of(text: str) -> Any:
+    """A key of JSON, such as 16 or [128, "torch.float16"]; "default" for none."""
+    if text == "default":
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        raise PlanError(f"KEY=CONFIG {text}: the key is not JSON; write 16=best-16.json, for example") from None
+
+
+def reported(out: Path, format: str, count: int, as_json: bool) -> None:
+    if as_json:
+        print_json({"out": str(out), "format": format, "configs": count})
+    else:
+        print_labelled([("exported", f"{counted(count, 'config')} to {out}, for {format}")])

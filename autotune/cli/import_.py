@@ -1,0 +1,134 @@
+"""`autotune import FILE [OUT]`: configs and measurements of other libraries, to begin a search with or to keep."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, checked_direction
+from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
+from autotune.cli.problem_file import load_problem
+from autotune.core.config import Value
+from autotune.core.errors import PlanError
+from autotune.integrations.seed_configs import AT_MOST, Seeds, fit_seeds, read_seeds, renamed, write_seeds
+from autotune.integrations.tuned_configs import FORMATS, Format, TunedConfigs
+from autotune.shell.wording import counted, milliseconds
+from autotune.studies.recordings import load_recording, write_recording
+
+SHOWN = 20
+"""Configs that are shown to people; --json has them all."""
+
+
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="Tuned configs of vLLM, SGLang, fla, FlashInfer or Triton; or a recording."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="A file for the seeds, or for the recording in our format.")
+    ] = None,
+    problem: Annotated[
+        str | None,
+        typer.Option(
+            "--problem", metavar="FILE[:NAME]", help="Only configs of this problem's space, and as it has them."
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="NAME", help=f"One of {', '.join(FORMATS)}; else told by content.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="LABEL=VALUE", help="Only configs tuned for this, as M=16; repeatable."),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option("--rename", metavar="THEIRS=OURS", help="Their name of a parameter, and the space's; repeatable."),
+    ] = None,
+    at_most: Annotated[int, typer.Option("--at-most", min=1, help="So many seeds for a problem.")] = AT_MOST,
+    objective: ObjectiveName = None,
+    direction: BetterDirection = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read tuned configs or a recording of another library, to begin a search with or to keep.
+
+    With OUT, tuned configs are written as seeds, which `autotune tune FILE --seeds OUT` takes, and a recording in our
+    own format; with --problem, the best of a recording are seeds too.
+    """
+    found = read_seeds(file, checked_format(format), objective=objective, direction=checked_direction(direction))
+    chosen = found.where(pairs(where or (), "--where"))
+    names = {theirs: str(ours) for theirs, ours in pairs(rename or (), "--rename").items()}
+    fitted: Seeds | None = None
+    if problem is not None:
+        with stdout_for_results():
+            space = load_problem(problem).space
+        fitted = fit_seeds(chosen, space, rename=names, at_most=at_most)
+    written = ""
+    if out is not None and (fitted is not None or found.format != "recording"):
+        configs = fitted.configs if fitted is not None else renamed(chosen, names)
+        write_seeds(configs, out, str(file))
+        written = f"{counted(len(configs), 'seed')} in {out}"
+    elif out is not None:
+        recording = load_recording(file, objective=objective, direction=checked_direction(direction))
+        write_recording(recording, out)
+        written = f"{counted(len(recording), 'point')} in {out}"
+    if as_json:
+        entries = [{"labels": e.labels, "config": e.config, "time_ms": e.time_ms} for e in chosen.entries]
+        seeds = (
+            None if fitted is None else {"configs": fitted.configs, "left_out": fitted.left_out, "notes": fitted.notes}
+        )
+        fields = {"file": str(file), "format": chosen.format, "about": chosen.about, "entries": entries}
+        print_json({**fields, "seeds": seeds, "out": None if out is None else str(out)})
+    else:
+        _print(chosen, fitted, written)
+
+
+def checked_format(text: str | None) -> Format | None:
+    """The format that an option names; raises PlanError for another word."""
+    if text is not None and text not in FORMATS:
+        raise PlanError(f"--format {text}: unknown; use one of {', '.join(FORMATS)}")
+    return text
+
+
+def pairs(texts: Iterable[str], option: str) -> dict[str, Value]:
+    """NAME=VALUE texts as a dictionary; raises PlanError for another form."""
+    found: dict[str, Value] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise PlanError(f"{option} {text}: not of the form NAME=VALUE; write {option} M=16, for example")
+        found[name] = value
+    return found
+
+
+def _print(found: TunedConfigs, fitted: Seeds | None, written: str) -> None:
+    rows = [("file", found.path), ("format", found.format), *found.about.items()]
+    rows.append(("configs", f"{len(found.entries):,}"))
+    if fitted is not None:
+        rows.append(("seeds", f"{len(fitted)} fit the problem's space"))
+        rows += [("not taken", text) for text in fitted.left_out] + [("note", text) for text in fitted.notes]
+    if written:
+        rows.append(("written", written))
+    print_labelled(rows)
+    print()
+    if fitted is not None:
+        print_table(("seed",), [(config.to_json(),) for config in fitted])
+        return
+    shown = found.entries[:SHOWN]
+    labels = list(dict.fromkeys(label for entry in shown for label in entry.labels))
+    timed = any(entry.time_ms is not None for entry in shown)
+    print_table(
+        (*labels, *(("time",) if timed else ()), "config"),
+        [
+            (
+                *(str(entry.labels.get(label, "")) for label in labels),
+                *((milliseconds(entry.time_ms) if entry.time_ms is not None else "-",) if timed else ()),
+                entry.config.to_json(),
+            )
+            for entry in shown
+        ],
+    )
+    if len(found.entries) > SHOWN:
+        note(f"{len(found.entries) - SHOWN:,} more configs; --json prints them all", True)
