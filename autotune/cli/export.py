@@ -41,7 +41,8 @@ def export(
 ) -> None:
     """Write configs as another library reads them.
 
-    Each is for a size, or for a key of Triton's autotuner: vLLM, SGLang and flash-linear-attention. The configs are files that `--save-config` wrote. For what is in the cache there is `autotune cache export`.
+    Each is for a size, or for a key of Triton's autotuner: vLLM, SGLang and flash-linear-attention. The configs are
+    files that `--save-config` wrote. For what is in the cache there is `autotune cache export`.
     """
     named = pairs(configs, "KEY=CONFIG")
     read = [(key_of(key), load_config(str(file))) for key, file in named.items()]

@@ -187,6 +187,7 @@ def fit_seeds(
         for theirs, ours in matched.items()
         if theirs not in (rename or {}) and theirs != ours
     ]
+    told = _implied(entries, matched)
     unknown: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     seeds: dict[Config, None] = {}
@@ -198,7 +199,7 @@ def fit_seeds(
         unknown.update(
             name
             for name, value in entry.config.items()
-            if name not in matched and value not in NEUTRAL.get(name, ()) and not name.startswith("tactic.")
+            if name not in matched and name not in told and value not in NEUTRAL.get(name, ())
         )
         try:
             seeds[space.check({**(space.default or {}), **given}, "a config")] = None
@@ -213,6 +214,14 @@ def fit_seeds(
     if not seeds:
         raise ConfigError(f"{found.path}: no config fits the space: {'; '.join(left_out) or 'there is none'}")
     return Seeds(tuple(seeds), tuple(left_out), tuple(notes), found.path)
+
+
+def _implied(entries: Iterable[TunedConfig], matched: Mapping[str, str]) -> set[str]:
+    """Names whose loss is none: a runner that all configs have, parts of a tactic, and a tactic whose parts are used."""
+    parts = {name for entry in entries for name in entry.config if name.startswith("tactic.")}
+    whole = {"tactic"} if any(name in matched for name in parts) else set()
+    runners = {entry.config.get("runner") for entry in entries if "runner" in entry.labels}
+    return parts | whole | ({"runner"} if len(runners) == 1 else set())
 
 
 def _matched(theirs: Iterable[str], ours: Iterable[str], rename: Mapping[str, str]) -> dict[str, str]:
