@@ -1,6 +1,6 @@
 """`autotune simulate RECORDING`: search a recorded space instead of a device, once a seed."""
 
-from io import BufferedWriter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from autotune.core.errors import PlanError
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.codec import encode
 from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
-from autotune.shell.files import contradiction
+from autotune.shell.files import contradiction, why_unwritable, write_output
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.simulation import Run, Simulation
 from autotune.studies.simulation import simulate as run_once
@@ -52,7 +52,8 @@ def simulate(
     own = parsed_settings(settings or ())
     loaded = load_recording(recording, objective=objective, direction=checked_direction(direction))
     simulation = Simulation.of(loaded)
-    lines, runs = _opened(traces), []
+    _check_traces(traces)
+    runs: list[Run] = []
     try:
         for seed in seeds or [0]:
             evaluator = SimulatedEvaluator(
@@ -63,20 +64,24 @@ def simulate(
                 evaluator=evaluator,
             )  # fmt: skip
             runs.append(run)
-            if lines is not None:
-                lines.write(encode(run.trace) + b"\n")
-                lines.flush()
     finally:
-        if lines is not None:
-            lines.close()
+        if traces is not None:
+            _write_traces(traces, runs)
     _report(simulation.recording, runs, as_json)
 
 
-def _opened(path: Path | None) -> BufferedWriter | None:
-    if path is not None and (fault := contradiction(path, ".jsonl", ".json")) is not None:
-        raise PlanError(f"the traces cannot be written to {path}: {fault}")
+def _check_traces(path: Path | None) -> None:
+    """Raises PlanError where the traces could not be written: better known before the runs than after them."""
+    if path is None:
+        return
+    why = contradiction(path, ".jsonl", ".json") or why_unwritable(path)
+    if why is not None:
+        raise PlanError(f"the traces cannot be written to {path}: {why}")
+
+
+def _write_traces(path: Path, runs: Sequence[Run]) -> None:
     try:
-        return None if path is None else path.open("wb")
+        write_output(path, b"".join(encode(run.trace) + b"\n" for run in runs))
     except OSError as error:
         raise PlanError(f"the traces cannot be written to {path} ({error.strerror}); name another file") from None
 

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import select
 import stat
+import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,19 +24,25 @@ def save_config(config: Mapping[str, Value], path: PathLike) -> None:
     path = Path(path)
     check_writable(path)
     try:
-        replace_file(path, Config(config).to_json().encode() + b"\n")
+        write_output(path, Config(config).to_json().encode() + b"\n")
     except OSError as error:
         raise ConfigError(f"the config cannot be written to {path} ({error.strerror}); name another file") from None
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, like: os.stat_result | None = None) -> None:
     """Put `content` in place of what is at `path`, whole or not at all; an OSError leaves nothing behind.
 
-    What a crash leaves is the old file, or the new one, and maybe a hidden one whose name ends in .tmp.
+    What a crash leaves is the old file, or the new one, and maybe a hidden one whose name ends in .tmp. like: whose
+    permissions and owner the file gets, as far as they may be given.
     """
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         with open(temporary, "wb") as file:
+            if like is not None:
+                with suppress(OSError):
+                    os.fchown(file.fileno(), like.st_uid, like.st_gid)
+                with suppress(OSError):
+                    os.fchmod(file.fileno(), stat.S_IMODE(like.st_mode))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -42,6 +51,109 @@ def replace_file(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+READER_S = 10.0
+"""How long to wait for a process that reads from a FIFO, when nothing moves."""
+LINKS = 40
+"""Links in a row that Linux follows."""
+WRITING = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def write_output(path: PathLike, content: bytes) -> None:
+    """Write a file that a user has named. Raises OSError, and what was there is there still.
+
+    A regular file is replaced whole and keeps its permissions; where `path` is a link, the file that it leads to is,
+    and the link stays. What is no regular file (a device, a FIFO, a descriptor such as /dev/stdout) is written into.
+    """
+    path = Path(path)
+    target, found = _led_to(path)
+    if found is None or stat.S_ISREG(found.st_mode):
+        if target is not None:
+            replace_file(target, content, found)
+            return
+        found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EISDIR, "it is a directory", str(path))
+    _write_into(path, content)
+
+
+def why_unwritable(path: PathLike) -> str | None:
+    """Why `write_output` would fail, as far as can be told without writing, and what to do; None: nothing is known.
+
+    >>> why_unwritable("/dev/null/file")
+    'there is no directory /dev/null; make it first'
+    """
+    path = Path(path)
+    try:
+        target, found = _led_to(path)
+    except OSError as error:
+        return f"{error.strerror}; name another file"
+    if found is not None and stat.S_ISDIR(found.st_mode):
+        return "it is a directory; name a file"
+    if target is None or (found is not None and not stat.S_ISREG(found.st_mode)):
+        return None if os.access(path, os.W_OK) else "it may not be written; name another file"
+    if not os.path.isdir(target.parent):
+        return f"there is no directory {target.parent}; make it first"
+    return None if os.access(target.parent, os.W_OK) else f"{target.parent} is read-only; name another file"
+
+
+def _led_to(path: Path) -> tuple[Path | None, os.stat_result | None]:
+    """Where links lead, and what is there: None where nothing is. No place for a descriptor of a process."""
+    for _ in range(LINKS):
+        parent = os.path.realpath(path.parent)
+        if parent.startswith("/proc/"):
+            return None, None
+        path = Path(parent, path.name)
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return path, None
+        if not stat.S_ISLNK(found.st_mode):
+            return path, found
+        path = Path(parent, os.readlink(path))
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _write_into(path: Path, content: bytes) -> None:
+    """Write to a device, a FIFO or a descriptor, without waiting for ever for who reads."""
+    own = _own_descriptor(path)
+    deadline = time.monotonic() + READER_S
+    while True:
+        try:  # a descriptor of ours is written on where it stands, so that nothing before is overwritten
+            out = os.open(path, WRITING) if own is None else os.dup(own)
+            break
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+            if time.monotonic() > deadline:
+                raise OSError(errno.ENXIO, "it is a FIFO, and no process reads from it", str(path)) from None
+            time.sleep(0.05)
+    try:
+        if own is not None:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError, ValueError, AttributeError):
+                    stream.flush()
+        rest = memoryview(content)
+        while len(rest):
+            if not select.select([], [out], [], READER_S)[1]:
+                raise OSError(errno.ETIMEDOUT, "nobody reads what is written", str(path))
+            with suppress(BlockingIOError):
+                rest = rest[os.write(out, rest) :]
+    finally:
+        os.close(out)
+
+
+def _own_descriptor(path: Path) -> int | None:
+    """The number of the descriptor of this process that a path such as /dev/stdout leads to."""
+    for _ in range(LINKS):
+        here = os.path.join(os.path.realpath(path.parent), path.name)
+        if here.startswith(f"/proc/{os.getpid()}/fd/") and path.name.isdigit():
+            return int(path.name)
+        if here.startswith("/proc/") or not os.path.islink(here):
+            return None
+        path = Path(os.path.dirname(here), os.readlink(here))
+    return None
 
 
 KINDS_OF_FILE = {
@@ -144,17 +256,5 @@ def check_writable(path: PathLike) -> None:
     path = Path(path)
     if (fault := contradiction(path, ".json")) is not None:
         raise ConfigError(f"the config cannot be written to {path}: {fault}")
-    if os.path.isdir(path):
-        raise ConfigError(f"the config cannot be written to {path}, which is a directory; name a file")
-    if not os.path.isdir(path.parent):
-        raise ConfigError(
-            f"the config cannot be written to {path}, as there is no directory {path.parent}; make it first"
-        )
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"the config cannot be written to {path}, as {path.parent} is read-only; name another file")
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:  # a name that is too long for the file system
-        raise ConfigError(f"the config cannot be written to {path} ({error.strerror}); name another file") from None
+    if (why := why_unwritable(path)) is not None:
+        raise ConfigError(f"the config cannot be written to {path}: {why}")

@@ -19,6 +19,7 @@ from autotune.core.space import Space
 from autotune.core.strategies.random_search import RandomSearch
 from autotune.shell.codec import encode
 from autotune.shell.evaluators.protocol import Evaluator
+from autotune.shell.files import why_unwritable
 from autotune.shell.tuning import Progress, read_search, resume, tune
 from autotune.studies.recordings import Header, Recording, Row, recording_of, write_recording
 from autotune.studies.recordings.files import check_name
@@ -57,9 +58,12 @@ def record(
     after a kill. Ctrl-C (or SIGTERM, as a time limit sends it) gives a partial recording, which the next call
     completes.
     digits: significant digits of the repeats; None: all. versions: what else it was made with, for the header.
-    Raises RecordingError for a space too large to measure, and for a name that says another format than JSON.
+    Raises RecordingError for a space too large to measure, a path that cannot be written, and a name that says another
+    format than JSON.
     """
     check_name(Path(path))
+    if (why := why_unwritable(path)) is not None:
+        raise RecordingError(f"{os.fspath(path)}: cannot be written: {why}")
     count = space.count()
     if count is None or count > MOST:
         many = "too many to count" if count is None else f"{count:,}"

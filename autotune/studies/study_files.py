@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from autotune.shell.files import write_output
 from autotune.studies.plots import study_figures
 from autotune.studies.report import study_report
 from autotune.studies.study_result import StudyResult
@@ -29,7 +30,7 @@ def write_study(result: StudyResult, tables: Sequence[Table], folder: Path) -> l
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_output(folder / name, text.encode())
     except OSError as error:
         raise StudyError(f"{folder}: cannot be written ({error.strerror or error}); use another --out") from None
     return notes

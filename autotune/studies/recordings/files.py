@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autotune.core.errors import RecordingError
-from autotune.shell.files import contradiction, read_regular, replace_file
+from autotune.shell.files import contradiction, read_regular, write_output
 
 MAX_BYTES = 2**31
 """A recording of more text is refused: no recording that was ever published has a tenth of it."""
@@ -81,7 +81,7 @@ def publish(path: Path, text: bytes) -> None:
     check_name(path)
     content = gzip.compress(text, 9, mtime=0) if path.suffix == ".gz" else text
     try:
-        replace_file(path, content)
+        write_output(path, content)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be written ({error.strerror or error}); check the directory") from None
 
