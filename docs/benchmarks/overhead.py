@@ -96,7 +96,7 @@ def neighbours() -> None:
     took = []
     for _ in range(20):
         began = time.perf_counter()
-        points = neighbourhood(space, row)
+        points = neighbourhood(space, row, root(0))
         valid = space.valid(points)
         took.append(time.perf_counter() - began)
     print(f"neighbours of one point: {len(points)} made, {valid.sum()} valid, {median(took) * 1e3:.1f} ms")

@@ -25,6 +25,7 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
+from autotune.core.parameters.choice import SIGNS
 from autotune.core.space import Space
 
 WIDE = 64
@@ -33,8 +34,9 @@ WIDE = 64
 ALIGNED, MOST_ALIGNED = 8, 10
 """Alignment matters to numbers above 8, up to a divisor of 2**10."""
 
-ONE_HOT = float(np.sqrt(0.5))
-"""The height of a one-hot feature: two values of a choice are 1 apart."""
+ONE_HOT, SIGN = float(np.sqrt(0.5)), float(np.sqrt(2 / SIGNS))
+"""The height of a one-hot feature, and of one of the signs of a long choice: two values of a choice are 1 apart, or
+about as much."""
 
 COUNTED = 4096
 """Ranges longer than this are judged, for their alignment, by their first so many values."""
@@ -87,6 +89,12 @@ class Axes:
         means = (counts + 1) / (3 * (counts - 1))
         away: Floats = (np.square(2 * features[:, firsts] - 1) - means).sum(axis=1) / np.sqrt(max(len(self.axes), 1))
         return away
+
+    @property
+    def weight(self) -> int:
+        """What a comparison of two points costs, in axes of a feature or a few: a long choice counts for more."""
+        counts = np.bincount(self.blocks)
+        return len(self.names) + int((counts >= SIGNS).sum()) * (SIGNS // 2 - 1)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -178,7 +186,8 @@ def _choice(parameter: Choice) -> Callable[[Codes], Floats]:
         return _numbers(lambda codes: table[codes[:, 0]], np.array([table.min(), table.max()]), table)
     if parameter.ordered or parameter.size == 2:
         return lambda codes: codes / (parameter.size - 1)
-    return lambda codes: parameter.encode_features(codes) * ONE_HOT
+    height = ONE_HOT if parameter.features == parameter.size else SIGN
+    return lambda codes: parameter.encode_features(codes) * height
 
 
 def _numbers(

@@ -26,6 +26,9 @@ TOGETHER, HALF_WAY = 0.5, 100
 """The share of the variance that all axes have together in the end, half of it when 100 points are known. The three
 additive orders have equal parts of the rest."""
 
+DENSE = 100
+"""Up to so many features one product of whole matrices, most of whose terms are 0, is faster than one for each axis."""
+
 
 @dataclass(frozen=True)
 class Hyper:
@@ -124,6 +127,7 @@ class Known:
 
     An axis has few values, so its correlations are computed once for each value that occurs, v on all axes together.
     members [v, n]: 1 where an input has the value. values [d, v]: the value's features, 0 for those of other axes.
+    places: for each axis its features among the d, and its values among the v.
     """
 
     def __init__(self, hyper: Hyper, inputs: Floats, blocks: Blocks) -> None:
@@ -137,6 +141,10 @@ class Known:
         axis = np.repeat(np.arange(len(occur)), [len(values) for values, _ in occur])
         self.of_axis = (blocks[:, None] == axis).astype(np.float64)
         self.values = np.zeros(self.of_axis.shape)
+        ends = np.searchsorted(axis, np.arange(len(occur) + 1))
+        self.places = [
+            (part, slice(int(a), int(b))) for part, (a, b) in zip(parts(blocks), pairwise(ends), strict=True)
+        ]
         for i, (part, (values, _)) in enumerate(zip(parts(blocks), occur, strict=True)):
             self.values[part, axis == i] = values.T
 
@@ -149,10 +157,23 @@ class Known:
         """The correlation [n, n] of the inputs with one another."""
         return self._correlation(self.inputs)
 
+    def _squares(self, scaled: Floats) -> Floats:
+        """The squared distances [m, v] of points [m, d] from each value, along the value's axis alone."""
+        if len(self.values) <= DENSE:
+            squares: Floats = np.square(scaled) @ self.of_axis
+            squares -= scaled @ (2 * self.values)
+            squares += np.square(self.values).sum(axis=0)
+            return squares
+        squares = np.empty((len(scaled), self.values.shape[1]))
+        for part, those in self.places:
+            points, values = scaled[:, part], self.values[part, those]
+            squares[:, those] = points @ (-2 * values)
+            squares[:, those] += np.square(points).sum(axis=1)[:, None]
+            squares[:, those] += np.square(values).sum(axis=0)
+        return squares
+
     def _correlation(self, scaled: Floats) -> Floats:
-        squares = np.square(scaled) @ self.of_axis
-        squares -= scaled @ (2 * self.values)
-        squares += np.square(self.values).sum(axis=0)
+        squares = self._squares(scaled)
         by_value = matern52(np.maximum(squares, 0.0, out=squares))
         first = by_value @ self.members
         power = np.square(by_value)

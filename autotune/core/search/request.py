@@ -3,6 +3,7 @@
 import numpy as np
 
 from autotune.core.keys import fold
+from autotune.core.one_thread import one_thread
 from autotune.core.outcomes import Trial
 from autotune.core.points import first_of_each
 from autotune.core.search.finish import finishing
@@ -89,7 +90,8 @@ def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals |
         fresh=search.points.unseen,
         find_pending=lambda: search.points.rows[[trial.id for trial in search.pending]],
     )
-    return plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
+    with one_thread():
+        return plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
 
 
 def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> Request:

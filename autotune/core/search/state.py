@@ -10,6 +10,7 @@ from autotune.core.errors import JournalError
 from autotune.core.history import Archive, Log, Points, Records
 from autotune.core.keys import Key, fold, root
 from autotune.core.memo import memo
+from autotune.core.one_thread import one_thread
 from autotune.core.outcomes import Failed, Outcome, Timed, Trial
 from autotune.core.parameters import Codes
 from autotune.core.search.messages import (
@@ -128,7 +129,8 @@ def _begun(plan: Plan, key: Key, again: bool = False) -> Any:
         plan.settings.pad,
         again,
     )
-    return plan.strategy.init(space, seeds, key)
+    with one_thread():
+        return plan.strategy.init(space, seeds, key)
 
 
 def advance(search: Search, event: Event) -> Search:

@@ -111,7 +111,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
 
     def _candidates(self, space: Space, known: Archive, ask: Ask, key: Key) -> Codes:
         best = known.points[known.ranking()[: self.neighbourhoods]]
-        axes = len(axes_of(space).names)
+        axes = axes_of(space).weight
         near, most = (at_most(self.candidates, n, axes) for n in (WORK, len(known)))
         return candidates(space, best, near, most, ask.fresh, key)
 

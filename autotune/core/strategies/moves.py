@@ -5,9 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autotune.core.keys import Key, fold, integers, words
+from autotune.core.keys import Key, fold, integers, permutation, words
 from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS, Codes, ListOf, Parameter
 from autotune.core.space import Space
+
+WIDE = 256
+"""So many neighbours on one parameter are looked at: a choice of thousands of values must not crowd out all others, or
+cost as many times the time."""
 
 
 class Axis(NamedTuple):
@@ -45,8 +49,21 @@ def axes(space: Space) -> tuple[Axis, ...]:
     return tuple(found)
 
 
-def neighbourhood(space: Space, row: Codes) -> Codes:
-    """All single-parameter neighbours of a point [columns], and for every pair of block sizes all pairs of theirs.
+def moves(space: Space, row: Codes, radius: int, key: Key) -> Codes:
+    """The points [m, columns] that differ from one point [columns] in one parameter, by at most `radius`; of a
+    parameter with more than WIDE of them so many drawn at random. Constraints aside."""
+    blocks = []
+    for name, parameter in space.parameters.items():
+        codes = parameter.neighbours(row[space.slices[name]], radius)
+        if len(codes) > WIDE:
+            codes = codes[np.sort(permutation(fold(key, name), len(codes))[:WIDE])]
+        blocks.append(space.with_part(row, name, codes))
+    return np.concatenate(blocks)
+
+
+def neighbourhood(space: Space, row: Codes, key: Key) -> Codes:
+    """The `moves` from a point [columns] to single-parameter neighbours, and for every pair of block sizes all pairs of
+    theirs.
 
     Shape [m, columns], all different; constraints aside.
     """
@@ -57,7 +74,7 @@ def neighbourhood(space: Space, row: Codes) -> Codes:
         rows[:, first] = np.repeat(near_first, len(near_second), axis=0)
         rows[:, second] = np.tile(near_second, (len(near_first), 1))
         pairs.append(rows)
-    return np.concatenate([space.moves(row), *pairs])
+    return np.concatenate([moves(space, row, 1, key), *pairs])
 
 
 def perturbed(space: Space, row: Codes, n: int, radius: int, key: Key) -> Codes:

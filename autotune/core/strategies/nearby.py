@@ -5,16 +5,17 @@ import numpy as np
 from autotune.core.keys import Key, fold, integers
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
+from autotune.core.strategies.moves import moves
 
 RADIUS = 2
 
 
 def around(space: Space, rows: Codes, pairs: int, key: Key) -> Codes:
-    """For each of the points `rows` [b, columns] its valid neighbours within two steps of one parameter, and `pairs`
-    random combinations of two of these moves, which may be invalid; shape [m, columns]."""
+    """For each of the points `rows` [b, columns] its valid `moves` within two steps of one parameter, and `pairs`
+    random combinations of two of these, which may be invalid; shape [m, columns]."""
     if not len(rows):
         return rows
-    moved = [space.moves(row, RADIUS) for row in rows]
+    moved = [moves(space, row, RADIUS, fold(key, "wide", i)) for i, row in enumerate(rows)]
     valid = space.valid(np.concatenate(moved))  # all at once: a constraint costs as much for a few
     ends = np.cumsum([len(those) for those in moved])[:-1]
     found = []

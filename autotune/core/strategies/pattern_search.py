@@ -117,7 +117,7 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
         return Walk(best, bool(abs(times[best] / times[walk.current] - 1) >= self.min_improvement_delta))
 
     def _neighbours(self, space: Space, ask: Ask, row: Codes, key: Key) -> Codes:
-        points = neighbourhood(space, row)
+        points = neighbourhood(space, row, fold(key, "wide"))
         points = points[ask.fresh(points)]
         points = points[space.valid(points)]
         if 0 <= self.num_neighbors_cap < len(points):

@@ -1,0 +1,99 @@
+"""Models run on one BLAS thread, whatever the environment and the number of cores.
+
+The matrices of a search are small: a second thread saves little where cores are idle, and costs several times as much
+where they are busy, as they are whenever kernels compile. And sums in another order can differ in their last bits. So
+the number of BLAS threads is lowered while a strategy is asked, and then set to what it was. It is a setting of the
+process, not of a thread, hence the lock and the count; this and the memoisation of pure functions are the only effects
+in the core, and no result depends on either.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import NamedTuple
+
+
+class Library(NamedTuple):
+    """A BLAS that is loaded. of_thread: whether its number of threads is a setting of the thread that asks (OpenMP)."""
+
+    threads: Callable[[], int]
+    use: Callable[[int], object]
+    of_thread: bool
+
+
+class _Callers:
+    """How many callers are inside of `one_thread` now, and how many threads each library had before the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.before: list[int] = []
+
+
+_callers = _Callers()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Numpy's BLAS uses one thread until the end of the block, or of the last of several that overlap."""
+    own = [(library, library.threads()) for library in libraries() if library.of_thread]
+    for library, _ in own:
+        library.use(1)
+    _enter(_callers)
+    try:
+        yield
+    finally:
+        _leave(_callers)
+        for library, before in own:
+            library.use(before)
+
+
+def _shared() -> list[Library]:
+    return [library for library in libraries() if not library.of_thread]
+
+
+def _enter(callers: _Callers) -> None:
+    with callers.lock:
+        callers.inside += 1
+        if callers.inside == 1:
+            callers.before = [library.threads() for library in _shared()]
+            _use([1] * len(callers.before))
+
+
+def _leave(callers: _Callers) -> None:
+    with callers.lock:
+        callers.inside -= 1
+        if not callers.inside:
+            _use(callers.before)
+
+
+def _use(threads: list[int]) -> None:
+    for library, count in zip(_shared(), threads, strict=True):
+        if library.threads() != count:
+            library.use(count)
+
+
+@lru_cache(maxsize=1)
+def libraries() -> tuple[Library, ...]:
+    """The BLAS libraries that are loaded when a strategy is first asked; numpy's is among them."""
+    from threadpoolctl import ThreadpoolController  # imported late: it takes longer than all of the core
+
+    found = []
+    for one in ThreadpoolController().select(user_api="blas").lib_controllers:
+        # Newer versions let but one thread of a process set anything, which a search in any other would not notice.
+        use = getattr(one, "_real_set_num_threads", one.set_num_threads)
+        found.append(Library(one.get_num_threads, use, getattr(one, "threading_layer", "") == "openmp"))
+    return tuple(found)
+
+
+def _forked() -> None:
+    """A child has none of its parent's other threads, so nobody in it would open the lock or end their blocks."""
+    global _callers
+    inside, before, _callers = _callers.inside, _callers.before, _Callers()
+    if inside:
+        _use(before)
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,176 @@
+"""What the search itself costs: one BLAS thread for models, and long parameters that stay cheap."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+
+from autotune import (
+    Asked,
+    Budget,
+    Choice,
+    Finished,
+    Integer,
+    ListOf,
+    Observed,
+    OptionalOf,
+    Permutation,
+    PowerOfTwo,
+    Space,
+    Timed,
+    advance,
+    make_plan,
+    request,
+    start,
+)
+from autotune.core.gaussian.axes import axes_of
+from autotune.core.keys import root
+from autotune.core.one_thread import libraries, one_thread
+from autotune.core.parameters.choice import ONE_HOT_VALUES, SIGNS
+from autotune.core.strategies.moves import WIDE, moves, neighbourhood
+
+STRINGS = tuple(f"schedule {i}" for i in range(5000))
+
+
+def long_spaces() -> dict[str, Space]:
+    block = PowerOfTwo(16, 256, role="block_size")
+    return {
+        "choice": Space({"s": Choice(STRINGS), "B": block}, [], {"s": STRINGS[0], "B": 32}),
+        "three choices": Space({f"s{i}": Choice(STRINGS) for i in range(3)}),
+        "optional choice": Space({"s": OptionalOf(Choice(STRINGS), "auto"), "B": block}),
+        "permutation": Space({"order": Permutation(20), "B": block}),
+        "list": Space({"list": ListOf(Integer(0, 9), 64)}),
+        "list of choices": Space({"list": ListOf(Choice(tuple("abcdefgh")), 40)}),
+        "ranges": Space({"a": Integer(1, 10**9), "b": Integer(-(10**9), 10**9)}),
+        "200 parameters": Space({f"p{i}": Integer(1, 8) for i in range(200)}),
+    }
+
+
+def own_ms(space: Space, strategy: str, evaluations: int) -> float:
+    """Milliseconds of processor time per evaluation, all but the outcomes themselves included."""
+    began = time.process_time()
+    search = start(make_plan(space, strategy, exact=True, budget=Budget(evaluations=evaluations), seed=1))
+    while not isinstance(todo := request(search), Finished):
+        search = advance(search, Asked(search.clock, 1, todo))
+        for trial in getattr(todo, "trials", ()):
+            row = space.encode([trial.config])[0]
+            search = advance(search, Observed(search.clock, trial.id, Timed((1 + float((row % 7).sum()),))))
+    return 1e3 * (time.process_time() - began) / len(search.trials)
+
+
+@pytest.mark.parametrize("name", long_spaces())
+def test_long_parameters_cost_little(name: str) -> None:
+    space = long_spaces()[name]
+    most = 40 if name == "200 parameters" else 20 if name == "three choices" else 10
+    own_ms(space, "gaussian_process", 12)  # imports what is imported late
+    assert min(own_ms(space, "gaussian_process", 30) for _ in range(2)) < most
+    for strategy in ("pattern_search", "lfbo_tree_search", "de_surrogate_hybrid"):
+        assert own_ms(space, strategy, 120) < 20
+
+
+def test_a_long_choice_has_few_features_about_equally_far_apart() -> None:
+    choice = Choice(STRINGS)
+    codes = np.arange(len(STRINGS))[:, None]
+    features = choice.encode_features(codes)
+    assert features.shape == (5000, choice.features) == (5000, SIGNS)
+    assert len(np.unique(features, axis=0)) == 5000
+    axes = axes_of(Space({"s": choice, "b": Integer(0, 1)}))
+    points = axes.of(np.concatenate([codes[:400], np.zeros((400, 1), np.int64)], axis=1))
+    distances = np.square(points[:, None] - points).sum(axis=2)[np.triu_indices(400, 1)]
+    assert distances.mean() == pytest.approx(1, abs=0.05)
+    assert distances.std() < 0.2
+    short = Choice(STRINGS[:ONE_HOT_VALUES])
+    assert (short.encode_features(codes[:ONE_HOT_VALUES]) == np.eye(ONE_HOT_VALUES)).all()
+
+
+def test_a_wide_parameter_does_not_crowd_out_the_others() -> None:
+    space = long_spaces()["choice"]
+    row = space.sample(root(3), 1)[0]
+    near = moves(space, row, 2, root(1))
+    assert len(near) <= WIDE + 4
+    assert (near[:, 1] != row[1]).sum() >= 2
+    assert ((near != row).sum(axis=1) == 1).all()
+    assert len(np.unique(near, axis=0)) == len(near)
+    narrow = Space({"a": Choice(STRINGS[: WIDE + 1]), "b": Integer(0, 300)})
+    row = narrow.sample(root(3), 1)[0]
+    assert (moves(narrow, row, 2, root(1)) == narrow.moves(row, 2)).all(), "what is not wide has all its neighbours"
+    assert (neighbourhood(narrow, row, root(1)) == narrow.moves(row)).all()
+
+
+# One thread
+
+THREADS = """
+import numpy, threading, os
+from threadpoolctl import ThreadpoolController
+from msgspec import Struct
+from autotune import *
+from autotune.core.strategies.protocol import Done
+
+def threads():
+    return [one["num_threads"] for one in ThreadpoolController().select(user_api="blas").info()]
+
+seen = []
+
+class Looks(Struct, frozen=True, tag="looks"):
+    def init(self, space, seeds, key):
+        seen.extend(threads())
+        return ()
+    def propose(self, space, state, ask, key):
+        seen.extend(threads())
+        return Done("seen")
+    def observe(self, space, state, seen):
+        return state
+
+register("looks", Looks)
+before = threads()
+search = start(make_plan(Space({"a": Boolean()}), Looks()))
+request(search)
+print(sorted(set(before)), sorted(set(seen)), threads() == before)
+"""
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="a BLAS has more than one thread where there are cores for it")
+def test_strategies_are_asked_on_one_thread_and_what_was_set_is_set_back() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    for wanted in ("2", None):
+        given = environment if wanted is None else {**environment, "OMP_NUM_THREADS": wanted}
+        done = subprocess.run([sys.executable, "-c", THREADS], env=given, capture_output=True, check=True, text=True)
+        before, inside, restored = done.stdout.replace("] ", "]|").split("|")
+        assert before != "[1]"
+        assert inside == "[1]"
+        assert restored.strip() == "True"
+
+
+def blas_threads() -> list[int]:
+    return [library.threads() for library in libraries()]
+
+
+def test_blocks_that_overlap_and_a_fork_within_one_set_back_what_was_before() -> None:
+    before, barrier = blas_threads(), Barrier(4)
+
+    def inside(turn: int) -> set[int]:
+        found: set[int] = set()
+        for _ in range(50):
+            barrier.wait()
+            with one_thread():
+                found |= set(blas_threads())
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set().union(*pool.map(inside, range(4))) == {1}
+    assert blas_threads() == before
+    with one_thread():
+        child = os.fork()
+        if not child:
+            with one_thread():
+                pass
+            os._exit(0 if blas_threads() == before else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.raises(ZeroDivisionError), one_thread():
+        _ = 1 / 0
+    assert blas_threads() == before
