@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 from loading import DOCS, loaded
 
-from autotune import CallableEvaluator, Config, Timed, Trial
+from autotune import CallableEvaluator, Config, Failed, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.shell.evaluators.worker_state import changes, worker_state
 
@@ -161,3 +163,242 @@ def timed(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+PROGRAM = """
+import errno, faulthandler, os, resource, shutil, signal, sys, tempfile, threading, time, warnings
+from autotune import *
+
+if sys.stderr is not None:
+    faulthandler.register(signal.SIGALRM, chain=True)
+signal.alarm(50)
+warnings.simplefilter("always")
+
+def build(config):
+    time.sleep(0.01)
+    if config["n"] % 3 == 1:
+        os._exit(1)  # so that new workers are needed all the time
+    return lambda: time.sleep(0.0002 * (1 + config["n"] % 10))
+
+space = Space({"n": Integer(0, 99)}, default={"n": 9})
+
+def search(watch=None, count=12, **settings):
+    evaluator = CallableEvaluator(build, warmup_ms=0, target_ms=2, **settings)
+    machine = {"verify_rounds": 3, "confirm_times": 0}
+    return tune(space, evaluator, RandomSearch(), budget=Budget(evaluations=count), progress=watch, settings=machine)
+
+def after(count, act):
+    seen = []
+    def watch(search, event):
+        if isinstance(event, Observed):
+            seen.append(event)
+            if len(seen) == count:
+                act()
+    return watch
+
+if __name__ == "__main__":
+"""
+
+
+def program(code: str, folder: Path, seconds: float = 60.0, **changes: Any) -> "subprocess.CompletedProcess[str]":
+    """What came of a program that tunes."""
+    script = folder / "program.py"
+    script.write_text(PROGRAM + textwrap.indent(textwrap.dedent(code), "    "))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp")}
+    (folder / "tmp").mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=seconds, **changes
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_search_goes_on_without_a_folder_for_temporary_files(workers: int, tmp_path: Path) -> None:
+    ran = program(
+        f"""
+        remove = lambda: shutil.rmtree(tempfile.gettempdir())
+        found = search(after(2, remove), workers={workers})
+        print(found.complete, found.evaluations >= 11)
+        """,
+        tmp_path,
+    )
+    assert ran.stdout.split() == ["True", "True"], ran.stderr
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("what", ["descriptors", "processes"])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_search_waits_for_processes_and_ends_with_its_best_where_there_are_none(
+    what: str, again: bool, tmp_path: Path
+) -> None:
+    """Out of descriptors, or of processes: for two seconds, or for good."""
+    ran = program(
+        f"""
+        import subprocess
+        from autotune.shell.evaluators import workers
+        workers.PATIENCE_S = 30.0 if {again} else 2.0
+        held, fork, before = [], subprocess._fork_exec, resource.getrlimit(resource.RLIMIT_NOFILE)
+        def refused(*_):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        def limit(which, least):
+            resource.setrlimit(which, (least, before[1]))
+        def free():
+            limit(resource.RLIMIT_NOFILE, before[0])
+            subprocess._fork_exec = fork
+        def act():
+            if {what!r} == "descriptors":
+                limit(resource.RLIMIT_NOFILE, 64)
+                try:
+                    while True:
+                        held.append(os.open(os.devnull, 0))
+                except OSError:
+                    pass
+            else:
+                subprocess._fork_exec = refused
+            if {again}:
+                threading.Timer(2.0, free).start()
+        found = search(after(3, act))
+        free()
+        print(found.complete, found.evaluations)
+        """,
+        tmp_path,
+    )
+    assert "Traceback" not in ran.stderr
+    complete, evaluations = ran.stdout.split()
+    assert complete == str(again), ran.stderr
+    if again:
+        assert int(evaluations) >= 11
+        assert ran.stderr == ""
+    else:
+        assert 3 <= int(evaluations) < 12
+        assert "the search ends early, with the best config so far: " in ran.stderr
+
+
+def test_a_search_that_never_had_a_process_is_an_error_in_a_sentence(tmp_path: Path) -> None:
+    ran = program(
+        """
+        import subprocess
+        from autotune.shell.evaluators import workers
+        workers.PATIENCE_S = 0.5
+        def refused(*_):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        subprocess._fork_exec = refused
+        try:
+            search()
+        except EvaluatorError as error:
+            print(error)
+        """,
+        tmp_path,
+    )
+    assert ran.stdout.startswith("cannot start a worker process with"), ran.stderr
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_program_whose_standard_streams_are_closed_can_tune(closed: tuple[int, ...], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = program(
+        f"""
+        found = search(count=4)
+        with open({str(out)!r}, "w") as file:
+            file.write(f"{{found.complete}} {{found.evaluations}}")
+        """,
+        tmp_path,
+        preexec_fn=lambda: [os.close(fd) for fd in closed],
+    )
+    assert out.read_text() == "True 4", ran.stderr
+
+
+def test_a_reader_of_the_programs_output_sees_its_end(tmp_path: Path) -> None:
+    """No guardian, worker or kernel's child holds the pipe."""
+    began = time.monotonic()
+    ran = program("search(after(2, lambda: os.kill(os.getpid(), signal.SIGKILL)), workers=3)", tmp_path)
+    assert ran.returncode == -signal.SIGKILL
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    "leave", ["os._exit(0)", "sys.exit(0)", "raise KeyError", "os.kill(os.getpid(), signal.SIGTERM)"]
+)
+def test_a_fork_of_the_program_ends_none_of_its_workers(leave: str, tmp_path: Path) -> None:
+    """However the fork ends: it has the search's objects, and its own ends of the workers' sockets."""
+    ran = program(
+        f"""
+        def fork():
+            child = os.fork()
+            if child == 0:
+                {leave}
+            os.waitpid(child, 0)
+        found = search(after(2, fork), workers=2)
+        print(found.complete, found.evaluations >= 11)
+        """,
+        tmp_path,
+    )
+    assert ran.stdout.split()[-2:] == ["True", "True"], ran.stderr
+
+
+def test_a_fork_made_while_a_thread_tunes_can_tune_too(tmp_path: Path) -> None:
+    ran = program(
+        """
+        thread = threading.Thread(target=search)
+        thread.start()
+        time.sleep(0.5)
+        for _ in range(2):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(25)
+                found = search(count=4)
+                os._exit(0 if found.complete and found.evaluations == 4 else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        thread.join()
+        print("done")
+        """,
+        tmp_path,
+    )
+    assert ran.stdout == "done\n", ran.stderr
+
+
+TAMPERING = {
+    "stderr leads elsewhere": "os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), 2)",
+    "stdout leads elsewhere": "os.dup2(os.open(file, os.O_RDWR | os.O_CREAT), 1)",
+    "stderr is closed": "os.close(2)",
+    "all three are closed": "os.closerange(0, 3)",
+    "sys.stderr is a file": "sys.stderr = open(file, 'r+')",
+    "sys.stderr is nothing": "sys.stderr = sys.stdout = sys.stdin = None",
+}
+
+
+@pytest.mark.parametrize("where", ["build", "kernel"])
+@pytest.mark.parametrize("what", TAMPERING)
+def test_a_config_may_do_as_it_likes_with_its_standard_streams(what: str, where: str, tmp_path: Path) -> None:
+    """It is timed, compared too, and what it keeps in a file on descriptor 2 is there afterwards."""
+    file, act = tmp_path / "own", TAMPERING[what]
+    file.write_text("the user's own")
+
+    def build(config: Config) -> Any:
+        def kernel() -> None:
+            if config["n"] == 1 and where == "kernel" and not done:
+                done.append(1)
+                exec(act, {"os": __import__("os"), "sys": __import__("sys"), "file": str(file)})
+
+        done: list[int] = []
+        if config["n"] == 1 and where == "build":
+            exec(act, {"os": __import__("os"), "sys": __import__("sys"), "file": str(file)})
+        return kernel
+
+    found = outcomes(CallableEvaluator(build, **QUICK), [{"n": n} for n in range(3)], compared=True)
+    assert all(isinstance(outcome, Timed) for outcome in found), found
+    assert file.read_text() == "the user's own"
+
+
+def test_a_config_that_closes_every_file_costs_that_config_alone() -> None:
+    def build(config: Config) -> Any:
+        import os
+
+        return lambda: os.closerange(3, 4096) if config["n"] == 1 else None
+
+    first, closing, last = outcomes(CallableEvaluator(build, **QUICK), [{"n": n} for n in range(3)])
+    assert isinstance(first, Timed)
+    assert isinstance(last, Timed)
+    assert isinstance(closing, Failed)
+    assert closing.kind == "crash"
+    assert "the answer cannot be sent" in closing.message

@@ -1,11 +1,16 @@
 """The loop between a search and an evaluator: do what is requested, record what happens, stop when told to."""
 
+import errno
+import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import assert_never
+from typing import Any, assert_never
+
+import numpy.ma  # noqa: F401  # np.unique imports it at its first call, when there may be no descriptor left for it
 
 from autotune.core.errors import EvaluatorError
 from autotune.core.search.limits import limits_for, search_deadline
@@ -24,7 +29,10 @@ from autotune.core.search.messages import (
 )
 from autotune.core.search.request import request
 from autotune.core.search.state import SIMPLIFY, Search, advance
-from autotune.shell.evaluators.protocol import Session, gives_up
+from autotune.shell.evaluators.protocol import NoProcess, Session, gives_up
+
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+"""What the system says where there are no descriptors, memory or processes left."""
 
 Record = Callable[[Event], None]
 """Writes an event down, before it is folded."""
@@ -41,9 +49,15 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
+        self._owner = os.getpid()
+        self._before: dict[int, Any] = {}
 
-    def signal(self, *_: object) -> None:
-        """One Ctrl-C; the second raises KeyboardInterrupt."""
+    def signal(self, number: int, *_: object) -> None:
+        """One Ctrl-C; the second raises KeyboardInterrupt. A fork of the program has no search, and does as before."""
+        if os.getpid() != self._owner:
+            signal.signal(number, self._before.get(number, signal.SIG_DFL))
+            signal.raise_signal(number)
+            return
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
@@ -54,12 +68,15 @@ class Interruption:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self.signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            for number in self._before:
+                signal.signal(number, self.signal)
             yield self
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number, handler in self._before.items():
+                # None: a handler that is not Python's, which cannot be put back
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def unrecorded(event: Event) -> None:
@@ -127,7 +144,20 @@ class Driver:
             self._session.submit(pending, limits_for(search, search.generation))
 
     def run(self, interruption: Interruption) -> Search:
-        """Until the search is finished."""
+        """Until the search is finished, or the system gives no process any more: then with the best so far, if any."""
+        try:
+            return self._run(interruption)
+        except (NoProcess, OSError) as error:
+            short = isinstance(error, NoProcess) or error.errno in SHORTAGES
+            if not short or not len(self.search.archive.ranking()):
+                raise
+            warnings.warn(f"the search ends early, with the best config so far: {error}", stacklevel=2)
+            self._session.abandon()
+            if not self.search.interrupted:
+                self.step(Interrupted(self._session.now()))
+            return self.search
+
+    def _run(self, interruption: Interruption) -> Search:
         session = self._session
         while True:
             if interruption.requested and not self.search.interrupted:

@@ -5,9 +5,14 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Trial
 from autotune.core.search.messages import Compare, Compared, Conclude, Event, Limits, Observed, Task
 from autotune.core.space import Space
+
+
+class NoProcess(EvaluatorError):
+    """The system gives no further process now: no descriptors, memory, numbers or room on the disk are left."""
 
 
 class Session(Protocol):

@@ -12,12 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any, Protocol
 
-from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import processes
-
-
-class NoProcess(EvaluatorError):
-    """The system gives no further process now: no descriptors, memory, numbers or room on the disk are left."""
+from autotune.shell.evaluators.protocol import NoProcess
 
 
 class Starter(Protocol):

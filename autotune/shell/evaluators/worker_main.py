@@ -43,7 +43,7 @@ class Post(Generic[Orders]):
         self._decode = decode
         self._pid = os.getpid()
         # A config may point descriptor 2 at a file of its own, or close it: that file is not ours to empty.
-        self._stderr = os.dup(2)
+        self._stderr, self._file = os.dup(2), os.fstat(2)
         self._limited_memory = limited_memory
         self._first: dict[str, Any] | None = None
         self._idle = IdleTime()
@@ -67,7 +67,8 @@ class Post(Generic[Orders]):
             if getattr(order, "config", ""):
                 self._check_unchanged()
             with suppress(OSError):
-                os.ftruncate(self._stderr, 0)
+                if os.path.samestat(os.fstat(self._stderr), self._file):
+                    os.ftruncate(self._stderr, 0)
             self.send(obey(order))
 
     def _received(self) -> bytes:
@@ -93,8 +94,11 @@ class Post(Generic[Orders]):
 
     def end(self, why: str, status: int = 1) -> NoReturn:
         """End the process; why, for the parent to read."""
-        with suppress(OSError):
-            os.write(self._stderr, why.encode(errors="replace"))
+        for fd in (self._stderr, 2):  # a config may have closed either, or made it another file
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(fd), self._file):
+                    os.write(fd, why.encode(errors="replace"))
+                    break
         os._exit(status)
 
 

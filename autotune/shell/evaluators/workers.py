@@ -18,7 +18,8 @@ import msgspec
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import guardian, processes, wire
-from autotune.shell.evaluators.starting import NoProcess, Starter, boot, socket_pair, unnamed_file
+from autotune.shell.evaluators.protocol import NoProcess
+from autotune.shell.evaluators.starting import Starter, boot, socket_pair, unnamed_file
 from autotune.shell.evaluators.worker import START_TIMEOUT_S, Lost, R, Worker
 
 STARTS = 3
@@ -85,7 +86,7 @@ class Crew(Generic[R]):
         """Start one more worker; it is idle once it is ready.
 
         Where the system gives no process now, an idle one makes room and it is tried again later, ever more rarely.
-        Raises NoProcess where there is none for a while, and no worker is left.
+        Raises NoProcess where there is none for a while, and no other worker is at work.
         """
         now = time.monotonic()
         if now < self._hire_from:
@@ -98,7 +99,7 @@ class Crew(Generic[R]):
             if idle:
                 self.dismiss(idle[0])
             self._without_since = now if self._without_since is None else self._without_since
-            if not self._workers and now - self._without_since > PATIENCE_S:
+            if not self.busy and now - self._without_since > PATIENCE_S:
                 raise
             self._hire_from = now + max(LOOK_S, (now - self._without_since) / 4)
 
@@ -216,8 +217,8 @@ class Crew(Generic[R]):
         if starting:
             self._failed_starts += 1
             self._hire_from = time.monotonic() + LOOK_S * self._failed_starts
-            if self._failed_starts >= STARTS and not self._workers:
-                raise EvaluatorError(f"no worker process can be started: {text}")
+            if self._failed_starts >= STARTS and not self.busy:
+                raise NoProcess(f"no worker process can be started: {text}")
         return [] if starting or idle else [Lost("crash", text)]
 
     def _expire(self, worker: Worker[R]) -> Lost:

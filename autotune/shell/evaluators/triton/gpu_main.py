@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from msgspec.structs import replace
@@ -75,7 +76,8 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
         desk = _desk(loaded.parts, device, compilations)
         knobs.compilation.listener = compilations
     except (Exception, SystemExit) as error:
-        sys.stderr.flush()
+        with suppress(Exception):  # the user's functions may have done anything with it
+            sys.stderr.flush()
         sock.sendall(plain.encode(plain.Broken(describe(error))))
         os._exit(1)
     gc.collect()

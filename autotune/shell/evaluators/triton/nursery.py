@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import guardian, processes, starting, wire
+from autotune.shell.evaluators.protocol import NoProcess
 from autotune.shell.evaluators.worker import TAIL
 
 LOAD_TIMEOUT_S = 180.0
@@ -151,7 +152,7 @@ class Nursery:
             raise self._gone() from None
         born = self._hear(Born | NotBorn, ANSWER_TIMEOUT_S)
         if isinstance(born, NotBorn):
-            raise starting.NoProcess(f"cannot fork a worker process: {born.message}")
+            raise NoProcess(f"cannot fork a worker process: {born.message}")
         return Foster(self, born.pid)
 
     def bury(self, pid: int, timeout_s: float) -> int | None:

@@ -106,8 +106,10 @@ class Keeper:
         except BaseException:
             traceback.print_exc()
         finally:
-            sys.stderr.flush()
-            os._exit(1)
+            try:
+                sys.stderr.flush()
+            finally:
+                os._exit(1)
 
     def _bury(self, pid: int, timeout_s: float) -> int | None:
         until = time.monotonic() + timeout_s
