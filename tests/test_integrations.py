@@ -210,3 +210,35 @@ def test_mistakes_are_named(optuna: Any) -> None:
         study.optimize(lambda trial: -1.0 * suggest(trial, Space({"x": Integer(1, 4)}))["x"], n_trials=1)
     with pytest.raises(SpaceError, match="tune it with `tune`"):
         StrategySampler(Space({"p": Permutation(9)}))
+
+
+AWKWARD = Space(
+    {
+        "numbers": Choice((1, 1.0, True, "1", "true", None, "None")),
+        "zeros": Choice((0.0, -0.0, False)),
+        "tuples": Choice(((1, 2), "(1, 2)", (1.0, 2))),
+        "plain": Choice((None, "row", (1, 2))),
+    }
+)
+
+
+def test_values_that_optuna_would_mix_up_have_labels_of_their_own(optuna: Any) -> None:
+    from autotune.core.config import token
+    from autotune.integrations.optuna import StrategySampler, distributions, suggest
+
+    for name, distribution in distributions(AWKWARD).items():
+        parameter = AWKWARD.parameters[name]
+        assert len(set(distribution.choices)) == parameter.size
+        seen = set()
+        for label in distribution.choices:
+            fixed = optuna.trial.FixedTrial(
+                {**{other: d.choices[0] for other, d in distributions(AWKWARD).items()}, name: label}
+            )
+            seen.add(token(suggest(fixed, AWKWARD)[name]))
+        assert seen == {token(value) for value in parameter.values}
+    assert distributions(AWKWARD)["plain"].choices == (None, "row", "(1, 2)"), "as earlier studies have them"
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=StrategySampler(AWKWARD, "random_search", seed=1))
+    configs = []
+    study.optimize(lambda trial: configs.append(suggest(trial, AWKWARD)) or 1.0, n_trials=AWKWARD.size)
+    assert len(set(configs)) == AWKWARD.size, "each config once, as the strategy asked for it"

@@ -24,7 +24,11 @@ def freeze(value: Any) -> Value:
     Raises TypeError for what JSON cannot hold.
     """
     value = plain(value)
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise TypeError(f"{value!r} has half a surrogate pair, which no JSON value has; use a whole character")
+        return value
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         if value != value or value in (float("inf"), float("-inf")):

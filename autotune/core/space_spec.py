@@ -36,6 +36,14 @@ class SpaceSpec(Struct, frozen=True, omit_defaults=True):
     constraints: tuple[ConstraintSpec, ...] = ()
     default: dict[str, Any] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            msgspec.json.encode(self) == msgspec.json.encode(other) if isinstance(other, SpaceSpec) else NotImplemented
+        )
+
+    def __hash__(self) -> int:
+        return hash(msgspec.json.encode(self))
+
 
 def constraint_spec(constraint: Constraint) -> ConstraintSpec:
     if isinstance(constraint, Function):

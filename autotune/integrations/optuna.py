@@ -15,7 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from optuna.trial import Trial as OptunaTrial
 
-from autotune.core.config import Config, Value
+from autotune.core.config import Config, Value, token
 from autotune.core.errors import SpaceError
 from autotune.core.keys import fold, root
 from autotune.core.outcomes import Failed, Trial
@@ -42,8 +42,12 @@ def suggest(trial: OptunaTrial, space: Space) -> Config:
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """The parameters in Optuna's words: ranges of integers, and lists of values for all else (a tuple by its text).
-    Raises SpaceError for a parameter with too many values to list."""
+    """The parameters in Optuna's words: ranges of integers, and lists of values for all else.
+
+    A tuple is called by its text. Where Optuna would take two values of a parameter for one (1, 1.0 and True; a tuple
+    and a string that reads the same), all of that parameter's are called by their JSON texts.
+    Raises SpaceError for a parameter with too many values to list.
+    """
     return {name: _distribution(name, parameter) for name, parameter in space.parameters.items()}
 
 
@@ -58,7 +62,8 @@ def _labels(name: str, parameter: Parameter) -> dict[Any, Value]:
     if parameter.size > WIDEST:
         raise SpaceError(f"Optuna would have to list {parameter.size} values of {name!r}; tune it with `tune` instead")
     values = parameter.decode(parameter.unrank(np.arange(parameter.size)))
-    return {str(value) if isinstance(value, tuple) else value: value for value in values}
+    labels = {str(value) if isinstance(value, tuple) else value: value for value in values}
+    return labels if len(labels) == len(values) else {token(value).decode(): value for value in values}
 
 
 class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its own base
@@ -82,6 +87,11 @@ class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._space, self._distributions = space, distributions(space)
+        self._labels = {
+            name: {token(value): label for label, value in _labels(name, parameter).items()}
+            for name, parameter in space.parameters.items()
+            if not isinstance(parameter, Integer)
+        }
         self._stepper = Stepper(space, strategy, seed=seed, effort=effort, settings=settings)
         self._key = fold(root(seed), "optuna")
         self._trials: dict[int, Trial] = {}
@@ -99,7 +109,9 @@ class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its
             if asked is not None:
                 self._trials[trial.number] = asked
         config = self._random(trial.number) if asked is None else asked.config
-        return {name: _label(value) for name, value in config.items()}
+        return {
+            name: self._labels[name][token(value)] if name in self._labels else value for name, value in config.items()
+        }
 
     def _random(self, number: int) -> Config:
         return self._space.decode(self._space.sample(fold(self._key, number), 1))[0]
@@ -125,7 +137,3 @@ class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its
         if over:
             with suppress(RuntimeError):  # asked and told by hand, there is no loop to stop
                 study.stop()
-
-
-def _label(value: Value) -> Any:
-    return str(value) if isinstance(value, tuple) else value

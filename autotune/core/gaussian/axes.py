@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from autotune.core.gaussian.kernel import Blocks, Floats
 from autotune.core.gaussian.sizes import Size, Term, sizes_of
+from autotune.core.memo import read_only
 from autotune.core.parameters import (
     Boolean,
     Choice,
@@ -116,7 +117,7 @@ def axes_of(space: Space) -> Axes:
     )
     ends = np.cumsum(widths) - 1
     even = np.array([end for end, axis in zip(ends, axes, strict=True) if axis.even], np.int64)
-    return Axes(tuple(axes), sizes, blocks, even)
+    return Axes(tuple(axes), sizes, read_only(blocks), read_only(even))
 
 
 def _axes(name: str, parameter: Parameter, start: int, role: str | None) -> Iterator[Axis]:

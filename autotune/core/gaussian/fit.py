@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, Shares, matern52_and_slope, parts, shares
 from autotune.core.gaussian.process import JITTER
 from autotune.core.gaussian.triangular import inverse_lower
+from autotune.core.memo import read_only
 
 LENGTH, LENGTH_SPREAD = float(np.log(0.8)), 1.0
 """Prior of the log length scales: features lie between 0 and 1."""
@@ -23,7 +24,7 @@ LOWEST, HIGHEST = -5.0, 4.0
 
 def prior(features: int) -> Hyper:
     """The hyper-parameters before any data."""
-    return Hyper(np.full(features, LENGTH), 0.0, NOISE, 0)
+    return Hyper(read_only(np.full(features, LENGTH)), 0.0, NOISE, 0)
 
 
 def fit(start: Hyper, inputs: Floats, targets: Floats, blocks: Blocks, steps: int, known: int) -> Hyper:
@@ -44,7 +45,7 @@ def fit(start: Hyper, inputs: Floats, targets: Floats, blocks: Blocks, steps: in
         before = np.where(turn < 0, 0.0, gradient)
         theta = np.clip(theta - np.sign(before) * pace, LOWEST, HIGHEST)
     best = np.round(best, 6)  # so that the last bits of another BLAS lead to the same picks
-    return Hyper(best[:-2], float(best[-2]), float(best[-1]), known)
+    return Hyper(read_only(best[:-2]), float(best[-2]), float(best[-1]), known)
 
 
 def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks, share: Shares) -> tuple[float, Floats]:
@@ -80,7 +81,8 @@ def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks, share
 @lru_cache(maxsize=4)
 def _below(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The indices of the pairs; every step of a fit asks for them."""
-    return np.tril_indices(n, -1)
+    rows, columns = np.tril_indices(n, -1)
+    return read_only(rows), read_only(columns)
 
 
 def _each(blocks: Blocks) -> list[tuple[int, slice]]:

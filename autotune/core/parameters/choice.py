@@ -1,5 +1,6 @@
 """Choice: one of a list of values."""
 
+from collections.abc import Iterable, Mapping, Set
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from autotune.core.config import Value, freeze, token
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, fold, integers, root, words
 from autotune.core.parameters.protocol import Codes, Column
-from autotune.core.parameters.ranges import MAX_SIZE, within
+from autotune.core.parameters.ranges import MAX_SIZE, take_plain, within
 
 ONE_HOT_VALUES, SIGNS = 64, 40
 """Up to 64 values are told apart by a feature each; more of them by 40 features, half of which differ between any two
@@ -35,6 +36,11 @@ class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
     role: str | None = None
 
     def __post_init__(self) -> None:
+        take_plain(self, "ordered")
+        if not isinstance(self.ordered, bool):
+            raise SpaceError(f"Choice: ordered is {self.ordered!r:.80}; give True or False")
+        if isinstance(self.values, str | bytes | Mapping | Set) or not isinstance(self.values, Iterable):
+            raise SpaceError(f"Choice: the values are {self.values!r:.80}; give a list, whose order is kept")
         try:
             frozen = tuple(freeze(value) for value in self.values)
         except TypeError as error:
@@ -47,6 +53,16 @@ class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
         msgspec.structs.force_setattr(self, "values", frozen)
         self.__dict__["codes"] = codes
         self.__dict__["table"] = _table(frozen)
+
+    def __eq__(self, other: object) -> bool:
+        """By the types of the values too: 1, 1.0 and True are three values."""
+        return self._content() == other._content() if isinstance(other, Choice) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def _content(self) -> tuple[object, ...]:
+        return tuple(self.__dict__["codes"]), self.ordered, self.role
 
     @property
     def width(self) -> int:

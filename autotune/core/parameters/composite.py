@@ -13,10 +13,17 @@ from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, big_integer, fold, permutations, words
 from autotune.core.parameters.choice import Choice
 from autotune.core.parameters.protocol import Codes, Column
-from autotune.core.parameters.ranges import Boolean, Integer, PowerOfTwo
+from autotune.core.parameters.ranges import Boolean, Integer, PowerOfTwo, take_plain
 
 SPECIAL_NEIGHBOURS = 32
 """At most this many values of the inner parameter are next to the special value: all when they are few."""
+
+
+MOST_ITEMS = 256
+"""A longer permutation has so many neighbours that a list of them takes over 100 MB."""
+
+MOST_COLUMNS = 10_000
+"""A longer list is no setting of a kernel; a population of such points does not fit into memory."""
 
 
 class Permutation(Struct, frozen=True, tag="permutation", omit_defaults=True):
@@ -30,8 +37,9 @@ class Permutation(Struct, frozen=True, tag="permutation", omit_defaults=True):
     role: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.n, int) or isinstance(self.n, bool) or self.n < 1:
-            raise SpaceError(f"Permutation({self.n!r}): n must be an integer of at least 1")
+        take_plain(self, "n")
+        if not isinstance(self.n, int) or isinstance(self.n, bool) or not 1 <= self.n <= MOST_ITEMS:
+            raise SpaceError(f"Permutation({self.n!r:.80}): n must be an integer from 1 to {MOST_ITEMS}")
 
     @property
     def width(self) -> int:
@@ -104,8 +112,12 @@ class ListOf(Struct, frozen=True, tag="list_of", omit_defaults=True):
     role: str | None = None
 
     def __post_init__(self) -> None:
+        take_plain(self, "length")
+        _check_inner(self)
         if not isinstance(self.length, int) or isinstance(self.length, bool) or self.length < 1:
-            raise SpaceError(f"ListOf(…, {self.length!r}): length must be an integer of at least 1")
+            raise SpaceError(f"ListOf(…, {self.length!r:.80}): length must be an integer of at least 1")
+        if self.width > MOST_COLUMNS:
+            raise SpaceError(f"ListOf(…, {self.length!r:.80}) takes {self.width} columns; use at most {MOST_COLUMNS}")
 
     def _parts(self, codes: Codes) -> list[Codes]:
         w = self.inner.width
@@ -186,6 +198,8 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
     role: str | None = None
 
     def __post_init__(self) -> None:
+        take_plain(self)
+        _check_inner(self)
         try:
             msgspec.structs.force_setattr(self, "special", freeze(self.special))
             self.inner.encode(self.special)
@@ -194,6 +208,16 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
         except ValueError:
             return
         raise SpaceError(f"OptionalOf: the special value {self.special!r} is also a value of the inner parameter")
+
+    def __eq__(self, other: object) -> bool:
+        """By the type of the special value too: 0, 0.0 and False are three."""
+        return self._content() == other._content() if isinstance(other, OptionalOf) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
+    def _content(self) -> tuple[object, ...]:
+        return self.inner, token(self.special), self.role
 
     @property
     def width(self) -> int:
@@ -284,3 +308,9 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
 
 
 Parameter = PowerOfTwo | Integer | Choice | Boolean | Permutation | ListOf | OptionalOf
+
+
+def _check_inner(parameter: ListOf | OptionalOf) -> None:
+    if not isinstance(parameter.inner, Parameter):
+        kind = type(parameter).__name__
+        raise SpaceError(f"{kind}: the inner parameter is {parameter.inner!r:.80}; use PowerOfTwo, Integer, Choice, …")

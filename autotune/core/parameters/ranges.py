@@ -2,18 +2,33 @@
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import force_setattr
 from numpy.typing import NDArray
 
-from autotune.core.config import Value
+from autotune.core.config import Value, plain
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, integers
 from autotune.core.parameters.protocol import Codes
 
 MAX_SIZE = 2**62
+"""The largest number, by its absolute value, that a range may hold: sums of two still fit 64 bits."""
+
+MOST_VALUES = 2**63
+"""A range has fewer values than this, so that each has a rank of 63 bits."""
 
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def take_plain(parameter: Struct, *names: str) -> None:
+    """Scalars of numpy in these fields become Python's; SpaceError for a role that is no text."""
+    kind = type(parameter).__name__
+    for name in names:
+        force_setattr(parameter, name, plain(getattr(parameter, name)))
+    role = getattr(parameter, "role")  # noqa: B009
+    if role is not None and not isinstance(role, str):
+        raise SpaceError(f"{kind}: role is {role!r:.80}; give a text such as 'block_size', or leave it out")
 
 
 def within(code: int, size: int, radius: int) -> Codes:
@@ -40,10 +55,11 @@ class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
     role: str | None = None
 
     def __post_init__(self) -> None:
+        take_plain(self, "low", "high")
         for bound in (self.low, self.high):
             if not _is_int(bound) or bound < 1 or bound & (bound - 1) or bound > MAX_SIZE:
-                shown = f"PowerOfTwo({self.low}, {self.high})"
-                raise SpaceError(f"{shown}: {bound!r} is not a power of two; use 1, 2, 4, 8, …")
+                shown = f"PowerOfTwo({self.low!r:.80}, {self.high!r:.80})"
+                raise SpaceError(f"{shown}: {bound!r:.80} is not a power of two up to 2**62; use 1, 2, 4, 8, …")
         if self.low > self.high:
             raise SpaceError(f"PowerOfTwo({self.low}, {self.high}): low is above high; swap them")
 
@@ -112,13 +128,16 @@ class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
     role: str | None = None
 
     def __post_init__(self) -> None:
-        shown = f"Integer({self.low!r}, {self.high!r}, step={self.step!r})"
+        take_plain(self, "low", "high", "step")
+        shown = f"Integer({self.low!r:.80}, {self.high!r:.80}, step={self.step!r:.80})"
         if not all(_is_int(v) and abs(v) <= MAX_SIZE for v in (self.low, self.high, self.step)):
-            raise SpaceError(f"{shown}: low, high and step must be integers of at most 62 bits")
+            raise SpaceError(f"{shown}: low, high and step must be integers from -2**62 to 2**62")
         if self.step < 1:
             raise SpaceError(f"{shown}: step must be at least 1")
         if self.low > self.high:
             raise SpaceError(f"{shown}: low is above high; swap them")
+        if self.size >= MOST_VALUES:
+            raise SpaceError(f"{shown} has {self.size} values, more than 63 bits can number; use a step, or fewer")
 
     @property
     def width(self) -> int:
@@ -178,6 +197,9 @@ class Boolean(Struct, frozen=True, tag="boolean", omit_defaults=True):
     """
 
     role: str | None = None
+
+    def __post_init__(self) -> None:
+        take_plain(self)
 
     @property
     def width(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.keys import Key, fold, uniform
+from autotune.core.memo import read_only
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
@@ -60,8 +61,8 @@ def _spread(count: int, n: int, key: Key) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=4)
 def everything(space: Space) -> Codes | None:
-    """All points of a small space, in the order of their ranks; None for a larger one."""
+    """All points of a small space, in the order of their ranks, read-only; None for a larger one."""
     if space.size > PRODUCT:
         return None
     rows = space.rows()
-    return rows if len(rows) <= LISTED else None
+    return read_only(rows) if len(rows) <= LISTED else None

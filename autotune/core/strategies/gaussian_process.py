@@ -237,12 +237,12 @@ def _fitted(observed: "_Arrays", counts: tuple[int, ...]) -> Hyper:
 
 
 class _Arrays(tuple[NDArray[Any], ...]):
-    """Arrays that are equal, and hash alike, when their bytes are."""
+    """Arrays that are equal, and hash alike, when their dtypes, shapes and bytes are."""
 
     __slots__ = ()
 
-    def _content(self) -> tuple[bytes, ...]:
-        return tuple(array.tobytes() for array in self)
+    def _content(self) -> tuple[tuple[str, tuple[int, ...], bytes], ...]:
+        return tuple((array.dtype.str, array.shape, array.tobytes()) for array in self)
 
     def __hash__(self) -> int:
         return hash(self._content())

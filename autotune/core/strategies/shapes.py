@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.memo import read_only
 from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS, Codes
 from autotune.core.points import row_keys
 from autotune.core.space import Space
@@ -28,7 +29,7 @@ def shape_columns(space: Space) -> NDArray[np.int64]:
     parts = [(axis.role, axis.columns) for axis in axes(space) if axis.role in (BLOCK_SIZE, NUM_WARPS)]
     columns = [column for _, part in parts for column in range(part.start, part.stop)]
     both = len({role for role, _ in parts}) == 2 and len(columns) < space.columns
-    return np.array(columns if both else [], np.int64)
+    return read_only(np.array(columns if both else [], np.int64))
 
 
 def neglected(columns: NDArray[np.int64], tried: Codes, points: Codes) -> NDArray[np.int64]:
