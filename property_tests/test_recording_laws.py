@@ -1,4 +1,5 @@
-"""Laws of recordings: writing and reading back is the identity, lookup is a dictionary, no file breaks the reader."""
+"""Laws of recordings: writing and reading back is the identity, lookup is a dictionary, no file breaks the reader,
+points that differ stay apart, the best is the best by the objective, and seeds are points of the space."""
 
 import json
 import tempfile
@@ -11,9 +12,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.core.config import token
-from autotune.core.errors import RecordingError
+from autotune.core.config import Config, token
+from autotune.core.errors import AutotuneError, RecordingError
 from autotune.core.outcomes import FAILURE_KINDS
+from autotune.core.parameters import Boolean, Integer, PowerOfTwo
+from autotune.core.space import Space
+from autotune.integrations.seed_configs import load_seeds
+from autotune.integrations.tuned_configs import read_tuned_configs, write_tuned_configs
 from autotune.studies.recordings import (
     Header,
     Row,
@@ -149,6 +154,155 @@ def test_no_damage_breaks_the_reader(recording, ours, data):
         new = data.draw(st.binary(max_size=3) | st.sampled_from([b"NaN", b"-1", b"1e999", b"null", b'"', b"{}", b"[]"]))
         path.write_bytes(text[:start] + new + text[end:])
         assert understood(path)
+
+
+def loaded(content, name="x.json", **options):
+    """The recording in a file of this content; warnings are not at issue."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return load_recording(path, **options)
+
+
+POINTS = st.lists(
+    st.fixed_dictionaries({"a": VALUES | st.sampled_from(["x,y", "x", ",", "1", "1.0", "True"]), "b": VALUES | TEXT}),
+    min_size=1,
+    max_size=6,
+    unique_by=lambda point: token([point["a"], point["b"]]),
+)
+
+
+@settings(deadline=None)
+@given(POINTS, st.data())
+def test_points_that_differ_stay_apart(points, data):
+    """Whatever their text: a measurement each, a key each, found again by it; and a repeat of one replaces that one."""
+    times = [1.0 + i for i in range(len(points))]
+    results = [{"configuration": point, "times": {"runtimes": [t]}} for point, t in zip(points, times, strict=True)]
+    recording = loaded({"results": results})
+    assert recording.time_ms.tolist() == times
+    assert len(set(recording.keys)) == len(points)
+    for row, point in enumerate(points):
+        assert recording.config(row) == point
+    again = data.draw(st.integers(0, len(points) - 1))
+    more = loaded({"results": [*results, {"configuration": points[again], "times": {"runtimes": [99.0]}}]})
+    assert more.time_ms.tolist() == [99.0 if i == again else t for i, t in enumerate(times)]
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=8), st.sampled_from(["lower", "higher"]), st.booleans())
+def test_the_best_is_the_best_by_the_objective(scores, direction, cache):
+    """In either format, read again from ours too: values are kept, and the least cost is the best value."""
+    if cache:
+        rows = {str(x): {"x": x, "time": 1.0, "score": score} for x, score in enumerate(scores)}
+        file = {"tune_params": {"x": list(range(len(scores)))}, "objective": "score", "cache": rows}
+    else:
+        measured = [[{"name": "score", "value": score}] for score in scores]
+        file = {"results": [{"configuration": {"x": x}, "measurements": m} for x, m in enumerate(measured)]}
+    recording = loaded(file, objective="score", direction=direction)
+    best = (min if direction == "lower" else max)(scores)
+    found = [recording.objective.value(float(cost)) for cost in recording.time_ms]
+    np.testing.assert_allclose(found, scores, rtol=1e-12)
+    np.testing.assert_allclose(recording.objective.value(recording.optimum_ms), best, rtol=1e-12)
+    with tempfile.TemporaryDirectory() as folder:
+        for write in (write_recording, write_kernel_tuner):
+            write(recording, Path(folder) / "again.json")
+            again = load_recording(Path(folder) / "again.json")
+            assert again.objective == recording.objective
+            np.testing.assert_allclose(again.time_ms, recording.time_ms, rtol=1e-12)
+
+
+RESULTS = st.lists(
+    st.tuples(
+        st.fixed_dictionaries({"X": st.integers(0, 2**40), "Y": st.sampled_from([0.5, 1.0, 2.5])}),
+        st.floats(1, 1e9),
+        st.sampled_from(["Ok", "ComputationFailed", "ValidationFailed", "CompilationFailed", "DeviceLimitsExceeded"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None)
+@given(
+    RESULTS, st.sampled_from([("Nanoseconds", 1e-6), ("Microseconds", 1e-3), ("Milliseconds", 1.0), ("Seconds", 1e3)])
+)
+def test_ktts_json_and_xml_say_the_same(results, unit):
+    """And what they say: the mean of the runs of a configuration in the file's unit, unless its last run failed."""
+    kinds = {"X": "UnsignedInt", "Y": "Double"}
+    rows = [
+        {"KernelName": "k", "Status": status, "TotalDuration": duration,
+         "Configuration": [{"Name": n, "ValueType": kinds[n], "Value": v} for n, v in point.items()]}
+        for point, duration, status in results
+    ]  # fmt: skip
+    metadata = {"Device": "d", "TimeUnit": unit[0]}
+    recording = loaded({"Metadata": metadata, "Results": rows})
+
+    def attributes(fields):
+        return "".join(
+            f' {name}="{value!r}"'.replace("'", "") for name, value in fields.items() if name != "Configuration"
+        )
+
+    inner = "".join(
+        f"<KernelResult{attributes(row)}><Configuration>"
+        + "".join(f"<Pair{attributes(pair)}/>" for pair in row["Configuration"])
+        + "</Configuration></KernelResult>"
+        for row in rows
+    )
+    assert (
+        loaded(f"<TuningData><Metadata{attributes(metadata)}/><Results>{inner}</Results></TuningData>", "x.xml")
+        == recording
+    )
+    runs = {}
+    for point, duration, status in results:
+        runs.setdefault(token([point["X"], point["Y"]]), []).append((duration * unit[1], status))
+    for row, repeated in enumerate(runs.values()):
+        times = [duration for duration, status in repeated if status == "Ok"]
+        if repeated[-1][1] == "Ok":
+            np.testing.assert_allclose(recording.time_ms[row], np.mean(times), rtol=1e-12)
+        else:
+            assert recording.failure(row) not in (None, "invalid_time")
+
+
+SPACE = Space(
+    {"A": PowerOfTwo(1, 64), "B_SIZE": Integer(0, 9), "c": Boolean()},
+    ["A + B_SIZE < 60"],
+    default={"A": 8, "B_SIZE": 2, "c": True},
+)
+CONFIGS = st.dictionaries(
+    st.sampled_from(["A", "B", "B_SIZE", "c", "C", "other"]),
+    st.sampled_from([1, 2, 4, 8, 9, 64, True, False, 1.0, None, "x", -1, [1, 2]]),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.integers(0, 10**6), CONFIGS, min_size=1, max_size=6))
+def test_seeds_are_points_of_the_space_and_a_written_file_reads_back(configs):
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "N=1.json"
+        write_tuned_configs(configs.items(), path, "vllm")
+        found = read_tuned_configs(path)
+        assert {e.labels["M"]: e.config for e in found.entries} == {m: Config(config) for m, config in configs.items()}
+        try:
+            seeds = load_seeds(path, SPACE)
+        except AutotuneError:
+            return
+        assert seeds.configs == tuple(dict.fromkeys(SPACE.check(config) for config in seeds))
+        for entry in found.entries:
+            whole = {**SPACE.default, **entry.config}
+            if whole.keys() == set(SPACE.names) and valid(whole):
+                assert SPACE.check(whole) in seeds.configs
+
+
+def valid(config):
+    try:
+        SPACE.check(config)
+    except AutotuneError:
+        return False
+    return True
 
 
 @settings(deadline=None)

@@ -47,7 +47,10 @@ def import_(
         list[str] | None,
         typer.Option("--rename", metavar="THEIRS=OURS", help="Their name of a parameter, and the space's; repeatable."),
     ] = None,
-    at_most: Annotated[int, typer.Option("--at-most", min=1, help="So many seeds for a problem.")] = AT_MOST,
+    at_most: Annotated[
+        int | None,
+        typer.Option("--at-most", min=1, help=f"At most so many seeds; for a problem, {AT_MOST} if not given."),
+    ] = None,
     objective: ObjectiveName = None,
     direction: BetterDirection = None,
     as_json: AsJson = False,
@@ -64,13 +67,15 @@ def import_(
     if problem is not None:
         with stdout_for_results():
             space = load_problem(problem).space
-        fitted = fit_seeds(chosen, space, rename=names, at_most=at_most)
+        fitted = fit_seeds(chosen, space, rename=names, at_most=at_most or AT_MOST)
     written = ""
     if out is not None and (fitted is not None or found.format != "recording"):
-        configs = fitted.configs if fitted is not None else renamed(chosen, names)
+        configs = fitted.configs if fitted is not None else renamed(chosen, names)[:at_most]
         write_seeds(configs, out, str(file))
         written = f"{counted(len(configs), 'seed')} in {out}"
     elif out is not None:
+        if names or at_most is not None:
+            raise PlanError(f"{file} is a recording, and written whole; give --problem to take seeds from it")
         recording = load_recording(file, objective=objective, direction=checked_direction(direction))
         write_recording(recording, out)
         written = f"{counted(len(recording), 'point')} in {out}"

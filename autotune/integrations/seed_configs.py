@@ -98,10 +98,10 @@ def read_seeds(
 ) -> TunedConfigs:
     """The configs in a file of any kind that `load_seeds` takes; its format may be "recording" or "configs" too.
 
-    Raises ConfigError, or RecordingError for a recording.
+    objective, direction: of a recording, which the file then is. Raises ConfigError, or RecordingError for a recording.
     """
     path = Path(path)
-    if str(path).startswith("builtin:"):
+    if str(path).startswith("builtin:") or objective is not None or direction is not None:
         return _recorded(path, objective, direction)
     if format is not None:
         return read_tuned_configs(path, format)
@@ -217,7 +217,7 @@ def fit_seeds(
 
 
 def _implied(entries: Iterable[TunedConfig], matched: Mapping[str, str]) -> set[str]:
-    """Names whose loss is none: a runner that all configs have, parts of a tactic, and a tactic whose parts are used."""
+    """Names that no one misses: a runner that all configs have, parts of a tactic, a tactic whose parts are used."""
     parts = {name for entry in entries for name in entry.config if name.startswith("tactic.")}
     whole = {"tactic"} if any(name in matched for name in parts) else set()
     runners = {entry.config.get("runner") for entry in entries if "runner" in entry.labels}

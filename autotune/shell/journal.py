@@ -27,6 +27,7 @@ from autotune.core.space import Space
 from autotune.core.space_spec import incomparable
 from autotune.shell.cache.origin import Origin
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_from, plan_spec
+from autotune.shell.files import contradiction
 from autotune.version import __version__
 
 FORMAT, VERSION = "autotune-journal", 1
@@ -165,7 +166,9 @@ class JournalWriter:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], header: Header) -> "JournalWriter":
-        """A new journal; raises JournalError if the file exists."""
+        """A new journal; raises JournalError if the file exists, or its name says another format than JSON lines."""
+        if (fault := contradiction(path, ".jsonl", ".json")) is not None:
+            raise JournalError(f"the journal {path} cannot be written: {fault}")
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)

@@ -118,7 +118,9 @@ class Lookup(Runner):  # type: ignore[misc]  # Kernel Tuner asks for its own bas
         self.dev = Device()
         self._ledger = ledger
         self._parameters = recording.parameters
-        self._rows = {_exactly(recording.config(row).values()): row for row in range(len(recording))}
+        points = [tuple(recording.config(row).values()) for row in range(len(recording))]
+        self._rows = {_exactly(point): row for row, point in enumerate(points)}
+        self._alike = {_nearly(point): row for row, point in enumerate(points)}
 
     def get_device_info(self) -> Device:
         return self.dev
@@ -142,6 +144,8 @@ class Lookup(Runner):  # type: ignore[misc]  # Kernel Tuner asks for its own bas
 
     def _result(self, point: tuple[Any, ...]) -> dict[str, Any]:
         row = self._rows.get(_exactly(point))
+        if row is None:  # Kernel Tuner keeps points in numpy arrays too, where 1 among numbers can become 1.0
+            row = self._alike.get(_nearly(point))
         time_ms = self._ledger.measure(row)
         result = dict(zip(self._parameters, point, strict=True))
         if row is None:
@@ -150,6 +154,14 @@ class Lookup(Runner):  # type: ignore[misc]  # Kernel Tuner asks for its own bas
 
 
 def _exactly(values: Iterable[Any]) -> tuple[Any, ...]:
-    """A key that tells True from 1, and does not mind numpy's numbers."""
-    plain = (value.item() if isinstance(value, np.generic) else value for value in values)
-    return tuple((isinstance(value, bool), value) for value in plain)
+    """A key that tells 1, 1.0 and True apart, and does not mind numpy's numbers."""
+    return tuple((type(value), value) for value in _plain(values))
+
+
+def _nearly(values: Iterable[Any]) -> tuple[Any, ...]:
+    """A key that tells True from 1, but not 1 from 1.0."""
+    return tuple((isinstance(value, bool), value) for value in _plain(values))
+
+
+def _plain(values: Iterable[Any]) -> Iterable[Any]:
+    return (value.item() if isinstance(value, np.generic) else value for value in values)
