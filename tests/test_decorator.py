@@ -560,7 +560,7 @@ def test_two_threads_tune_once(clock: Clock) -> None:
     def first() -> None:
         barrier.wait()
         try:
-            kernel._finder.find(kernel._calls.bound((*vectors(), N), {}), grid, False)
+            kernel._finder.find(kernel._finder.calls.bound((*vectors(), N), {}), grid, False)
         except BaseException as error:
             errors.append(error)
 
@@ -773,4 +773,236 @@ def test_parameters_may_have_any_name(name: str, clock: Clock, tmp_path: Path, d
     kernel[grid](a, c, N, 3)
     assert torch.equal(c, a * 3)
     assert set(clock.timed) == {16, 64}
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+
+
+# Pruning functions, and attributes, as triton.autotune has them
+
+
+def bench(call: Callable[[], None], quantiles: Any) -> list[float]:
+    call()
+    return [1.0] * 3
+
+
+PASSED: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+    (("a", "b", "c", "n"), ()),
+    (("a", "b", "c"), ("n",)),
+    (("a", "b"), ("n", "c")),
+    ((), ("n", "c", "b", "a")),
+]
+"""Arguments by position, and by keyword."""
+
+
+@pytest.mark.parametrize(("placed", "keywords"), PASSED)
+def test_pruning_functions_get_what_triton_gives_them(placed: Any, keywords: Any, decorator: Any) -> None:
+    values: dict[str, Any] = dict(zip("abcn", (*vectors(), N), strict=True))
+    seen: dict[str, Any] = {}
+
+    def early(given: list[Any], named: dict[str, Any], **kwargs: Any) -> list[Any]:
+        assert {*placed} <= named.keys()
+        assert kwargs.keys() == {*keywords, "grid", "warmup"}
+        assert all(kwargs[name] is values[name] for name in keywords)
+        assert all(named[name] is values[name] for name in placed)
+        seen["early"] = (kwargs["grid"], kwargs["warmup"])
+        return given[1:]
+
+    def model(**kwargs: Any) -> float:
+        assert {*placed, *keywords, "grid", "warmup", "BLOCK", "num_warps", "num_stages"} <= kwargs.keys()
+        seen["model"] = kwargs["n"]
+        return float(kwargs["BLOCK"])
+
+    prune = {"early_config_prune": early, "perf_model": model, "top_k": 2}
+    kernel = decorator(configs=configs(16, 32, 64, 128), key=["n"], prune_configs_by=prune, do_bench=bench)(jit(add))
+    kernel[grid](*[values[name] for name in placed], **{name: values[name] for name in keywords})
+    assert seen == {"early": (grid, False), "model": N}
+    assert {config.kwargs["BLOCK"] for config in kernel.configs_timings} == {32, 64}
+    assert torch.equal(values["c"], values["a"] + values["b"])
+
+
+def test_pruning_functions_see_what_heuristics_above_give(decorator: Any) -> None:
+    def early(given: list[Any], named: dict[str, Any], **kwargs: Any) -> list[Any]:
+        assert kwargs["EVEN"] is True
+        return given
+
+    kernel = decorator(
+        configs=configs(16, 32), key=["n"], prune_configs_by={"early_config_prune": early}, do_bench=bench
+    )
+    above = triton.heuristics({"EVEN": lambda named: named["n"] % 2 == 0})(kernel(jit(scaled)))
+    a, _, c = vectors()
+    above[grid](a, c, N)
+    assert torch.equal(c, a * 2)
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, 100, 0.5, 0.01, 0.0, 1.0])
+def test_top_k_is_that_of_triton(top_k: float, decorator: Any) -> None:
+    asked: list[int] = []
+
+    def model(BLOCK: int, **kwargs: Any) -> float:
+        asked.append(BLOCK)
+        return float(BLOCK)
+
+    prune = {"perf_model": model, "top_k": top_k}
+    kernel = decorator(configs=configs(64, 16, 32), key=["n"], prune_configs_by=prune, do_bench=bench)(jit(add))
+    a, b, c = vectors()
+    kernel[grid](a, b, c, N)
+    most = top_k if isinstance(top_k, int) else max(1, int(3 * top_k))
+    if most > 1:
+        assert {config.kwargs["BLOCK"] for config in kernel.configs_timings} == {*sorted([64, 16, 32])[:most]}
+    else:
+        assert kernel.best_config.kwargs == {"BLOCK": 16}
+    assert bool(asked) == (most < 3)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 1.5, float("nan"), True, "2"])
+def test_a_top_k_that_leaves_none_is_one_sentence(top_k: Any) -> None:
+    with pytest.raises(PlanError, match=r"top_k is .*; use a whole number of configs, from 1, or a share of at most 1"):
+        autotune.triton(configs(16, 32), ["n"], prune_configs_by={"perf_model": len, "top_k": top_k})(jit(add))
+
+
+def test_the_attributes_of_triton_are_there() -> None:
+    """Each of an instance of its class, and each method, or a sentence says why not."""
+    given: dict[str, Any] = {"configs": configs(16, 32), "key": ["n"], "restore_value": ["c"], "do_bench": bench}
+    theirs, ours = triton.autotune(**given)(jit(add)), autotune.triton(**given)(jit(add))
+    for kernel in (theirs, ours):
+        kernel[grid](*vectors(), N)
+    names = {*vars(theirs), *(name for name in dir(type(theirs)) if not name.startswith("__"))}
+    from autotune.integrations.triton.tuned import ABSENT
+
+    private = {"_do_bench", "_is_protocol"}
+    for name in sorted(names - private):
+        if name in ABSENT:
+            with pytest.raises(AttributeError, match=f"has no attribute '{name}': "):
+                getattr(ours, name)
+        else:
+            mine = getattr(ours, name)
+            assert callable(mine) == callable(getattr(theirs, name)) or name in ("pre_hook", "post_hook"), name
+    for name in ("keys", "arg_names", "reset_to_zero", "restore_value", "perf_model", "configs_top_k", "nargs",
+                 "early_config_prune", "num_warmups", "num_reps", "use_cuda_graph", "base_fn"):  # fmt: skip
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert list(map(str, ours.configs)) == list(map(str, theirs.configs))
+    assert isinstance(ours.bench_time, float)
+    with pytest.raises(AttributeError, match="has no attribute 'no_such'"):
+        ours.no_such  # noqa: B018
+
+
+def _assigned(kernel: Any) -> None:
+    kernel.configs = configs(64, 128)
+
+
+def _changed_in_place(kernel: Any) -> None:
+    kernel.configs[:] = configs(64, 128)
+
+
+def _each_changed(kernel: Any) -> None:
+    for config, block in zip(kernel.configs, (64, 128), strict=True):
+        config.kwargs["BLOCK"] = block
+
+
+@pytest.mark.parametrize("change", [_assigned, _changed_in_place, _each_changed])
+@pytest.mark.parametrize("before", [True, False])
+def test_configs_may_be_changed(change: Any, before: bool, clock: Clock, decorator: Any) -> None:
+    kernel = decorator(configs=configs(16, 32), key=["n"], **clock.settings)(jit(add))
+    if before:
+        kernel[grid](*vectors(), N)
+        clock.timed.clear()
+    change(kernel)
+    kernel.cache.clear()
+    a, b, c = vectors()
+    kernel[grid](a, b, c, N)
+    assert torch.equal(c, a + b)
+    assert set(clock.timed) == {64, 128}
+    assert kernel.best_config.kwargs == {"BLOCK": 64}
+    kernel.configs = [triton.Config({"BLOCK": 256})]
+    kernel[grid](*vectors(), N)
+    assert kernel.best_config.kwargs == {"BLOCK": 256}, "there is nothing to choose"
+
+
+def test_a_space_may_be_replaced(clock: Clock) -> None:
+    kernel = autotune.triton(BLOCKS, ["n"], **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    kernel.configs = configs(16, 32)
+    clock.timed.clear()
+    kernel[grid](*vectors(), N)
+    assert set(clock.timed) == {16, 32}
+    with pytest.raises(SpaceError, match="the list of configs has"):
+        kernel.configs = [1]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_is_taken_out_of_the_cache_is_tuned_anew(kept: bool, clock: Clock) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], cache_results=kept, **clock.settings)(jit(add))
+    for forget in (kernel.cache.clear, lambda: kernel.cache.popitem(), lambda: setattr(kernel, "cache", {})):
+        kernel[grid](*vectors(), N)
+        clock.timed.clear()
+        kernel[grid](*vectors(), N)
+        assert not clock.timed
+        forget()
+        kernel[grid](*vectors(), N)
+        assert set(clock.timed) == {16, 64}
+
+
+def test_a_config_put_into_the_cache_is_launched(decorator: Any, clock: Clock) -> None:
+    kernel = decorator(configs=configs(16, 64), key=["n"], **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    (key,) = kernel.cache
+    kernel.cache[key] = triton.Config({"BLOCK": 32}, num_warps=2)
+    a, b, c = vectors()
+    kernel[grid](a, b, c, N)
+    assert torch.equal(c, a + b)
+    assert kernel.best_config.kwargs == {"BLOCK": 32}
+
+
+def test_settings_may_be_changed(clock: Clock) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    kernel.early_config_prune = lambda given, named, **_: given[:1]
+    kernel.cache.clear()
+    kernel[grid](*vectors(), N)
+    assert kernel.best_config.kwargs == {"BLOCK": 16}
+    kernel.restore_value = ["c"]
+    assert kernel.restore_value == ["c"]
+    with pytest.raises(PlanError, match="restore_value has 'd'"):
+        kernel.restore_value = ["d"]
+    kernel.keys = []
+    assert kernel.keys == []
+    kernel.early_config_prune = None
+    clock.timed.clear()
+    kernel[grid](*vectors(), N)
+    assert set(clock.timed) == {16, 64}
+    clock.timed.clear()
+    kernel[grid](*vectors(200), 200)
+    assert not clock.timed, "no value is in the key"
+    kernel.cache_results = False
+    assert not kernel.cache_results
+
+
+def test_names_of_a_launch_cannot_be_tuned() -> None:
+    def with_grid(x, grid: tl.constexpr):  # type: ignore[no-untyped-def]
+        tl.store(x, grid)
+
+    with pytest.raises(SpaceError, match="the configs set grid, which a launch takes for itself"):
+        autotune.triton([triton.Config({"grid": 1}), triton.Config({"grid": 2})])(jit(with_grid))
+
+
+# Kernels of other makes
+
+
+class Relaunching:
+    """The interface of a jitted function, around one."""
+
+    def __init__(self, inner: Any) -> None:
+        self.fn, self.arg_names = inner, inner.arg_names
+
+    def run(self, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        return self.fn.run(*args, grid=grid, warmup=warmup, **kwargs)
+
+    def __getitem__(self, grid: Any) -> Any:
+        return lambda *args, **kwargs: self.run(*args, grid=grid, warmup=False, **kwargs)
+
+
+def test_whatever_has_the_interface_of_a_jitted_function_is_tuned(decorator: Any, clock: Clock) -> None:
+    kernel = decorator(configs=configs(16, 64), key=["n"], **clock.settings)(Relaunching(jit(add)))
+    a, b, c = vectors()
+    kernel[grid](a, b, c, N)
+    assert torch.equal(c, a + b)
     assert kernel.best_config.kwargs == {"BLOCK": 64}

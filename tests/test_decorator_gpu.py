@@ -33,6 +33,12 @@ def gpu_accumulate(a, c, n, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def gpu_by_keyword(c, n, warmup, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(value=tl.load(c + at, mask=at < n) + warmup, mask=at < n, pointer=c + at)
+
+
+@triton.jit
 def gpu_cast(a, c, n, KIND: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(a + at) if EVEN else tl.load(a + at, mask=at < n)
@@ -58,6 +64,30 @@ def _no_fall_back() -> Any:
 
 def vectors() -> tuple[Any, Any, Any]:
     return torch.randn(N, device="cuda"), torch.randn(N, device="cuda"), torch.full((N,), 7.0, device="cuda")
+
+
+def test_a_gluon_kernel_is_tuned(tmp_path: Path) -> None:
+    pytest.importorskip("triton.experimental.gluon")
+    from tests.test_decorator_parts import GLUON
+
+    path = tmp_path / "gluon_on_gpu.py"
+    path.write_text(GLUON)
+    scope: dict[str, Any] = {"__name__": "gluon_on_gpu"}
+    exec(compile(GLUON, str(path), "exec"), scope)
+    configs = [triton.Config({"BLOCK": block}, num_warps=4) for block in (128, 1024)]
+    kernel = autotune.triton(configs, ["n"])(scope["doubled"])
+    a, _, c = vectors()
+    kernel[grid](a, c, N)
+    torch.testing.assert_close(c, a * 2)
+    assert all(times[0] < float("inf") for times in kernel.configs_timings.values())
+
+
+def test_any_spelling_of_a_store_leaves_the_tensors_of_one_call() -> None:
+    configs = [triton.Config({"BLOCK": block}, num_warps=4) for block in (256, 1024, 4096)]
+    kernel = autotune.triton(configs, ["n"])(gpu_by_keyword)
+    c = torch.full((N,), 7.0, device="cuda")
+    kernel[grid](c, N, 3)
+    torch.testing.assert_close(c, torch.full_like(c, 10.0))
 
 
 @pytest.mark.parametrize("isolation", ["process", "in_process"])

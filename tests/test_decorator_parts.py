@@ -395,6 +395,48 @@ def test_compile_workers_take_heuristics_and_types_from_the_launcher() -> None:
     assert news[0].outcome.details["registers"] > 0
 
 
+GLUON = """
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+
+
+@gluon.jit
+def doubled(x, y, n, BLOCK: gl.constexpr):
+    layout: gl.constexpr = gl.BlockedLayout([1], [32], [gl.num_warps()], [0])
+    at = gl.program_id(0) * BLOCK + gl.arange(0, BLOCK, layout=layout)
+    gl.store(value=gl.load(x + at, mask=at < n) * 2, pointer=y + at, mask=at < n)
+"""
+
+
+def test_a_gluon_kernel_is_decorated_travels_and_compiles(tmp_path: Path) -> None:
+    pytest.importorskip("triton.experimental.gluon")
+    from autotune import Config, TritonEvaluator
+    from autotune.core.outcomes import Trial
+    from autotune.core.search.messages import Limits
+    from autotune.integrations.triton.launcher import Launcher, functions_of
+    from autotune.integrations.triton.tuned import TunedKernel
+
+    path = tmp_path / "gluon_kernels.py"
+    path.write_text(GLUON)
+    scope: dict[str, Any] = {"__name__": "gluon_kernels"}
+    exec(compile(GLUON, str(path), "exec"), scope)
+    kernel = scope["doubled"]
+    assert isinstance(autotune.triton([triton.Config({"BLOCK": 128})], ["n"])(kernel), TunedKernel)
+    found = effects_of(kernel)
+    assert found is not None
+    assert found.written & {"x", "y"} == {"y"}
+    launcher = Launcher(kernel, module_grid, {}, {}, functions_of(kernel))
+    arguments = {"x": torch.zeros(N), "y": torch.zeros(N), "n": N}
+    tool = TritonEvaluator(build=launcher, arguments=arguments, target="sm_90", compile_workers=1)
+    with tool.open_compiler(Space({"BLOCK": PowerOfTwo(128, 256)})) as session:
+        session.submit([Trial(0, Config(BLOCK=128))], Limits())
+        news: list[Any] = []
+        while not news:
+            news += session.poll(1.0)
+    assert news[0].outcome.kind == "skipped", news[0].outcome
+    assert news[0].outcome.details["registers"] > 0
+
+
 def test_the_example_is_right(tmp_path: Path) -> None:
     example = Path(__file__).parents[1] / "docs" / "examples" / "decorated_softmax.py"
     own = {**os.environ, "AUTOTUNE_MODE": "off", "AUTOTUNE_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}

@@ -1,5 +1,6 @@
 """What may be launched: a list of `triton.Config`, all of which are tried, or a space that is searched."""
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,6 +13,9 @@ from autotune.core.parameters import Boolean, Choice, Integer, Parameter, PowerO
 from autotune.core.space import Space
 from autotune.core.strategies.finite_search import FiniteSearch
 from autotune.shell.evaluators.triton.launching import LAUNCH_OPTIONS
+
+OWN = ("grid", "warmup", "self")
+"""Names that a launch takes for itself; arguments of such a name can only go by position, and configs go by name."""
 
 LABEL = "config"
 """The one parameter of a space of configs that have no common form."""
@@ -93,6 +97,13 @@ def candidates_of(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], na
 
     Raises SpaceError or PlanError for what is neither a space nor a list of configs, or does not fit the kernel.
     """
+    found = _candidates_of(given, hull, seeds, names)
+    if odd := sorted(found.names & {*OWN}):
+        raise SpaceError(f"the configs set {', '.join(odd)}, which a launch takes for itself; rename that parameter")
+    return found
+
+
+def _candidates_of(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Candidates:
     if isinstance(given, Space):
         _check_names(given.names, names)
         begun = tuple(given.check(seed, f"seed config {i}") for i, seed in enumerate(seeds))
@@ -187,21 +198,29 @@ class Pruning:
     """`prune_configs_by` of `triton.autotune`.
 
     early: gives those of a list of configs that are worth trying. model: the time that a config may take; top_k: how
-    many of the fastest by it are tried, or which share of them.
+    many of the fastest by it are tried, or which share of them. Raises PlanError for a top_k that leaves none.
     """
 
     early: Pruner | None = None
     model: Model | None = None
     top_k: float = 1.0
 
-    def __call__(self, all_of: Candidates, named: Mapping[str, Any], options: Mapping[str, Any]) -> Candidates:
-        """What is left for these arguments. Raises PlanError where nothing is."""
-        left = all_of if self.early is None else _filtered(all_of, self.early, named, options)
-        return left if self.model is None else self._ranked(left, named, options)
+    def __post_init__(self) -> None:
+        top_k = self.top_k
+        count = isinstance(top_k, int) and not isinstance(top_k, bool)
+        if self.model is not None and not (top_k >= 1 if count else isinstance(top_k, float) and top_k <= 1.0):
+            raise PlanError(f"top_k is {top_k!r}; use a whole number of configs, from 1, or a share of at most 1.0")
 
-    def _ranked(self, left: Candidates, named: Mapping[str, Any], options: Mapping[str, Any]) -> Candidates:
-        model = self.model
-        if model is None or (isinstance(self.top_k, float) and self.top_k >= 1.0):
+    def __call__(self, all_of: Candidates, named: Mapping[str, Any], keywords: Mapping[str, Any]) -> Candidates:
+        """What is left for these arguments. Raises PlanError where nothing is.
+
+        named: the arguments by name. keywords: what the call gives by keyword, with grid and warmup, as Triton has it.
+        """
+        left = all_of if self.early is None else _filtered(all_of, self.early, named, keywords)
+        return left if self.model is None else self._ranked(left, self.model, {**keywords, **named})
+
+    def _ranked(self, left: Candidates, model: Model, given: Mapping[str, Any]) -> Candidates:
+        if isinstance(self.top_k, float) and self.top_k == 1.0:
             return left
         configs = left.configs
         if configs is None:
@@ -210,15 +229,23 @@ class Pruning:
                 raise PlanError(f"perf_model ranks at most {RANKED} points and the space has more; narrow it")
             configs = tuple(left.space.enumerate())
         most = self.top_k if isinstance(self.top_k, int) else max(1, int(len(configs) * self.top_k))
-        kept = sorted(configs, key=lambda config: model(**{**named, **options, **left.values(config)}))[:most]
+        if len(configs) <= most:
+            return left
+
+        def expected(config: Config) -> float:
+            values = {**given, **left.values(config)}
+            return model(**_taken(model, values))
+
+        kept = sorted(configs, key=expected)[:most]
         if left.listed:
             return _listed([left.listed[config] for config in kept])
         return replace(left, configs=tuple(kept), first=left.first if left.first in kept else kept[0])
 
 
-def _filtered(all_of: Candidates, early: Pruner, named: Mapping[str, Any], options: Mapping[str, Any]) -> Candidates:
+def _filtered(all_of: Candidates, early: Pruner, named: Mapping[str, Any], keywords: Mapping[str, Any]) -> Candidates:
+    taken = _taken(early, keywords)
     if all_of.listed:
-        kept = list(early(list(all_of.listed.values()), dict(named), **options))
+        kept = list(early(list(all_of.listed.values()), dict(named), **taken))
         if not kept:
             raise PlanError("early_config_prune left no config; let it keep at least one")
         return _listed(kept)
@@ -227,7 +254,7 @@ def _filtered(all_of: Candidates, early: Pruner, named: Mapping[str, Any], optio
     def worth(config: Mapping[str, Any], /) -> bool:  # each point by itself: a space is not listed
         point = Config(config)
         if point not in known:
-            known[point] = bool(list(early([all_of.triton_config(point)], dict(named), **options)))
+            known[point] = bool(list(early([all_of.triton_config(point)], dict(named), **taken)))
         return known[point]
 
     space = all_of.space
@@ -241,3 +268,14 @@ def _filtered(all_of: Candidates, early: Pruner, named: Mapping[str, Any], optio
             raise PlanError("early_config_prune left no point of the space; let it keep at least one")
         first = found[0]
     return replace(all_of, space=narrowed, seeds=seeds, first=first)
+
+
+def _taken(function: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Those keywords that a function takes: all, as Triton gives them, or those that it names."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return dict(keywords)
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return dict(keywords)
+    return {name: value for name, value in keywords.items() if name in parameters}

@@ -1,6 +1,8 @@
 """`@autotune.triton` over `@triton.jit`. Triton and torch are not imported before a kernel is decorated and called."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.core.config import Value
@@ -15,7 +17,6 @@ from autotune.integrations.triton.launcher import base_of, functions_of, unspeci
 from autotune.integrations.triton.tuned import TunedKernel
 from autotune.integrations.triton.wishes import Isolation, Measuring, Searching, Wishes, checked_mode, names_in
 from autotune.shell.evaluators.outputs import Tolerance
-from autotune.shell.evaluators.triton.shipping import is_kernel
 from autotune.shell.options import PathLike, Progress
 from autotune.shell.settings import Mode
 
@@ -56,7 +57,7 @@ def triton(
     atol: float | None = None,
     isolation: Isolation | None = None,
 ) -> Callable[[Any], TunedKernel]:
-    """Tune a `@triton.jit` kernel at its first call for each key, in place of `@triton.autotune`.
+    """Tune a `@triton.jit` or `@gluon.jit` kernel at its first call for each key, in place of `@triton.autotune`.
 
     configs: a Space, which is searched, or a list of `triton.Config`, all of which are tried; with `hull`, all that
     lies between those is searched. key: arguments whose values lead to a tuning of their own, as do dtypes, classes of
@@ -85,43 +86,40 @@ def triton(
     def decorate(fn: Any) -> TunedKernel:
         _check_kernel(fn)
         function = base_of(fn)
-        calls = Calls(function, names_in("key", key, _names(fn)), rules_of(bucket, key), unspecialised(fn))
-        names = calls.names
+        names = tuple(fn.arg_names)
+
+        def calls(key: Sequence[str]) -> Calls:
+            return Calls(function, names_in("key", key, names), rules_of(bucket, key), unspecialised(fn))
+
         measuring = Measuring(
             names_in("reset_to_zero", reset_to_zero, names), names_in("restore_value", restore_value, names),
             names_in("outputs", outputs, names), pre_hook, post_hook, warmup, rep, use_cuda_graph, do_bench, reference,
             checker, Tolerance(rtol, atol), isolation,
         )  # fmt: skip
-        candidates = candidates_of(configs, hull, seeds, names)
         wishes = Wishes(searching, measuring, pruning, chosen_mode, bucket, functions_of(fn)[:-1])
-        return TunedKernel(fn, calls, candidates, wishes)
+        among = partial(candidates_of, hull=hull, seeds=seeds, names=names)
+        return TunedKernel(fn, calls, key, among, configs, wishes)
 
     return decorate
 
 
-def _names(fn: Any) -> Sequence[str]:
-    return tuple(fn.arg_names)
-
-
-def _pruning(given: Mapping[str, Any] | None) -> Pruning | None:
-    if not given:
-        return None
+def _pruning(given: Mapping[str, Any] | None) -> Pruning:
+    given = given or {}
     odd = given.keys() - {"early_config_prune", "perf_model", "top_k"}
     if odd:
         raise PlanError(
             f"prune_configs_by has {', '.join(map(repr, sorted(odd)))}; it knows early_config_prune, perf_model, top_k"
         )
-    top_k = given.get("top_k", 1.0)
-    if isinstance(top_k, bool) or not isinstance(top_k, int | float) or (isinstance(top_k, float) and top_k > 1.0):
-        raise PlanError(f"top_k is {top_k!r}; use a whole number of configs, or a share of at most 1.0")
-    return Pruning(given.get("early_config_prune"), given.get("perf_model"), top_k)
+    return Pruning(given.get("early_config_prune"), given.get("perf_model"), given.get("top_k", 1.0))
 
 
 def _check_kernel(fn: Any) -> None:
-    below = fn
-    while type(below).__name__ == "Heuristics":
-        below = below.fn
-    if is_kernel(below):
+    """Raises PlanError for what has not the interface of a jitted function, or is tuned already."""
+    below, tuned = fn, False
+    while below is not None and not isinstance(below, FunctionType) and not tuned:
+        below, tuned = getattr(below, "fn", None), hasattr(below, "configs")
+    jitted = fn is not below and callable(getattr(fn, "run", None)) and hasattr(fn, "arg_names")
+    if isinstance(below, FunctionType) and jitted and not tuned:
         return
     name = getattr(fn, "__name__", type(fn).__name__)
     raise PlanError(f"{name} is no @triton.jit kernel; put autotune.triton above @triton.jit, or heuristics of it")

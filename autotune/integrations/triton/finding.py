@@ -1,6 +1,6 @@
 """The config for a key: known, looked up in the cache, or searched for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -21,55 +21,134 @@ if TYPE_CHECKING:
     from autotune.shell.cache.use import Memory
 
 
-class Finder:
-    """Of one decorated kernel. by_key: what is known in this process. latest: what was searched for or found last."""
+class Configs(dict[tuple[Any, ...], Any]):
+    """The `triton.Config` of each key, which whoever has the kernel may change; `changed` is called when they do."""
 
-    def __init__(self, fn: Any, calls: Calls, candidates: Candidates, wishes: Wishes) -> None:
+    def __init__(self, known: Mapping[tuple[Any, ...], Any], changed: Callable[[], Any]) -> None:
+        super().__init__(known)
+        self._changed = changed
+
+    def __setitem__(self, key: tuple[Any, ...], config: Any) -> None:
+        super().__setitem__(key, config)
+        self._changed()
+
+    def __delitem__(self, key: tuple[Any, ...]) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def clear(self) -> None:
+        """Forget all."""
+        super().clear()
+        self._changed()
+
+    def pop(self, *args: Any) -> Any:
+        """As of any dict; so are the others."""
+        self._changed()
+        return super().pop(*args)
+
+    def popitem(self) -> Any:
+        self._changed()
+        return super().popitem()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(*args, **kwargs)
+        self._changed()
+
+    def setdefault(self, key: tuple[Any, ...], config: Any = None) -> Any:
+        self._changed()
+        return super().setdefault(key, config)
+
+    def __ior__(self, other: Any) -> "Configs":  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+
+class Finder:
+    """Of one decorated kernel. by_key: what is known in this process; cache: the `triton.Config` of each key, which
+    others may change. latest: what was searched for or found last; bench_time: seconds that the latest search took.
+
+    changed: called when others have changed the cache.
+    """
+
+    def __init__(
+        self, fn: Any, calls: Calls, candidates: Candidates, wishes: Wishes, changed: Callable[[], Any]
+    ) -> None:
         self._fn = fn
         self._kernel = kernel_of(fn)
         self._function: FunctionType = base_of(fn)
-        self._calls = calls
+        self.calls = calls
         self.candidates = candidates
-        self._wishes = wishes
+        self.wishes = wishes
         self._said: set[str] = set()
         self.by_key: dict[tuple[Any, ...], Known] = {}
+        self.cache = Configs({}, changed)
+        self._anew: set[tuple[Any, ...]] = set()
         self.latest: Known | None = None
+        self.bench_time: float | None = None
 
     def find(self, call: Call, grid: Any, warmup: bool) -> tuple[Known, bool]:
         """The config for a call, and whether that may be remembered. Raises what `tune` raises."""
-        known = self.by_key.get(call.canonical)
+        known = self.known(call)
         if known is not None:
             return known, True
-        candidates = self.narrowed(call)
+        candidates = self.narrowed(call, grid, warmup)
         if candidates.single:
             return Known.of(candidates, candidates.first, "only"), True
         env = environment()
-        mode = mode_for(self._wishes.mode, env)
+        mode = mode_for(self.wishes.mode, env)
         if mode == "off":
             return Known.of(candidates, candidates.first, "first"), True
         why = why_not_now(call, warmup)
         if why is not None or mode == "lookup":
             return self._looked_up(call, candidates, env, grid, why)
         with tuning_lock(str(call.device)):
-            known = self.by_key.get(call.canonical)
+            known = self.known(call)
             if known is None:
-                known = self.by_key[call.canonical] = self._tuned(call, candidates, env, mode, grid)
+                mode = "force" if call.canonical in self._anew else mode
+                known = self._tuned(call, candidates, env, mode, grid)
+                self.remember(call, known)
+                self._anew.discard(call.canonical)
             return known, True
+
+    def known(self, call: Call) -> Known | None:
+        """What is known for a call. What was taken out of `cache` is forgotten, to be tuned anew; what was put there
+        is launched."""
+        known, kept = self.by_key.get(call.canonical), self.cache.get(call.canonical)
+        if known is not None and kept is None:
+            del self.by_key[call.canonical]
+            self._anew.add(call.canonical)
+            return None
+        if kept is not None and (known is None or kept is not known.config):
+            known = self.by_key[call.canonical] = Known.given(kept)
+        return known
+
+    def remember(self, call: Call, known: Known) -> None:
+        """Keep what was found for a call."""
+        dict.__setitem__(self.cache, call.canonical, known.config)
+        self.by_key[call.canonical] = known
+
+    def forget(self) -> None:
+        """Nothing is known any more: there is something else to choose from, or to choose by."""
+        self.by_key.clear()
+        dict.clear(self.cache)
 
     def instead_of(self, known: Known, why: str, call: Call, grid: Any) -> Known:
         """Another config than one of the cache that did not launch; it is rejected, and the kernel tuned again."""
         self._reject(known.memory, known.point, why)
         self.by_key.pop(call.canonical, None)
-        env, candidates = environment(), self.narrowed(call)
-        if mode_for(self._wishes.mode, env) == "lookup" or why_not_now(call, False) is not None:
+        dict.pop(self.cache, call.canonical, None)
+        env, candidates = environment(), self.narrowed(call, grid, False)
+        if mode_for(self.wishes.mode, env) == "lookup" or why_not_now(call, False) is not None:
             return Known.of(candidates, candidates.first, "first")
         with tuning_lock(str(call.device)):
             return self._tuned(call, candidates, env, "tune", grid)
 
-    def narrowed(self, call: Call) -> Candidates:
+    def narrowed(self, call: Call, grid: Any, warmup: bool) -> Candidates:
         """The candidates for the arguments of a call."""
-        pruning = self._wishes.pruning
-        return self.candidates if pruning is None else pruning(self.candidates, call.named, call.options)
+        pruning = self.wishes.pruning
+        by_name = {**call.named, **call.options}
+        keywords = {name: by_name[name] for name in call.given if name not in call.placed}
+        return pruning(self.candidates, call.named, {**keywords, "grid": grid, "warmup": warmup})
 
     def _looked_up(
         self, call: Call, candidates: Candidates, env: Environment, grid: Any, why: str | None
@@ -94,7 +173,7 @@ class Finder:
         """What the cache has, or else what a search finds."""
         memory = self._memory(call, env, "force" if mode == "force" else "normal")
         job = self._job(call, candidates, grid)
-        progress = self._wishes.searching.progress
+        progress = self.wishes.searching.progress
         baseline = "default" if candidates.configs is None else "first config"
         narrator = Narrator(job.label, env.progress if progress is None else progress, baseline)
         if memory is None:
@@ -112,7 +191,7 @@ class Finder:
 
         if memory.use == "force":
             return None
-        searching, candidates = self._wishes.searching, job.candidates
+        searching, candidates = self.wishes.searching, job.candidates
         effort, budget = searching.effort_for(env), searching.budget_for(env, candidates.configs is not None)
         wanted = [*candidates.seeds, *(candidates.configs or ())]
         versions = memory.strict.versions
@@ -132,7 +211,8 @@ class Finder:
         from autotune.shell.cached_tuning import check_allowed
 
         check_allowed(env, memory)
-        result, outcomes = searched(job, self._wishes.searching, env, memory, narrator)
+        result, outcomes = searched(job, self.wishes.searching, env, memory, narrator)
+        self.bench_time = result.elapsed_s
         self.latest = Known.of(job.candidates, result.best.config, "tuned", memory, outcomes or None)
         return self.latest
 
@@ -143,7 +223,7 @@ class Finder:
     def _memory(self, call: Call, env: Environment, use: Any) -> "Memory | None":
         from autotune.integrations.triton.remembering import memory_of
 
-        return memory_of(self._kernel, self._calls, call, self._wishes, self.candidates, env, use)
+        return memory_of(self._kernel, self.calls, call, self.wishes, self.candidates, env, use)
 
     def _job(self, call: Call, candidates: Candidates, grid: Any) -> Job:
         tuned = candidates.names
@@ -151,7 +231,7 @@ class Finder:
         return Job(
             self._fn, self._effects, grid, named, call.options, call.placed, call.given,
             getattr(call.device, "type", "cpu"), type(self._kernel).__name__ == "InterpretedFunction",
-            f"{self._function.__name__}({self._calls.shown(call)})", candidates, self._wishes.measuring,
+            f"{self._function.__name__}({self.calls.shown(call)})", candidates, self.wishes.measuring,
         )  # fmt: skip
 
     @cached_property

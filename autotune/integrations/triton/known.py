@@ -26,14 +26,14 @@ SLOTS = 256
 class Known:
     """config: as Triton writes it. launch: what it adds to a launch. hook: called before each launch, or None.
 
-    origin: where it comes from; "only" where there was nothing to choose.
+    origin: where it comes from; "only" where there was nothing to choose, "given" where somebody put it there.
     """
 
     point: Config
     config: Any
     launch: Mapping[str, Any]
     hook: Callable[[dict[str, Any]], Any] | None
-    origin: Literal["tuned", "cache", "first", "only"]
+    origin: Literal["tuned", "cache", "first", "only", "given"]
     memory: "Memory | None" = None
     outcomes: Mapping[Config, Outcome] | None = None
 
@@ -49,6 +49,11 @@ class Known:
         """A point of the candidates."""
         config, hook = candidates.triton_config(point), candidates.hook(point)
         return cls(point, config, candidates.values(point), hook, origin, memory, outcomes)
+
+    @classmethod
+    def given(cls, config: Any) -> "Known":
+        """A `triton.Config` that nobody has chosen."""
+        return cls(Config({}), config, dict(config.all_kwargs()), getattr(config, "pre_hook", None), "given")
 
     def timings(self, candidates: Candidates) -> dict[Any, list[float]]:
         """Milliseconds of each measured `triton.Config`: median, least and greatest; infinite where it failed."""

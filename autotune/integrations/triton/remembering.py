@@ -66,8 +66,7 @@ def _extra(wishes: Wishes, candidates: Candidates) -> dict[str, str]:
     of, pruning = wishes.measuring, wishes.pruning
     parts: Mapping[str, Any] = {
         "heuristics": wishes.heuristics or None, "reference": of.reference,
-        "early_config_prune": None if pruning is None else pruning.early,
-        "perf_model": None if pruning is None else pruning.model,
+        "early_config_prune": pruning.early, "perf_model": pruning.model,
     }  # fmt: skip
     found = {name: value_digest(part) for name, part in parts.items() if part is not None}
     for name in ("do_bench", "pre_hook", "post_hook", "checker"):
@@ -77,7 +76,7 @@ def _extra(wishes: Wishes, candidates: Candidates) -> dict[str, str]:
         found["bucket"] = described(wishes.bucket)
     if candidates.hooked:
         found["hooks"] = digest_of([_instrument(one.pre_hook) for one in candidates.listed.values()])
-    if pruning is not None and pruning.model is not None:
+    if pruning.model is not None:
         found["top_k"] = str(pruning.top_k)
     if of.use_cuda_graph:
         found["cuda_graph"] = "yes"

@@ -13,7 +13,7 @@ from autotune.core.search.result import Result
 from autotune.integrations.triton.candidates import Candidates
 from autotune.integrations.triton.effects import Effects
 from autotune.integrations.triton.in_process import InProcessEvaluator, benchmarker
-from autotune.integrations.triton.launcher import Launcher, functions_of, portable
+from autotune.integrations.triton.launcher import Launcher, functions_of, kernel_of, portable
 from autotune.integrations.triton.narrating import Narrator
 from autotune.integrations.triton.protecting import Written, holds_tensor, protected, restoring, written_by
 from autotune.integrations.triton.wishes import Isolation, Measuring, Searching
@@ -23,6 +23,7 @@ from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.triton.arguments import ArgumentSet
 from autotune.shell.evaluators.triton.evaluator import TritonEvaluator
 from autotune.shell.evaluators.triton.launching import Launch
+from autotune.shell.evaluators.triton.shipping import is_kernel
 from autotune.shell.evaluators.triton.stage import Stage, Terms
 from autotune.shell.settings import Environment
 from autotune.shell.tuning import tune
@@ -127,7 +128,7 @@ def isolation_for(job: Job) -> Isolation:
     own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or job.candidates.hooked
     torch = sys.modules.get("torch")
     nvidia = job.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
-    odd = any(map(holds_tensor, job.named.values()))
+    odd = any(map(holds_tensor, job.named.values())) or not is_kernel(kernel_of(job.kernel))
     return "in_process" if own or odd or job.interpreted or not nvidia else "process"
 
 

@@ -92,7 +92,7 @@ class Wishes:
 
     searching: Searching
     measuring: Measuring
-    pruning: Pruning | None = None
+    pruning: Pruning = field(default_factory=Pruning)
     mode: Mode | None = None
     bucket: Buckets | None = None
     heuristics: tuple[Any, ...] = ()

@@ -45,9 +45,10 @@ def unpack(blob: "bytes | mmap") -> dict[str, Any]:
 
 
 def is_kernel(value: Any) -> bool:
-    """Whether this is a `@triton.jit` function, compiled or interpreted; Triton is not imported to find out."""
-    return type(value).__name__ in ("JITFunction", "InterpretedFunction") and type(value).__module__.startswith(
-        "triton."
+    """Whether this is a function of `@triton.jit` or `@gluon.jit`, compiled or interpreted; nothing is imported."""
+    return any(
+        kind.__name__ in ("JITFunction", "InterpretedFunction") and kind.__module__.startswith("triton.")
+        for kind in type(value).__mro__
     )
 
 
@@ -97,16 +98,24 @@ def _reduced(kernel: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     options = {name: value for name, value in given.items() if name in _OPTIONS and value is not None}
     path = function.__code__.co_filename
     lines = linecache.getlines(path) or inspect.findsource(function)[0]
-    return _jitted, (function, options, path, "".join(lines))
+    return _jitted, (function, options, path, "".join(lines), is_gluon(kernel))
 
 
-def _jitted(function: Any, options: dict[str, Any], path: str, source: str) -> Any:
+def is_gluon(kernel: Any) -> bool:
+    """Whether a kernel is written in Gluon."""
+    ask = getattr(kernel, "is_gluon", None)
+    return ask is not None and bool(ask())
+
+
+def _jitted(function: Any, options: dict[str, Any], path: str, source: str, gluon: bool) -> Any:
     """The kernel made again; its file need not exist here, and may have changed since."""
-    import triton
-
     function.__code__ = function.__code__.replace(co_filename=path)  # cloudpickle 3.1.3 leaves "<dynamic-code>" there
     linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
-    return triton.jit(**options)(function) if options else triton.jit(function)
+    if gluon:
+        from triton.experimental.gluon import jit
+    else:
+        from triton import jit
+    return jit(**options)(function) if options else jit(function)
 
 
 def _functions(parts: Iterable[Any]) -> list[Any]:
