@@ -461,6 +461,8 @@ FILES = {
     '[{"name": "score", "value": 3}]}]}',
 }
 
+SCORE = ["--evaluations", "3", "--objective", "score", "--direction", "higher"]
+
 MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("no file", ["tune", "nothing.py"], 1, ["nothing.py cannot be read (No such file or directory)"]),
     ("folder for a file", ["tune", "."], 1, [". is a directory"]),
@@ -493,7 +495,7 @@ MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("both journals", ["tune", "problems.py", "--no-journal", "--journal", "x"], 1, ["contradict"]),
     ("journal exists", ["tune", "problems.py", "--journal", "j.jsonl"], 1, ["j.jsonl exists; resume it"]),
     ("journal is a folder", ["tune", "problems.py", "--journal", "."], 1, ["journal ."]),
-    ("save nowhere", ["tune", "problems.py", "--save-config", "no/best.json"], 1, ["no directory no"]),
+    ("save nowhere", ["tune", "problems.py", "--save-config", "no/best.json"], 1, ["there is no directory", "make it first"]),
     ("unknown option", ["tune", "problems.py", "--budget", "3"], 2, ["--budget", "autotune tune --help"]),
     ("unknown command", ["tun"], 2, ["'tun'", "autotune --help"]),
     ("no argument", ["resume", "j.jsonl"], 2, ["FILE[:NAME]", "autotune resume --help"]),
@@ -530,6 +532,13 @@ MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
         1,
         ["t.csv", "t.jsonl"],
     ),
+    (
+        "traces on the recording",
+        ["simulate", "score.json", *SCORE, "--traces", "score.json"],
+        1,
+        ["it is the recording"],
+    ),
+    ("import on itself", ["import", "score.json", "score.json", *SCORE[2:]], 1, ["is the file that is read"]),
     ("config as TOML", ["tune", "problems.py", "--save-config", "best.toml"], 1, ["its name says TOML", "best.json"]),
     ("save to a long name", ["tune", "problems.py", "--save-config", "x" * 300], 1, ["File name too long"]),
     ("tune a long name", ["tune", "x" * 300], 1, ["cannot be read (File name too long)"]),

@@ -216,6 +216,48 @@ def test_a_value_that_would_wrongly_rank_best_is_refused(tmp_path, direction, va
         assert load(tmp_path, content, objective="score", direction=direction).failure(1) == "invalid_time"
 
 
+@pytest.mark.parametrize("place", ["file", "metadata", "singular"])
+def test_objectives_that_are_named_elsewhere_count(tmp_path, place):
+    content = scores("energy", "J", [])
+    if place == "file":
+        content["objectives"] = ["energy"]
+    elif place == "metadata":
+        content["metadata"]["objectives"] = "energy"
+    else:
+        for row in content["results"]:
+            row["objective"] = "energy"
+    assert load(tmp_path, content).objective == Objective("energy", "lower", "J")
+
+
+def test_units_that_differ_within_a_file_are_refused_unless_they_are_times(tmp_path):
+    content = scores("energy", "J", ["energy"])
+    content["results"][1]["measurements"][0]["unit"] = "mJ"
+    with pytest.raises(RecordingError, match=r"result 1 .*its energy is in 'mJ', and that of another result in 'J'"):
+        load(tmp_path, content)
+    content = scores("time", "us", ["time"])
+    content["results"][1]["measurements"][0].update(value=0.04, unit="ms")
+    assert values(load(tmp_path, content)) == {(1,): 0.01, (2,): 0.04, (3,): 0.05}
+    content["results"][1]["measurements"][0]["unit"] = "cycles"
+    with pytest.raises(RecordingError, match=r"result 1 .*its time is in 'cycles', which is no unit of time"):
+        load(tmp_path, content)
+
+
+def test_a_time_in_another_unit_than_of_time_is_no_milliseconds(tmp_path):
+    recording = load(tmp_path, scores("time", "cycles", ["time"]))
+    assert recording.objective == Objective("time", "lower", "cycles")
+    assert not recording.objective.is_time
+    assert values(recording) == {(1,): 10.0, (2,): 40.0, (3,): 50.0}
+    assert recording.objective.text(40.0) == "40 cycles"
+
+
+@pytest.mark.parametrize("value", [{}, [], -1, 0, None, "Broken", [float("nan")], True])
+def test_whatever_a_failed_result_measured_it_is_a_failure(tmp_path, value):
+    content = scores()
+    content["results"][1].update(invalidity="timeout", measurements=[{"name": "score", "value": value}])
+    recording = load(tmp_path, content, objective="score", direction="lower")
+    assert recording.outcome(1) == Failed("run_timeout", "Broken" if value == "Broken" else "timeout", 0.5, 0.002)
+
+
 def test_wrong_choices_are_told(tmp_path):
     with pytest.raises(RecordingError, match="'up' is unknown"):
         load(tmp_path, scores(), objective="score", direction="up")
@@ -238,6 +280,10 @@ def test_a_search_of_another_objective_finds_its_optimum_and_formats_keep_it(tmp
     again = load_recording(tmp_path / "kept.autotune.json")
     assert again.objective == Objective("GFLOP/s", "higher", "GFLOP/s")
     assert again.time_ms.tolist() == recording.time_ms.tolist()
+    timed = load(tmp_path, scores("TotalDuration", "us", ["TotalDuration"]))
+    write_kernel_tuner(timed, tmp_path / "cache.json")
+    assert load_recording(tmp_path / "cache.json").objective == Objective(), "a time is a time there"
+    assert values(load_recording(tmp_path / "cache.json")) == values(timed)
     for objective, direction in (("score", "higher"), ("score", "lower")):
         chosen = load(tmp_path, scores(), objective=objective, direction=direction)
         write_kernel_tuner(chosen, tmp_path / "cache.json")
@@ -528,6 +574,11 @@ def test_a_torn_line_of_csv_is_dropped_and_another_named(tmp_path):
         load(tmp_path, CSV.replace("sum,500,64,32,2,1.5,18,1024", "sum,500"), "sum.csv")
 
 
+def test_a_column_that_occurs_twice_is_refused(tmp_path):
+    with pytest.raises(RecordingError, match="line 1: it has a column twice"):
+        load(tmp_path, CSV.replace(",Y,", ",X,"), "sum.csv")
+
+
 @pytest.mark.parametrize(
     ("file", "said"),
     [
@@ -537,6 +588,7 @@ def test_a_torn_line_of_csv_is_dropped_and_another_named(tmp_path):
         (ktt([ktt_result(1), ktt_result(1, KernelName="other")]), "2 kernels"),
         (ktt([ktt_result(1, Configuration=[{"Name": "X"}])]), "result 0"),
         (ktt([ktt_result(1), ktt_result(1, Configuration=[])]), "result 1 has other parameters"),
+        (ktt([ktt_result(1, Configuration=[{"Name": "X", "Value": 1}] * 2)]), "result 0: .*a parameter twice"),
         (ktt([ktt_result([float("nan")])]), "not finite"),
         (ktt([ktt_result(1, duration=[])]), "result 0"),
         (ktt([ktt_result(1, CompilationOverhead=-1)]), "result of 1,0.5"),
@@ -585,6 +637,8 @@ def test_wrong_xml_is_an_error(tmp_path, text):
         ({"_metadata": {}, "('gemm', 'R', ((1, 2),))": ["R", 3]}, "FlashInfer"),
         ({"schema_version": "1.0.0", "metadata": {}}, "T4 metadata without results"),
         ({"alpha": 1, "beta": 2}, "JSON of another kind with the names alpha, beta"),
+        ({"kernel": "k", "results": [{"time": 3.0, "parameters": {"X": 1}}]}, "JSON of results that are not T4's"),
+        ({"results": 3}, "a T4 file that is damaged"),
         ([1, 2], "JSON of another kind"),
         ("3", "JSON of another kind"),
         ("", "it is empty"),

@@ -479,6 +479,21 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize("content", [b"[" * 100_000 + b"\n", b'{"key":"\xff"}\n', b'{"key": "\\ud800"}\n'])
+def test_runs_with_hostile_content_are_one_sentence(folder: Path, content: bytes) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / "runs.jsonl").write_bytes(content)
+    with pytest.raises(StudyError, match=r"runs\.jsonl, line 1"):
+        run_study(SPEC, folder, out=folder / "out")
+
+
+def test_runs_that_are_no_regular_file_are_refused(folder: Path) -> None:
+    (folder / "out").mkdir()
+    os.mkfifo(folder / "out" / "runs.jsonl")
+    with pytest.raises(StudyError, match="a FIFO"):
+        run_study(SPEC, folder, out=folder / "out")
+
+
 # Cells that are not ours
 
 

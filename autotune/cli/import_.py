@@ -1,5 +1,6 @@
 """`autotune import FILE [OUT]`: configs and measurements of other libraries, to begin a search with or to keep."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,8 @@ def import_(
             space = load_problem(problem).space
         fitted = fit_seeds(chosen, space, rename=names, at_most=at_most or AT_MOST)
     written = ""
+    if out is not None and os.path.exists(out) and os.path.exists(file) and os.path.samefile(out, file):
+        raise PlanError(f"{out} is the file that is read; name another one to write")
     if out is not None and (fitted is not None or found.format != "recording"):
         configs = fitted.configs if fitted is not None else renamed(chosen, names)[:at_most]
         write_seeds(configs, out, str(file))

@@ -1,5 +1,6 @@
 """`autotune simulate RECORDING`: search a recorded space instead of a device, once a seed."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from autotune.shell.codec import encode
 from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
 from autotune.shell.files import contradiction, why_unwritable, write_output
 from autotune.studies.recordings import Recording, load_recording
+from autotune.studies.recordings.builtin import located
 from autotune.studies.simulation import Run, Simulation
 from autotune.studies.simulation import simulate as run_once
 
@@ -52,7 +54,7 @@ def simulate(
     own = parsed_settings(settings or ())
     loaded = load_recording(recording, objective=objective, direction=checked_direction(direction))
     simulation = Simulation.of(loaded)
-    _check_traces(traces)
+    _check_traces(traces, recording)
     runs: list[Run] = []
     try:
         for seed in seeds or [0]:
@@ -70,11 +72,13 @@ def simulate(
     _report(simulation.recording, runs, as_json)
 
 
-def _check_traces(path: Path | None) -> None:
+def _check_traces(path: Path | None, recording: Path) -> None:
     """Raises PlanError where the traces could not be written: better known before the runs than after them."""
     if path is None:
         return
     why = contradiction(path, ".jsonl", ".json") or why_unwritable(path)
+    if why is None and os.path.exists(path) and os.path.samefile(path, located(recording)):
+        why = "it is the recording; name another file"
     if why is not None:
         raise PlanError(f"the traces cannot be written to {path}: {why}")
 

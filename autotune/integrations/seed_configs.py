@@ -16,7 +16,7 @@ from autotune.core.config import Config, Value
 from autotune.core.errors import AutotuneError, ConfigError, RecordingError
 from autotune.core.space import Space
 from autotune.integrations.tuned_configs import Format, TunedConfig, TunedConfigs, read_tuned_configs
-from autotune.shell.files import contradiction, replace_file
+from autotune.shell.files import contradiction, write_output
 from autotune.shell.wording import counted
 from autotune.studies.recordings import load_recording
 from autotune.studies.recordings.files import read_text
@@ -271,6 +271,6 @@ def write_seeds(configs: Iterable[Mapping[str, Value]], path: Path | str, source
         raise ConfigError(f"{path}: {fault}")
     file = _SeedsFile(SEEDS_FORMAT, 1, [dict(config) for config in configs], source)
     try:
-        replace_file(path, msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n")
+        write_output(path, msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file") from None

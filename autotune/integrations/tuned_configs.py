@@ -22,7 +22,7 @@ import msgspec
 
 from autotune.core.config import Config, Value
 from autotune.core.errors import AutotuneError, ConfigError
-from autotune.shell.files import contradiction, replace_file
+from autotune.shell.files import contradiction, write_output
 from autotune.studies.recordings.decoding import without_non_finite
 from autotune.studies.recordings.files import read_text
 from autotune.studies.recordings.rows import FAILED_TIME
@@ -309,7 +309,7 @@ def write_tuned_configs(
         tree = {"triton_version": triton_version} if triton_version and format == "vllm" else {}
         tree |= _vllm_tree(renamed)
     try:
-        replace_file(path, json.dumps(tree, indent=4).encode() + b"\n")
+        write_output(path, json.dumps(tree, indent=4).encode() + b"\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file") from None
 

@@ -10,6 +10,7 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
+from autotune.shell.files import read_regular
 from autotune.studies.study_spec import StudyError
 
 
@@ -51,6 +52,8 @@ class RunStore:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.exists(path):
+                read_regular(path, 0)  # a FIFO or a device would be read without end
             self._file = path.open("a+b")
             self._file.seek(0)
             whole = self._read(path, self._file.read())
@@ -67,7 +70,7 @@ class RunStore:
         for number, line in enumerate(content[:whole].splitlines(), 1):
             try:
                 run = _decoder.decode(line)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, ValueError, RecursionError) as error:
                 raise StudyError(f"{path}, line {number}: {error}; remove the line, its run is repeated") from None
             self.runs[run.key] = run
         return whole

@@ -251,9 +251,9 @@ def write_kernel_tuner(recording: Recording, path: Path | str) -> None:
         "problem_size": recording.problem,
         "tune_params_keys": recording.parameters,
         "tune_params": dict(zip(recording.parameters, recording.values, strict=True)),
-        "objective": recording.objective.name,
+        "objective": TIME.name if recording.objective.is_time else recording.objective.name,
     }
-    if recording.objective != TIME:
+    if not recording.objective.is_time:
         header["objective_higher_is_better"] = recording.objective.direction == "higher"
     lines = []
     for row in range(len(recording)):
@@ -267,13 +267,17 @@ def _entry(recording: Recording, row: int) -> dict[str, Any]:
     kind = recording.failure(row)
     entry: dict[str, Any] = dict(recording.config(row))
     objective = recording.objective
-    if kind is None and objective == TIME:
+    if kind is None and objective.is_time:
         entry |= {"time": float(recording.time_ms[row]), "times": recording.samples(row).tolist()}
     elif kind is None:
         entry[objective.name] = objective.value(float(recording.time_ms[row]))
     else:
         name = {kind: name for name, kind in ERRORS.items()}.get(kind, "RuntimeFailedConfig")
-        entry |= {objective.name: name, "failure_kind": kind, "failure_message": recording.messages[row]}
+        entry |= {
+            TIME.name if objective.is_time else objective.name: name,
+            "failure_kind": kind,
+            "failure_message": recording.messages[row],
+        }
     return entry | {
         "compile_time": float(recording.compile_s[row]) * 1e3,
         "verification_time": 0,

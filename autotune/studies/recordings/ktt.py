@@ -190,6 +190,8 @@ class _Columns:
         first = max([*sizes, self.time or 0, self.status or 0]) + 1
         last = next((place for place, name in enumerate(header) if _PROFILED.fullmatch(name)), len(header))
         self.parameters = {name: place for place, name in enumerate(header) if first <= place < last and name}
+        if len(self.parameters) < sum(1 for name in header[first:last] if name):
+            raise ValueError("it has a column twice")
         self.width = len(header)
 
     def result(self, line: Sequence[str]) -> _Result:
@@ -219,6 +221,8 @@ def _recording(
     for number, result in enumerate(results):
         try:
             configurations.append(dict(_pairs(result)))
+            if len(configurations[-1]) < len(result.configuration):
+                raise ValueError("its Configuration has a parameter twice")
         except ValueError as error:
             raise RecordingError(f"{path}: result {number}: {error}; {_MENDED}") from None
     names, values = parameters_in(path, configurations, _MENDED)

@@ -65,7 +65,7 @@ def _load(path: Path, chosen: ObjectiveChoice) -> Recording:
         return read_kernel_tuner(path, text, cut, chosen)
     if "Results" in keys and "Metadata" in keys:
         return read_ktt_json(path, text, cut, chosen)
-    if "results" in keys:
+    if "results" in keys and re.search(rb'"configuration"|"results"\s*:\s*\[\s*\]', text):
         return read_t4(path, text, cut, chosen)
     raise _foreign(path, text)
 
@@ -114,6 +114,10 @@ _SIGNS: tuple[tuple[bytes, str], ...] = (
     ),
     (rb'\{.*?"(tune_params|tune_params_keys|cache)"\s*:', f"a Kernel Tuner cache file {_TORN}"),
     (rb'\{.*?"Results"\s*:', f"KTT's JSON {_TORN}"),
+    (
+        rb'\{.*?"results"\s*:\s*\[\s*\{(?!.*"configuration")',
+        "JSON of results that are not T4's: they have no configuration",
+    ),
     (rb'\{.*?"results"\s*:', f"a T4 file {_TORN}"),
     (rb'\{.*?"metadata"\s*:', "T4 metadata without results; give the file of the results"),
     (rb"<.*?<TuningData", f"KTT's XML {_TORN}"),

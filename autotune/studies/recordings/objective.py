@@ -76,6 +76,9 @@ class Objective(msgspec.Struct, frozen=True):
 
 TIME = Objective()
 
+_TIMES = ("time", "totalduration")
+"""Measurements that are times in the file's unit, where no unit stands with them; in lower case."""
+
 
 def direction_of(name: str, unit: str = "") -> Direction | None:
     """The better direction of a quantity, by its unit or its name; None where neither tells."""
@@ -153,6 +156,6 @@ def settled(name: str, direction: Direction | None, unit: str) -> Objective:
     direction = direction or direction_of(name, unit)
     if direction is None:
         raise ValueError(f"whether a low or a high {name!r} is better is said nowhere; {HOW_TO_CHOOSE}")
-    timed = direction == "lower" and (unit.lower() in PER_SECOND or (name.lower() in ("time", "totalduration")))
+    timed = direction == "lower" and (unit.lower() in PER_SECOND or (not unit and name.lower() in _TIMES))
     rate = not unit and _RATE.fullmatch(name)
     return Objective(name, direction, "ms" if timed else name if rate else unit)

@@ -18,7 +18,7 @@ from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
 from autotune.shell.wording import counted
 from autotune.studies.recordings import files
-from autotune.studies.recordings.decoding import decode
+from autotune.studies.recordings.decoding import MARK, decode
 from autotune.studies.recordings.objective import (
     AS_WRITTEN,
     HOW_TO_CHOOSE,
@@ -35,6 +35,7 @@ from autotune.studies.recordings.rows import (
     Header,
     Number,
     Row,
+    as_number,
     key_of,
     mean,
     milliseconds,
@@ -61,11 +62,13 @@ class _Metadata(msgspec.Struct):
     timeunit: str | None = None
     device: str = ""
     autotuner: str = ""
+    objectives: list[Any] | str | None = None
 
 
 class _File(msgspec.Struct):
     results: list[msgspec.Raw]
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    objectives: list[Any] | str | None = None
 
 
 class _Times(msgspec.Struct):
@@ -90,6 +93,7 @@ class _Result(msgspec.Struct):
     correctness: float | None = None
     measurements: list[_Measurement] = []
     objectives: list[Any] | str | None = None
+    objective: list[Any] | str | None = None  # not the schema's, but easily written for it
 
 
 _RESULT = msgspec.json.Decoder(_Result)
@@ -110,7 +114,8 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
     if file.metadata.autotuner == "KTT":
         for result in results:
             result.configuration = {name: typed(value) for name, value in result.configuration.items()}
-    objective, unit = _objective(path, results, chosen)
+    whole = _listed(file.objectives) or _listed(file.metadata.objectives)
+    objective, unit = _objective(path, results, whole, chosen)
     per_second = _per_second(path, file.metadata.timeunit, unit)
     names, values = parameters_in(path, [result.configuration for result in results], _MENDED)
     coder = Coder(values)
@@ -119,7 +124,7 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
         point = [result.configuration[name] for name in names]
         try:
             codes = coder.codes(point)
-            rows[codes] = _row(codes, result, per_second, objective)
+            rows[codes] = _row(codes, result, per_second, objective, unit)
         except (ValueError, TypeError) as error:
             raise RecordingError(f"{path}: result {number} ({key_of(point)}): {error}; {_MENDED}") from None
     if len(rows) < len(results):
@@ -129,9 +134,13 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
     return recording_of(header, list(rows.values()), source=path)
 
 
-def _objective(path: Path, results: list[_Result], chosen: ObjectiveChoice) -> tuple[Objective, str]:
-    """What the points are ranked by, and the unit in which it was measured, "" where the file does not tell."""
-    written = {msgspec.json.encode(listed): listed for listed in map(_listed, results) if listed}
+def _objective(path: Path, results: list[_Result], whole: list[Any], chosen: ObjectiveChoice) -> tuple[Objective, str]:
+    """What the points are ranked by, and the unit in which it was measured, "" where the file does not tell.
+
+    whole: the objectives that the file names for all results, beside those that each names.
+    """
+    each = (_listed(result.objectives) or _listed(result.objective) or whole for result in results)
+    written = {msgspec.json.encode(listed): listed for listed in each if listed}
     if len(written) > 1 and chosen.name is None:
         texts = " and ".join(key.decode() for key in list(written)[:2])
         raise RecordingError(f"{path}: results name different objectives, {texts}; {HOW_TO_CHOOSE}")
@@ -153,8 +162,8 @@ def _objective(path: Path, results: list[_Result], chosen: ObjectiveChoice) -> t
         raise RecordingError(f"{path}: {error}") from None
 
 
-def _listed(result: _Result) -> list[Any]:
-    return [result.objectives] if isinstance(result.objectives, str) else result.objectives or []
+def _listed(written: list[Any] | str | None) -> list[Any]:
+    return [written] if isinstance(written, str) else written or []
 
 
 def _per_second(path: Path, written: str | None, unit: str) -> float:
@@ -167,12 +176,12 @@ def _per_second(path: Path, written: str | None, unit: str) -> float:
     return per_second
 
 
-def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: Objective) -> Row:
+def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: Objective, unit: str) -> Row:
     times, scale = result.times, 1e3 / per_second
     failed = result.invalidity != "correct"
-    time, kind, message, samples = _measured(result, scale, objective, failed)
+    time, kind, message, samples = _measured(result, scale, objective, unit, failed)
     if failed:
-        time, kind, message = None, INVALIDITY.get(result.invalidity, "unknown"), message or result.invalidity
+        kind = INVALIDITY.get(result.invalidity, "unknown")
     elif time is not None and result.correctness == 0:
         time, kind, message = None, "wrong_answer", "correctness 0"
     runtimes = [] if time is None else usable(times.runtimes or (), scale)
@@ -192,23 +201,33 @@ def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: 
 
 
 def _measured(
-    result: _Result, scale: float, objective: Objective, failed: bool
+    result: _Result, scale: float, objective: Objective, unit: str, failed: bool
 ) -> tuple[float | None, FailureKind, str, list[float]]:
-    """The cost of a result, or how it failed; and its repeats, where the measurement is a list of them."""
+    """The cost of a result, or how it failed; and its repeats, where the measurement is a list of them.
+
+    What a failed result has for a measurement is its message, if it is a word.
+    """
     found = _measurement(result, objective.name)
+    if failed:
+        word = None if found is None else as_number(found.value)
+        return None, "unknown", word.removeprefix(MARK) if isinstance(word, str) and word else result.invalidity, []
     if found is None:
-        if objective.name != TIME.name and not failed:
+        if objective.name != TIME.name:
             raise ValueError(f"it has no measurement {objective.name!r}, the objective")
-        value, unit = (mean(result.times.runtimes or ()) if objective == TIME else None), None
-    else:
-        value, unit = found.value, PER_SECOND.get((found.unit or "").lower())
-    if objective.unit != "ms":
+        value = mean(result.times.runtimes or ()) if objective == TIME else None
+        return *milliseconds(value, scale, objective), []
+    value, own = found.value, found.unit or ""
+    if not objective.is_time:
         scale = 1.0
-    elif unit is not None:
-        scale = 1e3 / unit
+        if own != unit:
+            raise ValueError(f"its {objective.name} is in {own!r}, and that of another result in {unit!r}")
+    elif own.lower() in PER_SECOND:
+        scale = 1e3 / PER_SECOND[own.lower()]
+    elif own:
+        raise ValueError(f"its {objective.name} is in {own!r}, which is no unit of time")
     samples: list[float] = []
     if isinstance(value, list) and value:
-        samples = [] if failed else usable(value, scale, objective)
+        samples = usable(value, scale, objective)
         value = mean(value)
     if not isinstance(value, float | int | str | None) or isinstance(value, bool):
         raise ValueError(f"the {objective.name} {value!r} is no number")
