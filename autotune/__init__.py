@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from autotune.shell.cache.saved import iter_cache_entries as iter_cache_entries
     from autotune.shell.cache.warm_start import WarmStart as WarmStart
     from autotune.shell.evaluators.callable import CallableEvaluator as CallableEvaluator
+    from autotune.shell.evaluators.disturbance import Disturbance as Disturbance
     from autotune.shell.evaluators.simulated import SimulatedEvaluator as SimulatedEvaluator
     from autotune.shell.evaluators.triton.arguments import ArgumentSet as ArgumentSet
     from autotune.shell.evaluators.triton.evaluator import TritonEvaluator as TritonEvaluator
@@ -162,6 +163,7 @@ _HOMES = {
     "autotune.shell.cache.saved": ("SavedBestConfig", "iter_cache_entries"),
     "autotune.shell.cache.warm_start": ("WarmStart",),
     "autotune.shell.evaluators.callable": ("CallableEvaluator",),
+    "autotune.shell.evaluators.disturbance": ("Disturbance",),
     "autotune.shell.evaluators.simulated": ("SimulatedEvaluator",),
     "autotune.shell.evaluators.triton.arguments": ("ArgumentSet",),
     "autotune.shell.evaluators.triton.evaluator": ("TritonEvaluator",),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune import CallableEvaluator, Config, Failed, Outcome, SimulatedEvaluator, Timed
+from autotune import CallableEvaluator, Config, Disturbance, Failed, Outcome, SimulatedEvaluator, Timed
 from autotune.core.keys import fold, root, uniform
 from autotune.core.outcomes import FAILURE_KINDS
 from autotune.shell.evaluators.protocol import Evaluator
@@ -47,6 +47,9 @@ def built(config: Config) -> Callable[[], Any]:
 
 LAST = [1.0]
 TABLE = HashTable()
+DISTURBED = Disturbance(
+    jitter=0.01, tails=4, outliers=0.05, outlier_size=0.02, walk=0.003, trend=0.05, trend_s=5.0, carry_over=0.001
+)
 
 
 def in_process(exact: bool) -> CallableEvaluator:
@@ -76,6 +79,7 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {
     "simulated noisy": lambda: SimulatedEvaluator(TABLE, noise="resample", repeats=5, seed=3),
     "simulated wide": lambda: SimulatedEvaluator(TABLE, compile_workers=5, devices=2, noise="resample", repeats=4),
     "simulated wide exact": lambda: SimulatedEvaluator(TABLE, compile_workers=6, devices=3),
+    "simulated disturbed": lambda: SimulatedEvaluator(TABLE, compile_workers=3, seed=5, disturbance=DISTURBED),
     "simulated in batches": lambda: SimulatedEvaluator(TABLE, compile_workers=3, batch=4),
     "callable in this process": lambda: in_process(exact=False),
     "callable in this process, exact": lambda: in_process(exact=True),

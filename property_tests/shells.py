@@ -103,6 +103,7 @@ class HandShell:
         points = self.plan.space.count()
         assert points is not None
         most = points * (2 + self.plan.settings.confirm_times) + 3 * self.interrupts + 10
+        most += self.plan.settings.simplify_rounds
         assert self.tasks <= most, "it asks and asks"
         self.happens(Asked(self.clock, self.room, task))
 
@@ -208,9 +209,10 @@ def check_request(search: Search, todo: Request, room: int) -> None:
             if purpose == "confirm":
                 assert len(trials) <= plan.settings.confirm_at_most
                 assert ends is None or search.clock < ends
-            elif purpose == "qualify":
+            elif purpose in ("qualify", "simplify"):
                 assert search.concluded is not None
-                assert len(trials) <= plan.settings.contenders
+                assert search.verified is None
+                assert len(trials) <= max(plan.settings.contenders, 2)
                 assert last is None or search.clock < last
             else:
                 assert last is None or search.clock < last, "a verification after the deadline"
@@ -245,11 +247,16 @@ def check_finished(search: Search, todo: Finished) -> None:
     assert found.detail
     assert found.evaluations == len(outcomes) == sum(found.counts.values())
     assert search.plan.space.check(found.best.config) == found.best.config
+    for measured in (found.best, *([found.default] if found.default else [])):
+        assert min(measured.times_ms) <= measured.low_ms <= measured.time_ms <= measured.high_ms
+        assert measured.high_ms <= max(measured.times_ms)
     numbers = [found.best.time_ms, *(finalist.ratio.value for finalist in found.finalists)]
     if found.default is not None:
         assert found.best.time_ms <= found.default.time_ms, "slower than the default"
         assert found.speedup is not None
         assert found.speedup.low <= found.speedup.value <= found.speedup.high
+        tied = found.speedup.low <= 1
+        assert not tied or found.best.trial == found.default.trial, "the default is a tie, and is not the pick"
         numbers += [found.speedup.low, found.speedup.value, found.speedup.high]
     assert all(0 <= number < float("inf") for number in numbers), "a number that is none"
 

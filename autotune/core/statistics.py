@@ -14,7 +14,7 @@ from math import atan, comb, cos, exp, fsum, log, pi, sin, sqrt
 
 from msgspec import Struct
 
-LEVEL = 0.95
+LEVEL = 0.97
 """How often an interval is to hold the truth. What is reported says the level that it reaches, mostly a little more."""
 
 STRICT = 0.99
@@ -25,6 +25,9 @@ UNKNOWN_NOISE = 0.05
 
 EQUAL = 0.001
 """Two times whose ratio is nearer to 1 than this are equal for all practical purposes."""
+
+HARMLESS = 0.01
+"""A simpler config that seems slower by no more than this, and is not certainly slower, is as good."""
 
 LARGEST = 1.7976931348623157e308
 """Stands for what the samples do not bound and for what is too large for a number: nothing is ever infinite."""

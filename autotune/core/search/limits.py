@@ -9,6 +9,9 @@ from autotune.core.statistics import LARGEST
 STARTING_S = 0.2
 """What it takes an evaluator to make room for one config of a comparison: a process, its arguments, a warm-up."""
 
+TOGETHER = 2
+"""Evaluations of simplification besides one for each parameter: several put back at once."""
+
 
 def deadline(search: Search) -> float | None:
     """When everything must be over, in seconds on the search's clock."""
@@ -16,15 +19,18 @@ def deadline(search: Search) -> float | None:
 
 
 def search_deadline(search: Search) -> float | None:
-    """When the search proper must be over: the deadline less what the verification seems to need.
+    """When what is under way must be over: the deadline less what the verification seems to need, and as long as the
+    strategy goes on, less what simplification does.
 
-    That is the `reserve` at least, and a third of the budget at most.
+    The verification gets the `reserve` at least, and a third of the budget at most; simplification a tenth at most.
     """
     seconds, settings = search.plan.budget.seconds, search.plan.settings
-    if seconds is None or settings.exact or not settings.verify_rounds:
-        return seconds
-    needed = min(verification_seconds(search), seconds / 3)
-    return seconds - max(needed, seconds * settings.reserve)
+    if seconds is None:
+        return None
+    ends = seconds
+    if not settings.exact and settings.verify_rounds:
+        ends -= max(min(verification_seconds(search), seconds / 3), seconds * settings.reserve)
+    return ends if search.concluded is not None else ends - simplification_seconds(search)
 
 
 def verification_seconds(search: Search) -> float:
@@ -44,11 +50,24 @@ def sampling_s(search: Search) -> float:
 
 
 def simplification_reserve(search: Search) -> int:
-    """How many evaluations are left for simplification: enough to reset each parameter once, a tenth at most."""
+    """How many evaluations are left for simplification: each parameter once and some together, a tenth at most."""
     plan = search.plan
-    if plan.budget.evaluations is None or not plan.settings.simplify_rounds or plan.space.default is None:
+    if plan.budget.evaluations is None or not _simplifies(search):
         return 0
-    return min(len(plan.space.names) + 1, plan.budget.evaluations // 10)
+    return min(len(plan.space.names) + TOGETHER, plan.budget.evaluations // 10)
+
+
+def simplification_seconds(search: Search) -> float:
+    """How long simplification may take, at the pace of the search so far; a tenth of the seconds at most."""
+    if not _simplifies(search) or not search.observed:
+        return 0.0
+    pace = search.clock / search.observed
+    compared = 0.0 if search.plan.settings.exact else verification_seconds(search)
+    return min((len(search.plan.space.names) + TOGETHER) * pace + compared, (search.plan.budget.seconds or 0.0) / 10)
+
+
+def _simplifies(search: Search) -> bool:
+    return bool(search.plan.settings.simplify_rounds) and search.plan.space.default is not None
 
 
 def remaining_evaluations(search: Search, reserved: bool = True) -> int | None:

@@ -59,7 +59,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     confirm_rounds: int = 7
     contenders: int = 32
     finalists: int = 4
-    verify_rounds: int = 21
+    verify_rounds: int = 31
     hurried_rounds: int = 5
     simplify_rounds: int = 0
     compile_timeout_s: float = 60.0

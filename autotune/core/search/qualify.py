@@ -37,9 +37,9 @@ def qualification(search: Search) -> Compare | None:
     settings = search.plan.settings
     if settings.exact or not settings.verify_rounds or search.qualified is not None or search.best_ms is None:
         return None
-    if search.trials[-1].origin == SIMPLIFY:  # what is to be simplified was chosen without
+    if search.verified is not None or search.trials[-1].origin == SIMPLIFY:  # what is to follow was chosen without
         return None
-    allowed, each = _allowed_s(search), _ready_s(search) + settings.confirm_rounds * sampling_s(search)
+    allowed, each = allowed_s(search), ready_s(search) + settings.confirm_rounds * sampling_s(search)
     most = min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
     chosen = contenders(search, int(min(allowed / each, most)))
     simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
@@ -89,14 +89,16 @@ def qualified(search: Search) -> list[int]:
     return sorted(left, key=lambda i: (pairs[i].value, i))
 
 
-def _allowed_s(search: Search) -> float:
-    """Seconds that it may take: what a budget leaves beside the verification, in proportion to the search at most."""
-    earned = max(LEAST_S, search.plan.settings.reserve * search.clock)
+def allowed_s(search: Search) -> float:
+    """Seconds that one comparison before the verification may take: as many as that needs, if the search took longer,
+    or in proportion to the search, as far as a budget leaves them beside the verification."""
+    needed = verification_seconds(search)
+    earned = max(LEAST_S, min(needed, search.clock), search.plan.settings.reserve * search.clock)
     ends = deadline(search)
-    return earned if ends is None else min(earned, max(ends - search.clock - verification_seconds(search), 0.0))
+    return earned if ends is None else min(earned, max(ends - search.clock - needed, 0.0))
 
 
-def _ready_s(search: Search) -> float:
+def ready_s(search: Search) -> float:
     """Seconds until one more config can be sampled: it is built again, or only checked again, as it has been once."""
     if search.plan.settings.rebuild:
         return STARTING_S + search.archive.typical_compile_s

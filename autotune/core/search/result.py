@@ -1,25 +1,31 @@
 """What a search found, as plain data."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
-from autotune.core.search.finish import finalists
+from autotune.core.search.choice import Choice, choice, drift
 from autotune.core.search.messages import Reason
+from autotune.core.search.qualify import DRIFT
 from autotune.core.search.request import request
-from autotune.core.search.simplify import simplified
 from autotune.core.search.state import Search
-from autotune.core.statistics import EQUAL, Ratio, divided, median_interval, paired_ratio, unpaired_ratio
+from autotune.core.statistics import Ratio, divided, interval_level, median_interval
+
+TOLD = 0.01
+"""A change of the device's speed among the rounds of the verification that people are told of."""
 
 
 class Measured(Struct, frozen=True):
-    """A config and its final measurements: of the verification where it took part, else the latest.
+    """A config and its final measurements: of the verification where it took part, else of the search.
 
-    time_ms: the median. low_ms, high_ms: its interval (about 95 %). times_ms: the samples. details: what else the
-    evaluator has told of it (registers, the time on each workload, …), the latest last.
+    time_ms: the median. low_ms, high_ms: its interval, of order statistics, within the samples. level: how often such
+    an interval holds the truth, 0.95 or a little more, less for five samples or fewer; 1: the time is exact; None: an
+    older version does not say. times_ms: the samples. details: what else the evaluator has told of it (registers, the
+    time on each workload, …), the latest last. first_ms: its first timing in the search, which was taken alone.
     """
 
     trial: int
@@ -29,6 +35,8 @@ class Measured(Struct, frozen=True):
     high_ms: float
     times_ms: tuple[float, ...]
     details: dict[str, Detail] = {}
+    level: float | None = None
+    first_ms: float | None = None
 
 
 class Finalist(Struct, frozen=True):
@@ -41,10 +49,12 @@ class Finalist(Struct, frozen=True):
 class Result(Struct, frozen=True):
     """What a search found.
 
-    best: the fastest config, by its final measurements. default: the default config's, None if it failed or is none.
-    finalists: configs that the noise leaves equal to the best. speedup: default time / best time with its interval.
+    best: the pick, as `core/search/choice.py` says; the default itself where nothing is certainly faster. default: the
+    default config's, None if it failed or is none. finalists: configs that the noise leaves equal to the best.
+    speedup: default time over best time, round by round, with its interval.
     counts: evaluations by outcome. evaluations: distinct configs measured. elapsed_s: on the evaluator's clock.
     stopped: why the search ended, and in words. complete: False when it was interrupted. notes: what to know besides.
+    drift: times in the last third of the verification's rounds over those in its first; None: it took none.
     """
 
     best: Measured
@@ -58,6 +68,7 @@ class Result(Struct, frozen=True):
     detail: str
     complete: bool
     notes: tuple[str, ...] = ()
+    drift: Ratio | None = None
 
 
 class TuningFailed(AutotuneError):
@@ -70,32 +81,28 @@ class TuningFailed(AutotuneError):
 
 def result(search: Search) -> Result:
     """What the search has found so far, finished or not. Raises TuningFailed when not one config was timed."""
-    compared = search.verified or search.qualified
-    final = dict(compared.outcomes) if compared else {}
-    latest = {**dict(search.outcomes), **final}  # what came later still was not measured side by side
-    counts = outcome_counts(search)
-    timed = {trial: outcome for trial, outcome in latest.items() if isinstance(outcome, Timed)}
-    if not timed:
-        raise TuningFailed(_failure(search, latest, counts), counts)
-    paired = any(i in timed for i in final)
-    candidates = {i: o for i, o in timed.items() if not paired or i in final or i == search.default_trial}
-    best = min(candidates, key=lambda i: (candidates[i].time_ms, i))
-    best, ties = _settled(search, best, candidates, paired)
+    counts, found = outcome_counts(search), choice(search)
+    if found is None:
+        raise TuningFailed(_failure(dict(search.outcomes), counts), counts)
     reason, detail, complete = _ending(search)
-    reference = timed.get(search.default_trial) if search.default_trial is not None else None
-    assert search.default_trial is not None or reference is None
+    default = search.default_trial
+    reference = None if default is None or default not in found.times else _measured(search, found, default)
+    moved = (
+        drift([o.times_ms for _, o in search.verified.outcomes if isinstance(o, Timed)]) if search.verified else None
+    )
     return Result(
-        best=_measured(search, best, timed[best]),
-        default=None if reference is None else _measured(search, search.default_trial or 0, reference),
-        finalists=ties,
-        speedup=None if reference is None else _ratio(search, reference, timed[best], paired),
+        best=_measured(search, found, found.best),
+        default=reference,
+        finalists=tuple(Finalist(_measured(search, found, i), ratio) for i, ratio in found.ties.items()),
+        speedup=found.speedup,
         counts=counts,
         evaluations=search.observed,
         elapsed_s=search.clock,
         stopped=reason,
         detail=detail,
         complete=complete,
-        notes=_notes(search, latest, counts),
+        notes=tuple(_notes(search, found, moved)),
+        drift=moved,
     )
 
 
@@ -105,38 +112,19 @@ def outcome_counts(search: Search) -> dict[str, int]:
     return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _measured(search: Search, trial: int, outcome: Timed) -> Measured:
-    low, high = (outcome.time_ms,) * 2 if search.plan.settings.exact else median_interval(outcome.times_ms)
+def _measured(search: Search, found: Choice, trial: int) -> Measured:
+    outcome, exact = found.times[trial], search.plan.settings.exact
+    low, high = (outcome.time_ms,) * 2 if exact else median_interval(outcome.times_ms)
     details: dict[str, Detail] = {}
+    first_ms: float | None = None
     for i, told in search.outcomes:
-        details |= told.details if i == trial else {}
+        if i == trial:
+            details |= told.details
+            first_ms = told.time_ms if first_ms is None and isinstance(told, Timed) else first_ms
     details |= outcome.details
-    return Measured(trial, search.trials[trial].config, outcome.time_ms, low, high, outcome.times_ms, details)
-
-
-def _ratio(search: Search, numerator: Timed, denominator: Timed, paired: bool) -> Ratio:
-    above, below = numerator.times_ms, denominator.times_ms
-    if search.plan.settings.exact:
-        value = divided(numerator.time_ms, denominator.time_ms)
-        return Ratio(value, value, value)
-    if paired and len(above) == len(below):
-        return paired_ratio(above, below)
-    return unpaired_ratio(above, below)
-
-
-def _settled(search: Search, best: int, candidates: dict[int, Timed], paired: bool) -> tuple[int, tuple[Finalist, ...]]:
-    """The pick and the configs that cannot be told from it; the simplified one where nothing is lost by it."""
-    chosen = [i for i in (candidates if paired else finalists(search)) if i in candidates]
-    ratios = {i: _ratio(search, candidates[i], candidates[best], paired) for i in chosen if i != best}
-    ties = [i for i, ratio in ratios.items() if ratio.low <= 1]
-    simplest, default = simplified(search), search.default_trial
-    slowest = candidates[default].time_ms if default in candidates else None
-    equal = simplest in ties and ratios[simplest].value <= 1 + EQUAL / 2
-    if equal and simplest is not None and (slowest is None or candidates[simplest].time_ms <= slowest):
-        ratios = {i: _ratio(search, candidates[i], candidates[simplest], paired) for i in {*ties, best} - {simplest}}
-        best, ties = simplest, sorted(ratios)
-    ordered = sorted(ties, key=lambda i: (candidates[i].time_ms, i))
-    return best, tuple(Finalist(_measured(search, i, candidates[i]), ratios[i]) for i in ordered)
+    level = 1.0 if exact else interval_level(len(outcome.times_ms))
+    config = search.trials[trial].config
+    return Measured(trial, config, outcome.time_ms, low, high, outcome.times_ms, details, level, first_ms)
 
 
 def _ending(search: Search) -> tuple[Reason, str, bool]:
@@ -156,22 +144,89 @@ def _example(latest: dict[int, Outcome], kind: str) -> str:
     return next((o.message for o in latest.values() if isinstance(o, Failed) and o.kind == kind and o.message), "")
 
 
-def _failure(search: Search, latest: dict[int, Outcome], counts: dict[str, int]) -> str:
+def _failure(latest: dict[int, Outcome], counts: dict[str, int]) -> str:
     if not latest:
         return "no config was measured before the search ended; give it more time"
     example = _example(latest, next(iter(counts)))
     return f"all {len(latest)} configs failed: {_histogram(counts)}" + (f"; for example: {example}" if example else "")
 
 
-def _notes(search: Search, latest: dict[int, Outcome], counts: dict[str, int]) -> tuple[str, ...]:
-    notes = []
-    settings, compared = search.plan.settings, search.verified or search.qualified
-    if compared is None and settings.verify_rounds and not settings.exact and search.comparing is not None:
-        notes.append("the final comparison was not over in time: the times are those of the search, taken apart")
+def _notes(search: Search, found: Choice, moved: Ratio | None) -> Iterator[str]:
+    settings = search.plan.settings
+    if not found.verified and settings.verify_rounds and not settings.exact and search.comparing is not None:
+        yield "the final comparison was not over in time: the times are those of the search, taken apart"
+    latest = dict(search.outcomes)
     baseline = latest.get(search.default_trial) if search.default_trial is not None else None
     if isinstance(baseline, Failed):
         why = f": {baseline.message}" if baseline.message else ""
-        notes.append(f"the default config failed ({baseline.kind.replace('_', ' ')}{why}), so there is no baseline")
+        yield f"the default config failed ({baseline.kind.replace('_', ' ')}{why}), so there is no baseline"
+    if found.best == search.default_trial and found.fastest != found.best:
+        yield _tie(found, search.default_trial or 0)
+    if found.verified:
+        yield from _differences(search, found)
+    if moved is not None and abs(moved.value - 1) >= TOLD and not moved.low <= 1 <= moved.high:
+        how = "longer" if moved.value > 1 else "shorter"
+        yield (
+            f"the device changed while it was verified: times in the last third of the rounds were "
+            f"{abs(moved.value - 1):.1%} {how} than in the first; all configs of a round were timed side by side"
+        )
     if search.rejected:
-        notes.append(f"{search.rejected} proposals were outside of the space or not new, and were left out")
-    return tuple(notes)
+        yield f"{search.rejected} proposals were outside of the space or not new, and were left out"
+
+
+def _tie(found: Choice, default: int) -> str:
+    """Why the default is the pick although another config looked faster."""
+    other, own = found.times[found.fastest], found.times[default]
+    return (
+        "no config is certainly faster than the default, which is the pick: the one that looked fastest takes "
+        f"{divided(other.time_ms, own.time_ms):.4g} times as long"
+    )
+
+
+def _differences(search: Search, found: Choice) -> Iterator[str]:
+    """What the first timings said, which progress showed, where the verification says something else."""
+    lead = first_timings(search)
+    if lead is None:
+        return
+    best = found.times[found.best].time_ms
+    speedup = None if found.speedup is None else found.speedup.value
+    far = abs(divided(lead.time_ms, best) - 1) > DRIFT
+    if lead.speedup is not None and speedup is not None:
+        far = far or abs(divided(lead.speedup, speedup) - 1) > DRIFT
+    if far:
+        before = "" if lead.speedup is None else f", {lead.speedup:.3g}x over the default"
+        after = "" if speedup is None else f", {speedup:.3g}x"
+        yield (
+            f"by first timings, each taken alone, the best was {lead.time_ms:.4g} ms{before}; in the verification, "
+            f"side by side, the pick is {best:.4g} ms{after}"
+        )
+
+
+class Lead(Struct, frozen=True):
+    """The fastest time that is known at some point of a search, and default time over it, where there is one.
+
+    verified: whether both are the result's, and not first timings, each of which was taken alone.
+    """
+
+    time_ms: float
+    speedup: float | None
+    verified: bool
+
+
+def lead(search: Search) -> Lead | None:
+    """How the best stands: by first timings, or by the verification once that is over; None: nothing is timed."""
+    if search.verified is not None and (found := choice(search)) is not None and found.verified:
+        return Lead(found.times[found.best].time_ms, None if found.speedup is None else found.speedup.value, True)
+    return first_timings(search)
+
+
+def first_timings(search: Search) -> Lead | None:
+    """The fastest time by all that came before the verification, confirmations included."""
+    verified = dict(search.verified.outcomes) if search.verified is not None else {}
+    latest = {i: outcome for i, outcome in search.outcomes if outcome is not verified.get(i)}
+    times = {i: outcome.time_ms for i, outcome in latest.items() if isinstance(outcome, Timed)}
+    if not times:
+        return None
+    best = min(times.values())
+    default = times.get(search.default_trial) if search.default_trial is not None else None
+    return Lead(best, None if default is None else divided(default, best), False)

@@ -6,16 +6,26 @@ what the samples say of the ratio stays true. Every evaluator follows `order_of_
 """
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 
 from autotune.core.keys import Key, fold, permutation
+from autotune.core.outcomes import Timed
+from autotune.core.search.limits import sampling_s
 from autotune.core.search.messages import Compare, Purpose
 from autotune.core.search.state import Search
-from autotune.core.statistics import EQUAL, middle, paired_ratio
+from autotune.core.statistics import EQUAL, HARMLESS, divided, middle, paired_ratio, quantile
 
 CERTAIN = 0.999
 """The level at which a comparison may end early. It is looked at many times, and each look may be wrong once in so
 many: the level of what is reported is kept only if such looks hardly ever end it by chance."""
 
+
+LONGER, LONGER_S = 5, 2.0
+"""How many times the rounds of a setting, and how many seconds in all at least, may be taken where times are noisy."""
+
+WIDTH = 2 * 1.2533 * 2**0.5
+"""Half the interval of the median of n ratios, times the root of n, in standard deviations of a time: the median's own
+is 1.2533 times the mean's (Laplace), a ratio's 2 ** 0.5 times a time's."""
 
 ORDER_BITS = 53
 """Of the key of an order: as many as every reader of JSON keeps."""
@@ -25,6 +35,33 @@ def comparison(search: Search, trials: Iterable[int], rounds: int, purpose: Purp
     """The comparison of these trials that a search asks for now, with a key of its own for its order."""
     order = fold(search.key, "order", search.asks) % 2**ORDER_BITS
     return Compare(tuple(search.trials[i] for i in trials), rounds, purpose, until, order)
+
+
+def rounds_for(search: Search, count: int, least: int) -> int:
+    """How many rounds of a comparison of `count` configs tell differences of HARMLESS, by the noise of the search.
+
+    `least` at least; more only as far as they take LONGER_S seconds or a share `reserve` of the search. The number is
+    fixed before the comparison begins, so that what it shows cannot end it.
+    """
+    scatter = _scatter(search)
+    wanted = ceil(min((WIDTH * scatter / HARMLESS) ** 2, LONGER * least))
+    seconds = max(LONGER_S, search.plan.settings.reserve * search.clock)
+    each_s = count * sampling_s(search)
+    affordable = int(min(seconds / each_s, LONGER * least)) if each_s > 0 else LONGER * least
+    return max(least, min(wanted, affordable))
+
+
+def _scatter(search: Search) -> float:
+    """The relative standard deviation of a sample of the best config, by its quartiles; 0 where few were taken."""
+    archive = search.archive
+    for place in archive.ranking()[:1].tolist():
+        trial = int(archive.trials[place])
+        outcome = next(o for i, o in reversed(search.outcomes) if i == trial)
+        if isinstance(outcome, Timed) and len(outcome.times_ms) > 2:
+            ordered = sorted(outcome.times_ms)
+            spread = quantile(ordered, 0.75) - quantile(ordered, 0.25)
+            return min(divided(spread / 1.349, quantile(ordered, 0.5)), 1.0)
+    return 0.0
 
 
 def order_of_round(task: Compare, number: int) -> tuple[int, ...]:

@@ -1,41 +1,63 @@
 """Simplification: put back to its default whatever does not matter to the best config.
 
-A round measures every single-parameter reset of the config, then all the harmless ones together. What has been asked
-and measured says how far it got, so there is no state to keep: the same points lead to the same next step.
+Each single-parameter reset of the config is measured once, which says in which order they look harmless. Then the
+config is timed side by side with sets of them (all that look harmless, the better half, the most harmless one) and, as
+far as there is room, with each alone. The largest set that nothing shows to matter is taken, and what is left of the
+resets is tried on top of it, until there is nothing left, or so many comparisons were held. What has been asked,
+measured and compared says how far it got, so there is no state to keep: the same events lead to the same next step.
+Exact times need no comparison.
+
+Testing in groups spares evaluations where few parameters matter: Dorfman, "The detection of defective members of large
+populations" (1943).
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from autotune.core.outcomes import Trial
+from autotune.core.outcomes import Failed, Outcome, Timed, Trial
 from autotune.core.parameters import Codes
-from autotune.core.search.limits import limits_for, remaining_evaluations
-from autotune.core.search.messages import Measure
-from autotune.core.search.qualify import qualified
+from autotune.core.search.limits import TOGETHER, limits_for, remaining_evaluations, sampling_s
+from autotune.core.search.messages import Compare, Compared, Measure
+from autotune.core.search.qualify import DRIFT, allowed_s, qualified, ready_s
+from autotune.core.search.rounds import comparison, rounds_for
 from autotune.core.search.state import SIMPLIFY, Search
+from autotune.core.statistics import HARMLESS, LARGEST, STRICT, Ratio, divided, paired_ratio
+from autotune.core.strategies.protocol import allowed
 
-SLOWER = 0.005
-"""How much slower, relatively, a noisy reset may look and still count as harmless if the intervals meet."""
+ENOUGH = 8
+"""Rounds without which a comparison shows nothing here: the order of fewer reaches the level STRICT for no config."""
+
+FARTHEST = 0.1
+"""By so much the clock of a device may have changed between the search and simplification."""
+
+
+FirstTimes = dict[int, tuple[float, float, float]]
+"""Of each trial that was timed its first time and the ends of its notch."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where simplification stands: the trial that is the simplest so far, and points to measure next, if any."""
+    """Where simplification stands: the trial that is the simplest so far, and what is wanted next: points to measure,
+    or trials to compare with it; neither: it is over."""
 
     trial: int
-    points: Codes
+    points: Codes | None = None
+    rivals: tuple[int, ...] = ()
 
 
-def simplification(search: Search) -> Measure | None:
-    """The next resets to measure, or None when there is nothing left to try or to spend."""
+def simplification(search: Search) -> Measure | Compare | None:
+    """The next resets to measure or to compare, or None when there is nothing left to try or to spend."""
     step = _walk(search)
-    if step is None or not len(step.points):
+    if step is None:
         return None
-    first = len(search.trials)
-    configs = search.plan.space.decode(step.points)
-    trials = tuple(Trial(first + i, config, SIMPLIFY, generation=-1) for i, config in enumerate(configs))
-    return Measure(trials, limits_for(search, 1), why="does it matter, or will the default do?")
+    if step.points is not None:
+        first = len(search.trials)
+        configs = search.plan.space.decode(step.points)
+        trials = tuple(Trial(first + i, config, SIMPLIFY, generation=-1) for i, config in enumerate(configs))
+        return Measure(trials, limits_for(search, 1), why="does it matter, or will the default do?")
+    return _comparison(search, step) if step.rivals else None
 
 
 def simplified(search: Search) -> int | None:
@@ -44,24 +66,62 @@ def simplified(search: Search) -> int | None:
     return None if step is None else step.trial
 
 
+def distance(search: Search, trial: int) -> int:
+    """How many parameters of a trial are away from the default's; 0 where there is no default."""
+    return 0 if search.default_trial is None else len(_away(search, trial))
+
+
+def resets(search: Search, one: int, other: int) -> bool:
+    """Whether all that one trial changes in another is to put parameters back to their default."""
+    if search.default_trial is None:
+        return False
+    row, base, default = search.point(one), search.point(other), search.point(0)
+    return all(
+        (row[part] == base[part]).all() or (row[part] == default[part]).all()
+        for part in search.plan.space.slices.values()
+    )
+
+
+def _away(search: Search, trial: int) -> list[str]:
+    row, default = search.point(trial), search.point(0)
+    return [name for name, part in search.plan.space.slices.items() if (row[part] != default[part]).any()]
+
+
 def _walk(search: Search) -> Step | None:
-    best = _found(search)
-    if best is None or search.default_trial is None:
+    base = _found(search)
+    if base is None or search.default_trial is None or not search.plan.settings.simplify_rounds:
         return None
-    trial, nothing = best, search.points.rows[:0]
+    first_ms = _first_times(search)
+    names = _hopeful(search, base)
+    singles = [_reset(search, base, (name,)) for name in names]
+    if len(todo := _unasked(search, singles, TOGETHER)) and search.trials[-1].origin != SIMPLIFY:
+        return Step(base, todo)
+    harmless = _harmless(search, base, names, singles, first_ms)
+    alone = {name: _place(search, point) for name, point in zip(names, singles, strict=True)}
+    compared, beaten = iter(search.simplifying), set[int]()
     for _ in range(search.plan.settings.simplify_rounds):
-        resets = _resets(search, trial)
-        if len(todo := _affordable(search, resets)):
-            return Step(trial, todo)
-        harmless = _harmless(search, trial, resets)
-        if not len(harmless):
-            return Step(trial, nothing)
-        together = _together(search, trial, harmless)
-        if len(todo := _affordable(search, together)):
-            return Step(trial, todo)
-        accepted = _harmless(search, trial, together)
-        trial = int(search.points.places(accepted if len(accepted) else harmless[:1])[0])
-    return Step(trial, nothing)
+        sizes = sorted({len(harmless), (len(harmless) + 1) // 2, min(len(harmless), 1)} - {0}, reverse=True)
+        sets = {size: _reset(search, base, harmless[:size]) for size in sizes}
+        if len(todo := _unasked(search, sets.values())):
+            return Step(base, todo)
+        places = {size: _place(search, point) for size, point in sets.items()}
+        rivals = {size: i for size, i in places.items() if i in first_ms and i not in beaten}
+        if not rivals:
+            break
+        beside = [alone[name] for name in harmless if name in alone]
+        shown = _shown(search, base, tuple(dict.fromkeys([*rivals.values(), *beside])), compared, first_ms)
+        if not isinstance(shown, dict):
+            return shown or Step(base)
+        beaten |= {i for i, ratio in shown.items() if _matters(ratio)}
+        taken = max((size for size, i in rivals.items() if i in shown and i not in beaten), default=0)
+        base = rivals.get(taken, base)
+        blamed = places.get(taken + 1) in beaten  # for the one reset that it has beside what was taken
+        left = [name for name in harmless[taken + blamed :] if alone.get(name) not in beaten]
+        ratios = {name: shown[alone[name]].value for name in left if alone.get(name) in shown}
+        harmless = sorted(left, key=lambda name: ratios.get(name, LARGEST))
+        if taken:
+            alone = {}  # beside another config they say nothing
+    return Step(base)
 
 
 def _found(search: Search) -> int | None:
@@ -70,41 +130,107 @@ def _found(search: Search) -> int | None:
     return next((i for i in ranked if search.trials[i].origin != SIMPLIFY), None)
 
 
-def _resets(search: Search, trial: int) -> Codes:
-    """The valid points that differ from the trial's in one parameter, set to its default."""
-    space, row = search.plan.space, search.point(trial)
-    default = search.point(0)
-    rows = [
-        space.with_part(row, name, default[None, part])
-        for name, part in space.slices.items()
-        if (row[part] != default[part]).any()
-    ]
-    points = np.concatenate(rows) if rows else search.points.rows[:0]
-    return points[space.valid(points)]
+def _first_times(search: Search) -> FirstTimes:
+    """Later ones do not change the way that was gone."""
+    arrived = search.archive.arrived
+    arrived = arrived[arrived["ok"]]
+    columns = (arrived[name].tolist() for name in ("trial", "time_ms", "low_ms", "high_ms"))
+    return {trial: (time, low, high) for trial, time, low, high in zip(*columns, strict=True)}
 
 
-def _together(search: Search, trial: int, harmless: Codes) -> Codes:
-    """The point with all harmless resets at once, [1, columns], or none where that is not valid."""
-    row = search.point(trial)
-    combined = np.where((harmless != row).any(axis=0), search.point(0), row)[None]
-    return combined[search.plan.space.valid(combined)]
+def _hopeful(search: Search, base: int) -> list[str]:
+    """The parameters that are away from their default, the likeliest not to matter first: the fastest config that has
+    the default there is hardly slower than the best."""
+    archive, default = search.archive, search.point(0)
+    timed = archive.points[archive.ok]
+    least: dict[str, float] = {}
+    for name in _away(search, base):
+        part = search.plan.space.slices[name]
+        at_default = archive.time_ms[archive.ok][(timed[:, part] == default[part]).all(axis=1)]
+        least[name] = float(at_default.min(initial=np.inf))
+    return sorted(least, key=lambda name: least[name])
 
 
-def _affordable(search: Search, points: Codes) -> Codes:
-    """Those of the points that were never asked for, as many as the budget allows."""
-    unseen = points[search.points.unseen(points)]
+def _reset(search: Search, base: int, names: Iterable[str]) -> Codes:
+    """The point [1, columns] of a trial with these parameters at their default; [0, columns] where it must not be."""
+    space, point, default = search.plan.space, np.array(search.point(base)), search.point(0)
+    for name in names:
+        point[space.slices[name]] = default[space.slices[name]]
+    points: Codes = point[None]
+    points = points[space.valid(points)]
+    return points[allowed(search.plan.strategy, space, search.state, points)]
+
+
+def _unasked(search: Search, points: Iterable[Codes], kept: int = 0) -> Codes:
+    """Those of the points that were never asked for, as many as the budget allows less so many that are kept."""
+    together = np.concatenate([*points, search.points.rows[:0]])
+    unseen = together[search.points.unseen(together)]
     left = remaining_evaluations(search, reserved=False)
-    return unseen if left is None else unseen[: max(left, 0)]
+    return unseen if left is None else unseen[: max(left - kept, min(left, 1))]
 
 
-def _harmless(search: Search, trial: int, points: Codes) -> Codes:
-    """Those of the points that were measured and are not slower than the trial, fastest first."""
-    latest = {int(record["trial"]): record for record in search.archive.latest}
-    base, exact = latest[trial], search.plan.settings.exact
-    allowed = float(base["time_ms"]) * (1 if exact else 1 + SLOWER)
-    kept: list[tuple[float, int]] = []
-    for i, place in enumerate(search.points.places(points).tolist()):
-        record = latest.get(place)
-        if record is not None and record["ok"] and record["time_ms"] <= allowed and record["low_ms"] <= base["high_ms"]:
-            kept.append((float(record["time_ms"]), i))
-    return points[[i for _, i in sorted(kept)]]
+def _place(search: Search, point: Codes) -> int:
+    """The trial of a point, -1 where there is none."""
+    return int(search.points.places(point)[0]) if len(point) else -1
+
+
+def _harmless(
+    search: Search,
+    base: int,
+    names: Sequence[str],
+    singles: Sequence[Codes],
+    first_ms: FirstTimes,
+) -> list[str]:
+    """The parameters whose reset may not matter by its first time, the fastest first.
+
+    The best config looks faster than it is, as the luckiest of many, and its time is of an earlier hour; so a reset may
+    be as slow as the fastest of the resets, which were timed together, within reason.
+    """
+    places = {name: _place(search, point) for name, point in zip(names, singles, strict=True)}
+    timed = {name: first_ms[place] for name, place in places.items() if place in first_ms}
+    if search.plan.settings.exact:
+        return sorted((n for n, (time, *_) in timed.items() if time <= first_ms[base][0]), key=lambda n: timed[n][0])
+    high = first_ms[base][2]
+    together = min((own_high for _, _, own_high in timed.values()), default=high)
+    reach = max(high, min(together, high * (1 + FARTHEST))) * (1 + DRIFT)
+    return sorted((name for name, (_, low, _) in timed.items() if low <= reach), key=lambda name: timed[name][0])
+
+
+def _shown(
+    search: Search, base: int, rivals: tuple[int, ...], compared: Iterator[Compared], first_ms: FirstTimes
+) -> dict[int, Ratio] | Step | None:
+    """How the time of each rival that was compared with the base relates to its time; the step that asks for the
+    comparison, where it was not held; None where it was and shows nothing."""
+    if search.plan.settings.exact:
+        ratios = {i: divided(first_ms[i][0], first_ms[base][0]) for i in rivals}
+        return {i: Ratio(value, value, value, 1.0) for i, value in ratios.items()}
+    event = next(compared, None)
+    if event is None:
+        return Step(base, rivals=rivals)
+    outcomes = dict(event.outcomes)
+    own = outcomes.get(base)
+    if not isinstance(own, Timed) or len(own.times_ms) < ENOUGH:
+        return None
+    return {i: _ratio(outcomes[i], own) for i in rivals if i in outcomes}
+
+
+def _ratio(outcome: Outcome, base: Timed) -> Ratio:
+    if isinstance(outcome, Failed):
+        return Ratio(LARGEST, LARGEST, LARGEST)
+    return paired_ratio(outcome.times_ms, base.times_ms, STRICT)
+
+
+def _matters(ratio: Ratio) -> bool:
+    """Whether a reset matters: it is certainly slower, or by more than a little as far as can be seen."""
+    return ratio.low > 1 or ratio.value > 1 + HARMLESS
+
+
+def _comparison(search: Search, step: Step) -> Compare | None:
+    """The rivals beside the config that they simplify, as many as there is time and room for."""
+    settings, allowed = search.plan.settings, allowed_s(search)
+    rounds = rounds_for(search, 1 + len(step.rivals), max(ENOUGH, (settings.verify_rounds + 1) // 2))
+    room = min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
+    most = min(int(allowed / (ready_s(search) + rounds * sampling_s(search))), room) - 1
+    if most < 1:
+        return None
+    return comparison(search, (step.trial, *step.rivals[:most]), rounds, "simplify", search.clock + allowed)

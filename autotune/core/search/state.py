@@ -48,7 +48,8 @@ class Search(Struct, frozen=True, dict=True):
     clock: the time of the last event in seconds. asks: how many tasks were asked for. proposed: accepted proposals of
     the strategy in its `round`. generation: of the last of them. comparing: the comparison under way.
     contested: trials observed since the last confirmation that may be as fast as the best. best_ms, best_high_ms: the
-    fastest time, its interval's end. qualified, verified: the comparison of the contenders, and of the finalists.
+    fastest time, its notch's end. qualified, verified: the comparison of the contenders, and of the finalists, in the
+    order in which they were asked for. simplifying: those of the best config with simpler ones.
     before: this search just before it was interrupted.
     """
 
@@ -71,6 +72,7 @@ class Search(Struct, frozen=True, dict=True):
     best_high_ms: float = 0.0
     concluded: Conclude | None = None
     qualified: Compared | None = None
+    simplifying: tuple[Compared, ...] = ()
     verified: Compared | None = None
     round: Round = Round()
     interrupted: bool = False
@@ -233,27 +235,31 @@ def _observed(search: Search, trial: int, outcome: Outcome) -> Search:
 
 
 def _compared(search: Search, event: Compared) -> Search:
-    """Revisions of all that was compared; a final verification is kept as it is, for its samples are paired.
+    """Revisions of all that was compared, or a comparison kept by itself.
 
-    Times of contenders are no revisions: they were taken together, and would rank behind, or before, all others that
-    were taken alone; and memory for all of them together need not be there. A comparison that was given up may still
-    come in, late: it is neither the end of another one nor a verification.
+    Times of contenders and of simpler configs are no revisions: they were taken together, and would rank behind, or
+    before, all others that were taken alone; and memory for all of them together need not be there. A comparison that
+    was given up may still come in, late: it is neither the end of another one nor a verification.
     """
     task = search.comparing
     awaited = task is not None and {trial.id for trial in task.trials} == {trial for trial, _ in event.outcomes}
-    qualifying = awaited and task is not None and task.purpose == "qualify"
+    purpose = task.purpose if awaited and task is not None else "confirm"
+    apart = purpose in ("qualify", "simplify")
     for trial, outcome in event.outcomes:
         _known(search, trial)
-        if not qualifying or (isinstance(outcome, Failed) and outcome.kind != "out_of_memory"):
+        if not apart or (isinstance(outcome, Failed) and outcome.kind != "out_of_memory"):
             search = _recorded(search, trial, outcome, _times(search, outcome))
     if awaited and task is not None:
-        search = replace(
-            search,
-            comparing=None,
-            contested=0,
-            qualified=event if task.purpose == "qualify" else search.qualified,
-            verified=event if task.purpose == "verify" else search.verified,
-        )
+        places = {trial.id: place for place, trial in enumerate(task.trials)}
+        event = replace(event, outcomes=tuple(sorted(event.outcomes, key=lambda found: places[found[0]])))
+        search = replace(search, comparing=None, contested=0)
+    match purpose:
+        case "qualify":
+            search = replace(search, qualified=event)
+        case "simplify":
+            search = replace(search, simplifying=(*search.simplifying, event))
+        case "verify":
+            search = replace(search, verified=event)
     return _with_best(search)
 
 

@@ -5,9 +5,11 @@ from typing import Any
 import msgspec
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from autotune.core.keys import Key
-from autotune.core.points import first_of_each
+from autotune.core.parameters import Codes
+from autotune.core.points import first_of_each, row_keys
 from autotune.core.space import Space
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds
 from autotune.core.strategies.random_search import Drawn, next_fresh
@@ -34,6 +36,11 @@ class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True)
         if not len(points):
             return Done(f"all {len(state.points)} configs were tried")
         return Proposals(points, np.zeros(len(points), np.int64))
+
+    def allows(self, space: Space, state: Drawn, points: Codes) -> NDArray[np.bool_]:
+        """Nothing but the list is measured, and so nothing else is picked: it may be all that is known to work."""
+        listed = set(row_keys(state.points))
+        return np.array([key in listed for key in row_keys(points)], bool)
 
     def observe(self, space: Space, state: Drawn, seen: tuple[Observation, ...]) -> Drawn:
         return state

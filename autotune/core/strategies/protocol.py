@@ -115,3 +115,16 @@ class Strategy(Protocol[S]):
 
 
 AnyStrategy = Strategy[Any]
+
+
+def allowed(strategy: AnyStrategy, space: Space, state: Any, points: Codes) -> NDArray[np.bool_]:
+    """Which of these points [n, columns] the machine may measure beside the strategy's own proposals, as a mask.
+
+    A strategy that goes by a list says so by a further method, `allows(space, state, points)`, which gives this mask;
+    the result is then one of its list. For any other strategy all valid points are allowed.
+    """
+    allows = getattr(strategy, "allows", None)
+    if allows is None:
+        return np.ones(len(points), bool)
+    mask: NDArray[np.bool_] = allows(space, state, points)
+    return mask

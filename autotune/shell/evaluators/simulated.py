@@ -21,11 +21,22 @@ from autotune.core.keys import Key, fold, integers, root
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial
 from autotune.core.search.messages import Asked, Compare, Compared, Event, Limits, Measure, Observed, Ticked
 from autotune.core.search.rollback import effective
+from autotune.core.search.rounds import order_of_round
 from autotune.core.space import Space
+from autotune.shell.evaluators.disturbance import Disturbance, DisturbedDevice
 from autotune.shell.evaluators.protocol import gives_up
 
 CUT_AFTER = 3
 """A noisy config is cut off when this many first samples are all past the cut-off."""
+
+
+NOTHING = Disturbance()
+"""No disturbance."""
+
+
+def _parts(disturbance: Disturbance) -> dict[str, Detail]:
+    """What is set of a disturbance, by name."""
+    return {name: value for name, value in structs.asdict(disturbance).items() if value != getattr(NOTHING, name)}
 
 
 class Noise(StrEnum):
@@ -51,8 +62,9 @@ class SimulatedEvaluator:
 
     table: where to look. compile_workers, devices: how many configs compile, and how many run, at the same time.
     noise: "off" (every config has its one recorded time) or "resample" (`repeats` of its recorded samples, drawn anew
-    for each measurement by `seed`). batch: take this many trials at a time and no more before all are done; None: keep
-    every worker busy.
+    for each measurement by `seed`). disturbance: noise, outliers, drift and carry-over by `seed`, on top of that; none:
+    the times are exact where noise is "off". batch: take this many trials at a time and no more before all are done;
+    None: keep every worker busy.
     """
 
     table: Table
@@ -62,6 +74,7 @@ class SimulatedEvaluator:
     repeats: int = 7
     seed: int = 0
     batch: int | None = None
+    disturbance: Disturbance = NOTHING
 
     def __post_init__(self) -> None:
         for name in ("compile_workers", "devices", "repeats", *(("batch",) if self.batch is not None else ())):
@@ -72,7 +85,7 @@ class SimulatedEvaluator:
 
     @property
     def exact(self) -> bool:
-        return self.noise == Noise.OFF
+        return self.noise == Noise.OFF and self.disturbance.none
 
     @property
     def recovers(self) -> bool:
@@ -87,7 +100,18 @@ class SimulatedEvaluator:
             "repeats": self.repeats,
             "seed": self.seed,
             "batch": self.batch or 0,
+            **_parts(self.disturbance),
         }
+
+    def true_ms(self, config: Config, at: float) -> float | None:
+        """The median time that the config would have if it were timed for ever as the device is at this second of the
+        virtual clock, outliers left out; None: it fails."""
+        outcome = self.table.outcome(config)
+        if isinstance(outcome, Failed):
+            return None
+        samples = self.table.samples(config) if self.noise == Noise.RESAMPLE else np.empty(0)
+        time_ms = float(np.median(samples)) if len(samples) else outcome.time_ms
+        return time_ms * DisturbedDevice(self.disturbance, root(self.seed)).drift(at)
 
     def open(self, space: Space, past: Sequence[Event] = ()) -> "SimulatedSession":
         session = SimulatedSession(self)
@@ -109,6 +133,7 @@ class SimulatedSession:
     def __init__(self, evaluator: SimulatedEvaluator) -> None:
         self._evaluator = evaluator
         self._key: Key = root(evaluator.seed)
+        self._device = DisturbedDevice(evaluator.disturbance, self._key)
         self._clock = 0.0
         self.abandon()
 
@@ -239,7 +264,10 @@ class SimulatedSession:
         assert outcome is not None
         if isinstance(outcome, Failed) or self._evaluator.exact:
             return outcome
-        times = self._drawn(job.trial, self._evaluator.repeats, fold(self._key, job.trial.config.digest))
+        key = fold(self._key, job.trial.config.digest)
+        times = self._drawn(job.trial, self._evaluator.repeats, key)
+        if not self._evaluator.disturbance.none:
+            times = self._disturbed(times, key, self._clock + np.cumsum((0.0, *times[:-1])) / 1000)
         if cutoff is not None and len(times) > CUT_AFTER and min(times[:CUT_AFTER]) > cutoff:
             kept = times[:CUT_AFTER]
             return Timed(kept, outcome.compile_s, outcome.run_s * CUT_AFTER / len(times), cut=True)
@@ -252,15 +280,32 @@ class SimulatedSession:
             return (self._time_ms(trial),) * n
         return tuple(samples[integers(fold(key, self._clock.hex()), len(samples), n)].tolist())
 
+    def _disturbed(
+        self, times_ms: tuple[float, ...], key: Key, at: NDArray[np.float64], places: Sequence[int] = ()
+    ) -> tuple[float, ...]:
+        """These samples, taken at these seconds [n] and places of their round, as the device shows them."""
+        device = self._device
+        factors = device.noise(fold(key, self._clock.hex()), len(times_ms)) * [device.drift(t) for t in at.tolist()]
+        if places:
+            factors *= [device.after(place) for place in places]
+        return tuple((np.array(times_ms) * factors).tolist())
+
     def _compared(self) -> Compared:
         assert self._comparison is not None
         _, task = self._comparison
         self._comparison = None
+        orders = [order_of_round(task, number) for number in range(task.rounds)]
+        each_s = [self._time_ms(trial) / 1000 for trial in task.trials]
+        begins = self._clock - sum(each_s) * (task.rounds - np.arange(task.rounds))
         outcomes = []
-        for trial in task.trials:
+        for i, trial in enumerate(task.trials):
             outcome = self._lookup(trial)
             if isinstance(outcome, Timed):
-                times = self._drawn(trial, task.rounds, fold(self._key, trial.config.digest, "compare"))
+                key = fold(self._key, trial.config.digest, "compare")
+                times = self._drawn(trial, task.rounds, key)
+                if not self._evaluator.disturbance.none:
+                    at = begins + [sum(each_s[j] for j in order[: order.index(i)]) for order in orders]
+                    times = self._disturbed(times, key, at, [order.index(i) for order in orders])
                 outcome = Timed(times, outcome.compile_s, sum(times) / 1000)
             outcomes.append((trial.id, outcome))
         return Compared(self._clock, tuple(outcomes))

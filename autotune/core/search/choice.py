@@ -1,0 +1,204 @@
+"""Which config is picked, and from which rounds its time and its speed-up are read.
+
+Of many equal configs the one that looks fastest looks faster than it is, and whoever reads its time from the samples
+by which it was chosen reads its luck. So what is told of a pick comes from rounds that were taken after it was chosen:
+
+1. The favourite was chosen before the verification: by the comparison of the contenders, then by simplification.
+2. The first half of the verification's rounds may overrule it: a finalist that they show to be faster than it at the
+   level 1 - (1 - LEVEL) / m, being one of m others, leads instead. So does one that only all rounds together show to
+   be faster: such a difference is small, and hardly ever luck. Where there is none the favourite leads.
+3. What is told is read from all rounds if the favourite leads, and from the second half otherwise. Whether others are as
+   good as what leads is read from the same; from all rounds where it took all to overrule.
+4. As good as the leader are the finalists whose ratio to it, time over time, has an interval that reaches 1, and which
+   seem slower by no more than EQUAL / 2; if all that they change in the leader is to put parameters back to their
+   default, by no more than HARMLESS. The pick is the simplest of these and the leader: the one with the fewest
+   parameters away from the default; of several, the leader, then the first by rank.
+5. The default is the pick unless it is certainly slower: its ratio to the pick has an interval at the level STRICT
+   above 1, and its median is not below the pick's.
+6. The speed-up is the median of the ratios default over pick, round by round, with its interval at the level LEVEL.
+
+Where no verification took place the times are those of the search, taken one after another; the favourite is the pick,
+save that the default is where the intervals of both meet. Exact times are compared as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from msgspec.structs import replace
+
+from autotune.core.outcomes import Outcome, Timed
+from autotune.core.search.finish import finalists
+from autotune.core.search.qualify import qualified
+from autotune.core.search.simplify import distance, resets, simplified
+from autotune.core.search.state import Search
+from autotune.core.statistics import (
+    EQUAL,
+    HARMLESS,
+    LEVEL,
+    STRICT,
+    Ratio,
+    divided,
+    middle,
+    paired_ratio,
+    unpaired_ratio,
+)
+
+Compares = Callable[[int, int, float], Ratio]
+"""The ratio of the times of two trials, the first over the second, with its interval at a level."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """times: what is told of each config, as far as it was read. ties: of the pick, and the ratio of each to it.
+
+    fastest: the trial that leads without regard to ties. verified: whether all this comes from the verification.
+    """
+
+    best: int
+    times: Mapping[int, Timed]
+    ties: dict[int, Ratio]
+    speedup: Ratio | None
+    fastest: int
+    verified: bool
+
+
+def choice(search: Search) -> Choice | None:
+    """The pick of a search, finished or not; None where no config was timed."""
+    if search.verified is not None and (timed := _timed(dict(search.verified.outcomes))):
+        return _verified(search, timed)
+    timed = _timed(dict(search.outcomes))
+    if not timed:
+        return None
+    return _exact(search, timed) if search.plan.settings.exact else _unverified(search, timed)
+
+
+def _timed(outcomes: Mapping[int, Outcome]) -> dict[int, Timed]:
+    return {trial: outcome for trial, outcome in outcomes.items() if isinstance(outcome, Timed)}
+
+
+def _verified(search: Search, timed: dict[int, Timed]) -> Choice:
+    ranked, rounds = list(timed), min(len(outcome.times_ms) for outcome in timed.values())
+    leader, judged, begins = _leader(timed, rounds)
+    good = [
+        i
+        for i in ranked
+        if _as_good(_rounds_ratio(timed[i], timed[leader], judged, rounds), resets(search, i, leader)) or i == leader
+    ]
+    read = {i: replace(outcome, times_ms=outcome.times_ms[begins:rounds]) for i, outcome in timed.items()}
+    late = dict(search.outcomes).get(default) if (default := search.default_trial) is not None else None
+    if default is not None and default not in dict(search.verified.outcomes if search.verified else ()):
+        read |= {default: late} if isinstance(late, Timed) else {}  # it came in after the verification
+
+    def compared(one: int, other: int, level: float) -> Ratio:
+        if one == other:
+            return _same()
+        ratio = paired_ratio if one in timed and other in timed else unpaired_ratio
+        return ratio(read[one].times_ms, read[other].times_ms, level)
+
+    ordered = sorted(good, key=lambda i: (distance(search, i), i != leader))
+    best = _against_default(search, ordered, read, compared, STRICT)
+    return _told(search, best, leader, read, compared, ranked, verified=True)
+
+
+def _leader(timed: Mapping[int, Timed], rounds: int) -> tuple[int, int, int]:
+    """The trial that leads; the first round by which others may be as good as it; the first that is read."""
+    favourite, half = next(iter(timed)), (rounds + 1) // 2
+    if rounds == 1:
+        return min(timed, key=lambda i: timed[i].time_ms), 0, 0
+    faster = _overruling(timed, favourite, half)
+    if faster is not None:
+        return faster, half, half
+    faster = _overruling(timed, favourite, rounds)
+    return (favourite, 0, 0) if faster is None else (faster, 0, half)
+
+
+def _rounds_ratio(one: Timed, other: Timed, first: int, last: int) -> Ratio:
+    return paired_ratio(one.times_ms[first:last], other.times_ms[first:last])
+
+
+def _as_good(ratio: Ratio, simpler: bool) -> bool:
+    """By its ratio to the leader. simpler: whether it is the leader with some parameters at their default."""
+    return ratio.low <= 1 and ratio.value <= 1 + (HARMLESS if simpler else EQUAL / 2)
+
+
+def _overruling(timed: Mapping[int, Timed], favourite: int, rounds: int) -> int | None:
+    """The finalist that leads instead of the favourite by the first so many rounds; None: none is certainly faster."""
+    others = [i for i in timed if i != favourite]
+    level = 1 - (1 - LEVEL) / max(len(others), 1)
+    base = timed[favourite].times_ms[:rounds]
+    ratios = {i: paired_ratio(base, timed[i].times_ms[:rounds], level) for i in others}
+    faster = [i for i in others if ratios[i].low > 1]
+    return max(faster, key=lambda i: ratios[i].value, default=None)
+
+
+def _unverified(search: Search, timed: dict[int, Timed]) -> Choice:
+    def compared(one: int, other: int, level: float) -> Ratio:
+        return _same() if one == other else unpaired_ratio(timed[one].times_ms, timed[other].times_ms, level)
+
+    ranked = sorted(timed, key=lambda i: (timed[i].time_ms, i))
+    known = [i for i in (simplified(search), *qualified(search), *ranked) if i in timed and i is not None]
+    best = _against_default(search, known[:1], timed, compared, LEVEL)
+    return _told(search, best, known[0], timed, compared, finalists(search), verified=False)
+
+
+def _exact(search: Search, timed: dict[int, Timed]) -> Choice:
+    def compared(one: int, other: int, level: float) -> Ratio:
+        value = divided(timed[one].time_ms, timed[other].time_ms)
+        return Ratio(value, value, value, 1.0)
+
+    least = min(outcome.time_ms for outcome in timed.values())
+    equal = sorted(i for i, outcome in timed.items() if outcome.time_ms == least)
+    best = min(equal, key=lambda i: (distance(search, i), i))
+    return _told(search, best, equal[0], timed, compared, finalists(search), verified=False)
+
+
+def _against_default(
+    search: Search, ordered: Sequence[int], times: Mapping[int, Timed], compared: Compares, level: float
+) -> int:
+    """The first of these trials that the default is certainly slower than; the default where there is none."""
+    default = search.default_trial
+    if default is None or default not in times:
+        return ordered[0]
+    if default in ordered:
+        return default
+    for trial in ordered:
+        ratio = compared(default, trial, level)
+        if ratio.low > 1 and times[trial].time_ms <= times[default].time_ms:
+            return trial
+    return default
+
+
+def _told(
+    search: Search,
+    best: int,
+    fastest: int,
+    times: Mapping[int, Timed],
+    compared: Compares,
+    finalists: Sequence[int],
+    verified: bool,
+) -> Choice:
+    ratios = {i: compared(i, best, LEVEL) for i in finalists if i in times and i != best}
+    ties = sorted((i for i, ratio in ratios.items() if ratio.low <= 1), key=lambda i: (times[i].time_ms, i))
+    default = search.default_trial
+    speedup = compared(default, best, LEVEL) if default is not None and default in times else None
+    return Choice(best, times, {i: ratios[i] for i in ties}, speedup, fastest, verified)
+
+
+def _same() -> Ratio:
+    """A time over itself."""
+    return Ratio(1.0, 1.0, 1.0, 1.0)
+
+
+def drift(samples: Sequence[Sequence[float]]) -> Ratio | None:
+    """How the times of configs that were timed in rounds changed on the way: those of the last third of the rounds over
+    those of the first. samples: of each config, one a round, as many of each; None: fewer than six rounds.
+
+    Each config by its own median, and of each round the median of all, so that the ratio is the device's.
+    """
+    rounds = min(map(len, samples), default=0)
+    if rounds < 6:
+        return None
+    shares = [[divided(time, middle(own[:rounds])) for time in own[:rounds]] for own in samples]
+    seen = [median(each) for each in zip(*shares, strict=True)]
+    return unpaired_ratio(seen[-(rounds // 3) :], seen[: rounds // 3])
