@@ -326,7 +326,7 @@ def test_a_deadline_within_simplification_ends_like_any_other(name, tmp_path):
     once = tune(space, evaluator, RandomSearch(8), settings=MACHINE | {"verify_rounds": 0})
     machine, caught = MACHINE | {"reserve": 0.4}, 0
     for i in range(12):
-        ends, path = once.elapsed_s * (1 - i / 30), tmp_path / f"{i}"
+        ends, path = once.elapsed_s * (1 - i / 15), tmp_path / f"{i}"
         seconds = ends if evaluator.exact else ends / (1 - machine["reserve"])
         found = tune(space, evaluator, RandomSearch(8), settings=machine, budget=Budget(seconds=seconds), journal=path)
         expected, data = lines(path), path.read_bytes()

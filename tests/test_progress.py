@@ -117,7 +117,7 @@ def test_a_log_gets_plain_lines_and_the_last_word(monkeypatch: pytest.MonkeyPatc
     lines = log.getvalue().splitlines()
     assert lines[0] == "autotune: measuring the default: evaluated 0/40  failed 0  no time yet"
     assert lines[-1].startswith("autotune: searching: evaluated 9/40  failed 1  generation 2  eta ")
-    assert lines[-1].endswith("best 1.000 ms, 4.00x over the default")
+    assert lines[-1].endswith("best 1.000 ms, 4.00x over the default, by first timings")
     assert len(lines) == 2, "ten seconds apart"
     assert "\x1b" not in log.getvalue()
 

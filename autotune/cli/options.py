@@ -85,13 +85,13 @@ def checked_direction(text: str | None) -> Direction | None:
     raise PlanError(f"--direction {text}: unknown; use lower or higher")
 
 
-def parsed_settings(texts: Iterable[str]) -> dict[str, Any]:
+def parsed_settings(texts: Iterable[str], option: str = "--set", example: str = "copies=3") -> dict[str, Any]:
     """KEY=VALUE texts as a dictionary; a value is JSON, and a string where it is not."""
     settings = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise PlanError(f"--set {text}: not of the form key=value; write --set copies=3, for example")
+            raise PlanError(f"{option} {text}: not of the form key=value; write {option} {example}, for example")
         settings[key.strip()] = _value(value)
     return settings
 

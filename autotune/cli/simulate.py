@@ -1,7 +1,7 @@
 """`autotune simulate RECORDING`: search a recorded space instead of a device, once a seed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +11,19 @@ import typer
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, checked_direction, parsed_settings
 from autotune.cli.output import print_json, print_labelled, print_table
 from autotune.core.errors import PlanError
+from autotune.core.search.result import TuningFailed, result
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.codec import encode
+from autotune.shell.evaluators.disturbance import Disturbance
 from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
 from autotune.shell.files import contradiction, why_unwritable, write_output
+from autotune.studies.losses import settled_ms
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.recordings.builtin import located
 from autotune.studies.simulation import Run, Simulation
 from autotune.studies.simulation import simulate as run_once
 
+NOISY = ("picked ms", "speed-up", "low", "high", "true speed-up")
 HEADER = ("seed", "evaluated", "failed", "best {}", "optimum/best", "to 5 %", "ended by itself", "ms each")
 
 
@@ -41,6 +45,14 @@ def simulate(
         typer.Option(help="Ask for so many configs at a time and wait for all; else workers are kept busy."),
     ] = None,
     noise: Annotated[Noise, typer.Option(help="off, or resample: draw from the recorded repeats.")] = Noise.OFF,
+    disturb: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--disturb",
+            metavar="KEY=SIZE",
+            help="Noise, outliers, drift and carry-over, such as jitter=0.01; repeatable: see docs/evaluators.md.",
+        ),
+    ] = None,
     compile_workers: Annotated[int, typer.Option(help="How many configs compile at a time.")] = 1,
     devices: Annotated[int, typer.Option(help="How many configs run at a time.")] = 1,
     objective: ObjectiveName = None,
@@ -49,9 +61,10 @@ def simulate(
 ) -> None:
     """Search a recorded space; no device is needed, and no time passes.
 
-    Only recorded points are ever proposed. The numbers are exact unless --noise says otherwise.
+    Only recorded points are ever proposed. The numbers are exact unless --noise or --disturb says otherwise; then what
+    the search says of its pick, as far as --set verify_rounds=31 has it verified, is held against the truth.
     """
-    own = parsed_settings(settings or ())
+    own, disturbance = parsed_settings(settings or ()), disturbance_of(disturb or ())
     loaded = load_recording(recording, objective=objective, direction=checked_direction(direction))
     simulation = Simulation.of(loaded)
     _check_traces(traces, recording)
@@ -59,7 +72,7 @@ def simulate(
     try:
         for seed in seeds or [0]:
             evaluator = SimulatedEvaluator(
-                simulation.table, compile_workers, devices, noise=noise, seed=seed, batch=batch
+                simulation.table, compile_workers, devices, noise=noise, seed=seed, batch=batch, disturbance=disturbance
             )
             run = run_once(
                 simulation, strategy, evaluations=evaluations, seed=seed, effort=effort, settings=own,
@@ -70,6 +83,17 @@ def simulate(
         if traces is not None:
             _write_traces(traces, runs)
     _report(simulation.recording, runs, as_json)
+
+
+def disturbance_of(texts: Iterable[str]) -> Disturbance:
+    """KEY=SIZE texts as a disturbance; raises PlanError or EvaluatorError."""
+    given = parsed_settings(texts, "--disturb", "jitter=0.01")
+    for name, value in given.items():
+        if name not in Disturbance.__struct_fields__:
+            raise PlanError(f"--disturb {name}: there are {', '.join(Disturbance.__struct_fields__)}")
+        if not isinstance(value, int | float):
+            raise PlanError(f"--disturb {name}={value}: not a number; write --disturb jitter=0.01, for example")
+    return Disturbance(**given)
 
 
 def _check_traces(path: Path | None, recording: Path) -> None:
@@ -92,6 +116,7 @@ def _write_traces(path: Path, runs: Sequence[Run]) -> None:
 
 def _report(recording: Recording, runs: list[Run], as_json: bool) -> None:
     rows = [_figures(recording, run) for run in runs]
+    more = () if runs[0].search.plan.settings.exact else NOISY
     ranked, optimum = recording.objective, recording.optimum_ms
     if as_json:
         fields = {"space": recording.name, "optimum_ms": optimum if ranked.is_time else None, "runs": rows}
@@ -105,7 +130,9 @@ def _report(recording: Recording, runs: list[Run], as_json: bool) -> None:
         ]
     )
     shown = [{name: value for name, value in row.items() if name != "best_ms"} for row in rows]
-    print_table([title.format(ranked.unit or ranked.name) for title in HEADER], [_shown(row) for row in shown])
+    print_table(
+        [title.format(ranked.unit or ranked.name) for title in (*HEADER, *more)], [_shown(row) for row in shown]
+    )
 
 
 def _figures(recording: Recording, run: Run) -> dict[str, object]:
@@ -115,7 +142,7 @@ def _figures(recording: Recording, run: Run) -> dict[str, object]:
     times = np.where(recording.timed[rows], recording.time_ms[rows], np.inf)
     timed = bool(np.isfinite(times).any())
     near = np.flatnonzero(times <= recording.optimum_ms * 1.05)
-    return {
+    figures: dict[str, object] = {
         "seed": run.trace.seed,
         "evaluated": len(rows),
         "failed": int(np.isinf(times).sum()),
@@ -126,6 +153,22 @@ def _figures(recording: Recording, run: Run) -> dict[str, object]:
         "own_end": run.trace.own_end,
         "own_ms_per_evaluation": run.trace.cpu_s / max(len(rows), 1) * 1e3,
     }
+    return figures if run.search.plan.settings.exact else {**figures, **_held(recording, run)}
+
+
+def _held(recording: Recording, run: Run) -> dict[str, object]:
+    """What the search says of its pick, and the truth: the median of the recorded repeats, undisturbed."""
+    names = ("picked_ms", "speedup", "speedup_low", "speedup_high", "true_speedup")
+    try:
+        found = result(run.search)
+    except TuningFailed:
+        return dict.fromkeys(names)
+    row_of, times = {recording.config(row): row for row in range(len(recording))}, settled_ms(recording)
+    best = float(times[row_of[found.best.config]])
+    if found.default is None or found.speedup is None:
+        return {**dict.fromkeys(names), "picked_ms": best}
+    told = (found.speedup.value, found.speedup.low, found.speedup.high)
+    return dict(zip(names, (best, *told, float(times[row_of[found.default.config]]) / best), strict=True))
 
 
 def _shown(figures: dict[str, object]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from autotune.cli.output import print_labelled, print_table
 from autotune.core.config import Config, token
 from autotune.core.search.result import Measured, Result
-from autotune.core.statistics import Ratio
+from autotune.core.statistics import LEVEL, Ratio
 from autotune.shell.wording import counted, duration, milliseconds
 
 SHAPE = re.compile(r"ms\[(.*)\]")
@@ -77,13 +77,18 @@ def measured_text(measured: Measured) -> str:
     middle = milliseconds(measured.time_ms)
     if measured.low_ms == measured.high_ms:
         return middle
-    return f"{middle} ({milliseconds(measured.low_ms)} to {milliseconds(measured.high_ms)})"
+    return f"{middle} ({milliseconds(measured.low_ms)} to {milliseconds(measured.high_ms)}{level_text(measured.level)})"
 
 
 def ratio_text(ratio: Ratio) -> str:
     if ratio.low == ratio.high:
         return f"{ratio.value:.3g}x"
-    return f"{ratio.value:.3g}x ({ratio.low:.3g} to {ratio.high:.3g})"
+    return f"{ratio.value:.3g}x ({ratio.low:.3g} to {ratio.high:.3g}{level_text(ratio.level)})"
+
+
+def level_text(level: float | None) -> str:
+    """How often such an interval holds the truth, where that is less often than usual."""
+    return "" if level is None or level >= LEVEL else f", {level:.0%}"
 
 
 def counts_text(counts: Any) -> str:

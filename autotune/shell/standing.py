@@ -5,6 +5,7 @@ from typing import Self
 
 import numpy as np
 
+from autotune.core.search.result import Lead, lead
 from autotune.core.search.state import SIMPLIFY, Search
 from autotune.shell.wording import duration, milliseconds
 
@@ -35,7 +36,8 @@ class Pace:
 
 @dataclass(frozen=True)
 class Standing:
-    """speedup: default time over best time. share: of the budget that is spent first; None without a budget."""
+    """best_ms, default: by first timings, each taken alone, until they are `final`: the result's, by the verification.
+    share: of the budget that is spent first; None without a budget."""
 
     phase: str
     generation: int | None
@@ -46,6 +48,7 @@ class Standing:
     default: str
     share: float | None
     left_s: float | None
+    final: bool = True
 
     def counts(self) -> str:
         """How far it got."""
@@ -59,8 +62,10 @@ class Standing:
 
     def best(self) -> str:
         """What it has found."""
-        best = "no time yet" if self.best_ms is None else f"best {milliseconds(self.best_ms)}"
-        return f"{best}, {self.default}" if self.default else best
+        if self.best_ms is None:
+            return f"no time yet, {self.default}" if self.default else "no time yet"
+        parts = [f"best {milliseconds(self.best_ms)}", self.default, "" if self.final else "by first timings"]
+        return ", ".join(part for part in parts if part)
 
     def text(self) -> str:
         """All in one line."""
@@ -69,17 +74,18 @@ class Standing:
 
 def standing(search: Search, left_s: float | None = None) -> Standing:
     """Where a search stands, its trials counted by their latest outcome."""
-    ok = search.archive.ok
+    ok, best = search.archive.ok, lead(search)
     return Standing(
         phase=phase(search),
         generation=search.generation if search.generation >= 0 else None,
         evaluated=search.observed,
         of=search.plan.budget.evaluations,
         failed=len(ok) - int(np.count_nonzero(ok)),
-        best_ms=search.best_ms,
-        default=_default(search),
+        best_ms=None if best is None else best.time_ms,
+        default=_default(search, best),
         share=_share(search),
         left_s=left_s,
+        final=search.plan.settings.exact or (best is not None and best.verified),
     )
 
 
@@ -88,7 +94,7 @@ def phase(search: Search) -> str:
     if search.interrupted:
         return "finishing early, Ctrl-C again stops at once"
     if search.comparing is not None:
-        return "verifying" if search.comparing.purpose == "verify" else "confirming"
+        return {"verify": "verifying", "simplify": "simplifying"}.get(search.comparing.purpose, "confirming")
     if search.concluded is not None:
         return "simplifying" if search.trials and search.trials[-1].origin == SIMPLIFY else "finishing"
     if search.default_trial is not None and not search.observed:
@@ -96,14 +102,13 @@ def phase(search: Search) -> str:
     return "searching"
 
 
-def _default(search: Search) -> str:
+def _default(search: Search, best: Lead | None) -> str:
     """How the best compares with the default config, where that was measured."""
+    if best is not None and best.speedup is not None:
+        return f"{best.speedup:.2f}x over the default"
     latest = search.archive.latest
-    if search.default_trial is None or not len(latest) or latest[0]["trial"] != search.default_trial:
-        return ""
-    if not latest[0]["ok"]:
-        return "the default failed"
-    return f"{latest[0]['time_ms'] / search.best_ms:.2f}x over the default" if search.best_ms else ""
+    measured = search.default_trial is not None and len(latest) and latest[0]["trial"] == search.default_trial
+    return "the default failed" if measured and not latest[0]["ok"] else ""
 
 
 def _share(search: Search) -> float | None:

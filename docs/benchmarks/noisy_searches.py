@@ -33,13 +33,13 @@ from autotune import (
     Timed,
     Trial,
 )
+from autotune.core.keys import root
 from autotune.core.search.result import Result, result
 from autotune.core.search.state import start
-from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.core.statistics import paired_ratio
+from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.driver import Driver, Interruption
 from autotune.shell.evaluators.disturbance import DisturbedDevice
-from autotune.core.keys import root
 from autotune.shell.tuning import make_plan
 
 COMPARED = Disturbance(jitter=0.004, outliers=0.05, outlier_size=0.02, walk=0.01, carry_over=0.001)

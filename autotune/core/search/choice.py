@@ -7,8 +7,8 @@ by which it was chosen reads its luck. So what is told of a pick comes from roun
 2. The first half of the verification's rounds may overrule it: a finalist that they show to be faster than it at the
    level 1 - (1 - LEVEL) / m, being one of m others, leads instead. So does one that only all rounds together show to
    be faster: such a difference is small, and hardly ever luck. Where there is none the favourite leads.
-3. What is told is read from all rounds if the favourite leads, and from the second half otherwise. Whether others are as
-   good as what leads is read from the same; from all rounds where it took all to overrule.
+3. What is told is read from all rounds if the favourite leads, and from the second half otherwise. By the same rounds
+   others are as good as the leader or not; by all, where it took all of them to overrule.
 4. As good as the leader are the finalists whose ratio to it, time over time, has an interval that reaches 1, and which
    seem slower by no more than EQUAL / 2; if all that they change in the leader is to put parameters back to their
    default, by no more than HARMLESS. The pick is the simplest of these and the leader: the one with the fewest

@@ -45,7 +45,9 @@ def qualification(search: Search) -> Compare | None:
     simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
     if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
         return None  # they are all finalists
-    return comparison(search, chosen, settings.confirm_rounds, "qualify", search.clock + allowed)
+    # As many samples in all whether few are compared or many: among few there is the more to tell apart.
+    rounds = max(settings.confirm_rounds, min(most * settings.confirm_rounds // len(chosen), settings.verify_rounds))
+    return comparison(search, chosen, rounds, "qualify", search.clock + allowed)
 
 
 def contenders(search: Search, most: int) -> list[int]:

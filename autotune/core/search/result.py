@@ -185,7 +185,7 @@ def _tie(found: Choice, default: int) -> str:
 
 def _differences(search: Search, found: Choice) -> Iterator[str]:
     """What the first timings said, which progress showed, where the verification says something else."""
-    lead = first_timings(search)
+    lead = _first_timings(search)
     if lead is None:
         return
     best = found.times[found.best].time_ms
@@ -217,10 +217,14 @@ def lead(search: Search) -> Lead | None:
     """How the best stands: by first timings, or by the verification once that is over; None: nothing is timed."""
     if search.verified is not None and (found := choice(search)) is not None and found.verified:
         return Lead(found.times[found.best].time_ms, None if found.speedup is None else found.speedup.value, True)
-    return first_timings(search)
+    if search.best_ms is None:
+        return None
+    latest, default = search.archive.latest, search.default_trial
+    timed = default is not None and len(latest) and latest[0]["trial"] == default and latest[0]["ok"]
+    return Lead(search.best_ms, divided(float(latest[0]["time_ms"]), search.best_ms) if timed else None, False)
 
 
-def first_timings(search: Search) -> Lead | None:
+def _first_timings(search: Search) -> Lead | None:
     """The fastest time by all that came before the verification, confirmations included."""
     verified = dict(search.verified.outcomes) if search.verified is not None else {}
     latest = {i: outcome for i, outcome in search.outcomes if outcome is not verified.get(i)}

@@ -1,8 +1,8 @@
 """Simplification: put back to its default whatever does not matter to the best config.
 
-Each single-parameter reset of the config is measured once, which says in which order they look harmless. Then the
-config is timed side by side with sets of them (all that look harmless, the better half, the most harmless one) and, as
-far as there is room, with each alone. The largest set that nothing shows to matter is taken, and what is left of the
+Each single-parameter reset of the config is measured once, which says which of them look harmless. These are timed side
+by side with the config, together with all of them at once; where there is no room for each, with sets of them: all, the
+better half, the most harmless one. The largest set that nothing shows to matter is taken, and what is left of the
 resets is tried on top of it, until there is nothing left, or so many comparisons were held. What has been asked,
 measured and compared says how far it got, so there is no state to keep: the same events lead to the same next step.
 Exact times need no comparison.
@@ -99,8 +99,8 @@ def _walk(search: Search) -> Step | None:
     harmless = _harmless(search, base, names, singles, first_ms)
     alone = {name: _place(search, point) for name, point in zip(names, singles, strict=True)}
     compared, beaten = iter(search.simplifying), set[int]()
-    for _ in range(search.plan.settings.simplify_rounds):
-        sizes = sorted({len(harmless), (len(harmless) + 1) // 2, min(len(harmless), 1)} - {0}, reverse=True)
+    for number in range(search.plan.settings.simplify_rounds):
+        sizes = _sizes(len(harmless), each_alone=not number and len(harmless) + 2 <= _room(search))
         sets = {size: _reset(search, base, harmless[:size]) for size in sizes}
         if len(todo := _unasked(search, sets.values())):
             return Step(base, todo)
@@ -124,6 +124,19 @@ def _walk(search: Search) -> Step | None:
     return Step(base)
 
 
+def _sizes(count: int, each_alone: bool) -> list[int]:
+    """How many of the resets the sets put back, the largest first. each_alone: whether all are compared by themselves
+    too, which tells more than half of them would, and spares measuring these."""
+    sizes = {count, min(count, 1)} if each_alone else {count, (count + 1) // 2, min(count, 1)}
+    return sorted(sizes - {0}, reverse=True)
+
+
+def _room(search: Search) -> int:
+    """How many configs there may be in one comparison."""
+    settings = search.plan.settings
+    return min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
+
+
 def _found(search: Search) -> int | None:
     """The best trial that simplification did not ask for itself: of the contenders, if they were compared."""
     ranked = [*qualified(search), *search.archive.trials[search.archive.ranking()].tolist()]
@@ -132,9 +145,9 @@ def _found(search: Search) -> int | None:
 
 def _first_times(search: Search) -> FirstTimes:
     """Later ones do not change the way that was gone."""
-    arrived = search.archive.arrived
-    arrived = arrived[arrived["ok"]]
-    columns = (arrived[name].tolist() for name in ("trial", "time_ms", "low_ms", "high_ms"))
+    records = search.records.array
+    records = records[records["ok"]][::-1]
+    columns = (records[name].tolist() for name in ("trial", "time_ms", "low_ms", "high_ms"))
     return {trial: (time, low, high) for trial, time, low, high in zip(*columns, strict=True)}
 
 
@@ -229,8 +242,7 @@ def _comparison(search: Search, step: Step) -> Compare | None:
     """The rivals beside the config that they simplify, as many as there is time and room for."""
     settings, allowed = search.plan.settings, allowed_s(search)
     rounds = rounds_for(search, 1 + len(step.rivals), max(ENOUGH, (settings.verify_rounds + 1) // 2))
-    room = min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
-    most = min(int(allowed / (ready_s(search) + rounds * sampling_s(search))), room) - 1
+    most = min(int(allowed / (ready_s(search) + rounds * sampling_s(search))), _room(search)) - 1
     if most < 1:
         return None
     return comparison(search, (step.trial, *step.rivals[:most]), rounds, "simplify", search.clock + allowed)
