@@ -495,7 +495,12 @@ MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("both journals", ["tune", "problems.py", "--no-journal", "--journal", "x"], 1, ["contradict"]),
     ("journal exists", ["tune", "problems.py", "--journal", "j.jsonl"], 1, ["j.jsonl exists; resume it"]),
     ("journal is a folder", ["tune", "problems.py", "--journal", "."], 1, ["journal ."]),
-    ("save nowhere", ["tune", "problems.py", "--save-config", "no/best.json"], 1, ["there is no directory", "make it first"]),
+    (
+        "save nowhere",
+        ["tune", "problems.py", "--save-config", "no/best.json"],
+        1,
+        ["there is no directory", "make it first"],
+    ),
     ("unknown option", ["tune", "problems.py", "--budget", "3"], 2, ["--budget", "autotune tune --help"]),
     ("unknown command", ["tun"], 2, ["'tun'", "autotune --help"]),
     ("no argument", ["resume", "j.jsonl"], 2, ["FILE[:NAME]", "autotune resume --help"]),

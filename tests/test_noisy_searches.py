@@ -90,7 +90,7 @@ def test_a_tie_goes_to_the_default() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_finite_search_returns_one_of_its_list(jitter: float, seed: int) -> None:
     space = Space(
-        {"a": Integer(0, 9), "b": Integer(0, 9), "spare": Choice("xyz")}, default={"a": 0, "b": 0, "spare": "x"}
+        {"a": Integer(0, 9), "b": Integer(0, 9), "spare": Choice(list("xyz"))}, default={"a": 0, "b": 0, "spare": "x"}
     )
     listed = tuple({"a": n, "b": 9 - n, "spare": "xyz"[n % 3]} for n in range(10))
     table = Table(lambda config: 2.0 - 0.1 * config["a"] - 0.01 * config["b"])
