@@ -15,7 +15,8 @@ from math import atan, comb, cos, exp, fsum, log, pi, sin, sqrt
 from msgspec import Struct
 
 LEVEL = 0.97
-"""How often an interval is to hold the truth. What is reported says the level that it reaches, mostly a little more."""
+"""How often an interval is to hold the truth: 0.95, and what a choice among several takes of it. What is reported says
+the level that it reaches, mostly a little more."""
 
 STRICT = 0.99
 """How often where being wrong costs more: before a config replaces the default, before a reset counts as harmful."""
@@ -91,7 +92,7 @@ def interval_level(n: int, level: float = LEVEL) -> float:
 def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
     """The interval of the median, of any distribution: two of the samples, in their order.
 
-    Where so few cannot reach the level (five or fewer: 0.95) it is the least and the greatest of them;
+    Where so few cannot reach the level (six or fewer: 0.97) it is the least and the greatest of them;
     `interval_level` says what is reached.
     """
     ordered = sorted(samples)
@@ -102,8 +103,8 @@ def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[flo
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], level: float = LEVEL) -> Ratio:
     """The ratio of two series sampled side by side: the median of the ratios round by round, with its interval.
 
-    What slowed both of a round alike widens nothing. Six rounds and more: the interval of a median, as above, which
-    holds whatever the noise is. Fewer cannot say 0.95 in this way: Student's t of the logarithms of the ratios, which
+    What slowed both of a round alike widens nothing. Seven rounds and more: the interval of a median, as above, which
+    holds whatever the noise is. Fewer cannot say 0.97 in this way: Student's t of the logarithms of the ratios, which
     assumes that these are about normal, and then reaches beyond the samples; Student, "The probable error of a mean"
     (1908). One round: twice the noise that is assumed for a time.
     """

@@ -23,7 +23,7 @@ class Measured(Struct, frozen=True):
     """A config and its final measurements: of the verification where it took part, else of the search.
 
     time_ms: the median. low_ms, high_ms: its interval, of order statistics, within the samples. level: how often such
-    an interval holds the truth, 0.95 or a little more, less for five samples or fewer; 1: the time is exact; None: an
+    an interval holds the truth, 0.97 or a little more, less for six samples or fewer; 1: the time is exact; None: an
     older version does not say. times_ms: the samples. details: what else the evaluator has told of it (registers, the
     time on each workload, …), the latest last. first_ms: its first timing in the search, which was taken alone.
     """
