@@ -261,6 +261,14 @@ def test_whatever_a_failed_result_measured_it_is_a_failure(tmp_path, value):
 def test_wrong_choices_are_told(tmp_path):
     with pytest.raises(RecordingError, match="'up' is unknown"):
         load(tmp_path, scores(), objective="score", direction="up")
+    for wrong in (3, None, b"x", [], object()):
+        with pytest.raises(RecordingError, match="give its path"):
+            load_recording(wrong)
+    for wrong in (3, ["time"], object()):
+        with pytest.raises(RecordingError, match="is no name"):
+            load_recording(tmp_path / "file.json", objective=wrong)
+        with pytest.raises(RecordingError, match="is unknown; use 'lower' or 'higher'"):
+            load_recording(tmp_path / "file.json", objective="time", direction=wrong)
     with pytest.raises(RecordingError, match="direction without an objective"):
         load(tmp_path, scores(), direction="higher")
     with pytest.raises(RecordingError, match="it keeps 'time'"):

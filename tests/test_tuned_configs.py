@@ -210,6 +210,17 @@ def test_wrong_choices_are_told(tmp_path):
         read_tuned_configs(path, "flashinfer")
 
 
+@pytest.mark.parametrize("wrong", [3, None, 1.5, [], object(), b"x", {"a": 1}, SPACE])
+@pytest.mark.parametrize("name", ["path", "space", "format", "where", "rename", "at_most"])
+def test_an_argument_of_a_wrong_type_is_told(tmp_path, name, wrong):
+    arguments = {"path": file(tmp_path, MOE, MOE_NAME), "space": SPACE, name: wrong}
+    found = attempt(**arguments)
+    if isinstance(found, Seeds):
+        assert wrong is None or (name, wrong) in (("at_most", 3), ("space", SPACE))
+    else:
+        assert name in str(found) or "no label" in str(found) or "no config has" in str(found)
+
+
 # Fitting
 
 
@@ -425,9 +436,10 @@ def test_nasty_values_anywhere_are_seeds_or_one_sentence(tmp_path, content, nast
         assert isinstance(found, Seeds) or ("\n" not in str(found) and len(str(found)) < 4_000)
 
 
-def attempt(path):
+def attempt(path, space=SPACE, **options):
+    """The seeds, or the one error that a file or an argument may raise."""
     try:
-        return load_seeds(path, SPACE)
+        return load_seeds(path, space, **options)
     except AutotuneError as error:
         return error
 

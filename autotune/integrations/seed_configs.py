@@ -3,11 +3,13 @@
 result = tune(space, evaluator, seeds=load_seeds("E=8,N=7168,device_name=NVIDIA_H100.json", space))
 """
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from operator import index
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import msgspec
 import numpy as np
@@ -83,7 +85,20 @@ def load_seeds(
 
     What did not fit is warned of in one sentence, and is in `left_out`. Raises ConfigError where nothing fits.
     """
-    seeds = fit_seeds(read_seeds(path, format), space, where=where, rename=rename, at_most=at_most)
+    wrong = [
+        f"{name} is of type {type(value).__name__}; give it {wanted}"
+        for name, value, kind, wanted in (
+            ("path", path, str | os.PathLike, "a path"),
+            ("space", space, Space, "a Space"),
+            ("where", where, Mapping | None, 'labels such as {"M": 16}'),
+            ("rename", rename, Mapping | None, "their names and the space's"),
+            ("at_most", at_most, SupportsIndex, "a whole number"),
+        )
+        if not isinstance(value, kind)
+    ]
+    if wrong:
+        raise ConfigError(f"seeds cannot be loaded: {wrong[0]}")
+    seeds = fit_seeds(read_seeds(path, format), space, where=where, rename=rename, at_most=index(at_most))
     if seeds.left_out:
         warnings.warn(f"{path}: {'; '.join(seeds.left_out)}", stacklevel=2)
     return seeds

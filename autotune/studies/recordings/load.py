@@ -1,5 +1,6 @@
 """One door for every recorded space: the format is recognised by content, never by name."""
 
+import os
 import re
 import warnings
 from pathlib import Path
@@ -33,6 +34,10 @@ def load_recording(path: Path | str, *, objective: str | None = None, direction:
     ends too early. No file can execute code, or take more memory than its size allows. Raises RecordingError, one
     sentence with the file, the place and the remedy, for whatever else is wrong.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise RecordingError(f"a recording is a file, and {path!r} is of type {type(path).__name__}; give its path")
+    if objective is not None and not isinstance(objective, str):
+        raise RecordingError(f"the objective {objective!r} is no name; give the name of a measurement")
     if direction is not None and direction not in get_args(Direction):
         raise RecordingError(f"the direction {direction!r} is unknown; use 'lower' or 'higher'")
     if direction is not None and objective is None:
