@@ -16,6 +16,7 @@ from loading import DOCS, loaded
 
 from autotune import CallableEvaluator, Config, Failed, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
+from autotune.shell.evaluators.guardian import state
 from autotune.shell.evaluators.worker_state import changes, worker_state
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is promised of processes is promised on Linux")
@@ -402,3 +403,30 @@ def test_a_config_that_closes_every_file_costs_that_config_alone() -> None:
     assert isinstance(closing, Failed)
     assert closing.kind == "crash"
     assert "the answer cannot be sent" in closing.message
+
+
+def test_a_fork_behind_a_guardian_ends_with_the_program(tmp_path: Path) -> None:
+    """As Helion's compilers are: forks of the program itself, made by multiprocessing."""
+    pids = tmp_path / "pids"
+    program(
+        f"""
+        import multiprocessing, subprocess
+        from autotune.shell.evaluators.guardian import stand_guard
+        def work(program):
+            stand_guard(program, keep_files=True)
+            child = subprocess.Popen(["sleep", "1000"])
+            with open({str(pids)!r}, "w") as file:
+                file.write(f"{{os.getppid()}} {{os.getpid()}} {{child.pid}} .")
+            time.sleep(1000)
+        multiprocessing.get_context("fork").Process(target=work, args=(os.getpid(),)).start()
+        while not os.path.exists({str(pids)!r}) or not open({str(pids)!r}).read().endswith("."):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        tmp_path,
+    )
+    found = [int(word) for word in pids.read_text().split()[:3]]
+    until = time.monotonic() + 5
+    while any(state(pid) not in "ZX" for pid in found):
+        assert time.monotonic() < until
+        time.sleep(0.02)

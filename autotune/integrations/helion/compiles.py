@@ -3,18 +3,19 @@
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
 from helion.autotuner.base_search import PopulationMember
 from helion.autotuner.precompile_future import PrecompileFuture
-from helion.autotuner.process_utils import signal_process_tree
 
 from autotune.core.outcomes import Failed, Trial
 from autotune.core.search.messages import Limits
+from autotune.shell.evaluators.guardian import stand_guard
 
 PATIENCE, LEAST_S, FROM = 5.0, 10.0, 5
 """A compile may take so many times the median of those that worked, and at least so many seconds, once there are 5."""
@@ -70,9 +71,9 @@ class Compiles:
         if self._adaptive and len(self._took) >= FROM:
             future.timeout = min(future.timeout, max(LEAST_S, PATIENCE * median(self._took)))
         if future.ok is None:
+            process = future.process
+            process._target = partial(_guarded, process._target, os.getpid())
             future.start()
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, future.process.pid, NICENESS)
         self._running.append(work)
 
     def ended(self) -> list[tuple[Work, Failed | None]]:
@@ -85,8 +86,26 @@ class Compiles:
     def cancel(self) -> list[Work]:
         """End them all."""
         dropped, self._running = self._running, []
+        for work in dropped:
+            _end(work.future)
         PrecompileFuture._cancel_all([work.future for work in dropped])
         return dropped
+
+
+def _guarded(compile_: Callable[..., None], program: int, *args: Any) -> None:
+    """Compile in a process behind a guardian, so that no compiler, nor what it has started, outlives the program."""
+    stand_guard(program, keep_files=True)
+    with suppress(OSError):
+        os.nice(NICENESS)
+    compile_(*args)
+
+
+def _end(future: Any) -> None:
+    """End a compiler and what it has started, by its guardian; Helion would end the guardian alone."""
+    if future.process is not None and future.started:
+        with suppress(Exception):
+            future.process.terminate()
+            future.process.join(1.0)
 
 
 def _parted(running: Sequence[Work]) -> tuple[list[Work], list[Work]]:
@@ -129,8 +148,6 @@ def _ended(future: PrecompileFuture) -> str:
 
 
 def _kill(future: PrecompileFuture) -> None:
-    with suppress(Exception):
-        signal_process_tree(future.process, signal.SIGKILL)
-        future.process.join(1.0)
+    _end(future)
     future.end_time, future.ok, future.failure_reason = time.time(), False, "timeout"
     future._consume_result(raise_on_raise=False)

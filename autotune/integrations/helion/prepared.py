@@ -16,9 +16,14 @@ from multiprocessing.connection import Connection
 from socket import socketpair
 from typing import Any
 
+from autotune.shell.evaluators import processes
+
 CODE = (
-    "import sys; sys.path[:] = {path!r}; from autotune.integrations.helion.waiting import serve; serve({fd}, {parent})"
+    "import sys; sys.path[:] = {path!r};"
+    " from autotune.shell.evaluators.guardian import stand_guard; stand_guard({parent}, {fd}, {note});"
+    " from autotune.integrations.helion.waiting import serve; serve({fd})"
 )
+"""It is the process of a guardian, which leaves nothing of its behind however this program ends."""
 
 SLOW = "the process that times configs is started now, and imports what this one has imported"
 
@@ -29,18 +34,27 @@ class Started:
     def __init__(self) -> None:
         self.devices = devices_now()
         ours, theirs = socketpair()
+        note, told = os.pipe()
         with theirs:
-            code = CODE.format(path=sys.path, fd=theirs.fileno(), parent=os.getpid())
-            self._popen = subprocess.Popen(
-                [sys.executable, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )  # fmt: skip
+            code = CODE.format(path=sys.path, fd=theirs.fileno(), parent=os.getpid(), note=told)
+            try:
+                self._popen = subprocess.Popen(
+                    [sys.executable, "-c", code], pass_fds=[theirs.fileno(), told], stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )  # fmt: skip
+            except OSError:
+                ours.close()
+                os.close(note)
+                raise
+            finally:
+                os.close(told)
+        self._guarded = processes.Guarded(self._popen, note)
         self.connection = Connection(ours.detach())
 
     @property
     def pid(self) -> int | None:
         """Its number while it lives: later that may be another's."""
-        return self._popen.pid if self.is_alive() else None
+        return self._guarded.pid if self.is_alive() else None
 
     def is_alive(self) -> bool:
         return self._popen.poll() is None
@@ -53,20 +67,16 @@ class Started:
         self._popen.terminate()
 
     def kill(self) -> None:
-        self._popen.kill()
+        self._popen.terminate()  # the guardian, which kills the process and what that has started
 
     def close(self) -> None:
         """End it."""
-        self.kill()
-        self.join()
+        self._guarded.kill()
         self.connection.close()
 
 
 class Reserve:
-    """One process waits; when it is taken the next one is started.
-
-    A thread of its own starts them, since they end with the thread that has started them.
-    """
+    """One process waits; when it is taken the next one is started, by a thread of its own: nobody waits for that."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -119,7 +129,6 @@ class Reserve:
                         self._error = error
                     self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting is None or self._closed)
-            self._changed.wait_for(lambda: self._closed)  # with this thread, what it has started would end
 
 
 _reserve: Reserve | None = None
