@@ -1,5 +1,6 @@
 """The Triton evaluator on a real GPU: run with `pytest -m gpu` on a machine that has one."""
 
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,22 @@ def test_every_gpu_is_used(tmp_path: Path) -> None:
     text = (tmp_path / "spans").read_text()
     assert '"gpu 0"' in text
     assert '"gpu 1"' in text
+
+
+def test_the_callers_memory_is_free_again_when_a_search_is_over() -> None:
+    """What was lent to processes that were killed is the caller's to free; torch's cache is in nobody's way."""
+    torch.cuda.empty_cache()
+    before = torch.cuda.mem_get_info()[0]
+    cached = torch.empty(int(0.9 * before), dtype=torch.uint8, device="cuda")
+    del cached  # torch keeps it; the process that measures has only a tenth
+    n = 1 << 28
+    a, b, c = (torch.ones(n, device="cuda") for _ in range(3))
+    tool = TritonEvaluator(
+        add, {"a": a, "b": b, "c": c, "n": n}, grid=add_grid, reference=add_reference, outputs=("c",)
+    )  # fmt: skip
+    found = outcomes(tool, ADD, ADD.enumerate()[:2])
+    assert all(isinstance(outcome, Timed) for outcome in found), found
+    del tool, a, b, c
+    gc.collect()
+    torch.cuda.empty_cache()
+    assert before - torch.cuda.mem_get_info()[0] < 1 << 28, "three tensors of 1 GiB were lent"

@@ -176,6 +176,8 @@ class TritonEvaluator:
         compiling = not interpreted or self.target is not None
         clock, timeline = clock_after(past), Timeline(_path(self.timeline))
         cards = None if interpreted else machine.Cards()
+        if measuring and not interpreted:
+            machine.release_cached_memory()
         if self.cache_dir is not None:
             rehome(self.cache_dir)
         nurseries = Nurseries(
@@ -190,7 +192,8 @@ class TritonEvaluator:
                 )
             target = machine.target_of(visible[0], cards) if cards is not None and not self.target else self.target
             workers = self.compile_workers or machine.compile_workers(len(visible))
-            hub = Hub(nurseries, Layout(self.device, target, visible if measuring else (), workers))
+            layout = Layout(self.device, target, visible if measuring else (), workers)
+            hub = Hub(nurseries, layout, given_tensors(self.argument_sets))
         except BaseException:
             nurseries.close()
             raise

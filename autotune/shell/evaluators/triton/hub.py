@@ -89,9 +89,13 @@ class Nurseries:
 
 
 class Hub:
-    """Starts everything at once and waits for nothing that is not needed yet. It ends the nurseries as well."""
+    """Starts everything at once and waits for nothing that is not needed yet. It ends the nurseries as well.
 
-    def __init__(self, nurseries: Nurseries, layout: Layout) -> None:
+    lent: tensors of this process whose memory the processes of the GPUs use; they must not be freed before these end.
+    """
+
+    def __init__(self, nurseries: Nurseries, layout: Layout, lent: Sequence[Any] = ()) -> None:
+        self._lent = tuple(lent)
         self.layout = layout
         self.gpus: list[wire.Gpu | None] = [None] * len(layout.visible)
         self._target = layout.target
@@ -177,6 +181,7 @@ class Hub:
         for crew in self._crews():
             crew.close()
         self._nurseries.close()
+        self._lent = ()
         for i in range(len(self._turns)):
             self.leave(i)
 

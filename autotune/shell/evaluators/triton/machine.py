@@ -4,6 +4,7 @@ import fcntl
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 MIB_EACH = 1024
 """Memory that a compile worker may come to need, most of it LLVM's."""
 SMI_TIMEOUT_S = 20.0
+CACHED_BYTES = 1 << 28
+"""So much memory of GPUs may stay cached in this process: to give it back and to get it again costs a moment each."""
 
 
 def compile_workers(gpus: int) -> int:
@@ -25,6 +28,16 @@ def _available_mib() -> int:
         if found is not None:
             return int(found[1]) // 1024
     return 1 << 30
+
+
+def release_cached_memory() -> None:
+    """Give back the memory of GPUs that torch keeps in this process for later: another process is about to need it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return
+    kept = sum(torch.cuda.memory_reserved(i) - torch.cuda.memory_allocated(i) for i in range(torch.cuda.device_count()))
+    if kept > CACHED_BYTES:
+        torch.cuda.empty_cache()
 
 
 class Cards:

@@ -76,11 +76,21 @@ def _travels(part: Any) -> bool:
 
 
 def _handle(tensor: Any) -> Any:
-    """Not a copy: who unpickles it opens the same memory, on the only GPU that it sees."""
+    """Not a copy: who unpickles it opens the same memory, on the only GPU that it sees.
+
+    torch keeps memory that it has sent until every receiver says that it is done, which one that is killed never does.
+    The session holds the tensor for as long as there are receivers, so torch need not wait for any.
+    """
+    import torch
     from torch.multiprocessing.reductions import reduce_tensor
 
     rebuild, given = reduce_tensor(tensor.detach())
     names = list(inspect.signature(rebuild).parameters)
+    told = dict(zip(names, given, strict=True))
+    with suppress(AttributeError, KeyError):  # a version of torch that does it otherwise
+        torch.UntypedStorage._release_ipc_counter(
+            told["ref_counter_handle"], told["ref_counter_offset"], device=told["storage_device"]
+        )
     at = names.index("storage_device")
     return rebuild, (*given[:at], 0, *given[at + 1 :])
 
