@@ -232,19 +232,6 @@ def test_timeline(tmp_path: Path) -> None:
     assert busy_share(spans, 1, 0.0, 8.0) == 0.5
 
 
-def test_one_process_at_a_time_has_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    ours, theirs, other = machine.Turn("GPU-1/2"), machine.Turn("GPU-1/2"), machine.Turn("0")
-    assert ours.take()
-    assert ours.take()
-    assert not theirs.take()
-    assert other.take()
-    ours.leave()
-    assert theirs.take()
-    theirs.leave()
-    other.leave()
-
-
 def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-ab")
     assert machine.visible_gpus(None) == ("3", "GPU-ab")

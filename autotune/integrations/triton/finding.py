@@ -182,7 +182,8 @@ class Finder:
         if known is not None:
             return known
         waiting = partial(narrator.say, "another process tunes it; this one waits for what it finds")
-        with alone(memory.key.loose.digest, waiting):
+        budget = self.wishes.searching.budget_for(env, candidates.configs is not None)
+        with alone(memory.key.loose.digest, budget.seconds, waiting):
             return self._trusted(job, env, memory) or self._searched(job, env, memory, narrator)
 
     def _trusted(self, job: Job, env: Environment, memory: "Memory") -> Known | None:

@@ -1,5 +1,6 @@
 """What is known for a key: a config, and how it was come by. And how it is come by when it is not known."""
 
+import os
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from autotune.core.config import Config
 from autotune.core.outcomes import Outcome, Timed
 from autotune.integrations.triton.calls import Call
 from autotune.integrations.triton.candidates import Candidates
-from autotune.shell.evaluators.triton.machine import Turn
+from autotune.shell.turn import PATIENCE_S, Turn
 
 if TYPE_CHECKING:
     from autotune.shell.cache.use import Memory
@@ -75,6 +76,17 @@ _guard = threading.Lock()
 _held: set[int] = set()
 
 
+def _forked() -> None:
+    """A child has none of the threads that may have held a lock when it was forked."""
+    global _guard
+    _guard = threading.Lock()
+    _locks.clear()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def tuning_lock(device: str) -> threading.RLock:
     """Two threads do not time on one device at once."""
     with _guard:
@@ -82,16 +94,17 @@ def tuning_lock(device: str) -> threading.RLock:
 
 
 @contextmanager
-def alone(digest: str, waiting: Callable[[], None]) -> Iterator[None]:
+def alone(digest: str, patience_s: float | None, waiting: Callable[[], None]) -> Iterator[None]:
     """Of the processes on this machine that would tune the same thing, one does so; the others wait for what it finds.
 
-    waiting: called once where another one is at it.
+    patience_s: for how long they do, at most; None: for ten minutes. A process that is stopped is not waited for; a
+    warning says that. waiting: called once where another one is at it.
     """
     slot = int(digest[:8], 16) % SLOTS
     if slot in _held:  # a tuning within a tuning
         yield
         return
-    turn, told = Turn(f"tuning-{slot}"), False
+    turn, told = Turn(f"tuning-{slot}", PATIENCE_S if patience_s is None else patience_s), False
     while not turn.take():
         if not told:
             waiting()

@@ -10,11 +10,12 @@ import msgspec
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import starting
-from autotune.shell.evaluators.triton import machine, wire
+from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.limits import gpu_for
 from autotune.shell.evaluators.triton.nursery import Nursery
 from autotune.shell.evaluators.worker import Lost, Worker
 from autotune.shell.evaluators.workers import Crew, wait_for
+from autotune.shell.turn import Turn
 
 TritonWorker = Worker[wire.Reply]
 News = list[tuple[TritonWorker, wire.Reply | Lost]]
@@ -100,7 +101,7 @@ class Hub:
         self.gpus: list[wire.Gpu | None] = [None] * len(layout.visible)
         self._target = layout.target
         self._arguments: tuple[wire.DescribedArguments, ...] | None = None
-        self._turns = [machine.Turn(name) if layout.device == "cuda" else None for name in layout.visible]
+        self._turns = [Turn(name) if layout.device == "cuda" else None for name in layout.visible]
         self._nurseries = nurseries
         self.farm: Crew[wire.Reply] | None = None
         self.desks: list[Crew[wire.Reply]] = []

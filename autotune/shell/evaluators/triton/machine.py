@@ -1,11 +1,9 @@
 """What this machine has: cores and memory for compiling, GPUs, and who uses a GPU just now."""
 
-import fcntl
 import os
 import re
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,37 +82,3 @@ def target_of(visible: str, cards: Cards) -> str | None:
         if len(row) == 3 and visible in row[:2] and re.fullmatch(r"\d+\.\d", row[2]):
             return "sm_" + row[2].replace(".", "")
     return None
-
-
-class Turn:
-    """The right to time on one GPU: one process of this machine at a time has it."""
-
-    def __init__(self, name: str) -> None:
-        safe = re.sub(r"\W", "_", name)
-        self._path = Path(tempfile.gettempdir()) / f"autotune-gpu-{safe}.lock"
-        self._fd: int | None = None
-
-    def take(self) -> bool:
-        """Whether we have it now; it is never waited for. Where no lock can be had at all, nobody is kept waiting."""
-        if self._fd is not None:
-            return True
-        try:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError:
-            return True
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return False
-        except OSError:
-            os.close(fd)
-            return True
-        self._fd = fd
-        return True
-
-    def leave(self) -> None:
-        """Let others have it."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None

@@ -1,0 +1,203 @@
+"""Turns between processes: of other users, stopped, forked, killed."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune.shell import turn as turns
+from autotune.shell.turn import Turn
+
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from autotune.shell import turn as turns
+user, shared, name = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+os.umask(0o077)
+if user:
+    os.setgid(user); os.setuid(user)
+turns.SHARED = shared
+one = turns.Turn(name)
+print(one.take(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    monkeypatch.setattr(turns, "SHARED", shared)
+    monkeypatch.setattr(turns, "_said", set())
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> str:
+    """No other test run has this one."""
+    return f"{os.getpid()}-{tmp_path.name}"
+
+
+@contextmanager
+def holder(name: str, user: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the turn."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(user), str(turns.SHARED), name], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_one_at_a_time_has_it(name: str) -> None:
+    ours, theirs, other = Turn(f"GPU/{name}"), Turn(f"GPU/{name}"), Turn(name)
+    assert ours.take()
+    assert ours.take()
+    assert not theirs.take()
+    assert other.take()
+    ours.leave()
+    assert theirs.take()
+    theirs.leave()
+    other.leave()
+
+
+def test_a_killed_process_has_it_no_more(name: str) -> None:
+    ours = Turn(name)
+    with holder(name) as other:
+        assert not ours.take()
+        other.kill()
+        other.wait()
+        assert ours.take()
+    ours.leave()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
+
+
+@needs_root
+def test_of_two_users_one_has_it(name: str) -> None:
+    with holder(name, user=65534) as other:
+        ours = Turn(name)
+        assert not ours.take()
+        other.kill()
+        other.wait()
+        assert ours.take(), "the file is theirs"
+        with pytest.raises(AssertionError), holder(name, user=65533):
+            pass
+        ours.leave()
+    with holder(name, user=65533):
+        assert not Turn(name).take(), "whatever their umasks"
+
+
+def test_without_a_file_the_name_is_enough(name: str) -> None:
+    (turns.SHARED / f"autotune-gpu-{name.replace('-', '_')}.lock").mkdir()
+    ours, theirs = Turn(name), Turn(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ours.take()
+        assert not theirs.take()
+    ours.leave()
+
+
+def test_where_nobody_can_be_kept_out_that_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (turns.SHARED / f"autotune-gpu-{name.replace('-', '_')}.lock").mkdir()
+    monkeypatch.setattr(turns, "_name_taken", lambda what: -1)
+    with pytest.warns(UserWarning, match="nothing keeps other processes of this machine from taking"):
+        assert Turn(name).take()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Turn(name).take()
+
+
+def _taken_after(turn: Turn, within_s: float) -> float:
+    began = time.monotonic()
+    while not turn.take():
+        assert time.monotonic() - began < within_s
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def test_a_stopped_process_is_not_waited_for(name: str) -> None:
+    ours = Turn(name)
+    with holder(name) as other:
+        assert not ours.take()
+        other.send_signal(signal.SIGSTOP)
+        with pytest.warns(
+            UserWarning, match=f"is taken by process {other.pid}, which is stopped; this proc"
+        ):
+            assert _taken_after(ours, 30) > 1
+        ours.leave()
+        assert ours.take(), "the next time it is not waited for again"
+
+
+def test_patience_ends(name: str) -> None:
+    ours = Turn(name, patience_s=1.0)
+    with holder(name) as other, pytest.warns(UserWarning, match=rf"is taken by process {other.pid} for \d s; this proc"):
+        assert _taken_after(ours, 30) > 0.9
+
+
+def test_a_forked_child_does_not_keep_it(name: str) -> None:
+    ours, theirs = Turn(name), Turn(name)
+    assert ours.take()
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        assert not theirs.take(), "the child has not let it go"
+        ours.leave()
+        assert theirs.take()
+        theirs.leave()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_child_does_not_hang_in_a_lock_of_its_parents_threads() -> None:
+    """Forked while one thread tunes and another one waits for it."""
+    from autotune.integrations.triton.known import alone, tuning_lock
+
+    holding, done = threading.Event(), threading.Event()
+
+    def tune() -> None:
+        with tuning_lock("cuda:0"), alone("0" * 8, None, lambda: None):
+            holding.set()
+            done.wait(60)
+
+    def in_child(answer: Any) -> None:
+        with tuning_lock("cuda:0"):
+            answer.send("held")
+
+    thread = threading.Thread(target=tune)
+    thread.start()
+    holding.wait(60)
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=in_child, args=(theirs,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    try:
+        assert ours.poll(30)
+        assert ours.recv() == "held"
+    finally:
+        done.set()
+        thread.join()
+        child.kill()
+        child.join()
