@@ -1006,3 +1006,49 @@ def test_whatever_has_the_interface_of_a_jitted_function_is_tuned(decorator: Any
     kernel[grid](a, b, c, N)
     assert torch.equal(c, a + b)
     assert kernel.best_config.kwargs == {"BLOCK": 64}
+
+
+# Users without a home
+
+
+@pytest.mark.parametrize("named", [None, "~nobody-of-this-name/cache"])
+def test_a_user_without_a_home_is_warned_and_served(
+    named: str | None, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pwd
+
+    from autotune.shell.cache import directory
+
+    def no_entry(_: Any) -> Any:
+        raise KeyError("uid not found")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "AUTOTUNE_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    if named is not None:
+        monkeypatch.setenv("AUTOTUNE_CACHE_DIR", named)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    directory._homeless.cache_clear()
+    a, b, c = vectors()
+    with pytest.warns(
+        UserWarning, match=r"no home directory, and what is to be kept goes to .*; set AUTOTUNE_CACHE_DIR"
+    ):
+        autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))[grid](a, b, c, N)
+    assert torch.equal(c, a + b)
+    clock.timed.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))[grid](a, b, c, N)
+    assert not clock.timed, "it is kept"
+    directory._homeless.cache_clear()
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/cache", "/proc/cache"])
+def test_a_cache_that_cannot_be_written_is_warned_of(
+    folder: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", folder)
+    a, b, c = vectors()
+    with pytest.warns(UserWarning, match=f"the cache {folder} cannot be written"):
+        autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))[grid](a, b, c, N)
+    assert torch.equal(c, a + b)

@@ -138,9 +138,7 @@ def test_a_stopped_process_is_not_waited_for(name: str) -> None:
     with holder(name) as other:
         assert not ours.take()
         other.send_signal(signal.SIGSTOP)
-        with pytest.warns(
-            UserWarning, match=f"is taken by process {other.pid}, which is stopped; this proc"
-        ):
+        with pytest.warns(UserWarning, match=f"is taken by process {other.pid}, which is stopped; this proc"):
             assert _taken_after(ours, 30) > 1
         ours.leave()
         assert ours.take(), "the next time it is not waited for again"
@@ -148,7 +146,7 @@ def test_a_stopped_process_is_not_waited_for(name: str) -> None:
 
 def test_patience_ends(name: str) -> None:
     ours = Turn(name, patience_s=1.0)
-    with holder(name) as other, pytest.warns(UserWarning, match=rf"is taken by process {other.pid} for \d s; this proc"):
+    with holder(name) as other, pytest.warns(UserWarning, match=rf"by process {other.pid} for \d s; this process goes"):
         assert _taken_after(ours, 30) > 0.9
 
 
