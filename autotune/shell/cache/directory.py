@@ -40,7 +40,7 @@ def _homeless() -> Path:
         with suppress(OSError):  # where nothing can be written, the cache says so when it comes to that
             folder = Path(tempfile.mkdtemp(prefix="autotune-"))
     warnings.warn(
-        f"this user has no home directory, and what is to be kept goes to {folder}; set AUTOTUNE_CACHE_DIR to a directory"
+        f"this user has no home directory, and what is to be kept goes to {folder}; set AUTOTUNE_CACHE_DIR to one"
         " that lasts",
         stacklevel=3,
     )
