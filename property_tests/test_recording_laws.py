@@ -305,6 +305,76 @@ def valid(config):
     return True
 
 
+def foreign_files():
+    """Small files of other tuners and libraries, by format."""
+    pair = [{"Name": "X", "ValueType": "Int", "Value": 4}]
+    run = {"KernelName": "k", "Status": "Ok", "TotalDuration": 2.0, "Configuration": pair}
+    measured = [{"name": "GFLOP/s", "value": 3.5, "unit": ""}]
+    t4 = {"configuration": {"x": 1}, "objectives": ["GFLOP/s"], "measurements": measured, "times": {"runtimes": [1.0]}}
+    config = {"kwargs": {"A": 16}, "num_warps": 4}
+    values = {
+        "T4": {"results": [t4]},
+        "KTT": {"Metadata": {"TimeUnit": "Seconds"}, "Results": [run, run]},
+        "old cache": {"tune_params_keys": ["x"], "cache": {"1": {"x": 1, "GFLOP/s": "InvalidConfig"}}},
+        "vLLM": {"triton_version": "3", "1": {"A": 16, "B": 3}},
+        "fla": {"default_config": config, "autotune_entries": {"a": {"autotune_key": [1], "config": config}}},
+        "FlashInfer": {"_metadata": {}, "('op', 'R', ((1, 2),))": ["R", [8, 3]]},
+        "Triton": {"key": [1], "configs_timings": [[config, [0.5, 0.4]]]},
+        "seeds": {"format": "autotune-seeds", "version": 1, "seeds": [{"A": 16}]},
+    }
+    texts = {name: json.dumps(value) for name, value in values.items()}
+    head = '<TuningData><Metadata TimeUnit="Seconds"/><Results><KernelResult Status="Ok" TotalDuration="1.5">'
+    pairs = '<Configuration><Pair Name="X" ValueType="Int" Value="4"/></Configuration>'
+    tail = f"{pairs}</KernelResult></Results></TuningData>"
+    csv = "Kernel name,Computation duration (us),Global size,Local size,X,a__b.sum\nk,2,8,8,4,17\nk,3,8,8,5,\n"
+    return {**texts, "XML": head + tail, "CSV": csv + "\nKernel name,Status,Global size,Local size,X\nk,wrong,8,8,9\n"}
+
+
+PARTS = [
+    b"NaN",
+    b"-1",
+    b"1e999",
+    b"null",
+    b'"',
+    b"{",
+    b"}",
+    b"[]",
+    b",",
+    b":",
+    b"\\u0000",
+    b"\xff",
+    b"\n",
+    b"<",
+    b"9" * 40,
+]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(sorted(foreign_files())), st.data())
+def test_no_damage_to_a_file_of_others_breaks_its_reader(name, data):
+    """Up to four changed, dropped, inserted or repeated stretches of bytes: it is read, or one sentence says why not."""
+    text = foreign_files()[name].encode()
+    for _ in range(data.draw(st.integers(0, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 30)))
+        text = text[:start] + data.draw(st.sampled_from([*PARTS, b"", text[:9], text[start:end] * 2])) + text[end:]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "x.json"
+        path.write_bytes(text)
+        for said in (complaint(load_recording, path), complaint(load_seeds, path, SPACE)):
+            assert said is None or (str(path) in said and "\n" not in said)
+
+
+def complaint(read, *arguments):
+    """The error's text; None where there is none."""
+    try:
+        read(*arguments)
+    except AutotuneError as error:
+        return str(error)
+    return None
+
+
 @settings(deadline=None)
 @given(
     st.recursive(

@@ -578,6 +578,11 @@ def test_a_torn_line_of_csv_is_dropped_and_another_named(tmp_path):
         recording = load(tmp_path, CSV + "sum,7,6", "sum.csv")
     assert recording.partial
     assert len(recording) == 2
+    for line, cells in (("sum,500,64,32,2,1.5,18", 7), ("sum,500,64,32,2,1.5,18,1024,5", 9)):
+        with pytest.raises(RecordingError, match=f"line 3: it has {cells} cells where the header has 8"):
+            load(tmp_path, CSV.replace("sum,500,64,32,2,1.5,18,1024", line), "sum.csv")
+    ends_in_comma = CSV.replace("work-group size", "work-group size,")
+    assert len(load(tmp_path, ends_in_comma, "sum.csv")) == 2
     with pytest.raises(RecordingError, match="line 3: it has 2 cells"):
         load(tmp_path, CSV.replace("sum,500,64,32,2,1.5,18,1024", "sum,500"), "sum.csv")
 

@@ -192,10 +192,10 @@ class _Columns:
         self.parameters = {name: place for place, name in enumerate(header) if first <= place < last and name}
         if len(self.parameters) < sum(1 for name in header[first:last] if name):
             raise ValueError("it has a column twice")
-        self.width = len(header)
+        self.width = len(header) - (header[-1] == "")  # a header may end in a comma
 
     def result(self, line: Sequence[str]) -> _Result:
-        if len(line) < self.width - 1:  # a header may end in a comma
+        if len(line) < self.width or any(line[self.width :]):
             raise ValueError(f"it has {len(line)} cells where the header has {self.width}")
         return _Result(
             status="Ok" if self.status is None else line[self.status],
