@@ -54,6 +54,14 @@ def leaving() -> Callable[[Config], Callable[..., Any]]:
                 ctypes.byref(ctypes.c_ulong()), None, ctypes.cast(libc.sleep, ctypes.c_void_p), ctypes.c_void_p(1000)
             )
 
+        def pool() -> None:
+            libc, semaphore = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+            kept.append(semaphore)
+            libc.sem_init(semaphore, 0, 0)
+            libc.pthread_create(
+                ctypes.byref(ctypes.c_ulong()), None, ctypes.cast(libc.sem_wait, ctypes.c_void_p), semaphore
+            )
+
         def flush_to_zero() -> None:
             libm, environment = ctypes.CDLL("libm.so.6"), (ctypes.c_uint32 * 8)()
             libm.fegetenv(environment)
@@ -70,6 +78,7 @@ def leaving() -> Callable[[Config], Callable[..., Any]]:
             "a thread that spins": lambda: threading.Thread(target=spin, daemon=True).start(),
             "a thread that sleeps": lambda: threading.Thread(target=time.sleep, args=(1000,), daemon=True).start(),
             "a native thread": native_thread,
+            "a thread of a pool": pool,
             "niceness": lambda: os.nice(1),
             "affinity": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
             "scheduling": lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)),
@@ -96,6 +105,7 @@ def leaving() -> Callable[[Config], Callable[..., Any]]:
         }
 
         first: list[int] = []
+        kept: list[Any] = sys.modules.setdefault("kept", [])  # type: ignore[arg-type]
 
         def kernel() -> Any:
             if not first:
@@ -151,6 +161,17 @@ def test_a_worker_that_a_config_has_changed_is_not_used_again(leaves: str, tmp_p
     assert changed == first
     assert len(set(others)) == 1
     assert others[0] != first
+
+
+def test_threads_that_wait_for_work_are_no_reason_to_end_a_worker(tmp_path: Path) -> None:
+    """A library's pool, once it is made, runs when a kernel calls the library and at no other time."""
+    pids = str(tmp_path / "pids")
+    names = ["a thread of a pool", "nothing", "a thread of a pool", "nothing"]
+    found = outcomes(
+        CallableEvaluator(leaving(), **QUICK), [{"leaves": what, "pids": pids, "n": n} for n, what in enumerate(names)]
+    )
+    assert all(isinstance(outcome, Timed) for outcome in found), found
+    assert len(set(Path(pids).read_text().split())) == 1
 
 
 def test_reading_the_state_of_a_worker_is_quick_and_changes_nothing() -> None:

@@ -22,7 +22,7 @@ from autotune.core.config import Config
 from autotune.core.outcomes import Failed
 from autotune.shell.evaluators import wire
 from autotune.shell.evaluators.bench import Bench, Kernel, Tainted, describe
-from autotune.shell.evaluators.worker_state import IdleTime, changes, worker_state
+from autotune.shell.evaluators.worker_state import ThreadWatch, changes, worker_state
 from autotune.shell.evaluators.workload import unpack
 
 TAINTED_EXIT, CHANGED_EXIT = 70, 71
@@ -46,7 +46,7 @@ class Post(Generic[Orders]):
         self._stderr, self._file = os.dup(2), os.fstat(2)
         self._limited_memory = limited_memory
         self._first: dict[str, Any] | None = None
-        self._idle = IdleTime()
+        self._threads = ThreadWatch()
 
     def send(self, reply: Struct) -> None:
         """Answer the parent; a kernel's forked child that comes back here ends instead of answering twice."""
@@ -57,14 +57,20 @@ class Post(Generic[Orders]):
         except OSError as error:  # the parent is gone, or a config has closed our socket
             self.end(f"the answer cannot be sent: {error}")
 
-    def serve(self, obey: Callable[[Orders], Struct], ready: Struct) -> NoReturn:
-        """Obey until the parent is gone; `ready` is said first."""
+    def serve(
+        self, obey: Callable[[Orders], Struct], ready: Struct, joins: Callable[[Orders], bool] = lambda _: False
+    ) -> NoReturn:
+        """Obey until the parent is gone; `ready` is said first.
+
+        joins: whether the config of an order shares the process with others that are kept: what these do is no reason
+        to end it.
+        """
         self.send(ready)
         while True:
-            self._idle.begin()
+            self._threads.begin_idle()
             body = self._received()
             order = self._decode(body)
-            if getattr(order, "config", ""):
+            if getattr(order, "config", "") and not joins(order):
                 self._check_unchanged()
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._stderr), self._file):
@@ -85,10 +91,9 @@ class Post(Generic[Orders]):
         now = worker_state(self._limited_memory)
         if self._first is None:
             self._first = now
+            self._threads.accept()
             return
-        changed = changes(self._first, now)
-        if not changed and now.get("threads") != "1" and self._idle.is_busy():
-            changed = "its threads go on working"
+        changed = changes(self._first, now) or self._threads.complaint()
         if changed:
             self.end(f"an earlier config has changed this worker ({changed})", CHANGED_EXIT)
 

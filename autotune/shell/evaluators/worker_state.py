@@ -12,12 +12,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 LINUX = sys.platform == "linux"
 STATUS = {
-    "Threads": "threads",
     "Umask": "umask",
     "Uid": "user",
     "Gid": "group",
@@ -36,7 +36,11 @@ SIGNALS = [number for number in range(1, signal.NSIG) if number in signal.valid_
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 QUIET_S, LOUDEST, PATIENCE_S = 1e-3, 0.5, 0.3
 """An idle process uses less than half of a core in a millisecond. Pools of threads that wait for more work by spinning
-do so for a fifth of a second (OpenMP's, as Intel and LLVM have it), and may."""
+do so for up to a fifth of a second (OpenMP's, as Intel and LLVM have it), and may."""
+FUTEX = {"x86_64": "202", "aarch64": "98"}.get(os.uname().machine, "")
+"""The number of the system call by which a thread waits until another one wakes it."""
+SUSPICIONS = 3
+"""So many times the pools of threads may be found at work before it is waited for their silence."""
 TINY, ONE, SMALL, TENTH, FIFTH = sys.float_info.min, 1.0, 1e-17, 0.1, 0.2
 """In variables, so that the sums below are done by the processor, as it is set now."""
 
@@ -137,29 +141,80 @@ def changes(before: dict[str, Any], now: dict[str, Any]) -> str:
     return ""
 
 
-class IdleTime:
-    """What other threads of the process use of a processor while this one has nothing to do."""
+def threads() -> set[int]:
+    """The numbers of all threads of the process, also those that Python does not know; none where that is not told."""
+    with suppress(OSError):
+        return set(map(int, os.listdir("/proc/self/task")))
+    return set()
+
+
+def waits_for_others(thread: int) -> bool:
+    """Whether a thread does nothing until another one of this process wakes it, as those of a library's pool do."""
+    try:
+        with open(f"/proc/self/task/{thread}/syscall") as file:
+            call = file.read().split()
+        return len(call) > 4 and call[0] == FUTEX and int(call[4], 16) == 0  # without a time limit
+    except FileNotFoundError:  # it has ended, or the system does not tell
+        return threads().isdisjoint({thread}) or _sleeps(thread)
+    except OSError:
+        return _sleeps(thread)
+
+
+def _sleeps(thread: int) -> bool:
+    with suppress(OSError), open(f"/proc/self/task/{thread}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "S"
+    return False
+
+
+class ThreadWatch:
+    """Whether threads of the process work while it has nothing to do, or may begin to by themselves."""
 
     def __init__(self) -> None:
-        self.begin()
+        self._known: set[int] = set()
+        self._suspicions, self._allowed = 0, SUSPICIONS
+        self.begin_idle()
 
-    def begin(self) -> None:
+    def accept(self) -> None:
+        """The threads that there are now belong here."""
+        self._known = threads()
+
+    def begin_idle(self) -> None:
         """From here on the process is idle."""
         self._began, self._used = time.perf_counter(), self._others()
 
-    def is_busy(self) -> bool:
-        """Whether something runs all the same. Looks at a millisecond at least, and waits a while for silence."""
-        until = time.perf_counter() + PATIENCE_S
-        while True:
+    def complaint(self) -> str:
+        """What is wrong with the threads; empty where nothing is. Takes a millisecond where there are several."""
+        now = threads()
+        new = now - self._known
+        if new and not self._await(lambda: all(map(waits_for_others, new))):
+            count = sum(not waits_for_others(thread) for thread in new)
+            return f"{count} thread{'s' * (count != 1)} left running"
+        if len(now) > 1 and self._is_loud():
+            self._suspicions += 1
+            if self._suspicions >= self._allowed:
+                # A library's pool spins for a while after each kernel: to wait for its end each time takes too long.
+                self._suspicions, self._allowed = 0, 2 * self._allowed
+                if not self._await(lambda: not self._is_loud()):
+                    return "its threads go on working"
+        return ""
+
+    def _is_loud(self) -> bool:
+        idle = time.perf_counter() - self._began
+        if idle < QUIET_S:
+            time.sleep(QUIET_S - idle)
             idle = time.perf_counter() - self._began
-            if idle < QUIET_S:
-                time.sleep(QUIET_S - idle)
-                idle = time.perf_counter() - self._began
-            if self._others() - self._used < LOUDEST * idle:
-                return False
+        loud = self._others() - self._used > LOUDEST * idle
+        self.begin_idle()
+        return loud
+
+    @staticmethod
+    def _await(holds: Callable[[], bool]) -> bool:
+        until = time.perf_counter() + PATIENCE_S
+        while not holds():
             if time.perf_counter() > until:
-                return True
-            self.begin()
+                return False
+            time.sleep(QUIET_S)
+        return True
 
     @staticmethod
     def _others() -> float:

@@ -75,6 +75,11 @@ class Desk:
         self._kept: dict[int, list[Ready]] = {}
         self._last: Any = None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether configs are kept, prepared to be compared."""
+        return bool(self._kept)
+
     def measure(self, order: wire.Measure) -> wire.Measured | wire.Refused:
         """Check the config and time it; it is forgotten then."""
         start = perf_counter()

@@ -100,7 +100,11 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
             case wire.Compile():
                 raise AssertionError("nothing is compiled ahead in the process of a GPU")
 
-    Post(sock, wire.decode_order).serve(obey, wire.Ready(device.gpu, described))
+    def joins(order: wire.Order) -> bool:
+        """Configs that are compared are kept together; before the first of them the process must be as it was."""
+        return isinstance(order, wire.Prepare) and desk.keeps
+
+    Post(sock, wire.decode_order).serve(obey, wire.Ready(device.gpu, described), joins)
 
 
 def _desk(parts: dict[str, Any], device: Device, compilations: "Compilations") -> Desk:
