@@ -36,15 +36,23 @@ class Post(Generic[Orders]):
 
     It ends the process where an earlier config has changed it: to the parent that is a crash, after which it gives the
     config that is due now to a new worker. limited_memory: the worker itself moves the limit on the address space.
+    scratch: its folder for temporary files, made again where it has been removed, by what cleans /tmp, say.
     """
 
-    def __init__(self, sock: socket.socket, decode: Callable[[bytes], Orders], limited_memory: bool = False) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        decode: Callable[[bytes], Orders],
+        limited_memory: bool = False,
+        scratch: str | None = None,
+    ) -> None:
         self._sock = sock
         self._decode = decode
         self._pid = os.getpid()
         # A config may point descriptor 2 at a file of its own, or close it: that file is not ours to empty.
         self._stderr, self._file = os.dup(2), os.fstat(2)
         self._limited_memory = limited_memory
+        self._scratch = scratch
         self._first: dict[str, Any] | None = None
         self._threads = ThreadWatch()
 
@@ -72,6 +80,9 @@ class Post(Generic[Orders]):
             order = self._decode(body)
             if getattr(order, "config", "") and not joins(order):
                 self._check_unchanged()
+            if self._scratch is not None:
+                with suppress(OSError):
+                    os.makedirs(self._scratch, 0o700, exist_ok=True)
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._stderr), self._file):
                     os.ftruncate(self._stderr, 0)

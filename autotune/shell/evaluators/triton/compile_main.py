@@ -64,7 +64,7 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
         with suppress(ValueError):  # opaque: everything is compiled where it is run
             loaded.named = [arguments.stand_ins(one) for one in described]
     worker = CompileWorker(loaded, paper.install(settings["target"]))
-    Post(sock, wire.decode_order).serve(worker.obey, wire.Ready())
+    Post(sock, wire.decode_order, scratch=os.environ.get("TMPDIR")).serve(worker.obey, wire.Ready())
 
 
 class CompileWorker:

@@ -104,7 +104,9 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
         """Configs that are compared are kept together; before the first of them the process must be as it was."""
         return isinstance(order, wire.Prepare) and desk.keeps
 
-    Post(sock, wire.decode_order).serve(obey, wire.Ready(device.gpu, described), joins)
+    Post(sock, wire.decode_order, scratch=os.environ.get("TMPDIR")).serve(
+        obey, wire.Ready(device.gpu, described), joins
+    )
 
 
 def _desk(parts: dict[str, Any], device: Device, compilations: "Compilations") -> Desk:
