@@ -178,7 +178,7 @@ def test_json_is_all_of_stdout_whatever_user_code_prints(folder: Path) -> None:
     assert done.returncode == exits.DONE
     assert set(result) == {
         "best", "default", "finalists", "speedup", "counts", "evaluations", "elapsed_s", "stopped", "detail",
-        "complete", "notes",
+        "complete", "notes", "drift",
     }  # fmt: skip
     assert result["best"]["config"].keys() == {"wait_ms"}
     assert result["complete"] is True

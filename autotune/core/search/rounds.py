@@ -23,6 +23,9 @@ many: the level of what is reported is kept only if such looks hardly ever end i
 LONGER, LONGER_S = 5, 2.0
 """How many times the rounds of a setting, and how many seconds in all at least, may be taken where times are noisy."""
 
+SHORT = 9
+"""Who asks for fewer rounds in the verification than the effort "quick" takes gets that many, whatever the noise."""
+
 WIDTH = 2 * 1.2533 * 2**0.5
 """Half the interval of the median of n ratios, times the root of n, in standard deviations of a time: the median's own
 is 1.2533 times the mean's (Laplace), a ratio's 2 ** 0.5 times a time's."""
@@ -43,6 +46,8 @@ def rounds_for(search: Search, count: int, least: int) -> int:
     `least` at least; more only as far as they take LONGER_S seconds or a share `reserve` of the search. The number is
     fixed before the comparison begins, so that what it shows cannot end it.
     """
+    if search.plan.settings.verify_rounds < SHORT:
+        return least
     scatter = _scatter(search)
     wanted = ceil(min((WIDTH * scatter / HARMLESS) ** 2, LONGER * least))
     seconds = max(LONGER_S, search.plan.settings.reserve * search.clock)
