@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from autotune.core.search.result import Result as Result
     from autotune.core.search.result import TuningFailed as TuningFailed
     from autotune.core.search.result import result as result
+    from autotune.core.search.rounds import order_of_round as order_of_round
     from autotune.core.search.state import Search as Search
     from autotune.core.search.state import advance as advance
     from autotune.core.search.state import start as start
@@ -142,6 +143,7 @@ _HOMES = {
     "autotune.core.search.plan": ("Budget", "Plan", "Settings"),
     "autotune.core.search.request": ("request",),
     "autotune.core.search.result": ("Result", "TuningFailed", "result"),
+    "autotune.core.search.rounds": ("order_of_round",),
     "autotune.core.search.state": ("Search", "advance", "start"),
     "autotune.core.space": ("Space",),
     "autotune.core.strategies.de_surrogate_hybrid": ("DESurrogateHybrid",),

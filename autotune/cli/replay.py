@@ -42,6 +42,8 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
         print(f"where     {difference(found.recorded, found.today)}")
         print(f"recorded  {_short(found.recorded)}")
         print(f"today     {_short(found.today)}")
+        if found.why:
+            print(f"note      {found.why}")
         for name, then, now in _changes(replayed.journal.header, replayed.search.plan):
             print(f"note      {name} was {then} and is {now} today")
     return exits.DONE if found is None else exits.DIVERGED

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from autotune.core.search.messages import Asked, Request
+from autotune.core.search.messages import Asked, Compare, Request
 from autotune.core.search.request import request
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
@@ -12,11 +12,15 @@ from autotune.shell.tuning import PathLike
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first task that differs: the line of the journal, what it recorded, and what is asked for today."""
+    """The first task that differs: the line of the journal, what it recorded, and what is asked for today.
+
+    why: in a sentence, where that is known.
+    """
 
     line: int
     recorded: Request
     today: Request
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,19 @@ def replay(journal: PathLike, *, space: Space | None = None) -> Replay:
         if isinstance(event, Asked):
             today = request(search, event.room)
             if today != event.task:
-                return Replay(read, search, checked, Divergence(line, event.task, today))
+                return Replay(read, search, checked, Divergence(line, event.task, today, _earlier(read)))
             checked += 1
         search = advance(search, event)
     return Replay(read, search, checked, None)
+
+
+def _earlier(journal: Journal) -> str:
+    """What is known of a journal of a version whose comparisons ran in the order of their trials."""
+    tasks = [event.task for event in journal.events if isinstance(event, Asked)]
+    if not any(isinstance(task, Compare) and task.order is None for task in tasks):
+        return ""
+    version = journal.header.versions.get("autotune", "of an unknown version")
+    return (
+        f"it was written by an earlier autotune ({version}), which ran every round of a comparison in the same order "
+        "and ended its searches in another way; `show` and `resume` read it"
+    )

@@ -29,6 +29,22 @@ def measure(config: at.Config, samples: int) -> at.Outcome:
     return at.Timed(times_ms=tuple(time_ms * (1 + 0.01 * (i % 3)) for i in range(samples)))
 
 
+def compare(task: at.Compare) -> tuple[tuple[int, at.Outcome], ...]:
+    """One sample of each config in every round, in the order that is said for the round: whatever changes meanwhile
+    falls on all alike."""
+    outcomes: dict[int, list[at.Outcome]] = {trial.id: [] for trial in task.trials}
+    for number in range(task.rounds):
+        for i in at.order_of_round(task, number):
+            outcomes[task.trials[i].id].append(measure(task.trials[i].config, 1))
+    return tuple((trial, together(found)) for trial, found in outcomes.items())
+
+
+def together(outcomes: list[at.Outcome]) -> at.Outcome:
+    """The samples of all rounds, or the failure that one of them was."""
+    failed = next((outcome for outcome in outcomes if isinstance(outcome, at.Failed)), None)
+    return failed or at.Timed(times_ms=tuple(ms for o in outcomes if isinstance(o, at.Timed) for ms in o.times_ms))
+
+
 def run(plan: at.Plan) -> tuple[at.Search, list[Event]]:
     """The loop. The events are all there is to know: folding them with `advance` gives the same search again."""
     events: list[Event] = []
@@ -51,9 +67,8 @@ def run(plan: at.Plan) -> tuple[at.Search, list[Event]]:
             match task:
                 case at.Measure(trials=trials):
                     running |= {pool.submit(measure, trial.config, 5): trial.id for trial in trials}
-                case at.Compare(trials=trials, rounds=rounds):  # side by side again: the near-best, the finalists
-                    outcomes = tuple((trial.id, measure(trial.config, rounds)) for trial in trials)
-                    tell(at.Compared(monotonic() - began, outcomes))
+                case at.Compare():  # side by side again: the near-best, the finalists
+                    tell(at.Compared(monotonic() - began, compare(task)))
                 case at.Conclude():  # the strategy is through: what still runs will not be waited for
                     running.clear()
                 case at.Wait(until=until):  # tell outcomes as they come, in any order, or that the time has come

@@ -33,7 +33,8 @@ class Session(Protocol):
         """Queue new trials. Any number is accepted; those past the room wait inside."""
 
     def compare(self, task: Compare) -> None:
-        """Queue one interleaved comparison. The driver sends it only when nothing else is in flight."""
+        """Queue one interleaved comparison, each round in the order that `order_of_round` gives. The driver sends it
+        only when nothing else is in flight."""
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
         """What has finished, waiting for the first of it; empty after `timeout_s` seconds, or if nothing is in flight.
