@@ -352,7 +352,7 @@ PARTS = [
 @settings(max_examples=400, deadline=None)
 @given(st.sampled_from(sorted(foreign_files())), st.data())
 def test_no_damage_to_a_file_of_others_breaks_its_reader(name, data):
-    """Up to four changed, dropped, inserted or repeated stretches of bytes: it is read, or one sentence says why not."""
+    """Up to four changed, dropped, inserted or repeated stretches of bytes: it is read, or a sentence says why not."""
     text = foreign_files()[name].encode()
     for _ in range(data.draw(st.integers(0, 4))):
         start = data.draw(st.integers(0, len(text)))

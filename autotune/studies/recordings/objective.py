@@ -40,9 +40,14 @@ KNOWN: dict[str, Direction] = {
 """Quantities whose better direction their name says, in lower case: Kernel Tuner's (util.objective_default_map), and
 such as nobody takes for the opposite."""
 
-_RATE = re.compile(r"[kmgtpe]?(flops?|ops?|iops|bytes|ib|b|bits|updates|cells|points|pixels|elements)(/|\s+per\s+|p)"
-                   r"(s|sec|second|w|watt|j|joule)|[kmgtpe]?flops", re.IGNORECASE)  # fmt: skip
+_WORK = r"(flops?|ops?|iops|bytes|ib|b|bits|updates|cells|points|pixels|elements)"
+_RATE = re.compile(
+    rf"[kmgtpe]?{_WORK}(/|\s+per\s+|p)(s|sec|second|w|watt|j|joule)|[kmgtpe](fl)?ops|flops", re.IGNORECASE
+)
 """Work by time, power or energy: GFLOP/s, GB/s, GFLOPS/W. More is better."""
+
+_LAST_WORDS = ("energy", "latency", "duration")
+"""Words of `KNOWN` that count as the last of several too: nvml_energy."""
 
 _ENERGY = re.compile(r"[mµunk]?(J|joules?|Wh|W|watts?)", re.IGNORECASE)
 """Energy or power. Less is better."""
@@ -89,7 +94,8 @@ def direction_of(name: str, unit: str = "") -> Direction | None:
             return "higher"
     if _ENERGY.fullmatch(unit):
         return "lower"
-    return KNOWN.get(name.lower())
+    last = name.lower().rpartition("_")[2]
+    return KNOWN.get(last if last in _LAST_WORDS else name.lower())
 
 
 class ObjectiveChoice(msgspec.Struct, frozen=True):
