@@ -7,6 +7,7 @@ and goes on where it was. The recording is what the journal amounts to.
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def record(
     format than JSON.
     """
     check_name(Path(path))
+    with suppress(OSError):  # the next line says what is wrong
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     if (why := why_unwritable(path)) is not None:
         raise RecordingError(f"{os.fspath(path)}: cannot be written: {why}")
     count = space.count()
