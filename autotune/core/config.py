@@ -5,17 +5,12 @@ from hashlib import blake2b
 from typing import Any, Protocol
 
 import msgspec
-import numpy as np
 
+from autotune.core.arguments import plain, shown
 from autotune.core.errors import ConfigError
 
 Value = Any
 """A hashable JSON value: None, bool, int, float, str, or a tuple of these."""
-
-
-def plain(value: Any) -> Any:
-    """The Python number, truth value or text of a scalar of numpy (float32 as a double); all else as it is."""
-    return value.item() if isinstance(value, np.bool_ | np.number | np.str_) else value
 
 
 def freeze(value: Any) -> Value:
@@ -37,7 +32,7 @@ def freeze(value: Any) -> Value:
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     kind = type(value).__name__
-    raise TypeError(f"{value!r} ({kind}) is not a JSON value; use None, bool, int, float, str or a list")
+    raise TypeError(f"{shown(value)} ({kind}) is not a JSON value; use None, bool, int, float, str or a list")
 
 
 def token(value: Value) -> bytes:
@@ -48,7 +43,7 @@ def token(value: Value) -> bytes:
 def as_config(given: Any, what: str = "the config") -> Mapping[str, Value]:
     """A mapping as it is; raises ConfigError for what is none."""
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{what} is {given!r:.80}; give values by name, such as {{'BLOCK': 64}}")
+        raise ConfigError(f"{what} is {shown(given)}; give values by name, such as {{'BLOCK': 64}}")
     return given
 
 
@@ -72,7 +67,7 @@ class Config(Mapping[str, Value]):
         given = {**as_config({} if items is None else items), **named}
         for name in given:
             if not isinstance(name, str):
-                raise ConfigError(f"a config has the name {name!r:.80}; names are strings")
+                raise ConfigError(f"a config has the name {shown(name)}; names are strings")
         try:
             self._items = {str(name): freeze(value) for name, value in given.items()}
         except TypeError as error:
@@ -133,7 +128,7 @@ class Config(Mapping[str, Value]):
         """The config that `to_json` wrote; raises ConfigError for anything but a JSON object."""
         try:
             return cls(msgspec.json.decode(text, type=dict[str, Any]))
-        except (msgspec.DecodeError, TypeError) as error:
+        except (msgspec.DecodeError, TypeError, UnicodeError) as error:
             raise ConfigError(f'not a config in JSON ({error}); write one object such as {{"BLOCK": 64}}') from None
 
     def minimize(self, space: "HasDefault") -> "Config":

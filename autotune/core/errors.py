@@ -21,6 +21,10 @@ class PlanError(AutotuneError):
     """A search that cannot begin: its budget, effort or seeds contradict the space or one another."""
 
 
+class OutcomeError(AutotuneError, ValueError):
+    """An outcome that cannot be: times that are none."""
+
+
 class EvaluatorError(AutotuneError):
     """An evaluator that cannot work at all (as opposed to one config that fails)."""
 

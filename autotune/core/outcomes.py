@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from msgspec import Struct
 
 from autotune.core.config import Config
+from autotune.core.errors import OutcomeError
 
 FailureKind = Literal[
     "compile_error",
@@ -42,8 +43,12 @@ class Timed(Struct, frozen=True, tag="timed", omit_defaults=True):
     details: dict[str, Detail] = {}
 
     def __post_init__(self) -> None:
-        if not self.times_ms or not all(isfinite(t) and t > 0 for t in self.times_ms):
-            raise ValueError("times_ms must hold at least one sample, each finite and above zero")
+        try:
+            fine = len(self.times_ms) > 0 and all(isfinite(t) and t > 0 for t in self.times_ms)
+        except TypeError:
+            fine = False
+        if not fine:
+            raise OutcomeError("times_ms must hold at least one sample in milliseconds, each finite and above zero")
 
     @property
     def time_ms(self) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.config import Config, Value, as_config, plain
+from autotune.core.arguments import codes, integer, items, plain, refuse, shown
+from autotune.core.config import Config, Value, as_config
 from autotune.core.constraints import Constraint, Function, as_constraint
 from autotune.core.errors import ConfigError, SpaceError
 from autotune.core.feasible import Feasible
@@ -60,7 +61,7 @@ class Space:
         kinds = _checked_parameters(parameters)
         if isinstance(constraints, str) or not isinstance(constraints, Iterable):
             raise SpaceError(
-                f"constraints is {constraints!r:.80}; give a list of expressions or functions, as ['a * b <= 4096']"
+                f"constraints is {shown(constraints)}; give a list of expressions or functions, as ['a * b <= 4096']"
             )
         widths = [parameter.width for parameter in kinds.values()]
         ends = np.cumsum(widths).tolist()
@@ -162,7 +163,7 @@ class Space:
 
     def with_role(self, role: str) -> tuple[str, ...]:
         """The names of the parameters of a role, in order."""
-        return tuple(name for name, parameter in self.parameters.items() if parameter.role == role)
+        return tuple(name for name, kind in self.parameters.items() if isinstance(role, str) and kind.role == role)
 
     # Configs and rows
 
@@ -191,12 +192,21 @@ class Space:
 
     def encode(self, configs: Sequence[Mapping[str, Value]]) -> Codes:
         """The rows [n, columns] of configs; raises ConfigError for values that are not the parameters'."""
-        if not configs:
-            return np.empty((0, self.columns), np.int64)
-        return np.array([self._row(as_config(config), "the config") for config in configs], np.int64)
+        if isinstance(configs, Mapping):
+            raise ConfigError("configs is one config; give a list of them")
+        given = list(items(configs, "configs", "a list of configs", ConfigError))
+        rows = [self._row(as_config(config), "the config") for config in given]
+        return np.array(rows, np.int64).reshape(len(rows), self.columns)
+
+    def contains(self, rows: Codes) -> NDArray[np.bool_]:
+        """Which of any integers [n, columns] are points, constraints aside: a mask [n]."""
+        found = [kind.contains(rows[:, self.slices[name]]) for name, kind in self.parameters.items()]
+        held: NDArray[np.bool_] = np.logical_and.reduce(found)
+        return held
 
     def decode(self, rows: Codes) -> list[Config]:
         """The configs of rows [n, columns]."""
+        rows = codes(rows, "rows", self.columns, SpaceError)
         values = [self.parameters[name].decode(rows[:, self.slices[name]]) for name in self.names]
         return [Config.of(dict(zip(self.names, row, strict=True))) for row in zip(*values, strict=True)]
 
@@ -210,11 +220,12 @@ class Space:
 
     def valid(self, rows: Codes) -> NDArray[np.bool_]:
         """Which of rows [n, columns] satisfy every constraint, as a mask [n]."""
-        return self.feasible.valid(rows)
+        return self.feasible.valid(codes(rows, "rows", self.columns, SpaceError))
 
     def rank(self, rows: Codes) -> NDArray[np.int64]:
         """Positions [n] of rows in the order of the unconstrained product; raises SpaceError past 63 bits."""
         self._rankable()
+        rows = codes(rows, "rows", self.columns, SpaceError)
         ranks = np.zeros(len(rows), np.int64)
         for name, parameter in self.parameters.items():
             ranks = ranks * parameter.size + parameter.rank(rows[:, self.slices[name]])
@@ -223,7 +234,7 @@ class Space:
     def unrank(self, ranks: NDArray[np.int64]) -> Codes:
         """The rows [n, columns] at these positions of the unconstrained product."""
         self._rankable()
-        rest, parts = np.array(ranks, np.int64), []
+        rest, parts = codes(ranks, "ranks", None, SpaceError, 1).copy(), []
         for parameter in reversed(list(self.parameters.values())):
             rest, digit = np.divmod(rest, parameter.size)
             parts.append(parameter.unrank(digit))
@@ -243,12 +254,20 @@ class Space:
         """All valid configs, in the order of their ranks."""
         return self.decode(self.rows())
 
+    def _population(self, n: int) -> int:
+        """How many points to draw; SpaceError for what is no number, or more than a row each has room for."""
+        number = integer(n, "n", SpaceError, 0)
+        if number > 2**40 // self.columns:
+            raise refuse("n", n, "a number of points that fit into memory", SpaceError)
+        return number
+
     def sample(self, key: Key, n: int) -> Codes:
         """`n` valid points drawn independently, with repeats; uniformly unless `feasible.uniform` is False."""
-        return self.feasible.sample(key, n)
+        return self.feasible.sample(as_key(key), self._population(n))
 
     def sample_distinct(self, key: Key, n: int, unseen: Unseen | None = None) -> Codes:
         """Up to `n` different valid points of those `unseen`; fewer only when hardly any is left."""
+        key, n = as_key(key), self._population(n)
         found, tries = np.empty((0, self.columns), np.int64), 0
         while len(found) < n and tries < 8:
             drawn = self.feasible.sample(fold(key, "draw", tries), 2 * (n - len(found)) + 8)
@@ -270,8 +289,9 @@ class Space:
     def moves(self, row: Codes, radius: int = 1) -> Codes:
         """The points [m, columns] that differ from one point [columns] in one parameter, by at most `radius`;
         constraints aside."""
+        row, radius = codes(row, "row", self.columns, SpaceError, 1), integer(radius, "radius", SpaceError)
         return np.concatenate(
-            [self.with_part(row, name, codes) for name, codes in self._neighbour_blocks(row, radius).items()]
+            [self.with_part(row, name, block) for name, block in self._neighbour_blocks(row, radius).items()]
         )
 
     def neighbours(self, row: Codes, radius: int = 1) -> Codes:
@@ -312,22 +332,40 @@ class Space:
 
     def features(self, rows: Codes) -> NDArray[np.float64]:
         """Features for models, shape [n, len(feature_names)]: log2 of powers, values of integers, one-hot choices."""
+        rows = codes(rows, "rows", self.columns, SpaceError)
         return np.concatenate(
             [p.encode_features(rows[:, self.slices[name]]) for name, p in self.parameters.items()], axis=1
         )
+
+
+def as_key(given: Any) -> Key:
+    """A key for random numbers; SpaceError for what is none."""
+    key = integer(given, "key", SpaceError, 0)
+    if key >> 128:
+        raise refuse("key", given, "128 bits, as root(seed) gives them", SpaceError)
+    return Key(key)
+
+
+def as_space(given: Any) -> Space:
+    """A space as it is; parameters by name become the space of all their values. SpaceError for anything else."""
+    if isinstance(given, Space):
+        return given
+    if isinstance(given, Mapping):
+        return Space(given)
+    raise refuse("space", given, "a Space, or parameters by name", SpaceError)
 
 
 def _checked_parameters(given: object) -> dict[str, Parameter]:
     """The parameters by name, a copy; SpaceError for anything else."""
     if not isinstance(given, Mapping):
         raise SpaceError(
-            f"parameters is {given!r:.80}; give names with their kinds, such as {{'BLOCK': PowerOfTwo(16, 128)}}"
+            f"parameters is {shown(given)}; give names with their kinds, such as {{'BLOCK': PowerOfTwo(16, 128)}}"
         )
     if not given:
         raise SpaceError("a space needs at least one parameter, such as {'BLOCK': PowerOfTwo(16, 128)}")
     for name, parameter in given.items():
         if not isinstance(name, str):
-            raise SpaceError(f"a parameter has the name {name!r:.80}; names are strings")
+            raise SpaceError(f"a parameter has the name {shown(name)}; names are strings")
         if not isinstance(parameter, Parameter):
-            raise SpaceError(f"parameter {name!r} is {parameter!r:.80}; use PowerOfTwo, Integer, Choice, …")
+            raise SpaceError(f"parameter {name!r} is {shown(parameter)}; use PowerOfTwo, Integer, Choice, …")
     return dict(given)

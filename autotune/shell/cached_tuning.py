@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 from warnings import warn
 
+from autotune.core.arguments import of_kind, refuse
 from autotune.core.config import Value
-from autotune.core.errors import PlanError
+from autotune.core.errors import CacheError, PlanError
 from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
 from autotune.core.search.result import Result
@@ -51,10 +52,14 @@ def memory_for(
     if cache is None or cache is False:
         return None
     from autotune.shell.cache.identity import key_for
+    from autotune.shell.cache.keys import LooseKey, StrictKey
     from autotune.shell.cache.layers import Cache
     from autotune.shell.cache.use import Memory, checked_use
 
-    asked = use or ("skip" if env.skip_cache else "force" if env.force else "normal")
+    if key is not None and not isinstance(key, LooseKey | StrictKey):
+        raise refuse("key", key, "a LooseKey or a StrictKey, or leave it out", CacheError)
+
+    asked = use if use is not None else ("skip" if env.skip_cache else "force" if env.force else "normal")
     if checked_use(asked) == "skip":
         return None
     opened = cache if isinstance(cache, Cache) else Cache(None if cache is True else cache)
@@ -103,6 +108,10 @@ def check_allowed(env: Environment, memory: "Memory | None") -> None:
 def warm(memory: "Memory | None", options: Options, space: Space, wanted: "WarmStart | None") -> Warm:
     """What the cache has to begin with. A warm start that was asked for is what strategies begin with, too."""
     settings = dict(options.settings)
+    if wanted is not None:
+        from autotune.shell.cache.warm_start import WarmStart
+
+        of_kind(wanted, WarmStart, "warm_start", "a WarmStart, or leave it out", PlanError)
     if memory is None:
         if wanted is not None:
             raise PlanError("a warm start was asked for without a cache to take it from; pass cache=True")

@@ -10,10 +10,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from autotune.core.config import Config, Value
-from autotune.core.errors import ConfigError
+from autotune.core.arguments import refuse
+from autotune.core.config import Config, Value, as_config
+from autotune.core.errors import AutotuneError, ConfigError
 
 PathLike = str | os.PathLike[str]
+
+
+def as_path(given: object, what: str, error: type[AutotuneError]) -> Path:
+    """The path of a file or directory; an error that names the argument for what is none."""
+    text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text or any("\ud800" <= one <= "\udbff" for one in text):
+        raise refuse(what, given, "a path", error)
+    return Path(text)
 
 
 def save_config(config: Mapping[str, Value], path: PathLike) -> None:
@@ -21,7 +30,8 @@ def save_config(config: Mapping[str, Value], path: PathLike) -> None:
 
     Raises ConfigError where the file cannot be written, or the config holds what JSON cannot.
     """
-    path = Path(path)
+    path = as_path(path, "path", ConfigError)
+    as_config(config, "config")
     check_writable(path)
     try:
         write_output(path, Config(config).to_json().encode() + b"\n")
@@ -238,7 +248,7 @@ def contradiction(path: PathLike, *written: str) -> str | None:
 
 def load_config(path: PathLike) -> Config:
     """The config in a file; raises ConfigError for a file that cannot be read or holds anything else."""
-    path = Path(path)
+    path = as_path(path, "path", ConfigError)
     if os.path.isdir(path):
         raise ConfigError(f"{path} is a directory; name a file that holds a config as JSON")
     try:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autotune.core.errors import JournalError
-from autotune.core.search.plan import Budget
+from autotune.core.arguments import integer, refuse
+from autotune.core.errors import JournalError, PlanError
+from autotune.core.search.plan import Budget, as_budget
 from autotune.core.strategies.protocol import AnyStrategy
-from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, canonical_name
+from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
+from autotune.shell.files import as_path
 from autotune.shell.progress import Watch
 from autotune.shell.settings import Environment, chosen
 
@@ -37,9 +39,9 @@ class Options:
 
 def options_for(
     env: Environment,
-    strategy: str | AnyStrategy | None,
+    strategy: str | AnyStrategy | type[AnyStrategy] | None,
     effort: str | None,
-    budget: Budget | None,
+    budget: Budget | int | None,
     seed: int | None,
     journal: PathLike | Literal[False] | None,
     settings: Mapping[str, Any] | None,
@@ -47,8 +49,10 @@ def options_for(
     label: str,
 ) -> Options:
     """Arguments before environment before defaults. label: names a journal that only the environment asks for."""
-    own = dict(settings or {})
-    picked = (env.strategy or DEFAULT_STRATEGY) if strategy is None else strategy
+    own = as_settings(settings)
+    picked = as_strategy((env.strategy or DEFAULT_STRATEGY) if strategy is None else strategy)
+    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        raise refuse("progress", progress, "True, False, None, or a function that is told of every event", PlanError)
     if env.compile_timeout is not None:
         own.setdefault("compile_timeout_s", env.compile_timeout)
     if env.initial_population is not None and leaves_population_open(picked, own):
@@ -56,12 +60,23 @@ def options_for(
     return Options(
         strategy=picked,
         effort=chosen(effort, env.effort, "full"),
-        budget=chosen(budget, None if env.budget_seconds is None else Budget(seconds=env.budget_seconds), Budget()),
-        seed=chosen(seed, env.random_seed, 0),
+        budget=as_budget(
+            chosen(budget, None if env.budget_seconds is None else Budget(seconds=env.budget_seconds), Budget())
+        ),
+        seed=integer(chosen(seed, env.random_seed, 0), "seed", PlanError),
         journal=_journal(journal, env.log, label),
         settings=own,
         progress=env.progress if progress is None else progress,
     )
+
+
+def as_settings(given: object) -> dict[str, Any]:
+    """Settings by name, a copy; PlanError for anything else."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise refuse("settings", given, "single settings by name, such as {'verify_rounds': 9}", PlanError)
+    return dict(given)
 
 
 def leaves_population_open(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
@@ -77,7 +92,7 @@ def _journal(argument: PathLike | Literal[False] | None, log: Path | None, label
     if argument is False:
         return None
     if argument is not None:
-        return Path(argument)
+        return as_path(argument, "journal", JournalError)
     return None if log is None else free_journal(log, label)
 
 

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from autotune.core.errors import JournalError
 from autotune.core.search.messages import Asked, Compare, Request
 from autotune.core.search.request import request
 from autotune.core.search.state import Search, advance, start
-from autotune.core.space import Space
+from autotune.core.space import Space, as_space
+from autotune.shell.files import as_path
 from autotune.shell.journal import Journal, read_journal
 from autotune.shell.tuning import PathLike
 
@@ -38,8 +40,8 @@ def replay(journal: PathLike, *, space: Space | None = None) -> Replay:
 
     Raises JournalError for a journal that is damaged or of another space than the one given.
     """
-    read = read_journal(journal)
-    search, checked = start(read.plan(space)), 0
+    read = read_journal(as_path(journal, "journal", JournalError))
+    search, checked = start(read.plan(None if space is None else as_space(space))), 0
     for line, event in enumerate(read.events, 2):
         if isinstance(event, Asked):
             today = request(search, event.room)

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from msgspec import Struct
 
+from autotune.core.arguments import refuse
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.search.effort import EFFORTS, Effort
 from autotune.core.strategies.initial import InitialPopulation
@@ -62,6 +63,8 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     Raises PlanError, naming the variable, for a value that it cannot take.
     """
     source = os.environ if variables is None else variables
+    if not isinstance(source, Mapping) or not all(isinstance(one, str) for one in source.values()):
+        raise refuse("variables", variables, "a mapping of names to texts", PlanError)
     found = {name: source[variable_of(name)] for name in SETTINGS if source.get(variable_of(name), "").strip()}
     return Environment(**{name: _read(name, text.strip()) for name, text in found.items()}) if found else NOTHING
 

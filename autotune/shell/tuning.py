@@ -1,28 +1,31 @@
 """`tune`, `resume` and `replay`: a search with an evaluator, a journal, and a way to watch it."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.core.config import Config, Value
+from autotune.core.arguments import integer, items, truth
+from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import JournalError, PlanError
+from autotune.core.parameters import Parameter
 from autotune.core.search.effort import checked_effort, settings_for, strategy_for
 from autotune.core.search.messages import Event, Finished, Resumed
-from autotune.core.search.plan import Budget, Plan, Settings
+from autotune.core.search.plan import Budget, Plan, Settings, as_budget
 from autotune.core.search.request import request
 from autotune.core.search.result import Result, result
 from autotune.core.search.state import Search, advance, start
-from autotune.core.space import Space
+from autotune.core.space import Space, as_space
 from autotune.core.strategies.protocol import AnyStrategy
-from autotune.core.strategies.registry import DEFAULT_STRATEGY
+from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.shell.cache.remembering import without_cached
 from autotune.shell.cached_tuning import cached_result, check_allowed, memory_for, remembered, warm, watched_by
 from autotune.shell.driver import Driver, Interruption, Watch, unrecorded
-from autotune.shell.evaluators.protocol import Evaluator, rebuilds
+from autotune.shell.evaluators.protocol import Evaluator, as_evaluator, rebuilds
+from autotune.shell.files import as_path
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
-from autotune.shell.options import Options, options_for
+from autotune.shell.options import Options, as_settings, options_for
 from autotune.shell.options import PathLike as PathLike
 from autotune.shell.options import Progress as Progress
 from autotune.shell.progress import watching
@@ -37,13 +40,13 @@ if TYPE_CHECKING:
 
 
 def make_plan(
-    space: Space,
+    space: Space | Mapping[str, Parameter],
     strategy: str | AnyStrategy = DEFAULT_STRATEGY,
     *,
     exact: bool = False,
     rebuild: bool = True,
     effort: str = "full",
-    budget: Budget | None = None,
+    budget: Budget | int | None = None,
     seed: int = 0,
     seeds: Iterable[Mapping[str, Value]] = (),
     best_available: Iterable[Mapping[str, Value]] = (),
@@ -54,29 +57,33 @@ def make_plan(
     exact: whether the evaluator always gives a config the same time. rebuild: whether it has to build a config again
     to compare it. Raises StrategyError or PlanError.
     """
-    level = checked_effort(effort)
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise PlanError(f"seed = {seed!r} is not an integer; use one such as 0")
-    machine = {name: value for name, value in (settings or {}).items() if name in Settings.__struct_fields__}
-    own = {name: value for name, value in (settings or {}).items() if name not in machine}
+    level, space, given = checked_effort(effort), as_space(space), as_settings(settings)
+    machine = {name: value for name, value in given.items() if name in Settings.__struct_fields__}
+    own = {name: value for name, value in given.items() if name not in machine}
     return Plan(
         space,
         strategy_for(strategy, level, own),
-        budget or Budget(),
-        seed,
-        tuple(map(Config, seeds)),
-        tuple(map(Config, best_available)),
-        settings_for(level, {"rebuild": rebuild, **machine, "exact": exact}),
+        as_budget(budget),
+        integer(seed, "seed", PlanError),
+        as_configs(seeds, "seeds"),
+        as_configs(best_available, "best_available"),
+        settings_for(level, {"rebuild": rebuild, **machine, "exact": truth(exact, "exact", PlanError)}),
     )
 
 
+def as_configs(given: object, what: str) -> tuple[Config, ...]:
+    """Configs as they were given in a list; an error that names the argument for anything else."""
+    found = items(given, what, "a list of configs", PlanError)
+    return tuple(Config(as_config(config, f"{what}: config {i}")) for i, config in enumerate(found))
+
+
 def tune(
-    space: Space,
-    evaluator: Evaluator,
-    strategy: str | AnyStrategy | None = None,
+    space: Space | Mapping[str, Parameter],
+    evaluator: Evaluator | Callable[[Config], Callable[..., Any]],
+    strategy: str | AnyStrategy | type[AnyStrategy] | None = None,
     *,
     effort: str | None = None,
-    budget: Budget | None = None,
+    budget: Budget | int | None = None,
     seed: int | None = None,
     journal: PathLike | Literal[False] | None = None,
     seeds: Iterable[Mapping[str, Value]] = (),
@@ -90,9 +97,13 @@ def tune(
 ) -> Result:
     """Find the fastest config of `space` as `evaluator` measures it.
 
-    strategy: a name ("pattern_search", …) or a strategy with its settings, such as PatternSearch(copies=3).
+    space: a Space, or parameters by name where there are no constraints. evaluator: an evaluator; a function becomes
+    CallableEvaluator(function): given a config, it gives a function of no arguments, which is timed.
+    strategy: a name ("pattern_search", …), a class, or a strategy with its settings, such as PatternSearch(copies=3);
+    one of your own needs a name (`register`) where there is a journal or a cache.
     effort: "none" measures the default config, "quick" searches a little, "full" takes the time it needs.
-    budget: limits on evaluations, seconds or generations; whichever is reached first. seed: any integer.
+    budget: limits on evaluations, seconds or generations, whichever is reached first; a number: of evaluations.
+    seed: any integer.
     journal: a new file that receives all that happens; `resume` and `replay` read it. False: none in any case.
     seeds: configs to try first. best_available: the best of earlier runs, for from_best_available.
     settings: single settings of the strategy or of the machine that override what the effort says.
@@ -107,11 +118,13 @@ def tune(
     Ctrl-C ends the search cleanly with the best so far (`complete` is False); a second one raises KeyboardInterrupt.
     Raises TuningFailed when no config could be timed, and another AutotuneError for arguments that cannot work.
     """
-    env = environment()
+    env, space, evaluator = environment(), as_space(space), as_evaluator(evaluator)
     memory = memory_for(env, cache, key, cache_use, space, evaluator)
     label = "search" if memory is None else memory.key.loose.kernel
     options = options_for(env, strategy, effort, budget, seed, journal, settings, progress, label)
-    seeds = tuple(seeds)
+    seeds, best_available = as_configs(seeds, "seeds"), as_configs(best_available, "best_available")
+    if not isinstance(options.strategy, str) and (memory is not None or options.journal is not None):
+        name_of(options.strategy)  # a cache or a journal refers to it by that
     if memory is not None:
         found = cached_result(memory, options, seeds, space, evaluator, run_plan)
         if found is not None:
@@ -160,8 +173,8 @@ def resume(
     space: needed where a constraint is a Python function; must be the space of the journal.
     Raises JournalError for a journal that is damaged, in use, or of another space or evaluator.
     """
-    read = read_journal(journal)
-    plan = read.plan(space)
+    read, evaluator = read_journal(as_path(journal, "journal", JournalError)), as_evaluator(evaluator)
+    plan = read.plan(None if space is None else as_space(space))
     _compared(read, evaluator)
     if plan.settings.exact != evaluator.exact:
         kinds = {True: "an exact evaluator", False: "an evaluator with noise"}

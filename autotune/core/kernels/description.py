@@ -4,6 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from autotune.core.arguments import shown
 from autotune.core.errors import SpaceError
 
 LARGEST_BLOCK = 1 << 16
@@ -25,9 +26,9 @@ class Tile(Struct, frozen=True):
             if value is None and name == "high":
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SpaceError(f"{self}: {name} must be a positive integer")
+                raise SpaceError(f"{shown(self)}: {name} must be a positive integer")
             if name != "size" and value & (value - 1):
-                raise SpaceError(f"{self}: {name} must be a power of two")
+                raise SpaceError(f"{shown(self)}: {name} must be a power of two")
         if self.low > self.largest:
             raise SpaceError(f"{self}: low is above the largest block, {self.largest}")
 
@@ -72,9 +73,9 @@ def limits_of(device: str | DeviceLimits) -> DeviceLimits:
     """The limits by the name of an architecture; raises SpaceError for one that is not known."""
     if isinstance(device, DeviceLimits):
         return device
-    if device not in DEVICES:
+    if not isinstance(device, str) or device not in DEVICES:
         known = ", ".join(DEVICES)
-        raise SpaceError(f"no device is called {device!r}; there are {known}, or give a DeviceLimits of your own")
+        raise SpaceError(f"no device is called {shown(device)}; there are {known}, or give a DeviceLimits of your own")
     return DEVICES[device]
 
 

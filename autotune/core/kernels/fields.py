@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from autotune.core.arguments import shown
 from autotune.core.config import Value, freeze
 from autotune.core.errors import ConfigError
 
@@ -81,18 +82,20 @@ def checked(name: str, value: object) -> Value:
     try:
         frozen = freeze(value)
     except TypeError as error:
-        raise ConfigError(f"the kernel config has {name} = {value!r}: {error}") from None
+        raise ConfigError(f"the kernel config has {name} = {shown(value)}: {error}") from None
     field = FIELDS.get(name)
     if field is None:
         return frozen
     try:
         frozen = msgspec.convert(frozen, field.kind, strict=True)
     except msgspec.ValidationError:
-        raise ConfigError(f"the kernel config has {name} = {value!r}; it takes {field.wanted}") from None
+        raise ConfigError(f"the kernel config has {name} = {shown(value)}; it takes {field.wanted}") from None
     if name == "loop_orders":
         for order in frozen:
             if sorted(order) != list(range(len(order))):
-                raise ConfigError(f"the kernel config has {name} = {value!r}; {list(order)} is no order of its loops")
+                raise ConfigError(
+                    f"the kernel config has {name} = {shown(value)}; {list(order)} is no order of its loops"
+                )
     return frozen
 
 

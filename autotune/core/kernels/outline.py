@@ -1,14 +1,20 @@
 """A described kernel, read and checked: which axes it has, how they are nested, what it loads and stores."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from autotune.core.arguments import integer, items, plain, refuse, shown, truth
 from autotune.core.errors import SpaceError
 from autotune.core.kernels.description import DeviceLimits, Tile, power_above
 from autotune.core.memo import memo
 
 Nest = int | Tile | Sequence[int | Tile]
 Accesses = int | Sequence[Sequence[int]]
+
+
+MOST, MOST_ITEMS = 2**62, 1000
+"""No size is larger, and no kernel has more loops, loads or stores."""
 
 
 @dataclass(frozen=True)
@@ -74,41 +80,63 @@ def outline(
     element_bytes: int,
 ) -> Outline:
     """The kernel that these describe; raises SpaceError, naming the argument, for what cannot be."""
-    if isinstance(tiles, int | Tile | str) or not tiles:
-        raise SpaceError(f"tiles = {tiles!r}: give a list with the size of each tile, such as [(4096, 4096), 1024]")
+    wanted = "a list with the size of each tile, such as [(4096, 4096), 1024]"
+    tiles = [plain(nest) for nest in items(tiles, "tiles", wanted, SpaceError)]
+    if not tiles:
+        raise refuse("tiles", tiles, wanted, SpaceError)
     flat: list[Tile] = []
     nests: list[tuple[int, ...]] = []
     for nest in tiles:
-        members = [nest] if isinstance(nest, int | Tile) else list(nest)
+        members = [nest] if isinstance(nest, int | Tile) else list(items(nest, "tiles: a nest", wanted, SpaceError))
         if not members:
             raise SpaceError(f"tiles = {tiles!r}: a nest has at least one tile")
         nests.append(tuple(range(len(flat), len(flat) + len(members))))
         flat.extend(tile if isinstance(tile, Tile) else Tile(tile) for tile in members)
-    for size in reductions:
-        _natural("a reduction", size, 1)
+    given = items(reductions, "reductions", "a list of their sizes", SpaceError)
+    reductions = [_natural("a reduction", size, 1) for size in given]
     least = len(nests) - 1 + len(reductions)
     count = least if loops is None else _natural("loops", loops, 0)
+    if count > MOST_ITEMS:
+        raise refuse("loops", loops, f"at most {MOST_ITEMS}", SpaceError)
     if count < least:
         raise SpaceError(f"loops = {loops}: the nests after the first and the reductions are {least} loops already")
     axes = len(flat) + len(reductions)
     return Outline(
-        tuple(flat), tuple(nests), tuple(reductions), _accesses("loads", loads, axes),
-        _accesses("stores", stores, axes), count, bool(persistent), limits, _natural("element_bytes", element_bytes, 1),
-    )  # fmt: skip
+        tuple(flat),
+        tuple(nests),
+        tuple(reductions),
+        _accesses("loads", loads, axes),
+        _accesses("stores", stores, axes),
+        count,
+        truth(persistent, "persistent", SpaceError),
+        limits,
+        _natural("element_bytes", element_bytes, 1),
+    )
 
 
 def _natural(what: str, value: object, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise SpaceError(f"{what} is {value!r}; give an integer of at least {least}")
-    return value
+    number = integer(value, what, SpaceError, least)
+    if number > MOST:
+        raise refuse(what, value, f"an integer of at most {MOST}", SpaceError)
+    return number
 
 
 def _accesses(what: str, given: Accesses, axes: int) -> tuple[tuple[int, ...] | None, ...]:
+    given = plain(given)
     if isinstance(given, int):
-        return (None,) * _natural(what, given, 0)
-    for access in given:
-        if isinstance(access, int | str) or any(axis not in range(axes) for axis in access):
+        number = _natural(what, given, 0)
+        if number > MOST_ITEMS:
+            raise refuse(what, given, f"at most {MOST_ITEMS}", SpaceError)
+        return (None,) * number
+    wanted = f"a number, or lists of axes from 0 to {axes - 1}, tiles first, then reductions"
+    found: list[tuple[Any, ...]] = []
+    for access in items(given, what, wanted, SpaceError):
+        listed = isinstance(access, Iterable) and not isinstance(access, str)
+        members = [plain(axis) for axis in access] if listed else [None]
+        if any(not isinstance(axis, int) or axis not in range(axes) for axis in members):
             raise SpaceError(
-                f"{what}: {access!r} is not a list of axes; the axes are 0 to {axes - 1}, tiles first, then reductions"
+                f"{what}: {shown(access)} is not a list of axes; the axes are 0 to {axes - 1}, tiles first, then "
+                "reductions"
             )
-    return tuple(tuple(access) for access in given)
+        found.append(tuple(members))
+    return tuple(found)

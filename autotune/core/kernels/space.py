@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import get_args
 
+from autotune.core.arguments import items, of_kind, refuse, text, truth
 from autotune.core.constraints import Constraint
 from autotune.core.errors import SpaceError
 from autotune.core.kernels.config import ITEM, KernelConfig
@@ -55,9 +56,18 @@ def kernel_space(
     >>> KernelConfig.of(space.default).block_sizes
     (32, 32, 32)
     """
+    if user is not None and not (isinstance(user, Mapping) and all(isinstance(name, str) for name in user)):
+        raise refuse("user", user, "parameters of your own by name", SpaceError)
+    files = [text(one, "a control file", "its path", SpaceError) for one in
+             items(control_files, "control_files", "a list of paths", SpaceError)]  # fmt: skip
+    if isinstance(constraints, str) or not isinstance(constraints, Iterable):
+        raise refuse("constraints", constraints, "a list of expressions or functions", SpaceError)
+    if default is not None:
+        of_kind(default, KernelConfig, "default", "a KernelConfig, or leave it out", SpaceError)
+    threads = truth(threads, "threads", SpaceError)
     kernel = outline(tiles, reductions, loops, loads, stores, persistent, limits_of(device), element_bytes)
     parameters: Parameters = {}
-    for part in (_tiles(kernel, threads), _loops(kernel), _memory(kernel), _launch(kernel, tuple(control_files))):
+    for part in (_tiles(kernel, threads), _loops(kernel), _memory(kernel), _launch(kernel, tuple(files))):
         parameters |= part
     for name, parameter in (user or {}).items():
         if name in parameters or name in FIELDS or _looks_like_an_item(name):

@@ -9,11 +9,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autotune.core.arguments import shown
 from autotune.core.config import Value, freeze, token
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, fold, integers, root, words
 from autotune.core.parameters.protocol import Codes, Column
-from autotune.core.parameters.ranges import MAX_SIZE, take_plain, within
+from autotune.core.parameters.ranges import MAX_SIZE, in_range, take_plain, within
 
 ONE_HOT_VALUES, SIGNS = 64, 40
 """Up to 64 values are told apart by a feature each; more of them by 40 features, half of which differ between any two
@@ -38,9 +39,9 @@ class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
     def __post_init__(self) -> None:
         take_plain(self, "ordered")
         if not isinstance(self.ordered, bool):
-            raise SpaceError(f"Choice: ordered is {self.ordered!r:.80}; give True or False")
+            raise SpaceError(f"Choice: ordered is {shown(self.ordered)}; give True or False")
         if isinstance(self.values, str | bytes | Mapping | Set) or not isinstance(self.values, Iterable):
-            raise SpaceError(f"Choice: the values are {self.values!r:.80}; give a list, whose order is kept")
+            raise SpaceError(f"Choice: the values are {shown(self.values)}; give a list, whose order is kept")
         try:
             frozen = tuple(freeze(value) for value in self.values)
         except TypeError as error:
@@ -81,6 +82,9 @@ class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
         if code is None:
             raise ValueError(f"one of {self.describe()}")
         return (code,)
+
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        return in_range(codes, self.size)
 
     def column(self, codes: Codes) -> Column:
         column: Column = self.__dict__["table"][codes[:, 0]]

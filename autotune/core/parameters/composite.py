@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autotune.core.arguments import shown
 from autotune.core.config import Value, freeze, token
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, big_integer, fold, permutations, words
@@ -39,7 +40,7 @@ class Permutation(Struct, frozen=True, tag="permutation", omit_defaults=True):
     def __post_init__(self) -> None:
         take_plain(self, "n")
         if not isinstance(self.n, int) or isinstance(self.n, bool) or not 1 <= self.n <= MOST_ITEMS:
-            raise SpaceError(f"Permutation({self.n!r:.80}): n must be an integer from 1 to {MOST_ITEMS}")
+            raise SpaceError(f"Permutation({shown(self.n)}): n must be an integer from 1 to {MOST_ITEMS}")
 
     @property
     def width(self) -> int:
@@ -57,6 +58,10 @@ class Permutation(Struct, frozen=True, tag="permutation", omit_defaults=True):
         if any(type(item) is not int for item in items) or sorted(items) != list(range(self.n)):
             raise ValueError(f"an order of 0 to {self.n - 1}")
         return items
+
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        held: NDArray[np.bool_] = (np.sort(codes, axis=1) == np.arange(self.n)).all(axis=1)
+        return held
 
     def column(self, codes: Codes) -> Column:
         return tuple(codes[:, i] for i in range(self.n))
@@ -115,9 +120,9 @@ class ListOf(Struct, frozen=True, tag="list_of", omit_defaults=True):
         take_plain(self, "length")
         _check_inner(self)
         if not isinstance(self.length, int) or isinstance(self.length, bool) or self.length < 1:
-            raise SpaceError(f"ListOf(…, {self.length!r:.80}): length must be an integer of at least 1")
+            raise SpaceError(f"ListOf(…, {shown(self.length)}): length must be an integer of at least 1")
         if self.width > MOST_COLUMNS:
-            raise SpaceError(f"ListOf(…, {self.length!r:.80}) takes {self.width} columns; use at most {MOST_COLUMNS}")
+            raise SpaceError(f"ListOf(…, {shown(self.length)}) takes {self.width} columns; use at most {MOST_COLUMNS}")
 
     def _parts(self, codes: Codes) -> list[Codes]:
         w = self.inner.width
@@ -142,6 +147,10 @@ class ListOf(Struct, frozen=True, tag="list_of", omit_defaults=True):
         except ValueError:
             pass
         raise ValueError(f"a list of {self.length}, each from {self.inner.describe()}")
+
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        held: NDArray[np.bool_] = np.all([self.inner.contains(part) for part in self._parts(codes)], axis=0)
+        return held
 
     def column(self, codes: Codes) -> Column:
         return tuple(self.inner.column(part) for part in self._parts(codes))
@@ -249,6 +258,11 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
         except ValueError as error:
             raise ValueError(f"{self.special!r}, or {error}") from None
 
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        special = (codes == 0).all(axis=1)
+        held: NDArray[np.bool_] = special | ((codes[:, 0] == 1) & self.inner.contains(codes[:, 1:]))
+        return held
+
     def column(self, codes: Codes) -> Column:
         column = np.empty(len(codes), object)
         for i, value in enumerate(self.decode(codes)):
@@ -313,4 +327,4 @@ Parameter = PowerOfTwo | Integer | Choice | Boolean | Permutation | ListOf | Opt
 def _check_inner(parameter: ListOf | OptionalOf) -> None:
     if not isinstance(parameter.inner, Parameter):
         kind = type(parameter).__name__
-        raise SpaceError(f"{kind}: the inner parameter is {parameter.inner!r:.80}; use PowerOfTwo, Integer, Choice, …")
+        raise SpaceError(f"{kind}: the inner parameter is {shown(parameter.inner)}; use PowerOfTwo, Integer, Choice, …")

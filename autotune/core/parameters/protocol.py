@@ -43,6 +43,9 @@ class ParameterKind(Protocol):
     def encode(self, value: Value) -> tuple[int, ...]:
         """The codes of one value; raises ValueError, saying what is allowed, when it is none of the values."""
 
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        """Which of any integers [n, width] are the codes of a value, shape [n]."""
+
     def column(self, codes: Codes) -> Column:
         """The values of codes [n, width], as arrays for expressions."""
 

@@ -5,7 +5,8 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 from numpy.typing import NDArray
 
-from autotune.core.config import Value, plain
+from autotune.core.arguments import plain, shown
+from autotune.core.config import Value
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, integers
 from autotune.core.parameters.protocol import Codes
@@ -28,7 +29,12 @@ def take_plain(parameter: Struct, *names: str) -> None:
         force_setattr(parameter, name, plain(getattr(parameter, name)))
     role = getattr(parameter, "role")  # noqa: B009
     if role is not None and not isinstance(role, str):
-        raise SpaceError(f"{kind}: role is {role!r:.80}; give a text such as 'block_size', or leave it out")
+        raise SpaceError(f"{kind}: role is {shown(role)}; give a text such as 'block_size', or leave it out")
+
+
+def in_range(codes: Codes, size: int) -> NDArray[np.bool_]:
+    """Which of the numbers [n, 1] are from 0 to size - 1, shape [n]."""
+    return (codes[:, 0] >= 0) & (codes[:, 0] < size)
 
 
 def within(code: int, size: int, radius: int) -> Codes:
@@ -58,8 +64,8 @@ class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
         take_plain(self, "low", "high")
         for bound in (self.low, self.high):
             if not _is_int(bound) or bound < 1 or bound & (bound - 1) or bound > MAX_SIZE:
-                shown = f"PowerOfTwo({self.low!r:.80}, {self.high!r:.80})"
-                raise SpaceError(f"{shown}: {bound!r:.80} is not a power of two up to 2**62; use 1, 2, 4, 8, …")
+                whole = f"PowerOfTwo({shown(self.low)}, {shown(self.high)})"
+                raise SpaceError(f"{whole}: {shown(bound)} is not a power of two up to 2**62; use 1, 2, 4, 8, …")
         if self.low > self.high:
             raise SpaceError(f"PowerOfTwo({self.low}, {self.high}): low is above high; swap them")
 
@@ -83,6 +89,9 @@ class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
         if not _is_int(value) or not self.low <= value <= self.high or value & (value - 1):
             raise ValueError(f"a power of two from {self.low} to {self.high}")
         return (value.bit_length() - self.low.bit_length(),)
+
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        return in_range(codes, self.size)
 
     def column(self, codes: Codes) -> NDArray[np.int64]:
         return np.left_shift(np.int64(1), codes[:, 0] + self._first)
@@ -129,15 +138,15 @@ class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
 
     def __post_init__(self) -> None:
         take_plain(self, "low", "high", "step")
-        shown = f"Integer({self.low!r:.80}, {self.high!r:.80}, step={self.step!r:.80})"
+        whole = f"Integer({shown(self.low)}, {shown(self.high)}, step={shown(self.step)})"
         if not all(_is_int(v) and abs(v) <= MAX_SIZE for v in (self.low, self.high, self.step)):
-            raise SpaceError(f"{shown}: low, high and step must be integers from -2**62 to 2**62")
+            raise SpaceError(f"{whole}: low, high and step must be integers from -2**62 to 2**62")
         if self.step < 1:
-            raise SpaceError(f"{shown}: step must be at least 1")
+            raise SpaceError(f"{whole}: step must be at least 1")
         if self.low > self.high:
-            raise SpaceError(f"{shown}: low is above high; swap them")
+            raise SpaceError(f"{whole}: low is above high; swap them")
         if self.size >= MOST_VALUES:
-            raise SpaceError(f"{shown} has {self.size} values, more than 63 bits can number; use a step, or fewer")
+            raise SpaceError(f"{whole} has {self.size} values, more than 63 bits can number; use a step, or fewer")
 
     @property
     def width(self) -> int:
@@ -156,6 +165,9 @@ class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
             stepped = f" in steps of {self.step}" if self.step > 1 else ""
             raise ValueError(f"an integer from {self.low} to {self.high}{stepped}")
         return ((value - self.low) // self.step,)
+
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        return in_range(codes, self.size)
 
     def column(self, codes: Codes) -> NDArray[np.int64]:
         return codes[:, 0] * self.step + self.low
@@ -217,6 +229,9 @@ class Boolean(Struct, frozen=True, tag="boolean", omit_defaults=True):
         if not isinstance(value, bool):
             raise ValueError("True or False")
         return (int(value),)
+
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        return in_range(codes, self.size)
 
     def column(self, codes: Codes) -> NDArray[np.bool_]:
         return codes[:, 0].astype(bool)

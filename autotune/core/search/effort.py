@@ -4,11 +4,12 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from autotune.core.arguments import shown
 from autotune.core.errors import PlanError
 from autotune.core.search.plan import Settings
 from autotune.core.strategies.initial import InitialPopulation
 from autotune.core.strategies.protocol import AnyStrategy
-from autotune.core.strategies.registry import canonical_name, make_strategy, name_of
+from autotune.core.strategies.registry import as_strategy, make_strategy, with_settings
 
 Effort = Literal["none", "quick", "full"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
@@ -39,30 +40,26 @@ POPULATION: dict[Effort, InitialPopulation] = {
 """The initial population of strategies that leave it open (`initial_population_strategy=None`)."""
 
 
-def checked_effort(effort: str) -> Effort:
+def checked_effort(effort: object) -> Effort:
     for known in EFFORTS:
-        if effort == known:
+        if isinstance(effort, str) and effort == known:
             return known
-    raise PlanError(f"no effort is called {effort!r}; there are {', '.join(EFFORTS)}")
+    raise PlanError(f"no effort is called {shown(effort)}; there are {', '.join(EFFORTS)}")
 
 
 def settings_for(effort: Effort, overrides: dict[str, Any]) -> Settings:
     """The machine's settings for an effort; raises PlanError for an override that does not fit."""
-    try:
-        return msgspec.convert({**MACHINE[effort], **overrides}, Settings, strict=True)
-    except msgspec.ValidationError as error:
-        raise PlanError(f"a setting does not fit: {error}; see docs/tutorial.md for the settings") from None
+    return Settings(**{**MACHINE[effort], **overrides})
 
 
 def strategy_for(strategy: str | AnyStrategy, effort: Effort, overrides: dict[str, Any]) -> AnyStrategy:
-    """The strategy by name with its settings for an effort, or a given one with single settings replaced."""
+    """The strategy by name or class with its settings for an effort, or a given one with single settings replaced."""
+    strategy = as_strategy(strategy)
     if isinstance(strategy, str):
-        name, given = canonical_name(strategy), {}
-        profile = QUICK.get(name, {}) if effort == "quick" else {}
+        profile = QUICK.get(strategy, {}) if effort == "quick" else {}
+        made = make_strategy(strategy, {**profile, **overrides})
     else:
-        name, given, profile = name_of(strategy), msgspec.to_builtins(strategy), {}
-        given.pop("type", None)
-    made = make_strategy(name, {**profile, **given, **overrides})
+        made = with_settings(strategy, overrides)
     if getattr(made, "initial_population_strategy", "") is None:
         made = msgspec.structs.replace(made, initial_population_strategy=POPULATION[effort])  # type: ignore[type-var]
     return made

@@ -1,13 +1,16 @@
 """All that determines a search before anything is measured."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
+from autotune.core.arguments import integer, items, of_kind, plain, refuse, shown, take_fields
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.space import Space
-from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.protocol import AnyStrategy, is_strategy
 
 
 class Budget(Struct, frozen=True, omit_defaults=True):
@@ -23,11 +26,27 @@ class Budget(Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         for name in ("evaluations", "generations"):
-            value = getattr(self, name)
+            value = plain(getattr(self, name))
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise PlanError(f"the budget has {name} = {value!r}; use an integer of at least 1, or leave it out")
-        if self.seconds is not None and not 0 < self.seconds < float("inf"):
-            raise PlanError(f"the budget has seconds = {self.seconds!r}; use a number above 0, or leave it out")
+                raise PlanError(
+                    f"the budget has {name} = {shown(value)}; use an integer of at least 1, or leave it out"
+                )
+            force_setattr(self, name, value)
+        seconds = plain(self.seconds)
+        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if seconds is not None and not (number and 0 < seconds < float("inf")):
+            raise PlanError(f"the budget has seconds = {shown(seconds)}; use a number above 0, or leave it out")
+        force_setattr(self, "seconds", None if seconds is None else float(seconds))
+
+
+def as_budget(given: Any) -> Budget:
+    """A budget as it is; a whole number is one of so many evaluations, None one without limits. PlanError otherwise."""
+    if given is None or isinstance(given, Budget):
+        return given or Budget()
+    number = plain(given)
+    if isinstance(number, int) and not isinstance(number, bool):
+        return Budget(evaluations=number)
+    raise refuse("budget", given, "Budget(evaluations=…, seconds=…), or a number of evaluations", PlanError)
 
 
 class Settings(Struct, frozen=True, omit_defaults=True):
@@ -70,6 +89,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     pad: bool = True
 
     def __post_init__(self) -> None:
+        take_fields(self, "settings", PlanError)
         lowest = {
             "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "contenders": 1, "finalists": 1,
             "verify_rounds": 0, "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
@@ -103,9 +123,15 @@ class Plan:
     settings: Settings = Settings()
 
     def __post_init__(self) -> None:
-        for i, config in enumerate(self.seeds):
-            self.space.check(config, f"seed config {i}")
-        for i, config in enumerate(self.best_available):
-            self.space.check(config, f"best available config {i}")
+        of_kind(self.space, Space, "space", "a Space", PlanError)
+        of_kind(self.budget, Budget, "budget", "a Budget", PlanError)
+        of_kind(self.settings, Settings, "settings", "Settings(…)", PlanError)
+        if not is_strategy(self.strategy):
+            raise refuse("strategy", self.strategy, "a strategy with its settings, such as PatternSearch()", PlanError)
+        object.__setattr__(self, "seed", integer(self.seed, "seed", PlanError))
+        for field, whose in (("seeds", "seed config"), ("best_available", "best available config")):
+            given = items(getattr(self, field), field, "a list of configs", PlanError)
+            configs = tuple(self.space.check(config, f"{whose} {i}") for i, config in enumerate(given))
+            object.__setattr__(self, field, configs)
         if not self.settings.search and self.space.default is None:
             raise PlanError("effort 'none' measures the default config, and the space has none; give it default={…}")

@@ -1,17 +1,25 @@
 """What a search wants next: a pure function of the search and of the room the shell has."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from autotune.core.arguments import integer, of_kind, plain, shown
+from autotune.core.errors import PlanError, StrategyError
 from autotune.core.keys import fold
 from autotune.core.one_thread import one_thread
 from autotune.core.outcomes import Trial
+from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.search.finish import finishing
 from autotune.core.search.limits import limits_for, remaining_evaluations, search_deadline
 from autotune.core.search.messages import Compare, Conclude, Measure, Reason, Request, Wait
 from autotune.core.search.rounds import comparison
 from autotune.core.search.state import OTHER, STRATEGY, Search, restarted
+from autotune.core.space import Space
 from autotune.core.strategies import protocol
+
+NO_CODE = -1
+"""In place of a number that is no integer: no parameter has this code."""
 
 
 def request(search: Search, room: int = 1) -> Request:
@@ -20,6 +28,8 @@ def request(search: Search, room: int = 1) -> Request:
     Measure, Compare and Conclude are to be recorded with an `Asked` event before anything else is requested; Wait means
     that an outcome must come first (or the clock reach `until`); Finished is final.
     """
+    of_kind(search, Search, "search", "a search, as start gives it", PlanError)
+    room = integer(room, "room", PlanError)
     if search.interrupted or search.concluded is not None:
         return finishing(search)
     ends = search_deadline(search)
@@ -91,17 +101,23 @@ def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals |
         find_pending=lambda: search.points.rows[[trial.id for trial in search.pending]],
     )
     with one_thread():
-        return plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
+        answer = plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
+    if not isinstance(answer, protocol.Proposals | protocol.Wait | protocol.Done):
+        raise StrategyError(
+            f"{type(plan.strategy).__name__}.propose gave {shown(answer)}; it gives Proposals, Wait or Done"
+        )
+    return answer
 
 
 def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> Request:
     """The proposals that are valid and new, as trials, no more than the budget allows."""
     begun, generations = search.round, search.plan.budget.generations
-    generation = begun.generation + answer.generation
+    points, walks = _codes(answer, search.plan.space)
+    generation = begun.generation + int(answer.generation)
     if generations is not None and generation >= generations:
         return _concluding(search, "generations", f"{generations} generations were evaluated")
-    points = np.asarray(answer.points, np.int64)
-    keep = first_of_each(points)
+    keep = np.flatnonzero(search.plan.space.contains(points))
+    keep = keep[first_of_each(points[keep])]
     keep = keep[search.points.unseen(points[keep])]
     keep = keep[search.plan.space.valid(points[keep])]
     rejected = len(points) - len(keep)
@@ -112,10 +128,31 @@ def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> R
     configs = search.plan.space.decode(points[keep])
     trials = tuple(
         Trial(first + i, config, STRATEGY, walk, generation)
-        for i, (config, walk) in enumerate(zip(configs, np.asarray(answer.walk)[keep].tolist(), strict=True))
+        for i, (config, walk) in enumerate(zip(configs, walks[keep].tolist(), strict=True))
     )
     restart = begun.restarts if first == begun.trial else 0
     return Measure(trials, limits_for(search, generation), rejected, answer.why, restart)
+
+
+def _codes(answer: protocol.Proposals, space: Space) -> tuple[Codes, NDArray[np.int64]]:
+    """What a strategy proposed as points [n, columns] and walks [n]; a number that is no code becomes one of no point.
+
+    StrategyError for what has not these shapes, or is no array of numbers at all.
+    """
+    points = np.asarray(answer.points)
+    if points.ndim != 2 or points.shape[1] != space.columns or points.dtype.kind not in "biuf":
+        shape = f"{points.dtype} of the shape {list(points.shape)}"
+        raise StrategyError(f"a strategy proposed points as {shape}; they are integers [n, {space.columns}]")
+    if points.dtype.kind != "i":
+        whole = np.isfinite(points) & (np.abs(points) < 2.0**62) & (points == np.floor(points))
+        points = np.where(whole, points, NO_CODE)
+    walks, generation = np.asarray(answer.walk), plain(answer.generation)
+    if walks.shape != (len(points),) or walks.dtype.kind not in "iu":
+        given = f"{walks.dtype} of the shape {list(walks.shape)}"
+        raise StrategyError(f"a strategy proposed {len(points)} points with walks as {given}; give an integer for each")
+    if not isinstance(generation, int) or isinstance(generation, bool):
+        raise StrategyError(f"a strategy proposed points of the generation {shown(generation)}; give an integer")
+    return points.astype(np.int64), walks.astype(np.int64)
 
 
 def confirmation(search: Search) -> Compare | None:

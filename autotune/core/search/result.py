@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from autotune.core.arguments import of_kind
 from autotune.core.config import Config
-from autotune.core.errors import AutotuneError
+from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
 from autotune.core.search.choice import Choice, choice, drift
 from autotune.core.search.messages import Reason
@@ -81,6 +82,7 @@ class TuningFailed(AutotuneError):
 
 def result(search: Search) -> Result:
     """What the search has found so far, finished or not. Raises TuningFailed when not one config was timed."""
+    of_kind(search, Search, "search", "a search, as start gives it", PlanError)
     counts, found = outcome_counts(search), choice(search)
     if found is None:
         raise TuningFailed(_failure(dict(search.outcomes), counts), counts)

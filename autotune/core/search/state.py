@@ -1,12 +1,13 @@
 """The search as an immutable value: `start` makes it from a plan, `advance` from what happened."""
 
-from typing import Any, assert_never
+from typing import Any, assert_never, get_args
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autotune.core.errors import JournalError
+from autotune.core.arguments import of_kind, refuse
+from autotune.core.errors import JournalError, PlanError
 from autotune.core.history import Archive, Log, Points, Records
 from autotune.core.keys import Key, fold, root
 from autotune.core.memo import memo
@@ -109,6 +110,7 @@ class Search(Struct, frozen=True, dict=True):
 
 def start(plan: Plan) -> Search:
     """The search before anything is measured."""
+    of_kind(plan, Plan, "plan", "a plan, as make_plan gives it", PlanError)
     key = root(plan.seed)
     state = _begun(plan, fold(key, "init")) if plan.settings.search else None
     return Search(plan, key, state, Log(), Log(), Points(plan.space.columns), Records())
@@ -140,6 +142,9 @@ def advance(search: Search, event: Event) -> Search:
 
     Raises JournalError for an event about a trial that was never asked for, the one thing no shell may send.
     """
+    of_kind(search, Search, "search", "a search, as start gives it", PlanError)
+    if not isinstance(event, get_args(Event)):
+        raise refuse("event", event, "an event such as Observed or Ticked", PlanError)
     search = replace(search, clock=max(search.clock, event.at))
     match event:
         case Asked(task=task):

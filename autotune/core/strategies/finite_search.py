@@ -7,6 +7,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autotune.core.arguments import items
+from autotune.core.config import as_config
+from autotune.core.errors import StrategyError
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each, row_keys
@@ -22,8 +25,11 @@ class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True)
     configs: tuple[dict[str, Any], ...]
 
     def __post_init__(self) -> None:
-        require(len(self.configs) >= 2, "finite_search", "configs", list(self.configs), "a list of at least 2 configs")
-        msgspec.structs.force_setattr(self, "configs", tuple(dict(config) for config in self.configs))
+        wanted = "a list of at least 2 configs"
+        given = list(items(self.configs, "finite_search: configs", wanted, StrategyError))
+        require(len(given) >= 2, "finite_search", "configs", given, wanted)
+        configs = tuple(dict(as_config(one, f"finite_search: config {i}")) for i, one in enumerate(given))
+        msgspec.structs.force_setattr(self, "configs", configs)
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Drawn:
         checked = [space.check(config, f"finite_search: config {i}") for i, config in enumerate(self.configs)]

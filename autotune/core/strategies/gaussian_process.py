@@ -28,7 +28,7 @@ from autotune.core.strategies.candidates import WORK, at_most, candidates
 from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.initial import given_points
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
-from autotune.core.strategies.ranges import require
+from autotune.core.strategies.ranges import check_types, require
 from autotune.core.strategies.shapes import neglected, shape_columns
 
 EXTREMES = 0.4
@@ -80,6 +80,7 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
 
     def __post_init__(self) -> None:
         name = "gaussian_process"
+        check_types(self, name)
         require(self.initial_points >= 1, name, "initial_points", self.initial_points, "at least 1")
         require(self.candidates >= 1, name, "candidates", self.candidates, "at least 1")
         require(self.neighbourhoods >= 0, name, "neighbourhoods", self.neighbourhoods, "at least 0")

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from msgspec import Struct
 
 from autotune.core.history import Archive
 from autotune.core.keys import Key
@@ -12,7 +13,7 @@ from autotune.core.space import Space
 from autotune.core.strategies.initial import InitialPopulation, initial_population
 from autotune.core.strategies.ordering import promising_first, typical_first
 from autotune.core.strategies.protocol import Ask, Done, Proposals, Seeds, Wait
-from autotune.core.strategies.ranges import require
+from autotune.core.strategies.ranges import check_types, require
 
 BETTER = 0.5
 """The share of an initial population that is measured. The rest looks worst, and hardly ever holds the best to begin
@@ -49,7 +50,9 @@ class HasPopulation(Protocol):
 
 
 def checked_population(name: str, settings: HasPopulation) -> None:
-    """Raises StrategyError for compile timeouts out of range."""
+    """Raises StrategyError for settings of another type, and for compile timeouts out of range."""
+    if isinstance(settings, Struct):
+        check_types(settings, name)
     lower, quantile = settings.compile_timeout_lower_bound, settings.compile_timeout_quantile
     require(lower > 0, name, "compile_timeout_lower_bound", lower, "seconds above 0")
     require(0 <= quantile <= 1, name, "compile_timeout_quantile", quantile, "a number from 0 to 1")

@@ -128,3 +128,10 @@ def allowed(strategy: AnyStrategy, space: Space, state: Any, points: Codes) -> N
         return np.ones(len(points), bool)
     mask: NDArray[np.bool_] = allows(space, state, points)
     return mask
+
+
+def is_strategy(value: object) -> bool:
+    """Whether this is an object with the three methods of a strategy; a class with them is none."""
+    return not isinstance(value, type) and all(
+        callable(getattr(value, name, None)) for name in ("init", "propose", "observe")
+    )

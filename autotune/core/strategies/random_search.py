@@ -13,7 +13,7 @@ from autotune.core.parameters import Codes
 from autotune.core.space import Space
 from autotune.core.strategies.initial import initial_population
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds
-from autotune.core.strategies.ranges import require
+from autotune.core.strategies.ranges import check_types, require
 
 AHEAD = 16
 """Proposed together at least, which spares the machine most of its steps; and few enough for cut-offs to follow."""
@@ -31,6 +31,7 @@ class RandomSearch(Struct, frozen=True, tag="random_search", omit_defaults=True)
     count: int = 1000
 
     def __post_init__(self) -> None:
+        check_types(self, "random_search")
         require(self.count >= 1, "random_search", "count", self.count, "at least 1")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Drawn:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from autotune.core.arguments import plain, refuse, shown, text
 from autotune.core.errors import StrategyError
 from autotune.core.strategies.de_surrogate_hybrid import DESurrogateHybrid
 from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
@@ -14,7 +15,7 @@ from autotune.core.strategies.gaussian_process import GaussianProcessSearch
 from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch
 from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch
 from autotune.core.strategies.pattern_search import PatternSearch
-from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.protocol import AnyStrategy, is_strategy
 from autotune.core.strategies.random_search import RandomSearch
 
 STRATEGIES: dict[str, type[Any]] = {
@@ -41,8 +42,9 @@ class StrategySpec(Struct, frozen=True, omit_defaults=True):
 
 def register(name: str, strategy: type[Any]) -> None:
     """Make a strategy of your own (a frozen msgspec Struct) known by name, so that journals can refer to it."""
+    text(name, "the name of a strategy", "a text such as 'my_search'", StrategyError)
     if not (isinstance(strategy, type) and issubclass(strategy, Struct)):
-        raise StrategyError(f"{strategy!r} is not a msgspec Struct; declare it as class …(Struct, frozen=True)")
+        raise StrategyError(f"{shown(strategy)} is not a msgspec Struct; declare it as class …(Struct, frozen=True)")
     if STRATEGIES.setdefault(name, strategy) is not strategy:
         raise StrategyError(f"the name {name!r} is taken by {STRATEGIES[name].__name__}; choose another")
 
@@ -55,6 +57,53 @@ def canonical_name(name: str) -> str:
     near = get_close_matches(name, STRATEGIES, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(STRATEGIES)}"
     raise StrategyError(f"no strategy is called {name!r}; {hint}")
+
+
+def as_strategy(given: Any) -> str | AnyStrategy:
+    """The short name of a registered strategy that is given by name or class, or a strategy with its settings.
+
+    A class that is not registered becomes its instance with the defaults. Raises StrategyError for anything else.
+    """
+    if isinstance(given, str):
+        return canonical_name(given)
+    if isinstance(given, type):
+        for name, known in STRATEGIES.items():
+            if given is known:
+                return name
+        try:
+            given = given()
+        except Exception as error:  # the user's class may ask for arguments, or raise
+            raise StrategyError(
+                f"{given.__name__}() cannot be made without settings ({error}); give an instance as strategy"
+            ) from None
+    if not is_strategy(given):
+        raise refuse("strategy", given, "a name such as 'pattern_search', or a strategy such as PatternSearch()",
+                     StrategyError)  # fmt: skip
+    strategy: AnyStrategy = given
+    return strategy
+
+
+def with_settings(strategy: AnyStrategy, settings: dict[str, Any]) -> AnyStrategy:
+    """The strategy with single settings replaced; raises StrategyError, naming the one that does not fit."""
+    kind = type(strategy)
+    if kind in STRATEGIES.values():
+        given = msgspec.to_builtins(strategy)
+        given.pop("type", None)
+        return make_strategy(name_of(strategy), {**given, **settings})
+    if not settings:
+        return strategy
+    fields = getattr(kind, "__struct_fields__", ())
+    for setting in settings:
+        if setting not in fields:
+            raise _unknown_setting(kind.__name__, setting, fields)
+    changed: AnyStrategy = msgspec.structs.replace(strategy, **settings)  # type: ignore[type-var]
+    return changed
+
+
+def _unknown_setting(name: str, setting: str, fields: tuple[str, ...]) -> StrategyError:
+    near = get_close_matches(setting, fields, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields) or 'none'}"
+    return StrategyError(f"{name} has no setting {setting!r}; {hint}")
 
 
 def name_of(strategy: AnyStrategy) -> str:
@@ -72,11 +121,9 @@ def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
     fields = kind.__struct_fields__
     for setting in settings:
         if setting not in fields:
-            near = get_close_matches(setting, fields, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(fields) or 'none'}"
-            raise StrategyError(f"{name} has no setting {setting!r}; {hint}")
+            raise _unknown_setting(name, setting, fields)
     try:
-        strategy: AnyStrategy = msgspec.convert(settings, kind)
+        strategy: AnyStrategy = msgspec.convert({setting: plain(value) for setting, value in settings.items()}, kind)
     except msgspec.ValidationError as error:
         raise StrategyError(f"{name}: {error}; see docs/strategies.md for its settings") from None
     return strategy

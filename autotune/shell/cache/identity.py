@@ -5,12 +5,13 @@ from typing import Any, Protocol, runtime_checkable
 from msgspec import Struct
 
 from autotune.core.errors import CacheError
-from autotune.core.space import Space
+from autotune.core.space import Space, as_space
 from autotune.shell.cache.devices import current_device, processor
 from autotune.shell.cache.keys import Constant, Device, LooseKey, Specialization, digest_of
 from autotune.shell.cache.sources import source_digest, value_digest
 from autotune.shell.cache.specializing import specialization_of
 from autotune.shell.evaluators.callable import CallableEvaluator
+from autotune.shell.evaluators.protocol import as_evaluator
 
 
 class Identity(Struct, frozen=True):
@@ -32,6 +33,7 @@ class Identified(Protocol):
 
 def key_for(space: Space, evaluator: object) -> LooseKey:
     """The loose key of a problem; raises CacheError where the evaluator does not say what it measures."""
+    space, evaluator = as_space(space), as_evaluator(evaluator)
     if (reached := space.opaque) is not None:
         raise CacheError(f"{reached}, which is of this process only, so its results have no key in the cache")
     if isinstance(evaluator, Identified):

@@ -8,6 +8,7 @@ from heapq import nlargest
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from autotune.core.arguments import items, shown
 from autotune.core.config import Config, Value
 from autotune.core.errors import CacheError
 from autotune.core.outcomes import Failed
@@ -17,6 +18,7 @@ from autotune.shell.cache.entries import Entry, Found, Head, Measurement, Run, d
 from autotune.shell.cache.keys import Key, StrictKey, Versions
 from autotune.shell.cache.runs import new_run
 from autotune.shell.cache.store import PathLike, Store, age, settled
+from autotune.shell.files import as_path
 
 Mode = Literal["read_write", "read_only", "off"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -52,11 +54,13 @@ class Cache:
     def __init__(
         self, directory: PathLike | None = None, *, shipped: Iterable[PathLike] = (), mode: Mode = "read_write"
     ) -> None:
-        if mode not in MODES:
-            raise CacheError(f"no cache mode is called {mode!r}; there are {', '.join(MODES)}")
+        if not isinstance(mode, str) or mode not in MODES:
+            raise CacheError(f"no cache mode is called {shown(mode)}; there are {', '.join(MODES)}")
+        others = [as_path(one, "shipped: a directory", CacheError) for one in
+                  items(shipped, "shipped", "a list of directories", CacheError)]  # fmt: skip
         self.mode: Mode = mode
-        first = Path(get_cache_dir() if directory is None else directory)
-        self.stores = (Store(first, mode == "read_write"), *(Store(Path(d), writable=False) for d in shipped))
+        first = get_cache_dir() if directory is None else as_path(directory, "the cache's directory", CacheError)
+        self.stores = (Store(first, mode == "read_write"), *(Store(other, writable=False) for other in others))
         self._looked: dict[str, _Looked] = {}
         self._rejections: dict[str, list[Entry]] = {}
 

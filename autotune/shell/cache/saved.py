@@ -5,11 +5,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from autotune.core.arguments import integer
 from autotune.core.config import Config
+from autotune.core.errors import CacheError
 from autotune.shell.cache.entries import Entry, Head
 from autotune.shell.cache.keys import Device, canonical
 from autotune.shell.cache.layers import Cache
 from autotune.shell.cache.store import PathLike
+from autotune.shell.files import as_path
 
 
 class SavedBestConfig(Struct, frozen=True):
@@ -31,6 +34,9 @@ def iter_cache_entries(cache_path: PathLike, *, max_scan: int | None = None) -> 
 
     max_scan: read at most so many entries. Broken ones are left out, with one warning.
     """
+    if max_scan is not None:
+        max_scan = integer(max_scan, "max_scan", CacheError, 0)
+    as_path(cache_path, "cache_path", CacheError)
     cache = Cache(cache_path, mode="read_only")
     for _, head in cache.heads(max_scan):
         saved = saved_best(head)

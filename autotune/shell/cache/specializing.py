@@ -68,11 +68,13 @@ def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
 
 
 def written_number(value: Any) -> Any:
-    """A number as JSON has it; one that JSON lacks by its kind and text, which no text that was given is equal to."""
+    """A number as JSON has it, one that JSON lacks as its text; a text that reads like one of those is marked."""
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
-        return {"int": str(value)}
+        return str(value)
     if isinstance(value, float) and not isfinite(value):
-        return {"float": repr(float(value))}
+        return repr(float(value))
+    if isinstance(value, str) and (value in ("nan", "inf", "-inf") or value.removeprefix("-").isdecimal()):
+        return {"str": value}
     return value
 
 

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import msgspec
 from msgspec.structs import replace
 
+from autotune.core.arguments import shown
 from autotune.core.config import Config, Value
 from autotune.core.errors import CacheError, ConfigError
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed
@@ -180,6 +181,6 @@ def usable(entry: Entry, space: Space) -> Config | None:
 
 def checked_use(use: str) -> Use:
     for known in USES:
-        if use == known:
+        if isinstance(use, str) and use == known:
             return known
-    raise CacheError(f"no use of the cache is called {use!r}; there are {', '.join(USES)}")
+    raise CacheError(f"no use of the cache is called {shown(use)}; there are {', '.join(USES)}")

@@ -4,6 +4,7 @@ import os
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from autotune.core.arguments import shown
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators.outputs import require_comparable
 from autotune.shell.evaluators.triton.arguments import ArgumentSet
@@ -39,8 +40,8 @@ def check(given: "TritonEvaluator") -> None:
     _check_workloads(given)
     _check_kernel(given)
     for name, allowed in _CHOICES.items():
-        if getattr(given, name) not in allowed:
-            raise EvaluatorError(f"{name} is {getattr(given, name)!r}; use one of {', '.join(map(repr, allowed))}")
+        if not isinstance(getattr(given, name), str) or getattr(given, name) not in allowed:
+            raise EvaluatorError(f"{name} is {shown(getattr(given, name))}; use one of {', '.join(map(repr, allowed))}")
     for name, kind, least, most in _RANGES:
         value = getattr(given, name)
         if value is not None and not (isinstance(value, kind) and least <= value <= most):
