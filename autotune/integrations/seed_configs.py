@@ -18,7 +18,7 @@ from autotune.core.config import Config, Value
 from autotune.core.errors import AutotuneError, ConfigError, RecordingError
 from autotune.core.space import Space
 from autotune.integrations.tuned_configs import Format, TunedConfig, TunedConfigs, read_tuned_configs
-from autotune.shell.files import contradiction, write_output
+from autotune.shell.files import as_path, contradiction, write_output
 from autotune.shell.wording import counted
 from autotune.studies.recordings import load_recording
 from autotune.studies.recordings.files import read_text
@@ -98,6 +98,7 @@ def load_seeds(
     ]
     if wrong:
         raise ConfigError(f"seeds cannot be loaded: {wrong[0]}")
+    path = as_path(path, "path", ConfigError)
     seeds = fit_seeds(read_seeds(path, format), space, where=where, rename=rename, at_most=index(at_most))
     if seeds.left_out:
         warnings.warn(f"{path}: {'; '.join(seeds.left_out)}", stacklevel=2)
