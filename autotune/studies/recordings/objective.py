@@ -16,10 +16,10 @@ Direction = Literal["lower", "higher"]
 DIRECTIONS: tuple[Direction, ...] = ("lower", "higher")
 
 PER_SECOND = {
-    **dict.fromkeys(("miliseconds", "milliseconds", "millisecond", "ms"), 1e3),  # Kernel Tuner says "miliseconds"
-    **dict.fromkeys(("seconds", "second", "s"), 1.0),
-    **dict.fromkeys(("microseconds", "microsecond", "us", "µs"), 1e6),
-    **dict.fromkeys(("nanoseconds", "nanosecond", "ns"), 1e9),
+    **dict.fromkeys(("miliseconds", "milliseconds", "millisecond", "ms", "msec"), 1e3),  # "mili": Kernel Tuner's files
+    **dict.fromkeys(("seconds", "second", "s", "sec"), 1.0),
+    **dict.fromkeys(("microseconds", "microsecond", "us", "µs", "usec"), 1e6),
+    **dict.fromkeys(("nanoseconds", "nanosecond", "ns", "nsec"), 1e9),
 }
 """How many of a unit of time, in lower case, make a second."""
 
@@ -107,7 +107,10 @@ class ObjectiveChoice(msgspec.Struct, frozen=True):
 
 AS_WRITTEN = ObjectiveChoice()
 
-HOW_TO_CHOOSE = 'say it: objective="NAME" and direction="lower" or "higher" (--objective NAME --direction higher)'
+HOW_TO_CHOOSE = (
+    'say it: objective="NAME" and direction="lower" or "higher" (--objective NAME --direction higher;'
+    " `autotune import FILE OUT` with these writes a recording that says it)"
+)
 
 
 def named_objective(
