@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     )
     from autotune.core.strategies.finite_search import FiniteSearch as FiniteSearch
     from autotune.core.strategies.gaussian_process import GaussianProcessSearch as GaussianProcessSearch
+    from autotune.core.strategies.initial import InitialPopulationStrategy as InitialPopulationStrategy
     from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch as LFBOPatternSearch
     from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch as LFBOTreeSearch
     from autotune.core.strategies.pattern_search import PatternSearch as PatternSearch
@@ -77,15 +78,18 @@ if TYPE_CHECKING:
     from autotune.core.strategies.registry import register as register
     from autotune.integrations.seed_configs import load_seeds as load_seeds
     from autotune.integrations.triton.decorator import triton as triton
+    from autotune.shell.cache.devices import installed_versions as installed_versions
     from autotune.shell.cache.directory import get_cache_dir as get_cache_dir
     from autotune.shell.cache.directory import triton_cache_dir as triton_cache_dir
     from autotune.shell.cache.explain import explain as explain
     from autotune.shell.cache.identity import Identity as Identity
     from autotune.shell.cache.identity import key_for as key_for
+    from autotune.shell.cache.keys import Constant as Constant
     from autotune.shell.cache.keys import Device as Device
     from autotune.shell.cache.keys import LooseKey as LooseKey
     from autotune.shell.cache.keys import Specialization as Specialization
     from autotune.shell.cache.keys import StrictKey as StrictKey
+    from autotune.shell.cache.keys import Versions as Versions
     from autotune.shell.cache.layers import Cache as Cache
     from autotune.shell.cache.saved import SavedBestConfig as SavedBestConfig
     from autotune.shell.cache.saved import iter_cache_entries as iter_cache_entries
@@ -150,6 +154,7 @@ _HOMES = {
     "autotune.core.strategies.differential_evolution": ("DifferentialEvolutionSearch",),
     "autotune.core.strategies.finite_search": ("FiniteSearch",),
     "autotune.core.strategies.gaussian_process": ("GaussianProcessSearch",),
+    "autotune.core.strategies.initial": ("InitialPopulationStrategy",),
     "autotune.core.strategies.lfbo_pattern_search": ("LFBOPatternSearch",),
     "autotune.core.strategies.lfbo_tree_search": ("LFBOTreeSearch",),
     "autotune.core.strategies.pattern_search": ("PatternSearch",),
@@ -157,10 +162,18 @@ _HOMES = {
     "autotune.core.strategies.registry": ("STRATEGIES", "register"),
     "autotune.integrations.seed_configs": ("load_seeds",),
     "autotune.integrations.triton.decorator": ("triton",),
+    "autotune.shell.cache.devices": ("installed_versions",),
     "autotune.shell.cache.directory": ("get_cache_dir", "triton_cache_dir"),
     "autotune.shell.cache.explain": ("explain",),
     "autotune.shell.cache.identity": ("Identity", "key_for"),
-    "autotune.shell.cache.keys": ("Device", "LooseKey", "Specialization", "StrictKey"),
+    "autotune.shell.cache.keys": (
+        "Constant",
+        "Device",
+        "LooseKey",
+        "Specialization",
+        "StrictKey",
+        "Versions",
+    ),
     "autotune.shell.cache.layers": ("Cache",),
     "autotune.shell.cache.saved": ("SavedBestConfig", "iter_cache_entries"),
     "autotune.shell.cache.warm_start": ("WarmStart",),

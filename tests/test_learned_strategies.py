@@ -40,9 +40,11 @@ from autotune.core.history import Archive, Points, Records
 from autotune.core.keys import root
 from autotune.core.search.messages import Asked, Finished
 from autotune.core.strategies.de_surrogate_hybrid import regressor
-from autotune.core.strategies.lfbo import greedy, labelled, walked
+from autotune.core.strategies.lfbo import greedy, labelled
 from autotune.core.strategies.moves import axes, perturbed
+from autotune.core.strategies.population import members_of, traced
 from autotune.core.strategies.tree_moves import guided, itinerary
+from autotune.core.strategies.walks import Walk, Walks
 
 SPACE = Space(
     {
@@ -113,21 +115,25 @@ def test_labels_of_extreme_times() -> None:
 # Walks
 
 
+def walked(known: Archive, patience: int) -> Walks:
+    """Where two walks have come to."""
+    return traced(LFBOTreeSearch(copies=2, patience=patience), known.latest)
+
+
 def test_a_walk_goes_to_its_best_and_has_patience() -> None:
     times = [5.0, 6.0, 7.0, 4.0, 6.5, 4.1, 5.9, None, 5.89]
     walks, generations = [0, 0, 0, 0, 1, 0, 1, 0, 1], [0, 0, 0, 1, 1, 2, 2, 3, 3]
-    known = archive(times, walks, generations)
-    at = {patience: walked(known, 2, 0.001, patience) for patience in (0, 1, 2)}
-    assert [walk.current for walk in at[1]] == [3, 8]
+    at = {patience: walked(archive(times, walks, generations), patience) for patience in (0, 1, 2)}
+    assert [walk.trial for walk in at[1]] == [3, 8]
     assert [walk.alive for walk in at[1]] == [False, True]  # two generations without progress, and one with
     assert [walk.alive for walk in at[2]] == [True, True]
-    assert [walk.current for walk in at[0]] == [3, 1]
+    assert [walk.trial for walk in at[0]] == [3, 1]
     assert [walk.alive for walk in at[0]] == [False, False]
 
 
 def test_a_walk_without_proposals_ends() -> None:
-    walks = walked(archive([5.0, 6.0, 4.0], [0, 0, 0], [0, 0, 1]), 2, 0.001, 1)
-    assert [(walk.current, walk.alive) for walk in walks] == [(2, True), (1, False)]
+    walks = walked(archive([5.0, 6.0, 4.0], [0, 0, 0], [0, 0, 1]), 1)
+    assert walks == (Walk(2, 4.0, 0, True), Walk(1, 6.0, 0, False))
 
 
 # Moves
@@ -252,11 +258,10 @@ def test_the_surrogate_learns_when_it_is_due_and_from_failures_too() -> None:
 def test_the_trial_of_a_surrogate_duels_with_its_own_parent() -> None:
     strategy = DESurrogateHybrid(population_size=8, surrogate_threshold=16, patience=None)
     search = searched(Plan(SPACE, strategy, Budget(evaluations=150), settings=Settings(exact=True)))
-    members = strategy.evolution.members(search.archive)
     known = search.archive
-    for slot, member in enumerate(members):
+    for slot, member in enumerate(members_of(strategy.evolution, search.state)):
         tried = (known.generation > 0) & (known.walk == slot) & known.ok
-        assert known.time_ms[member] <= known.time_ms[tried].min(initial=np.inf)
+        assert member.time_ms <= known.time_ms[tried].min(initial=np.inf)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,8 @@ def test_arguments_go_before_the_environment(tmp_path: Path) -> None:
         progress=True,
     )  # fmt: skip
     assert own == Options("random_search", "full", Budget(), 0, None, settings, True)
-    assert options(env, strategy="random_search").settings == {"compile_timeout_s": 20.0}, "it has no population"
+    with pytest.warns(UserWarning, match="AUTOTUNE_INITIAL_POPULATION"):
+        assert options(env, strategy="random_search").settings == {"compile_timeout_s": 20.0}, "it has no population"
     fixed = PatternSearch(initial_population_strategy="from_random")
     assert "initial_population_strategy" not in options(env, strategy=fixed).settings
     nothing = options(Environment())

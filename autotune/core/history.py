@@ -166,6 +166,9 @@ class Records:
     def __len__(self) -> int:
         return self._length
 
+    def __repr__(self) -> str:
+        return f"Records({self.array.tolist()})"
+
     def __reduce__(self) -> tuple[Callable[[NDArray[np.void]], "Records"], tuple[NDArray[np.void]]]:
         return _records_of, (self.array.copy(),)
 

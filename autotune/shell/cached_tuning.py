@@ -9,21 +9,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 from warnings import warn
 
-from autotune.core.arguments import of_kind, refuse
+from autotune.core.arguments import of_kind
 from autotune.core.config import Value
-from autotune.core.errors import CacheError, PlanError
+from autotune.core.errors import PlanError
 from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
 from autotune.core.search.result import Result
 from autotune.core.search.state import Search
 from autotune.core.space import Space
+from autotune.core.strategies.initial import POPULATION, InitialPopulationStrategy
 from autotune.shell.driver import Watch
 from autotune.shell.evaluators.protocol import Evaluator
-from autotune.shell.options import POPULATION, Options, PathLike, leaves_population_open
+from autotune.shell.options import Options, PathLike, leaves_population_to_effort
 from autotune.shell.settings import Environment
 
 if TYPE_CHECKING:
-    from autotune.shell.cache.keys import Key
+    from autotune.shell.cache.keys import Key, KeyKind
     from autotune.shell.cache.layers import Cache
     from autotune.shell.cache.origin import Origin
     from autotune.shell.cache.use import Memory, Use
@@ -40,24 +41,20 @@ class Warm(NamedTuple):
 def memory_for(
     env: Environment,
     cache: "Cache | PathLike | bool | None",
-    key: "Key | None",
+    key: "Key | KeyKind | None",
     use: "Use | None",
     space: Space,
     evaluator: Evaluator,
 ) -> "Memory | None":
     """The cache that the arguments name and how it may be used; None where there is none, or it is to be left alone.
 
-    Raises CacheError where no key can be made of the evaluator.
+    Raises CacheError where no key can be made of the evaluator, or the word for one is none.
     """
     if cache is None or cache is False:
         return None
-    from autotune.shell.cache.identity import key_for
-    from autotune.shell.cache.keys import LooseKey, StrictKey
+    from autotune.shell.cache.identity import made_key
     from autotune.shell.cache.layers import Cache
     from autotune.shell.cache.use import Memory, checked_use
-
-    if key is not None and not isinstance(key, LooseKey | StrictKey):
-        raise refuse("key", key, "a LooseKey or a StrictKey, or leave it out", CacheError)
 
     asked = use if use is not None else ("skip" if env.skip_cache else "force" if env.force else "normal")
     if checked_use(asked) == "skip":
@@ -65,7 +62,7 @@ def memory_for(
     opened = cache if isinstance(cache, Cache) else Cache(None if cache is True else cache)
     if opened.mode == "off":
         return None
-    return Memory(opened, key_for(space, evaluator) if key is None else key, checked_use(asked))
+    return Memory(opened, made_key(key, space, evaluator), checked_use(asked))
 
 
 def cached_result(
@@ -119,8 +116,8 @@ def warm(memory: "Memory | None", options: Options, space: Space, wanted: "WarmS
     origins = memory.best_available(space, wanted)
     if wanted is not None:
         settings.setdefault("pad", wanted.pad)
-        if leaves_population_open(options.strategy, settings):
-            settings[POPULATION] = "from_best_available"
+        if leaves_population_to_effort(options.strategy, settings):
+            settings[POPULATION] = InitialPopulationStrategy.FROM_BEST_AVAILABLE
     return Warm(origins, settings)
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any, Literal
 
 from autotune.core.arguments import integer, refuse
 from autotune.core.errors import JournalError, PlanError
+from autotune.core.search.effort import OF_THEIR_OWN
 from autotune.core.search.plan import Budget, as_budget
+from autotune.core.strategies.initial import POPULATION
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
 from autotune.shell.files import as_path
@@ -20,8 +23,6 @@ from autotune.shell.settings import Environment, chosen
 PathLike = str | os.PathLike[str]
 Progress = bool | None | Watch
 """True, False, None (a progress line if the terminal can show one), or a callable told of every event."""
-
-POPULATION = "initial_population_strategy"
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,11 @@ def options_for(
         raise refuse("progress", progress, "True, False, None, or a function that is told of every event", PlanError)
     if env.compile_timeout is not None:
         own.setdefault("compile_timeout_s", env.compile_timeout)
-    if env.initial_population is not None and leaves_population_open(picked, own):
-        own[POPULATION] = env.initial_population
+    if env.initial_population is not None:
+        if leaves_population_open(picked, own):
+            own[POPULATION] = env.initial_population
+        elif POPULATION not in own and not has_population(picked):
+            _warn_of_population(picked, env.initial_population)
     return Options(
         strategy=picked,
         effort=chosen(effort, env.effort, "full"),
@@ -79,13 +83,36 @@ def as_settings(given: object) -> dict[str, Any]:
     return dict(given)
 
 
+def has_population(strategy: str | AnyStrategy) -> bool:
+    """Whether a strategy begins with an initial population that can be chosen."""
+    return POPULATION in getattr(_kind_of(strategy), "__struct_fields__", ())
+
+
+def _kind_of(strategy: str | AnyStrategy) -> type[Any]:
+    return STRATEGIES[canonical_name(strategy)] if isinstance(strategy, str) else type(strategy)
+
+
 def leaves_population_open(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
     """Whether a strategy has an initial population and nobody has said which."""
-    if POPULATION in settings:
+    if settings.get(POPULATION) is not None or not has_population(strategy):
         return False
-    if isinstance(strategy, str):
-        return POPULATION in STRATEGIES[canonical_name(strategy)].__struct_fields__
-    return getattr(strategy, POPULATION, "") is None
+    return isinstance(strategy, str) or getattr(strategy, POPULATION) is None
+
+
+def leaves_population_to_effort(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
+    """Whether the effort says where a strategy begins, nobody else having said it."""
+    return leaves_population_open(strategy, settings) and _kind_of(strategy) not in OF_THEIR_OWN
+
+
+def _warn_of_population(strategy: str | AnyStrategy, asked: str) -> None:
+    """A variable holds for every search of a process, so one of a strategy that cannot heed it is no error; but whoever
+    set it must not believe that it was heeded."""
+    name = canonical_name(strategy) if isinstance(strategy, str) else type(strategy).__name__
+    warnings.warn(
+        f"AUTOTUNE_INITIAL_POPULATION = {asked} has no effect on {name}, which has no initial population; unset it, or "
+        f"name a strategy that has one, such as {DEFAULT_STRATEGY}",
+        stacklevel=4,
+    )
 
 
 def _journal(argument: PathLike | Literal[False] | None, log: Path | None, label: str) -> Path | None:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from autotune.core.arguments import refuse
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.search.effort import EFFORTS, Effort
-from autotune.core.strategies.initial import InitialPopulation
+from autotune.core.strategies.initial import InitialPopulationStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
 
 PREFIX = "AUTOTUNE_"
@@ -42,7 +42,7 @@ class Environment(Struct, frozen=True):
     log: Path | None = None
     progress: bool | None = None
     strategy: str | None = None
-    initial_population: InitialPopulation | None = None
+    initial_population: InitialPopulationStrategy | None = None
     compile_timeout: float | None = None
     benchmark_timeout: float | None = None
     mode: Mode | None = None
@@ -126,7 +126,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-POPULATIONS: tuple[str, ...] = get_args(InitialPopulation)
+POPULATIONS: tuple[str, ...] = tuple(InitialPopulationStrategy)
 TRUTH, SECONDS = "1 or 0", "a number of seconds above 0"
 
 SETTINGS: dict[str, Setting] = {
@@ -141,7 +141,7 @@ SETTINGS: dict[str, Setting] = {
     "progress": Setting(_truth, TRUTH, "on a terminal", "whether to show progress"),
     "strategy": Setting(canonical_name, f"one of {', '.join(STRATEGIES)}", "the library's", "the strategy"),
     "initial_population": Setting(
-        _one_of(POPULATIONS), f"one of {', '.join(POPULATIONS)}", "as the effort says", "where strategies begin"
+        InitialPopulationStrategy, f"one of {', '.join(POPULATIONS)}", "as the effort says", "where strategies begin"
     ),
     "compile_timeout": Setting(_seconds, SECONDS, "60", "how long a config may take to compile"),
     "benchmark_timeout": Setting(_seconds, SECONDS, "the evaluator's", "how long a config may take to run"),

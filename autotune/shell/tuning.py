@@ -22,7 +22,7 @@ from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.shell.cache.remembering import without_cached
 from autotune.shell.cached_tuning import cached_result, check_allowed, memory_for, remembered, warm, watched_by
 from autotune.shell.driver import Driver, Interruption, Watch, unrecorded
-from autotune.shell.evaluators.protocol import Evaluator, as_evaluator, rebuilds
+from autotune.shell.evaluators.protocol import Evaluator, as_evaluator, rebuilds, takes_one
 from autotune.shell.files import as_path
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import Options, as_settings, options_for
@@ -32,7 +32,7 @@ from autotune.shell.progress import watching
 from autotune.shell.settings import environment
 
 if TYPE_CHECKING:
-    from autotune.shell.cache.keys import Key
+    from autotune.shell.cache.keys import Key, KeyKind
     from autotune.shell.cache.layers import Cache
     from autotune.shell.cache.origin import Origin
     from autotune.shell.cache.use import Memory, Use
@@ -45,6 +45,7 @@ def make_plan(
     *,
     exact: bool = False,
     rebuild: bool = True,
+    one_at_a_time: bool = False,
     effort: str = "full",
     budget: Budget | int | None = None,
     seed: int = 0,
@@ -55,14 +56,14 @@ def make_plan(
     """The plan of a search, for those who step it by hand; the arguments are those of `tune`.
 
     exact: whether the evaluator always gives a config the same time. rebuild: whether it has to build a config again
-    to compare it. Raises StrategyError or PlanError.
+    to compare it. one_at_a_time: whether it takes one config at a time. Raises StrategyError or PlanError.
     """
     level, space, given = checked_effort(effort), as_space(space), as_settings(settings)
     machine = {name: value for name, value in given.items() if name in Settings.__struct_fields__}
     own = {name: value for name, value in given.items() if name not in machine}
     return Plan(
         space,
-        strategy_for(strategy, level, own),
+        strategy_for(strategy, level, own, one_at_a_time),
         as_budget(budget),
         integer(seed, "seed", PlanError),
         as_configs(seeds, "seeds"),
@@ -91,7 +92,7 @@ def tune(
     settings: Mapping[str, Any] | None = None,
     progress: Progress = None,
     cache: "Cache | PathLike | bool | None" = None,
-    key: "Key | None" = None,
+    key: "Key | KeyKind | None" = None,
     cache_use: "Use | None" = None,
     warm_start: "WarmStart | None" = None,
 ) -> Result:
@@ -110,7 +111,8 @@ def tune(
     progress: True, False, None (only on a terminal), or a callable told of every event.
     cache: a Cache, its directory, or True for the user's: a result that is there is given at once, what was measured
     before is not measured again, and what is found is kept. None or False: no cache.
-    key: what the measurements belong to, LooseKey or StrictKey; None: made from the evaluator.
+    key: what the measurements belong to. "strict": this kernel, device and space with the installed torch, triton,
+    driver and autotune; "loose" or None: with any of these; or a LooseKey or StrictKey of your own.
     cache_use: "normal"; "force": ignore what is there and replace it; "skip": neither read nor write.
     warm_start: where to take configs to begin with from; None: from runs on the same device, arguments and space.
     What is left out is taken from the environment (AUTOTUNE_EFFORT, …; see `autotune env`), then from the defaults.
@@ -132,7 +134,8 @@ def tune(
     check_allowed(env, memory)
     begun = warm(memory, options, space, warm_start)
     plan = make_plan(
-        space, options.strategy, exact=evaluator.exact, rebuild=rebuilds(evaluator), effort=options.effort,
+        space, options.strategy, exact=evaluator.exact, rebuild=rebuilds(evaluator),
+        one_at_a_time=takes_one(evaluator), effort=options.effort,
         budget=options.budget, seed=options.seed, seeds=seeds,
         best_available=(*best_available, *(o.config for o in begun.origins)), settings=begun.settings,
     )  # fmt: skip

@@ -7,7 +7,8 @@ import msgspec
 from autotune.core.arguments import shown
 from autotune.core.errors import PlanError
 from autotune.core.search.plan import Settings
-from autotune.core.strategies.initial import InitialPopulation
+from autotune.core.strategies.gaussian_process import GaussianProcessSearch
+from autotune.core.strategies.initial import InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import as_strategy, make_strategy, with_settings
 
@@ -32,12 +33,15 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 """What differs from the defaults of each strategy in a quick search; a full one takes the defaults."""
 
-POPULATION: dict[Effort, InitialPopulation] = {
-    "none": "from_default",
-    "quick": "from_best_available",
-    "full": "from_random",
+POPULATION: dict[Effort, InitialPopulationStrategy] = {
+    "none": InitialPopulationStrategy.FROM_DEFAULT,
+    "quick": InitialPopulationStrategy.FROM_BEST_AVAILABLE,
+    "full": InitialPopulationStrategy.FROM_RANDOM,
 }
-"""The initial population of strategies that leave it open (`initial_population_strategy=None`)."""
+"""The initial population of strategies that leave it to the effort (`initial_population_strategy=None`)."""
+
+OF_THEIR_OWN: tuple[type[Any], ...] = (GaussianProcessSearch,)
+"""Strategies for which None is a way to begin of their own, which no effort changes."""
 
 
 def checked_effort(effort: object) -> Effort:
@@ -52,14 +56,21 @@ def settings_for(effort: Effort, overrides: dict[str, Any]) -> Settings:
     return Settings(**{**MACHINE[effort], **overrides})
 
 
-def strategy_for(strategy: str | AnyStrategy, effort: Effort, overrides: dict[str, Any]) -> AnyStrategy:
-    """The strategy by name or class with its settings for an effort, or a given one with single settings replaced."""
+def strategy_for(
+    strategy: str | AnyStrategy, effort: Effort, overrides: dict[str, Any], one_at_a_time: bool = False
+) -> AnyStrategy:
+    """The strategy by name or class with its settings for an effort, or a given one with single settings replaced.
+
+    one_at_a_time: whether the evaluator takes one config at a time, so that nothing is gained by waiting for others.
+    """
     strategy = as_strategy(strategy)
     if isinstance(strategy, str):
         profile = QUICK.get(strategy, {}) if effort == "quick" else {}
         made = make_strategy(strategy, {**profile, **overrides})
     else:
         made = with_settings(strategy, overrides)
-    if getattr(made, "initial_population_strategy", "") is None:
+    if type(made) not in OF_THEIR_OWN and getattr(made, "initial_population_strategy", "") is None:
         made = msgspec.structs.replace(made, initial_population_strategy=POPULATION[effort])  # type: ignore[type-var]
+    if one_at_a_time and getattr(made, "immediate_update", "") is None:
+        made = msgspec.structs.replace(made, immediate_update=True)  # type: ignore[type-var]
     return made

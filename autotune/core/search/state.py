@@ -112,26 +112,28 @@ def start(plan: Plan) -> Search:
     """The search before anything is measured."""
     of_kind(plan, Plan, "plan", "a plan, as make_plan gives it", PlanError)
     key = root(plan.seed)
-    state = _begun(plan, fold(key, "init")) if plan.settings.search else None
+    state = _begun(plan, fold(key, "init"), Round()) if plan.settings.search else None
     return Search(plan, key, state, Log(), Log(), Points(plan.space.columns), Records())
 
 
 def restarted(search: Search) -> Search:
     """The search with its strategy begun anew, elsewhere: all that was measured stays."""
     n = search.round.restarts + 1
-    state = _begun(search.plan, fold(search.key, "init", n), again=True)
-    return replace(search, state=state, proposed=0, round=Round(n, len(search.trials), search.generation + 1))
+    begun = Round(n, len(search.trials), search.generation + 1)
+    return replace(search, state=_begun(search.plan, fold(search.key, "init", n), begun), proposed=0, round=begun)
 
 
-def _begun(plan: Plan, key: Key, again: bool = False) -> Any:
-    """The state of the strategy before anything is known."""
+def _begun(plan: Plan, key: Key, begun: Round) -> Any:
+    """The state of the strategy before anything is known of this round."""
     space = plan.space
     seeds = Seeds(
         space.encode([space.default] if space.default else []),
         space.encode(plan.seeds),
         space.encode(plan.best_available),
         plan.settings.pad,
-        again,
+        begun.restarts > 0,
+        begun.trial,
+        begun.generation,
     )
     with one_thread():
         return plan.strategy.init(space, seeds, key)

@@ -14,12 +14,22 @@ from autotune.core.keys import Key
 from autotune.core.space import Space
 from autotune.core.strategies.differential_evolution import (
     DifferentialEvolutionSearch,
+    Members,
     breed,
     checked_evolution,
+    points_of,
 )
-from autotune.core.strategies.initial import InitialPopulation
+from autotune.core.strategies.initial import InitialPopulationStrategy
 from autotune.core.strategies.ordering import promising_first
-from autotune.core.strategies.population import Initial, initial_proposals, last_initial
+from autotune.core.strategies.population import (
+    BETTER,
+    Past,
+    Table,
+    first_generation,
+    initial_proposals,
+    members_of,
+    observed,
+)
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
 
@@ -37,8 +47,9 @@ class DESurrogateHybrid(Struct, frozen=True, tag="de_surrogate_hybrid", omit_def
     candidate_ratio: so many times `population_size` crosses are bred, and the `population_size` predicted to be fastest
     measured.
     refit_frequency: the regressor learns what is new every so many generations. n_estimators: its trees.
-    population_size, max_generations, crossover_rate, min_improvement_delta, patience: see DifferentialEvolutionSearch.
-    initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
+    population_size, initial_share, max_generations, crossover_rate, min_improvement_delta, patience: see
+    DifferentialEvolutionSearch. initial_population_strategy: None leaves it to the effort.
+    compile_timeout_*: see `limits.compile_timeout`.
     """
 
     population_size: int = 40
@@ -50,9 +61,10 @@ class DESurrogateHybrid(Struct, frozen=True, tag="de_surrogate_hybrid", omit_def
     n_estimators: int = 50
     min_improvement_delta: float | None = 0.001
     patience: int | None = 3
-    initial_population_strategy: InitialPopulation | None = None
+    initial_population_strategy: InitialPopulationStrategy | None = None
     compile_timeout_lower_bound: float = 30.0
     compile_timeout_quantile: float = 0.9
+    initial_share: float = BETTER
 
     def __post_init__(self) -> None:
         name = "de_surrogate_hybrid"
@@ -67,24 +79,24 @@ class DESurrogateHybrid(Struct, frozen=True, tag="de_surrogate_hybrid", omit_def
         """The differential evolution that this is without its surrogate."""
         shared = (
             "population_size", "max_generations", "crossover_rate", "min_improvement_delta", "patience",
-            "initial_population_strategy", "compile_timeout_lower_bound", "compile_timeout_quantile",
+            "initial_share", "initial_population_strategy", "compile_timeout_lower_bound", "compile_timeout_quantile",
         )  # fmt: skip
         return DifferentialEvolutionSearch(**{name: getattr(self, name) for name in shared})
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> Past[Members]:
         return self.evolution.init(space, seeds, key)
 
-    def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
-        begun = initial_proposals(space, state, ask, 2 * self.population_size, self.max_generations, key)
-        if begun is not None:
-            return begun
-        evolution, archive = self.evolution, ask.archive
-        if (ended := evolution.ended(archive)) is not None:
+    def propose(self, space: Space, state: Past[Members], ask: Ask, key: Key) -> Proposals | Wait | Done:
+        first = initial_proposals(space, state, ask, 2 * self.population_size, self.max_generations, key)
+        if first is not None:
+            return first
+        evolution, table = self.evolution, state.table
+        if (ended := evolution.ended(table)) is not None:
             return ended
-        generation = int(archive.generation.max()) + 1
-        forest = self.surrogate(space, ask)
+        forest = self.surrogate(space, table, ask.archive.whole)
         slots = np.repeat(np.arange(self.population_size), 1 if forest is None else self.candidate_ratio)
-        points, kept = breed(space, archive.points[evolution.members(archive)], slots, self.crossover_rate, ask, key)
+        members = points_of(members_of(evolution, state), ask)
+        points, kept = breed(space, members, slots, self.crossover_rate, ask, key)
         if not len(points):
             return Done("every valid config was tried")
         why = f"crosses of {self.population_size} members with mutants"
@@ -94,23 +106,22 @@ class DESurrogateHybrid(Struct, frozen=True, tag="de_surrogate_hybrid", omit_def
             fastest = np.lexsort((*points.T[::-1], predicted))[: self.population_size]  # ties by the point
             points, kept = points[fastest], kept[fastest]
         if forest is None:
-            order = promising_first(space, archive.whole, points)
+            order = promising_first(space, ask.archive.whole, points)
             points, kept = points[order], kept[order]
-        return Proposals(points, kept, generation, why)
+        return Proposals(points, kept, state.last + 1, why)
 
-    def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:
-        return state
+    def observe(self, space: Space, state: Past[Members], seen: tuple[Observation, ...]) -> Past[Members]:
+        return observed(self.evolution, state, seen)
 
-    def surrogate(self, space: Space, ask: Ask) -> Forest | None:
+    def surrogate(self, space: Space, table: Table, known: Archive) -> Forest | None:
         """The regressor that chooses for the next generation, as it was fitted last; None below the threshold.
 
-        It knows what was known when that fit was due: at the first generation above the threshold, and then every
-        `refit_frequency` of them.
+        It knows what was known, of all that was ever measured, when that fit was due: at the first generation above the
+        threshold, and then every `refit_frequency` of them.
         """
-        archive, known = ask.archive, ask.archive.whole
-        generations = np.arange(last_initial(archive) + 1, int(archive.generation.max()) + 2)
-        begun = [archive.trials[archive.generation >= each].min(initial=UNASKED) for each in generations]
-        sizes = np.searchsorted(known.trials, begun)
+        generations = np.arange(first_generation(table) + 1, int(table["generation"].max()) + 2)
+        first = [table["trial"][table["generation"] >= each].min(initial=UNASKED) for each in generations]
+        sizes = np.searchsorted(known.trials, first)
         above = np.flatnonzero(sizes >= self.surrogate_threshold)
         if not len(above):
             return None

@@ -4,26 +4,31 @@ Storn and Price, "Differential evolution: a simple and efficient heuristic for g
 spaces", J. Global Optimization 11 (1997). Mutation is defined by each parameter kind (`ParameterKind.mutate`).
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.history import Archive
 from autotune.core.keys import Key, fold, permutations
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation
+from autotune.core.strategies.initial import InitialPopulationStrategy
 from autotune.core.strategies.ordering import promising_first
 from autotune.core.strategies.population import (
+    BETTER,
     HasPopulation,
-    Initial,
+    Past,
+    Table,
+    begun,
     checked_population,
-    first_points,
+    checked_share,
+    first_generation,
     initial_proposals,
-    last_initial,
+    members_of,
+    observed,
+    ranked,
 )
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
@@ -35,12 +40,25 @@ AT_ONCE = 100
 """Where all tries that are left make no more crosses than this, they are bred together."""
 
 
+class Member(NamedTuple):
+    """A member of the population: its time and its trial. The lesser of two is the faster, or the first of equals."""
+
+    time_ms: float
+    trial: int
+
+
+Members = tuple[Member, ...]
+"""One for each slot."""
+
+
 class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evolution", omit_defaults=True):
     """A population whose members duel with a cross of themselves and the mutant a + (b - c) of three others.
 
-    population_size: members; twice as many are drawn at first, and the half that looks best is measured.
+    population_size: members; twice as many are drawn at first. initial_share: of these so many are measured, those that
+    look best, and more while fewer than `population_size` different ones have worked; 1.0: all.
     max_generations: of `population_size` trials each, after the initial one. crossover_rate: the share of the mutant.
-    immediate_update: True breeds and measures one trial at a time, from a population that is always up to date.
+    immediate_update: True breeds and measures one trial at a time, from a population that is always up to date; False a
+    generation; None leaves it to the plan: True for an evaluator that takes one config at a time, else False.
     min_improvement_delta, patience: end when the best improves by less than this, relatively, for that many
     generations; None: off.
     initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
@@ -52,87 +70,97 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
     immediate_update: bool | None = None
     min_improvement_delta: float | None = None
     patience: int | None = None
-    initial_population_strategy: InitialPopulation | None = None
+    initial_population_strategy: InitialPopulationStrategy | None = None
     compile_timeout_lower_bound: float = 30.0
     compile_timeout_quantile: float = 0.9
+    initial_share: float = BETTER
 
     def __post_init__(self) -> None:
         checked_evolution("differential_evolution", self)
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
-        twice = 2 * self.population_size
-        return first_points(self.initial_population_strategy, space, seeds, twice, key)
+    def init(self, space: Space, seeds: Seeds, key: Key) -> Past[Members]:
+        twice, kind = 2 * self.population_size, self.initial_population_strategy
+        return begun(kind, space, seeds, twice, key, share=self.initial_share, wanted=self.population_size)
 
-    def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
-        begun = initial_proposals(space, state, ask, 2 * self.population_size, self.max_generations, key)
-        if begun is not None:
-            return begun
-        archive = ask.archive
-        if (ended := self.ended(archive)) is not None:
+    def propose(self, space: Space, state: Past[Members], ask: Ask, key: Key) -> Proposals | Wait | Done:
+        first = initial_proposals(space, state, ask, 2 * self.population_size, self.max_generations, key)
+        if first is not None:
+            return first
+        table = state.table
+        if (ended := self.ended(table)) is not None:
             return ended
-        slots, generation = np.arange(self.population_size), int(archive.generation.max()) + 1
+        slots, generation = np.arange(self.population_size), state.last + 1
         if self.immediate_update:
-            nth, slot = divmod(self.bred(archive), self.population_size)
-            slots, generation = slots[slot : slot + 1], last_initial(archive) + 1 + nth
-        points, kept = breed(space, archive.points[self.members(archive)], slots, self.crossover_rate, ask, key)
+            nth, slot = divmod(bred(table), self.population_size)
+            slots, generation = slots[slot : slot + 1], first_generation(table) + 1 + nth
+        members = members_of(self, state)
+        points, kept = breed(space, points_of(members, ask), slots, self.crossover_rate, ask, key)
         if not len(points):
             return Done("every valid config was tried")
-        order = promising_first(space, archive.whole, points)
+        order = promising_first(space, ask.archive.whole, points)
         return Proposals(points[order], kept[order], generation, f"crosses of {len(points)} members with mutants")
 
-    def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:
-        return state
+    def observe(self, space: Space, state: Past[Members], seen: tuple[Observation, ...]) -> Past[Members]:
+        return observed(self, state, seen)
 
-    def ended(self, archive: Archive) -> Done | None:
+    def first_members(self, population: Table) -> Members:
+        """The best of the initial population in the order of their trials; too few of them are repeated."""
+        best = population[np.sort(ranked(population)[: self.population_size])]
+        members = [Member(*each) for each in zip(best["time_ms"].tolist(), best["trial"].tolist(), strict=True)]
+        return tuple(members[i % len(members)] for i in range(self.population_size))
+
+    def next_members(self, members: Members, batch: Table) -> Members:
+        """The members after a generation: each slot's is the fastest that was tried in it, the first of equals."""
+        after, timed = list(members), batch[batch["ok"]]
+        columns = (timed[name].tolist() for name in ("walk", "time_ms", "trial"))
+        for walk, time, trial in zip(*columns, strict=True):
+            slot = walk % self.population_size
+            after[slot] = min(after[slot], Member(time, trial))
+        return tuple(after)
+
+    def ended(self, table: Table) -> Done | None:
         """Why there is no further generation, once there is a population; None while there is one."""
-        bred = self.bred(archive)
-        if self.immediate_update and bred % self.population_size:
+        count = bred(table)
+        if self.immediate_update and count % self.population_size:
             return None
-        generations = int(archive.generation.max()) - last_initial(archive)  # one cut short by a full space counts too
-        if bred >= self.max_generations * self.population_size or generations >= self.max_generations:
+        generations = int(table["generation"].max()) - first_generation(table)  # one cut short by a full space counts
+        if count >= self.max_generations * self.population_size or generations >= self.max_generations:
             return Done(f"{self.max_generations} generations were evaluated")
-        if self._converged(archive):
+        if self._converged(table):
             return Done(f"the best has not improved for {self.patience} generations")
         return None
 
-    def bred(self, archive: Archive) -> int:
-        """How many trials came after the initial population."""
-        return int((archive.generation > last_initial(archive)).sum())
-
-    def members(self, archive: Archive) -> NDArray[np.int64]:
-        """The index in the archive of each slot's member, [population_size].
-
-        A trial replaces its parent when it is faster; so a slot's member is the fastest of all that was tried in it.
-        """
-        begun = last_initial(archive)
-        ranking = archive.ranking()
-        initial = ranking[archive.generation[ranking] <= begun][: self.population_size]
-        members = np.resize(np.sort(initial), self.population_size)  # too few of them are repeated
-        later = ranking[archive.generation[ranking] > begun][::-1]
-        best = np.full(self.population_size, -1, np.int64)
-        best[archive.walk[later] % self.population_size] = later  # the fastest is written last
-        challenged = best >= 0
-        faster = challenged & (archive.time_ms[best] < archive.time_ms[members])
-        return np.where(faster, best, members)
-
-    def _converged(self, archive: Archive) -> bool:
+    def _converged(self, table: Table) -> bool:
         """Whether the last `patience` generations each improved the best by less than `min_improvement_delta`."""
         if self.min_improvement_delta is None or self.patience is None:
             return False
-        begun, last = last_initial(archive), int(archive.generation.max(initial=0))
-        if last - begun < self.patience:
+        last = int(table["generation"].max(initial=0))
+        if last - first_generation(table) < self.patience:
             return False
         best = [
-            archive.time_ms[archive.ok & (archive.generation <= generation)].min()
+            table["time_ms"][table["ok"] & (table["generation"] <= generation)].min()
             for generation in range(last - self.patience, last + 1)
         ]
         ratios = np.array(best[1:]) / np.array(best[:-1])
         return bool((np.abs(ratios - 1) < self.min_improvement_delta).all())
 
 
+def bred(table: Table) -> int:
+    """How many trials came after the initial population."""
+    return int((table["generation"] > first_generation(table)).sum())
+
+
+def points_of(members: Members, ask: Ask) -> Codes:
+    """The points [population_size, columns] of the members."""
+    points: Codes = ask.archive.asked.rows[[member.trial for member in members]]
+    return points
+
+
 class HasEvolution(HasPopulation, Protocol):
     """The settings of every strategy that evolves."""
 
+    @property
+    def initial_share(self) -> float: ...
     @property
     def population_size(self) -> int: ...
     @property
@@ -149,6 +177,7 @@ def checked_evolution(name: str, settings: HasEvolution) -> None:
     """Raises StrategyError for settings out of range."""
     delta, patience = settings.min_improvement_delta, settings.patience
     checked_population(name, settings)
+    checked_share(name, settings.initial_share)
     require(settings.population_size >= 4, name, "population_size", settings.population_size, "at least 4")
     require(settings.max_generations >= 0, name, "max_generations", settings.max_generations, "at least 0")
     require(0 <= settings.crossover_rate <= 1, name, "crossover_rate", settings.crossover_rate, "a number from 0 to 1")

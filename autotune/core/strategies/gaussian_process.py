@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -26,9 +27,10 @@ from autotune.core.parameters import Codes
 from autotune.core.space import Space
 from autotune.core.strategies.candidates import WORK, at_most, candidates
 from autotune.core.strategies.design import initial_design
-from autotune.core.strategies.initial import given_points
+from autotune.core.strategies.initial import InitialPopulationStrategy, alone, given_points
+from autotune.core.strategies.population import checked_population
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
-from autotune.core.strategies.ranges import check_types, require
+from autotune.core.strategies.ranges import require
 from autotune.core.strategies.shapes import neglected, shape_columns
 
 EXTREMES = 0.4
@@ -66,29 +68,43 @@ class Begun(NamedTuple):
 class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_defaults=True):
     """Expected improvement of a Gaussian process over neighbours of the best and samples of the space.
 
-    initial_points: configs of the initial design, the default, the seeds and the best of earlier runs among them.
+    initial_population: configs of the initial design. `initial_points` is its name in older journals.
     candidates: points of the space considered for each batch at least, beside the neighbours of the best; many more
     while few configs are known.
     neighbourhoods: how many of the best configs have their neighbours considered.
     count: configs in all, after which the search ends; None: as many as its budget allows, and 400 without a budget.
+    initial_population_strategy: None: the default, the seeds and up to ten of the best of earlier runs are part of the
+    design. from_random: no earlier runs. from_best_available: up to 20 of their best, with the rest of the design only
+    if `seeds.pad`. from_default: the default alone. compile_timeout_*: see `limits.compile_timeout`.
     """
 
-    initial_points: int = 8
+    initial_population: int = 8
     candidates: int = 600
     neighbourhoods: int = 3
     count: int | None = None
+    initial_population_strategy: InitialPopulationStrategy | None = None
+    compile_timeout_lower_bound: float = 30.0
+    compile_timeout_quantile: float = 0.9
+    initial_points: int | None = None
 
     def __post_init__(self) -> None:
         name = "gaussian_process"
-        check_types(self, name)
-        require(self.initial_points >= 1, name, "initial_points", self.initial_points, "at least 1")
+        if self.initial_points is not None:
+            require(type(self.initial_points) is int, name, "initial_points", self.initial_points, "at least 1")
+            msgspec.structs.force_setattr(self, "initial_population", self.initial_points)
+            msgspec.structs.force_setattr(self, "initial_points", None)
+        checked_population(name, self)
+        require(self.initial_population >= 1, name, "initial_population", self.initial_population, "at least 1")
         require(self.candidates >= 1, name, "candidates", self.candidates, "at least 1")
         require(self.neighbourhoods >= 0, name, "neighbourhoods", self.neighbourhoods, "at least 0")
         require(self.count is None or self.count >= 1, name, "count", self.count, "at least 1, or None")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Begun:
-        known = given_points(replace(seeds, best=seeds.best[:BEST]))
-        return Begun(initial_design(space, axes_of(space), known, self.initial_points, fold(key, "design")))
+        kind = self.initial_population_strategy
+        given = given_points(kind, replace(seeds, best=seeds.best[:BEST]) if kind is None else seeds)
+        if len(given) and alone(kind, seeds):
+            return Begun(given)
+        return Begun(initial_design(space, axes_of(space), given, self.initial_population, fold(key, "design")))
 
     def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
         first = state.points[ask.fresh(state.points)]

@@ -7,7 +7,7 @@ negatives like any other, so they teach as well.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,18 @@ from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.ordering import promising_first
-from autotune.core.strategies.population import HasPopulation, checked_population, last_initial
+from autotune.core.strategies.population import (
+    Generations,
+    HasPopulation,
+    Past,
+    checked_population,
+    checked_share,
+    first_generation,
+    members_of,
+)
 from autotune.core.strategies.protocol import Ask, Done, Proposals
 from autotune.core.strategies.ranges import require
+from autotune.core.strategies.walks import Walks
 
 DECIMALS = 9
 """Scores are rounded to so many before they are ranked, so that no last bit decides."""
@@ -35,11 +44,13 @@ Generate = Callable[[Forest | None, Codes, int, Key], tuple[Codes, NDArray[np.in
 The arguments are the model, the starts, the generation (from 1) and a key."""
 
 
-class HasWalks(HasPopulation, Protocol):
+class HasWalks(HasPopulation, Generations[Walks], Protocol):
     """The settings that both strategies have."""
 
     @property
     def initial_population(self) -> int: ...
+    @property
+    def initial_share(self) -> float: ...
     @property
     def copies(self) -> int: ...
     @property
@@ -60,17 +71,10 @@ class HasWalks(HasPopulation, Protocol):
     def similarity_penalty(self) -> float: ...
 
 
-class Walk(NamedTuple):
-    """Where a walk stands: its point's index in the archive, generations without progress, whether it goes on."""
-
-    current: int
-    stalled: int = 0
-    alive: bool = True
-
-
 def checked_walks(name: str, settings: HasWalks) -> None:
     """Raises StrategyError for settings out of range."""
     checked_population(name, settings)
+    checked_share(name, settings.initial_share)
     least = {"initial_population": 1, "copies": 1, "max_generations": 0, "num_neighbors": 1, "radius": 1, "patience": 0}
     for setting, lowest in least.items():
         value = getattr(settings, setting)
@@ -82,26 +86,27 @@ def checked_walks(name: str, settings: HasWalks) -> None:
     require(0 <= penalty < math.inf, name, "similarity_penalty", penalty, "at least 0")
 
 
-def next_batch(settings: HasWalks, space: Space, ask: Ask, key: Key, generate: Generate) -> Proposals | Done:
+def next_batch(
+    settings: HasWalks, space: Space, state: Past[Walks], ask: Ask, key: Key, generate: Generate
+) -> Proposals | Done:
     """The next generation of every walk that goes on, once there is a population and nothing is pending."""
-    archive = ask.archive
-    generation = int(archive.generation.max(initial=0)) + 1
+    known, generation = ask.archive.whole, max(state.last, 0) + 1
     if generation > settings.max_generations:
         return Done(f"{settings.max_generations} generations were evaluated")
-    walks = walked(archive, settings.copies, settings.min_improvement_delta, settings.patience)
+    walks = members_of(settings, state)
     alive = np.array([i for i, walk in enumerate(walks) if walk.alive], np.int64)
     if not len(alive):
         return Done("every walk has ended")
-    forest = classifier(space, archive.whole, settings.quantile)
-    starts = archive.points[[walks[i].current for i in alive]]
-    rows, origin = generate(forest, starts, generation - last_initial(archive), fold(key, "candidates"))
+    forest = classifier(space, known, settings.quantile)
+    starts = ask.archive.asked.rows[[walks[i].trial for i in alive]]
+    rows, origin = generate(forest, starts, generation - first_generation(state.table), fold(key, "candidates"))
     first = first_of_each(rows)
     first = first[ask.fresh(rows[first])]
     usable = first[space.valid(rows[first])]
     chosen = usable[_chosen(settings, space, forest, rows[usable], origin[usable], fold(key, "select"))]
     if not len(chosen):
         return Done("the walks have no new neighbours")
-    chosen = chosen[promising_first(space, archive.whole, rows[chosen])]
+    chosen = chosen[promising_first(space, known, rows[chosen])]
     how = "by a forest" if forest else "at random"
     why = f"{len(chosen)} of {len(usable)} neighbours of {len(alive)} walks, {how}"
     return Proposals(rows[chosen], alive[origin[chosen]], generation, why)
@@ -169,34 +174,3 @@ def labelled(archive: Archive, quantile: float) -> tuple[NDArray[np.bool_], NDAr
     gains /= gains.max()  # huge ones would overflow in the mean
     weights[good] = gains / gains.mean()
     return good, weights
-
-
-def walked(archive: Archive, copies: int, delta: float, patience: int) -> list[Walk]:
-    """Where the walks have come to, read off what was measured.
-
-    They begin at the `copies` best of the initial population. A walk is at the best of all it has measured; it ends
-    when that has improved by less than `delta`, relatively, for more than `patience` generations in a row, or when it
-    had nothing to propose.
-    """
-    begun = last_initial(archive)
-    ranking = archive.ranking()
-    walks = [Walk(int(i)) for i in ranking[archive.generation[ranking] <= begun][:copies]]
-    for generation in range(begun + 1, int(archive.generation.max(initial=0)) + 1):
-        batch = np.flatnonzero(archive.generation == generation)
-        walks = [
-            _moved(archive, walk, batch[archive.walk[batch] == i], delta, patience) if walk.alive else walk
-            for i, walk in enumerate(walks)
-        ]
-    return walks
-
-
-def _moved(archive: Archive, walk: Walk, batch: NDArray[np.int64], delta: float, patience: int) -> Walk:
-    """The walk after a batch of its own."""
-    if not len(batch):
-        return walk._replace(alive=False)
-    times, timed, best = archive.time_ms, batch[archive.ok[batch]], walk.current
-    if len(timed) and times[timed].min() < times[best]:
-        best = int(timed[np.argmin(times[timed])])
-    gained = abs(times[best] / times[walk.current] - 1) >= delta and best != walk.current
-    stalled = 0 if gained else walk.stalled + 1
-    return Walk(best, stalled, stalled <= patience)

@@ -12,12 +12,13 @@ from autotune.core.forest import Forest
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation
+from autotune.core.strategies.initial import InitialPopulationStrategy
 from autotune.core.strategies.lfbo import checked_walks, next_batch
 from autotune.core.strategies.lfbo_pattern_search import around
-from autotune.core.strategies.population import Initial, first_points, initial_proposals
+from autotune.core.strategies.population import BETTER, Past, Table, begun, initial_proposals, observed
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.tree_moves import guided
+from autotune.core.strategies.walks import Walks, first_walks, moved
 
 
 class LFBOTreeSearch(Struct, frozen=True, tag="lfbo_tree_search", omit_defaults=True):
@@ -26,7 +27,8 @@ class LFBOTreeSearch(Struct, frozen=True, tag="lfbo_tree_search", omit_defaults=
     The first generation draws neighbours as lfbo_pattern_search does; from the second one on each comes from a random
     tree (`tree_moves.guided`). num_neighbors: so many for each walk and generation. frac_selected: the share of them
     that is measured. radius: how far one move goes.
-    initial_population: how many configs are drawn to begin with, of which the better half is measured.
+    initial_population: how many configs are drawn to begin with. initial_share: of these so many are measured, those
+    that look best; 1.0: all.
     max_generations: batches after the initial one.
     min_improvement_delta, patience: a walk ends when abs(best / current - 1) is below this for more than `patience`
     generations in a row. quantile: the share of the configs that is called good.
@@ -44,21 +46,22 @@ class LFBOTreeSearch(Struct, frozen=True, tag="lfbo_tree_search", omit_defaults=
     quantile: float = 0.1
     patience: int = 1
     similarity_penalty: float = 1.0
-    initial_population_strategy: InitialPopulation | None = None
+    initial_population_strategy: InitialPopulationStrategy | None = None
     compile_timeout_lower_bound: float = 30.0
     compile_timeout_quantile: float = 0.9
+    initial_share: float = BETTER
 
     def __post_init__(self) -> None:
         checked_walks("lfbo_tree_search", self)
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> Past[Walks]:
         kind, n = self.initial_population_strategy, self.initial_population
-        return first_points(kind, space, seeds, n, key, walks=True)
+        return begun(kind, space, seeds, n, key, share=self.initial_share, walks=True)
 
-    def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
-        begun = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)
-        if begun is not None:
-            return begun
+    def propose(self, space: Space, state: Past[Walks], ask: Ask, key: Key) -> Proposals | Wait | Done:
+        first = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)
+        if first is not None:
+            return first
 
         def candidates(
             forest: Forest | None, starts: Codes, generation: int, key: Key
@@ -67,7 +70,15 @@ class LFBOTreeSearch(Struct, frozen=True, tag="lfbo_tree_search", omit_defaults=
                 return around(space, starts, self.num_neighbors, self.radius, key)
             return guided(space, forest, starts, self.num_neighbors, self.radius, key)
 
-        return next_batch(self, space, ask, key, candidates)
+        return next_batch(self, space, state, ask, key, candidates)
 
-    def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:
-        return state
+    def observe(self, space: Space, state: Past[Walks], seen: tuple[Observation, ...]) -> Past[Walks]:
+        return observed(self, state, seen)
+
+    def first_members(self, population: Table) -> Walks:
+        """Walks that begin at the best of the initial population."""
+        return first_walks(population, self.copies)
+
+    def next_members(self, members: Walks, batch: Table) -> Walks:
+        """The walks after a generation."""
+        return moved(members, batch, self.min_improvement_delta, self.patience)

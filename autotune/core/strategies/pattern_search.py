@@ -4,42 +4,37 @@ Hooke and Jeeves, "Direct search solution of numerical and statistical problems"
 walks, pairs of block sizes, all proposals of a generation measured as one batch) the PatternSearch of Helion.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
-from autotune.core.history import Archive
 from autotune.core.keys import Key, fold, permutation
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulation
+from autotune.core.strategies.initial import InitialPopulationStrategy
 from autotune.core.strategies.moves import neighbourhood
 from autotune.core.strategies.ordering import promising_first
 from autotune.core.strategies.population import (
-    Initial,
+    BETTER,
+    Past,
+    Table,
+    begun,
     checked_population,
-    first_points,
+    checked_share,
     initial_proposals,
-    last_initial,
+    members_of,
+    observed,
 )
 from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
 from autotune.core.strategies.ranges import require
-
-
-class Walk(NamedTuple):
-    """Where a walk stands: the index of its point in the archive, and whether it goes on."""
-
-    current: int
-    alive: bool
+from autotune.core.strategies.walks import Walks, first_walks, moved
 
 
 class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=True):
     """The `copies` best of the initial population each walk to the best of their neighbours, one batch a generation.
 
-    initial_population: how many configs are drawn to begin with, of which the better half is measured.
+    initial_population: how many configs are drawn to begin with. initial_share: of these so many are measured, those
+    that look best; 1.0: all.
     max_generations: batches after the initial one.
     min_improvement_delta: a walk ends when abs(best / current - 1) is below this.
     num_neighbors_cap: keep this many neighbours of a walk and generation, drawn at random; -1: all.
@@ -51,13 +46,15 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
     max_generations: int = 20
     min_improvement_delta: float = 0.001
     num_neighbors_cap: int = -1
-    initial_population_strategy: InitialPopulation | None = None
+    initial_population_strategy: InitialPopulationStrategy | None = None
     compile_timeout_lower_bound: float = 30.0
     compile_timeout_quantile: float = 0.9
+    initial_share: float = BETTER
 
     def __post_init__(self) -> None:
         name = "pattern_search"
         checked_population(name, self)
+        checked_share(name, self.initial_share)
         require(self.initial_population >= 1, name, "initial_population", self.initial_population, "at least 1")
         require(self.copies >= 1, name, "copies", self.copies, "at least 1")
         require(self.max_generations >= 0, name, "max_generations", self.max_generations, "at least 0")
@@ -65,56 +62,40 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
         require(delta >= 0, name, "min_improvement_delta", delta, "at least 0")
         require(cap == -1 or cap >= 1, name, "num_neighbors_cap", cap, "at least 1, or -1 for all neighbours")
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> Initial:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> Past[Walks]:
         kind, n = self.initial_population_strategy, self.initial_population
-        return first_points(kind, space, seeds, n, key, walks=True)
+        return begun(kind, space, seeds, n, key, share=self.initial_share, walks=True)
 
-    def propose(self, space: Space, state: Initial, ask: Ask, key: Key) -> Proposals | Wait | Done:
-        begun = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)
-        if begun is not None:
-            return begun
-        generation = int(ask.archive.generation.max(initial=0)) + 1
+    def propose(self, space: Space, state: Past[Walks], ask: Ask, key: Key) -> Proposals | Wait | Done:
+        first = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)
+        if first is not None:
+            return first
+        generation = max(state.last, 0) + 1
         if generation > self.max_generations:
             return Done(f"{self.max_generations} generations were evaluated")
-        walks = self.walks(ask.archive)
         batches = [
-            self._neighbours(space, ask, ask.archive.points[walk.current], fold(key, i)) if walk.alive else None
-            for i, walk in enumerate(walks)
+            self._neighbours(space, ask, ask.archive.asked.rows[walk.trial], fold(key, i)) if walk.alive else None
+            for i, walk in enumerate(members_of(self, state))
         ]
         kept = [(i, points) for i, points in enumerate(batches) if points is not None and len(points)]
         if not kept:
             return Done("every walk has ended")
         points = np.concatenate([points for _, points in kept])
         origin = np.concatenate([np.full(len(points), i, np.int64) for i, points in kept])
-        first = first_of_each(points)
-        order = first[promising_first(space, ask.archive.whole, points[first])]
+        distinct = first_of_each(points)
+        order = distinct[promising_first(space, ask.archive.whole, points[distinct])]
         return Proposals(points[order], origin[order], generation, f"neighbours of {len(kept)} walks")
 
-    def observe(self, space: Space, state: Initial, seen: tuple[Observation, ...]) -> Initial:
-        return state
+    def observe(self, space: Space, state: Past[Walks], seen: tuple[Observation, ...]) -> Past[Walks]:
+        return observed(self, state, seen)
 
-    def walks(self, archive: Archive) -> list[Walk]:
-        """Where the walks have come to, read off what was measured."""
-        begun = last_initial(archive)
-        ranking = archive.ranking()
-        walks = [Walk(int(i), True) for i in ranking[archive.generation[ranking] <= begun][: self.copies]]
-        for generation in range(begun + 1, int(archive.generation.max(initial=0)) + 1):
-            batch = np.flatnonzero(archive.ok & (archive.generation == generation))
-            walks = [
-                self._moved(archive, walk, batch[archive.walk[batch] == i]) if walk.alive else walk
-                for i, walk in enumerate(walks)
-            ]
-        return walks
+    def first_members(self, population: Table) -> Walks:
+        """Walks that begin at the best of the initial population."""
+        return first_walks(population, self.copies)
 
-    def _moved(self, archive: Archive, walk: Walk, batch: NDArray[np.int64]) -> Walk:
-        """The walk after a batch of its own: at the best of it and itself, ended where that gained too little."""
-        if not len(batch):
-            return Walk(walk.current, False)
-        times = archive.time_ms
-        best = int(batch[np.argmin(times[batch])])
-        if times[best] >= times[walk.current]:
-            return Walk(walk.current, False)
-        return Walk(best, bool(abs(times[best] / times[walk.current] - 1) >= self.min_improvement_delta))
+    def next_members(self, members: Walks, batch: Table) -> Walks:
+        """The walks after a generation; one that gains too little ends at once."""
+        return moved(members, batch, self.min_improvement_delta, patience=0)
 
     def _neighbours(self, space: Space, ask: Ask, row: Codes, key: Key) -> Codes:
         points = neighbourhood(space, row, fold(key, "wide"))

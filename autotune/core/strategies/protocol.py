@@ -23,6 +23,7 @@ class Seeds:
 
     pad: whether a population of the best available is filled up with random points.
     again: whether the strategy begins again after it ended, so that much is known already.
+    trial, generation: the numbers with which it begins: above 0 where it begins again.
     """
 
     default: Codes
@@ -30,6 +31,8 @@ class Seeds:
     best: Codes
     pad: bool = True
     again: bool = False
+    trial: int = 0
+    generation: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ class Strategy(Protocol[S]):
     """A search strategy; `S` is its immutable state.
 
     Implementations are frozen msgspec Structs whose fields are the settings, so that a strategy can be written to a
-    journal, compared and fingerprinted. Most need no state of their own: what they must know is in `ask.archive`.
+    journal, compared and fingerprinted. The state is what `observe` has made of the outcomes so far: a population,
+    walks. A strategy that only learns from all that was measured needs none, for that is in `ask.archive`.
     A restart calls `init` again with another key, and `ask.archive` then begins anew; `ask.archive.whole` goes on.
     """
 

@@ -35,7 +35,7 @@ class RandomSearch(Struct, frozen=True, tag="random_search", omit_defaults=True)
         require(self.count >= 1, "random_search", "count", self.count, "at least 1")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> Drawn:
-        return Drawn(initial_population("from_random", space, seeds, self.count, key))
+        return Drawn(initial_population(None, space, seeds, self.count, key))
 
     def propose(self, space: Space, state: Drawn, ask: Ask, key: Key) -> Proposals | Done:
         points = next_fresh(state.points, ask)

@@ -12,6 +12,7 @@ from autotune.core.strategies.de_surrogate_hybrid import DESurrogateHybrid
 from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
 from autotune.core.strategies.finite_search import FiniteSearch
 from autotune.core.strategies.gaussian_process import GaussianProcessSearch
+from autotune.core.strategies.initial import POPULATION, initial_population_strategy
 from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch
 from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch
 from autotune.core.strategies.pattern_search import PatternSearch
@@ -122,6 +123,8 @@ def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
     for setting in settings:
         if setting not in fields:
             raise _unknown_setting(name, setting, fields)
+    if POPULATION in settings:
+        settings = {**settings, POPULATION: initial_population_strategy(name, settings[POPULATION])}
     try:
         strategy: AnyStrategy = msgspec.convert({setting: plain(value) for setting, value in settings.items()}, kind)
     except msgspec.ValidationError as error:

@@ -10,15 +10,19 @@ from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.search.effort import checked_effort, strategy_for
 from autotune.core.search.plan import Budget, Plan, Settings
+from autotune.core.strategies.initial import POPULATION, InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.integrations.helion.translation import Translation
-from autotune.shell.options import POPULATION, Options, PathLike, Progress, free_journal, leaves_population_open
+from autotune.shell.options import Options, PathLike, Progress, free_journal, leaves_population_open
 from autotune.shell.settings import POPULATIONS, chosen, environment
 from autotune.shell.tuning import make_plan
 
 DRAWN = {"initial_population": 1, "population_size": 2}
 """Settings of strategies that begin with random configs: how many, and how many times as many that is."""
+
+DESIGNED = "gaussian_process"
+"""A strategy that begins with a design of its own, of so few configs that none of them may be drawn by others."""
 
 POPULATION_VARIABLE = "HELION_AUTOTUNER_INITIAL_POPULATION"
 
@@ -97,7 +101,9 @@ def given(search: Any) -> list[Any]:
 
 def _drawn(search: Any, translation: Translation, strategy: AnyStrategy) -> Iterator[Config | None]:
     """Random configs as Helion draws them, in tiles of a size that a device can hold: the initial population."""
-    if getattr(strategy, POPULATION, "from_random") != "from_random":
+    if getattr(strategy, POPULATION, None) not in (None, InitialPopulationStrategy.FROM_RANDOM):
+        return
+    if name_of(strategy) == DESIGNED:
         return
     sizes = [n * getattr(strategy, name, 0) for name, n in DRAWN.items()]
     count = next((size for size in sizes if size), 0)

@@ -4,10 +4,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from autotune.core.arguments import refuse
 from autotune.core.errors import CacheError
 from autotune.core.space import Space, as_space
-from autotune.shell.cache.devices import current_device, processor
-from autotune.shell.cache.keys import Constant, Device, LooseKey, Specialization, digest_of
+from autotune.shell.cache.devices import current_device, installed_versions, processor
+from autotune.shell.cache.keys import Constant, Device, Key, KeyKind, LooseKey, Specialization, StrictKey, digest_of
 from autotune.shell.cache.sources import source_digest, value_digest
 from autotune.shell.cache.specializing import specialization_of
 from autotune.shell.evaluators.callable import CallableEvaluator
@@ -29,6 +30,19 @@ class Identified(Protocol):
     """An evaluator that knows what it measures, so that a cache key can be made of it."""
 
     def identity(self) -> Identity: ...
+
+
+def made_key(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key:
+    """The key that an argument of `tune` means: one that is given as it is, "strict" with the installed toolchain,
+    "loose" or None without. Raises CacheError for anything else."""
+    match key:
+        case LooseKey() | StrictKey():
+            return key
+        case None | "loose":
+            return key_for(space, evaluator)
+        case "strict":
+            return StrictKey(key_for(space, evaluator), installed_versions())
+    raise refuse("key", key, 'a LooseKey or a StrictKey, "loose" or "strict", or leave it out', CacheError)
 
 
 def key_for(space: Space, evaluator: object) -> LooseKey:

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -98,6 +98,9 @@ class StrictKey(_ByText, Struct, frozen=True, dict=True):
 
 
 Key = LooseKey | StrictKey
+
+KeyKind = Literal["loose", "strict"]
+"""The two kinds of key by a word each."""
 
 
 def digest_of(value: Any) -> str:

@@ -114,6 +114,11 @@ class CallableEvaluator:
         """False: the driver submits again what a killed run had not finished."""
         return False
 
+    @property
+    def takes_one(self) -> bool:
+        """One worker builds and times one config at a time."""
+        return self.workers == 1
+
     def describe(self) -> dict[str, Detail]:
         """Kind and settings. Functions appear by name, arguments by number, what is None not at all."""
         described: dict[str, Detail] = {"kind": "callable", "build": _name(self.build), "args": len(self.args)}

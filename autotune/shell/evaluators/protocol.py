@@ -59,7 +59,8 @@ class Evaluator(Protocol):
     """Anything that can measure configs.
 
     exact: the same config always gets the same time, so nothing is gained by measuring it twice.
-    It may also have `rebuilds`: False where what it has built once is there when configs are compared.
+    It may also have `rebuilds`: False where what it has built once is there when configs are compared; and `takes_one`:
+    True where it takes one config at a time.
     """
 
     @property
@@ -97,6 +98,11 @@ def as_evaluator(given: Any) -> Evaluator:
 def rebuilds(evaluator: Evaluator) -> bool:
     """Whether configs are built again to be compared, as far as the evaluator says."""
     return bool(getattr(evaluator, "rebuilds", True))
+
+
+def takes_one(evaluator: Evaluator) -> bool:
+    """Whether it takes one config at a time; what an evaluator does not say is taken to be False."""
+    return bool(getattr(evaluator, "takes_one", False))
 
 
 def gives_up(task: Task) -> bool:
