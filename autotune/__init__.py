@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from autotune.core.search.messages import Limits as Limits
     from autotune.core.search.messages import Measure as Measure
     from autotune.core.search.messages import Observed as Observed
+    from autotune.core.search.messages import Reported as Reported
     from autotune.core.search.messages import Resumed as Resumed
     from autotune.core.search.messages import Ticked as Ticked
     from autotune.core.search.messages import Wait as Wait
@@ -137,6 +138,7 @@ _HOMES = {
         "Event",
         "Finished",
         "Interrupted",
+        "Reported",
         "Limits",
         "Measure",
         "Observed",

@@ -8,7 +8,7 @@ from autotune.cli import exits
 from autotune.cli.options import AsJson, JournalFile, ProblemOption
 from autotune.cli.output import print_json, stdout_for_results
 from autotune.cli.problem_file import check_journal, load_problem
-from autotune.core.search.messages import Request
+from autotune.core.search.messages import Reported, Request
 from autotune.shell import replay as replaying
 from autotune.shell.codec import encode
 from autotune.shell.journal import Header, header_for
@@ -21,7 +21,8 @@ LONGEST = 300
 def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson = False) -> int:
     """Check that the decisions of a journal can be repeated.
 
-    Prints "identical: N decisions checked", or the first that differs, both sides of it and its line in the journal.
+    Prints "identical: N decisions and the result checked", or the first thing that differs, both sides of it and its
+    line in the journal.
     """
     space = None
     if problem is not None:
@@ -33,10 +34,16 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
     if as_json:
         sides = None if found is None else {**vars(found), "where": difference(found.recorded, found.today)}
         print_json(
-            {"identical": found is None, "checked": replayed.checked, "divergence": sides, "journal": str(journal)}
-        )
+            {
+                "identical": found is None, "checked": replayed.checked, "results": replayed.results,
+                "divergence": sides, "journal": str(journal),
+            }
+        )  # fmt: skip
     elif found is None:
-        print(f"identical: {counted(replayed.checked, 'decision')} checked")
+        said = " and the result" if replayed.results else ""
+        print(f"identical: {counted(replayed.checked, 'decision')}{said} checked")
+        if not replayed.results:
+            print("note       the journal holds no result that could be checked")
     else:
         print(f"different: line {found.line} of {journal}, after {counted(replayed.checked, 'identical decision')}")
         print(f"where     {difference(found.recorded, found.today)}")
@@ -49,8 +56,10 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
     return exits.DONE if found is None else exits.DIVERGED
 
 
-def difference(recorded: Request, today: Request) -> str:
-    """The first place where two requests differ, with both values."""
+def difference(recorded: Request | Reported, today: Request | Reported) -> str:
+    """The first place where two requests differ, with both values; of two results, that they do."""
+    if isinstance(recorded, Reported):
+        return "the result: the events before it lead to another one than was given out"
     return _difference(msgspec.json.decode(encode(recorded)), msgspec.json.decode(encode(today)), "")
 
 
@@ -68,7 +77,7 @@ def _difference(a: Any, b: Any, place: str) -> str:
     return f"{place or 'the request'}: {_cut(encode(a))} recorded, {_cut(encode(b))} today"
 
 
-def _short(task: Request) -> str:
+def _short(task: Request | Reported) -> str:
     return _cut(encode(task))
 
 

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Literal, get_args
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from autotune.core.config import Config
 from autotune.core.errors import OutcomeError
@@ -43,6 +44,7 @@ class Timed(Struct, frozen=True, tag="timed", omit_defaults=True):
     details: dict[str, Detail] = {}
 
     def __post_init__(self) -> None:
+        _make_writable(self)
         try:
             fine = len(self.times_ms) > 0 and all(isfinite(t) and t > 0 for t in self.times_ms)
         except TypeError:
@@ -64,6 +66,23 @@ class Failed(Struct, frozen=True, tag="failed", omit_defaults=True):
     compile_s: float = 0.0
     run_s: float = 0.0
     details: dict[str, Detail] = {}
+
+    def __post_init__(self) -> None:
+        if not self.message.isascii():
+            force_setattr(self, "message", writable(self.message))
+        _make_writable(self)
+
+
+def writable(text: str) -> str:
+    """The text, with what UTF-8 cannot hold (half of a surrogate pair) escaped: no message may spoil a journal."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _make_writable(outcome: "Timed | Failed") -> None:
+    texts = [text for item in outcome.details.items() for text in item if isinstance(text, str)]
+    if not all(text.isascii() for text in texts):
+        cleaned = {writable(n): writable(v) if isinstance(v, str) else v for n, v in outcome.details.items()}
+        force_setattr(outcome, "details", cleaned)
 
 
 Outcome = Timed | Failed

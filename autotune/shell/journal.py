@@ -4,11 +4,13 @@ The header carries a checksum, and each event one that is chained through all li
 lost line or one moved is found. Only the last line may be torn, as a kill leaves it: it is dropped with a warning.
 """
 
+import errno
 import fcntl
 import os
 import platform
 import warnings
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +29,11 @@ from autotune.core.space import Space
 from autotune.core.space_spec import incomparable
 from autotune.shell.cache.origin import Origin
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_from, plan_spec
-from autotune.shell.files import contradiction
+from autotune.shell.files import contradiction, read_regular
 from autotune.version import __version__
 
-FORMAT, VERSION = "autotune-journal", 1
+FORMAT, VERSION = "autotune-journal", 2
+"""Version 2 has the digest of the result, and the order of runs in comparisons; journals of version 1 are read."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for text that is not JSON of the right shape; RecursionError for a hundred thousand brackets."""
@@ -98,7 +101,7 @@ def read_journal(path: str | os.PathLike[str]) -> Journal:
     """The journal in a file. Raises JournalError, naming the line, for anything but a torn end."""
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise JournalError(f"{path} cannot be read ({error.strerror}); check the path") from None
     lines = data.split(b"\n")
@@ -158,34 +161,47 @@ def _event(path: Path, number: int, line: bytes, checksum: int) -> tuple[Event, 
 
 
 class JournalWriter:
-    """Appends events to a journal file, each with one write to the operating system."""
+    """Appends events to a journal file, each whole or not at all.
 
-    def __init__(self, descriptor: int, checksum: int) -> None:
+    path: the file's, for messages. length: bytes of whole lines in it. checksum: of all of them.
+    """
+
+    def __init__(self, descriptor: int, path: Path, length: int, checksum: int) -> None:
         self._descriptor = descriptor
+        self._path = path
+        self._length = length
         self._checksum = checksum
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], header: Header) -> "JournalWriter":
-        """A new journal; raises JournalError if the file exists, or its name says another format than JSON lines."""
+        """A new journal; raises JournalError if the file exists, cannot be written, or has another format's name."""
+        path = Path(path)
         if (fault := contradiction(path, ".jsonl", ".json")) is not None:
             raise JournalError(f"the journal {path} cannot be written: {fault}")
+        _make_folder(path)
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except FileExistsError:
             raise JournalError(f"the journal {path} exists; resume it, or name another file") from None
         except OSError as error:
             raise JournalError(f"the journal {path} cannot be written ({error.strerror}); name another file") from None
         _lock(descriptor, path)
         line = signed(encode(header))
-        os.write(descriptor, line + b"\n")
-        return cls(descriptor, zlib.crc32(line))
+        writer = cls(descriptor, path, 0, zlib.crc32(line))
+        try:
+            writer._append(line + b"\n")
+        except JournalError:
+            writer.close()
+            with suppress(OSError):
+                path.unlink()
+            raise
+        return writer
 
     @classmethod
     def append_to(cls, journal: Journal) -> "JournalWriter":
         """Go on with a journal after its last whole line; raises JournalError while another process writes to it."""
         try:
-            descriptor = os.open(journal.path, os.O_RDWR | os.O_APPEND)
+            descriptor = os.open(journal.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         except OSError as error:
             raise JournalError(f"{journal.path} cannot be written ({error.strerror}); check its permissions") from None
         _lock(descriptor, journal.path)
@@ -193,12 +209,41 @@ class JournalWriter:
             os.close(descriptor)
             raise JournalError(f"another process has written to {journal.path} since it was read; resume it again")
         os.ftruncate(descriptor, journal.length)
-        return cls(descriptor, journal.checksum)
+        return cls(descriptor, journal.path, journal.length, journal.checksum)
 
     def write(self, event: Event) -> None:
+        """Append an event. Raises JournalError where it cannot be written whole; the file then ends with the event
+        before it."""
         body = encode(event)
-        self._checksum = zlib.crc32(body, self._checksum)
-        os.write(self._descriptor, b'{"sum":"%08x","event":%s}\n' % (self._checksum, body))
+        checksum = zlib.crc32(body, self._checksum)
+        self._append(b'{"sum":"%08x","event":%s}\n' % (checksum, body))
+        self._checksum = checksum
+
+    def _append(self, line: bytes) -> None:
+        """Write all of a line, or cut the file back to where it began: a disk that is full for a moment takes a part of
+        it, and would have the next line in the middle of this one."""
+        left = memoryview(line)
+        try:
+            while left:
+                taken = os.write(self._descriptor, left)
+                if not taken:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                left = left[taken:]
+        except OSError as error:
+            then = self._cut()
+            raise JournalError(f"the journal {self._path} cannot be written ({error.strerror}); {then}") from None
+        except BaseException:  # a second Ctrl-C
+            self._cut()
+            raise
+        self._length += len(line)
+
+    def _cut(self) -> str:
+        """Leave whole lines only; what is to be done then, in words."""
+        try:
+            os.ftruncate(self._descriptor, self._length)
+        except OSError:
+            return "its last line may be torn, which resume drops; make room and resume it"
+        return "it ends with its last whole line; make room and resume it" if self._length else "name another file"
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -212,6 +257,18 @@ class JournalWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _make_folder(path: Path) -> None:
+    if "\0" in str(path):
+        raise JournalError(f"the journal {str(path)!r} cannot be written: no file has a null byte in its name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # FileExistsError where a file has the folder's name
+        why = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
+        raise JournalError(
+            f"the journal {path} cannot be written, as its directory {path.parent} cannot be made ({why}); name another"
+        ) from None
 
 
 def _lock(descriptor: int, path: Any) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from autotune.core.arguments import integer, items, truth
 from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import JournalError, PlanError
+from autotune.core.outcomes import Detail
 from autotune.core.parameters import Parameter
 from autotune.core.search.effort import checked_effort, settings_for, strategy_for
-from autotune.core.search.messages import Event, Finished, Resumed
+from autotune.core.search.messages import Event, Finished, Reported, Resumed
 from autotune.core.search.plan import Budget, Plan, Settings, as_budget
 from autotune.core.search.request import request
-from autotune.core.search.result import Result, result
+from autotune.core.search.result import Result, result, result_digest
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space, as_space
 from autotune.core.strategies.protocol import AnyStrategy
@@ -154,7 +155,7 @@ def run_plan(
     with ExitStack() as stack:
         writer = None
         if options.journal is not None:
-            header = header_for(plan, evaluator.describe(), origins)
+            header = header_for(plan, _described(evaluator), origins)
             writer = stack.enter_context(JournalWriter.create(options.journal, header))
         watches: list[Watch] = []
         if memory is not None:
@@ -188,6 +189,9 @@ def resume(
     search = fold(plan, read.events)
     past = without_cached(read.events)
     if isinstance(done := request(search, 0), Finished) and done.complete:
+        if read.header.version > 1 and not isinstance(read.events[-1], Reported):  # it was killed just before
+            with JournalWriter.append_to(read) as writer:
+                writer.write(Reported(search.clock, result_digest(search)))
         return result(search)
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
@@ -195,17 +199,31 @@ def resume(
 
 
 def _compared(journal: Journal, evaluator: Evaluator) -> None:
-    """Refuse another kind of evaluator; warn of other settings, with which times may not be comparable."""
-    before, now = journal.header.evaluator, evaluator.describe()
+    """Refuse another kind of evaluator; warn of other code and other settings: times may not be comparable then."""
+    before, now = journal.header.evaluator, _described(evaluator)
     if before.get("kind") != now.get("kind"):
         raise JournalError(
             f"{journal.path} was made with the evaluator {before.get('kind')!r} and this is {now.get('kind')!r}; "
             "use the evaluator that it was made with"
         )
-    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if "code" in before and before["code"] != now.get("code"):
+        warnings.warn(
+            f"the code of the functions that {journal.path} was made with has changed since; what is measured from here"
+            " on is of the new code, so search anew where it does something else",
+            stacklevel=3,
+        )
+    changed = [name for name in sorted({*before, *now} - {"code"}) if before.get(name) != now.get(name)]
     if changed:
         shown = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed)
         warnings.warn(f"{journal.path} goes on with another evaluator: {shown}", stacklevel=3)
+
+
+def _described(evaluator: Evaluator) -> dict[str, Detail]:
+    """Kind and settings of an evaluator, and a digest of the code that it was given."""
+    from autotune.shell.cache.sources import code_digest
+
+    code = code_digest(evaluator)
+    return evaluator.describe() if code is None else {**evaluator.describe(), "code": code}
 
 
 def fold(plan: Plan, events: Iterable[Event]) -> Search:
@@ -231,7 +249,10 @@ def _driven(
         driver.step(Resumed(session.now()))
         if not evaluator.recovers:
             driver.resubmit()
-    return result(driver.run(interruption))
+    search = driver.run(interruption)
+    if writer is not None:
+        writer.write(Reported(search.clock, result_digest(search)))
+    return result(search)
 
 
 def read_search(journal: PathLike, space: Space | None = None) -> tuple[Journal, Search]:

@@ -131,4 +131,12 @@ class Resumed(Struct, frozen=True, tag="resumed", omit_defaults=True):
     at: float
 
 
-Event = Asked | Observed | Compared | Ticked | Interrupted | Resumed
+class Reported(Struct, frozen=True, tag="reported", omit_defaults=True):
+    """The result at this moment was given out; `digest` is that of `result_digest`. It changes nothing in the search:
+    whoever replays the events checks that they lead to this result."""
+
+    at: float
+    digest: str
+
+
+Event = Asked | Observed | Compared | Ticked | Interrupted | Resumed | Reported

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import blake2b
 
+import msgspec
 from msgspec import Struct
 
 from autotune.core.arguments import of_kind
@@ -106,6 +108,16 @@ def result(search: Search) -> Result:
         notes=tuple(_notes(search, found, moved)),
         drift=moved,
     )
+
+
+def result_digest(search: Search) -> str:
+    """32 hexadecimal digits of all that the result of a search says, or why there is none: the same in every process,
+    another for another result."""
+    try:
+        said = msgspec.json.encode(result(search), enc_hook=dict, order="deterministic")
+    except TuningFailed as error:
+        said = str(error).encode()
+    return blake2b(said, digest_size=16).hexdigest()
 
 
 def outcome_counts(search: Search) -> dict[str, int]:

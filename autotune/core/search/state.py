@@ -23,6 +23,7 @@ from autotune.core.search.messages import (
     Interrupted,
     Measure,
     Observed,
+    Reported,
     Resumed,
     Task,
     Ticked,
@@ -159,7 +160,7 @@ def advance(search: Search, event: Event) -> Search:
             return replace(search, interrupted=True, comparing=None, before=search.before or search)
         case Resumed(at=at):
             return replace(search.before, clock=max(search.before.clock, at)) if search.before else search
-        case Ticked():
+        case Ticked() | Reported():
             return search
     assert_never(event)
 

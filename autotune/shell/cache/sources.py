@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -43,6 +44,25 @@ def value_digest(value: Any) -> str:
             "pass a key of your own"
         )
     return found.digest
+
+
+def code_digest(evaluator: object) -> str | None:
+    """32 hexadecimal digits of the functions and kernels that an evaluator was given, by their code alone: what they
+    close over counts by its type. None where it has none, or their code has no digest."""
+    if not is_dataclass(evaluator) or isinstance(evaluator, type):
+        return None
+    parts = {one.name: getattr(evaluator, one.name) for one in fields(evaluator)}
+    given = {name: part for name, part in parts.items() if callable(part) or is_kernel(part)}
+    try:
+        found = {name: identity(part, _kernels_alone, contents=False) for name, part in given.items()}
+    except Exception:  # a foreign object may do anything when it is asked
+        return None
+    known = [(name, one.digest) for name, one in found.items() if one.portable]
+    return digest_of(known) if known else None
+
+
+def _kernels_alone(value: Any) -> Any:
+    return ("kernel", kernel_digest(value)) if is_kernel(value) else None
 
 
 def stand_in(value: Any) -> Any:
