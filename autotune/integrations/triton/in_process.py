@@ -5,7 +5,9 @@ There are no timeouts here, and a kernel that crashes the GPU's context ends the
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from heapq import nsmallest
 from math import isfinite
 from time import perf_counter
 from types import TracebackType
@@ -15,13 +17,14 @@ from msgspec.structs import replace
 
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
-from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Trial, timed_or_failed
+from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.core.space import Space
 from autotune.integrations.triton.launcher import Launcher
 from autotune.shell.evaluators.bench import describe
 from autotune.shell.evaluators.protocol import WallClock, clock_after
 from autotune.shell.evaluators.rounds import Rounds
+from autotune.shell.evaluators.triton import session_cache
 from autotune.shell.evaluators.triton.arguments import ArgumentSet
 from autotune.shell.evaluators.triton.launching import Launch
 from autotune.shell.evaluators.triton.stage import Stage, Terms
@@ -39,7 +42,8 @@ COMPILING = ("CompilationError", "CompileTimeAssertionFailure", "UnsupportedLang
 class InProcessEvaluator:
     """pre_hook, post_hook: as in `triton.autotune`, around every run; they get config and arguments by name.
 
-    restore: called before every run, for what is no argument of the launcher.
+    restore: called before every run, for what is no argument of the launcher. compiles: whether Triton does, whose
+    cache is to keep of it what the configs need that were compared last.
     """
 
     launcher: Launcher
@@ -50,6 +54,7 @@ class InProcessEvaluator:
     pre_hook: Callable[..., Any] | None = None
     post_hook: Callable[..., Any] | None = None
     restore: Callable[[], None] | None = None
+    compiles: bool = True
 
     @property
     def exact(self) -> bool:
@@ -83,6 +88,12 @@ class InProcess:
         self._stage = stage
         self._clock = clock
         self._queue: deque[Trial | Compare] = deque()
+        self._stack = ExitStack()
+        self._folder = ""
+        self._asked: list[str] = []
+        self._keys: dict[Config, set[str]] = {}
+        self._finalists: list[Config] = []
+        self._time_of: dict[Config, float] = {}
 
     @property
     def room(self) -> int:
@@ -123,18 +134,30 @@ class InProcess:
         self._queue.clear()
 
     def __enter__(self) -> Self:
+        if self._of.compiles:
+            with suppress(OSError):  # where nothing can be written, Triton's cache has it all
+                self._folder = self._stack.enter_context(session_cache.scratch())
+                self._asked = self._stack.enter_context(session_cache.use(self._folder))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._queue.clear()
+        fastest = nsmallest(session_cache.FASTEST, self._time_of, self._time_of.__getitem__)
+        kept = self._finalists or fastest
+        if self._folder:
+            keys = [key for config in kept for key in self._keys.get(config, ())]
+            session_cache.keep(self._folder, session_cache.lasting_cache(None), keys)
+        self._stack.close()
 
     def _measured(self, config: Config) -> Outcome:
         """The first run, its check, and the times. What compiles does so in the first run."""
         start = perf_counter()
         call = self._call(config)
+        self._asked.clear()
         failed = self._attempt(lambda: self._check(call))
+        self._note(config)
         compiled = perf_counter()
         if isinstance(failed, Failed):
             return replace(failed, run_s=compiled - start)
@@ -142,18 +165,30 @@ class InProcess:
         run_s = perf_counter() - compiled
         if isinstance(found, Failed):
             return replace(found, run_s=run_s)
-        return timed_or_failed(found, compiled - start, run_s)
+        outcome = timed_or_failed(found, compiled - start, run_s)
+        if isinstance(outcome, Timed):
+            self._time_of[config] = outcome.time_ms
+        return outcome
+
+    def _note(self, config: Config) -> None:
+        """Which kernels of Triton's cache a config has asked for."""
+        if self._asked:
+            self._keys.setdefault(config, set()).update(self._asked)
 
     def _compare(self, task: Compare) -> tuple[tuple[int, Outcome], ...]:
         """One sample of each in every round, each the median that `do_bench` gives."""
         calls = {trial.id: self._call(trial.config) for trial in task.trials}
+        config_of = {trial.id: trial.config for trial in task.trials}
+        self._finalists = list(config_of.values())
         failed: dict[int, Failed] = {}
         times: dict[int, list[float]] = {trial: [] for trial in calls}
         rounds, done = Rounds(task, self._clock), 0
         while not rounds.over(done):
             for trial in (task.trials[i].id for i in rounds.order(done)):
                 call = calls[trial]
+                self._asked.clear()
                 found = None if trial in failed else self._attempt(lambda call=call: self._samples(call))  # type: ignore[misc]
+                self._note(config_of[trial])
                 if isinstance(found, Failed):
                     failed[trial] = found
                 elif found:

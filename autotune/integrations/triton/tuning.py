@@ -186,7 +186,9 @@ def _evaluator(job: Job, named: Mapping[str, Any], isolation: Isolation) -> Eval
         timer = of.do_bench or benchmarker(device, of.warmup, of.rep, of.use_cuda_graph)
         synchronize = synchronizer(job.device)
         restore = restoring(named, job.written, job.zeroed)
-        return InProcessEvaluator(launcher, arguments, terms, timer, synchronize, of.pre_hook, of.post_hook, restore)
+        return InProcessEvaluator(
+            launcher, arguments, terms, timer, synchronize, of.pre_hook, of.post_hook, restore, not job.interpreted
+        )
     tolerance = of.tolerance
     return TritonEvaluator(
         build=launcher, arguments=arguments, reference=terms.reference, outputs=terms.outputs,

@@ -20,6 +20,7 @@ from autotune.shell.evaluators.triton import wire
 from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
 from autotune.shell.evaluators.triton.jobs import Rules, per_shape
 from autotune.shell.evaluators.triton.limits import details_of
+from autotune.shell.evaluators.triton.session_cache import keys_of
 from autotune.shell.evaluators.worker import Lost
 
 DESK = 0
@@ -29,7 +30,10 @@ LONGER, LONGER_S = 5, 10.0
 
 @dataclass(eq=False)
 class Entry:
-    """A config in the contest. slot: what the GPU's process calls it. each_ms: on each workload, in every round."""
+    """A config in the contest. slot: what the GPU's process calls it. each_ms: on each workload, in every round.
+
+    keys: in Triton's cache, of what it launches.
+    """
 
     trial: Trial
     slot: int
@@ -41,6 +45,7 @@ class Entry:
     times_ms: list[float] = field(default_factory=list)
     each_ms: list[tuple[float, ...]] = field(default_factory=list)
     gauges: list[dict[str, Detail]] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
     details: dict[str, Detail] = field(default_factory=dict)
     failed: Failed | None = None
 
@@ -89,6 +94,11 @@ class Contest:
             self._sampled = True
         return next((entry for entry in alive if entry.stage != "verified"), None)
 
+    @property
+    def keys(self) -> dict[int, set[str]]:
+        """Of each trial that works."""
+        return {entry.trial.id: entry.keys for entry in self._alive}
+
     def hear(self, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
         """Take in what one of our workers answered, or that it is gone."""
         entry = next((e for e in self._entries if e.worker is worker), None)
@@ -126,6 +136,7 @@ class Contest:
         match reply:
             case wire.Compiled(seconds, kernels):
                 entry.compile_s, entry.details = seconds, details_of(kernels, self._hub.gpu())
+                entry.keys.update(keys_of(kernel.hash for kernel in kernels))
             case wire.NotCompiled(seconds, message, compiler):
                 entry.compile_s = seconds
                 entry.failed = Failed("compile_error", message, seconds) if compiler else None
@@ -155,7 +166,8 @@ class Contest:
 
     def _acted(self, entry: Entry, worker: TritonWorker, reply: wire.Reply | Lost) -> None:
         match reply:
-            case wire.Prepared(seconds):
+            case wire.Prepared(seconds, keys):
+                entry.keys.update(keys)
                 entry.stage = "verified" if self._sampled and entry.stage == "prepared" else "prepared"
                 entry.run_s += seconds
             case wire.Sampled(times_ms, seconds, gauges):

@@ -182,7 +182,7 @@ class TritonEvaluator:
             rehome(self.cache_dir)
         nurseries = Nurseries(
             self._packed(names, True) if compiling else None, self._packed(names, False) if measuring else None,
-            self.device, _path(self.cache_dir),
+            self.device, _path(self.cache_dir), not measuring,
         )  # fmt: skip
         try:
             visible = ("",) if cards is None else machine.visible_gpus(self._devices(), cards) if measuring else ()

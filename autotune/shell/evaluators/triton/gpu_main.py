@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import wire as plain
 from autotune.shell.evaluators.bench import describe
-from autotune.shell.evaluators.triton import arguments, preheat, wire
+from autotune.shell.evaluators.triton import arguments, preheat, session_cache, wire
 from autotune.shell.evaluators.triton.desk import CompilerRefused, Desk
 from autotune.shell.evaluators.triton.device import CudaDevice, Device, HostDevice
 from autotune.shell.evaluators.triton.launching import Launch
@@ -82,15 +82,30 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
         os._exit(1)
     gc.collect()
     gc.freeze()
+    looked_up: dict[str, dict[str, None]] = {}
+
+    def keys(config: str) -> tuple[str, ...]:
+        """What this config has looked up in Triton's cache: in one process, each kernel is looked up once."""
+        found = looked_up.setdefault(config, {})
+        found.update(dict.fromkeys(session_cache.asked))
+        session_cache.asked.clear()
+        return tuple(found)
+
     described = tuple(arguments.described(stage.named) for stage in desk.stages)
 
     def obey(order: wire.Order) -> wire.Reply:
         match order:
             case wire.Measure():
                 began = time.monotonic()
-                return replace(desk.measure(order), began=began)
+                session_cache.asked.clear()
+                measured = replace(desk.measure(order), began=began)
+                launched = keys(order.config)
+                return replace(measured, keys=launched) if isinstance(measured, wire.Measured) else measured
             case wire.Prepare():
-                return desk.prepare(order)
+                session_cache.asked.clear()
+                prepared = desk.prepare(order)
+                launched = keys(order.config)
+                return replace(prepared, keys=launched) if isinstance(prepared, wire.Prepared) else prepared
             case wire.Sample():
                 return desk.sample(order)
             case wire.Verify():

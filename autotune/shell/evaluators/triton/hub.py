@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import msgspec
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators import starting
-from autotune.shell.evaluators.triton import wire
+from autotune.shell.evaluators.triton import session_cache, wire
 from autotune.shell.evaluators.triton.limits import gpu_for
 from autotune.shell.evaluators.triton.nursery import Nursery
 from autotune.shell.evaluators.worker import Lost, Worker
@@ -44,14 +44,21 @@ class Nurseries:
     """The processes from which workers are forked. They take seconds to load, so they come first.
 
     payloads: what those that compile and those that measure load; None: there are none such. device: "cuda" or
-    "interpreter".
+    "interpreter". cache_dir: Triton's cache; None: Triton's own. lasting: whether all that is compiled stays there.
     """
 
     def __init__(
-        self, compile_payload: bytes | None, gpu_payload: bytes | None, device: str, cache_dir: str | None
+        self,
+        compile_payload: bytes | None,
+        gpu_payload: bytes | None,
+        device: str,
+        cache_dir: str | None,
+        lasting: bool = False,
     ) -> None:
         self._device = device
-        self._cache_dir = cache_dir
+        self._lasting = session_cache.lasting_cache(cache_dir)
+        self._cached = {} if cache_dir is None else {"TRITON_CACHE_DIR": self._lasting}
+        self._all_lasts = lasting
         self.compiling = self.measuring = None
         try:
             if compile_payload is not None:
@@ -68,8 +75,15 @@ class Nurseries:
             if nursery is not None:
                 nursery.close()
 
+    def keep(self, keys: Iterable[str]) -> None:
+        """Let these kernels outlast the session, in Triton's cache. To be called before `close`."""
+        if session_cache.LASTING in self._cached:
+            session_cache.keep(self._cached["TRITON_CACHE_DIR"], self._lasting, keys)
+
     def _nursery(self, payload: bytes, main: str, compiling: bool) -> Nursery:
         scratch = starting.scratch_folder()
+        if compiling and not self._all_lasts:  # whoever ends these processes removes the folder
+            self._cached |= session_cache.environment(os.path.join(scratch, "triton"), self._lasting)
         try:
             return Nursery(payload, main, self._environment(scratch, compiling), scratch)
         except BaseException:
@@ -80,8 +94,7 @@ class Nurseries:
         """Compilers see no GPU; the interpreter neither; and nobody leaves files behind."""
         own = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
         own["TMPDIR"] = scratch
-        if self._cache_dir is not None:
-            own["TRITON_CACHE_DIR"] = self._cache_dir
+        own |= self._cached
         if compiling:
             own |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         elif self._device == "interpreter":
@@ -177,10 +190,11 @@ class Hub:
         """Which GPU's process this is; None for a compile worker, or one that was let go."""
         return next((i for i, crew in enumerate(self.desks) if worker in crew), None)
 
-    def close(self) -> None:
-        """End everything."""
+    def close(self, kept: Iterable[str] = ()) -> None:
+        """End everything. kept: keys of the kernels that are to stay in Triton's cache."""
         for crew in self._crews():
             crew.close()
+        self._nurseries.keep(kept)
         self._nurseries.close()
         self._lent = ()
         for i in range(len(self._turns)):

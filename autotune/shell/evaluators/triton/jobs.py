@@ -34,7 +34,8 @@ class Rules(NamedTuple):
 class Job:
     """A trial on its way. fresh: it is to be run in a process that nobody has used. dropped: nobody wants it.
 
-    gpu, used: whose process it was given to, and whether that had run others before.
+    gpu, used: whose process it was given to, and whether that had run others before. keys: in Triton's cache, of what
+    it launches.
     """
 
     trial: Trial
@@ -46,6 +47,7 @@ class Job:
     gpu: int = 0
     used: bool = False
     details: dict[str, Detail] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
 
 
 def timed(measured: wire.Measured, rules: Rules, default_ms: tuple[float, ...] | None) -> Outcome:

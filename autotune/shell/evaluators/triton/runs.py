@@ -120,6 +120,7 @@ class Runs:
     def _ran(self, worker: TritonWorker, job: Job, reply: wire.Reply | Lost) -> None:
         match reply:
             case wire.Measured():
+                job.keys.update(reply.keys)
                 self._report(job, timed(reply, self._rules, self._default_ms_with(job, reply)))
             case wire.Refused(suspect=True) if job.used:
                 self.ready.appendleft(replace_fresh(job))

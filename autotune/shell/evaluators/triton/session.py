@@ -6,13 +6,14 @@ kills or spoils a GPU's process costs that one config, and one that an earlier c
 
 from collections import deque
 from collections.abc import Sequence
+from heapq import nsmallest
 from types import TracebackType
 from typing import Any, Self
 
 from msgspec.structs import replace
 from threadpoolctl import ThreadpoolController
 
-from autotune.core.outcomes import Failed, Outcome, Trial
+from autotune.core.outcomes import Failed, Outcome, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.evaluators.triton import wire
@@ -22,6 +23,7 @@ from autotune.shell.evaluators.triton.hub import Hub, TritonWorker
 from autotune.shell.evaluators.triton.jobs import Job, Rules, replace_fresh, seconds_of
 from autotune.shell.evaluators.triton.limits import details_of, misfit
 from autotune.shell.evaluators.triton.runs import PATIENCE_S, Runs
+from autotune.shell.evaluators.triton.session_cache import FASTEST, keys_of
 from autotune.shell.evaluators.triton.timeline import NOBODY, Timeline, What
 from autotune.shell.evaluators.worker import Lost
 
@@ -44,6 +46,9 @@ class TritonSession:
         self._contest: Contest | None = None
         self._news: list[Observed | Compared] = []
         self._limited: Any = None
+        self._keys: dict[int, set[str]] = {}
+        self._finalists: tuple[int, ...] = ()
+        self._time_of: dict[int, float] = {}
         self._runs = Runs(hub, rules, clock, timeline, past, self._report)
 
     @property
@@ -128,7 +133,13 @@ class TritonSession:
         for lane, age_s, loading_s in self._hub.loaded():
             self._timeline.note(lane, "start", NOBODY, now - age_s, now - age_s + loading_s)
         self._timeline.close(now)
-        self._hub.close()
+        self._hub.close(self._kept)
+
+    @property
+    def _kept(self) -> set[str]:
+        """The kernels of the configs that were compared last, or of the fastest: one of these is the pick."""
+        trials = self._finalists or nsmallest(FASTEST, self._time_of, self._time_of.__getitem__)
+        return set().union(*(self._keys.get(trial, ()) for trial in trials))
 
     def _busy_desks(self) -> list[TritonWorker]:
         return [worker for crew in self._hub.desks for worker in crew.listened_to() if worker.order != "start"]
@@ -160,6 +171,9 @@ class TritonSession:
         outcomes = contest.advance()
         if outcomes is not None:
             self._contest = None
+            for trial, keys in contest.keys.items():
+                self._keys.setdefault(trial, set()).update(keys)
+            self._finalists = tuple(contest.keys) or self._finalists
             self._news.append(Compared(self.now(), outcomes))
 
     def _give_compiles(self) -> None:
@@ -223,6 +237,7 @@ class TritonSession:
             case wire.Compiled(seconds, kernels):
                 gpu = self._hub.gpu()
                 job.compile_s, job.compiled, job.details = seconds, True, details_of(kernels, gpu)
+                job.keys.update(keys_of(kernel.hash for kernel in kernels))
                 refused = next((f for k in kernels if gpu is not None and (f := misfit(k, gpu)) is not None), None)
             case wire.NotCompiled(seconds, message, compiler):
                 job.compile_s = seconds
@@ -237,5 +252,8 @@ class TritonSession:
             self._runs.ready.append(job)
 
     def _report(self, job: Job, outcome: Outcome) -> None:
+        if isinstance(outcome, Timed):
+            self._keys.setdefault(job.trial.id, set()).update(job.keys)
+            self._time_of[job.trial.id] = outcome.time_ms
         whole = replace(outcome, compile_s=job.compile_s, details={**job.details, **outcome.details})
         self._news.append(Observed(self.now(), job.trial.id, whole))

@@ -138,7 +138,7 @@ class NotCompiled(Struct, frozen=True, tag="not_compiled"):
 class Measured(Struct, frozen=True, tag="measured"):
     """times_ms: the samples of each workload, in their order; cut: there are few, for it is clearly slow.
 
-    began: by the system's monotonic clock.
+    began: by the system's monotonic clock. keys: in Triton's cache, of what it launches, as far as it was looked up.
     """
 
     times_ms: tuple[tuple[float, ...], ...]
@@ -146,12 +146,14 @@ class Measured(Struct, frozen=True, tag="measured"):
     cut: bool = False
     details: dict[str, Detail] = {}
     began: float = 0.0
+    keys: tuple[str, ...] = ()
 
 
 class Prepared(Struct, frozen=True, tag="prepared"):
-    """Checked and warm."""
+    """Checked and warm. keys: as of Measured."""
 
     run_s: float
+    keys: tuple[str, ...] = ()
 
 
 class Sampled(Struct, frozen=True, tag="sampled"):
