@@ -5,7 +5,7 @@ by which it was chosen reads its luck. So what is told of a pick comes from roun
 
 1. The favourite was chosen before the verification: by the comparison of the contenders, then by simplification.
 2. The first half of the verification's rounds may overrule it: a finalist that they show to be faster than it at the
-   level 1 - (1 - LEVEL) / m, being one of m others, leads instead. So does one that only all rounds together show to
+   level 1 - (1 - STRICT) / m, being one of m others, leads instead. So does one that only all rounds together show to
    be faster: such a difference is small, and hardly ever luck. Where there is none the favourite leads.
 3. What is told is read from all rounds if the favourite leads, and from the second half otherwise. By the same rounds
    others are as good as the leader or not; by all, where it took all of them to overrule.
@@ -125,7 +125,7 @@ def _as_good(ratio: Ratio, simpler: bool) -> bool:
 def _overruling(timed: Mapping[int, Timed], favourite: int, rounds: int) -> int | None:
     """The finalist that leads instead of the favourite by the first so many rounds; None: none is certainly faster."""
     others = [i for i in timed if i != favourite]
-    level = 1 - (1 - LEVEL) / max(len(others), 1)
+    level = 1 - (1 - STRICT) / max(len(others), 1)
     base = timed[favourite].times_ms[:rounds]
     ratios = {i: paired_ratio(base, timed[i].times_ms[:rounds], level) for i in others}
     faster = [i for i in others if ratios[i].low > 1]

@@ -15,15 +15,18 @@ from statistics import median
 from autotune.core.outcomes import Timed
 from autotune.core.search.limits import STARTING_S, deadline, sampling_s, verification_seconds
 from autotune.core.search.messages import Compare
-from autotune.core.search.rounds import comparison
+from autotune.core.search.rounds import comparison, rounds_for
 from autotune.core.search.state import SIMPLIFY, Search
-from autotune.core.statistics import LARGEST, paired_ratio
+from autotune.core.statistics import HARMLESS, LARGEST, paired_ratio
 
 DRIFT = 0.02
 """Relative difference of times not taken side by side that need not mean anything: twice what was seen on an H100."""
 
 SEED_REACH = 0.05
 """As much slower a seed may seem and still be compared: it is timed first, on a device that has just been idle."""
+
+MOST_ROUNDS = 31
+"""Rounds of the comparison of the contenders where few are left, but noisy."""
 
 LEAST_S = 3.0
 """Seconds that the comparison may take even where the whole search took no longer."""
@@ -45,8 +48,8 @@ def qualification(search: Search) -> Compare | None:
     simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
     if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
         return None  # they are all finalists
-    # As many samples in all whether few are compared or many: among few there is the more to tell apart.
-    rounds = max(settings.confirm_rounds, min(most * settings.confirm_rounds // len(chosen), settings.verify_rounds))
+    wanted = rounds_for(search, len(chosen), settings.confirm_rounds, HARMLESS / 2)
+    rounds = max(settings.confirm_rounds, min(wanted, MOST_ROUNDS))
     return comparison(search, chosen, rounds, "qualify", search.clock + allowed)
 
 

@@ -20,7 +20,7 @@ CERTAIN = 0.999
 many: the level of what is reported is kept only if such looks hardly ever end it by chance."""
 
 
-LONGER, LONGER_S = 5, 2.0
+LONGER, LONGER_S = 5, 1.0
 """How many times the rounds of a setting, and how many seconds in all at least, may be taken where times are noisy."""
 
 SHORT = 9
@@ -29,6 +29,9 @@ SHORT = 9
 WIDTH = 2 * 1.2533 * 2**0.5
 """Half the interval of the median of n ratios, times the root of n, in standard deviations of a time: the median's own
 is 1.2533 times the mean's (Laplace), a ratio's 2 ** 0.5 times a time's."""
+
+FASTEST = 15
+"""Configs whose samples tell how noisy times are: a few samples of one say little."""
 
 ORDER_BITS = 53
 """Of the key of an order: as many as every reader of JSON keeps."""
@@ -40,33 +43,35 @@ def comparison(search: Search, trials: Iterable[int], rounds: int, purpose: Purp
     return Compare(tuple(search.trials[i] for i in trials), rounds, purpose, until, order)
 
 
-def rounds_for(search: Search, count: int, least: int) -> int:
-    """How many rounds of a comparison of `count` configs tell differences of HARMLESS, by the noise of the search.
+def rounds_for(search: Search, count: int, least: int, difference: float = HARMLESS) -> int:
+    """How many rounds of a comparison of `count` configs tell such a relative difference, by the noise of the search.
 
-    `least` at least; more only as far as they take LONGER_S seconds or a share `reserve` of the search. The number is
-    fixed before the comparison begins, so that what it shows cannot end it.
+    `least` at least; more only as far as they take LONGER_S seconds or a share `reserve` of the search, and LONGER
+    times the verification's at most. The number is fixed before the comparison begins, so that what it shows cannot end
+    it.
     """
+    most = LONGER * search.plan.settings.verify_rounds
     if search.plan.settings.verify_rounds < SHORT:
         return least
     scatter = _scatter(search)
-    wanted = ceil(min((WIDTH * scatter / HARMLESS) ** 2, LONGER * least))
+    wanted = ceil(min((WIDTH * scatter / difference) ** 2, most))
     seconds = max(LONGER_S, search.plan.settings.reserve * search.clock)
     each_s = count * sampling_s(search)
-    affordable = int(min(seconds / each_s, LONGER * least)) if each_s > 0 else LONGER * least
+    affordable = int(min(seconds / each_s, most)) if each_s > 0 else most
     return max(least, min(wanted, affordable))
 
 
 def _scatter(search: Search) -> float:
-    """The relative standard deviation of a sample of the best config, by its quartiles; 0 where few were taken."""
-    archive = search.archive
-    for place in archive.ranking()[:1].tolist():
-        trial = int(archive.trials[place])
-        outcome = next(o for i, o in reversed(search.outcomes) if i == trial)
+    """The relative standard deviation of a sample, by the quartiles of the fastest configs; 0 where few were taken."""
+    archive, latest = search.archive, dict(search.outcomes)
+    found = []
+    for trial in archive.trials[archive.ranking()[:FASTEST]].tolist():
+        outcome = latest[trial]
         if isinstance(outcome, Timed) and len(outcome.times_ms) > 2:
             ordered = sorted(outcome.times_ms)
             spread = quantile(ordered, 0.75) - quantile(ordered, 0.25)
-            return min(divided(spread / 1.349, quantile(ordered, 0.5)), 1.0)
-    return 0.0
+            found.append(min(divided(spread / 1.349, quantile(ordered, 0.5)), 1.0))
+    return middle(found) if found else 0.0
 
 
 def order_of_round(task: Compare, number: int) -> tuple[int, ...]:

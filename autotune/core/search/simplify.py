@@ -224,13 +224,14 @@ def _shown(
     own = outcomes.get(base)
     if not isinstance(own, Timed) or len(own.times_ms) < ENOUGH:
         return None
-    return {i: _ratio(outcomes[i], own) for i in rivals if i in outcomes}
+    level = 1 - (1 - STRICT) / max(len(outcomes) - 1, 1)
+    return {i: _ratio(outcomes[i], own, level) for i in rivals if i in outcomes}
 
 
-def _ratio(outcome: Outcome, base: Timed) -> Ratio:
+def _ratio(outcome: Outcome, base: Timed, level: float) -> Ratio:
     if isinstance(outcome, Failed):
         return Ratio(LARGEST, LARGEST, LARGEST)
-    return paired_ratio(outcome.times_ms, base.times_ms, STRICT)
+    return paired_ratio(outcome.times_ms, base.times_ms, level)
 
 
 def _matters(ratio: Ratio) -> bool:
@@ -240,8 +241,8 @@ def _matters(ratio: Ratio) -> bool:
 
 def _comparison(search: Search, step: Step) -> Compare | None:
     """The rivals beside the config that they simplify, as many as there is time and room for."""
-    settings, allowed = search.plan.settings, allowed_s(search)
-    rounds = rounds_for(search, 1 + len(step.rivals), max(ENOUGH, (settings.verify_rounds + 1) // 2))
+    allowed = allowed_s(search)
+    rounds = rounds_for(search, 1 + len(step.rivals), ENOUGH, HARMLESS / 2)
     most = min(int(allowed / (ready_s(search) + rounds * sampling_s(search))), _room(search)) - 1
     if most < 1:
         return None
