@@ -1,5 +1,7 @@
 """The laws of the feasible set: it is what brute force finds, counted, listed in order, and sampled uniformly."""
 
+import time
+import tracemalloc
 from itertools import product
 from math import sqrt
 
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from autotune.core.cancellation import Cancelled, cancellable
 from autotune.core.constraints import Constraint, as_constraint, members
 from autotune.core.errors import SpaceError
 from autotune.core.feasible import Feasible
@@ -25,6 +28,7 @@ from autotune.core.parameters import (
     PowerOfTwo,
 )
 from autotune.core.solving import filters, growth, sampling
+from autotune.core.solving import plan as planning
 from autotune.core.solving.sampling import Construction, Rejection, Tabled, draw, method
 from autotune.core.solving.verdicts import decode
 
@@ -231,3 +235,107 @@ def test_construction_gives_valid_points(space: tuple[dict[str, Parameter], list
             codes = draw(component, Construction(), Key(seed), 5)
             assert component.valid(codes).all()
             assert {len(part) for part in codes.values()} == {5}
+
+
+WIDE_TERMS = ["a + b", "a - b", "a * b", "abs(a - b)", "a // 3 + b", "max(a, b) - c", "a % 7 + b % 5", "2 * a - 3 * b"]
+
+
+@FEW
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(WIDE_TERMS), st.sampled_from(["==", "<=", ">"]), st.integers(-3, 40)), min_size=1
+    ),
+    st.integers(2, 5),
+)
+def test_ranges_bound_by_digits_give_what_brute_force_gives(parts: list[tuple[str, str, int]], radix: int) -> None:
+    parameters: dict[str, Parameter] = {"a": Integer(0, 22), "b": Integer(-4, 26, step=3), "c": Integer(0, 3)}
+    texts = [f"{term} {link} {value}" for term, link, value in parts[:3]]
+    constraints = tuple(as_constraint(text, parameters) for text in texts)
+    wanted = brute(parameters, constraints)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filters, "FAST_GRID", 0)
+        patch.setattr(planning, "WIDE", 1)
+        patch.setattr(planning, "RADIX", radix)
+        patch.setattr(planning, "solved", lambda name, equation: None)
+        feasible = Feasible(parameters, constraints)
+        if not len(wanted):
+            with pytest.raises(SpaceError, match="no point"):
+                feasible.rows()
+            return
+        np.testing.assert_array_equal(feasible.rows(), wanted)
+        assert feasible.count() == len(wanted)
+        for component in feasible._components:
+            if component.judges:
+                assert component.valid(draw(component, Construction(), Key(3), 20)).all()
+
+
+FAR = 2**40
+SPARSE: list[tuple[dict[str, Parameter], list[str], int]] = [
+    ({"p0": Integer(0, FAR), "p1": Integer(7, 7)}, ["p0 + p1 == 11"], 1),
+    ({"p0": Integer(0, FAR), "p1": Integer(0, 15)}, ["p0 + p1 == 15"], 16),
+    ({"p0": Integer(0, FAR), "p1": Integer(0, FAR)}, ["p0 + p1 < 5"], 15),
+    ({"p0": Integer(0, FAR), "p1": Integer(0, FAR)}, ["3 * p0 + 5 * p1 == 1000"], 67),
+    ({"p0": Integer(0, FAR), "p1": Integer(1, FAR)}, [f"abs(p0 - {FAR // 2}) <= 2", "p1 == p0"], 5),
+    ({"p0": Integer(0, FAR, step=4), "p1": Integer(0, 3)}, ["p0 - 1000 * p1 == 8"], 4),
+    ({"p0": Integer(-FAR, FAR), "p1": Integer(0, 3)}, ["p0 == -p1 - 5"], 4),
+]
+
+
+@pytest.mark.parametrize(("parameters", "texts", "count"), SPARSE, ids=[" and ".join(texts) for _, texts, _ in SPARSE])
+def test_the_few_points_of_a_wide_range_are_all_found(
+    parameters: dict[str, Parameter], texts: list[str], count: int
+) -> None:
+    feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
+    spent = growth.Work(200_000)
+    assert sum(len(words[0]) for words in growth.grow(feasible._components[0].plan, feasible._layout, spent)) == count
+    assert feasible.uniform
+    assert feasible.count() == len(feasible.rows()) == count
+
+
+def clauses(n: int, m: int, seed: int) -> tuple[dict[str, Parameter], list[str]]:
+    """A random 3-SAT problem of n names and m clauses."""
+    random = np.random.default_rng(seed)
+    texts = []
+    for _ in range(m):
+        names = random.choice(n, 3, replace=False).tolist()
+        texts.append(" or ".join(f"x{i}" if random.random() < 0.5 else f"not x{i}" for i in names))
+    return {f"x{i}": Boolean() for i in range(n)}, texts
+
+
+def pigeons(n: int) -> tuple[dict[str, Parameter], list[str]]:
+    """One more pigeon than there are holes."""
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+    return {f"p{i}": Integer(1, n - 1) for i in range(n)}, [f"p{i} != p{j}" for i, j in pairs]
+
+
+HARD = {"3-SAT": clauses(120, 510, 2), "pigeonhole": pigeons(20)}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_work_is_given_up_when_whoever_waits_says_so(name: str) -> None:
+    parameters, texts = HARD[name]
+    feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
+    asked = []
+
+    def refuse() -> None:
+        asked.append(time.monotonic())
+        if len(asked) == 40:
+            raise Cancelled
+
+    with pytest.raises(Cancelled), cancellable(refuse):
+        feasible.sample(root(0), 1)
+    assert len(asked) == 40
+
+
+def test_long_points_take_a_bounded_stack_and_table() -> None:
+    parameters: dict[str, Parameter] = {f"x{i}": Integer(1, 32) for i in range(250)}
+    texts = [f"x{i} + x{i + 1} <= 34" for i in range(249)]
+    feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
+    largest = 0
+    tracemalloc.start()
+    try:
+        assert feasible.valid(feasible.sample(root(0), 4)).all()
+        largest = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert largest < 1.5e9

@@ -37,6 +37,7 @@ class Feasible:
         self._slices = {name: slice(a, b) for name, a, b in zip(self.parameters, ends, ends[1:], strict=False)}
         self._width = ends[-1]
         self._tables: dict[tuple[str, ...], Enumerated] = {}
+        self._untabled: dict[tuple[str, ...], tuple[int, int]] = {}
 
     @memo
     def _methods(self) -> tuple[Method, ...]:
@@ -81,9 +82,15 @@ class Feasible:
         return table.count if table is not None and table.spent <= COUNT_WORK else None
 
     def _table(self, component: Component, work: int, most: int) -> Enumerated | None:
-        table = self._tables.get(component.names) or component.enumerate(work, most)
-        if table is not None:
-            self._tables[component.names] = table
+        names = component.names
+        failed_work, failed_most = self._untabled.get(names, (-1, -1))
+        if names not in self._tables and (work <= failed_work and most <= failed_most):
+            return None
+        table = self._tables.get(names) or component.enumerate(work, most)
+        if table is None:
+            self._untabled[names] = work, most
+        else:
+            self._tables[names] = table
         return table
 
     def rows(self, limit: int | None = None) -> Codes:

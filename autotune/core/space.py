@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.arguments import codes, integer, items, plain, refuse, shown
+from autotune.core.cancellation import checkpoint
 from autotune.core.config import Config, Value, as_config
 from autotune.core.constraints import Constraint, Function, as_constraint
 from autotune.core.errors import ConfigError, SpaceError
@@ -270,6 +271,7 @@ class Space:
         key, n = as_key(key), self._population(n)
         found, tries = np.empty((0, self.columns), np.int64), 0
         while len(found) < n and tries < 8:
+            checkpoint()
             drawn = self.feasible.sample(fold(key, "draw", tries), 2 * (n - len(found)) + 8)
             if unseen is not None:
                 drawn = drawn[unseen(drawn)]

@@ -7,11 +7,13 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import accumulate
 from typing import Any, assert_never
 
 import numpy.ma  # noqa: F401  # np.unique imports it at its first call, when there may be no descriptor left for it
 
+from autotune.core.cancellation import Cancelled, cancellable
 from autotune.core.errors import EvaluatorError
 from autotune.core.search.limits import limits_for, search_deadline
 from autotune.core.search.messages import (
@@ -27,8 +29,9 @@ from autotune.core.search.messages import (
     Ticked,
     Wait,
 )
+from autotune.core.search.plan import Plan
 from autotune.core.search.request import request
-from autotune.core.search.state import SIMPLIFY, Search, advance
+from autotune.core.search.state import SIMPLIFY, Search, advance, start, unbegun
 from autotune.shell.evaluators.protocol import NoProcess, Session, gives_up
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
@@ -90,6 +93,20 @@ def unwatched(search: Search, event: Event) -> None:
 def unmetered() -> float:
     """Where nobody asks what the search itself costs."""
     return 0.0
+
+
+def begun(plan: Plan, session: Session, interruption: Interruption) -> Search:
+    """The search of a plan, or one that can only end where its time is over, or is cut short, before it has begun."""
+
+    def refuse_delay() -> None:
+        if interruption.requested or (plan.budget.seconds is not None and session.now() >= plan.budget.seconds):
+            raise Cancelled
+
+    try:
+        with cancellable(refuse_delay):
+            return start(plan)
+    except Cancelled:
+        return unbegun(plan)
 
 
 class Driver:
@@ -166,7 +183,11 @@ class Driver:
             ends = search_deadline(self.search)
             if ends is not None and self.search.clock < ends <= session.now():
                 self.step(Ticked(session.now()))
-            todo = self.requested()
+            try:
+                with cancellable(partial(self._refuse_delay, interruption, ends)):
+                    todo = self.requested()
+            except Cancelled:
+                continue
             match todo:
                 case Finished():
                     return self.search
@@ -176,6 +197,13 @@ class Driver:
                     self._begin(todo)
                 case _:
                     assert_never(todo)
+
+    def _refuse_delay(self, interruption: Interruption, ends: float | None) -> None:
+        """Give up what the strategy is working out where an interrupt or the end of the search proper has come."""
+        if self.search.interrupted or self.search.concluded is not None:
+            return
+        if interruption.requested or (ends is not None and self.search.clock < ends <= self._session.now()):
+            raise Cancelled
 
     def _begin(self, task: Task) -> None:
         session = self._session

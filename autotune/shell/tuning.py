@@ -1,7 +1,7 @@
 """`tune`, `resume` and `replay`: a search with an evaluator, a journal, and a way to watch it."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +22,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.shell.cache.remembering import without_cached
 from autotune.shell.cached_tuning import cached_result, check_allowed, memory_for, remembered, warm, watched_by
-from autotune.shell.driver import Driver, Interruption, Watch, unrecorded
+from autotune.shell.driver import Driver, Interruption, Watch, begun, unrecorded
 from autotune.shell.evaluators.protocol import Evaluator, as_evaluator, rebuilds, takes_one
 from autotune.shell.files import as_path
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
@@ -133,14 +133,14 @@ def tune(
         if found is not None:
             return found
     check_allowed(env, memory)
-    begun = warm(memory, options, space, warm_start)
+    warmth = warm(memory, options, space, warm_start)
     plan = make_plan(
         space, options.strategy, exact=evaluator.exact, rebuild=rebuilds(evaluator),
         one_at_a_time=takes_one(evaluator), effort=options.effort,
         budget=options.budget, seed=options.seed, seeds=seeds,
-        best_available=(*best_available, *(o.config for o in begun.origins)), settings=begun.settings,
+        best_available=(*best_available, *(o.config for o in warmth.origins)), settings=warmth.settings,
     )  # fmt: skip
-    return run_plan(plan, evaluator, options, memory, begun.origins)
+    return run_plan(plan, evaluator, options, memory, warmth.origins)
 
 
 def run_plan(
@@ -151,17 +151,21 @@ def run_plan(
     origins: "tuple[Origin, ...]" = (),
 ) -> Result:
     """Do what a plan says, with a journal, with answers from the cache, and kept in it."""
-    search = start(plan)
     with ExitStack() as stack:
-        writer = None
-        if options.journal is not None:
-            header = header_for(plan, _described(evaluator), origins)
-            writer = stack.enter_context(JournalWriter.create(options.journal, header))
         watches: list[Watch] = []
         if memory is not None:
             evaluator, keeping = remembered(stack, memory, evaluator, options, origins)
             watches.append(keeping)
-        return _driven(stack, search, evaluator, (), writer, options.progress, watches)
+        interruption = stack.enter_context(Interruption().listening())
+        session = stack.enter_context(evaluator.open(plan.space))
+        search = begun(plan, session, interruption)  # on the session's clock, as drawing the first configs takes time
+        writer = None
+        if options.journal is not None:
+            header = header_for(plan, _described(evaluator), origins)
+            writer = stack.enter_context(JournalWriter.create(options.journal, header))
+        watch = watched_by(stack.enter_context(watching(search, options.progress)), *watches)
+        driver = Driver(search, session, writer.write if writer else unrecorded, watch)
+        return _finished(driver, interruption, writer)
 
 
 def resume(
@@ -195,7 +199,15 @@ def resume(
         return result(search)
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
-        return _driven(stack, search, evaluator, past, writer, progress, resumed=bool(read.events))
+        watch = stack.enter_context(watching(search, progress))
+        interruption = stack.enter_context(Interruption().listening())
+        session = stack.enter_context(evaluator.open(plan.space, past))
+        driver = Driver(search, session, writer.write, watch)
+        if read.events:
+            driver.step(Resumed(session.now()))
+            if not evaluator.recovers:
+                driver.resubmit()
+        return _finished(driver, interruption, writer)
 
 
 def _compared(journal: Journal, evaluator: Evaluator) -> None:
@@ -231,24 +243,8 @@ def fold(plan: Plan, events: Iterable[Event]) -> Search:
     return reduce(advance, events, start(plan))
 
 
-def _driven(
-    stack: ExitStack,
-    search: Search,
-    evaluator: Evaluator,
-    past: tuple[Event, ...],
-    writer: JournalWriter | None,
-    progress: Progress,
-    watches: Sequence[Watch] = (),
-    resumed: bool = False,
-) -> Result:
-    watch = watched_by(stack.enter_context(watching(search, progress)), *watches)
-    interruption = stack.enter_context(Interruption().listening())
-    session = stack.enter_context(evaluator.open(search.plan.space, past))
-    driver = Driver(search, session, writer.write if writer else unrecorded, watch)
-    if resumed:
-        driver.step(Resumed(session.now()))
-        if not evaluator.recovers:
-            driver.resubmit()
+def _finished(driver: Driver, interruption: Interruption, writer: JournalWriter | None) -> Result:
+    """Run to the end; what was found is known to the journal by its digest, which replay compares."""
     search = driver.run(interruption)
     if writer is not None:
         writer.write(Reported(search.clock, result_digest(search)))

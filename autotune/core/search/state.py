@@ -117,6 +117,11 @@ def start(plan: Plan) -> Search:
     return Search(plan, key, state, Log(), Log(), Points(plan.space.columns), Records())
 
 
+def unbegun(plan: Plan) -> Search:
+    """A search whose strategy was given up before it had begun: all that it can do is end."""
+    return Search(plan, root(plan.seed), None, Log(), Log(), Points(plan.space.columns), Records())
+
+
 def restarted(search: Search) -> Search:
     """The search with its strategy begun anew, elsewhere: all that was measured stays."""
     n = search.round.restarts + 1

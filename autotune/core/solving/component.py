@@ -17,7 +17,12 @@ from autotune.core.solving.layout import Layout, Ranks, in_order
 from autotune.core.solving.plan import Plan, plan
 from autotune.core.solving.verdicts import NO, RAISES, decode
 
-BLAME_WORK = 2_000_000
+BLAME_WORK, BLAMED, NAMED = 2_000_000, 32, 5
+"""How many candidates tell whether one constraint is to blame; of how many that is asked; and how many are named."""
+
+TABLE_BYTES = 400_000_000
+"""A table of all points takes no more than this; many names make long points."""
+
 SLOW = 100
 """A call of Python costs as much as this many candidates."""
 
@@ -74,6 +79,7 @@ class Component:
         if not self.ranked:
             return None
         spending, blocks, count = Work(work // self.weight), [], 0
+        most = min(most, TABLE_BYTES // (8 * self.layout.words))
         try:
             for block in grow(self.plan, self.layout, spending):
                 blocks.append(block)
@@ -93,7 +99,7 @@ class Component:
 
     def unsatisfiable(self) -> SpaceError:
         """The error that names the constraints to blame."""
-        blamed = " and ".join(repr(judge.constraint.describe()) for judge in blame(self.judges, self.layout))
+        blamed = told(blame(self.judges, self.layout), " and ")
         return SpaceError(f"no point of the space satisfies {blamed}; relax a constraint or widen its parameters")
 
 
@@ -131,8 +137,19 @@ def components(parameters: Mapping[str, Parameter], judges: Sequence[Judge], lay
     return tuple(found)
 
 
+def told(judges: Sequence[Judge], join: str) -> str:
+    """Constraints for people, the first few of many."""
+    shown = join.join(repr(judge.constraint.describe()) for judge in judges[:NAMED])
+    return shown if len(judges) <= NAMED else f"{shown} and {len(judges) - NAMED} others"
+
+
 def blame(judges: Sequence[Judge], layout: Layout) -> tuple[Judge, ...]:
-    """A small set of judges that no point satisfies: each is left out in turn, and for good if the rest still fail."""
+    """A small set of judges that no point satisfies: each is left out in turn, and for good if the rest still fail.
+
+    All of them where there are too many to ask that of each.
+    """
+    if len(judges) > BLAMED:
+        return tuple(judges)
     kept = list(judges)
     for judge in judges:
         rest = [other for other in kept if other is not judge]

@@ -147,3 +147,10 @@ def partial(judge: Judge, bound: frozenset[str], equation: Equation | None) -> t
     reachable = reach(equation, bound) if equation is not None else None
     filters: list[Filter] = [Bounded(known, within)] if within is not None else []
     return (*filters, reachable) if reachable is not None else tuple(filters)
+
+
+def narrowing(judge: Judge, bound: frozenset[str], name: str, span: int) -> tuple[Filter, ...]:
+    """What a constraint that is no table says once the names in `bound` are, one of them to within `span` ranks."""
+    known = tuple(each for each in judge.names if each in bound)
+    within = bounds(judge, frozenset(known), {name: span})
+    return () if within is None else (Bounded(known, within),)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autotune.core.cancellation import checkpoint
 from autotune.core.constraints import failure
 from autotune.core.keys import Key, fold, permutation
 from autotune.core.solving.layout import Layout, Ranks
@@ -12,6 +13,15 @@ from autotune.core.solving.plan import Plan, Step
 from autotune.core.solving.verdicts import RAISES, decode
 
 CHUNK = 1 << 17
+STACK_BYTES = 256_000_000
+"""About how much the partial points of all depths may take together: a chunk is smaller where there are many names."""
+
+LIGHT = 16
+"""Up to so many names that are still needed cost next to nothing; more are copied for every candidate."""
+
+LEAST = 2000
+"""A step takes as long as this many candidates, however few it has."""
+
 DENSE = 0.6
 
 
@@ -37,6 +47,7 @@ class Work:
 
     def spend(self, n: int) -> None:
         """Count n candidates; raises OutOfWork when there are none left."""
+        checkpoint()
         self.left -= n
         if self.left < 0:
             raise OutOfWork
@@ -54,6 +65,7 @@ def grow(
     shuffle: the key of a random order in which to go through partial points, so that the first ones found lie anywhere.
     """
     stack, turn = [(0, start(plan, layout), 0)], 0
+    chunk = min(chunk, max(1, STACK_BYTES // (8 * sum(layout.words + len(step.live) for step in plan.steps) + 8)))
     while stack:
         depth, block, first = stack.pop()
         if not block.n:  # a seed may be empty
@@ -101,26 +113,29 @@ def extend(
     block: Block, step: Step, layout: Layout, counts: Ranks, values: Ranks, work: Work
 ) -> tuple[Block, Ranks | None]:
     """The block with one more parameter bound to these values, and which of the candidates passed (None: all)."""
-    work.spend(len(values))
-    keep = None
+    work.spend(max(len(values), LEAST) * (1 + len(block.live) // LIGHT))
+    keep, ranks = None, values if step.stride == 1 else values * step.stride
+    if step.continued:
+        ranks = ranks + np.repeat(block.live[step.name], counts)
+    if step.below is not None and int(ranks.max(initial=0)) >= step.below:
+        keep = np.flatnonzero(ranks < step.below)
     if step.filters:
         needed = {name for check in step.filters for name in check.names if name != step.name}
         candidates = {name: np.repeat(block.live[name], counts) for name in needed}
-        keep = surviving({**candidates, step.name: values}, step)
+        keep = surviving({**candidates, step.name: ranks}, step, keep)
     word, stride = layout.place[step.name]
     words = [np.repeat(part, counts) for part in block.words]
-    words[word] += values * stride
+    words[word] += values * (step.stride * stride)
     live = {name: np.repeat(ranks, counts) for name, ranks in block.live.items() if name in step.live}
     if step.name in step.live:
-        live[step.name] = values
+        live[step.name] = ranks
     grown = Block(len(values), words, live)
     return (grown, None) if keep is None else (grown.take(keep), keep)
 
 
-def surviving(candidates: dict[str, Ranks], step: Step) -> Ranks:
-    """The positions of the candidates that pass every filter of the step."""
-    alive: Ranks | None = None
-    keep = np.ones(len(candidates[step.name]), bool)
+def surviving(candidates: dict[str, Ranks], step: Step, alive: Ranks | None = None) -> Ranks:
+    """The positions of the candidates that pass every filter of the step, among those that are alive (None: all)."""
+    keep = np.ones(len(candidates[step.name] if alive is None else alive), bool)
     for check in step.filters:
         count = int(np.count_nonzero(keep))
         if not count:

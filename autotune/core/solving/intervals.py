@@ -27,11 +27,14 @@ Meaning = Callable[[Mapping[str, Ranks]], Interval]
 TABLE_LIMIT = 1 << 16
 
 
-def bounds(judge: Judge, bound: frozenset[str]) -> Bounds | None:
-    """The test for partial points that bind these names; None where it could exclude nothing."""
+def bounds(judge: Judge, bound: frozenset[str], spans: Mapping[str, int] | None = None) -> Bounds | None:
+    """The test for partial points that bind these names; None where it could exclude nothing.
+
+    spans: of a bound name that is known only to so many ranks, from the one that is given on.
+    """
     if judge.program is None or judge.tree is None:
         return None
-    made = _Intervals(judge.parameters, bound).truth(judge.tree)
+    made = _Intervals(judge.parameters, bound, spans or {}).truth(judge.tree)
     if made is None:
         return None
 
@@ -46,9 +49,10 @@ def bounds(judge: Judge, bound: frozenset[str]) -> Bounds | None:
 class _Intervals:
     """Compiles nodes to intervals; None for what is not understood or may raise."""
 
-    def __init__(self, parameters: Mapping[str, Parameter], bound: frozenset[str]) -> None:
+    def __init__(self, parameters: Mapping[str, Parameter], bound: frozenset[str], spans: Mapping[str, int]) -> None:
         self.parameters = parameters
         self.bound = bound
+        self.spans = spans
 
     def truth(self, node: Node) -> Meaning | None:
         match node:
@@ -123,6 +127,8 @@ class _Intervals:
         parameter = self.parameters[name]
         if isinstance(parameter, Integer | PowerOfTwo):
             low, high = np.int64(parameter.low), np.int64(parameter.high)
+            if name in self.spans:
+                return lambda ranks: _from(parameter, ranks[name], self.spans[name])
             if name in self.bound:
                 return lambda ranks: _twice(parameter.column(ranks[name][:, None]))
             return lambda ranks: (low, high)
@@ -146,6 +152,12 @@ def _constant(node: Node) -> Meaning | None:
     fixed = table.payloads[table.kind][0]
     value = np.int64(fixed) if table.kind == BOOL else fixed
     return lambda ranks: (value, value)
+
+
+def _from(parameter: Integer | PowerOfTwo, ranks: Ranks, span: int) -> Interval:
+    """The least and the greatest value of so many ranks from each of these on."""
+    last = np.minimum(ranks + (span - 1), parameter.size - 1)
+    return parameter.column(ranks[:, None]), parameter.column(last[:, None])
 
 
 def _twice(values: Any) -> Interval:

@@ -1,19 +1,23 @@
 """In which order to bind the parameters of a component, and what to check once each is bound.
 
+A wide range is bound digit by digit, the most significant one first: interval arithmetic then excludes whole blocks of
+its values, so that the few valid ones of 2 ** 40 are found in a few steps.
+
 An order is grown greedily: next comes the parameter after which the fewest partial points are expected to remain, by
 the densities of the constraints' tables. All tables that bind at a step are joined into one list of allowed values for
 each combination of what is bound already, so that a partial point is only ever extended by values that they allow.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
+from autotune.core.cancellation import checkpoint
 from autotune.core.constraints import Members
-from autotune.core.parameters import Parameter
-from autotune.core.solving.filters import Filter, Grid, digits, grid, partial
+from autotune.core.parameters import Integer, Parameter
+from autotune.core.solving.filters import Filter, Grid, digits, grid, narrowing, partial
 from autotune.core.solving.judges import Judge, Ranks, parts
 from autotune.core.solving.options import Allowed, Options, solved
 from autotune.core.solving.reach import equation
@@ -21,19 +25,29 @@ from autotune.core.solving.reach import equation
 JOINT = 1 << 18
 """The largest joint table of a step, unless it is of one parameter."""
 
+WIDE, RADIX = 1 << 12, 64
+"""Ranges of more values than this are bound by digits of this radix, unless a table or an equation lists them."""
+
 GUESS = 0.5
 """The share of points that a constraint without a table is taken to keep."""
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Bind `name` to its `allowed` values (None: to any of `size`), then filter. live: names needed after it."""
+    """Bind `name` to its `allowed` values (None: to any of `size`), then filter. live: names needed after it.
+
+    stride: how many ranks a value stands for, more than one for the upper digits of a wide range. continued: whether
+    the values add to what earlier digits have bound. below: what the rank so bound is less than, where not all are.
+    """
 
     name: str
     size: int
     allowed: Options | None
     filters: tuple[Filter, ...]
     live: frozenset[str]
+    stride: int = 1
+    continued: bool = False
+    below: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +97,7 @@ class _Planner:
         found: list[str] = []
         rest = [name for name in self.parameters if name not in bound]
         while rest:
+            checkpoint()
             near = [name for name in rest if self._touches(name, bound)] or rest
             name = min(near, key=lambda name: self.growth(name, bound))
             rest.remove(name)
@@ -107,6 +122,26 @@ class _Planner:
         filters: list[Filter] = [table for table in tables if table not in joined]
         filters += [each for judge in self.others if name in judge.names for each in self.partial(judge, after)]
         return self._allowed(name, joined) if joined else self._solved(name, after), tuple(filters)
+
+    def digits(self, name: str, bound: frozenset[str], last: tuple[Filter, ...]) -> list[Step]:
+        """The steps that bind a wide range after `bound`; last: the filters once it is bound. Nothing is live yet."""
+        size, after = self.parameters[name].size, bound | {name}
+        stride = 1
+        while stride * RADIX < size:
+            stride *= RADIX
+        steps, continued = [], False
+        while stride:
+            filters: list[Filter] = []
+            if stride > 1:
+                filters += [
+                    each for judge in self.others if name in judge.names
+                    for each in narrowing(judge, after, name, stride)
+                ]  # fmt: skip
+            count = min(RADIX, -(-size // stride))
+            kept = tuple(filters) if stride > 1 else (*filters, *last)
+            steps.append(Step(name, count, None, kept, frozenset(), stride, continued, size))
+            stride, continued = stride // RADIX, True
+        return steps
 
     def _solved(self, name: str, after: frozenset[str]) -> Options | None:
         for judge in self.others:
@@ -141,14 +176,19 @@ def plan(parameters: dict[str, Parameter], constraints: Sequence[Judge]) -> Plan
     seed, filters = _seed(max(seeds, key=lambda judge: len(judge.names)), planner) if seeds else (None, ())
     bound = frozenset(seed or ())
     order = planner.order(bound)
-    drafts = []
+    drafts: list[Step] = []
     for name in order:
-        drafts.append((name, *planner.step(name, bound)))
+        allowed, checks = planner.step(name, bound)
+        if allowed is None and isinstance(parameters[name], Integer) and parameters[name].size > WIDE:
+            drafts += planner.digits(name, bound, checks)
+        else:
+            drafts.append(Step(name, parameters[name].size, allowed, checks, frozenset()))
         bound |= {name}
     steps, live = [], frozenset[str]()
-    for name, allowed, checks in reversed(drafts):
-        steps.append(Step(name, parameters[name].size, allowed, checks, live))
-        live |= {n for check in checks for n in check.names} | set(allowed.names if allowed else ())
+    for draft in reversed(drafts):
+        steps.append(replace(draft, live=live))
+        live |= {n for check in draft.filters for n in check.names} | set(draft.allowed.names if draft.allowed else ())
+        live |= {draft.name} if draft.continued else set()
     raising = tuple(judge for judge in judges if (g := grids.get(id(judge))) is None or g.raises)
     if seed is not None:
         for check in filters:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autotune.core.cancellation import checkpoint
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, fold, integers, root, words
 from autotune.core.parameters import Codes
-from autotune.core.solving.component import Component, Enumerated
+from autotune.core.solving.component import Component, Enumerated, told
 from autotune.core.solving.growth import Block, OutOfWork, Work, extend, grow, options, refuse_raising, start
 from autotune.core.solving.layout import Ranks
 from autotune.core.solving.plan import Step
@@ -23,7 +24,11 @@ GOOD, FAIR = 0.05, 0.001
 """Acceptance from which rejection is preferred to enumeration; and from which it is preferred to construction."""
 
 TABLE_WORK, TABLE_POINTS = 20_000_000, 5_000_000
-SEARCH_WORK = 200_000_000
+SEARCH_WORK = 40_000_000
+"""How many candidates a construction looks at before it gives up: some seconds each."""
+
+LANE_WORK = 40_000_000
+SHOWN = 12
 BATCH = 1 << 17
 WIDTHS = (4, 16, 64, 256)
 FAN = 256
@@ -99,6 +104,7 @@ def _reject(component: Component, acceptance: float, key: Key, n: int) -> dict[s
     found: list[dict[str, Codes]] = []
     count = tried = 0
     while count < n:
+        checkpoint()
         size = min(BATCH, max(256, int(1.1 * (n - count) / max(acceptance, FAIR)) + 1))
         drawn = _draw(component, fold(key, len(found)), size)
         keep = np.flatnonzero(component.valid(drawn))[: n - count]
@@ -110,10 +116,10 @@ def _reject(component: Component, acceptance: float, key: Key, n: int) -> dict[s
 
 
 def _rare(component: Component, tried: int) -> SpaceError:
-    told = ", ".join(repr(judge.constraint.describe()) for judge in component.judges)
+    names = component.names if len(component.names) <= SHOWN else (*component.names[:SHOWN], "…")
     return SpaceError(
-        f"no valid point of ({', '.join(component.names)}) was found among {tried:,} candidates; loosen one of {told}, "
-        "or narrow these parameters"
+        f"no valid point of ({', '.join(names)}) was found among {tried:,} candidates; loosen one of "
+        f"{told(component.judges, ', ')}, or narrow these parameters"
     )
 
 
@@ -124,14 +130,16 @@ def construct(component: Component, key: Key, n: int) -> list[Ranks]:
     again, wider; what then remains is left to a complete search in random order.
     """
     found: list[list[Ranks]] = []
-    count, left = 0, n
+    count, left, work = 0, n, Work(LANE_WORK)
     for turn, width in enumerate(WIDTHS):
         lanes = max(1, BATCH // (width * 32))
         for batch, first in enumerate(range(0, left, lanes)):
-            found.append(_lanes(component, fold(key, turn, batch), min(lanes, left - first), width))
+            found.append(_lanes(component, fold(key, turn, batch), min(lanes, left - first), width, work))
         passed = sum(len(part[0]) for part in found) - count
         count, left = count + passed, n - count - passed
         if not left:
+            break
+        if work.left < 0:
             break
         if passed < DRY * (left + passed):  # nearly all run dry: a few wide lanes tell whether width helps
             left = min(left, FEW)
@@ -139,22 +147,25 @@ def construct(component: Component, key: Key, n: int) -> list[Ranks]:
         found.append(_search(component, fold(key, "search"), n, SEARCH_WORK // (20 if count else 1)))
         count += len(found[-1][0])
     if not count:
-        raise _rare(component, SEARCH_WORK)
+        raise _rare(component, SEARCH_WORK // component.weight)
     pool = [np.concatenate(parts) for parts in zip(*found, strict=True)]
     again = integers(fold(key, "again"), count, max(0, n - count))  # too few lanes finished: their points serve again
     return [np.concatenate([word, word[again]])[:n] for word in pool]
 
 
-def _lanes(component: Component, key: Key, n: int, width: int) -> list[Ranks]:
-    """The words of at most one point for each of `n` lanes."""
-    plan, layout, work = component.plan, component.layout, Work(1 << 62)
+def _lanes(component: Component, key: Key, n: int, width: int, work: Work) -> list[Ranks]:
+    """The words of at most one point for each of `n` lanes; of none where the work is spent."""
+    plan, layout = component.plan, component.layout
     block, lane = start(plan, layout), np.repeat(np.arange(n), width if plan.seed is not None else 1)
     block = block.take(integers(fold(key, "seed"), block.n, len(lane))) if block.n else block
     for depth, step in enumerate(plan.steps):
         if not block.n:
             break
         counts, values = _some(block, step, fold(key, "values", depth))
-        grown, kept = extend(block, step, layout, counts, values, work)
+        try:
+            grown, kept = extend(block, step, layout, counts, values, work)
+        except OutOfWork:
+            return [word[:0] for word in block.words]
         lane = np.repeat(lane, counts)
         lane = lane if kept is None else lane[kept]
         chosen = _few(lane, fold(key, "lanes", depth), width)

@@ -30,7 +30,7 @@ from autotune.core.strategies.population import (
     members_of,
     observed,
 )
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait, nothing_left
 from autotune.core.strategies.ranges import require
 
 DECIMALS = 9
@@ -98,7 +98,7 @@ class DESurrogateHybrid(Struct, frozen=True, tag="de_surrogate_hybrid", omit_def
         members = points_of(members_of(evolution, state), ask)
         points, kept = breed(space, members, slots, self.crossover_rate, ask, key)
         if not len(points):
-            return Done("every valid config was tried")
+            return nothing_left(space, ask)
         why = f"crosses of {self.population_size} members with mutants"
         if forest is not None:
             why += f", the {self.population_size} of {len(points)} predicted to be fastest"

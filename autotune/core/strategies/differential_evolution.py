@@ -30,7 +30,7 @@ from autotune.core.strategies.population import (
     observed,
     ranked,
 )
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait, nothing_left
 from autotune.core.strategies.ranges import require
 
 TRIES = 10
@@ -96,7 +96,7 @@ class DifferentialEvolutionSearch(Struct, frozen=True, tag="differential_evoluti
         members = members_of(self, state)
         points, kept = breed(space, points_of(members, ask), slots, self.crossover_rate, ask, key)
         if not len(points):
-            return Done("every valid config was tried")
+            return nothing_left(space, ask)
         order = promising_first(space, ask.archive.whole, points)
         return Proposals(points[order], kept[order], generation, f"crosses of {len(points)} members with mutants")
 

@@ -29,7 +29,7 @@ from autotune.core.strategies.candidates import WORK, at_most, candidates
 from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.initial import InitialPopulationStrategy, alone, given_points
 from autotune.core.strategies.population import checked_population
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait, nothing_left
 from autotune.core.strategies.ranges import require
 from autotune.core.strategies.shapes import neglected, shape_columns
 
@@ -117,10 +117,14 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
             if ask.outstanding:
                 return Wait()
             drawn = space.sample_distinct(key, max(ask.room, LEAST_BATCH), ask.fresh)
-            return _proposed(drawn, _generation(ask), "nothing has worked so far") if len(drawn) else _exhausted()
+            return (
+                _proposed(drawn, _generation(ask), "nothing has worked so far")
+                if len(drawn)
+                else nothing_left(space, ask)
+            )
         candidates = self._candidates(space, known, ask, key)
         if not len(candidates):
-            return Wait() if ask.outstanding else _exhausted()
+            return Wait() if ask.outstanding else nothing_left(space, ask)
         return self._picked(space, known, ask, candidates)
 
     def observe(self, space: Space, state: Begun, seen: tuple[Observation, ...]) -> Begun:
@@ -179,10 +183,6 @@ def _shortest(hyper: Hyper, blocks: Blocks) -> list[int]:
     np.minimum.at(shortest, blocks, hyper.log_lengths)
     order: list[int] = np.argsort(shortest, kind="stable")[:3].tolist()
     return order
-
-
-def _exhausted() -> Done:
-    return Done("every valid config was tried")
 
 
 def informative(ok: NDArray[np.bool_], times: Floats, most: int) -> NDArray[np.int64]:

@@ -90,6 +90,14 @@ class Done:
     why: str
 
 
+def nothing_left(space: Space, ask: Ask) -> Done:
+    """The end of a strategy that finds nothing new; that there is nothing is said only where all points are counted."""
+    tried = len(ask.archive.whole.asked.rows)
+    if space.count() == tried:
+        return Done("every valid config was tried")
+    return Done(f"no valid config was found besides the {tried:,} that were tried")
+
+
 @dataclass(frozen=True)
 class Observation:
     """A trial, and what became of it."""

@@ -12,7 +12,7 @@ from autotune.core.keys import Key
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
 from autotune.core.strategies.initial import initial_population
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, nothing_left
 from autotune.core.strategies.ranges import check_types, require
 
 AHEAD = 16
@@ -41,7 +41,7 @@ class RandomSearch(Struct, frozen=True, tag="random_search", omit_defaults=True)
         points = next_fresh(state.points, ask)
         if not len(points):
             short = len(state.points) < self.count
-            return Done("every valid config was tried" if short else f"all {self.count} configs were tried")
+            return nothing_left(space, ask) if short else Done(f"all {self.count} configs were tried")
         return Proposals(points, np.zeros(len(points), np.int64))
 
     def observe(self, space: Space, state: Drawn, seen: tuple[Observation, ...]) -> Drawn:
