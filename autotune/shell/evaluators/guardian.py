@@ -22,6 +22,8 @@ from typing import NoReturn
 
 LINUX = sys.platform == "linux"
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
+TERMINATED = bytes([signal.SIGTERM])
+"""What Python writes to the wake-up pipe where it has got that signal."""
 KILL_S = 10.0
 """How long what was killed may take to end. What takes longer hangs in a driver, and ends when the driver lets it."""
 LOOK_S = 0.2
@@ -148,19 +150,18 @@ def _await_end(program: int, worker: int, sock: int, asked: int) -> int | None:
     except (AttributeError, OSError):
         timeout_s = LOOK_S
     while True:
-        if os.getppid() != program:
+        try:
+            ended, status = os.waitpid(worker, os.WNOHANG)
+        except ChildProcessError:  # it ended while the end of children was ignored, as the program may have it
             return None
-        ended, status = os.waitpid(worker, os.WNOHANG)
         if ended:
             return status
+        if os.getppid() != program:
+            return None
         events = dict(poll.poll(None if timeout_s is None else 1e3 * timeout_s))
-        if asked in events:
-            ended, status = os.waitpid(worker, os.WNOHANG)
-            if ended:
-                return status
-            if b"\x0f" in os.read(asked, 4096):  # SIGTERM
-                return None
-        elif events:
+        if asked in events and TERMINATED in os.read(asked, 4096):
+            return None
+        if events.keys() - {asked}:
             return None
 
 

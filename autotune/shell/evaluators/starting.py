@@ -2,7 +2,6 @@
 
 import errno
 import fcntl
-import json
 import os
 import socket
 import subprocess
@@ -24,7 +23,7 @@ class Starter(Protocol):
 
 
 _BOOT = (
-    "import json, sys; s = json.loads(sys.argv[1]); sys.path[:] = s['path'];"
+    "import sys; s = {settings!r}; sys.path[:] = s['path'];"
     " from autotune.shell.evaluators.guardian import stand_guard;"
     " stand_guard(s['parent'], s['socket'], s['note'], s.get('scratch', ''));"
     " from {module} import main; main(s)"
@@ -53,7 +52,7 @@ def boot(
             told[name] = above_stdio(fd)
             kept.append(told[name])
         popen = subprocess.Popen(
-            [sys.executable, "-c", _BOOT.format(module=module), json.dumps({**settings, **told})],
+            [sys.executable, "-c", _BOOT.format(module=module, settings={**settings, **told})],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,

@@ -4,8 +4,8 @@ A worker compares what it is before each config with what it was before the firs
 another niceness, signal handlers, open files and the like, the worker ends, and the next config gets a new one.
 """
 
+import _locale
 import gc
-import locale
 import os
 import resource
 import signal
@@ -63,7 +63,7 @@ def worker_state(limited_memory: bool = False) -> dict[str, Any]:
         "recursion limit": sys.getrecursionlimit(),
         "module search path": list(sys.path),
         "standard streams": [id(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)],
-        "locale": locale.setlocale(locale.LC_ALL),
+        "locale": _locale.setlocale(_locale.LC_ALL, None),
         "rounding": (0.5 * TINY == 0.0, ONE + SMALL, -ONE - SMALL, TENTH + FIFTH),
         "Python threads": threading.active_count(),
     }
