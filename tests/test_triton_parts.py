@@ -16,6 +16,7 @@ from autotune.shell.evaluators.triton.contest import typical
 from autotune.shell.evaluators.triton.cubin import resources
 from autotune.shell.evaluators.triton.device import IN_FLIGHT, CudaDevice
 from autotune.shell.evaluators.triton.jobs import Rules, default_times, timed
+from autotune.shell.evaluators.triton.launching import Launch
 from autotune.shell.evaluators.triton.objective import Objective
 from autotune.shell.evaluators.triton.sampling import Schedule
 from autotune.shell.evaluators.triton.timeline import NOBODY, Span, Timeline, busy_share, read_timeline
@@ -298,3 +299,20 @@ def test_an_evaluator_describes_what_is_not_as_by_default() -> None:
     }  # fmt: skip
     assert not tool.exact
     assert not tool.recovers
+
+
+def test_arguments_go_by_position_as_triton_takes_some_names_for_its_own() -> None:
+    class Kernel:
+        arg_names = ("x", "grid", "stream", "BLOCK")
+        launched: list[Any] = []  # noqa: RUF012
+
+        def run(self, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+            self.launched.append((args, grid, kwargs))
+
+        def __getitem__(self, grid: Any) -> Any:
+            return lambda *args, **kwargs: self.run(*args, grid=grid, warmup=False, **kwargs)
+
+    kernel = Kernel()
+    call = Launch(kernel).call(Config(BLOCK=16, num_warps=2), lambda named: (named["grid"],))
+    call({"stream": 4, "x": "tensor", "grid": 3})
+    assert kernel.launched == [(("tensor", 3, 4), (3,), {"BLOCK": 16, "num_warps": 2})]

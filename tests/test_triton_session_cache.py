@@ -200,3 +200,31 @@ def test_whoever_manages_the_cache_goes_on_doing_so(cache: Path, monkeypatch: py
     assert session_cache.environment(str(cache.parent / "x"), str(cache))
     monkeypatch.setattr(session_cache, "_has_room", lambda folder: False)
     assert session_cache.environment(str(cache.parent / "x"), str(cache)) == {}
+
+
+def test_libraries_are_kept_at_once_and_kernels_are_not(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = cache.parent / "scratch"
+    manager = session_cache.manager_class()
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(folder))
+    monkeypatch.setenv(session_cache.LASTING, str(cache))
+    session_cache.asked.clear()
+    one = manager("KEY")
+    assert one.get_file("launcher.cpython-311-x86_64-linux-gnu.so") is None
+    path = one.put(b"library", "launcher.cpython-311-x86_64-linux-gnu.so")
+    assert Path(path).parent == cache / "KEY"
+    assert manager("KEY").get_file("launcher.cpython-311-x86_64-linux-gnu.so") == path
+    assert one.get_group("kernel.json") is None
+    files = {name: one.put(b"x", name) for name in ("kernel.cubin", "kernel.json")}
+    one.put_group("kernel.json", files)
+    assert Path(files["kernel.cubin"]).parent == folder / "KEY"
+    assert one.get_group("kernel.json") == files
+    assert session_cache.asked == ["KEY", "KEY"]
+    session_cache.keep(str(folder), str(cache), ["KEY", "OTHER"])
+    import shutil
+
+    shutil.rmtree(folder)
+    found = manager("KEY").get_group("kernel.json")
+    assert found == {name: str(cache / "KEY" / name) for name in files}
+    monkeypatch.delenv(session_cache.LASTING)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(cache))
+    assert manager("KEY").get_group("kernel.json") == found, "as Triton reads it"
