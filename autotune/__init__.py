@@ -85,7 +85,6 @@ if TYPE_CHECKING:
     from autotune.shell.cache.explain import explain as explain
     from autotune.shell.cache.identity import Identity as Identity
     from autotune.shell.cache.identity import key_for as key_for
-    from autotune.shell.cache.keys import Constant as Constant
     from autotune.shell.cache.keys import Device as Device
     from autotune.shell.cache.keys import LooseKey as LooseKey
     from autotune.shell.cache.keys import Specialization as Specialization
@@ -169,7 +168,6 @@ _HOMES = {
     "autotune.shell.cache.explain": ("explain",),
     "autotune.shell.cache.identity": ("Identity", "key_for"),
     "autotune.shell.cache.keys": (
-        "Constant",
         "Device",
         "LooseKey",
         "Specialization",

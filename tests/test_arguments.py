@@ -173,8 +173,9 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Callable
 LEFT_OUT = {
     "Asked", "Compare", "Compared", "Conclude", "Event", "Finished", "Interrupted", "Limits", "Measure", "Observed",
     "Outcome", "Result", "Resumed", "Search", "Ticked", "Wait", "Replay", "SavedBestConfig", "Identity", "Environment",
-    "Device", "Specialization", "DeviceLimits", "Problem", "ArgumentSet",  # plain data, checked where it is used
-    "STRATEGIES", "__version__", "get_cache_dir", "triton_cache_dir", "explain",  # no function, or tested elsewhere
+    "Device", "Versions", "Specialization", "DeviceLimits", "Problem", "ArgumentSet",  # plain data, checked when used
+    "STRATEGIES", "InitialPopulationStrategy", "__version__", "get_cache_dir",  # no function, or tested elsewhere
+    "triton_cache_dir", "installed_versions", "explain",
     "SimulatedEvaluator", "TritonEvaluator", "compute_leaf_similarity",  # tested with what they need
     "Disturbance", "order_of_round",  # of simulated studies
 }  # fmt: skip

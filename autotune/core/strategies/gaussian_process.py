@@ -89,11 +89,10 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
 
     def __post_init__(self) -> None:
         name = "gaussian_process"
+        checked_population(name, self)
         if self.initial_points is not None:
-            require(type(self.initial_points) is int, name, "initial_points", self.initial_points, "at least 1")
             msgspec.structs.force_setattr(self, "initial_population", self.initial_points)
             msgspec.structs.force_setattr(self, "initial_points", None)
-        checked_population(name, self)
         require(self.initial_population >= 1, name, "initial_population", self.initial_population, "at least 1")
         require(self.candidates >= 1, name, "candidates", self.candidates, "at least 1")
         require(self.neighbourhoods >= 0, name, "neighbourhoods", self.neighbourhoods, "at least 0")

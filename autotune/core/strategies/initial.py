@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from autotune.core.arguments import shown
 from autotune.core.errors import StrategyError
 from autotune.core.keys import Key
 from autotune.core.parameters import Codes
@@ -51,11 +52,10 @@ def initial_population_strategy(strategy: str, given: object) -> InitialPopulati
     """The kind that a setting names; raises StrategyError, with the kinds that there are, for anything else."""
     if given is None:
         return None
-    try:
-        return InitialPopulationStrategy(given)  # type: ignore[arg-type]
-    except ValueError:
-        known = ", ".join(InitialPopulationStrategy)
-        raise StrategyError(f"{strategy}: {POPULATION} = {given!r} is unknown; use one of {known}, or None") from None
+    if isinstance(given, str) and given in tuple(InitialPopulationStrategy):
+        return InitialPopulationStrategy(given)
+    known = ", ".join(InitialPopulationStrategy)
+    raise StrategyError(f"{strategy}: {POPULATION} = {shown(given)} is unknown; use one of {known}, or None")
 
 
 def initial_population(kind: InitialPopulationStrategy | None, space: Space, seeds: Seeds, n: int, key: Key) -> Codes:

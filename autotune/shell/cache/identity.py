@@ -35,13 +35,12 @@ class Identified(Protocol):
 def made_key(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key:
     """The key that an argument of `tune` means: one that is given as it is, "strict" with the installed toolchain,
     "loose" or None without. Raises CacheError for anything else."""
-    match key:
-        case LooseKey() | StrictKey():
-            return key
-        case None | "loose":
-            return key_for(space, evaluator)
-        case "strict":
-            return StrictKey(key_for(space, evaluator), installed_versions())
+    if isinstance(key, LooseKey | StrictKey):
+        return key
+    if key is None or (isinstance(key, str) and key == "loose"):
+        return key_for(space, evaluator)
+    if isinstance(key, str) and key == "strict":
+        return StrictKey(key_for(space, evaluator), installed_versions())
     raise refuse("key", key, 'a LooseKey or a StrictKey, "loose" or "strict", or leave it out', CacheError)
 
 
