@@ -1,6 +1,9 @@
 """The cache as `tune` uses it: hits, answers, force and skip, other toolchains, warm starts, and the command line."""
 
 import json
+import os
+import socket
+import time
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -42,7 +45,7 @@ from autotune.cli import exits, main
 from autotune.shell.cache import checking, devices, layers, use
 from autotune.shell.cache.keys import Tensor, Versions
 from autotune.shell.cache.warm_start import best_available
-from autotune.shell.journal import read_journal
+from autotune.shell.journal import read_journal, signed
 
 SPACE = Space({"a": Integer(0, 9), "b": Integer(0, 9)}, default={"a": 0, "b": 0})
 
@@ -515,3 +518,72 @@ def test_mistakes(folder: Path, capfd: pytest.CaptureFixture[str], arguments: li
 def test_random_search_is_told_by_count_not_by_name() -> None:
     """A strategy with settings of its own is used as it is given."""
     assert search(Table(), None, 50, strategy=RandomSearch(count=8)).evaluations >= 8
+
+
+# What somebody else has put there
+
+
+def hostile(shard: Path, name: str) -> None:
+    """Files among the entries that are none."""
+    os.mkfifo(shard / f"{name}ax.json")
+    (shard / f"{name}bx.json").symlink_to("/dev/zero")
+    (shard / f"{name}cx.json").mkdir()
+    with open(shard / f"{name}dx.json", "wb") as file:
+        file.truncate(10 << 30)
+    (shard / f"{name}ex.json").symlink_to(shard / "nowhere")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(os.fspath(shard / "s"))  # the whole name would be too long for a socket
+    (shard / "s").rename(shard / f"{name}fx.json")
+
+
+def test_files_that_are_no_entries_stop_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    where = tmp_path / "c"
+    cache, table = Cache(where), Table()
+    result = search(table, cache)
+    (good,) = (where / "entries").glob("??/*.json")
+    hostile(good.parent, good.name[:-6])
+    for number, odd in enumerate((1e300, -1.0, 9e18)):
+        content = msgspec.json.decode(good.read_bytes())
+        content.pop("sum")
+        content["run"]["began_at"] = odd
+        (good.parent / f"{good.name[:-9]}{number:04x}.json").write_bytes(signed(msgspec.json.encode(content)) + b"\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert search(table, Cache(where)).best == result.best
+        assert len(list(Cache(where).newest())) == 1
+    said = next(str(one.message) for one in caught)
+    assert "broken cache entries left out" in said
+    for what in (
+        "a FIFO",
+        "a device",
+        "a directory",
+        "bytes, which no entry has",
+        "a socket",
+        "a link to nothing",
+        "began_at",
+    ):
+        assert what in said
+    out = str(tmp_path / "out")
+    for arguments in (["list"], ["export", out, "--best"], ["merge", str(where), "--cache-dir", out], ["prune"]):
+        place = [] if "--cache-dir" in arguments else ["--cache-dir", str(where)]
+        assert main(["cache", *arguments, *place]) == exits.DONE, arguments
+    capfd.readouterr()
+    left = sorted(path.name for path in good.parent.iterdir())
+    assert left == [good.name], "what is no entry is prunable"
+
+
+def test_a_rejected_config_stays_rejected_where_a_clock_was_ahead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now + 3600)
+        patch.setattr(time, "time_ns", lambda: int((now + 3600) * 1e9))
+        published(tmp_path, Table(), key())
+    cache = Cache(tmp_path)
+    entry = cache.find(key())
+    assert entry is not None
+    with pytest.warns(UserWarning, match="no longer works"):
+        cache.reject(key(), entry.best, "wrong by 3")
+    assert cache.find(key()) is None
+    assert Cache(tmp_path).find(key()) is None

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
+from warnings import warn
 
 import typer
 
@@ -24,7 +25,7 @@ from autotune.shell.cache.layers import Cache
 from autotune.shell.cache.maintenance import export as exported
 from autotune.shell.cache.maintenance import merge as merged
 from autotune.shell.cache.maintenance import removals, standing
-from autotune.shell.cache.store import Store
+from autotune.shell.cache.store import Store, removed
 
 cache = typer.Typer(
     help="What earlier searches measured: list it, explain a miss, merge, export and prune.",
@@ -172,7 +173,8 @@ def prune(
     found = removals(store, older_than_days=older_than, keep=keep, other_versions=other_versions)
     if not dry_run:
         for removal in found:
-            removal.path.unlink(missing_ok=True)
+            if not removed(removal.path):
+                warn(f"{removal.path} ({removal.why}) cannot be removed; remove it by hand", stacklevel=1)
     if as_json:
         print_json({"removed": not dry_run, "files": [{"path": str(r.path), "why": r.why} for r in found]})
     else:

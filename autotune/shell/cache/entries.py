@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from functools import cached_property
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +23,9 @@ from autotune.shell.journal import SIGNED, UNREADABLE, signed
 FORMAT, VERSION = "autotune-cache", 1
 LARGE = (b',"space":{', b',"measurements":[')
 """What comes last in an entry, and is most of it."""
+
+LATEST = 253402300800.0
+"""Seconds from 1970 to the year 10000, beyond which no calendar goes."""
 
 Found = TypeVar("Found", "Entry", "Head")
 NOTHING = msgspec.Raw(b"null")
@@ -48,6 +52,11 @@ class Run(Struct, frozen=True, omit_defaults=True):
     versions: dict[str, str] = {}
     journal: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("began_at", "written_at"):
+            if not 0 <= getattr(self, name) <= LATEST:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, which is no time in seconds since 1970")
+
 
 class Measurement(Struct, frozen=True, omit_defaults=True):
     """A config and what became of it, the latest outcome where it was measured again. origin: who asked for it."""
@@ -62,7 +71,8 @@ class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
 
     result: what the run found, None where it was killed or found nothing; `finished` where it came to its end.
     supersedes: names of entries that this one replaces: they no longer count, wherever they are. rejects: configs that
-    turned out not to work: no earlier entry with one of them as its best is a hit. taken: digests of the configs whose
+    turned out not to work: no earlier entry with one of them as its best is a hit. barred: names of the entries that
+    were rejected so, for the clock of the host that wrote one may be ahead. taken: digests of the configs whose
     outcomes the run took from the cache instead of measuring them. What is large is decoded on demand.
     """
 
@@ -73,9 +83,15 @@ class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
     result: Result | None = None
     supersedes: tuple[str, ...] = ()
     rejects: tuple[Config, ...] = ()
+    barred: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
     raw_space: msgspec.Raw = msgspec.field(name="space", default=NOTHING)
     raw_measurements: msgspec.Raw = msgspec.field(name="measurements", default=NOTHING)
+
+    def __post_init__(self) -> None:
+        found = () if self.result is None else (self.result.best, *(one.measured for one in self.result.finalists))
+        if not all(0 < one.time_ms < inf for one in found):
+            raise ValueError("its result has a time that is none")
 
     @cached_property
     def name(self) -> str:
@@ -165,12 +181,16 @@ def make_entry(
     result: Result | None = None,
     supersedes: tuple[str, ...] = (),
     rejects: tuple[Config, ...] = (),
+    barred: tuple[str, ...] = (),
     taken: tuple[str, ...] = (),
 ) -> Entry:
     """An entry to be published."""
     raw_space = NOTHING if space is None else msgspec.Raw(msgspec.json.encode(space))
     raw = msgspec.Raw(encode(measurements))
-    return Entry(FORMAT, VERSION, key, run, result, supersedes, rejects, taken, raw_space, raw)
+    return Entry(
+        format=FORMAT, version=VERSION, key=key, run=run, result=result, supersedes=supersedes, rejects=rejects,
+        barred=barred, taken=taken, raw_space=raw_space, raw_measurements=raw,
+    )  # fmt: skip
 
 
 def encode_entry(entry: Entry) -> bytes:

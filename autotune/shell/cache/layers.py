@@ -88,10 +88,14 @@ class Cache:
         """
         layered = self._layered(key)
         rejected = {(c, e.key.versions): e.run.began_at for _, e in reversed(layered) for c in e.rejects}
+        barred = {name for _, e in layered for name in e.barred}
         found = [
             (layer, entry)
             for layer, entry in layered
-            if entry.finished and not (rejected and _is_rejected(entry, rejected)) and (accept is None or accept(entry))
+            if entry.finished
+            and entry.name not in barred
+            and not (rejected and _is_rejected(entry, rejected))
+            and (accept is None or accept(entry))
         ]
         if len(found) < 2:
             return found[0][1] if found else None
@@ -118,7 +122,9 @@ class Cache:
         )
         strict = key if isinstance(key, StrictKey) else StrictKey(key, installed_versions())
         failed = Measurement(bad, Failed("unknown", why), "cache")
-        entry = make_entry(strict, new_run(), (failed,), rejects=(bad,))
+        # By name, too: the clock of the host that wrote one may be ahead of this one's.
+        barred = tuple(e.name for e in self.entries(strict) if e.best == bad)
+        entry = make_entry(strict, new_run(), (failed,), rejects=(bad,), barred=barred)
         self._rejections.setdefault(key.loose.digest, []).append(entry)
         self._looked.pop(key.loose.digest, None)
         self.publish(entry)
@@ -148,11 +154,15 @@ class Cache:
             return
         found = self._located()
         newest = sorted(found, key=age, reverse=True) if max_scan is None else nlargest(max_scan, found, key=age)
-        for name in newest:
-            read = (store.decoded(name, decode) for store in found[name])
-            entry = next((one for one in read if one is not None), None)
-            if entry is not None:
-                yield name, entry
+        try:
+            for name in newest:
+                read = (store.decoded(name, decode) for store in found[name])
+                entry = next((one for one in read if one is not None), None)
+                if entry is not None:
+                    yield name, entry
+        finally:
+            for store in self.stores:
+                store.warn_of_broken()
 
     def _located(self) -> dict[str, tuple[Store, ...]]:
         """Every entry by name, with the layers that have it."""

@@ -5,7 +5,9 @@
 A file that is being written begins with a dot; a writer that is killed leaves such a file and nothing else.
 """
 
+import errno
 import os
+import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +18,8 @@ from pathlib import Path
 
 from autotune.core.errors import CacheError
 from autotune.shell.cache.entries import Entry, Found, decode_entry, encode_entry
-from autotune.shell.files import replace_file
+from autotune.shell.files import KINDS_OF_FILE, replace_file
+from autotune.shell.wording import counted
 
 PathLike = str | os.PathLike[str]
 
@@ -25,6 +28,12 @@ SETTLED_NS = 2_000_000_000
 
 CHUNK = 1 << 16
 
+LARGEST_ENTRY = 1 << 30
+"""Bytes; a run of a million configs takes about 0.2 of these."""
+
+MOST_NAMED = 20
+"""Broken files that one warning names."""
+
 HEX = frozenset("0123456789abcdef")
 
 
@@ -32,13 +41,14 @@ HEX = frozenset("0123456789abcdef")
 class Store:
     """The entries in one directory, which need not exist to be read.
 
-    writable: False for a directory that is shared and only read. `broken` collects files that could not be read; the
-    first one of a store is warned about.
+    writable: False for a directory that is shared and only read. broken: why files could not be read, by their names;
+    each is named in one warning, together with those that were found broken by the same call.
     """
 
     directory: Path
     writable: bool = True
     broken: dict[str, str] = field(default_factory=dict, compare=False)
+    _told: set[str] = field(default_factory=set, compare=False)
 
     @property
     def root(self) -> Path:
@@ -66,25 +76,49 @@ class Store:
         return [name for name in found if name.startswith(digest)] if digest else found
 
     def read(self, name: str) -> Entry | None:
-        """The entry of that name; None if it is gone, or broken, of which the first is warned about."""
-        return self.decoded(name, decode_entry)
+        """The entry of that name; None if it is gone, or broken, which is warned about."""
+        entry = self.decoded(name, decode_entry)
+        self.warn_of_broken()
+        return entry
 
     def decoded(self, name: str, decode: Callable[[bytes], Found]) -> Found | None:
-        """What `decode`, which raises CacheError, makes of the entry of that name; None as for `read`."""
+        """What `decode`, which raises CacheError, makes of the entry of that name; None if it is gone or broken."""
         try:
-            return decode(_content(f"{self.directory}/entries/{name[:2]}/{name}"))
+            found = decode(_content(f"{self.directory}/entries/{name[:2]}/{name}"))
+            if isinstance(found, Entry) and found.name != name:
+                raise CacheError(f"its content is that of {found.name}")
+            return found
         except FileNotFoundError:
+            if os.path.islink(self.path(name)):
+                self.broken[name] = "it is a link to nothing"
             return None
         except (OSError, CacheError) as error:
-            self._complain(name, error)
+            self.broken[name] = str(error) if isinstance(error, CacheError) else str(error.strerror)
             return None
+
+    def warn_of_broken(self) -> None:
+        """One warning that names all files found broken since the last one."""
+        new = [name for name in self.broken if name not in self._told]
+        if not new:
+            return
+        self._told.update(new)
+        shown = "; ".join(f"{self.path(name)}: {self.broken[name]}" for name in new[:MOST_NAMED])
+        more = f"; and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else ""
+        warnings.warn(
+            f"{counted(len(new), 'broken cache entry', 'broken cache entries')} left out: {shown}{more}; "
+            "`autotune cache prune` removes them",
+            stacklevel=4,
+        )
 
     def entries(self, digest: str = "") -> Iterator[Entry]:
         """The entries whose loose digest begins like that, newest first, read one by one."""
-        for name in reversed(self.names(digest)):
-            entry = self.read(name)
-            if entry is not None:
-                yield entry
+        try:
+            for name in reversed(self.names(digest)):
+                entry = self.decoded(name, decode_entry)
+                if entry is not None:
+                    yield entry
+        finally:
+            self.warn_of_broken()
 
     def publish(self, entry: Entry) -> Path:
         """Write an entry, whole or not at all, in place of an earlier one of the same run and key.
@@ -103,10 +137,7 @@ class Store:
 
     def remove(self, name: str) -> bool:
         """Remove an entry; whether it was there."""
-        with suppress(OSError):
-            self.path(name).unlink()
-            return True
-        return False
+        return removed(self.path(name))
 
     def leftovers(self, older_than_s: float = 3600.0) -> list[Path]:
         """What killed writers left: unfinished files that nobody has written to for so long."""
@@ -125,27 +156,38 @@ class Store:
     def _shard(self, shard: str) -> list[str]:
         return [n for n in _listed(f"{self.directory}/entries/{shard}") if n[-5:] == ".json" and n[0] != "."]
 
-    def _complain(self, name: str, error: Exception) -> None:
-        first = not self.broken
-        self.broken[name] = str(error)
-        if first:
-            warnings.warn(
-                f"{self.path(name)} is left out: {error}. Other broken entries of this cache are left out without a "
-                "word; `autotune cache prune` removes them",
-                stacklevel=5,
-            )
-
 
 def _content(path: str) -> bytes:
-    """What a file holds. Without a file object, which costs as much as reading a small file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """What a file holds. Without a file object, which costs as much as reading a small file.
+
+    Never waits and never grows without bound: an OSError says what is not a regular file, or is too large for an entry.
+    """
+    _refuse(os.stat(path))  # before it is opened: to open a device can be an action
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        _refuse(os.fstat(descriptor))
         parts = []
         while part := os.read(descriptor, CHUNK):
             parts.append(part)
         return b"".join(parts)
     finally:
         os.close(descriptor)
+
+
+def removed(path: Path) -> bool:
+    """Remove a file of whatever kind, or an empty directory; whether that was possible."""
+    with suppress(OSError):
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        return True
+    return False
+
+
+def _refuse(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = KINDS_OF_FILE.get(stat.S_IFMT(found.st_mode), "a special file")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file")
+    if found.st_size > LARGEST_ENTRY:
+        raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, which no entry has")
 
 
 def _listed(directory: PathLike) -> list[str]:
