@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from autotune import Budget, JournalError, PowerOfTwo, SimulatedEvaluator, Space, TuningFailed, replay, resume, tune
+from autotune.cli import main
 from autotune.core.outcomes import Failed, Outcome, Timed
 from autotune.shell import journal as journal_module
 from autotune.shell.journal import read_journal
@@ -240,3 +241,23 @@ def test_a_resume_says_that_the_kernels_code_has_changed(factor: int, warned: bo
         file.write_text("# a comment\n" * number + MODULE.format(factor=number))
         done = subprocess.run([sys.executable, file, what], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ("code of the functions" in done.stderr) == warned, done.stderr
+
+
+def test_what_would_steer_a_terminal_is_shown_escaped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    odd = "k\x1b[31m\x9b2J\u202e\n"
+    space = Space({odd: PowerOfTwo(1, 4)}, default={odd: 1})
+    failing = SimulatedEvaluator(Rows(lambda config: Failed("run_error", f"no luck {odd}")))
+    path = tmp_path / "journal.jsonl"
+    with pytest.raises(TuningFailed):
+        tune(space, failing, "random_search", budget=Budget(evaluations=3), journal=path, progress=False)
+    timed = SimulatedEvaluator(Rows(lambda config: Timed((1.0,))))
+    other = tmp_path / "other.jsonl"
+    tune(space, timed, "random_search", budget=Budget(evaluations=3), journal=other, progress=False)
+    for file in (path, other):
+        main(["show", str(file)])
+        main(["replay", str(file)])
+    main(["show", f"{tmp_path}/{odd}"])
+    out, err = capfd.readouterr()
+    for text in (out, err):
+        assert not set(text) & set("\x1b\x9b\u202e")
+    assert "k\\x1b[31m" in out

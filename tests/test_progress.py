@@ -18,7 +18,17 @@ import pytest
 from autotune.core.config import Config
 from autotune.core.outcomes import Failed, Timed, Trial
 from autotune.core.parameters import Integer
-from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Interrupted, Measure, Observed
+from autotune.core.search.messages import (
+    Asked,
+    Compare,
+    Compared,
+    Conclude,
+    Event,
+    Interrupted,
+    Measure,
+    Observed,
+    Ticked,
+)
 from autotune.core.search.plan import Budget, Plan
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
@@ -26,6 +36,7 @@ from autotune.core.strategies.random_search import RandomSearch
 from autotune.shell import progress as progress_module
 from autotune.shell.progress import watching
 from autotune.shell.standing import Pace, phase, standing
+from autotune.shell.tuning import make_plan
 
 SPACE = Space({"x": Integer(0, 99)}, default={"x": 0})
 TRIALS = [
@@ -272,3 +283,20 @@ def test_the_command_shows_progress_on_a_real_terminal_and_a_table_after_it(tmp_
     assert re.search(r"evaluated \d+/40", shown)
     assert "parameter  best  default" in shown
     assert "\x1b[1m" in text.decode(), "a terminal gets colour"
+
+
+def test_the_time_left_is_within_the_budget_and_counts_down() -> None:
+    """Whatever the pace: the first event may come late, and none comes while the finalists are compared."""
+    plan = make_plan(SPACE, "random_search", budget=Budget(seconds=60))
+    search = start(plan)
+    pace = Pace.of(search)
+    left = [pace.left(search, watched, watched) for watched in (0.0, 5.0, 59.0, 200.0)]
+    assert left == [60.0, 55.0, 1.0, 0.0]
+    search = advance(search, Ticked(0.01))
+    for silent in (0.0, 3.0, 30.0):
+        late = pace.left(search, 2.0 + silent, silent)
+        assert late is not None
+        assert 0 <= late <= 60 - silent
+    shares = [standing(search, None, silent).share for silent in (0.0, 30.0, 90.0)]
+    assert shares == sorted(shares)  # type: ignore[type-var]
+    assert shares[-1] == 1.0

@@ -116,13 +116,20 @@ def _code(error: AutotuneError) -> int:
     return exits.NOTHING_TIMED if isinstance(error, TuningFailed) else exits.ERROR
 
 
+def shown(message: object) -> str:
+    """A message with what its texts hold to steer a terminal escaped."""
+    from autotune.shell.wording import visible_lines
+
+    return visible_lines(str(message))
+
+
 def _stop_writing() -> None:
     """Or the interpreter would complain when it flushes stdout at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _said(error: Exception | str, code: int) -> int:
-    print(f"autotune: {error}", file=sys.stderr)
+    print(f"autotune: {shown(error)}", file=sys.stderr)
     return code
 
 
@@ -133,9 +140,9 @@ def _usage(error: Any) -> int:
         print(message, file=sys.stderr)
         return exits.USAGE
     place = context.command_path if context is not None else "autotune"
-    print(f"{place}: {message}; see {place} --help", file=sys.stderr)
+    print(f"{place}: {shown(message)}; see {place} --help", file=sys.stderr)
     return exits.USAGE
 
 
 def _warned(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"autotune: warning: {message}", file=sys.stderr)
+    print(f"autotune: warning: {shown(message)}", file=sys.stderr)

@@ -7,6 +7,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from autotune.shell.codec import encode
+from autotune.shell.wording import visible
 
 Row = Sequence[str]
 
@@ -17,7 +18,8 @@ def print_json(value: Any) -> None:
 
 
 def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
-    """A label and a text a line, the texts under one another."""
+    """A label and a text a line, the texts under one another. Control characters are shown escaped."""
+    rows = [(visible(label), visible(text)) for label, text in rows]
     if sys.stdout.isatty():
         _rich_lines(rows)
         return
@@ -27,7 +29,8 @@ def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def print_table(header: Row, rows: Sequence[Row]) -> None:
-    """Columns under a header."""
+    """Columns under a header. Control characters are shown escaped."""
+    header, rows = [visible(cell) for cell in header], [[visible(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(header, rows)
         return
@@ -39,7 +42,7 @@ def print_table(header: Row, rows: Sequence[Row]) -> None:
 def note(message: str, show: bool | None) -> None:
     """A line on stderr beside the progress: only where that is shown."""
     if show or (show is None and sys.stderr.isatty()):
-        print(f"autotune: {message}", file=sys.stderr)
+        print(f"autotune: {visible(message)}", file=sys.stderr)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from autotune.core.search.messages import Reported, Request
 from autotune.shell import replay as replaying
 from autotune.shell.codec import encode
 from autotune.shell.journal import Header, header_for
-from autotune.shell.wording import counted
+from autotune.shell.wording import counted, visible
 
 LONGEST = 300
 """Characters of a request that are shown to people; --json has them all."""
@@ -50,9 +50,9 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
         print(f"recorded  {_short(found.recorded)}")
         print(f"today     {_short(found.today)}")
         if found.why:
-            print(f"note      {found.why}")
+            print(f"note      {visible(found.why)}")
         for name, then, now in _changes(replayed.journal.header, replayed.search.plan):
-            print(f"note      {name} was {then} and is {now} today")
+            print(visible(f"note      {name} was {then} and is {now} today"))
     return exits.DONE if found is None else exits.DIVERGED
 
 

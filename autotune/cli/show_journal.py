@@ -22,7 +22,7 @@ from autotune.core.strategies.registry import StrategySpec
 from autotune.shell.codec import plan_from
 from autotune.shell.journal import Journal, read_journal
 from autotune.shell.tuning import fold
-from autotune.shell.wording import counted, duration
+from autotune.shell.wording import counted, duration, visible_lines
 
 State = Literal["finished", "interrupted", "unfinished"]
 
@@ -129,7 +129,7 @@ def _summary(journal: Journal, search: Search, found: Result | None) -> JournalS
 
 
 def _print(summary: JournalSummary, space: Space, found: Result | None) -> None:
-    print(repr(space))
+    print(visible_lines(repr(space)))
     print()
     print_labelled([*_plan_rows(summary), *_progress_rows(summary)])
     if found is None:

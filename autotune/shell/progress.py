@@ -72,10 +72,13 @@ class _Watcher:
         self._pace, self._began = Pace.of(search), time.monotonic()
         self._next = 0.0
         self._last: Search | None = None
+        self._heard = self._began
 
     def __call__(self, search: Search, event: Event) -> None:
-        self._last = search
         now = time.monotonic()
+        if search is not self._last:
+            self._heard = now
+        self._last = search
         if now < self._next and not _turns(event):
             return
         try:
@@ -91,7 +94,8 @@ class _Watcher:
             self._painter.close(last)
 
     def _standing(self, search: Search, now: float) -> Standing:
-        return standing(search, self._pace.left(search, now - self._began))
+        silent = now - self._heard
+        return standing(search, self._pace.left(search, now - self._began, silent), silent)
 
 
 def _painter(terminal: bool) -> Painter:

@@ -21,8 +21,11 @@ class Pace:
     def of(cls, search: Search) -> Self:
         return cls(search.observed, search.clock)
 
-    def left(self, search: Search, watched_s: float) -> float | None:
-        """Seconds of the watcher's clock until a budget is spent, going by the pace so far; None: nobody knows."""
+    def left(self, search: Search, watched_s: float, silent_s: float = 0.0) -> float | None:
+        """Seconds of the watcher's clock until a budget is spent, going by the pace so far; None: nobody knows.
+
+        silent_s: how long ago the last event was; without events the search's clock stands, and time goes by.
+        """
         budget = search.plan.budget
         spans: list[tuple[float, float]] = []
         if search.interrupted:
@@ -31,7 +34,10 @@ class Pace:
             spans.append((search.observed - self.observed, budget.evaluations - search.observed))
         if budget.seconds is not None:  # on the evaluator's clock, which runs faster than ours in a simulation
             spans.append((search.clock - self.clock, budget.seconds - search.clock))
-        return min((watched_s * max(left, 0) / done for done, left in spans if done > 0), default=None)
+        estimates = [(watched_s - silent_s) * max(left, 0) / done - silent_s for done, left in spans if done > 0]
+        if budget.seconds is not None:
+            estimates.append(budget.seconds - search.clock - silent_s)  # no pace makes it longer than what is left
+        return max(min(estimates), 0.0) if estimates else None
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,8 @@ class Standing:
         return f"{self.phase}: {self.counts()}  {self.best()}"
 
 
-def standing(search: Search, left_s: float | None = None) -> Standing:
-    """Where a search stands, its trials counted by their latest outcome."""
+def standing(search: Search, left_s: float | None = None, silent_s: float = 0.0) -> Standing:
+    """Where a search stands, its trials counted by their latest outcome. silent_s: see `Pace.left`."""
     ok, best = search.archive.ok, lead(search)
     return Standing(
         phase=phase(search),
@@ -83,7 +89,7 @@ def standing(search: Search, left_s: float | None = None) -> Standing:
         failed=len(ok) - int(np.count_nonzero(ok)),
         best_ms=None if best is None else best.time_ms,
         default=_default(search, best),
-        share=_share(search),
+        share=_share(search, silent_s),
         left_s=left_s,
         final=search.plan.settings.exact or (best is not None and best.verified),
     )
@@ -111,9 +117,9 @@ def _default(search: Search, best: Lead | None) -> str:
     return "the default failed" if measured and not latest[0]["ok"] else ""
 
 
-def _share(search: Search) -> float | None:
+def _share(search: Search, silent_s: float) -> float | None:
     budget = search.plan.budget
     shares = [search.observed / budget.evaluations] if budget.evaluations is not None else []
-    shares += [search.clock / budget.seconds] if budget.seconds is not None else []
+    shares += [(search.clock + silent_s) / budget.seconds] if budget.seconds is not None else []
     shares += [(search.generation + 1) / budget.generations] if budget.generations is not None else []
     return min(max(shares), 1.0) if shares else None

@@ -1,4 +1,11 @@
-"""Quantities in words, the same everywhere: times of kernels, durations, factors."""
+"""Quantities in words, the same everywhere: times of kernels, durations, factors. And texts that others have chosen, so
+that people can look at them."""
+
+import unicodedata
+
+UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""Categories of Unicode that steer a terminal or a browser instead of being shown: control characters such as ESC,
+marks that turn the direction of the text round, halves of surrogate pairs, separators of lines and paragraphs."""
 
 
 def milliseconds(time_ms: float) -> str:
@@ -23,3 +30,21 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """1 config, 2 configs; 1 entry, 2 entries."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
+
+
+def visible(text: str) -> str:
+    """A text on one line with all that steers a terminal or a browser escaped, as in a string of Python.
+
+    >>> visible("a\\x1b[31mb")
+    'a\\\\x1b[31mb'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in UNSEEN else char for char in text
+    )
+
+
+def visible_lines(text: str) -> str:
+    """The same for a text of several lines."""
+    return "\n".join(map(visible, text.split("\n")))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotune.shell.wording import visible
 from autotune.studies.compare import bootstrap
 from autotune.studies.metrics import POINTS, Axis
 from autotune.studies.study_result import Course, Floats, StudyResult
@@ -79,7 +80,7 @@ def _draw(axes: "Axes", result: StudyResult, courses: tuple[Course, ...], axis: 
         mean, error = mean_and_error(result, case, courses, axis)
         colour = f"C{number % 10}"
         line = "-" if number < 10 else "--"
-        axes.plot(shares, mean, line, color=colour, label=case.label)
+        axes.plot(shares, mean, line, color=colour, label=visible(case.label))
         axes.fill_between(shares, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.15, linewidth=0)
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_ylim(max(axes.get_ylim()[0], LOWEST), 1.02)
@@ -102,7 +103,7 @@ def _grid(result: StudyResult) -> "Figure":
     panels = figure.subplots(rows, PER_ROW, squeeze=False, sharex=True).ravel()
     for axes, course in zip(panels, result.courses, strict=False):
         _draw(axes, result, (course,), "time")
-        axes.set_title(f"{course.name} ({course.judge.baseline.budget_s:.0f} s)", fontsize=8)
+        axes.set_title(f"{visible(course.name)} ({course.judge.baseline.budget_s:.0f} s)", fontsize=8)
     for axes in panels[len(result.courses) :]:
         axes.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()

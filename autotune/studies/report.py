@@ -1,10 +1,11 @@
 """One HTML file with the tables and figures of a study. It needs no network and no script."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as escape_markup
 
 import msgspec
 
+from autotune.shell.wording import visible_lines
 from autotune.studies.study_result import StudyResult
 from autotune.studies.tables import Table
 from autotune.version import __version__
@@ -34,9 +35,9 @@ the best is within 5 % of the optimum, "never" if half of the runs were not; "wi
 
 def study_report(result: StudyResult, tables: Sequence[Table], figures: Mapping[str, str]) -> str:
     """The report; `figures` are SVG texts by name, and may be none."""
-    name = escape(result.spec.name)
+    name = _escaped(result.spec.name)
     drawn = "\n".join(
-        f"<figure>{_inline(figures[key], key)}<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figure>{_inline(figures[key], key)}<figcaption>{_escaped(caption)}</figcaption></figure>"
         for key, caption in CAPTIONS.items()
         if key in figures
     )
@@ -46,11 +47,11 @@ def study_report(result: StudyResult, tables: Sequence[Table], figures: Mapping[
 <html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{STYLE}</style></head><body>
 <h1>{name}</h1>
 <p>{len(result.cases)} strategies, {len(result.courses)} recordings of {len(set(result.kernels))} kernels,
-{len(result.seeds)} seeds; autotune {escape(__version__)}.</p>
-<p>{escape(INTRODUCTION)}</p>
+{len(result.seeds)} seeds; autotune {_escaped(__version__)}.</p>
+<p>{_escaped(INTRODUCTION)}</p>
 {missing}{drawn}
 {"".join(map(_table, tables))}
-<h2>The study</h2><pre>{escape(spec)}</pre>
+<h2>The study</h2><pre>{_escaped(spec)}</pre>
 </body></html>
 """
 
@@ -65,12 +66,17 @@ def _inline(svg: str, name: str) -> str:
 
 def _table(table: Table) -> str:
     numeric = [table.numeric(column) for column in range(len(table.header))]
-    head = "".join(f"<th>{escape(title)}</th>" for title in table.header)
+    head = "".join(f"<th>{_escaped(title)}</th>" for title in table.header)
     rows = "\n".join(f"<tr>{_cells(row, numeric)}</tr>" for row in table.rows)
-    return f"<h2>{escape(table.title)}</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>\n"
+    return f"<h2>{_escaped(table.title)}</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>\n"
 
 
 def _cells(row: Sequence[str], numeric: Sequence[bool]) -> str:
     return "".join(
-        f"<td{' class=number' if right else ''}>{escape(cell)}</td>" for cell, right in zip(row, numeric, strict=True)
+        f"<td{' class=number' if right else ''}>{_escaped(cell)}</td>" for cell, right in zip(row, numeric, strict=True)
     )
+
+
+def _escaped(text: str) -> str:
+    """A text as HTML; what would steer a browser, or is no character of HTML, is shown escaped."""
+    return escape_markup(visible_lines(text))
