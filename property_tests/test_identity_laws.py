@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -13,18 +14,25 @@ import pytest
 
 from autotune import (
     Budget,
+    CacheError,
     CallableEvaluator,
     Choice,
     Integer,
     JournalError,
+    ListOf,
+    OptionalOf,
     Space,
     SpaceError,
+    key_for,
+    make_plan,
     resume,
     tune,
 )
 from autotune.core.identity import identity
 from autotune.core.keys import root
 from autotune.core.strategies.candidates import everything
+from autotune.shell.cache.sources import source_digest
+from autotune.shell.codec import encode, plan_spec
 from property_tests import functions_by_pairs
 from property_tests.functions_by_pairs import made, pairs
 
@@ -238,3 +246,84 @@ def test_a_space_without_functions_has_the_fingerprint_it_always_had() -> None:
         {"a": Integer(1, 4), "b": Choice((1, 1.0, True, "x", None))}, ["a < 3 or b is None"], {"a": 1, "b": 1}
     )
     assert space.fingerprint == FINGERPRINT
+
+
+PARAMETER_PAIRS: dict[str, tuple[Any, Any]] = {
+    "kinds of values": (Choice((1,)), Choice((True,))),
+    "whole and real values": (Choice((1,)), Choice((1.0,))),
+    "signs of zero": (Choice((0.0,)), Choice((-0.0,))),
+    "a value and its text": (Choice((1,)), Choice(("1",))),
+    "the order of values": (Choice((1, 2)), Choice((2, 1))),
+    "ordered": (Choice((1, 2)), Choice((1, 2), ordered=True)),
+    "a nested value": (Choice(((1,),)), Choice(((True,),))),
+    "a role": (Integer(1, 4), Integer(1, 4, role="block_size")),
+    "a step": (Integer(1, 4), Integer(1, 4, step=3)),
+    "a range and a choice": (Integer(1, 2), Choice((1, 2))),
+    "a special value": (OptionalOf(Integer(1, 4), 0), OptionalOf(Integer(1, 4), False)),
+    "an inner parameter": (ListOf(Choice((1,)), 2), ListOf(Choice((True,)), 2)),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETER_PAIRS)
+def test_parameters_that_differ_in_one_respect_are_told_apart(name: str) -> None:
+    one, other = PARAMETER_PAIRS[name]
+    assert one == pickle.loads(pickle.dumps(one))
+    assert hash(one) == hash(pickle.loads(pickle.dumps(one)))
+    assert one != other
+    spaces = [Space({"a": each}) for each in (one, other)]
+    assert spaces[0] != spaces[1]
+    assert spaces[0].spec != spaces[1].spec
+    assert spaces[0].fingerprint != spaces[1].fingerprint
+
+
+MIXED = Space({"a": Choice((1, 1.0, True, "1", None))}, ["a is not None or a is None"], {"a": 1})
+PLAN: dict[str, Any] = {"space": MIXED, "strategy": "random_search", "seeds": [{"a": 1}], "best_available": [{"a": 1}]}
+PLANS: dict[str, dict[str, Any]] = {
+    "space": {"space": Space(dict(MIXED.parameters), (), {"a": 1})},
+    "default": {"space": Space(dict(MIXED.parameters), MIXED.constraints, {"a": True})},
+    "strategy": {"strategy": "pattern_search"},
+    "a setting of the strategy": {"settings": {"count": 7}},
+    "a setting of the machine": {"settings": {"verify_rounds": 3}},
+    "evaluations": {"budget": Budget(evaluations=3)},
+    "seconds": {"budget": Budget(seconds=3)},
+    "generations": {"budget": Budget(generations=3)},
+    "seed": {"seed": 1},
+    "kind of a seed config": {"seeds": [{"a": True}]},
+    "a seed config and its text": {"seeds": [{"a": "1"}]},
+    "no seed config": {"seeds": []},
+    "kind of an earlier best": {"best_available": [{"a": 1.0}]},
+    "exact": {"exact": True},
+    "rebuild": {"rebuild": False},
+    "effort": {"effort": "quick"},
+}
+
+
+def test_plans_that_differ_in_one_respect_are_told_apart() -> None:
+    plans = {"as it is": make_plan(**PLAN), **{name: make_plan(**{**PLAN, **more}) for name, more in PLANS.items()}}
+    texts = {name: encode(plan_spec(plan)) for name, plan in plans.items()}
+    assert len(set(texts.values())) == len(plans), "nor does a journal mix them up"
+    for name, plan in plans.items():
+        assert [other for other in plans if plans[other] == plan] == [name]
+        assert pickle.loads(pickle.dumps(plan)) == plan
+    assert make_plan(**PLAN) == plans["as it is"]
+    assert encode(plan_spec(make_plan(**PLAN))) == texts["as it is"]
+
+
+@pytest.mark.parametrize("name", [name for name in PAIRS if "a closure" in name or "the code" in name])
+def test_cache_keys_of_functions_that_differ_are_told_apart(name: str) -> None:
+    one, other = PAIRS[name]
+    assert source_digest(one) == source_digest(one) != source_digest(other)
+    evaluators = [CallableEvaluator(each, isolation="in_process") for each in (one, other)]
+    keys = [key_for(MIXED, evaluator) for evaluator in evaluators]
+    assert keys[0] == key_for(MIXED, evaluators[0]) != keys[1]
+    assert keys[0].digest != keys[1].digest
+    checked = [CallableEvaluator(slow_when_small, checker=each, isolation="in_process") for each in (one, other)]
+    assert key_for(MIXED, checked[0]).digest != key_for(MIXED, checked[1]).digest
+
+
+def test_no_cache_key_is_made_of_what_is_not_portable() -> None:
+    for function in opaque().values():
+        with pytest.raises(CacheError, match=r"reaches .*, of which no cache key can be made"):
+            source_digest(function)
+        with pytest.raises(CacheError, match="of this process only"):
+            key_for(Space(PARAMETERS, [function]), CallableEvaluator(slow_when_small, isolation="in_process"))
