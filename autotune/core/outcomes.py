@@ -68,6 +68,8 @@ class Failed(Struct, frozen=True, tag="failed", omit_defaults=True):
     details: dict[str, Detail] = {}
 
     def __post_init__(self) -> None:
+        if not isinstance(self.message, str):
+            raise OutcomeError(f"message is of type {type(self.message).__name__}; give a text")
         if not self.message.isascii():
             force_setattr(self, "message", writable(self.message))
         _make_writable(self)
@@ -79,6 +81,8 @@ def writable(text: str) -> str:
 
 
 def _make_writable(outcome: "Timed | Failed") -> None:
+    if not isinstance(outcome.details, dict):
+        raise OutcomeError(f"details is of type {type(outcome.details).__name__}; give values by name")
     texts = [text for item in outcome.details.items() for text in item if isinstance(text, str)]
     if not all(text.isascii() for text in texts):
         cleaned = {writable(n): writable(v) if isinstance(v, str) else v for n, v in outcome.details.items()}
