@@ -237,7 +237,16 @@ def test_construction_gives_valid_points(space: tuple[dict[str, Parameter], list
             assert {len(part) for part in codes.values()} == {5}
 
 
-WIDE_TERMS = ["a + b", "a - b", "a * b", "abs(a - b)", "a // 3 + b", "max(a, b) - c", "a % 7 + b % 5", "2 * a - 3 * b"]
+WIDE_TERMS = [
+    "a + b",
+    "a - b",
+    "a * b",
+    "abs(a - b)",
+    "a // 3 + b",
+    "max(a, b) - c",
+    "a % (2 ** 3 - 1) + b % 5",
+    "2 * a - 3 * b",
+]
 
 
 @FEW
@@ -250,6 +259,7 @@ WIDE_TERMS = ["a + b", "a - b", "a * b", "abs(a - b)", "a // 3 + b", "max(a, b) 
 def test_ranges_bound_by_digits_give_what_brute_force_gives(parts: list[tuple[str, str, int]], radix: int) -> None:
     parameters: dict[str, Parameter] = {"a": Integer(0, 22), "b": Integer(-4, 26, step=3), "c": Integer(0, 3)}
     texts = [f"{term} {link} {value}" for term, link, value in parts[:3]]
+    texts += [f"{parts[0][0]} in ({parts[0][2]}, {parts[-1][2]}, 9)"] * (radix % 2)
     constraints = tuple(as_constraint(text, parameters) for text in texts)
     wanted = brute(parameters, constraints)
     with pytest.MonkeyPatch.context() as patch:
@@ -278,6 +288,8 @@ SPARSE: list[tuple[dict[str, Parameter], list[str], int]] = [
     ({"p0": Integer(0, FAR), "p1": Integer(1, FAR)}, [f"abs(p0 - {FAR // 2}) <= 2", "p1 == p0"], 5),
     ({"p0": Integer(0, FAR, step=4), "p1": Integer(0, 3)}, ["p0 - 1000 * p1 == 8"], 4),
     ({"p0": Integer(-FAR, FAR), "p1": Integer(0, 3)}, ["p0 == -p1 - 5"], 4),
+    ({"p0": Integer(0, FAR), "p1": Integer(0, 9)}, ["p0 % 2 ** 38 == p1", "p1 < 2"], 9),
+    ({"p0": Integer(0, FAR), "p1": Integer(0, 9)}, ["p0 in (5, 7, 10 ** 9)", "p0 // (2 * 1000) >= p1"], 12),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.expressions.parsing import Binary, Call, Compare, Literal, Logical, Name, Node, Unary, names
+from autotune.core.expressions.parsing import Binary, Call, Compare, Group, Logical, Name, Node, Unary, names
 from autotune.core.expressions.rowwise import meaning
 from autotune.core.expressions.tables import BOOL, FLOAT, leaf, results, tabulate
 from autotune.core.parameters import Integer, Parameter, PowerOfTwo
@@ -91,6 +91,8 @@ class _Intervals:
         return both
 
     def _compare(self, ops: tuple[str, ...], operands: tuple[Node, ...]) -> Meaning | None:
+        if ops == ("in",) and isinstance(group := operands[1], Group) and group.items:
+            return self._logical("or", [self._compare(("==",), (operands[0], item)) for item in group.items])
         values = [self.value(operand) for operand in operands]
         links: list[Meaning | None] = []
         for op, left, right in zip(ops, values, values[1:], strict=False):
@@ -108,7 +110,7 @@ class _Intervals:
                 return self._apply("neg" if op == "-" else "pos", [operand])
             case Binary("+" | "-" | "*" as op, left, right):
                 return self._apply(op, [left, right])
-            case Binary("//" | "%" as op, left, Literal(int(by)) as divisor) if by > 0 and by is not True:
+            case Binary("//" | "%" as op, left, divisor) if _positive(divisor):
                 return self._apply(op, [left, divisor])
             case Call("min" | "max" as function, arguments) if len(arguments) > 1:
                 return self._apply(function, list(arguments))
@@ -142,6 +144,14 @@ class _Intervals:
             return lambda ranks: _twice(values[ranks[name]])
         ends = (values.min(), values.max())
         return lambda ranks: ends
+
+
+def _positive(node: Node) -> bool:
+    """Whether it is a whole number above zero, written out or worked out of such."""
+    if names(node):
+        return False
+    value = results(meaning(node), [{}])[0]
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**62
 
 
 def _constant(node: Node) -> Meaning | None:
