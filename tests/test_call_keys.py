@@ -295,9 +295,14 @@ def test_what_is_not_to_be_specialised_on_counts_by_its_width() -> None:
     calls = Calls(kernel, ["KEY"], {}, ["y"])
     digests = {keys_of(calls, (ones(), n), {})[1:] for n in (1, 3, 32, 2**31)}
     assert len(digests) == 2
+    bench, configs = Bench(), [triton.Config({"BLOCK": block}) for block in (16, 32)]
     jitted = triton.jit(do_not_specialize=["y", 2])(noted)
-    decorated = autotune.triton([triton.Config({"BLOCK": 16})], key=[])(jitted)
-    assert decorated._calls._unspecialised == {"y", "z"}
+    k = autotune.triton(configs, key=[], do_bench=bench)(jitted)
+    for n in (3, 1, 32):
+        k[(1,)](ones(), n, n, 0)
+    assert len(k.cache) == 1
+    k[(1,)](ones(), 2**31, 3, 0)
+    assert len(k.cache) == 2
 
 
 def test_values_that_need_no_search_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
