@@ -145,7 +145,6 @@ def simulate(
         simulation.space,
         strategy,
         exact=evaluator.exact,
-        one_at_a_time=evaluator.takes_one,
         effort=effort,
         budget=Budget(evaluations=evaluations),
         seed=seed,

@@ -88,10 +88,6 @@ class SimulatedEvaluator:
         return self.noise == Noise.OFF and self.disturbance.none
 
     @property
-    def takes_one(self) -> bool:
-        return (self.compile_workers + self.devices - 1 if self.batch is None else self.batch) == 1
-
-    @property
     def recovers(self) -> bool:
         return True
 
