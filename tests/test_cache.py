@@ -587,3 +587,32 @@ def test_a_rejected_config_stays_rejected_where_a_clock_was_ahead(
         cache.reject(key(), entry.best, "wrong by 3")
     assert cache.find(key()) is None
     assert Cache(tmp_path).find(key()) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "said"),
+    [
+        ({}, {}, ""),
+        ({"effort": "quick"}, {"effort": "full"}, "its effort was 'quick', and 'full' is asked for"),
+        ({"evaluations": 5}, {"evaluations": 9}, "it was allowed 5 evaluations, and 9 evaluations is asked for"),
+        ({"evaluations": 9}, {"evaluations": 9, "seeds": 12}, ""),
+        ({"evaluations": 60}, {"evaluations": 60, "seeds": 4}, "of the 4 configs that are asked for"),
+    ],
+)
+def test_explain_says_what_tune_does(first: Any, then: Any, said: str, tmp_path: Path) -> None:
+    """One decision, in words and in deeds."""
+    table, cache, seeds = Table(), Cache(tmp_path), SPACE.enumerate()
+    listed = {12: seeds[-12:], 4: seeds[33:37], None: []}[then.get("seeds")]
+    before = {**first, "seeds": listed if len(listed) == 12 else []}
+
+    def tuned(effort: str = "full", evaluations: int = 30, seeds: Any = ()) -> Any:
+        return search(table, cache, evaluations, effort=effort, seeds=seeds, progress=False)
+
+    tuned(**before)
+    (entry,) = cache.entries(key())
+    budget = Budget(evaluations=then.get("evaluations", 30))
+    why = use.shortfall(entry, then.get("effort", "full"), budget, listed)
+    assert said in why
+    assert bool(why) == bool(said)
+    tuned(**{**then, "seeds": listed})
+    assert (len(cache.entries(key())) == 1) == (not said)

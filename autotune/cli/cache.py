@@ -1,7 +1,7 @@
 """`autotune cache …`: what is in the cache, why a key missed, and its housekeeping. One function a subcommand."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 from warnings import warn
@@ -26,6 +26,10 @@ from autotune.shell.cache.maintenance import export as exported
 from autotune.shell.cache.maintenance import merge as merged
 from autotune.shell.cache.maintenance import removals, standing
 from autotune.shell.cache.store import Store, removed
+from autotune.shell.cache.use import Memory, shortfall
+from autotune.shell.cached_tuning import hit_for, wanted_configs
+from autotune.shell.options import options_for
+from autotune.shell.settings import environment
 
 cache = typer.Typer(
     help="What earlier searches measured: list it, explain a miss, merge, export and prune.",
@@ -80,12 +84,14 @@ def explain(
 ) -> None:
     """Say whether a problem is in the cache, and which fields differ in the entries nearest to it."""
     opened = _opened(cache_dir)
-    key, own = _key(opened, target, strict)
-    near = [n for n in explained(opened, key, at_most=limit + 1) if n.entry.key.digest != own][:limit]
+    key, own, decide = _key(opened, target, strict)
+    near = explained(opened, key, at_most=limit, without=own)
+    why = {n.entry.name: decide(n.entry) for n in near if not n.differences}
     if as_json:
-        print_json({"key": cache_output.key_fields(key), "nearest": [cache_output.near_fields(n) for n in near]})
+        nearest = [cache_output.near_fields(n, why.get(n.entry.name)) for n in near]
+        print_json({"key": cache_output.key_fields(key), "nearest": nearest})
     else:
-        cache_output.print_near(opened, key, near)
+        cache_output.print_near(opened, key, near, why)
 
 
 @cache.command("merge")
@@ -239,16 +245,42 @@ def _entry(opened: Cache, text: str) -> Entry:
     raise CacheError(f"{text!r} could be any of {len(found)} entries of {opened.directory}; give more of the run's id")
 
 
-def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str]:
-    """The key of a problem, or of an entry together with its digest."""
+def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Callable[[Entry], str]]:
+    """The key of a problem, or of an entry with its name; and why `tune` would not take an entry of that key as its
+    result: "" for the one that it takes."""
     if target.isalnum() and not os.path.exists(target):
         entry = _entry(opened, target)
-        return (entry.key if strict else entry.key.loose), entry.key.digest
+        return (entry.key if strict else entry.key.loose), entry.name, lambda other: _state(other)
     with stdout_for_results():
         problem = load_problem(target)
-    loose = key_for(problem.space, problem.evaluator)
-    if not strict:
-        return loose, ""
-    from autotune.shell.cache.devices import installed_versions
+    key: Key = key_for(problem.space, problem.evaluator)
+    if strict:
+        from autotune.shell.cache.devices import installed_versions
 
-    return StrictKey(loose, installed_versions()), ""
+        key = StrictKey(key.loose, installed_versions())
+    options = options_for(
+        environment(),
+        problem.strategy,
+        problem.effort,
+        problem.budget,
+        problem.seed,
+        False,
+        problem.settings,
+        False,
+        "",
+    )
+    hit = hit_for(Memory(opened, key), options, problem.seeds, problem.space)
+
+    def decide(entry: Entry) -> str:
+        if hit is not None:
+            return "" if hit.name == entry.name else f"run {hit.run.id[:8]} goes before it"
+        wanted = [Config(config) for config in wanted_configs(options, problem.seeds)]
+        return (
+            shortfall(entry, options.effort, options.budget, wanted) or "its config was rejected, or is of no use here"
+        )
+
+    return key, "", decide
+
+
+def _state(entry: Entry) -> str:
+    return "" if entry.finished else "it did not come to its end"

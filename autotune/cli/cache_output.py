@@ -1,7 +1,7 @@
 """Cache entries, for people and for machines."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune.cli.output import print_labelled, print_table
@@ -52,12 +52,13 @@ def key_fields(key: Key) -> dict[str, Any]:
     return {"digest": key.digest, "fields": fields_of(key)}
 
 
-def near_fields(near: Near) -> dict[str, Any]:
-    """An entry near to a key."""
+def near_fields(near: Near, why: str | None) -> dict[str, Any]:
+    """An entry near to a key. why: why one of this very key is no hit; "" for the hit, None for those of other keys."""
     return {
         "run": near.entry.run.id,
         "distance": near.distance,
-        "hit": near.hit,
+        "hit": why == "",
+        "why": why,
         "differences": [{"field": d.field, "wanted": d.wanted, "found": d.found} for d in near.differences],
     }
 
@@ -120,20 +121,21 @@ def print_entry(entry: Entry) -> None:
     print_labelled(rows)
 
 
-def print_near(cache: Cache, key: Key, near: Sequence[Near]) -> None:
+def print_near(cache: Cache, key: Key, near: Sequence[Near], why: Mapping[str, str]) -> None:
+    """why: for the entries of this key, by name, why they are no hit; "" for the hit."""
     print_labelled([("cache", str(cache.directory)), ("kernel", key.loose.kernel), ("key", key.digest)])
     if not near:
         print_labelled([("nearest", "nothing: there are no other entries")])
     for each in near:
         print()
         print_labelled([("run", f"{each.entry.run.id[:8]}, {when(each.entry.run.written_at)}, {state(each.entry)}")])
-        if each.hit:
-            print_labelled([("hit", "every field of the key is the same")])
-        elif not each.differences:
-            print_labelled([("same key", f"but {state(each.entry)}: its measurements are used, it is no result")])
-        else:
+        if each.differences:
             rows = [(d.field, _shown(d.wanted), _shown(d.found)) for d in each.differences]
             print_table(("field", "wanted", "in the cache"), rows)
+        elif not why[each.entry.name]:
+            print_labelled([("hit", "every field of the key is the same")])
+        else:
+            print_labelled([("same key", f"{why[each.entry.name]}: its measurements are used, it is no result")])
 
 
 def _shown(value: Any) -> str:

@@ -24,6 +24,7 @@ from autotune.shell.options import Options, PathLike, leaves_population_to_effor
 from autotune.shell.settings import Environment
 
 if TYPE_CHECKING:
+    from autotune.shell.cache.entries import Entry
     from autotune.shell.cache.keys import Key, KeyKind
     from autotune.shell.cache.layers import Cache
     from autotune.shell.cache.origin import Origin
@@ -65,6 +66,19 @@ def memory_for(
     return Memory(opened, made_key(key, space, evaluator), checked_use(asked))
 
 
+def wanted_configs(options: Options, seeds: Sequence[Mapping[str, Value]]) -> list[Mapping[str, Value]]:
+    """The configs that a search must have measured to do in place of this one."""
+    return [*seeds, *getattr(options.strategy, "configs", ())]
+
+
+def hit_for(memory: "Memory", options: Options, seeds: Sequence[Mapping[str, Value]], space: Space) -> "Entry | None":
+    """The entry whose result `tune` gives instead of a search, None where it searches: what `explain` says, too."""
+    from autotune.shell.cache.use import usable
+
+    entry = memory.hit(options.effort, options.budget, wanted_configs(options, seeds))
+    return None if entry is None or usable(entry, space) is None else entry
+
+
 def cached_result(
     memory: "Memory",
     options: Options,
@@ -79,11 +93,10 @@ def cached_result(
     run: carries out a plan.
     """
     from autotune.shell.cache.checking import checked
-    from autotune.shell.cache.use import noted, usable, where_from
+    from autotune.shell.cache.use import noted, where_from
 
-    wanted = [*seeds, *getattr(options.strategy, "configs", ())]
-    entry = memory.hit(options.effort, options.budget, wanted)
-    if entry is None or entry.result is None or usable(entry, space) is None:
+    entry = hit_for(memory, options, seeds, space)
+    if entry is None or entry.result is None:
         return None
     if entry.key.versions == memory.strict.versions:
         return noted(entry.result, where_from(entry))

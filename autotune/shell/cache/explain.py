@@ -24,13 +24,17 @@ class Near(Struct, frozen=True):
         return not self.differences and self.entry.finished
 
 
-def explain(cache: Cache, key: Key, *, at_most: int = 3, max_scan: int | None = None) -> tuple[Near, ...]:
+def explain(
+    cache: Cache, key: Key, *, at_most: int = 3, max_scan: int | None = None, without: str = ""
+) -> tuple[Near, ...]:
     """The entries nearest to a key, nearest first, at most one for each key. A loose key is compared without versions.
 
-    max_scan: look at so many of the newest entries; None: at all.
+    max_scan: look at so many of the newest entries; None: at all. without: the name of an entry to leave out.
     """
     found: dict[str, _Candidate] = {}
     for name, head in cache.heads(max_scan):
+        if name == without:
+            continue
         known = found.get(head.key.digest)
         if known is None:
             found[head.key.digest] = _Candidate(_apart(key, head.key), not head.finished, name)

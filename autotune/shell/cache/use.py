@@ -81,17 +81,36 @@ class Memory:
 
 
 def sufficient(entry: Entry, effort: str, budget: Budget, configs: Iterable[Config] = ()) -> bool:
-    """Whether a finished search did at least what this effort and budget ask for, and measured these configs.
+    """Whether a finished search did at least what this effort and budget ask for, and measured these configs."""
+    return not shortfall(entry, effort, budget, configs)
 
-    A search that ended by itself did all it could, whatever it was allowed.
+
+def shortfall(entry: Entry, effort: str, budget: Budget, configs: Iterable[Config] = ()) -> str:
+    """What a search did less than this effort and budget and these configs ask for, in words; "" where nothing.
+
+    A search that ended by itself did all it could, whatever it was allowed. Of configs that are more than the budget
+    allows to measure, as many will do as it allows: a tenth of it may go into simplification, and one is the default.
     """
     run = entry.run
+    if not entry.finished:
+        return "it did not come to its end"
     if EFFORTS.index(run.effort) < EFFORTS.index(effort):
-        return False
+        return f"its effort was {run.effort!r}, and {effort!r} is asked for"
     if run.stopped not in ("strategy", "exhausted", "effort") and not _allows(run.budget, budget):
-        return False
+        return f"it was allowed {_limits(run.budget)}, and {_limits(budget)} is asked for"
     wanted = {config.digest for config in configs}
-    return not wanted or wanted <= {*entry.taken, *(m.config.digest for m in entry.measurements)}
+    measured = wanted & {*entry.taken, *(m.config.digest for m in entry.measurements)} if wanted else wanted
+    room = budget.evaluations
+    needed = len(wanted) if room is None else min(len(wanted), max(room - 1 - room // 10, 1))
+    if len(measured) < needed:
+        return f"it measured {len(measured)} of the {len(wanted)} configs that are asked for"
+    return ""
+
+
+def _limits(budget: Budget) -> str:
+    limits = {name: getattr(budget, name) for name in Budget.__struct_fields__}
+    said = [f"{limit:g} {name}" for name, limit in limits.items() if limit is not None]
+    return " and ".join(said) or "no limit"
 
 
 def _allows(had: Budget, asked: Budget) -> bool:
