@@ -424,7 +424,7 @@ def test_a_journal_of_it_replays(kernels: ModuleType, monkeypatch: pytest.Monkey
     again = replay(path)
     assert again.divergence is None
     assert read_journal(path).header.evaluator["kind"] == "helion"
-    assert run.result.evaluations == 60
+    assert run.result.evaluations in range(54, 61)  # a tenth is kept for simplification, which need not take all
 
 
 @pytest.mark.parametrize(

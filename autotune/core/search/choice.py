@@ -14,7 +14,7 @@ by which it was chosen reads its luck. So what is told of a pick comes from roun
    default, by no more than HARMLESS. The pick is the simplest of these and the leader: the one with the fewest
    parameters away from the default; of several, the leader, then the first by rank.
 5. The default is the pick unless it is certainly slower: its ratio to the pick has an interval at the level STRICT
-   above 1, and its median is not below the pick's.
+   above 1 (at LEVEL, where fewer than ENOUGH rounds are read), and its median is not below the pick's.
 6. The speed-up is the median of the ratios default over pick, round by round, with its interval at the level LEVEL.
 
 Where no verification took place the times are those of the search, taken one after another; the favourite is the pick,
@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from autotune.core.outcomes import Outcome, Timed
 from autotune.core.search.finish import finalists
 from autotune.core.search.qualify import qualified
-from autotune.core.search.simplify import distance, resets, simplified
+from autotune.core.search.simplify import ENOUGH, distance, resets, simplified
 from autotune.core.search.state import Search
 from autotune.core.statistics import (
     EQUAL,
@@ -97,7 +97,7 @@ def _verified(search: Search, timed: dict[int, Timed]) -> Choice:
         return ratio(read[one].times_ms, read[other].times_ms, level)
 
     ordered = sorted(good, key=lambda i: (distance(search, i), i != leader))
-    best = _against_default(search, ordered, read, compared, STRICT)
+    best = _against_default(search, ordered, read, compared, STRICT if rounds - begins >= ENOUGH else LEVEL)
     return _told(search, best, leader, read, compared, ranked, verified=True)
 
 

@@ -31,7 +31,7 @@ from autotune.shell.tuning import tune
 if TYPE_CHECKING:
     from autotune.shell.cache.use import Memory
 
-BENCHED = {"verify_rounds": 3, "confirm_rounds": 3}
+BENCHED = {"verify_rounds": 5, "confirm_rounds": 3}
 """Settings of the machine where each sample is a whole `do_bench`."""
 
 
