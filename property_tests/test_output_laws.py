@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -147,7 +148,9 @@ def test_what_is_not_a_number_is_equal_or_wrong() -> None:
         Check([object()], Tolerance())
 
 
-@pytest.mark.parametrize("value", [None, [], {}, (), [None, None], np.zeros(0), [np.zeros((0, 3)), {}], {"a": None}])
+@pytest.mark.parametrize(
+    "value", [None, [], {}, (), set(), "", b"", [None, None], np.zeros(0), [np.zeros((0, 3)), {}], {"a": None}]
+)
 def test_nothing_is_not_a_comparison(value: Any) -> None:
     with pytest.raises(EvaluatorError, match="nothing to compare"):
         Check(value, Tolerance()).required()
@@ -172,3 +175,30 @@ def test_form_counts() -> None:
     assert not wrong(torch.ones(3), one)
     assert wrong(torch.ones(3), one * 2)
     assert not wrong(torch.ones(3), torch.ones(3, requires_grad=True) * 1)
+
+
+def test_what_has_parts_is_compared_by_its_parts() -> None:
+    masked = np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])
+
+    def wrong(expected: Any, output: Any) -> bool:
+        return Check(expected, Tolerance()).mismatch(output) is not None
+
+    assert not wrong(masked, np.ma.array([1.0, 9.0, 3.0], mask=[0, 1, 0])), "what the mask hides does not count"
+    assert wrong(masked, np.ma.array([1.0, 2.0, 3.0], mask=[0, 0, 0]))
+    space = SimpleNamespace(a=np.ones(2))
+    assert not wrong(space, SimpleNamespace(a=np.ones(2)))
+    assert wrong(space, SimpleNamespace(a=np.zeros(2)))
+    assert not wrong("a", np.str_("a"))
+
+
+def test_types_of_every_width() -> None:
+    half = [(torch.ones(3) * factor).to(torch.complex32) for factor in (1.0, 1.1)]
+    wide = [[np.full(3, factor, kind) for factor in (1.0, 1.1)] for kind in (np.longdouble, np.clongdouble)]
+    for expected, off in (half, *wide):
+        assert Expected(expected, Tolerance()).mismatch(expected) is None
+        assert Expected(expected, Tolerance()).mismatch(off) is not None
+    lenient = Tolerance(same_type=False)
+    assert Expected(np.int64(2**53 + 1), lenient).mismatch(float(2**53)) is not None
+    assert Expected(torch.tensor([3], dtype=torch.uint16), lenient).mismatch(torch.tensor([3])) is None
+    assert Expected(torch.tensor([2**64 - 1], dtype=torch.uint64), lenient).mismatch(torch.tensor([-1])) is not None
+    assert Expected(1.5, lenient).mismatch(1.5 + 0j) is not None

@@ -16,6 +16,9 @@ from autotune.shell.evaluators.workload import Workload
 
 LONGEST_MESSAGE = 500
 
+VERIFY_LEAST, VERIFY_MOST, VERIFY_S = 2, 32, 0.01
+"""Calls that are checked after the last sample: two in a row whatever they take, more within so many seconds."""
+
 USUAL_RTOL, USUAL_ATOL = 1e-3, 1e-4
 """For floats of 32 bits and more: sums in another order, and products in tf32, stay within it."""
 
@@ -74,7 +77,8 @@ class Bench:
             stop = start + int(budget_s * 1e9)
             schedule, timer = self._work.schedule, self._work.timer
             samples = timing.measure(self._caller(kernel), schedule, cutoff_ms, self._reset(kernel), timer, stop)
-            again = None if samples.cut else self.verify(kernel)  # what is cut off is no pick
+            # What is cut off is no pick.
+            again = None if samples.cut else self.verify(kernel)
         except Tainted:
             raise
         except (Exception, SystemExit) as error:
@@ -113,11 +117,11 @@ class Bench:
             return replace(failure("run_error", error), compile_s=kernel.compile_s)
 
     def verify(self, kernel: Kernel) -> Failed | None:
-        """Check one more call: a kernel may be right at first and wrong once it has run."""
+        """Check a few calls more: a kernel may be right at first and wrong once it has run, or now and then."""
         if not self.compared:
             return None
         try:
-            message = self._check_call(kernel)
+            message = first_wrong(lambda: self._check_call(kernel))
         except Tainted:
             raise
         except (Exception, SystemExit) as error:
@@ -128,11 +132,15 @@ class Bench:
         return Failed("wrong_answer", why, kernel.compile_s)
 
     def _caller(self, kernel: Kernel) -> timing.Call:
-        function, args = kernel.function, self._inputs.working
+        function, inputs, args = kernel.function, self._inputs, self._inputs.working
+        if kernel.mutates and not inputs.in_place:  # what is copied anew before a sample is another object
+            return lambda: function(*inputs.working)
         return lambda: function(*args)
 
     def _reset(self, kernel: Kernel) -> timing.Call | None:
-        return self._inputs.restore_in_place if kernel.mutates else None
+        if not kernel.mutates:
+            return None
+        return self._inputs.restore_in_place if self._inputs.in_place else self._inputs.restore
 
     def _check_call(self, kernel: Kernel) -> str | None:
         self._inputs.restore()
@@ -182,6 +190,20 @@ class Bench:
 
     def _sum(self) -> tuple[int, int]:
         return self._inputs.checksum(), checksum(self._expected)
+
+
+def first_wrong(check: Callable[[], str | None]) -> str | None:
+    """What is wrong with the first of a few calls that is wrong; None where all are right.
+
+    At least two in a row, so that no kernel passes that is wrong every other time, and more while there is time.
+    """
+    start = perf_counter()
+    for call in range(VERIFY_MOST):
+        if call >= VERIFY_LEAST and perf_counter() - start > VERIFY_S:
+            break
+        if (message := check()) is not None:
+            return message
+    return None
 
 
 def comparable(value: Any) -> bool:

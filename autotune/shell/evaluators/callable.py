@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.core.arguments import shown
@@ -163,8 +162,8 @@ class CallableEvaluator:
 
 _KINDS = {int: "a whole number", int | float: "a number"}
 _RANGES: tuple[tuple[str, Any, float, float], ...] = (
-    ("rtol", int | float, 0, inf),
-    ("atol", int | float, 0, inf),
+    ("rtol", int | float, 0, 1e30),
+    ("atol", int | float, 0, 1e30),
     ("workers", int, 1, 4096),
     ("build_timeout_s", int | float, 1e-3, 1e7),
     ("run_timeout_s", int | float, 1e-3, 1e7),

@@ -33,13 +33,15 @@ class Inputs:
         self._pristine = tuple(args)
         self._copier = Copier(self._pristine)
         self.working = tuple(self._copier.copied(value, f"args[{i}]") for i, value in enumerate(self._pristine))
+        self.in_place = all(map(_refillable, self._pristine))
+        """Whether all arguments can be given their values back where they are."""
 
     def restore(self) -> None:
         """Make the working arguments equal to the originals again."""
         self.working = tuple(self._copier.restored(value, f"args[{i}]", True) for i, value in enumerate(self._pristine))
 
     def restore_in_place(self) -> None:
-        """`restore` without objects: cheap enough to be done before every sample."""
+        """`restore` where all arguments stay where they are: cheap enough to be done before every sample."""
         for i, value in enumerate(self._pristine):
             self._copier.restored(value, f"args[{i}]", False)
 
@@ -105,7 +107,7 @@ class Copier:
         return self.copied(value, place)
 
     def _anew(self, value: Any, place: str) -> Any:
-        if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        if _in_memory(value) and isinstance(value, np.ndarray):
             return self._array(value)
         if is_tensor(value) and str(value.layout) == "torch.strided":
             return self._tensor(value)
@@ -117,7 +119,9 @@ class Copier:
             items = [self.copied(item, f"{place}[{i}]") for i, item in enumerate(value)]
             return tuple(items) if type(value) is tuple else type(value)(*items)
         if isinstance(value, memoryview):
-            return memoryview(bytes(value) if value.readonly else bytearray(value))
+            raw = value.tobytes()
+            made: Any = memoryview(raw if value.readonly else bytearray(raw))
+            return made.cast(value.format, value.shape)
         try:
             return copy.deepcopy(value)
         except Exception as error:
@@ -167,6 +171,10 @@ def checksum(value: Any) -> int:
 
 def same(a: Any, b: Any) -> bool:
     """Whether two values are equal, NaN to NaN; objects without an == of their own count as equal."""
+    if isinstance(b, np.ma.MaskedArray):
+        return isinstance(a, np.ma.MaskedArray) and all(
+            same(x, y) for (_, x), (_, y) in zip(leaves(a), leaves(b), strict=True)
+        )
     if isinstance(b, np.ndarray):
         return isinstance(a, np.ndarray) and a.shape == b.shape and a.dtype == b.dtype and _equal_arrays(a, b)
     if is_tensor(b):
@@ -177,12 +185,18 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(b, dict):
         return list(a) == list(b) and all(same(a[key], b[key]) for key in b)
-    if not has_equality(b):
-        return True
     try:
-        return bool(a == b) or bool(a != a and b != b)
-    except Exception:
+        if has_equality(b) and not hasattr(b, "__dict__"):
+            return bool(a == b) or bool(a != a and b != b)
+        return same(_parts(a), _parts(b))
+    except Exception:  # a foreign == may do anything, and objects may hold one another
         return True
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    """The attributes of an object."""
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    return {**{name: getattr(value, name) for name in slots if hasattr(value, name)}, **getattr(value, "__dict__", {})}
 
 
 def _equal_arrays(a: Any, b: Any) -> bool:
@@ -194,8 +208,18 @@ def _equal_arrays(a: Any, b: Any) -> bool:
 def _in_memory(value: Any) -> bool:
     """Whether a value keeps its place in memory when it is restored."""
     if isinstance(value, np.ndarray):
-        return not value.dtype.hasobject
+        return not value.dtype.hasobject and not isinstance(value, np.ma.MaskedArray)
     return is_tensor(value) and str(value.layout) == "torch.strided"
+
+
+def _refillable(value: Any) -> bool:
+    """Whether a value, however nested, is given its content back where it is."""
+    if value is None or isinstance(value, ATOMS) or _in_memory(value) or type(value) in (set, bytearray):
+        return True
+    if type(value) is dict:
+        return all(map(_refillable, value.values()))
+    plain = type(value) in (list, tuple) or (isinstance(value, tuple) and hasattr(value, "_fields"))
+    return plain and all(map(_refillable, value))
 
 
 def _refilled(working: Any, pristine: Any) -> Any:

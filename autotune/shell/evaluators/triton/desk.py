@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -11,7 +12,7 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
 from autotune.shell.evaluators import tensors
-from autotune.shell.evaluators.bench import describe
+from autotune.shell.evaluators.bench import describe, first_wrong
 from autotune.shell.evaluators.outputs import differing_bits, leaves
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.triton import sampling, wire
@@ -146,14 +147,19 @@ class Desk:
         return ready, details
 
     def _check_again(self, ready: list[Ready]) -> None:
+        """Check a few runs more; raises Wrong."""
         for one in ready:
-            if one.stage.compared:
-                one.stage.clear()
-                self._around(one.stage.named, one.launch)
-                self._device.synchronize()
-                found = one.stage.verdict(self._last)
-                if found is not None:
-                    raise Wrong(f"it was right at first, and wrong after it was timed: {found[0]}", found[1])
+            found = first_wrong(partial(self._wrong, one)) if one.stage.compared else None
+            if found is not None:
+                raise Wrong(f"it was right at first, and wrong after it was timed: {found}", {})
+
+    def _wrong(self, ready: Ready) -> str | None:
+        """What is wrong with one more run."""
+        ready.stage.clear()
+        self._around(ready.stage.named, ready.launch)
+        self._device.synchronize()
+        found = ready.stage.verdict(self._last)
+        return None if found is None else found[0]
 
     def _check(self, stage: Stage, launch: Callable[[Any], Any]) -> dict[str, Detail]:
         """The first run; raises Wrong."""

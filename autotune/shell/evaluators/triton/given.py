@@ -20,9 +20,9 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "l2": ("flush", "rotate", "warm"),
 }
 _RANGES: tuple[tuple[str, Any, float, float], ...] = (
-    ("rtol", int | float, 0, inf),
-    ("atol", int | float, 0, inf),
-    ("allowed_mismatch", int | float, 0, 1),
+    ("rtol", int | float, 0, 1e30),
+    ("atol", int | float, 0, 1e30),
+    ("allowed_mismatch", int | float, 0, 0.999999),
     ("reduction", int, 1, 1e12),
     ("compile_workers", int, 1, 4096),
     ("ahead", int, 1, 10**9),
