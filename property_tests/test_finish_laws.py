@@ -81,6 +81,7 @@ def losses(**settings: object) -> list[float]:
     return [flat(config) / min(map(flat, map(Config, CONFIGS))) - 1 for config in picks]
 
 
+@pytest.mark.slow
 def test_of_many_that_are_nearly_equal_one_of_the_fastest_is_picked():
     with_heat, without = losses(), losses(contenders=1)
     assert sum(with_heat) / 40 < 0.001

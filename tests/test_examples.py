@@ -66,6 +66,7 @@ def test_matmul_reference_is_the_product_by_its_definition(matmul: ModuleType) -
     assert np.array_equal(matmul.reference(a, b), (a[:, :, None] + b).min(axis=1))
 
 
+@pytest.mark.slow
 def test_matmul_kernel_is_right_to_the_last_bit(matmul: ModuleType, inputs: tuple[np.ndarray, np.ndarray]) -> None:
     space, expected = matmul.space, matmul.reference(*inputs)
     corners = [

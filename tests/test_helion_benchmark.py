@@ -121,6 +121,7 @@ def test_kernels_share_the_gpus_by_pairs(script: ModuleType, tmp_path: Path, mon
     assert sorted(used) == sorted([*groups, *groups])
 
 
+@pytest.mark.slow
 def test_a_step_that_hangs_is_ended_and_what_it_wrote_is_kept(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -393,6 +393,7 @@ def test_every_way_to_fail_costs_one_config(tuned: Callable[..., Any]) -> None:
     assert metrics.num_worker_failures == sum(fate_of(config) in ("hangs", "dies") for config in sent)
 
 
+@pytest.mark.slow
 def test_a_budget_of_seconds_ends_it_whatever_still_compiles(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,6 +450,7 @@ def deadly(config: Any) -> str:
     return generated(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("generate", "words"), [(only_wide, "Cannot re-initialize CUDA"), (deadly, "status 3")])
 def test_forks_that_cannot_are_given_up_and_nothing_is_lost(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, generate: Callable[[Any], str], words: str
@@ -466,6 +468,7 @@ def test_forks_that_cannot_are_given_up_and_nothing_is_lost(
     assert search.generators.count == 0
 
 
+@pytest.mark.slow
 def test_forks_that_generate_something_else_are_not_used(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -487,6 +490,7 @@ def test_a_config_that_nobody_can_generate_code_for_costs_itself_only(
     assert search.warned == []
 
 
+@pytest.mark.slow
 def test_no_answer_waits_for_the_code_of_several_configs(
     tuned: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -508,6 +512,7 @@ def test_no_answer_waits_for_the_code_of_several_configs(
     assert {(s.lane, s.what) for s in spans} >= {("search", "space"), ("gpu", "start"), ("gpu", "device")}
 
 
+@pytest.mark.slow
 def test_what_is_known_is_told_before_more_is_asked_for(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -539,6 +544,7 @@ def test_a_config_filter_is_asked_before_anything_is_compiled(
     assert all(config.config["num_warps"] != 1 for config in search.benchmark_provider.sent)
 
 
+@pytest.mark.slow
 def test_trials_of_one_config_share_its_measurement(tuned: Callable[..., Any]) -> None:
     _, result, search = tuned(name="attention", strategy="random_search", evaluations=50)
     assert result.counts == {"timed": 50}

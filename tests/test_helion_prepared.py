@@ -68,6 +68,7 @@ def product() -> float:
     return float((torch.ones(100, 100) @ torch.ones(100, 100))[0, 0])
 
 
+@pytest.mark.slow
 def test_workers_are_started_before_they_are_asked_for_and_die_alone() -> None:
     assert prepared.started_worker() is None
     assert prepare()
@@ -99,6 +100,7 @@ def test_a_program_that_prepares_waits_for_no_import() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "imported"),
     [("pass", False), ("os._exit(1)", False), ("os.kill(os.getpid(), 9)", False), ("os.kill(os.getpid(), 9)", True)],

@@ -98,6 +98,7 @@ def test_with_restarts_all_evaluations_are_used(name: str, simulation: Simulatio
     assert len(again.keys) == n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "settings"),
     [

@@ -185,6 +185,7 @@ print(hits)
     assert ran.stdout.strip() == "[True, True, False, False]", "the last two were not compiled ahead"
 
 
+@pytest.mark.slow
 def test_a_search_with_two_shapes_and_no_compiler() -> None:
     def of(n: int) -> Any:
         def arguments() -> dict[str, Any]:

@@ -274,7 +274,7 @@ def build(config: Config) -> Callable[..., Any]:
         ({"kernel": len}, "not a @triton.jit function"),
         ({"build": build, "l2": "cold"}, "l2 is 'cold'; use one of 'flush', 'rotate', 'warm'"),
         ({"build": build, "target": "90"}, "target is '90'"),
-        ({"build": build, "rtol": -1}, "rtol is -1; give a number from 0 to inf"),
+        ({"build": build, "rtol": -1}, "rtol is -1; give a number from 0 to 1e+30"),
         ({"build": build, "min_repeats": 9, "max_repeats": 8}, "max_repeats is 8, below min_repeats"),
         ({"build": build, "outputs": "c"}, "outputs is 'c'; give a tuple of argument names"),
         ({"build": build, "checker": 3}, "checker is 3; give a function"),

@@ -63,6 +63,7 @@ def compile_s(config: Config, folder: Path) -> float:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [True, False])
 def test_losers_leave_nothing(given: bool, cache: Path, tmp_path: Path) -> None:
     more = {"cache_dir": tmp_path / "given"} if given else {}
