@@ -382,6 +382,7 @@ def test_every_config_is_compiled_and_measured_once(tuned: Callable[..., Any]) -
     assert not search.benchmark_provider.measured
 
 
+@pytest.mark.slow
 def test_every_way_to_fail_costs_one_config(tuned: Callable[..., Any]) -> None:
     _, result, search = tuned(strategy="random_search", evaluations=80, fates=fate_of)
     counts, metrics = result.counts, search._autotune_metrics
@@ -411,6 +412,7 @@ def generated(config: Any) -> str:
     return f"code of {config!r}"
 
 
+@pytest.mark.slow
 def test_what_forks_generate_is_what_is_compiled(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_machine_that_starts_no_process_says_so(monkeypatch: pytest.MonkeyPatc
     assert "No such file" in said[0]
 
 
+@pytest.mark.slow
 def test_the_process_of_the_gpu_is_one_of_them() -> None:
     prepare()
     first = waiting()
