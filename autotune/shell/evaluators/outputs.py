@@ -90,7 +90,7 @@ class Expected:
         if not _is_array(self.value):
             return f"{self.place}: {type(self.value).__name__}, equal"
         form = f"{_type_name(self.value)} {list(self.value.shape)}"
-        if self.kind == OTHER or self.exact:
+        if self.kind == OTHER or self.exact or not (self.rtol or self.atol):
             rule = "equal bits" if self.tolerance.bitwise else "equal"
         else:
             rule = f"within {self.atol:.3g} + {self.rtol:.3g} * |expected|"
