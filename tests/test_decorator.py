@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,19 @@ def test_a_wrong_answer_is_no_candidate(clock: Clock) -> None:
     kernel = autotune.triton(BLOCKS, ["n"], reference=wrong_for_64, checker=checker, **clock.settings)(jit(add))
     kernel[grid](*vectors(), N)
     assert kernel.best_config.kwargs == {"BLOCK": 128}
+
+
+def test_what_is_wrong_after_it_was_timed_is_no_candidate(clock: Clock) -> None:
+    checked: Counter[int] = Counter()
+
+    def checker(output: Any, expected: Any) -> bool:
+        checked[clock.running] += 1
+        return torch.allclose(output, expected) and not (clock.running == 64 and checked[64] > 1)
+
+    kernel = autotune.triton(BLOCKS, ["n"], reference=lambda a, b: a + b, checker=checker, **clock.settings)(jit(add))
+    kernel[grid](*vectors(), N)
+    assert kernel.best_config.kwargs == {"BLOCK": 128}
+    assert checked[64] == 2, "once before it was timed, and once after"
 
 
 # Keys

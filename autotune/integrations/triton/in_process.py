@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from heapq import nsmallest
 from math import isfinite
 from time import perf_counter
@@ -21,7 +22,7 @@ from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Timed, 
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.core.space import Space
 from autotune.integrations.triton.launcher import Launcher
-from autotune.shell.evaluators.bench import describe
+from autotune.shell.evaluators.bench import describe, first_wrong
 from autotune.shell.evaluators.protocol import WallClock, clock_after
 from autotune.shell.evaluators.rounds import Rounds
 from autotune.shell.evaluators.triton import session_cache
@@ -162,9 +163,10 @@ class InProcess:
         if isinstance(failed, Failed):
             return replace(failed, run_s=compiled - start)
         found = self._attempt(lambda: self._samples(call))
+        again = found if isinstance(found, Failed) else self._attempt(lambda: self._check_again(call))
         run_s = perf_counter() - compiled
-        if isinstance(found, Failed):
-            return replace(found, run_s=run_s)
+        if isinstance(again, Failed):
+            return replace(again, run_s=run_s)
         outcome = timed_or_failed(found, compiled - start, run_s)
         if isinstance(outcome, Timed):
             self._time_of[config] = outcome.time_ms
@@ -194,6 +196,10 @@ class InProcess:
                 elif found:
                     times[trial].append(found[0])
             done += 1
+        for trial, call in calls.items():
+            again = None if trial in failed else self._attempt(partial(self._check_again, call))
+            if isinstance(again, Failed):
+                failed[trial] = again
         return tuple((trial, failed.get(trial) or timed_or_failed(times[trial])) for trial in calls)
 
     def _call(self, config: Config) -> Callable[[], None]:
@@ -223,6 +229,18 @@ class InProcess:
         self._of.synchronize()
         found = self._stage.verdict(None)
         return None if found is None else Failed("wrong_answer", found[0], details=found[1])
+
+    def _check_again(self, call: Callable[[], None]) -> Failed | None:
+        """Check a few runs more: a kernel may be right at first and wrong once it has run."""
+
+        def message() -> str | None:
+            failed = self._check(call)
+            return None if failed is None else failed.message
+
+        wrong = first_wrong(message) if self._stage.compared else None
+        return (
+            None if wrong is None else Failed("wrong_answer", f"it was right at first, and wrong afterwards: {wrong}")
+        )
 
     def _samples(self, call: Callable[[], None]) -> tuple[float, ...]:
         found = self._of.do_bench(call, quantiles=QUANTILES)

@@ -138,9 +138,7 @@ class Bench:
         return lambda: function(*args)
 
     def _reset(self, kernel: Kernel) -> timing.Call | None:
-        if not kernel.mutates:
-            return None
-        return self._inputs.restore_in_place if self._inputs.in_place else self._inputs.restore
+        return self._inputs.restore if kernel.mutates else None
 
     def _check_call(self, kernel: Kernel) -> str | None:
         self._inputs.restore()

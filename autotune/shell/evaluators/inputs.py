@@ -38,12 +38,7 @@ class Inputs:
 
     def restore(self) -> None:
         """Make the working arguments equal to the originals again."""
-        self.working = tuple(self._copier.restored(value, f"args[{i}]", True) for i, value in enumerate(self._pristine))
-
-    def restore_in_place(self) -> None:
-        """`restore` where all arguments stay where they are: cheap enough to be done before every sample."""
-        for i, value in enumerate(self._pristine):
-            self._copier.restored(value, f"args[{i}]", False)
+        self.working = tuple(self._copier.restored(value, f"args[{i}]") for i, value in enumerate(self._pristine))
 
     def changed(self) -> list[int]:
         """The numbers of the arguments that differ from the originals, as far as they can be compared."""
@@ -74,8 +69,8 @@ class Copier:
             self._alive.append(value)
         return self._memo[id(value)]
 
-    def restored(self, value: Any, place: str, objects: bool) -> Any:
-        """The copy of a value, equal to it again. objects: whether those that cannot be refilled are copied anew."""
+    def restored(self, value: Any, place: str) -> Any:
+        """The copy of a value, equal to it again; where it cannot be refilled, it is copied anew."""
         if value is None or isinstance(value, ATOMS):
             return value
         made = self.copied(value, place)
@@ -83,10 +78,10 @@ class Copier:
             if made.shape == value.shape:
                 return _refilled(made, value)
         elif type(value) is list:
-            made[:] = [self.restored(item, f"{place}[{i}]", objects) for i, item in enumerate(value)]
+            made[:] = [self.restored(item, f"{place}[{i}]") for i, item in enumerate(value)]
             return made
         elif type(value) is dict:
-            items = {key: self.restored(item, f"{place}[{key!r}]", objects) for key, item in value.items()}
+            items = {key: self.restored(item, f"{place}[{key!r}]") for key, item in value.items()}
             made.clear()
             made.update(items)
             return made
@@ -98,11 +93,9 @@ class Copier:
             made[:] = value
             return made
         elif isinstance(value, tuple) and (type(value) is tuple or hasattr(value, "_fields")):
-            parts = [self.restored(item, f"{place}[{i}]", objects) for i, item in enumerate(value)]
+            parts = [self.restored(item, f"{place}[{i}]") for i, item in enumerate(value)]
             if all(a is b for a, b in zip(parts, made, strict=True)):
                 return made
-        elif not objects:
-            return made
         del self._memo[id(value)]
         return self.copied(value, place)
 
