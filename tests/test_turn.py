@@ -160,7 +160,7 @@ def test_a_forked_child_does_not_keep_it(name: str) -> None:
     try:
         assert not theirs.take(), "the child has not let it go"
         ours.leave()
-        assert theirs.take()
+        _taken_after(theirs, 60)  # a child lets it go once it runs, which a busy machine puts off
         theirs.leave()
     finally:
         os.kill(child, signal.SIGKILL)
