@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from autotune.core.errors import RecordingError as RecordingError
     from autotune.core.errors import SpaceError as SpaceError
     from autotune.core.errors import StrategyError as StrategyError
-    from autotune.core.forest import compute_leaf_similarity as compute_leaf_similarity
     from autotune.core.kernels.config import KernelConfig as KernelConfig
     from autotune.core.kernels.description import DeviceLimits as DeviceLimits
     from autotune.core.kernels.description import Tile as Tile
     from autotune.core.kernels.space import kernel_space as kernel_space
+    from autotune.core.models.forest import compute_leaf_similarity as compute_leaf_similarity
     from autotune.core.outcomes import Failed as Failed
     from autotune.core.outcomes import Outcome as Outcome
     from autotune.core.outcomes import Timed as Timed
@@ -64,16 +64,16 @@ if TYPE_CHECKING:
     from autotune.core.search.state import advance as advance
     from autotune.core.search.state import start as start
     from autotune.core.space import Space as Space
-    from autotune.core.strategies.de_surrogate_hybrid import DESurrogateHybrid as DESurrogateHybrid
+    from autotune.core.strategies.differential_evolution import DESurrogateHybrid as DESurrogateHybrid
     from autotune.core.strategies.differential_evolution import (
         DifferentialEvolutionSearch as DifferentialEvolutionSearch,
     )
-    from autotune.core.strategies.finite_search import FiniteSearch as FiniteSearch
     from autotune.core.strategies.gaussian_process import GaussianProcessSearch as GaussianProcessSearch
-    from autotune.core.strategies.initial import InitialPopulationStrategy as InitialPopulationStrategy
-    from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch as LFBOPatternSearch
-    from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch as LFBOTreeSearch
+    from autotune.core.strategies.lfbo import LFBOPatternSearch as LFBOPatternSearch
+    from autotune.core.strategies.lfbo import LFBOTreeSearch as LFBOTreeSearch
     from autotune.core.strategies.pattern_search import PatternSearch as PatternSearch
+    from autotune.core.strategies.population import InitialPopulationStrategy as InitialPopulationStrategy
+    from autotune.core.strategies.random_search import FiniteSearch as FiniteSearch
     from autotune.core.strategies.random_search import RandomSearch as RandomSearch
     from autotune.core.strategies.registry import STRATEGIES as STRATEGIES
     from autotune.core.strategies.registry import register as register
@@ -123,7 +123,7 @@ _HOMES = {
         "SpaceError",
         "StrategyError",
     ),
-    "autotune.core.forest": ("compute_leaf_similarity",),
+    "autotune.core.models.forest": ("compute_leaf_similarity",),
     "autotune.core.kernels.config": ("KernelConfig",),
     "autotune.core.kernels.description": ("DeviceLimits", "Tile"),
     "autotune.core.kernels.space": ("kernel_space",),
@@ -151,15 +151,12 @@ _HOMES = {
     "autotune.core.search.rounds": ("order_of_round",),
     "autotune.core.search.state": ("Search", "advance", "start"),
     "autotune.core.space": ("Space",),
-    "autotune.core.strategies.de_surrogate_hybrid": ("DESurrogateHybrid",),
-    "autotune.core.strategies.differential_evolution": ("DifferentialEvolutionSearch",),
-    "autotune.core.strategies.finite_search": ("FiniteSearch",),
+    "autotune.core.strategies.differential_evolution": ("DESurrogateHybrid", "DifferentialEvolutionSearch"),
     "autotune.core.strategies.gaussian_process": ("GaussianProcessSearch",),
-    "autotune.core.strategies.initial": ("InitialPopulationStrategy",),
-    "autotune.core.strategies.lfbo_pattern_search": ("LFBOPatternSearch",),
-    "autotune.core.strategies.lfbo_tree_search": ("LFBOTreeSearch",),
+    "autotune.core.strategies.lfbo": ("LFBOPatternSearch", "LFBOTreeSearch"),
     "autotune.core.strategies.pattern_search": ("PatternSearch",),
-    "autotune.core.strategies.random_search": ("RandomSearch",),
+    "autotune.core.strategies.population": ("InitialPopulationStrategy",),
+    "autotune.core.strategies.random_search": ("FiniteSearch", "RandomSearch"),
     "autotune.core.strategies.registry": ("STRATEGIES", "register"),
     "autotune.integrations.seed_configs": ("load_seeds",),
     "autotune.integrations.triton.decorator": ("triton",),

@@ -8,10 +8,8 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.tree import DecisionTreeClassifier
 
 from autotune import compute_leaf_similarity
-from autotune.core.forest import building, fit_classifier, fit_regressor, from_trees
-from autotune.core.forest import fit as fitting
-from autotune.core.forest.arrays import LEAF
-from autotune.core.forest.fit import grown
+from autotune.core.models import forest as forests
+from autotune.core.models.forest import LEAF, builder, fit_classifier, fit_regressor, forest_of, from_trees, grown
 
 fuzz = settings(max_examples=40, deadline=None)
 CELLS = st.sampled_from([0.0, 1.0, 2.0, 3.0, 16.0, 0.1, -1e-40, 1 / 3, 1e30, 1e-30, -7.25])
@@ -97,9 +95,9 @@ def test_the_quick_way_to_build_trees_gives_what_the_public_one_gives(drawn):
         ("regressor", values, np.ones(len(values))),
     ):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(fitting, "builder", lambda *_: None)
-            public = fitting.forest_of(grown(kind, points, known, weight, 5))
-        quick = fitting.forest_of(grown(kind, points, known, weight, 5))
+            patched.setattr(forests, "builder", lambda *_: None)
+            public = forest_of(grown(kind, points, known, weight, 5))
+        quick = forest_of(grown(kind, points, known, weight, 5))
         assert all(np.array_equal(getattr(public, name), getattr(quick, name)) for name in ARRAYS)
 
 
@@ -114,9 +112,9 @@ def test_the_quick_way_is_there_and_is_given_up_where_it_differs():
         tree = DecisionTreeClassifier(criterion="log_loss", max_features="sqrt", random_state=seed)
         return tree.fit(x, values, sample_weight=counted).tree_
 
-    assert building.builder("classifier", x, values, public, 3, weights) is not None
-    assert building.builder("classifier", x, values, other, 3, weights) is None
-    assert building.builder("classifier", x[:, :0], values, public, 3, weights) is None
+    assert builder("classifier", x, values, public, 3, weights) is not None
+    assert builder("classifier", x, values, other, 3, weights) is None
+    assert builder("classifier", x[:, :0], values, public, 3, weights) is None
 
 
 @pytest.mark.parametrize("missing", ["DepthFirstTreeBuilder", "Tree"])
@@ -125,11 +123,11 @@ def test_where_scikit_learn_has_changed_inside_the_public_way_is_taken(missing: 
 
     points, labels, weights, asked = example()
     expected = fit_classifier(points, labels, weights, 4).predict(asked)
-    fitting._fitted.cache_clear()
+    forests._fitted.cache_clear()
     with monkeypatch.context() as patched:
         patched.delattr(_tree, missing)
         assert np.array_equal(fit_classifier(points, labels, weights, 4).predict(asked), expected)
-    fitting._fitted.cache_clear()
+    forests._fitted.cache_clear()
 
 
 @fuzz
@@ -155,8 +153,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
     points, labels, weights, asked = example()
     forest = fit_classifier(points, labels, weights)
     whole = forest.leaves(asked), compute_leaf_similarity(forest, asked)
-    monkeypatch.setattr("autotune.core.forest.arrays.BLOCK", 700)
-    monkeypatch.setattr("autotune.core.forest.similarity.ROWS", 17)
+    monkeypatch.setattr("autotune.core.models.forest.BLOCK", 700)
+    monkeypatch.setattr("autotune.core.models.forest.ROWS", 17)
     assert np.array_equal(forest.leaves(asked), whole[0])
     assert np.array_equal(compute_leaf_similarity(forest, asked), whole[1])
 
@@ -166,7 +164,7 @@ def test_a_fit_is_a_function_of_its_data():
     points, labels, weights, asked = example()
     first = fit_classifier(points, labels, weights)
     np.random.seed(5)  # noqa: NPY002 - the global state that scikit-learn falls back on
-    fitting._fitted.cache_clear()
+    forests._fitted.cache_clear()
     again = fit_classifier(points.copy(), labels.copy(), weights.copy())
     assert first is not again
     for name in ("feature", "threshold", "left", "right", "value", "roots"):

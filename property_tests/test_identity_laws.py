@@ -30,7 +30,7 @@ from autotune import (
 )
 from autotune.core.identity import identity
 from autotune.core.keys import root
-from autotune.core.strategies.candidates import everything
+from autotune.core.strategies.proposals import everything
 from autotune.shell.cache.sources import source_digest
 from autotune.shell.codec import encode, plan_spec
 from property_tests import functions_by_pairs

@@ -21,18 +21,14 @@ from autotune import (
     Space,
     Timed,
 )
-from autotune.core.gaussian.axes import axes_of
-from autotune.core.gaussian.fit import _loss, fit, prior
-from autotune.core.gaussian.kernel import Hyper, Known, matern52, shares
-from autotune.core.gaussian.picks import batch, expected_improvement, normal_cdf
-from autotune.core.gaussian.process import condition
-from autotune.core.gaussian.triangular import inverse_lower
 from autotune.core.keys import root, uniform
+from autotune.core.models.acquisition import batch, expected_improvement, normal_cdf
+from autotune.core.models.gp import Hyper, Known, _loss, condition, fit, inverse_lower, matern52, prior, shares
+from autotune.core.models.gp_features import axes_of
 from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS
-from autotune.core.strategies.candidates import at_most, candidates
 from autotune.core.strategies.design import initial_design
 from autotune.core.strategies.gaussian_process import chance_to_work, hyper_parameters, informative, squashed
-from autotune.core.strategies.nearby import RADIUS, around, replaced
+from autotune.core.strategies.proposals import RADIUS, around, at_most, candidates, replaced
 from autotune.core.strategies.protocol import Seeds
 from autotune.core.strategies.registry import STRATEGIES
 from autotune.shell.tuning import tune
@@ -138,7 +134,7 @@ def test_looking_at_few_candidates_picks_what_looking_at_all_does(
     factor, best = uniform(root(6), 3000, 1)[:, 0], float(TARGETS.min())
     found = []
     for followed in (1, 12, 3000):  # the least one is too few for any batch, so that it must look again
-        monkeypatch.setattr("autotune.core.gaussian.picks.FOLLOWED", followed)
+        monkeypatch.setattr("autotune.core.models.acquisition.FOLLOWED", followed)
         found.append(batch(process, points, known.correlation(points), np.zeros(3000), factor, best, n, taken))
     assert found[0] == found[1] == found[2]
     assert len(found[0]) == n

@@ -35,16 +35,15 @@ from autotune import (
     request,
     start,
 )
-from autotune.core.forest import fit_classifier
 from autotune.core.history import Archive, Points, Records
 from autotune.core.keys import root
+from autotune.core.models.forest import fit_classifier
 from autotune.core.search.messages import Asked, Finished
-from autotune.core.strategies.de_surrogate_hybrid import regressor
-from autotune.core.strategies.lfbo import greedy, labelled
+from autotune.core.strategies.differential_evolution import regressor
+from autotune.core.strategies.lfbo import greedy, guided, itinerary, labelled
 from autotune.core.strategies.moves import axes, perturbed
+from autotune.core.strategies.pattern_search import Walk, Walks
 from autotune.core.strategies.population import members_of, traced
-from autotune.core.strategies.tree_moves import guided, itinerary
-from autotune.core.strategies.walks import Walk, Walks
 
 SPACE = Space(
     {

@@ -20,12 +20,11 @@ from autotune import (
 )
 from autotune.core.history import Archive, Points, Records
 from autotune.core.keys import fold, root
+from autotune.core.models.ordering import promising_first, typical_first
 from autotune.core.outcomes import Outcome
 from autotune.core.parameters import Codes
 from autotune.core.search.messages import Asked, Finished, Measure
-from autotune.core.strategies.initial import initial_population
-from autotune.core.strategies.ordering import promising_first, typical_first
-from autotune.core.strategies.population import PARTS
+from autotune.core.strategies.population import PARTS, initial_population
 from autotune.core.strategies.protocol import Seeds
 
 SPACE = Space(

@@ -28,8 +28,8 @@ from autotune import (
     request,
     start,
 )
-from autotune.core.gaussian.axes import axes_of
 from autotune.core.keys import root
+from autotune.core.models.gp_features import axes_of
 from autotune.core.one_thread import libraries, one_thread
 from autotune.core.parameters.choice import ONE_HOT_VALUES, SIGNS
 from autotune.core.strategies.moves import WIDE, moves, neighbourhood

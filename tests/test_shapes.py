@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 
 from autotune import Boolean, Choice, Integer, ListOf, PowerOfTwo, Space
-from autotune.core.gaussian.kernel import Hyper, Known
-from autotune.core.gaussian.picks import batch
-from autotune.core.gaussian.process import condition
 from autotune.core.keys import root, uniform
+from autotune.core.models.acquisition import batch
+from autotune.core.models.gp import Hyper, Known, condition
 from autotune.core.outcomes import Timed
 from autotune.core.search.messages import Asked, Finished, Measure, Observed
 from autotune.core.search.plan import Budget, Plan, Settings
 from autotune.core.search.request import request
 from autotune.core.search.state import advance, start
 from autotune.core.strategies.gaussian_process import GaussianProcessSearch
-from autotune.core.strategies.shapes import FEW, neglected, shape_columns, shaped
+from autotune.core.strategies.proposals import FEW, neglected, shape_columns, shaped
 
 BLOCKS = {"BM": PowerOfTwo(16, 256, role="block_size"), "BN": PowerOfTwo(16, 256, role="block_size")}
 WARPS = {"num_warps": PowerOfTwo(1, 16, role="num_warps")}

@@ -153,11 +153,11 @@ def test_a_run_depends_on_the_code_that_its_strategy_imports_and_on_no_other_str
         return {name: run_keys.code_digest(module) for name, module in modules.items()}
 
     depends = {
-        "core/strategies/pattern_search.py": {"pattern_search"},
+        "core/strategies/pattern_search.py": {"pattern_search", "lfbo_tree_search"},
         "core/strategies/moves.py": {"pattern_search", "lfbo_tree_search"},
-        "core/strategies/lfbo_pattern_search.py": {"lfbo_tree_search"},
-        "core/forest/fit.py": {"lfbo_tree_search"},  # imported by its package
-        "core/gaussian/fit.py": set(),
+        "core/strategies/lfbo.py": {"lfbo_tree_search"},
+        "core/models/forest.py": {"lfbo_tree_search"},
+        "core/models/gp.py": set(),
         "core/strategies/registry.py": set(),
         "core/strategies/protocol.py": {"pattern_search", "lfbo_tree_search", "random_search"},
         "integrations/peers/accounting.py": {"peer"},

@@ -17,7 +17,7 @@ from autotune.core.search.plan import Plan
 from autotune.core.search.result import Result
 from autotune.core.search.state import Search
 from autotune.core.space import Space
-from autotune.core.strategies.initial import POPULATION, InitialPopulationStrategy
+from autotune.core.strategies.population import POPULATION, InitialPopulationStrategy
 from autotune.shell.driver import Watch
 from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.options import Options, PathLike, leaves_population_to_effort

@@ -13,7 +13,7 @@ from autotune.core.arguments import integer, refuse
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.search.effort import OF_THEIR_OWN
 from autotune.core.search.plan import Budget, as_budget
-from autotune.core.strategies.initial import POPULATION
+from autotune.core.strategies.population import POPULATION
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
 from autotune.shell.files import as_path

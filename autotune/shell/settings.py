@@ -10,7 +10,7 @@ from msgspec import Struct
 from autotune.core.arguments import refuse
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.search.effort import EFFORTS, Effort
-from autotune.core.strategies.initial import InitialPopulationStrategy
+from autotune.core.strategies.population import InitialPopulationStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
 
 PREFIX = "AUTOTUNE_"

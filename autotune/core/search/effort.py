@@ -8,7 +8,7 @@ from autotune.core.arguments import shown
 from autotune.core.errors import PlanError
 from autotune.core.search.plan import Settings
 from autotune.core.strategies.gaussian_process import GaussianProcessSearch
-from autotune.core.strategies.initial import InitialPopulationStrategy
+from autotune.core.strategies.population import InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import as_strategy, make_strategy, with_settings
 

@@ -10,9 +10,9 @@ hardware likes powers of two.
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.gaussian.axes import Axes
-from autotune.core.gaussian.kernel import Floats
 from autotune.core.keys import Key
+from autotune.core.models.gp import Floats
+from autotune.core.models.gp_features import Axes
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
 

@@ -16,22 +16,17 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.gaussian.axes import axes_of
-from autotune.core.gaussian.fit import fit, prior
-from autotune.core.gaussian.kernel import Blocks, Floats, Hyper, Known
-from autotune.core.gaussian.picks import batch, normal_cdf
-from autotune.core.gaussian.process import condition
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold
+from autotune.core.models.acquisition import batch, normal_cdf
+from autotune.core.models.gp import Blocks, Floats, Hyper, Known, condition, fit, prior
+from autotune.core.models.gp_features import axes_of
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.candidates import WORK, at_most, candidates
 from autotune.core.strategies.design import initial_design
-from autotune.core.strategies.initial import InitialPopulationStrategy, alone, given_points
-from autotune.core.strategies.population import checked_population
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait, nothing_left
-from autotune.core.strategies.ranges import require
-from autotune.core.strategies.shapes import neglected, shape_columns
+from autotune.core.strategies.population import InitialPopulationStrategy, alone, checked_population, given_points
+from autotune.core.strategies.proposals import WORK, at_most, candidates, neglected, shape_columns
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait, nothing_left, require
 
 EXTREMES = 0.4
 """What is expected of points beforehand: those at the ends of ranges of powers of two to be slower than those in the

@@ -4,18 +4,20 @@ Hooke and Jeeves, "Direct search solution of numerical and statistical problems"
 walks, pairs of block sizes, all proposals of a generation measured as one batch) the PatternSearch of Helion.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from msgspec import Struct
 
 from autotune.core.keys import Key, fold, permutation
+from autotune.core.models.ordering import promising_first
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
-from autotune.core.strategies.initial import InitialPopulationStrategy
 from autotune.core.strategies.moves import neighbourhood
-from autotune.core.strategies.ordering import promising_first
 from autotune.core.strategies.population import (
     BETTER,
+    InitialPopulationStrategy,
     Past,
     Table,
     begun,
@@ -24,10 +26,54 @@ from autotune.core.strategies.population import (
     initial_proposals,
     members_of,
     observed,
+    ranked,
 )
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
-from autotune.core.strategies.ranges import require
-from autotune.core.strategies.walks import Walks, first_walks, moved
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait, require
+
+
+class Walk(NamedTuple):
+    """Where a walk stands: its trial and that one's time, generations without progress, whether it goes on."""
+
+    trial: int
+    time_ms: float
+    stalled: int = 0
+    alive: bool = True
+
+
+Walks = tuple[Walk, ...]
+
+
+def first_walks(population: Table, copies: int) -> Walks:
+    """Walks that begin at the `copies` best of a population."""
+    best = population[ranked(population)[:copies]]
+    return tuple(
+        Walk(trial, time) for trial, time in zip(best["trial"].tolist(), best["time_ms"].tolist(), strict=True)
+    )
+
+
+def moved(walks: Walks, batch: Table, delta: float, patience: int) -> Walks:
+    """The walks after a generation that was measured: each at the best of its own part of it and of where it stood.
+
+    A walk ends when its best has improved by less than `delta`, relatively, for more than `patience` generations in a
+    row, or when it had nothing to propose.
+    """
+    return tuple(
+        _moved(walk, batch[batch["walk"] == i], delta, patience) if walk.alive else walk for i, walk in enumerate(walks)
+    )
+
+
+def _moved(walk: Walk, own: Table, delta: float, patience: int) -> Walk:
+    if not len(own):
+        return walk._replace(alive=False)
+    trial, time = walk.trial, walk.time_ms
+    timed = own[own["ok"]]
+    if len(timed):
+        best = timed[int(np.argmin(timed["time_ms"]))]
+        if best["time_ms"] < time:
+            trial, time = int(best["trial"]), float(best["time_ms"])
+    gained = trial != walk.trial and abs(time / walk.time_ms - 1) >= delta
+    stalled = 0 if gained else walk.stalled + 1
+    return Walk(trial, time, stalled, stalled <= patience)
 
 
 class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=True):

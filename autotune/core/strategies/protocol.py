@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
+from autotune.core.arguments import take_fields
+from autotune.core.errors import StrategyError
 from autotune.core.history import Archive
 from autotune.core.keys import Key
 from autotune.core.memo import memo
@@ -147,3 +150,14 @@ def is_strategy(value: object) -> bool:
     return not isinstance(value, type) and all(
         callable(getattr(value, name, None)) for name in ("init", "propose", "observe")
     )
+
+
+def check_types(strategy: Struct, name: str) -> None:
+    """Raises StrategyError, naming the setting, for one of another type than the strategy declares."""
+    take_fields(strategy, name, StrategyError)
+
+
+def require(holds: bool, strategy: str, setting: str, value: object, allowed: str) -> None:
+    """Raises StrategyError, naming the setting and what is allowed, unless `holds`."""
+    if not holds:
+        raise StrategyError(f"{strategy}: {setting} = {value!r} is out of range; use {allowed}")

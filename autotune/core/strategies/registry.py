@@ -8,16 +8,13 @@ from msgspec import Struct
 
 from autotune.core.arguments import plain, refuse, shown, text
 from autotune.core.errors import StrategyError
-from autotune.core.strategies.de_surrogate_hybrid import DESurrogateHybrid
-from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
-from autotune.core.strategies.finite_search import FiniteSearch
+from autotune.core.strategies.differential_evolution import DESurrogateHybrid, DifferentialEvolutionSearch
 from autotune.core.strategies.gaussian_process import GaussianProcessSearch
-from autotune.core.strategies.initial import POPULATION, initial_population_strategy
-from autotune.core.strategies.lfbo_pattern_search import LFBOPatternSearch
-from autotune.core.strategies.lfbo_tree_search import LFBOTreeSearch
+from autotune.core.strategies.lfbo import LFBOPatternSearch, LFBOTreeSearch
 from autotune.core.strategies.pattern_search import PatternSearch
+from autotune.core.strategies.population import POPULATION, initial_population_strategy
 from autotune.core.strategies.protocol import AnyStrategy, is_strategy
-from autotune.core.strategies.random_search import RandomSearch
+from autotune.core.strategies.random_search import FiniteSearch, RandomSearch
 
 STRATEGIES: dict[str, type[Any]] = {
     "random_search": RandomSearch,

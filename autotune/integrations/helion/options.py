@@ -10,7 +10,7 @@ from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.search.effort import checked_effort, strategy_for
 from autotune.core.search.plan import Budget, Plan, Settings
-from autotune.core.strategies.initial import POPULATION, InitialPopulationStrategy
+from autotune.core.strategies.population import POPULATION, InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.integrations.helion.translation import Translation

@@ -11,7 +11,7 @@ from autotune.core.errors import PlanError, SpaceError
 from autotune.core.keys import root
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, PowerOfTwo
 from autotune.core.space import Space
-from autotune.core.strategies.finite_search import FiniteSearch
+from autotune.core.strategies.random_search import FiniteSearch
 from autotune.shell.evaluators.triton.launching import LAUNCH_OPTIONS
 
 OWN = ("grid", "warmup", "self")

@@ -10,7 +10,7 @@ from autotune.core.arguments import take_fields
 from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
 from autotune.core.space import Space
-from autotune.core.strategies.initial import BEST_AVAILABLE
+from autotune.core.strategies.population import BEST_AVAILABLE
 from autotune.shell.cache.entries import Entry, Head
 from autotune.shell.cache.keys import LooseKey
 from autotune.shell.cache.layers import Cache

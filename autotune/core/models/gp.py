@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.memo import memo
+from autotune.core.memo import memo, read_only
 
 Floats = NDArray[np.float64]
 Blocks = NDArray[np.int64]
@@ -213,3 +213,148 @@ def _occurring(inputs: Floats, axes: Sequence[slice]) -> list[tuple[Floats, NDAr
             first[:1] = True
             found.append((ordered[first, part], index[:, part.start]))
     return found
+
+
+LARGEST = 40
+"""Up to this size the general inverse is as fast."""
+
+
+def inverse_lower(factor: NDArray[np.floating]) -> Floats:
+    """The inverse of a lower triangular matrix [n, n], by halves: [[A, 0], [B, C]] has [[A', 0], [-C' B A', C']]."""
+    n = len(factor)
+    if n <= LARGEST:
+        small: Floats = np.tril(np.linalg.inv(factor))
+        return small
+    half = n // 2
+    inverse = np.zeros((n, n))
+    inverse[:half, :half] = upper = inverse_lower(factor[:half, :half])
+    inverse[half:, half:] = lower = inverse_lower(factor[half:, half:])
+    inverse[half:, :half] = -lower @ (factor[half:, :half] @ upper)
+    return inverse
+
+
+JITTER = 1e-6
+"""Added to the diagonal, so that equal points do not make the covariance singular; targets have variance 1."""
+
+LEAST_DEVIATION = 1e-5
+
+
+@dataclass(frozen=True)
+class Process:
+    """Known inputs [n, d], two variances, the inverse Cholesky factor [n, n] of the covariance, and weights [n]."""
+
+    known: Known
+    amplitude: float
+    noise: float
+    inverse_factor: Floats
+    weights: Floats
+
+    def covariance(self, points: Floats, point: Floats) -> Floats:
+        """The prior covariance [m] of points [m, d] with one point [d]."""
+        return self.amplitude * self.known.correlation_with(points, point)
+
+    def mean(self, correlation: Floats) -> Floats:
+        """Means [m] of points whose correlation with the known inputs is [m, n]."""
+        means: Floats = self.amplitude * (correlation @ self.weights)
+        return means
+
+    def predict(self, correlation: Floats) -> tuple[Floats, Floats, Floats]:
+        """Means [m] and deviations [m] of points whose correlation with the known inputs is [m, n]; and the projections
+        [m, n] that a batch goes on from."""
+        projections = (self.amplitude * correlation) @ self.inverse_factor.T
+        variance = self.amplitude - np.square(projections).sum(1)
+        return self.mean(correlation), np.sqrt(np.maximum(variance, LEAST_DEVIATION**2)), projections
+
+
+def condition(known: Known, amplitude: float, noise: float, targets: Floats) -> Process:
+    """The process that knows `targets` [n] at the known inputs."""
+    covariance = amplitude * known.own
+    covariance[np.diag_indices(len(covariance))] += noise + JITTER
+    inverse_factor = inverse_lower(np.linalg.cholesky(covariance))
+    return Process(known, amplitude, noise, inverse_factor, inverse_factor.T @ (inverse_factor @ targets))
+
+
+LENGTH, LENGTH_SPREAD = float(np.log(0.8)), 1.0
+"""Prior of the log length scales: features lie between 0 and 1."""
+
+NOISE, NOISE_SPREAD = float(np.log(1e-4)), 1.5
+AMPLITUDE_SPREAD = 1.0
+LOWEST, HIGHEST = -5.0, 4.0
+
+
+def prior(features: int) -> Hyper:
+    """The hyper-parameters before any data."""
+    return Hyper(read_only(np.full(features, LENGTH)), 0.0, NOISE, 0)
+
+
+def fit(start: Hyper, inputs: Floats, targets: Floats, blocks: Blocks, steps: int, known: int) -> Hyper:
+    """The best of `steps` steps uphill from `start`, for inputs [n, d] and targets [n] of mean 0 and variance 1, which
+    may be some of the `known` points."""
+    first, second = _below(len(inputs))
+    squares = np.square((inputs[first] - inputs[second]).T.copy())
+    theta = np.concatenate([start.log_lengths, [start.log_amplitude, start.log_noise]])
+    share = shares(int(blocks.max()) + 1, known)
+    best, lowest = theta, np.inf
+    pace, before = np.full(len(theta), 0.1), np.zeros(len(theta))
+    for _ in range(steps):
+        loss, gradient = _loss(theta, squares, targets, blocks, share)
+        if loss < lowest:
+            lowest, best = loss, theta
+        turn = gradient * before
+        pace = np.where(turn > 0, np.minimum(pace * 1.2, 0.5), np.where(turn < 0, np.maximum(pace * 0.5, 1e-3), pace))
+        before = np.where(turn < 0, 0.0, gradient)
+        theta = np.clip(theta - np.sign(before) * pace, LOWEST, HIGHEST)
+    best = np.round(best, 6)  # so that the last bits of another BLAS lead to the same picks
+    return Hyper(read_only(best[:-2]), float(best[-2]), float(best[-1]), known)
+
+
+def _loss(theta: Floats, squares: Floats, targets: Floats, blocks: Blocks, share: Shares) -> tuple[float, Floats]:
+    """The negative log posterior and its gradient, for squared distances [d, pairs] by feature.
+
+    The pairs are those below the diagonal of [n, n], row by row: half the work, as all is symmetric.
+    """
+    d, n = len(theta) - 2, len(targets)
+    weights, amplitude, noise = np.exp(-2 * theta[:d]), np.exp(theta[d]), np.exp(theta[d + 1])
+    below = _below(n)
+    correlation, slopes = _correlation(weights, squares, blocks, share)
+    covariance = np.zeros((n, n))
+    covariance[below] = amplitude * correlation
+    covariance += covariance.T
+    covariance[np.diag_indices(n)] = amplitude + noise + JITTER
+    factor = np.linalg.cholesky(covariance)
+    inverse_factor = inverse_lower(factor)
+    inverse = inverse_factor.T @ inverse_factor
+    solved = inverse @ targets
+    trace = float(np.trace(inverse) - solved @ solved)
+    excess = amplitude * (inverse[below] - solved[below[0]] * solved[below[1]])
+    gradient = np.empty_like(theta)
+    gradient[:d] = -2 * weights * np.concatenate([squares[part] @ (slopes[q] * excess) for q, part in _each(blocks)])
+    gradient[d] = correlation @ excess + 0.5 * amplitude * trace
+    gradient[d + 1] = 0.5 * noise * trace
+    middle = np.concatenate([np.full(d, LENGTH), [0.0, NOISE]])
+    spread = np.concatenate([np.full(d, LENGTH_SPREAD), [AMPLITUDE_SPREAD, NOISE_SPREAD]])
+    pull = (theta - middle) / spread
+    loss = 0.5 * targets @ solved + np.log(np.diag(factor)).sum() + 0.5 * pull @ pull
+    return float(loss), gradient + pull / spread
+
+
+@lru_cache(maxsize=4)
+def _below(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The indices of the pairs; every step of a fit asks for them."""
+    rows, columns = np.tril_indices(n, -1)
+    return read_only(rows), read_only(columns)
+
+
+def _each(blocks: Blocks) -> list[tuple[int, slice]]:
+    return list(enumerate(parts(blocks)))
+
+
+def _correlation(weights: Floats, squares: Floats, blocks: Blocks, share: Shares) -> tuple[Floats, Floats]:
+    """The correlation [pairs], and its derivative [axes, pairs] by the scaled squared distance along each axis."""
+    by_axis = np.stack([weights[part] @ squares[part] for _, part in _each(blocks)])
+    whole, whole_slope = matern52_and_slope(by_axis.sum(0))
+    each, slopes = matern52_and_slope(by_axis)
+    power = np.square(each)
+    first, second = each.sum(0), power.sum(0)
+    correlation = share.together * whole + share.additive(first, second, (power * each).sum(0))
+    return correlation, share.together * whole_slope + slopes * share.additive_slopes(each, first, second)

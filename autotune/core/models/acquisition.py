@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.gaussian.kernel import Floats
-from autotune.core.gaussian.process import LEAST_DEVIATION, Process
+from autotune.core.models.gp import LEAST_DEVIATION, Floats, Process
 
 FOLLOWED = 12
 """So many of the most promising candidates are looked at for each pick, and more where that turns out to be too few."""

@@ -4,18 +4,19 @@ Numbers count by their value, powers of two by their exponent. A number that nee
 time, by how often 2 divides it: memory and threads of a GPU come in powers of two, so that 64 is more like 128 than 72.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.gaussian.kernel import Blocks, Floats
-from autotune.core.gaussian.sizes import Size, Term, sizes_of
 from autotune.core.memo import read_only
+from autotune.core.models.gp import Blocks, Floats
 from autotune.core.parameters import (
+    BLOCK_SIZE,
+    NUM_WARPS,
     Boolean,
     Choice,
     Codes,
@@ -28,6 +29,47 @@ from autotune.core.parameters import (
 )
 from autotune.core.parameters.choice import SIGNS
 from autotune.core.space import Space
+
+
+class Term(NamedTuple):
+    """A parameter whose values are numbers above 0: its role, its columns, its values by codes, log2 of its ends."""
+
+    role: str | None
+    columns: slice
+    values: Callable[[Codes], Any]
+    low: float
+    high: float
+
+
+class Size(NamedTuple):
+    """A product of some terms over others, on a logarithmic scale from 0 to 1."""
+
+    name: str
+    over: tuple[Term, ...]
+    under: tuple[Term, ...]
+
+    def feature(self, rows: Codes) -> Floats:
+        """[n] for points [n, columns]."""
+        low = sum(term.low for term in self.over) - sum(term.high for term in self.under)
+        high = sum(term.high for term in self.over) - sum(term.low for term in self.under)
+        above, below = (sum((_log2(term, rows) for term in terms), np.zeros(len(rows))) for terms in self[1:])
+        scaled: Floats = (above - below - low) / (high - low)
+        return scaled
+
+
+def sizes_of(terms: Sequence[Term]) -> tuple[Size, ...]:
+    """The sizes that the roles of these terms tell of."""
+    blocks = tuple(term for term in terms if term.role == BLOCK_SIZE)
+    warps = tuple(term for term in terms if term.role == NUM_WARPS)[:1]
+    if not blocks or not warps:
+        return ()
+    each = Size("elements per warp", blocks, warps)
+    return (Size("elements of a block", blocks, ()), each) if len(blocks) > 1 else (each,)
+
+
+def _log2(term: Term, rows: Codes) -> NDArray[np.float64]:
+    return np.log2(np.asarray(term.values(rows[:, term.columns]), np.float64))
+
 
 WIDE = 64
 """Numbers above 0 that span this factor count by their logarithm."""

@@ -1,1 +1,0 @@
-"""Gaussian processes in plain numpy: a Matérn 5/2 kernel with a length scale for each feature."""
