@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from autotune.core.constraints.verdicts import NO, RAISES, YES
 from autotune.core.keys import fold, root
 from autotune.core.parameters import (
     Boolean,
@@ -20,7 +21,6 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
-from autotune.core.solving.verdicts import NO, RAISES, YES
 
 NUMBERS: list[Parameter] = [
     Integer(-4, 4),

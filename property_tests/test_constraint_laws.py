@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from autotune.core.constraints import Constraint, Expression, Members, as_constraint, members
+from autotune.core.constraints.by_column import inputs, program
+from autotune.core.constraints.column_ops import Unpromised
+from autotune.core.constraints.verdicts import NO, RAISES, by_rows, decode
 from autotune.core.errors import SpaceError
-from autotune.core.expressions.columnwise import inputs, program
-from autotune.core.expressions.frames import Unpromised
-from autotune.core.feasible import Feasible
+from autotune.core.feasible import Feasible, filters
 from autotune.core.parameters import (
     Boolean,
     Choice,
@@ -23,8 +24,6 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
-from autotune.core.solving import filters
-from autotune.core.solving.verdicts import NO, RAISES, by_rows, decode
 
 A_FEW = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 

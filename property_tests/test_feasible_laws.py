@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from autotune.core.cancellation import Cancelled, cancellable
 from autotune.core.constraints import Constraint, as_constraint, members
+from autotune.core.constraints.verdicts import decode
 from autotune.core.errors import SpaceError
-from autotune.core.feasible import Feasible
+from autotune.core.feasible import Feasible, filters
+from autotune.core.feasible import enumerate as growth
+from autotune.core.feasible import order as planning
+from autotune.core.feasible import sample as sampling
+from autotune.core.feasible.sample import Construction, Rejection, Tabled, draw, method
 from autotune.core.keys import Key, fold, root
 from autotune.core.parameters import (
     PARAMETER_KINDS,
@@ -27,10 +32,6 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
-from autotune.core.solving import filters, growth, sampling
-from autotune.core.solving import plan as planning
-from autotune.core.solving.sampling import Construction, Rejection, Tabled, draw, method
-from autotune.core.solving.verdicts import decode
 
 SAMPLES: dict[type, Parameter] = {
     PowerOfTwo: PowerOfTwo(1, 16),

@@ -10,8 +10,8 @@ import pytest
 
 from autotune.core.config import Config
 from autotune.core.constraints import Constraint, Expression, Function, Members, as_constraint, members
+from autotune.core.constraints.syntax import MAX_TEXT
 from autotune.core.errors import SpaceError
-from autotune.core.expressions.parsing import MAX_TEXT
 from autotune.core.feasible import Feasible
 from autotune.core.keys import root
 from autotune.core.parameters import Boolean, Choice, Integer, ListOf, OptionalOf, Parameter, Permutation, PowerOfTwo

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.config import Value
-from autotune.core.expressions import columnops as ops
-from autotune.core.expressions.columncalls import call
-from autotune.core.expressions.frames import Frame, Part, Unpromised
-from autotune.core.expressions.parsing import (
+from autotune.core.constraints import column_ops as ops
+from autotune.core.constraints.by_row import meaning
+from autotune.core.constraints.column_ops import Frame, Part, Unpromised, call
+from autotune.core.constraints.syntax import (
     Binary,
     Call,
     Compare,
@@ -29,10 +29,9 @@ from autotune.core.expressions.parsing import (
     Unary,
     names,
 )
-from autotune.core.expressions.rowwise import meaning
-from autotune.core.expressions.tables import SAFE, Array, leaf, results, rows_of, tabulate
+from autotune.core.constraints.tables import SAFE, Array, leaf, results, rows_of, tabulate
+from autotune.core.constraints.verdicts import RAISES, YES, Verdicts, by_rows
 from autotune.core.parameters import Boolean, Codes, Column, Integer, ListOf, Parameter, Permutation, PowerOfTwo
-from autotune.core.solving.verdicts import RAISES, YES, Verdicts, by_rows
 
 TABLE_LIMIT = 512
 """A subexpression of one parameter of up to this many values is tabulated."""

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.expressions.parsing import Binary, Call, Compare, Group, Logical, Name, Node, Unary, names
-from autotune.core.expressions.rowwise import meaning
-from autotune.core.expressions.tables import BOOL, FLOAT, leaf, results, tabulate
+from autotune.core.constraints.by_row import meaning
+from autotune.core.constraints.syntax import Binary, Call, Compare, Group, Logical, Name, Node, Unary, names
+from autotune.core.constraints.tables import BOOL, FLOAT, leaf, results, tabulate
+from autotune.core.feasible.compiled import Judge, Ranks
 from autotune.core.parameters import Integer, Parameter, PowerOfTwo
-from autotune.core.solving.judges import Judge, Ranks
 
 Bounds = Callable[[Mapping[str, Ranks]], NDArray[np.bool_]]
 """From the ranks of the bound names to whether some values of the others may satisfy the constraint."""

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.config import Value
-from autotune.core.constraints import Constraint, Expression, Members, among, joint_ranks, verdict
-from autotune.core.expressions.columnwise import Program, judged, program
-from autotune.core.expressions.frames import Unpromised
-from autotune.core.expressions.parsing import Logical, Node, names
-from autotune.core.expressions.rowwise import meaning
+from autotune.core.constraints.by_column import Program, judged, program
+from autotune.core.constraints.by_row import meaning
+from autotune.core.constraints.column_ops import Unpromised
+from autotune.core.constraints.kinds import Constraint, Expression, Members, among, joint_ranks, verdict
+from autotune.core.constraints.syntax import Logical, Node, names
+from autotune.core.constraints.verdicts import Verdicts, decode
 from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.solving.verdicts import Verdicts, decode
 
 Ranks = NDArray[np.int64]
 

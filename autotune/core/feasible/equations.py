@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints import among
-from autotune.core.expressions.parsing import Binary, Compare, Literal, Name, Node, Unary, names
-from autotune.core.expressions.tables import BOOL, INT, SAFE, Array, leaf
+from autotune.core.constraints.kinds import among
+from autotune.core.constraints.syntax import Binary, Compare, Literal, Name, Node, Unary, names
+from autotune.core.constraints.tables import BOOL, INT, SAFE, Array, leaf
+from autotune.core.constraints.verdicts import unique
+from autotune.core.feasible.compiled import Judge, Ranks
 from autotune.core.parameters import Parameter
-from autotune.core.solving.judges import Judge, Ranks
-from autotune.core.solving.verdicts import unique
 
 MOST = 1 << 18
 VALUES = 1 << 20

@@ -13,11 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints import Members, among
-from autotune.core.solving.intervals import Bounds, bounds
-from autotune.core.solving.judges import Judge, Ranks
-from autotune.core.solving.reach import Equation, reach
-from autotune.core.solving.verdicts import NO, RAISES, unique
+from autotune.core.constraints.kinds import Members, among
+from autotune.core.constraints.verdicts import NO, RAISES, unique
+from autotune.core.feasible.compiled import Judge, Ranks
+from autotune.core.feasible.equations import Equation, reach
+from autotune.core.feasible.intervals import Bounds, bounds
 
 FAST_GRID = 1 << 18
 UNARY_GRID = 1 << 22

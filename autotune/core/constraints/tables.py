@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.expressions.rowwise import RAISED, Row
+from autotune.core.constraints.by_row import RAISED, Row
 from autotune.core.parameters import Parameter
 
 Array = NDArray[Any]

@@ -6,15 +6,15 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints import Constraint, Function
+from autotune.core.constraints.kinds import Constraint, Function
 from autotune.core.errors import SpaceError
+from autotune.core.feasible.compiled import judge
+from autotune.core.feasible.enumerate import Component, Enumerated, components, valid
+from autotune.core.feasible.packing import Ranks, in_order, layout, product
+from autotune.core.feasible.sample import Construction, Method, draw, method
 from autotune.core.keys import Key, fold
 from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.solving.component import Component, Enumerated, components, valid
-from autotune.core.solving.judges import judge
-from autotune.core.solving.layout import Ranks, in_order, layout, product
-from autotune.core.solving.sampling import Construction, Method, draw, method
 
 ROW_LIMIT, BYTE_LIMIT = 20_000_000, 4_000_000_000
 ROW_WORK = 5_000_000_000

@@ -12,13 +12,13 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from autotune.core.config import Config, Value
+from autotune.core.constraints.by_column import judged, program
+from autotune.core.constraints.by_row import RAISED, Meaning, meaning
+from autotune.core.constraints.syntax import Node, names, parse
+from autotune.core.constraints.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode, unique
 from autotune.core.errors import SpaceError
-from autotune.core.expressions.columnwise import judged, program
-from autotune.core.expressions.parsing import Node, names, parse
-from autotune.core.expressions.rowwise import RAISED, Meaning, meaning
 from autotune.core.identity import Identity, Reach
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.solving.verdicts import NO, RAISES, YES, Verdicts, by_rows, decode, unique
 
 JOINT_LIMIT = 2**63
 

@@ -1,14 +1,72 @@
 """The operators of column-wise expressions: compiled operands give a compiled result with its bounds."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.expressions.frames import Frame, Part, Unpromised
-from autotune.core.expressions.tables import ERROR, FLOAT, SAFE, Array, Table
+from autotune.core.constraints.tables import ERROR, FLOAT, SAFE, Array, Table
+from autotune.core.parameters import Column
+
+
+class Unpromised(Exception):
+    """Columns cannot promise Python's answer here; take the rows one by one."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The rows being evaluated: all n, or those in `rows`. raised [all n]: where Python would have raised."""
+
+    n: int
+    ranks: Mapping[str, NDArray[np.int64]]
+    columns: Mapping[str, Column]
+    raised: NDArray[np.bool_]
+    rows: NDArray[np.int64] | None
+
+    def rank(self, name: str) -> NDArray[np.int64]:
+        """The ranks of a tabled parameter on these rows."""
+        ranks = self.ranks[name]
+        return ranks if self.rows is None else ranks[self.rows]
+
+    def column(self, name: str) -> Column:
+        """The values of a parameter read as it is, on these rows."""
+        return self.columns[name] if self.rows is None else _take(self.columns[name], self.rows)
+
+    def only(self, where: NDArray[np.int64]) -> "Frame":
+        """The rows at these positions."""
+        rows = where if self.rows is None else self.rows[where]
+        return Frame(len(where), self.ranks, self.columns, self.raised, rows)
+
+    def fail(self, mask: NDArray[np.bool_]) -> None:
+        """Mark rows, by a mask over this frame, as raising."""
+        bad = np.flatnonzero(np.broadcast_to(mask, (self.n,)))
+        self.raised[bad if self.rows is None else self.rows[bad]] = True
+
+
+def _take(column: Column, rows: NDArray[np.int64]) -> Column:
+    return tuple(_take(part, rows) for part in column) if isinstance(column, tuple) else column[rows]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A compiled node. low, high: bounds where its values are integers or bools, None where they never are.
+
+    safe: it neither raises nor depends on which rows are evaluated.
+    """
+
+    of: Callable[[Frame], Array]
+    low: int | None
+    high: int | None
+    safe: bool
+
+    @property
+    def size(self) -> int:
+        """The largest absolute value of an integer."""
+        return 0 if self.low is None or self.high is None else max(abs(self.low), abs(self.high))
+
 
 EXACT = 2**53
 """Integers up to this size are floats without loss."""
@@ -247,3 +305,55 @@ def among(part: Part, items: Sequence[Part]) -> Part:
         return result
 
     return Part(of, 0, 1, part.safe and all(item.safe for item in items))
+
+
+def call(function: str, parts: Sequence[Part]) -> Part:
+    """The functions whose column-wise answer is exact."""
+    match function:
+        case "bool":
+            return truth(parts[0])
+        case "any" | "all":
+            return _every(function, parts)
+        case "abs":
+            part = parts[0]
+            low, high = (None, None) if part.low is None else (0, part.size)
+            return Part(lambda frame: np.abs(whole(part.of(frame))), low, high, part.safe)
+        case "sum" if parts:
+            total = parts[0]
+            for part in parts[1:]:
+                total = binary("+", total, part)
+            return unary("+", total)
+        case "min" | "max" if parts:
+            return _extreme("<" if function == "min" else ">", parts)
+        case "ceildiv":
+            return unary("-", binary("//", unary("-", parts[0]), parts[1]))
+    raise Unpromised
+
+
+def _every(function: str, parts: Sequence[Part]) -> Part:
+    """any and all: unlike `or` and `and`, every element is evaluated before the first is looked at."""
+    join = np.logical_or if function == "any" else np.logical_and
+
+    def of(frame: Frame) -> Array:
+        result = np.full(frame.n, function == "all")
+        for part in parts:
+            result = join(result, true(part.of(frame)))
+        return result
+
+    return Part(of, 0, 1, all(part.safe for part in parts))
+
+
+def _extreme(op: str, parts: Sequence[Part]) -> Part:
+    """min and max as Python has them: the first of equals, and NaN by its comparisons."""
+
+    def of(frame: Frame) -> Array:
+        best = parts[0].of(frame)
+        for part in parts[1:]:
+            values = part.of(frame)
+            if values.dtype != best.dtype:
+                raise Unpromised
+            best = np.where(TESTS[op](values, best), values, best)
+        return best
+
+    low, high = union(parts)
+    return Part(of, low, high, all(part.safe for part in parts))

@@ -9,12 +9,23 @@ import numpy as np
 
 from autotune.core.cancellation import checkpoint
 from autotune.core.errors import SpaceError
+from autotune.core.feasible.enumerate import (
+    Block,
+    Component,
+    Enumerated,
+    OutOfWork,
+    Work,
+    extend,
+    grow,
+    options,
+    refuse_raising,
+    start,
+    told,
+)
+from autotune.core.feasible.order import Step
+from autotune.core.feasible.packing import Ranks
 from autotune.core.keys import Key, fold, integers, root, words
 from autotune.core.parameters import Codes
-from autotune.core.solving.component import Component, Enumerated, told
-from autotune.core.solving.growth import Block, OutOfWork, Work, extend, grow, options, refuse_raising, start
-from autotune.core.solving.layout import Ranks
-from autotune.core.solving.plan import Step
 
 SMALL = 1 << 14
 """A component of so few raw points is enumerated at once."""

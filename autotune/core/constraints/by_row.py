@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from autotune.core.config import Value
-from autotune.core.expressions.parsing import (
+from autotune.core.constraints.syntax import (
     Binary,
     Call,
     Compare,

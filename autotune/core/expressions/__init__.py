@@ -1,1 +1,0 @@
-"""Constraint expressions: what may be written, and what it means, row by row and over columns. Nothing is ever run."""
