@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from autotune.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from autotune.backends.triton.arguments import ArgumentSet as ArgumentSet
+    from autotune.backends.triton.evaluator import TritonEvaluator as TritonEvaluator
+    from autotune.backends.triton_decorator.decorator import triton as triton
     from autotune.core.config import Config as Config
     from autotune.core.errors import AutotuneError as AutotuneError
     from autotune.core.errors import CacheError as CacheError
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
     from autotune.core.errors import SpaceError as SpaceError
     from autotune.core.errors import StrategyError as StrategyError
     from autotune.core.kernels.config import KernelConfig as KernelConfig
-    from autotune.core.kernels.description import DeviceLimits as DeviceLimits
-    from autotune.core.kernels.description import Tile as Tile
+    from autotune.core.kernels.outline import DeviceLimits as DeviceLimits
+    from autotune.core.kernels.outline import Tile as Tile
     from autotune.core.kernels.space import kernel_space as kernel_space
     from autotune.core.models.forest import compute_leaf_similarity as compute_leaf_similarity
     from autotune.core.outcomes import Failed as Failed
@@ -77,28 +80,25 @@ if TYPE_CHECKING:
     from autotune.core.strategies.random_search import RandomSearch as RandomSearch
     from autotune.core.strategies.registry import STRATEGIES as STRATEGIES
     from autotune.core.strategies.registry import register as register
-    from autotune.integrations.seed_configs import load_seeds as load_seeds
-    from autotune.integrations.triton.decorator import triton as triton
-    from autotune.shell.cache.devices import installed_versions as installed_versions
-    from autotune.shell.cache.directory import get_cache_dir as get_cache_dir
-    from autotune.shell.cache.directory import triton_cache_dir as triton_cache_dir
+    from autotune.interop.seed_configs import load_seeds as load_seeds
+    from autotune.shell.cache.cache import Cache as Cache
+    from autotune.shell.cache.cache import SavedBestConfig as SavedBestConfig
+    from autotune.shell.cache.cache import get_cache_dir as get_cache_dir
+    from autotune.shell.cache.cache import iter_cache_entries as iter_cache_entries
+    from autotune.shell.cache.cache import triton_cache_dir as triton_cache_dir
     from autotune.shell.cache.explain import explain as explain
     from autotune.shell.cache.identity import Identity as Identity
+    from autotune.shell.cache.identity import installed_versions as installed_versions
     from autotune.shell.cache.identity import key_for as key_for
     from autotune.shell.cache.keys import Device as Device
     from autotune.shell.cache.keys import LooseKey as LooseKey
     from autotune.shell.cache.keys import Specialization as Specialization
     from autotune.shell.cache.keys import StrictKey as StrictKey
     from autotune.shell.cache.keys import Versions as Versions
-    from autotune.shell.cache.layers import Cache as Cache
-    from autotune.shell.cache.saved import SavedBestConfig as SavedBestConfig
-    from autotune.shell.cache.saved import iter_cache_entries as iter_cache_entries
     from autotune.shell.cache.warm_start import WarmStart as WarmStart
     from autotune.shell.evaluators.callable import CallableEvaluator as CallableEvaluator
     from autotune.shell.evaluators.disturbance import Disturbance as Disturbance
     from autotune.shell.evaluators.simulated import SimulatedEvaluator as SimulatedEvaluator
-    from autotune.shell.evaluators.triton.arguments import ArgumentSet as ArgumentSet
-    from autotune.shell.evaluators.triton.evaluator import TritonEvaluator as TritonEvaluator
     from autotune.shell.files import load_config as load_config
     from autotune.shell.files import save_config as save_config
     from autotune.shell.problem import Problem as Problem
@@ -111,6 +111,9 @@ if TYPE_CHECKING:
     from autotune.shell.tuning import tune as tune
 
 _HOMES = {
+    "autotune.backends.triton.arguments": ("ArgumentSet",),
+    "autotune.backends.triton.evaluator": ("TritonEvaluator",),
+    "autotune.backends.triton_decorator.decorator": ("triton",),
     "autotune.core.config": ("Config",),
     "autotune.core.errors": (
         "AutotuneError",
@@ -125,10 +128,26 @@ _HOMES = {
     ),
     "autotune.core.models.forest": ("compute_leaf_similarity",),
     "autotune.core.kernels.config": ("KernelConfig",),
-    "autotune.core.kernels.description": ("DeviceLimits", "Tile"),
+    "autotune.core.kernels.outline": (
+        "DeviceLimits",
+        "Tile",
+    ),
     "autotune.core.kernels.space": ("kernel_space",),
-    "autotune.core.outcomes": ("Failed", "Outcome", "Timed", "Trial"),
-    "autotune.core.parameters": ("Boolean", "Choice", "Integer", "ListOf", "OptionalOf", "Permutation", "PowerOfTwo"),
+    "autotune.core.outcomes": (
+        "Failed",
+        "Outcome",
+        "Timed",
+        "Trial",
+    ),
+    "autotune.core.parameters": (
+        "Boolean",
+        "Choice",
+        "Integer",
+        "ListOf",
+        "OptionalOf",
+        "Permutation",
+        "PowerOfTwo",
+    ),
     "autotune.core.search.messages": (
         "Asked",
         "Compare",
@@ -137,33 +156,56 @@ _HOMES = {
         "Event",
         "Finished",
         "Interrupted",
-        "Reported",
         "Limits",
         "Measure",
         "Observed",
+        "Reported",
         "Resumed",
         "Ticked",
         "Wait",
     ),
-    "autotune.core.search.plan": ("Budget", "Plan", "Settings"),
+    "autotune.core.search.plan": (
+        "Budget",
+        "Plan",
+        "Settings",
+    ),
     "autotune.core.search.request": ("request",),
-    "autotune.core.search.result": ("Result", "TuningFailed", "result"),
+    "autotune.core.search.result": (
+        "Result",
+        "TuningFailed",
+        "result",
+    ),
     "autotune.core.search.rounds": ("order_of_round",),
-    "autotune.core.search.state": ("Search", "advance", "start"),
+    "autotune.core.search.state": (
+        "Search",
+        "advance",
+        "start",
+    ),
     "autotune.core.space": ("Space",),
     "autotune.core.strategies.differential_evolution": ("DESurrogateHybrid", "DifferentialEvolutionSearch"),
     "autotune.core.strategies.gaussian_process": ("GaussianProcessSearch",),
     "autotune.core.strategies.lfbo": ("LFBOPatternSearch", "LFBOTreeSearch"),
     "autotune.core.strategies.pattern_search": ("PatternSearch",),
     "autotune.core.strategies.population": ("InitialPopulationStrategy",),
-    "autotune.core.strategies.random_search": ("FiniteSearch", "RandomSearch"),
-    "autotune.core.strategies.registry": ("STRATEGIES", "register"),
-    "autotune.integrations.seed_configs": ("load_seeds",),
-    "autotune.integrations.triton.decorator": ("triton",),
-    "autotune.shell.cache.devices": ("installed_versions",),
-    "autotune.shell.cache.directory": ("get_cache_dir", "triton_cache_dir"),
+    "autotune.core.strategies.random_search": ("FiniteSearch", "RandomSearch",),
+    "autotune.core.strategies.registry": (
+        "STRATEGIES",
+        "register",
+    ),
+    "autotune.interop.seed_configs": ("load_seeds",),
+    "autotune.shell.cache.cache": (
+        "Cache",
+        "SavedBestConfig",
+        "get_cache_dir",
+        "iter_cache_entries",
+        "triton_cache_dir",
+    ),
     "autotune.shell.cache.explain": ("explain",),
-    "autotune.shell.cache.identity": ("Identity", "key_for"),
+    "autotune.shell.cache.identity": (
+        "Identity",
+        "installed_versions",
+        "key_for",
+    ),
     "autotune.shell.cache.keys": (
         "Device",
         "LooseKey",
@@ -171,19 +213,28 @@ _HOMES = {
         "StrictKey",
         "Versions",
     ),
-    "autotune.shell.cache.layers": ("Cache",),
-    "autotune.shell.cache.saved": ("SavedBestConfig", "iter_cache_entries"),
     "autotune.shell.cache.warm_start": ("WarmStart",),
     "autotune.shell.evaluators.callable": ("CallableEvaluator",),
     "autotune.shell.evaluators.disturbance": ("Disturbance",),
     "autotune.shell.evaluators.simulated": ("SimulatedEvaluator",),
-    "autotune.shell.evaluators.triton.arguments": ("ArgumentSet",),
-    "autotune.shell.evaluators.triton.evaluator": ("TritonEvaluator",),
-    "autotune.shell.files": ("load_config", "save_config"),
+    "autotune.shell.files": (
+        "load_config",
+        "save_config",
+    ),
     "autotune.shell.problem": ("Problem",),
-    "autotune.shell.replay": ("Replay", "replay"),
-    "autotune.shell.settings": ("Environment", "environment"),
-    "autotune.shell.tuning": ("make_plan", "resume", "tune"),
+    "autotune.shell.replay": (
+        "Replay",
+        "replay",
+    ),
+    "autotune.shell.settings": (
+        "Environment",
+        "environment",
+    ),
+    "autotune.shell.tuning": (
+        "make_plan",
+        "resume",
+        "tune",
+    ),
 }
 """Where each public name lives."""
 

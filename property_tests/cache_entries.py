@@ -2,9 +2,8 @@
 
 from autotune import Config, Device, LooseKey, Specialization, StrictKey, Timed
 from autotune.core.search.result import Measured, Result
-from autotune.shell.cache.entries import Entry, Measurement, Run, make_entry
+from autotune.shell.cache.entries import Entry, Measurement, Run, make_entry, new_run
 from autotune.shell.cache.keys import Constant, Versions
-from autotune.shell.cache.runs import new_run
 
 
 def key_number(number: int, versions: str = "1") -> StrictKey:

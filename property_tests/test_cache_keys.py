@@ -21,11 +21,11 @@ from autotune.shell.cache.keys import (
     StrictKey,
     Tensor,
     Versions,
+    differences,
     digest_of,
+    distance,
 )
-from autotune.shell.cache.nearness import differences, distance
-from autotune.shell.cache.sources import source_digest
-from autotune.shell.cache.specializing import contiguous_strides, specialization_of, stride_class, tensor_of
+from autotune.shell.cache.sources import contiguous_strides, source_digest, specialization_of, stride_class, tensor_of
 
 NAMES = st.text("abcxyz_", min_size=1, max_size=4)
 TEXTS = st.text(max_size=5)
@@ -157,7 +157,7 @@ import msgspec
 import numpy as np
 from autotune.shell.cache.keys import StrictKey
 from autotune.shell.cache.sources import source_digest
-from autotune.shell.cache.specializing import specialization_of
+from autotune.shell.cache.sources import specialization_of
 sys.path.insert(0, sys.argv[1])
 import kernel_for_keys
 keys = [msgspec.convert(data, StrictKey) for data in json.load(sys.stdin)]

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from autotune import Cache, CacheError, Config, Specialization, StrictKey
-from autotune.shell.cache.entries import Entry, decode_entry, decode_head, encode_entry
+from autotune.shell.cache.entries import Entry, decode_entry, decode_head, encode_entry, new_run
+from autotune.shell.cache.inspect import export, merge, removals
 from autotune.shell.cache.keys import Constant
-from autotune.shell.cache.maintenance import export, merge, removals
-from autotune.shell.cache.runs import new_run
 from autotune.shell.cache.store import Store
 from property_tests.cache_entries import entry_number, key_number
 

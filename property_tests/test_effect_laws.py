@@ -37,7 +37,7 @@ def _changed(kernel: Any) -> set[str] | None:
 
 def _check(kernels: dict[str, Any]) -> tuple[int, int, int]:
     """How many ran, how many arguments were written, and how many were said to be."""
-    from autotune.integrations.triton.effects import effects_of
+    from autotune.backends.triton_decorator.written_arguments import effects_of
 
     effects = {name: effects_of(kernel) for name, kernel in kernels.items()}  # before Triton's interpreter alters names
     ran = written = said = 0
@@ -60,7 +60,7 @@ def test_no_write_is_overlooked(seed: int, tmp_path: Path) -> None:
 
 
 def test_every_spelling_of_a_write_and_every_way_of_an_address(tmp_path: Path) -> None:
-    from autotune.integrations.triton.effects import effects_of
+    from autotune.backends.triton_decorator.written_arguments import effects_of
 
     bodies = [write.format(p="a", v="tl.load(b) + 1") for write in WRITES]
     bodies += [move.format(x="a", y="b") + "\n    tl.store(q, 77.0)" for move in MOVES]

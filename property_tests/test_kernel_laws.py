@@ -7,17 +7,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autotune import Config, ConfigError, Integer, SpaceError
-from autotune.core.kernels.config import KernelConfig
-from autotune.core.kernels.description import DEVICES, Tile
-from autotune.core.kernels.fields import (
+from autotune.core.kernels.config import (
     FIELDS,
     PERSISTENT,
     EvictionPolicy,
     Indexing,
+    KernelConfig,
     MaxRegisters,
     PidType,
     SmMultiplier,
 )
+from autotune.core.kernels.outline import DEVICES, Tile
 from autotune.core.kernels.space import kernel_space
 from autotune.core.keys import root
 from autotune.core.space import Space

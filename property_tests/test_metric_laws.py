@@ -10,13 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.core.keys import fold, root
-from autotune.studies.aggregate import weighted_median, weights_of
-from autotune.studies.baseline import NEAR, Baseline, seconds_of
-from autotune.studies.compare import bootstrap
-from autotune.studies.losses import loss, settled_ms
-from autotune.studies.metrics import AXES, NEARNESS, Judge
 from autotune.studies.recordings import Header, Recording, Row, recording_of
-from autotune.studies.run_store import RunRecord
+from autotune.studies.scores import (
+    AXES,
+    NEAR,
+    NEARNESS,
+    Baseline,
+    Judge,
+    bootstrap,
+    seconds_of,
+    weighted_median,
+    weights_of,
+)
+from autotune.studies.study_tables import loss, settled_ms
+from autotune.studies.task import RunRecord
 
 TIMES = st.lists(st.none() | st.integers(1, 50).map(float), min_size=1, max_size=7).filter(any)
 

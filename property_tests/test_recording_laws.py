@@ -17,8 +17,8 @@ from autotune.core.errors import AutotuneError, RecordingError
 from autotune.core.outcomes import FAILURE_KINDS
 from autotune.core.parameters import Boolean, Integer, PowerOfTwo
 from autotune.core.space import Space
-from autotune.integrations.seed_configs import load_seeds
-from autotune.integrations.tuned_configs import read_tuned_configs, write_tuned_configs
+from autotune.interop.seed_configs import load_seeds
+from autotune.interop.tuned_configs import read_tuned_configs, write_tuned_configs
 from autotune.studies.recordings import (
     Header,
     Row,

@@ -8,9 +8,9 @@ import pytest
 from autotune.cli import main
 from autotune.core.errors import RecordingError
 from autotune.studies.recordings import load_recording
-from autotune.studies.recordings.builtin import FOLDER, builtin_recordings, located
+from autotune.studies.recordings.load import FOLDER, builtin_recordings, located
 from autotune.studies.simulation import space_of
-from autotune.studies.study_spec import Entry, StudyError, StudySpec, recording_paths
+from autotune.studies.spec import Entry, StudyError, StudySpec, recording_paths
 
 NAMES = tuple(builtin_recordings())
 

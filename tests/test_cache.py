@@ -42,7 +42,9 @@ from autotune import (
     tune,
 )
 from autotune.cli import exits, main
-from autotune.shell.cache import checking, devices, layers, use
+from autotune.shell.cache import cache as layers
+from autotune.shell.cache import identity as devices
+from autotune.shell.cache import reuse
 from autotune.shell.cache.keys import Tensor, Versions
 from autotune.shell.cache.warm_start import best_available
 from autotune.shell.journal import read_journal, signed
@@ -189,7 +191,7 @@ def test_an_unfinished_search_is_no_hit_but_its_measurements_count(tmp_path: Pat
 
 
 def test_a_search_under_way_is_kept_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(use, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(reuse, "SAVE_EVERY_S", 0.0)
     seen = []
 
     def look(now: Any, event: Any) -> None:
@@ -220,8 +222,8 @@ def test_failures_that_would_come_again_are_not_tried_again(tmp_path: Path) -> N
 def test_a_result_of_another_toolchain_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = Table()
     first = search(table, tmp_path, 100)
-    newer = msgspec.structs.replace(use.installed_versions(), triton="9.9")
-    for module in (use, layers):
+    newer = msgspec.structs.replace(reuse.installed_versions(), triton="9.9")
+    for module in (reuse, layers):
         monkeypatch.setattr(module, "installed_versions", lambda: newer)
     table.asked.clear()
     checked = search(table, tmp_path, 100)
@@ -239,7 +241,7 @@ def test_a_result_of_another_toolchain_is_measured_again(tmp_path: Path, monkeyp
 def test_a_result_that_fails_now_is_a_loud_miss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = search(Table(), tmp_path, 100)
     assert first.best.config == Config(a=7, b=3)
-    for module in (use, layers):
+    for module in (reuse, layers):
         monkeypatch.setattr(module, "installed_versions", lambda: Versions(triton="9.9"))
     table = Table(broken={(7, 3)})
     with (
@@ -252,7 +254,7 @@ def test_a_result_that_fails_now_is_a_loud_miss(tmp_path: Path, monkeypatch: pyt
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert search(table, tmp_path, 100).best.config == again.best.config
-    assert checking.changes(Versions("1"), Versions("2")) == ["torch 1 to 2"]
+    assert reuse.changes(Versions("1"), Versions("2")) == ["torch 1 to 2"]
 
 
 def test_disallow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -611,7 +613,7 @@ def test_explain_says_what_tune_does(first: Any, then: Any, said: str, tmp_path:
     tuned(**before)
     (entry,) = cache.entries(key())
     budget = Budget(evaluations=then.get("evaluations", 30))
-    why = use.shortfall(entry, then.get("effort", "full"), budget, listed)
+    why = reuse.shortfall(entry, then.get("effort", "full"), budget, listed)
     assert said in why
     assert bool(why) == bool(said)
     tuned(**{**then, "seeds": listed})

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from autotune import Cache
-from autotune.shell.cache.runs import new_run
+from autotune.shell.cache.entries import new_run
 from autotune.shell.cache.store import Store
 from property_tests.cache_entries import entry_number, key_number
 

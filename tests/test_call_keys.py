@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import autotune
+from autotune.backends.triton_decorator.call_key import Calls, described, rules_of
 from autotune.core.errors import CacheError
-from autotune.integrations.triton.bucketing import described, rules_of
-from autotune.integrations.triton.calls import Calls
 from autotune.shell.cache.keys import digest_of
 
 torch = pytest.importorskip("torch")
@@ -306,7 +305,7 @@ def test_what_is_not_to_be_specialised_on_counts_by_its_width() -> None:
 
 
 def test_values_that_need_no_search_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotune.integrations.triton.tuned.REMEMBERED", 8)
+    monkeypatch.setattr("autotune.backends.triton_decorator.tuned_kernel.REMEMBERED", 8)
     k = autotune.triton([triton.Config({"BLOCK": 16})], key=["KEY"])(triton.jit(noted))
     for n in range(30):
         k[(1,)](ones(), 3, None, n)

@@ -23,8 +23,8 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, Outcome, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Limits, Observed, Ticked
+from autotune.shell.evaluators.bench import Inputs
 from autotune.shell.evaluators.callable import CallableEvaluator
-from autotune.shell.evaluators.inputs import Inputs
 from autotune.shell.evaluators.protocol import Session
 
 QUICK: dict[str, Any] = {"warmup_ms": 0.5, "target_ms": 2.0, "min_sample_ms": 0.1}

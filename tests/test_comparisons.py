@@ -9,13 +9,13 @@ import pytest
 from test_triton_contest import Hub
 
 from autotune import CallableEvaluator, Config, Timed
+from autotune.backends.triton import messages
+from autotune.backends.triton.comparison import Contest
+from autotune.backends.triton.jobs import Rules
+from autotune.backends.triton.timing import Objective
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Compared
 from autotune.core.search.rounds import decided, order_of_round
-from autotune.shell.evaluators.triton import wire
-from autotune.shell.evaluators.triton.contest import Contest
-from autotune.shell.evaluators.triton.jobs import Rules
-from autotune.shell.evaluators.triton.objective import Objective
 
 COUNT, ROUNDS = 4, 9
 TRIALS = tuple(Trial(10 + i, Config(n=i)) for i in range(COUNT))
@@ -75,18 +75,18 @@ def on_a_gpu(task: Compare, tmp_path: Path) -> list[int]:
     (desk,) = hub.desks
     while contest.advance() is None:
         order = desk.orders.pop()
-        if isinstance(order, wire.Sample):
+        if isinstance(order, messages.Sample):
             ran.append(order.slot)
-            contest.hear(desk, wire.Sampled((SLOW_MS + order.slot,), 0.0))  # type: ignore[arg-type]
+            contest.hear(desk, messages.Sampled((SLOW_MS + order.slot,), 0.0))  # type: ignore[arg-type]
         else:
-            contest.hear(desk, wire.Prepared(0.0))  # type: ignore[arg-type]
+            contest.hear(desk, messages.Prepared(0.0))  # type: ignore[arg-type]
     return ran
 
 
 def with_do_bench(task: Compare, tmp_path: Path) -> list[int]:
     """As `@autotune.triton` times with a `do_bench` of the user's."""
     pytest.importorskip("triton")
-    from autotune.integrations.triton.in_process import InProcess, InProcessEvaluator
+    from autotune.backends.triton_decorator.do_bench_evaluator import InProcess, InProcessEvaluator
 
     ran: list[int] = []
 
@@ -118,7 +118,7 @@ def with_do_bench(task: Compare, tmp_path: Path) -> list[int]:
 
 def in_helion(task: Compare, tmp_path: Path) -> list[int]:
     pytest.importorskip("helion")
-    from autotune.integrations.helion.comparison import WARM_UPS, side_by_side
+    from autotune.backends.helion.benchmarks import WARM_UPS, side_by_side
 
     ran: list[int] = []
 
@@ -145,7 +145,7 @@ def test_runs_are_in_the_order_that_the_core_says(engine: str, order: int | None
 
 def test_helion_configs_that_come_to_the_same_run_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("helion")
-    from autotune.integrations.helion import bench
+    from autotune.backends.helion import benchmarks
 
     asked: list[Any] = []
 
@@ -153,7 +153,7 @@ def test_helion_configs_that_come_to_the_same_run_once_a_round(monkeypatch: pyte
         asked.extend((members, [order(number) for number in range(rounds)]))
         return [Timed((float(i + 1),)) for i in range(len(members))]
 
-    class Members(bench.Bench):
+    class Members(benchmarks.Bench):
         def __init__(self) -> None:
             self.search, self._seconds = None, None
 
@@ -161,7 +161,7 @@ def test_helion_configs_that_come_to_the_same_run_once_a_round(monkeypatch: pyte
             return SAME[config["n"] % 2]
 
     SAME = (object(), object())
-    monkeypatch.setattr(bench, "compare", compare)
+    monkeypatch.setattr(benchmarks, "compare", compare)
     task = task_with(3)
     found = dict(Members().compare(task))
     assert [found[trial.id].times_ms for trial in TRIALS] == [(1.0,), (2.0,), (1.0,), (2.0,)]

@@ -209,7 +209,7 @@ def test_tensors_are_as_if_the_kernel_had_been_called_once(clock: Clock) -> None
 def test_without_memory_for_copies_tensors_come_back_from_the_host(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autotune.integrations.triton.protecting._fits", lambda *_: False)
+    monkeypatch.setattr("autotune.backends.triton_decorator.protected_arguments._fits", lambda *_: False)
     kernel = autotune.triton(BLOCKS, ["n"], **clock.settings)(jit(accumulate))
     a, _, c = vectors()
     with pytest.warns(UserWarning, match="no memory for copies of c"):
@@ -228,7 +228,7 @@ def test_the_wall_clock_times_where_nothing_else_is_said() -> None:
 
 def test_a_hull_is_all_between_the_configs(clock: Clock) -> None:
     given = [triton.Config({"BLOCK": 16, "FLAG": True}), triton.Config({"BLOCK": 128, "FLAG": False}, num_warps=8)]
-    from autotune.integrations.triton.candidates import candidates_of
+    from autotune.backends.triton_decorator.configs import candidates_of
 
     hull = candidates_of(given, True, (), ["BLOCK", "FLAG"])
     assert hull.configs is None
@@ -359,7 +359,7 @@ def test_later_calls_look_into_one_dict(clock: Clock, monkeypatch: pytest.Monkey
     kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
     a, b, c = vectors()
     kernel[grid](a, b, c, N)
-    monkeypatch.delattr("autotune.integrations.triton.tuned.TunedKernel._first")
+    monkeypatch.delattr("autotune.backends.triton_decorator.tuned_kernel.TunedKernel._first")
     kernel[grid](a, b, c, N)
     kernel[grid](vectors(dtype=torch.float32)[0], b, c, N)
     with pytest.raises(AttributeError):
@@ -526,7 +526,9 @@ def test_a_stored_config_that_answers_wrongly_is_rejected(clock: Clock) -> None:
 def test_while_a_graph_is_captured_nothing_is_tuned(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
     with monkeypatch.context() as patch:
-        patch.setattr("autotune.integrations.triton.finding.why_not_now", lambda *_: "a CUDA graph is being captured")
+        patch.setattr(
+            "autotune.backends.triton_decorator.resolve.why_not_now", lambda *_: "a CUDA graph is being captured"
+        )
         with pytest.warns(UserWarning, match="CUDA graph"):
             assert not retimed(clock, kernel)
         with warnings.catch_warnings():
@@ -541,8 +543,8 @@ def test_while_a_graph_is_captured_nothing_is_tuned(clock: Clock, monkeypatch: p
 def test_what_forbids_to_tune(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from autotune.integrations.triton.calls import Call
-    from autotune.integrations.triton.known import why_not_now
+    from autotune.backends.triton_decorator.call_key import Call
+    from autotune.backends.triton_decorator.resolve import why_not_now
 
     def call(value: Any, kind: str = "cpu") -> Call:
         return Call({"x": value}, {}, frozenset(), (), torch.device(kind))
@@ -880,7 +882,7 @@ def test_the_attributes_of_triton_are_there() -> None:
     for kernel in (theirs, ours):
         kernel[grid](*vectors(), N)
     names = {*vars(theirs), *(name for name in dir(type(theirs)) if not name.startswith("__"))}
-    from autotune.integrations.triton.tuned import ABSENT
+    from autotune.backends.triton_decorator.tuned_kernel import ABSENT
 
     private = {"_do_bench", "_is_protocol"}
     for name in sorted(names - private):
@@ -1031,7 +1033,7 @@ def test_a_user_without_a_home_is_warned_and_served(
 ) -> None:
     import pwd
 
-    from autotune.shell.cache import directory
+    from autotune.shell.cache import cache
 
     def no_entry(_: Any) -> Any:
         raise KeyError("uid not found")
@@ -1042,7 +1044,7 @@ def test_a_user_without_a_home_is_warned_and_served(
         monkeypatch.setenv("AUTOTUNE_CACHE_DIR", named)
     monkeypatch.setattr(pwd, "getpwuid", no_entry)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    directory._homeless.cache_clear()
+    cache._homeless.cache_clear()
     a, b, c = vectors()
     with pytest.warns(UserWarning, match=r"no home directory, and what is to be kept goes to .*; set AUTOTUNE_C"):
         autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))[grid](a, b, c, N)
@@ -1052,7 +1054,7 @@ def test_a_user_without_a_home_is_warned_and_served(
         warnings.simplefilter("error")
         autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))[grid](a, b, c, N)
     assert not clock.timed, "it is kept"
-    directory._homeless.cache_clear()
+    cache._homeless.cache_clear()
 
 
 @pytest.mark.parametrize("folder", ["/dev/null/cache", "/proc/cache"])

@@ -14,9 +14,9 @@ import pytest
 
 import autotune
 from autotune import PowerOfTwo, Space
-from autotune.integrations.triton.bucketing import power_of_two
-from autotune.integrations.triton.effects import Effects, effects_of
-from autotune.integrations.triton.protecting import Written, protected, written_by
+from autotune.backends.triton_decorator.call_key import power_of_two
+from autotune.backends.triton_decorator.protected_arguments import Written, protected, written_by
+from autotune.backends.triton_decorator.written_arguments import Effects, effects_of
 from autotune.shell.cache.sources import kernel_digest
 
 torch = pytest.importorskip("torch")
@@ -207,7 +207,7 @@ def test_tensors_in_a_tuple_are_copied_too() -> None:
 
 @pytest.mark.parametrize("fits", [True, False])
 def test_tensors_hold_afterwards_what_they_held(fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotune.integrations.triton.protecting._fits", lambda *_: fits)
+    monkeypatch.setattr("autotune.backends.triton_decorator.protected_arguments._fits", lambda *_: fits)
     x = torch.arange(12.0).reshape(3, 4).t()
     before = x.clone()
     with warnings.catch_warnings():
@@ -333,9 +333,9 @@ decorated = autotune.triton(Space({"BLOCK": PowerOfTwo(32, 64)}), ["n"])(decorat
 
 def test_a_decorated_kernel_travels_and_is_the_same_to_triton() -> None:
     """Else what the compile workers leave in Triton's cache would not be found by who launches it."""
+    from autotune.backends.triton.kernel import pack
+    from autotune.backends.triton_decorator.launcher import Launcher, functions_of, portable
     from autotune.core.config import Config
-    from autotune.integrations.triton.launcher import Launcher, functions_of, portable
-    from autotune.shell.evaluators.triton.shipping import pack
 
     held = torch.zeros(N)
     grid = portable(lambda meta: (held.numel() // meta["BLOCK"],))
@@ -347,7 +347,7 @@ def test_a_decorated_kernel_travels_and_is_the_same_to_triton() -> None:
     code = textwrap.dedent(
         """
         import sys
-        from autotune.shell.evaluators.triton.shipping import unpack
+        from autotune.backends.triton.kernel import unpack
         built = unpack(open(sys.argv[1], "rb").read())["build"]
         print(built.kernel.cache_key, built.grid({"BLOCK": 30}), built.constants["dtype"])
         """
@@ -379,9 +379,9 @@ below = triton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})
 
 def test_compile_workers_take_heuristics_and_types_from_the_launcher() -> None:
     from autotune import Config, TritonEvaluator
+    from autotune.backends.triton_decorator.launcher import Launcher, functions_of
     from autotune.core.outcomes import Trial
     from autotune.core.search.messages import Limits
-    from autotune.integrations.triton.launcher import Launcher, functions_of
 
     launcher = Launcher(below, module_grid, {"KIND": tl.float16}, {}, functions_of(below))
     arguments = {"a": torch.zeros(N), "c": torch.zeros(N), "n": N}
@@ -411,10 +411,10 @@ def doubled(x, y, n, BLOCK: gl.constexpr):
 def test_a_gluon_kernel_is_decorated_travels_and_compiles(tmp_path: Path) -> None:
     pytest.importorskip("triton.experimental.gluon")
     from autotune import Config, TritonEvaluator
+    from autotune.backends.triton_decorator.launcher import Launcher, functions_of
+    from autotune.backends.triton_decorator.tuned_kernel import TunedKernel
     from autotune.core.outcomes import Trial
     from autotune.core.search.messages import Limits
-    from autotune.integrations.triton.launcher import Launcher, functions_of
-    from autotune.integrations.triton.tuned import TunedKernel
 
     path = tmp_path / "gluon_kernels.py"
     path.write_text(GLUON)

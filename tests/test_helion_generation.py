@@ -17,19 +17,25 @@ torch = pytest.importorskip("torch")
 
 from helion.autotuner.config_generation import ConfigGeneration  # noqa: E402
 
+from autotune.backends.helion import codegen_pool  # noqa: E402
+from autotune.backends.helion.codegen_pool import (  # noqa: E402
+    Devices,
+    Generators,
+    Source,
+    generators_of,
+    is_source_of,
+    source_of,
+    written,
+)
+from autotune.backends.helion.compile_pool import Work  # noqa: E402
 from autotune.core.search.messages import Limits  # noqa: E402
-from autotune.integrations.helion import generation, generator  # noqa: E402
-from autotune.integrations.helion.compiles import Work  # noqa: E402
-from autotune.integrations.helion.devices import Devices  # noqa: E402
-from autotune.integrations.helion.generation import Generators, generators_of, is_source_of, source_of, written  # noqa: E402
-from autotune.integrations.helion.generator import Source  # noqa: E402
 
 NAMES = ("matmul", "rms_norm", "softmax", "attention")
 
 
 @pytest.fixture(autouse=True)
 def nobody_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(generation, "PATIENCE_S", 100.0)  # a busy machine is no error
+    monkeypatch.setattr(codegen_pool, "PATIENCE_S", 100.0)  # a busy machine is no error
     yield
     assert not [child for child in multiprocessing.active_children() if child.is_alive()]
 
@@ -102,7 +108,7 @@ def test_all_are_answered_once_and_by_several_processes() -> None:
             pool.give(work(i), i)
         assert not pool.free
         assert len(pool) == 3
-        assert 0 < pool.seconds_left <= generation.PATIENCE_S
+        assert 0 < pool.seconds_left <= codegen_pool.PATIENCE_S
         found: dict[Any, str | None] = {}
         until = time.monotonic() + 20
         while len(found) < 3 and time.monotonic() < until:
@@ -154,7 +160,7 @@ def hanging(config: Any) -> str:
 def test_all_are_given_up_with_one_that_ends_or_hangs(
     generate: Callable[[Any], str], patience_s: float, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "PATIENCE_S", patience_s)
+    monkeypatch.setattr(codegen_pool, "PATIENCE_S", patience_s)
     told: list[str] = []
     pool = Generators(lambda config: generate(config) if config == "bad" else hanging(config), 2, told.append)
     pool.give(work("bad"), "bad")
@@ -298,4 +304,4 @@ def test_without_a_gpu_there_is_nothing_to_tell() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert Devices.now() is None
-    assert generator.Source(None).error == ""
+    assert codegen_pool.Source(None).error == ""

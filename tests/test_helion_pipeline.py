@@ -28,15 +28,20 @@ torch = pytest.importorskip("torch")
 from helion.autotuner.benchmark_worker import BenchmarkTimeout, BenchmarkWorkerDied  # noqa: E402
 from helion.autotuner.precompile_future import PrecompileFuture, _run_kernel_in_subprocess_fork  # noqa: E402
 
+from autotune.backends.helion import autotuner as autotuner_module  # noqa: E402
+from autotune.backends.helion import codegen_pool, compile_pool, gpu_process, pipeline, provider  # noqa: E402
+from autotune.backends.helion import gpu_jobs as job  # noqa: E402
+from autotune.backends.helion.codegen_pool import Generators  # noqa: E402
+from autotune.backends.helion.compile_pool import Compiles, Work  # noqa: E402
+from autotune.backends.helion.gpu_jobs import Measured  # noqa: E402
+from autotune.backends.helion.gpu_process import Station  # noqa: E402
 from autotune.core.outcomes import Failed  # noqa: E402
 from autotune.core.search.messages import Limits  # noqa: E402
-from autotune.integrations.helion import autotuner, compiles, generation, job, pipeline, plugin, provider, station  # noqa: E402
-from autotune.integrations.helion.compiles import Compiles, Work  # noqa: E402
-from autotune.integrations.helion.generation import Generators  # noqa: E402
-from autotune.integrations.helion.job import Measured  # noqa: E402
-from autotune.integrations.helion.record import Record  # noqa: E402
-from autotune.integrations.helion.station import Station  # noqa: E402
-from autotune.shell.evaluators.triton.timeline import read_timeline  # noqa: E402
+from autotune.helion import autotuner  # noqa: E402
+from autotune.shell.timeline import (  # noqa: E402
+    Record,
+    read_timeline,
+)
 
 BENCHMARKS = DOCS / "benchmarks"
 
@@ -71,7 +76,7 @@ class Worker:
 @pytest.fixture(autouse=True)
 def made_up_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     Worker.born = 0
-    monkeypatch.setattr(station, "BenchmarkWorker", Worker)
+    monkeypatch.setattr(gpu_process, "BenchmarkWorker", Worker)
 
 
 # Compilers
@@ -172,9 +177,9 @@ def test_a_compiler_that_takes_too_long_is_killed_at_once(tmp_path: Path) -> Non
 
 
 def test_what_compilers_usually_take_limits_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiles, "LEAST_S", 0.5)
+    monkeypatch.setattr(compile_pool, "LEAST_S", 0.5)
     running = Compiles(adaptive=True)
-    for i in range(compiles.FROM):
+    for i in range(compile_pool.FROM):
         work = Work(i, None, [], Limits(compile_timeout_s=40.0))
         work.future = compiler(quick, tmp_path, str(i))
         running.begin(work)
@@ -333,16 +338,16 @@ def tuned(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             return made
 
         monkeypatch.setattr(pipeline, "generators_of", generators)
-        monkeypatch.setattr(generation, "PATIENCE_S", 100.0)  # a busy machine is no error
+        monkeypatch.setattr(codegen_pool, "PATIENCE_S", 100.0)  # a busy machine is no error
 
-        class Patched(plugin.StrategySearch):
+        class Patched(autotuner_module.StrategySearch):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
                 self._benchmark_provider_cls = functools.partial(MadeUpProvider, self._record)
                 self.warned: list[str] = []
                 searches.append(self)
 
-        monkeypatch.setattr(plugin, "StrategySearch", Patched)
+        monkeypatch.setattr(autotuner_module, "StrategySearch", Patched)
         if fates is not None:
             monkeypatch.setattr(MadeUpProvider, "fates", staticmethod(fates))
         kernel = kernels.KERNELS[name]

@@ -30,10 +30,15 @@ from helion.autotuner.base_search import BaseAutotuner  # noqa: E402
 from helion.autotuner.benchmark_provider import BenchmarkProvider, BenchmarkResult  # noqa: E402
 from helion.exc import NoConfigFound  # noqa: E402
 
-from autotune.integrations.helion import autotuner, plugin, translation  # noqa: E402
-from autotune.integrations.helion.fragments import field_of  # noqa: E402
-from autotune.integrations.helion.rules import excluded, learned, rules_of, switched  # noqa: E402
-from autotune.integrations.helion.translation import Translation, translate  # noqa: E402
+from autotune.backends.helion import autotuner as autotuner_module  # noqa: E402
+from autotune.backends.helion import space as translation  # noqa: E402
+from autotune.backends.helion.repair_rules import excluded, learned, rules_of, switched  # noqa: E402
+from autotune.backends.helion.space import (  # noqa: E402
+    Translation,
+    field_of,
+    translate,
+)
+from autotune.helion import autotuner  # noqa: E402
 
 BENCHMARKS = DOCS / "benchmarks"
 NAMES = ("matmul", "rms_norm", "softmax", "attention")
@@ -96,13 +101,13 @@ class Run:
     ) -> None:
         searches: list[Any] = []
 
-        class Patched(plugin.StrategySearch):
+        class Patched(autotuner_module.StrategySearch):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
                 self._benchmark_provider_cls = provider
                 searches.append(self)
 
-        monkeypatch.setattr(plugin, "StrategySearch", Patched)
+        monkeypatch.setattr(autotuner_module, "StrategySearch", Patched)
         results: list[Result] = []
         tuner = autotuner(*wanted, cache=False, on_result=results.append, **wishes)(kernel, ())
         self.best = tuner.autotune()
@@ -313,12 +318,12 @@ def test_it_finds_the_best_and_returns_helions_config(
 def test_helion_calls_it_and_uses_what_it_finds(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Result] = []
 
-    class Patched(plugin.StrategySearch):
+    class Patched(autotuner_module.StrategySearch):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._benchmark_provider_cls = MadeUp
 
-    monkeypatch.setattr(plugin, "StrategySearch", Patched)
+    monkeypatch.setattr(autotuner_module, "StrategySearch", Patched)
     tuner = autotuner("pattern_search", evaluations=30, cache=False, on_result=seen.append)
     kernel = bound(kernels, "rms_norm", autotuner_fn=tuner, autotune_effort="quick")
     best = kernel.autotune(kernels.KERNELS["rms_norm"].arguments("cpu"))
@@ -466,7 +471,7 @@ sys.path.insert(0, sys.argv[1])
 import helion_kernels
 from helion.autotuner import benchmark_provider
 from helion.autotuner.benchmarking import do_bench_generic
-from autotune.integrations.helion import autotuner
+from autotune.helion import autotuner
 
 def timed(fn, warmup=1, rep=1, return_mode="median", **more):
     return do_bench_generic(fn, warmup=1, rep=1, return_mode=return_mode)
@@ -536,7 +541,7 @@ class Kept(BaseAutotuner):  # type: ignore[misc]
     asked: list[bool]
 
     def __init__(self, search: Any, autotuner_factory: Callable[[], Any]) -> None:
-        assert isinstance(search, plugin.StrategySearch)
+        assert isinstance(search, autotuner_module.StrategySearch)
 
     def autotune(self, *, skip_cache: bool = False) -> Any:
         self.asked.append(skip_cache)
@@ -547,7 +552,7 @@ def test_the_cache_is_used_forced_and_skipped_as_the_environment_says(
     kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = bound(kernels, "softmax")
-    monkeypatch.setitem(plugin.cache_classes, kernel.settings.autotune_cache, Kept)
+    monkeypatch.setitem(autotuner_module.cache_classes, kernel.settings.autotune_cache, Kept)
     monkeypatch.setattr(type(kernel), "is_cacheable", lambda self: True)
     monkeypatch.setattr(Kept, "asked", asked := [], raising=False)
     autotuner()(kernel, ()).autotune()
@@ -555,9 +560,9 @@ def test_the_cache_is_used_forced_and_skipped_as_the_environment_says(
     monkeypatch.setenv("AUTOTUNE_FORCE", "1")
     autotuner()(kernel, ()).autotune(skip_cache=False)
     assert asked == [False, True, True]
-    assert isinstance(autotuner(cache=False)(kernel, ()), plugin.StrategySearch)
+    assert isinstance(autotuner(cache=False)(kernel, ()), autotuner_module.StrategySearch)
     monkeypatch.setenv("AUTOTUNE_SKIP_CACHE", "1")
-    assert isinstance(autotuner()(kernel, ()), plugin.StrategySearch)
+    assert isinstance(autotuner()(kernel, ()), autotuner_module.StrategySearch)
 
 
 @pytest.mark.parametrize("skipped", [False, True])
@@ -567,7 +572,7 @@ def test_a_cache_that_is_skipped_gives_no_configs_to_begin_with(
     kernel, looked = bound(kernels, "softmax"), []
     monkeypatch.setattr(type(kernel), "is_cacheable", lambda self: True)
     monkeypatch.setattr(
-        plugin.StrategySearch, "_find_similar_cached_configs", lambda self, most: looked.append(most) or []
+        autotuner_module.StrategySearch, "_find_similar_cached_configs", lambda self, most: looked.append(most) or []
     )
     monkeypatch.setenv("AUTOTUNE_SKIP_CACHE", str(int(skipped)))
     Run(monkeypatch, kernel, "random_search", evaluations=3)
@@ -578,13 +583,13 @@ def test_progress_is_shown_where_the_environment_or_the_argument_says_so(
     kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[Any] = []
-    driven = plugin.run_plan
+    driven = autotuner_module.run_plan
 
     def watched(plan: Any, evaluator: Any, options: Any) -> Any:
         shown.append(options.progress)
         return driven(plan, evaluator, options)
 
-    monkeypatch.setattr(plugin, "run_plan", watched)
+    monkeypatch.setattr(autotuner_module, "run_plan", watched)
     Run(monkeypatch, bound(kernels, "softmax"), "random_search", evaluations=3)
     monkeypatch.setenv("AUTOTUNE_PROGRESS", "1")
     Run(monkeypatch, bound(kernels, "softmax"), "random_search", evaluations=3)

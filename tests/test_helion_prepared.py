@@ -15,16 +15,17 @@ torch = pytest.importorskip("torch")
 
 from helion.autotuner.benchmark_worker import BenchmarkTimeout, BenchmarkWorkerDied  # noqa: E402
 
-from autotune.integrations.helion import prepare, prepared, station  # noqa: E402
-from autotune.integrations.helion.station import Station  # noqa: E402
+from autotune.backends.helion import gpu_process, prestart  # noqa: E402
+from autotune.backends.helion.gpu_process import Station  # noqa: E402
+from autotune.helion import prepare  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> Iterator[None]:
     yield
-    if prepared._reserve is not None:
-        prepared._reserve.close()
-        prepared._reserve = None
+    if prestart._reserve is not None:
+        prestart._reserve.close()
+        prestart._reserve = None
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
@@ -42,9 +43,9 @@ def lives(pid: int) -> bool:
 
 def waiting() -> int:
     """The number of the process that waits."""
-    assert prepared._reserve is not None
-    assert eventually(lambda: prepared._reserve is not None and prepared._reserve._waiting is not None)
-    pid = prepared._reserve._waiting.pid  # type: ignore[union-attr]
+    assert prestart._reserve is not None
+    assert eventually(lambda: prestart._reserve is not None and prestart._reserve._waiting is not None)
+    pid = prestart._reserve._waiting.pid  # type: ignore[union-attr]
     assert pid is not None
     return pid
 
@@ -70,11 +71,11 @@ def product() -> float:
 
 @pytest.mark.slow
 def test_workers_are_started_before_they_are_asked_for_and_die_alone() -> None:
-    assert prepared.started_worker() is None
+    assert prestart.started_worker() is None
     assert prepare()
     assert prepare()  # again does nothing
     pid = waiting()
-    worker = prepared.started_worker()
+    worker = prestart.started_worker()
     assert worker is not None
     assert worker.run(os.getpid, 120.0) == worker._process.pid == pid
     assert waiting() not in (pid, os.getpid())  # the next one is on its way
@@ -83,7 +84,7 @@ def test_workers_are_started_before_they_are_asked_for_and_die_alone() -> None:
         worker.run(sleep, 0.2)
     assert not worker.alive()
     assert eventually(lambda: not lives(pid))
-    other = prepared.started_worker()
+    other = prestart.started_worker()
     assert other is not None
     with pytest.raises(BenchmarkWorkerDied):
         other.run(die, 120.0)
@@ -92,7 +93,7 @@ def test_workers_are_started_before_they_are_asked_for_and_die_alone() -> None:
 
 def test_a_program_that_prepares_waits_for_no_import() -> None:
     code = (
-        "import sys; from autotune.integrations.helion import prepare; prepare();"
+        "import sys; from autotune.helion import prepare; prepare();"
         " print([name for name in ('torch', 'helion', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
@@ -108,17 +109,18 @@ def test_a_program_that_prepares_waits_for_no_import() -> None:
 def test_what_was_never_used_ends_with_the_program(ending: str, imported: bool) -> None:
     code = f"""
 import os, time
-from autotune.integrations.helion import prepare, prepared
+from autotune.backends.helion import prestart
+from autotune.helion import prepare
 prepare()
-while prepared._reserve._waiting is None:
+while prestart._reserve._waiting is None:
     time.sleep(0.01)
 if {imported}:
-    worker = prepared.started_worker()
+    worker = prestart.started_worker()
     worker.run(os.getpid, 120.0)
     print(worker._process.pid)
-    while prepared._reserve._waiting is None:
+    while prestart._reserve._waiting is None:
         time.sleep(0.01)
-print(prepared._reserve._waiting.pid, flush=True)
+print(prestart._reserve._waiting.pid, flush=True)
 {ending}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
@@ -133,10 +135,10 @@ def test_one_that_has_died_is_done_without_and_another_is_started() -> None:
     os.kill(dead, signal.SIGKILL)
     assert eventually(lambda: not lives(dead))
     said: list[str] = []
-    assert prepared.started_worker(said.append) is None
+    assert prestart.started_worker(said.append) is None
     assert "has ended with status -9" in said[0]
     assert waiting() != dead
-    assert prepared.started_worker(said.append) is not None
+    assert prestart.started_worker(said.append) is not None
     assert len(said) == 1
 
 
@@ -145,18 +147,18 @@ def test_one_that_sees_other_devices_is_not_used(monkeypatch: pytest.MonkeyPatch
     first = waiting()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     said: list[str] = []
-    assert prepared.started_worker(said.append) is None
+    assert prestart.started_worker(said.append) is None
     assert "call it later" in said[0]
     assert eventually(lambda: not lives(first))
     assert waiting() != first
-    assert prepared.started_worker(said.append) is not None
+    assert prestart.started_worker(said.append) is not None
 
 
 def test_a_machine_that_starts_no_process_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert prepare()
     said: list[str] = []
-    assert prepared.started_worker(said.append) is None
+    assert prestart.started_worker(said.append) is None
     assert "No such file" in said[0]
 
 
@@ -186,7 +188,7 @@ def test_a_search_that_ends_before_its_processes_are_there_waits_for_none_and_st
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[object] = []
-    monkeypatch.setattr(station.BenchmarkWorker, "_start", started.append)
+    monkeypatch.setattr(gpu_process.BenchmarkWorker, "_start", started.append)
     prepare()
     said: list[str] = []
     place = Station(os.getpid, warn=said.append)
@@ -199,7 +201,7 @@ def test_a_search_that_ends_before_its_processes_are_there_waits_for_none_and_st
 
 def test_one_that_cannot_warm_up_makes_way_for_a_process_of_its_own() -> None:
     prepare()
-    worker = prepared.started_worker()
+    worker = prestart.started_worker()
     assert worker is not None
     tried: list[object] = []
 

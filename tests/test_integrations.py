@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from autotune import Boolean, Choice, EvaluatorError, Failed, Integer, Permutation, PowerOfTwo, Space, SpaceError, Timed
-from autotune.integrations.stepping import Stepper, outcome_of
+from autotune.interop.stepper import Stepper, outcome_of
 
 SPACE = Space(
     {
@@ -95,7 +95,7 @@ def cache_file(path: Path) -> tuple[Path, dict[str, list[Any]]]:
 @pytest.mark.parametrize("objective", [("time", False), ("GFLOP/s", True)])
 def test_tune_kernel_with_our_strategy(strategy: str, objective: tuple[str, bool], tmp_path: Path) -> None:
     kernel_tuner = pytest.importorskip("kernel_tuner")
-    from autotune.integrations.kernel_tuner import kernel_tuner_strategy
+    from autotune.interop.kernel_tuner import kernel_tuner_strategy
 
     cache, values = cache_file(tmp_path / "cache.json")
 
@@ -124,7 +124,7 @@ def test_the_space_of_a_kernel_tuner_search_space() -> None:
     pytest.importorskip("kernel_tuner")
     from kernel_tuner.searchspace import Searchspace
 
-    from autotune.integrations.kernel_tuner import space_of
+    from autotune.interop.kernel_tuner import space_of
 
     values = {"block_size_x": [32, 64, 128], "mode": ["a", "b"], "unroll": [0, 1]}
     whole = space_of(Searchspace(values, [], 1024))
@@ -148,7 +148,7 @@ def optuna() -> Any:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_study_with_our_sampler(strategy: str, optuna: Any) -> None:
-    from autotune.integrations.optuna import StrategySampler, suggest
+    from autotune.interop.optuna import StrategySampler, suggest
 
     def objective(trial: Any) -> float:
         config = suggest(trial, SPACE)
@@ -171,7 +171,7 @@ def test_a_study_with_our_sampler(strategy: str, optuna: Any) -> None:
 
 
 def test_rates_are_maximised_and_a_strategy_that_has_ended_stops_the_study(optuna: Any) -> None:
-    from autotune.integrations.optuna import StrategySampler, suggest
+    from autotune.interop.optuna import StrategySampler, suggest
 
     space = Space({"x": Integer(1, 40), "y": Integer(1, 40)})
     settings = {"initial_population": 10, "restarts": 0}
@@ -184,7 +184,7 @@ def test_rates_are_maximised_and_a_strategy_that_has_ended_stops_the_study(optun
 
 
 def test_threads_and_asking_ahead(optuna: Any) -> None:
-    from autotune.integrations.optuna import StrategySampler, suggest
+    from autotune.interop.optuna import StrategySampler, suggest
 
     study = optuna.create_study(sampler=StrategySampler(SPACE, "lfbo_tree_search", settings={"initial_population": 10}))
     study.optimize(lambda trial: slow(suggest(trial, SPACE)), n_trials=80, n_jobs=3)
@@ -199,7 +199,7 @@ def test_threads_and_asking_ahead(optuna: Any) -> None:
 
 
 def test_mistakes_are_named(optuna: Any) -> None:
-    from autotune.integrations.optuna import StrategySampler, suggest
+    from autotune.interop.optuna import StrategySampler, suggest
 
     study = optuna.create_study(sampler=StrategySampler(Space({"x": Integer(1, 4)}), "random_search"))
     with pytest.raises(SpaceError, match="not 'y'"):
@@ -224,7 +224,7 @@ AWKWARD = Space(
 
 def test_values_that_optuna_would_mix_up_have_labels_of_their_own(optuna: Any) -> None:
     from autotune.core.config import token
-    from autotune.integrations.optuna import StrategySampler, distributions, suggest
+    from autotune.interop.optuna import StrategySampler, distributions, suggest
 
     for name, distribution in distributions(AWKWARD).items():
         parameter = AWKWARD.parameters[name]

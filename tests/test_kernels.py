@@ -7,7 +7,7 @@ import pytest
 from loading import DOCS, loaded
 
 from autotune import STRATEGIES, Choice, Config, ConfigError, KernelConfig, SpaceError, Tile, kernel_space
-from autotune.core.kernels.fields import FIELDS
+from autotune.core.kernels.config import FIELDS
 from autotune.core.keys import root
 from autotune.core.space import Space
 

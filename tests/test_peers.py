@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from autotune.core.errors import StrategyError
-from autotune.integrations.peers.accounting import STALE, Ledger, Spent, run_peer
-from autotune.studies.metrics import Judge
+from autotune.interop.peers.accounting import STALE, Ledger, Spent, run_peer
 from autotune.studies.peers import find_peer
 from autotune.studies.recordings import Recording, load_recording
+from autotune.studies.scores import Judge
 from autotune.studies.simulation import Simulation
 
 EVALUATIONS = 60

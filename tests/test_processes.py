@@ -16,8 +16,8 @@ from loading import DOCS, loaded
 
 from autotune import CallableEvaluator, Config, Failed, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
-from autotune.shell.evaluators.guardian import state
-from autotune.shell.evaluators.worker_state import changes, worker_state
+from autotune.shell.processes.process_state import changes, worker_state
+from autotune.shell.processes.supervisor import state
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is promised of processes is promised on Linux")
 
@@ -432,7 +432,7 @@ def test_a_fork_behind_a_guardian_ends_with_the_program(tmp_path: Path) -> None:
     program(
         f"""
         import multiprocessing, subprocess
-        from autotune.shell.evaluators.guardian import stand_guard
+        from autotune.shell.processes.supervisor import stand_guard
         def work(program):
             stand_guard(program, keep_files=True)
             child = subprocess.Popen(["sleep", "1000"])

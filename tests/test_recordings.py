@@ -23,7 +23,7 @@ from autotune.studies.recordings import (
     write_kernel_tuner,
     write_recording,
 )
-from autotune.studies.recordings.parameters import parameter_of, role_of
+from autotune.studies.recordings.recording import parameter_of, role_of
 
 SPACES = Path(os.environ.get("AUTOTUNE_SPACES", Path(__file__).parents[2] / "shared" / "spaces"))
 

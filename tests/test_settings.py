@@ -9,7 +9,7 @@ import pytest
 from autotune import Budget, CallableEvaluator, Environment, PatternSearch, PlanError, environment, triton_cache_dir
 from autotune.cli import exits, main
 from autotune.core.errors import CacheError
-from autotune.shell.cache.directory import get_cache_dir
+from autotune.shell.cache.cache import get_cache_dir
 from autotune.shell.options import Options, free_journal, options_for
 from autotune.shell.settings import SETTINGS, chosen, unknown_variables, variable_of
 

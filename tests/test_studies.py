@@ -23,17 +23,16 @@ from autotune.cli.study import parsed_sweep
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.strategies.protocol import Done
 from autotune.core.strategies.registry import STRATEGIES
-from autotune.studies import peers, run_keys
-from autotune.studies.aggregate import kernels_of
-from autotune.studies.baseline import Baseline
+from autotune.studies import peers, task
 from autotune.studies.recordings import Header, Row, load_recording, recording_of, write_recording
-from autotune.studies.run_keys import case_digest
+from autotune.studies.report import write_study
 from autotune.studies.runner import run_study
+from autotune.studies.scores import Baseline, kernels_of
 from autotune.studies.simulation import Trace
-from autotune.studies.study_files import write_study
-from autotune.studies.study_spec import Entry, StudyError, StudySpec, cases_of, load_study, recording_paths
+from autotune.studies.spec import Entry, StudyError, StudySpec, cases_of, load_study, recording_paths
 from autotune.studies.study_tables import study_tables
 from autotune.studies.tables import Table
+from autotune.studies.task import case_digest
 
 SPACES = Path(os.environ.get("AUTOTUNE_SPACES", Path(__file__).parents[2] / "shared" / "spaces"))
 
@@ -143,14 +142,14 @@ def test_a_run_depends_on_the_code_that_its_strategy_imports_and_on_no_other_str
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root = tmp_path / "autotune"
-    shutil.copytree(run_keys.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(run_keys, "ROOT", root)
+    shutil.copytree(task.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(task, "ROOT", root)
     modules = {name: STRATEGIES[name].__module__ for name in ("pattern_search", "lfbo_tree_search", "random_search")}
-    modules["peer"] = "autotune.integrations.peers.optuna"
+    modules["peer"] = "autotune.interop.peers.optuna"
 
     def digests() -> dict[str, str]:
-        run_keys.code_digest.cache_clear()
-        return {name: run_keys.code_digest(module) for name, module in modules.items()}
+        task.code_digest.cache_clear()
+        return {name: task.code_digest(module) for name, module in modules.items()}
 
     depends = {
         "core/strategies/pattern_search.py": {"pattern_search", "lfbo_tree_search"},
@@ -172,7 +171,7 @@ def test_a_run_depends_on_the_code_that_its_strategy_imports_and_on_no_other_str
         after = digests()
         assert {name for name in modules if after[name] != before[name]} == who, file
         before = after
-    run_keys.code_digest.cache_clear()
+    task.code_digest.cache_clear()
 
 
 def test_a_killed_study_loses_only_what_was_under_way(folder: Path) -> None:
@@ -472,7 +471,7 @@ def test_without_matplotlib_there_are_tables_and_a_hint(folder: Path, monkeypatc
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    code = "import autotune.studies.runner, autotune.studies.study_files, autotune.cli.study, sys; " + (
+    code = "import autotune.studies.runner, autotune.studies.report, autotune.cli.study, sys; " + (
         "print({'matplotlib', 'rich', 'sklearn', 'helion', 'kernel_tuner', 'optuna'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from autotune import Choice, Config, Failed, Space, Trial, TritonEvaluator
+from autotune.backends.triton import messages
+from autotune.backends.triton.jobs import Binaries, Job, binary_of
 from autotune.core.search.messages import Limits, Observed
-from autotune.shell.evaluators.triton import wire
-from autotune.shell.evaluators.triton.binaries import Binaries, binary_of
-from autotune.shell.evaluators.triton.jobs import Job
-from autotune.shell.evaluators.triton.timeline import read_timeline
+from autotune.shell.timeline import read_timeline
 
 pytest.importorskip("triton")
 pytest.importorskip("torch")
@@ -28,7 +27,7 @@ def test_configs_are_said_to_share_a_binary_only_where_triton_agrees() -> None:
     """Triton's dispatcher, asked for each value of two arguments at run time, one of them not specialised."""
     code = """
 import json, sys
-from autotune.shell.evaluators.triton import paper
+from autotune.backends.triton import paper
 from triton_kernels import scaled, scaled_arguments
 driver = paper.install("sm_90")
 hashes = []
@@ -72,7 +71,7 @@ def test_the_first_has_it_compiled_and_the_others_wait() -> None:
     assert [binaries.claim(job) for job in jobs] == [True, True, False, False, False]
     assert binaries.waiting == 3
     assert binaries.verdict(jobs[0]) is None
-    compiled = wire.Compiled(1.0, ())
+    compiled = messages.Compiled(1.0, ())
     assert binaries.settle(jobs[0], compiled) == [jobs[2], jobs[4]]
     assert binaries.waiting == 1
     assert binaries.verdict(jobs[4]) is compiled

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from autotune import Config, Timed
+from autotune.backends.triton import messages
+from autotune.backends.triton.comparison import LONGER, LONGER_S, Contest
+from autotune.backends.triton.jobs import Rules
+from autotune.backends.triton.timing import Objective
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare
 from autotune.core.statistics import median_interval
-from autotune.shell.evaluators.triton import wire
-from autotune.shell.evaluators.triton.contest import LONGER, LONGER_S, Contest
-from autotune.shell.evaluators.triton.jobs import Rules
-from autotune.shell.evaluators.triton.objective import Objective
 
 ROUNDS = 20
 RULES = Rules(60.0, 30.0, Objective(), ("0",))
@@ -23,12 +23,12 @@ class Desk(list[Any]):
 
     def __init__(self) -> None:
         super().__init__([self])
-        self.orders: list[wire.Order] = []
+        self.orders: list[messages.Order] = []
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    def give(self, worker: Any, order: wire.Order, timeout_s: float) -> None:
+    def give(self, worker: Any, order: messages.Order, timeout_s: float) -> None:
         self.orders.append(order)
 
 
@@ -60,16 +60,16 @@ def compared(time: Callable[[int, int], float], count: int, second: float = 0.0,
     verified: list[int] = []
     while (outcomes := contest.advance()) is None:
         order = desk.orders.pop()
-        if isinstance(order, wire.Verify):
+        if isinstance(order, messages.Verify):
             verified.append(order.slot)
-        if isinstance(order, wire.Prepare | wire.Verify):
-            contest.hear(desk, wire.Prepared(0.0))  # type: ignore[arg-type]
-        elif isinstance(order, wire.Sample):
+        if isinstance(order, messages.Prepare | messages.Verify):
+            contest.hear(desk, messages.Prepared(0.0))  # type: ignore[arg-type]
+        elif isinstance(order, messages.Sample):
             now[0] += second
             ms = time(order.slot, rounds[order.slot])
             rounds[order.slot] += 1
-            contest.hear(desk, wire.Sampled((ms,), 0.0))  # type: ignore[arg-type]
-    assert isinstance(desk.orders.pop(), wire.Forget)
+            contest.hear(desk, messages.Sampled((ms,), 0.0))  # type: ignore[arg-type]
+    assert isinstance(desk.orders.pop(), messages.Forget)
     assert verified == list(range(count)), "each is checked once more after its last sample"
     timed = [outcome for _, outcome in outcomes if isinstance(outcome, Timed)]
     assert len({len(outcome.times_ms) for outcome in timed}) == 1

@@ -28,11 +28,11 @@ from autotune import (
     TritonEvaluator,
     tune,
 )
+from autotune.backends.triton.comparison import LONGER
 from autotune.cli import main
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.shell.evaluators.protocol import Session
-from autotune.shell.evaluators.triton.contest import LONGER
-from autotune.shell.evaluators.triton.timeline import read_timeline
+from autotune.shell.timeline import read_timeline
 
 pytest.importorskip("triton")
 pytest.importorskip("torch")
@@ -168,7 +168,7 @@ def test_the_benchmark_process_finds_what_was_compiled_ahead(tmp_path: Path) -> 
     code = """
 import sys, triton
 from triton import knobs
-from autotune.shell.evaluators.triton import paper
+from autotune.backends.triton import paper
 from triton_kernels import add, add_arguments
 paper.install("sm_90")
 hits = []

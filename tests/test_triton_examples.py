@@ -18,12 +18,12 @@ EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 CODE = """
 import importlib, json, sys
 from autotune import ArgumentSet, Config
-from autotune.shell.evaluators.triton import sampling, wire
-from autotune.shell.evaluators.triton.desk import Desk, Habits
-from autotune.shell.evaluators.triton.device import HostDevice
-from autotune.shell.evaluators.triton.launching import Launch
-from autotune.shell.evaluators.triton.objective import Objective
-from autotune.shell.evaluators.triton.stage import Terms
+from autotune.backends.triton import sampling, wire
+from autotune.backends.triton.gpu_worker import Desk, Habits
+from autotune.backends.triton.timing import HostDevice
+from autotune.backends.triton.kernel import Launch
+from autotune.backends.triton.timing import Objective
+from autotune.backends.triton.arguments import Terms
 from autotune.shell.evaluators.outputs import Tolerance
 
 SMALL = {

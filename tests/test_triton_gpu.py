@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from autotune import ArgumentSet, Budget, Choice, Config, Failed, PowerOfTwo, Space, Timed, Trial, TritonEvaluator, tune
+from autotune.backends.triton import processes
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
-from autotune.shell.evaluators.triton import machine
 
 pytestmark = pytest.mark.gpu
 
@@ -108,7 +108,7 @@ def test_a_search_of_two_shapes() -> None:
     assert result.counts["timed"] > 8
 
 
-@pytest.mark.skipif(len(machine.visible_gpus(None)) < 2, reason="one GPU")
+@pytest.mark.skipif(len(processes.visible_gpus(None)) < 2, reason="one GPU")
 def test_every_gpu_is_used(tmp_path: Path) -> None:
     tool = TritonEvaluator(
         add, add_arguments, grid=add_grid, reference=add_reference, outputs=("c",), timeline=tmp_path / "spans"

@@ -9,18 +9,17 @@ from typing import Any
 import pytest
 
 from autotune import ArgumentSet, Config, EvaluatorError, TritonEvaluator
+from autotune.backends.triton import processes, timing
+from autotune.backends.triton import resources as limits
+from autotune.backends.triton.comparison import typical
+from autotune.backends.triton.jobs import Rules, default_times, timed
+from autotune.backends.triton.kernel import Launch
+from autotune.backends.triton.messages import Figures, Measured
+from autotune.backends.triton.resources import resources
+from autotune.backends.triton.timing import IN_FLIGHT, CudaDevice, Objective, Schedule
 from autotune.core.outcomes import Failed, Timed
 from autotune.core.search.messages import Observed
-from autotune.shell.evaluators.triton import limits, machine, sampling
-from autotune.shell.evaluators.triton.contest import typical
-from autotune.shell.evaluators.triton.cubin import resources
-from autotune.shell.evaluators.triton.device import IN_FLIGHT, CudaDevice
-from autotune.shell.evaluators.triton.jobs import Rules, default_times, timed
-from autotune.shell.evaluators.triton.launching import Launch
-from autotune.shell.evaluators.triton.objective import Objective
-from autotune.shell.evaluators.triton.sampling import Schedule
-from autotune.shell.evaluators.triton.timeline import NOBODY, Span, Timeline, busy_share, read_timeline
-from autotune.shell.evaluators.triton.wire import Figures, Measured
+from autotune.shell.timeline import NOBODY, Span, Timeline, busy_share, read_timeline
 
 H200 = limits.gpu_for("sm_90")
 
@@ -84,33 +83,33 @@ class Clock:
 
 def test_warm_up_lasts_as_long_as_it_should() -> None:
     clock = Clock(9.0, 0.5)
-    assert sampling.warm_up(clock, Schedule(warmup_ms=5.0)) == 9.0, "a slow first run is enough"
+    assert timing.warm_up(clock, Schedule(warmup_ms=5.0)) == 9.0, "a slow first run is enough"
     assert clock.calls == [1]
     clock = Clock(0.5)
-    assert sampling.warm_up(clock, Schedule(warmup_ms=5.0)) == 0.5
+    assert timing.warm_up(clock, Schedule(warmup_ms=5.0)) == 0.5
     assert clock.calls == [1, 10]
 
 
 @pytest.mark.parametrize(("each_ms", "runs"), [(0.001, 200), (0.5, 80), (4.0, 10), (8.0, 5), (100.0, 5)])
 def test_repeats_follow_the_duration(each_ms: float, runs: int) -> None:
     clock = Clock(each_ms)
-    times = sampling.sample(clock, sampling.probe(clock), Schedule(target_ms=40.0, max_repeats=200), lambda: True)
+    times = timing.sample(clock, timing.probe(clock), Schedule(target_ms=40.0, max_repeats=200), lambda: True)
     assert len(times) == runs
 
 
 def test_no_sample_is_begun_too_late() -> None:
     clock = Clock(100.0)
-    assert len(sampling.sample(clock, [100.0] * 3, Schedule(min_repeats=50), lambda: False)) == 3
+    assert len(timing.sample(clock, [100.0] * 3, Schedule(min_repeats=50), lambda: False)) == 3
     left = iter([True, True, False])
-    assert len(sampling.sample(clock, [100.0] * 3, Schedule(min_repeats=50), lambda: next(left))) == 7
+    assert len(timing.sample(clock, [100.0] * 3, Schedule(min_repeats=50), lambda: next(left))) == 7
 
 
 def test_condensed_samples_are_medians_of_runs_in_a_row() -> None:
-    assert sampling.condensed([1.0, 2.0, 3.0], 5) == (1.0, 2.0, 3.0)
-    assert sampling.condensed([1, 1, 9, 2, 2, 2, 3, 3, 1], 3) == (1, 2, 3)
-    assert len(sampling.condensed([1.0] * 199)) == sampling.MOST_SAMPLES
-    assert sampling.runs_in_round(0.1) == 20
-    assert sampling.runs_in_round(100.0) == 1
+    assert timing.condensed([1.0, 2.0, 3.0], 5) == (1.0, 2.0, 3.0)
+    assert timing.condensed([1, 1, 9, 2, 2, 2, 3, 3, 1], 3) == (1, 2, 3)
+    assert len(timing.condensed([1.0] * 199)) == timing.MOST_SAMPLES
+    assert timing.runs_in_round(0.1) == 20
+    assert timing.runs_in_round(100.0) == 1
 
 
 class FakeCuda:
@@ -235,32 +234,32 @@ def test_timeline(tmp_path: Path) -> None:
 
 def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-ab")
-    assert machine.visible_gpus(None) == ("3", "GPU-ab")
-    assert machine.visible_gpus((1,)) == ("GPU-ab",)
+    assert processes.visible_gpus(None) == ("3", "GPU-ab")
+    assert processes.visible_gpus((1,)) == ("GPU-ab",)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert machine.visible_gpus((0, 2)) == ("0", "2")
-    assert machine.compile_workers(10**6) == 1
+    assert processes.visible_gpus((0, 2)) == ("0", "2")
+    assert processes.compile_workers(10**6) == 1
 
 
 def test_the_drivers_tool_is_asked_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(machine, "SMI_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(processes, "SMI_TIMEOUT_S", 0.5)
     tool = tmp_path / "nvidia-smi"
 
-    def cards(script: str) -> machine.Cards:
+    def cards(script: str) -> processes.Cards:
         tool.write_text(f"#!/bin/sh\n{script}\n")
         tool.chmod(0o755)
-        return machine.Cards()
+        return processes.Cards()
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     found = cards("echo '0, GPU-ab, 9.0'; echo '1, GPU-cd, [N/A]'")
-    assert machine.visible_gpus(None, found) == ("0", "1")
-    assert machine.visible_gpus((1,), found) == ("1",)
-    assert [machine.target_of(name, found) for name in ("0", "GPU-ab", "1", "7")] == ["sm_90", "sm_90", None, None]
+    assert processes.visible_gpus(None, found) == ("0", "1")
+    assert processes.visible_gpus((1,), found) == ("1",)
+    assert [processes.target_of(name, found) for name in ("0", "GPU-ab", "1", "7")] == ["sm_90", "sm_90", None, None]
     for broken in ("echo '0, GPU-ab, 9.0'; exit 9", "exec sleep 60"):
-        assert machine.visible_gpus(None, cards(broken)) == ()
+        assert processes.visible_gpus(None, cards(broken)) == ()
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert machine.Cards().rows() == []
+    assert processes.Cards().rows() == []
 
 
 def build(config: Config) -> Callable[..., Any]:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from autotune import Budget, Choice, Config, Space, TritonEvaluator, tune
+from autotune.backends.triton import session_cache
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Limits
-from autotune.shell.evaluators.triton import session_cache
 
 pytest.importorskip("triton")
 pytest.importorskip("torch")
@@ -101,7 +101,7 @@ IN_PROCESS = """
 import sys, os, time
 import torch, triton
 from pathlib import Path
-from autotune.shell.evaluators.triton import paper
+from autotune.backends.triton import paper
 paper.install("sm_90")
 sys.path.insert(0, sys.argv[1])
 import triton_kernels

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from autotune.shell.evaluators.triton.paper import no_memory  # noqa: E402
+from autotune.backends.triton.fake_driver import no_memory  # noqa: E402
 
 CALLS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "scaled": lambda x, h, i: x * 0.1,
@@ -71,7 +71,7 @@ def test_what_torch_refuses_is_refused() -> None:
 
 def test_usual_arguments_do_not_import_what_takes_seconds() -> None:
     usual = (
-        "import sys, torch; from autotune.shell.evaluators.triton.paper import no_memory\n"
+        "import sys, torch; from autotune.backends.triton.fake_driver import no_memory\n"
         "with no_memory():\n"
         "    x = (torch.randn(64, 64, device='cuda') / 8).to(torch.bfloat16)\n"
         "    w = torch.randint(-127, 128, (64, 64), device='cuda', dtype=torch.int8) * torch.rand(64, 1)\n"

@@ -7,20 +7,21 @@ from typing import Any
 import pytest
 
 from autotune import ArgumentSet, EvaluatorError
-from autotune.shell.evaluators.triton import wire
+from autotune.backends.triton import messages
 
 torch = pytest.importorskip("torch")
 
+from autotune.backends.triton.arguments import Stage, Terms, described, made, stand_ins  # noqa: E402  # noqa: E402
+from autotune.backends.triton.fake_driver import no_memory  # noqa: E402
+from autotune.backends.triton.gpu_worker import Desk, Habits  # noqa: E402
+from autotune.backends.triton.kernel import Launch  # noqa: E402
+from autotune.backends.triton.timing import (  # noqa: E402
+    HostDevice,
+    Objective,
+    Schedule,
+)
 from autotune.shell.evaluators import outputs, tensors  # noqa: E402
 from autotune.shell.evaluators.outputs import Expected, Tolerance  # noqa: E402
-from autotune.shell.evaluators.triton.arguments import described, made, stand_ins  # noqa: E402
-from autotune.shell.evaluators.triton.desk import Desk, Habits  # noqa: E402
-from autotune.shell.evaluators.triton.device import HostDevice  # noqa: E402
-from autotune.shell.evaluators.triton.launching import Launch  # noqa: E402
-from autotune.shell.evaluators.triton.objective import Objective  # noqa: E402
-from autotune.shell.evaluators.triton.paper import no_memory  # noqa: E402
-from autotune.shell.evaluators.triton.sampling import Schedule  # noqa: E402
-from autotune.shell.evaluators.triton.stage import Stage, Terms  # noqa: E402
 
 FAST = Schedule(0.0, 0.0, 3, 3)
 
@@ -38,10 +39,10 @@ def desk(
 
 def verdict(function: Callable[..., Any], arguments: Any, **terms: Any) -> str:
     """ "timed", or the kind of failure and its message."""
-    answer = desk(function, arguments, **terms).measure(wire.Measure("{}", None, 10.0))
-    if isinstance(answer, wire.Measured):
+    answer = desk(function, arguments, **terms).measure(messages.Measure("{}", None, 10.0))
+    if isinstance(answer, messages.Measured):
         return "timed"
-    assert isinstance(answer, wire.Refused)
+    assert isinstance(answer, messages.Refused)
     return f"{answer.failed.kind}: {answer.failed.message}"
 
 
@@ -86,8 +87,8 @@ def test_memory_of_an_earlier_result_does_not_pass_for_an_answer() -> None:
 
     tool = desk(sometimes, vectors, reference=lambda x, out: x * 2)
     for _ in range(2):
-        told = tool.measure(wire.Measure("{}", None, 1.0))
-        assert isinstance(told, wire.Refused), "it returned what was there"
+        told = tool.measure(messages.Measure("{}", None, 1.0))
+        assert isinstance(told, messages.Refused), "it returned what was there"
         assert told.failed.kind == "wrong_answer"
 
 
@@ -176,14 +177,14 @@ def test_every_run_finds_what_it_should() -> None:
 def test_bits_may_have_to_repeat() -> None:
     rounds = iter(range(100))
     tool = desk(lambda x, out: out.copy_(x * 2 + 1e-6 * next(rounds)), vectors, True, outputs=(1,))
-    answer = tool.measure(wire.Measure("{}", None, 1.0))
-    assert isinstance(answer, wire.Refused)
+    answer = tool.measure(messages.Measure("{}", None, 1.0))
+    assert isinstance(answer, messages.Refused)
     assert "two runs differ in 8 of 8 elements" in answer.failed.message
     signs = iter([0.0, -0.0] * 50)
     tool = desk(lambda x, out: out.fill_(next(signs)), vectors, True, outputs=(1,))
-    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Refused), "the sign of a zero is a bit"
+    assert isinstance(tool.measure(messages.Measure("{}", None, 1.0)), messages.Refused), "the sign of a zero is a bit"
     tool = desk(lambda x, out: (x.sum(), 3), vectors, True, reference=lambda x, out: (x.sum(), 3))
-    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Measured), "a number is no tensor"
+    assert isinstance(tool.measure(messages.Measure("{}", None, 1.0)), messages.Measured), "a number is no tensor"
 
 
 def test_an_overwritten_expectation_is_not_taken_for_a_wrong_answer() -> None:
@@ -194,8 +195,8 @@ def test_an_overwritten_expectation_is_not_taken_for_a_wrong_answer() -> None:
         out.fill_(1)
 
     tool = desk(vandal, vectors, reference=expected, outputs=(1,))
-    answer = tool.measure(wire.Measure("{}", None, 1.0))
-    assert isinstance(answer, wire.Refused)
+    answer = tool.measure(messages.Measure("{}", None, 1.0))
+    assert isinstance(answer, messages.Refused)
     assert answer.spoilt
     assert answer.suspect
 
@@ -210,21 +211,21 @@ def test_checkers() -> None:
 
 def test_configs_far_behind_are_cut_off() -> None:
     tool = desk(lambda x, out: None, [ArgumentSet(vectors), ArgumentSet(vectors)])
-    answer = tool.measure(wire.Measure("{}", 1e-9, 1.0))
-    assert isinstance(answer, wire.Measured)
+    answer = tool.measure(messages.Measure("{}", 1e-9, 1.0))
+    assert isinstance(answer, messages.Measured)
     assert answer.cut
     assert [len(times) for times in answer.times_ms] == [3, 3]
-    answer = tool.measure(wire.Measure("{}", 1e9, 1.0))
-    assert isinstance(answer, wire.Measured)
+    answer = tool.measure(messages.Measure("{}", 1e9, 1.0))
+    assert isinstance(answer, messages.Measured)
     assert not answer.cut
 
 
 def test_configs_behind_are_timed_with_few_runs_and_those_near_the_best_in_full() -> None:
     tool = desk(lambda x, out: time.sleep(1e-3), vectors, schedule=Schedule(0.0, 30.0, 5, 200))
-    behind = tool.measure(wire.Measure("{}", 1e9, 10.0, None, 1e-9))
-    near = tool.measure(wire.Measure("{}", 1e9, 10.0, None, 1e9))
-    assert isinstance(behind, wire.Measured)
-    assert isinstance(near, wire.Measured)
+    behind = tool.measure(messages.Measure("{}", 1e9, 10.0, None, 1e-9))
+    near = tool.measure(messages.Measure("{}", 1e9, 10.0, None, 1e9))
+    assert isinstance(behind, messages.Measured)
+    assert isinstance(near, messages.Measured)
     assert not behind.cut
     assert behind.details["runs"] == 5
     assert near.details["runs"] > 10
@@ -283,7 +284,7 @@ def test_small_arguments_are_rotated() -> None:
 class Telling(HostDevice):
     """Writes down whether the cache is to be cleared, and which arguments a run gets."""
 
-    gpu = wire.Gpu("small", l2_bytes=64)
+    gpu = messages.Gpu("small", l2_bytes=64)
 
     def __init__(self) -> None:
         self.cold: set[bool] = set()
@@ -306,7 +307,7 @@ def test_what_cannot_be_rotated_is_timed_with_a_cleared_cache(terms: dict[str, A
     tool = Desk(
         device, Launch(build=lambda c: kernel), None, given, Terms(**terms), Objective(), Habits(FAST, "rotate")
     )
-    assert isinstance(tool.measure(wire.Measure("{}", None, 1.0)), wire.Measured)
+    assert isinstance(tool.measure(messages.Measure("{}", None, 1.0)), messages.Measured)
     assert len(seen) == rotated
     assert device.cold == {rotated == 1}
 

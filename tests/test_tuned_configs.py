@@ -13,8 +13,8 @@ from autotune import Budget, CallableEvaluator, Config, Integer, PowerOfTwo, Spa
 from autotune.cli import exits, main
 from autotune.core.errors import AutotuneError, ConfigError
 from autotune.core.parameters import Boolean, Choice
-from autotune.integrations.seed_configs import Seeds, fit_seeds, read_seeds, write_seeds
-from autotune.integrations.tuned_configs import FORMATS, read_tuned_configs, write_tuned_configs
+from autotune.interop.seed_configs import Seeds, fit_seeds, read_seeds, write_seeds
+from autotune.interop.tuned_configs import FORMATS, read_tuned_configs, write_tuned_configs
 
 SPACE = Space(
     {

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from autotune.shell import turn as turns
-from autotune.shell.turn import Turn
+from autotune.shell.processes import gpu_lock as turns
+from autotune.shell.processes.gpu_lock import Turn
 
 HOLD = """
 import os, sys, time
@@ -169,7 +169,7 @@ def test_a_forked_child_does_not_keep_it(name: str) -> None:
 
 def test_a_child_does_not_hang_in_a_lock_of_its_parents_threads() -> None:
     """Forked while one thread tunes and another one waits for it."""
-    from autotune.integrations.triton.known import alone, tuning_lock
+    from autotune.backends.triton_decorator.resolve import alone, tuning_lock
 
     holding, done = threading.Event(), threading.Event()
 

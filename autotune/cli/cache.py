@@ -16,18 +16,17 @@ from autotune.cli.output import print_json, print_labelled, stdout_for_results
 from autotune.cli.problem_file import load_problem
 from autotune.core.config import Config
 from autotune.core.errors import CacheError
-from autotune.integrations.tuned_configs import write_tuned_configs
+from autotune.interop.tuned_configs import write_tuned_configs
+from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.explain import explain as explained
 from autotune.shell.cache.identity import key_for
+from autotune.shell.cache.inspect import export as exported
+from autotune.shell.cache.inspect import merge as merged
+from autotune.shell.cache.inspect import removals, standing
 from autotune.shell.cache.keys import Key, StrictKey, fields_of
-from autotune.shell.cache.layers import Cache
-from autotune.shell.cache.maintenance import export as exported
-from autotune.shell.cache.maintenance import merge as merged
-from autotune.shell.cache.maintenance import removals, standing
+from autotune.shell.cache.reuse import Memory, hit_for, shortfall, wanted_configs
 from autotune.shell.cache.store import Store, removed
-from autotune.shell.cache.use import Memory, shortfall
-from autotune.shell.cached_tuning import hit_for, wanted_configs
 from autotune.shell.options import options_for
 from autotune.shell.settings import environment
 
@@ -255,7 +254,7 @@ def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Callable[[
         problem = load_problem(target)
     key: Key = key_for(problem.space, problem.evaluator)
     if strict:
-        from autotune.shell.cache.devices import installed_versions
+        from autotune.shell.cache.identity import installed_versions
 
         key = StrictKey(key.loose, installed_versions())
     options = options_for(

@@ -7,12 +7,11 @@ from typing import Any
 from autotune.cli.output import print_labelled, print_table
 from autotune.cli.summary import counts_text, measured_text
 from autotune.core.outcomes import Timed
+from autotune.shell.cache.cache import Cache, hardware
 from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.explain import Near
+from autotune.shell.cache.inspect import Removal
 from autotune.shell.cache.keys import Constant, Key, Specialization, Tensor, fields_of
-from autotune.shell.cache.layers import Cache
-from autotune.shell.cache.maintenance import Removal
-from autotune.shell.cache.saved import hardware
 from autotune.shell.wording import counted, milliseconds
 
 HEADER = ("run", "kernel", "device", "arguments", "best", "measured", "when", "state")

@@ -9,6 +9,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from autotune.backends.triton.evaluator import TritonEvaluator
+from autotune.backends.triton.precompile import MANIFEST, CompiledConfig, compile_ahead
+from autotune.backends.triton.resources import arch_of
 from autotune.cli import exits
 from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
@@ -17,9 +20,6 @@ from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.keys import fold, root
 from autotune.core.space import Space
-from autotune.shell.evaluators.triton.ahead import MANIFEST, CompiledConfig, compile_ahead
-from autotune.shell.evaluators.triton.evaluator import TritonEvaluator
-from autotune.shell.evaluators.triton.limits import arch_of
 
 MOST_WITHOUT_SAMPLE = 20_000
 SHOWN = 20

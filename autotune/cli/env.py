@@ -6,7 +6,7 @@ from typing import Any
 
 from autotune.cli.options import AsJson
 from autotune.cli.output import print_json, print_table
-from autotune.shell.cache.directory import get_cache_dir
+from autotune.shell.cache.cache import get_cache_dir
 from autotune.shell.settings import SETTINGS, environment, unknown_variables, variable_of
 
 

@@ -10,7 +10,7 @@ from autotune.cli.import_ import checked_format, pairs
 from autotune.cli.options import AsJson
 from autotune.cli.output import print_json, print_labelled
 from autotune.core.errors import PlanError
-from autotune.integrations.tuned_configs import WRITTEN, write_tuned_configs
+from autotune.interop.tuned_configs import WRITTEN, write_tuned_configs
 from autotune.shell.files import load_config
 from autotune.shell.wording import counted
 

@@ -12,8 +12,8 @@ from autotune.cli.output import note, print_json, print_labelled, print_table, s
 from autotune.cli.problem_file import load_problem
 from autotune.core.config import Value
 from autotune.core.errors import PlanError
-from autotune.integrations.seed_configs import AT_MOST, Seeds, fit_seeds, read_seeds, renamed, write_seeds
-from autotune.integrations.tuned_configs import FORMATS, Format, TunedConfigs
+from autotune.interop.seed_configs import AT_MOST, Seeds, fit_seeds, read_seeds, renamed, write_seeds
+from autotune.interop.tuned_configs import FORMATS, Format, TunedConfigs
 from autotune.shell.wording import counted, milliseconds
 from autotune.studies.recordings import load_recording, write_recording
 

@@ -27,7 +27,7 @@ def show(
     as_json: AsJson = False,
 ) -> int:
     """Summarise a journal or a recording."""
-    from autotune.studies.recordings.builtin import located
+    from autotune.studies.recordings.load import located
 
     file = located(file)
     if save_config is not None:

@@ -17,11 +17,11 @@ from autotune.shell.codec import encode
 from autotune.shell.evaluators.disturbance import Disturbance
 from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
 from autotune.shell.files import contradiction, why_unwritable, write_output
-from autotune.studies.losses import settled_ms
 from autotune.studies.recordings import Recording, load_recording
-from autotune.studies.recordings.builtin import located
+from autotune.studies.recordings.load import located
 from autotune.studies.simulation import Run, Simulation
 from autotune.studies.simulation import simulate as run_once
+from autotune.studies.study_tables import settled_ms
 
 NOISY = ("picked ms", "speed-up", "low", "high", "true speed-up")
 HEADER = ("seed", "evaluated", "failed", "best {}", "optimum/best", "to 5 %", "ended by itself", "ms each")

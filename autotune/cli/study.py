@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from autotune.cli.options import AsJson, ShowProgress, parsed_settings
 from autotune.cli.output import note, print_json, print_table
+from autotune.studies.report import write_study
 from autotune.studies.runner import Progress, run_study, unwatched
-from autotune.studies.study_files import write_study
-from autotune.studies.study_spec import load_study
+from autotune.studies.spec import load_study
 from autotune.studies.study_tables import own_time_table, short_tables, study_tables
 
 

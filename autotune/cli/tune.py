@@ -18,7 +18,7 @@ from autotune.core.search.plan import Budget, Settings
 from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell import tuning
-from autotune.shell.cache.use import Use
+from autotune.shell.cache.reuse import Use
 from autotune.shell.files import check_writable
 from autotune.shell.problem import Problem
 from autotune.shell.settings import environment
@@ -100,7 +100,7 @@ def free_journal(target: str) -> Path:
 
 def _from_file(path: Path, problem: Problem, progress: bool | None) -> tuple[Config, ...]:
     """The configs of a file that are points of the problem's space; what does not fit is warned of."""
-    from autotune.integrations.seed_configs import load_seeds
+    from autotune.interop.seed_configs import load_seeds
 
     found = load_seeds(path, problem.space)
     note(f"{counted(len(found), 'seed')} from {path}", progress)

@@ -27,9 +27,9 @@ from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
 from autotune.core.space import Space
 from autotune.core.space_spec import incomparable
-from autotune.shell.cache.origin import Origin
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_from, plan_spec
 from autotune.shell.files import contradiction, read_regular
+from autotune.shell.origin import Origin
 from autotune.version import __version__
 
 FORMAT, VERSION = "autotune-journal", 2

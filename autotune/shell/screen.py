@@ -6,7 +6,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autotune.shell.standing import Standing
+from autotune.shell.progress import Standing
 
 BAR = 20
 

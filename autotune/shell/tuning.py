@@ -20,8 +20,15 @@ from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space, as_space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
-from autotune.shell.cache.remembering import without_cached
-from autotune.shell.cached_tuning import cached_result, check_allowed, memory_for, remembered, warm, watched_by
+from autotune.shell.cache.reuse import (
+    cached_result,
+    check_allowed,
+    memory_for,
+    remembered,
+    warm,
+    watched_by,
+    without_cached,
+)
 from autotune.shell.driver import Driver, Interruption, Watch, begun, unrecorded
 from autotune.shell.evaluators.protocol import Evaluator, as_evaluator, rebuilds, takes_one
 from autotune.shell.files import as_path
@@ -33,11 +40,11 @@ from autotune.shell.progress import watching
 from autotune.shell.settings import environment
 
 if TYPE_CHECKING:
+    from autotune.shell.cache.cache import Cache
     from autotune.shell.cache.keys import Key, KeyKind
-    from autotune.shell.cache.layers import Cache
-    from autotune.shell.cache.origin import Origin
-    from autotune.shell.cache.use import Memory, Use
+    from autotune.shell.cache.reuse import Memory, Use
     from autotune.shell.cache.warm_start import WarmStart
+    from autotune.shell.origin import Origin
 
 
 def make_plan(

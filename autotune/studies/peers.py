@@ -8,9 +8,9 @@ from autotune.core.errors import StrategyError
 from autotune.studies.simulation import Simulation, Trace
 
 PEERS: dict[str, tuple[str, str]] = {
-    "helion": ("autotune.integrations.peers.helion", "helion"),
-    "kernel_tuner": ("autotune.integrations.peers.kernel_tuner", "kernel-tuner"),
-    "optuna": ("autotune.integrations.peers.optuna", "optuna"),
+    "helion": ("autotune.interop.peers.helion", "helion"),
+    "kernel_tuner": ("autotune.interop.peers.kernel_tuner", "kernel-tuner"),
+    "optuna": ("autotune.interop.peers.optuna", "optuna"),
 }
 """Prefix to the module of its adapter and to the extra that installs what it needs. A module of an adapter has
 

@@ -23,8 +23,7 @@ from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.files import why_unwritable
 from autotune.shell.tuning import Progress, read_search, resume, tune
 from autotune.studies.recordings import Header, Recording, Row, recording_of, write_recording
-from autotune.studies.recordings.files import check_name
-from autotune.studies.recordings.rows import Coder, distinct
+from autotune.studies.recordings.reading import Coder, check_name, distinct
 from autotune.version import __version__
 
 MOST = 10_000_000

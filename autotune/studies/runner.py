@@ -12,13 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from autotune.shell.variables import variables_set
-from autotune.studies.metrics import Judge
 from autotune.studies.recordings import load_recording
-from autotune.studies.run_keys import case_digest, file_digest, run_key
-from autotune.studies.run_store import RunRecord, RunStore
-from autotune.studies.study_result import Course, StudyResult
-from autotune.studies.study_spec import LEAST, Case, StudyError, StudySpec, cases_of, recording_paths
-from autotune.studies.study_task import Task, known_strategies, learn_strategies, perform
+from autotune.studies.result import Course, StudyResult
+from autotune.studies.scores import Judge
+from autotune.studies.spec import LEAST, Case, StudyError, StudySpec, cases_of, recording_paths
+from autotune.studies.task import (
+    RunRecord,
+    RunStore,
+    Task,
+    case_digest,
+    file_digest,
+    known_strategies,
+    learn_strategies,
+    perform,
+    run_key,
+)
 
 CHUNK = 5
 """Seeds in a task: what a killed study loses at most, for each process."""

@@ -24,7 +24,7 @@ from autotune.shell.driver import Driver, Interruption
 from autotune.shell.evaluators.simulated import SimulatedEvaluator
 from autotune.shell.tuning import make_plan
 from autotune.studies.recordings import Recording, parameters_of
-from autotune.studies.recordings.rows import Coder
+from autotune.studies.recordings.reading import Coder
 
 UNMEASURED = Failed("unknown", "this point was not recorded")
 

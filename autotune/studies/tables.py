@@ -6,7 +6,7 @@ import re
 
 from msgspec import Struct
 
-from autotune.studies.compare import Estimate
+from autotune.studies.scores import Estimate
 
 NEVER = "never"
 """A median number of evaluations that at least half of the runs did not reach."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune import STRATEGIES, Budget, Choice, Config, Failed, Integer, Outcome, SimulatedEvaluator, Space, Timed
-from autotune.core.kernels.description import Tile
+from autotune.core.kernels.outline import Tile
 from autotune.core.kernels.space import kernel_space
 from autotune.core.keys import Key, fold, integers, root, uniform
 from autotune.core.search.state import start

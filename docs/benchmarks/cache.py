@@ -17,11 +17,10 @@ from statistics import median
 from autotune import Cache, Config, Device, Integer, LooseKey, PowerOfTwo, Space, StrictKey, Timed, WarmStart
 from autotune.core.keys import fold, root, uniform
 from autotune.core.search.result import Measured, Result
-from autotune.shell.cache.entries import Entry, Measurement, encode_entry, make_entry
+from autotune.shell.cache.cache import iter_cache_entries
+from autotune.shell.cache.entries import Entry, Measurement, encode_entry, make_entry, new_run
 from autotune.shell.cache.explain import explain
 from autotune.shell.cache.keys import Specialization, Tensor, Versions
-from autotune.shell.cache.runs import new_run
-from autotune.shell.cache.saved import iter_cache_entries
 from autotune.shell.cache.store import SETTLED_NS, Store
 from autotune.shell.cache.warm_start import best_available
 

@@ -16,8 +16,8 @@ from typing import Any
 from h200_common import arguments_of, evaluator_of, machine, rehearsing
 
 from autotune import Config
-from autotune.shell.evaluators.triton.device import CudaDevice, HostDevice
-from autotune.shell.evaluators.triton.launching import Launch
+from autotune.backends.triton.kernel import Launch
+from autotune.backends.triton.timing import CudaDevice, HostDevice
 from autotune.studies.recordings import Recording, load_recording
 
 BURST, BURSTS = 25, 8
@@ -117,8 +117,8 @@ def lap(name):
     now = time.perf_counter()
     print(name, round(now - last, 2))
     last = now
-from autotune.shell.evaluators.triton import compile_main, preheat, paper, arguments
-from autotune.shell.evaluators.triton.launching import Launch
+from autotune.backends.triton import compile_main, preheat, paper, arguments
+from autotune.backends.triton.kernel import Launch
 lap("our_modules")
 import triton
 lap("triton")

@@ -14,7 +14,7 @@ from autotune.core.search.messages import Compare, Compared
 from autotune.core.statistics import median_interval
 from autotune.shell.tuning import read_search
 from autotune.studies.recordings import load_recording
-from autotune.studies.recordings.builtin import builtin_recordings
+from autotune.studies.recordings.load import builtin_recordings
 
 ROUNDS = 31
 NEAR = 1.05

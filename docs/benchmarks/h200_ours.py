@@ -10,11 +10,11 @@ from typing import Any
 from h200_common import evaluator_of, machine, problem_of
 
 from autotune import Budget, Config, Timed, tune
+from autotune.backends.triton.processes import compile_workers
 from autotune.core.search.messages import Asked, Observed
-from autotune.shell.evaluators.triton.machine import compile_workers
-from autotune.shell.evaluators.triton.timeline import Span, busy_share, read_timeline
+from autotune.shell.timeline import Span, busy_share, read_timeline
 from autotune.studies.recordings import load_recording
-from autotune.studies.recordings.builtin import builtin_recordings
+from autotune.studies.recordings.load import builtin_recordings
 from autotune.studies.simulation import RecordedTable
 
 STRATEGY = "gaussian_process"

@@ -13,8 +13,8 @@ from typing import Any
 from h200_common import arguments_of, machine, problem_of, rehearsing
 
 from autotune import Config, Problem, TritonEvaluator
-from autotune.shell.evaluators.triton.launching import Launch
-from autotune.shell.evaluators.triton.stage import applied
+from autotune.backends.triton.arguments import applied
+from autotune.backends.triton.kernel import Launch
 
 ALGORITHM = "LFBOTreeSearch"
 LOG = Path(tempfile.gettempdir()) / f"autotune-h200-helion-{os.getpid()}"
@@ -71,7 +71,7 @@ def helion(kernel: str, seconds: float, late: Callable[[dict[str, Any]], None]) 
     from helion.autotuner import search_algorithms
     from helion.autotuner.external import _ExternalKernelAdapter, create_user_config_spec
 
-    from autotune.integrations.peers.fragments import fields_of
+    from autotune.interop.peers.fragments import fields_of
 
     given = Callables(kernel)
     space = given.problem.space

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from autotune import Failed, Timed
+from autotune.backends.triton.processes import compile_workers
 from autotune.core.search.messages import Observed
-from autotune.shell.evaluators.triton.machine import compile_workers
-from autotune.shell.evaluators.triton.timeline import Span, busy_share, read_timeline
+from autotune.shell.timeline import Span, busy_share, read_timeline
 from autotune.studies.record import record
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

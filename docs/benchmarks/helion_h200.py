@@ -124,7 +124,7 @@ def tune(
 
 def ready() -> bool:
     """Start the process that times configs, which imports what this one is about to import."""
-    from autotune.integrations.helion import prepare
+    from autotune.helion import prepare
 
     return prepare()
 
@@ -132,7 +132,7 @@ def ready() -> bool:
 def ours(strategy: str, batch: int | None, written: Path) -> Callable[..., Any]:
     """Our search, with as many configs as the budget allows whatever the effort, and a journal."""
     from autotune.core.strategies.registry import make_strategy
-    from autotune.integrations.helion import autotuner
+    from autotune.helion import autotuner
 
     journal, timeline = written.with_suffix(".journal"), written.with_suffix(".timeline.jsonl")
     journal.unlink(missing_ok=True)
@@ -238,9 +238,9 @@ def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, written: Path
     from helion_kernels import KERNELS
 
     from autotune import Timed
+    from autotune.backends.helion.benchmarks import device_of, sampling, side_by_side
     from autotune.core.keys import fold, permutation, root
     from autotune.core.statistics import median_interval
-    from autotune.integrations.helion.comparison import device_of, sampling, side_by_side
 
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -354,7 +354,7 @@ def environment() -> dict[str, str]:
 
 def make_bytecode() -> None:
     """Import once what both sides import, so that the first of them is not the one to do it."""
-    modules = "helion_kernels, torch._inductor.runtime.triton_helpers, autotune.integrations.helion"
+    modules = "helion_kernels, torch._inductor.runtime.triton_helpers, autotune.backends.helion.autotuner"
     subprocess.run([sys.executable, "-c", f"import {modules}"], env=environment(), check=True)
 
 

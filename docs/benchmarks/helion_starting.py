@@ -55,7 +55,7 @@ def begin(kernel: str, seconds: int, prepared: bool, written: Path, timeline: Pa
     with spans.of("import helion"):
         from helion_kernels import KERNELS
     with spans.of("import the plug-in"):
-        from autotune.integrations.helion import autotuner
+        from autotune.helion import autotuner
     facts["torch"] = torch.__version__
     with spans.of("take hold of the GPU"):
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,7 +77,7 @@ def begin(kernel: str, seconds: int, prepared: bool, written: Path, timeline: Pa
 
 def show(kernel: str, found: dict[str, Any] | None, timeline: Path, first: int) -> None:
     """The table of one search, in the order in which things began."""
-    from autotune.shell.evaluators.triton.timeline import Span, read_timeline
+    from autotune.shell.timeline import Span, read_timeline
 
     if found is None:
         return

@@ -17,11 +17,11 @@ import numpy as np
 from autotune import Asked, Budget, Compared, Finished, FiniteSearch, Observed, Plan, Settings, Timed, advance, start
 from autotune import request as requested
 from autotune import result as found_by
+from autotune.backends.triton.comparison import LONGER
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Conclude, Measure, Ticked
 from autotune.core.search.rounds import decided
 from autotune.core.search.state import Search
-from autotune.shell.evaluators.triton.contest import LONGER
 from autotune.studies.recordings import load_recording
 from autotune.studies.simulation import space_of
 

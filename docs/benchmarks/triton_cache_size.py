@@ -60,7 +60,7 @@ def main(count: int) -> None:
         result = autotune.tune(space, evaluator, "random_search", budget=Budget(evaluations=count))
         kernels, taken = size(left)
         print(f"{result.evaluations} configs: {kernels} kernels, {taken / 1e6:.2f} MB left in Triton's cache")
-        from autotune.shell.evaluators.triton.ahead import compile_ahead
+        from autotune.backends.triton.precompile import compile_ahead
 
         some = list(space.enumerate())[:: max(1, count // 20)][:20]
         list(compile_ahead(space, evaluator, some, "sm_90", whole))

@@ -25,8 +25,8 @@ from autotune.core.config import Config
 from autotune.core.search.messages import Event
 from autotune.core.search.state import Search, start
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, canonical_name
+from autotune.shell.cache.entries import entry_of, new_run
 from autotune.shell.cache.keys import Versions
-from autotune.shell.cache.runs import entry_of, new_run
 from autotune.shell.cache.warm_start import best_available
 from autotune.shell.driver import Driver, Interruption
 from autotune.shell.tuning import make_plan

@@ -1,19 +1,200 @@
-"""`kernel_space`: the space over the fields of a kernel's config, from a short description of the kernel."""
+"""`kernel_space`: the space over the fields of a kernel's config, from a short description of the kernel.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+The default config of a described kernel: what it does when nothing is said, in tiles that fit.
+
+What holds between the fields of a kernel's config, as constraints.
+
+Two sorts: what cannot run (a tile with too many elements, more shared memory than there is, a descriptor of a row that
+is too short), and what means nothing (an option of a persistent kernel on one that is not), which would only give
+several points to one and the same kernel.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import prod
 from typing import get_args
 
+import numpy as np
+
 from autotune.core.arguments import items, of_kind, refuse, text, truth
+from autotune.core.config import Config, Value
 from autotune.core.constraints import Constraint
 from autotune.core.errors import SpaceError
-from autotune.core.kernels.config import ITEM, KernelConfig
-from autotune.core.kernels.default import default_config
-from autotune.core.kernels.description import DeviceLimits, limits_of, power_above
-from autotune.core.kernels.fields import FIELDS, PERSISTENT, EvictionPolicy, MaxRegisters
-from autotune.core.kernels.outline import Accesses, Nest, Outline, outline
-from autotune.core.kernels.rules import rules
+from autotune.core.kernels.config import FIELDS, ITEM, PERSISTENT, EvictionPolicy, KernelConfig, MaxRegisters
+from autotune.core.kernels.outline import Accesses, DeviceLimits, Nest, Outline, limits_of, outline, power_above
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, Permutation, PowerOfTwo
 from autotune.core.space import Space
+
+GRID_ELEMENTS, LOOP_BLOCK, CHUNK = 1024, 32, 4096
+"""The default tile of a grid has about so many elements; a loop goes in steps of so many; and a reduction, where it
+cannot be done all at once, in chunks of so many."""
+
+
+def default_config(kernel: Outline, space: Space, given: KernelConfig | None) -> Config:
+    """What is given, else neutral values, with tiles (then chunks) halved until the constraints hold."""
+    values: dict[str, Value] = {name: _neutral(name, p) for name, p in space.parameters.items()} | _blocks(kernel)
+    own = {} if given is None else dict(given.to_config())
+    if own.get("maxnreg") is not None:
+        raise SpaceError("the default of a kernel space has no maxnreg, which a config could not leave out; seed it")
+    config = _spread(values, own)
+    while not space.valid(space.encode([config]))[0]:
+        smaller = _halved(kernel, space, config, own)
+        if smaller is None:
+            break  # the space will say what is wrong with it
+        config = smaller
+    return Config(config)
+
+
+def _blocks(kernel: Outline) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for nest in kernel.nests:
+        grid = nest == kernel.nests[0]
+        block = 1 << (GRID_ELEMENTS.bit_length() - 1) // len(nest) if grid else LOOP_BLOCK
+        for i in nest:
+            found[f"block_sizes_{i}"] = min(max(block, kernel.tiles[i].low), kernel.tiles[i].largest)
+    return found
+
+
+def _halved(
+    kernel: Outline, space: Space, config: Mapping[str, Value], own: Mapping[str, Value]
+) -> dict[str, Value] | None:
+    """The config with its largest tile halved, or its longest reduction once the tiles are as small as can be."""
+    tiles = {f"block_sizes_{i}": i for i in range(len(kernel.tiles))}
+    chunks = {f"reduction_loops_{i}": len(tiles) + i for i in range(len(kernel.reductions))}
+    for axes in (tiles, chunks):
+        halves = {n: (config[n] or kernel.longest(axis)) // 2 for n, axis in axes.items() if n not in own}
+        possible = {name: half for name, half in halves.items() if _holds(space.parameters[name], half)}
+        if possible:
+            largest = max(possible, key=lambda name: possible[name])
+            return {**config, largest: possible[largest]}
+    return None
+
+
+def _holds(parameter: Parameter, value: Value) -> bool:
+    try:
+        parameter.encode(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _spread(values: dict[str, Value], own: dict[str, Value]) -> dict[str, Value]:
+    """The values with one's own put in; a single value of a listed field goes to every item."""
+    merged = dict(values)
+    for name, value in own.items():
+        items = [item for item in values if (m := ITEM.fullmatch(item)) and m["field"] == name]
+        merged |= dict.fromkeys(items or [name], value)
+    return merged
+
+
+def _neutral(name: str, parameter: Parameter) -> Value:
+    """What stands for leaving the field out; of a parameter that has no such value, its first."""
+    match = ITEM.fullmatch(name)
+    field = FIELDS.get(match["field"] if match else name)
+    neutral = None if field is None else field.neutral
+    if isinstance(parameter, Permutation):
+        return tuple(range(parameter.n))
+    if _holds(parameter, neutral):
+        return neutral
+    if isinstance(parameter, PowerOfTwo) and match and match["field"] == "reduction_loops":
+        return min(CHUNK, parameter.high)
+    return parameter.decode(parameter.unrank(np.zeros(1, np.int64)))[0]
+
+
+DESCRIPTOR_BYTES = 16
+"""The least extent of the last axis of a tile that a tensor descriptor addresses."""
+
+WARPS_TO_SPECIALIZE = 4
+
+RANGE_NEUTRAL = {
+    "range_unroll_factors": "== 0", "range_num_stages": "== 0", "range_multi_buffers": "is None",
+    "range_flattens": "is None", "range_warp_specializes": "is None",
+}  # fmt: skip
+
+
+def rules(kernel: Outline, names: set[str]) -> list[str]:
+    """The constraints; `names` are the parameters that the space has."""
+    found = [
+        *_elements(kernel),
+        *_shared(kernel),
+        *_descriptors(kernel, names),
+        *_layout(kernel),
+        *_ranges(kernel, names),
+    ]
+    if kernel.persistent:
+        found += _persistent(kernel, names)
+    return list(dict.fromkeys([*found, *_threads(kernel, names)]))
+
+
+def _elements(kernel: Outline) -> Iterator[str]:
+    """No tile has more elements than the compiler takes."""
+    for axes in (kernel.nests[0], *(axes for axes in kernel.accesses if axes)):
+        if prod(map(kernel.longest, axes)) > kernel.limits.tensor_elements:
+            yield f"{_product(kernel, axes)} <= {kernel.limits.tensor_elements}"
+
+
+def _product(kernel: Outline, axes: tuple[int, ...]) -> str:
+    return " * ".join(map(kernel.extent, axes))
+
+
+def _shared(kernel: Outline) -> Iterator[str]:
+    """What a loop loads ahead fits into shared memory: `stages - 1` buffers, which is the least that is needed."""
+    for loop, axes in enumerate(kernel.loop_axes):
+        loads = [load for load in kernel.loads if load and set(load) & set(axes)]
+        if not loads:
+            continue
+        held = " + ".join(_product(kernel, load) for load in loads)
+        own = f"range_num_stages_{kernel.range_of(loop)}"
+        stages = f"((num_stages if {own} == 0 else {own}) - 1)"
+        fits = f"({held}) * {kernel.element_bytes} * {stages} <= {kernel.limits.shared_bytes}"
+        reduction = axes[0] - len(kernel.tiles)
+        yield fits if reduction < 0 else f"reduction_loops_{reduction} is None or {fits}"
+
+
+def _descriptors(kernel: Outline, names: set[str]) -> Iterator[str]:
+    for place, axes in enumerate(kernel.accesses):
+        if axes and kernel.limits.tensor_descriptors and f"indexing_{place}" in names:
+            row = f"{kernel.extent(axes[-1])} * {kernel.element_bytes} >= {DESCRIPTOR_BYTES}"
+            yield f"indexing_{place} != 'tensor_descriptor' or {row}"
+
+
+def _layout(kernel: Outline) -> Iterator[str]:
+    """A flattened grid, or one numbered by axes, has no groups of rows."""
+    if len(kernel.nests[0]) > 1:
+        yield "l2_groupings_0 == 1 or not flatten_loops_0"
+        yield "l2_groupings_0 == 1 or pid_type != 'xyz'"
+        yield "pid_type != 'xyz' or not flatten_loops_0"
+
+
+def _ranges(kernel: Outline, names: set[str]) -> Iterator[str]:
+    for place in range(kernel.ranges):
+        neutral = _neutral_range(place, names)
+        if f"static_ranges_{place}" in names:
+            yield f"not static_ranges_{place} or ({neutral})"
+        if f"range_warp_specializes_{place}" in names:
+            yield f"range_warp_specializes_{place} is not True or num_warps >= {WARPS_TO_SPECIALIZE}"
+
+
+def _neutral_range(place: int, names: set[str]) -> str:
+    stated = [f"{name}_{place} {value}" for name, value in RANGE_NEUTRAL.items() if f"{name}_{place}" in names]
+    return " and ".join(stated)
+
+
+def _persistent(kernel: Outline, names: set[str]) -> Iterator[str]:
+    """Only a persistent kernel has programs to multiply, registers to ration among them, and a loop over programs."""
+    persistent = f"pid_type in {PERSISTENT!r}"
+    yield f"num_sm_multiplier == 1 or {persistent}"
+    yield f"maxnreg is None or {persistent}"
+    yield f"maxnreg is None or maxnreg * num_warps * 32 <= {kernel.limits.registers}"
+    yield f"{persistent} or ({_neutral_range(0, names)})"
+
+
+def _threads(kernel: Outline, names: set[str]) -> Iterator[str]:
+    asked = [f"num_threads_{i}" for i in range(len(kernel.tiles)) if f"num_threads_{i}" in names]
+    for i, name in enumerate(asked):
+        yield f"{name} <= block_sizes_{i}"
+    if asked:
+        yield f"{' * '.join(f'max({name}, 1)' for name in asked)} <= {kernel.limits.max_threads}"
+
 
 Parameters = dict[str, Parameter]
 

@@ -28,9 +28,7 @@ from statistics import median
 from msgspec.structs import replace
 
 from autotune.core.outcomes import Outcome, Timed
-from autotune.core.search.finish import finalists
-from autotune.core.search.qualify import qualified
-from autotune.core.search.simplify import ENOUGH, distance, resets, simplified
+from autotune.core.search.finish import ENOUGH, distance, finalists, qualified, resets, simplified
 from autotune.core.search.state import Search
 from autotune.core.statistics import (
     EQUAL,

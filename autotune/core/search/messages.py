@@ -2,8 +2,11 @@
 
 A run is `reduce(advance, events, start(plan))`; a journal is its events, one JSON line each. Times called `at` are
 seconds since the search began, by the evaluator's clock, downtime between a kill and its resume left out.
+
+What a resume takes back: the hurried end that an interrupt put into a journal.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 from msgspec import Struct
@@ -140,3 +143,20 @@ class Reported(Struct, frozen=True, tag="reported", omit_defaults=True):
 
 
 Event = Asked | Observed | Compared | Ticked | Interrupted | Resumed | Reported
+
+
+def effective(events: Iterable[Event]) -> list[Event]:
+    """What counts for a process that resumes from these events: all but each interrupt and what followed it.
+
+    Folding these gives the same search as folding them all and a `Resumed`: `advance` takes back in the same way.
+    """
+    kept: list[Event] = []
+    interrupted: int | None = None
+    for event in events:
+        if isinstance(event, Resumed):
+            kept, interrupted = kept[:interrupted], None
+            continue
+        if isinstance(event, Interrupted) and interrupted is None:
+            interrupted = len(kept)
+        kept.append(event)
+    return kept[:interrupted]

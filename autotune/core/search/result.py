@@ -12,8 +12,8 @@ from autotune.core.config import Config
 from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
 from autotune.core.search.choice import Choice, choice, drift
+from autotune.core.search.finish import DRIFT
 from autotune.core.search.messages import Reason
-from autotune.core.search.qualify import DRIFT
 from autotune.core.search.request import request
 from autotune.core.search.state import Search
 from autotune.core.statistics import Ratio, divided, interval_level, median_interval

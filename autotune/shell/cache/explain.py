@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.entries import Entry
-from autotune.shell.cache.keys import Key, StrictKey
-from autotune.shell.cache.layers import Cache
-from autotune.shell.cache.nearness import OTHER_VERSION, Difference, changed_versions, differences, distance
+from autotune.shell.cache.keys import OTHER_VERSION, Difference, Key, StrictKey, changed_versions, differences, distance
 
 
 class Near(Struct, frozen=True):

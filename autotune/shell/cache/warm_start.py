@@ -11,12 +11,10 @@ from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
 from autotune.core.space import Space
 from autotune.core.strategies.population import BEST_AVAILABLE
+from autotune.shell.cache.cache import Cache, hardware
 from autotune.shell.cache.entries import Entry, Head
-from autotune.shell.cache.keys import LooseKey
-from autotune.shell.cache.layers import Cache
-from autotune.shell.cache.nearness import distance
-from autotune.shell.cache.origin import Origin
-from autotune.shell.cache.saved import hardware
+from autotune.shell.cache.keys import LooseKey, distance
+from autotune.shell.origin import Origin
 
 MAX_SCAN = 500
 

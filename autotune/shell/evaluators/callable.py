@@ -12,14 +12,14 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
-from autotune.shell.evaluators import wire
 from autotune.shell.evaluators.in_process import InProcessSession
 from autotune.shell.evaluators.isolated import IsolatedSession, Rules
 from autotune.shell.evaluators.outputs import require_comparable
 from autotune.shell.evaluators.protocol import Session, clock_after
 from autotune.shell.evaluators.timing import Schedule, Timer
-from autotune.shell.evaluators.workers import Crew
 from autotune.shell.evaluators.workload import Workload, pack
+from autotune.shell.processes import messages
+from autotune.shell.processes.pool import Crew
 from autotune.shell.settings import timeout
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class CallableEvaluator:
         if self.isolation == "in_process":
             return InProcessSession(work, self.run_timeout_s, clock)
         rules = Rules(self.workers, self.overlap, self.build_timeout_s, self.run_timeout_s)
-        return IsolatedSession(Crew(pack(work), wire.decode_reply, self.memory_limit_mb), rules, clock)
+        return IsolatedSession(Crew(pack(work), messages.decode_reply, self.memory_limit_mb), rules, clock)
 
     def _check_isolation(self) -> None:
         if self.isolation == "in_process":

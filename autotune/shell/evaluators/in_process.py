@@ -12,8 +12,7 @@ from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.shell.evaluators.bench import Bench, Kernel, Tainted, describe
-from autotune.shell.evaluators.protocol import WallClock
-from autotune.shell.evaluators.rounds import Rounds
+from autotune.shell.evaluators.protocol import Rounds, WallClock
 from autotune.shell.evaluators.workload import Workload
 
 

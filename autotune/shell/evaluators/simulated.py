@@ -19,8 +19,7 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.keys import Key, fold, integers, root
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial
-from autotune.core.search.messages import Asked, Compare, Compared, Event, Limits, Measure, Observed, Ticked
-from autotune.core.search.rollback import effective
+from autotune.core.search.messages import Asked, Compare, Compared, Event, Limits, Measure, Observed, Ticked, effective
 from autotune.core.search.rounds import order_of_round
 from autotune.core.space import Space
 from autotune.shell.evaluators.disturbance import Disturbance, DisturbedDevice

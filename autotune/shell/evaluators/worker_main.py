@@ -20,10 +20,10 @@ from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.outcomes import Failed
-from autotune.shell.evaluators import wire
 from autotune.shell.evaluators.bench import Bench, Kernel, Tainted, describe
-from autotune.shell.evaluators.worker_state import ThreadWatch, changes, worker_state
 from autotune.shell.evaluators.workload import unpack
+from autotune.shell.processes import messages
+from autotune.shell.processes.process_state import ThreadWatch, changes, worker_state
 
 TAINTED_EXIT, CHANGED_EXIT = 70, 71
 
@@ -61,7 +61,7 @@ class Post(Generic[Orders]):
         if os.getpid() != self._pid:
             os._exit(0)
         try:
-            self._sock.sendall(wire.encode(reply))
+            self._sock.sendall(messages.encode(reply))
         except OSError as error:  # the parent is gone, or a config has closed our socket
             self.end(f"the answer cannot be sent: {error}")
 
@@ -90,7 +90,7 @@ class Post(Generic[Orders]):
 
     def _received(self) -> bytes:
         try:
-            body = wire.receive_body(self._sock)
+            body = messages.receive_body(self._sock)
         except OSError as error:
             self.end(f"no order can be received: {error}")
         if body is None:
@@ -126,42 +126,42 @@ class Worker:
         self._memory_limit_mb = memory_limit_mb
         self._kernel: Kernel | None = None
 
-    def obey(self, order: wire.Order) -> wire.Reply:
+    def obey(self, order: messages.Order) -> messages.Reply:
         """Do what is asked; a config that has its outcome is dropped."""
         reply = self._obey(order)
-        if isinstance(reply, wire.Ended):
+        if isinstance(reply, messages.Ended):
             self._forget()
         return reply
 
-    def _obey(self, order: wire.Order) -> wire.Reply:
-        if isinstance(order, wire.Build):
+    def _obey(self, order: messages.Order) -> messages.Reply:
+        if isinstance(order, messages.Build):
             return self._build(order)
         kernel = self._kernel
         assert kernel is not None, "the parent builds before it runs"
         start = perf_counter()
         match order:
-            case wire.Run(cutoff_ms, budget_s):
-                return wire.Ended(self._bench.run(kernel, cutoff_ms, budget_s))
-            case wire.Prepare():
+            case messages.Run(cutoff_ms, budget_s):
+                return messages.Ended(self._bench.run(kernel, cutoff_ms, budget_s))
+            case messages.Prepare():
                 failed = self._bench.prepare(kernel)
-                return wire.Ended(failed) if failed is not None else wire.Done(perf_counter() - start)
-            case wire.Verify():
+                return messages.Ended(failed) if failed is not None else messages.Done(perf_counter() - start)
+            case messages.Verify():
                 failed = self._bench.verify(kernel)
-                return wire.Ended(failed) if failed is not None else wire.Done(perf_counter() - start)
-            case wire.Sample():
+                return messages.Ended(failed) if failed is not None else messages.Done(perf_counter() - start)
+            case messages.Sample():
                 sample = self._bench.sample(kernel)
                 if isinstance(sample, Failed):
-                    return wire.Ended(sample)
-                return wire.Done(perf_counter() - start, sample)
+                    return messages.Ended(sample)
+                return messages.Done(perf_counter() - start, sample)
 
-    def _build(self, order: wire.Build) -> wire.Reply:
+    def _build(self, order: messages.Build) -> messages.Reply:
         self._forget()
         limit_memory(self._memory_limit_mb)
         built = self._bench.build(Config.from_json(order.config))
         if isinstance(built, Failed):
-            return wire.Ended(built)
+            return messages.Ended(built)
         self._kernel = built
-        return wire.Built(built.compile_s)
+        return messages.Built(built.compile_s)
 
     def _forget(self) -> None:
         if self._kernel is not None:
@@ -202,12 +202,12 @@ def main(settings: dict[str, Any]) -> NoReturn:
     try:
         bench = load(settings["payload"])
     except (Exception, SystemExit) as error:
-        sock.sendall(wire.encode(wire.Broken(describe(error))))
+        sock.sendall(messages.encode(messages.Broken(describe(error))))
         os._exit(1)
     gc.collect()
     gc.freeze()  # what is loaded now stays: collecting after each config then costs next to nothing
-    post = Post(sock, wire.decode_order, limit_mb is not None)
+    post = Post(sock, messages.decode_order, limit_mb is not None)
     try:
-        post.serve(Worker(bench, limit_mb).obey, wire.Ready())
+        post.serve(Worker(bench, limit_mb).obey, messages.Ready())
     except Tainted as error:
         post.end(str(error), TAINTED_EXIT)

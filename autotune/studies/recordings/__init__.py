@@ -4,9 +4,8 @@ from autotune.studies.recordings.kernel_tuner import write_kernel_tuner
 from autotune.studies.recordings.load import load_recording
 from autotune.studies.recordings.objective import Objective
 from autotune.studies.recordings.own import write_recording
-from autotune.studies.recordings.parameters import parameters_of
-from autotune.studies.recordings.recording import Recording
-from autotune.studies.recordings.rows import Header, Row, recording_of
+from autotune.studies.recordings.reading import Header, Row, recording_of
+from autotune.studies.recordings.recording import Recording, parameters_of
 
 __all__ = [
     "Header",

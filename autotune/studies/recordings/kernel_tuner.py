@@ -16,16 +16,17 @@ import msgspec
 from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
-from autotune.studies.recordings import files
-from autotune.studies.recordings.decoding import decode, find_tear, is_json
+from autotune.studies.recordings import reading
 from autotune.studies.recordings.objective import AS_WRITTEN, TIME, Objective, ObjectiveChoice, named_objective, settled
-from autotune.studies.recordings.recording import Recording
-from autotune.studies.recordings.rows import (
+from autotune.studies.recordings.reading import (
     Coder,
     Header,
     Number,
     Row,
     ascending,
+    decode,
+    find_tear,
+    is_json,
     mean,
     milliseconds,
     nested,
@@ -34,6 +35,7 @@ from autotune.studies.recordings.rows import (
     tunable,
     usable,
 )
+from autotune.studies.recordings.recording import Recording
 
 ERRORS: dict[str, FailureKind] = {
     "CompilationFailedConfig": "compile_error",
@@ -98,7 +100,7 @@ def read_kernel_tuner(path: Path, text: bytes, cut: bool = False, chosen: Object
         values = tuple(map(ascending, values))
     objective = _objective(path, file, chosen)
     header = Header(
-        name=files.stem(path),
+        name=reading.stem(path),
         kernel=file.kernel_name or "",
         device=file.device_name or "",
         problem=_problem(file.problem_size),
@@ -260,7 +262,7 @@ def write_kernel_tuner(recording: Recording, path: Path | str) -> None:
         key = msgspec.json.encode(recording.key(row))
         lines.append(key + b": " + msgspec.json.encode(_entry(recording, row)))
     text = msgspec.json.encode(header)[:-1] + b',\n"cache": {\n' + b",\n".join(lines) + b"}\n}"
-    files.publish(Path(path), text)
+    reading.publish(Path(path), text)
 
 
 def _entry(recording: Recording, row: int) -> dict[str, Any]:

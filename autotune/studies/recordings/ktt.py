@@ -19,15 +19,14 @@ import msgspec
 
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
-from autotune.studies.recordings import files
-from autotune.studies.recordings.decoding import decode
+from autotune.studies.recordings import reading
 from autotune.studies.recordings.objective import PER_SECOND, ObjectiveChoice
-from autotune.studies.recordings.recording import Recording
-from autotune.studies.recordings.rows import (
+from autotune.studies.recordings.reading import (
     Coder,
     Header,
     Number,
     Row,
+    decode,
     key_of,
     mean,
     milliseconds,
@@ -36,6 +35,7 @@ from autotune.studies.recordings.rows import (
     seconds,
     typed,
 )
+from autotune.studies.recordings.recording import Recording
 
 STATUS: dict[str, FailureKind] = {
     "ComputationFailed": "run_error",
@@ -238,7 +238,7 @@ def _recording(
             point = key_of(column[code] for column, code in zip(values, codes, strict=True))
             raise RecordingError(f"{path}: the result of {point}: {error}; {_MENDED}") from None
     header = Header(
-        files.stem(path).removesuffix(".csv").removesuffix(".xml"), kernels[0], device, "", names, values, cut
+        reading.stem(path).removesuffix(".csv").removesuffix(".xml"), kernels[0], device, "", names, values, cut
     )
     return recording_of(header, rows, source=path)
 

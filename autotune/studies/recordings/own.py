@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FAILURE_KINDS, FailureKind
-from autotune.studies.recordings import files
-from autotune.studies.recordings.decoding import decode, is_json
+from autotune.studies.recordings import reading
 from autotune.studies.recordings.objective import TIME, Objective
+from autotune.studies.recordings.reading import decode, distinct, is_json, keys_of
 from autotune.studies.recordings.recording import TIMED, Floats, Integers, Recording
-from autotune.studies.recordings.rows import distinct, keys_of
 
 FORMAT: Literal["autotune-recording"] = "autotune-recording"
 VERSIONS = (1, 2)
@@ -105,7 +104,7 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
         framework_s=recording.framework_s.tolist(),
         objective=msgspec.UNSET if recording.objective == TIME else recording.objective,
     )
-    files.publish(Path(path), msgspec.json.encode(file))
+    reading.publish(Path(path), msgspec.json.encode(file))
 
 
 def _default_keys(values: Sequence[Sequence[Value]], codes: Integers) -> tuple[str, ...]:
@@ -144,7 +143,7 @@ def _recording(path: Path, file: _File) -> Recording:
     if not bool(((codes >= 0) & (codes < np.array(list(map(len, values)), np.int64))).all()):
         raise ValueError("a code lies outside its parameter's values")
     return Recording(
-        name=files.stem(path),
+        name=reading.stem(path),
         kernel=file.kernel,
         device=file.device,
         problem=file.problem,

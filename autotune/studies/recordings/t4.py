@@ -17,8 +17,7 @@ import msgspec
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
 from autotune.shell.wording import counted
-from autotune.studies.recordings import files
-from autotune.studies.recordings.decoding import MARK, decode
+from autotune.studies.recordings import reading
 from autotune.studies.recordings.objective import (
     AS_WRITTEN,
     HOW_TO_CHOOSE,
@@ -29,13 +28,14 @@ from autotune.studies.recordings.objective import (
     named_objective,
     settled,
 )
-from autotune.studies.recordings.recording import Recording
-from autotune.studies.recordings.rows import (
+from autotune.studies.recordings.reading import (
+    MARK,
     Coder,
     Header,
     Number,
     Row,
     as_number,
+    decode,
     key_of,
     mean,
     milliseconds,
@@ -46,6 +46,7 @@ from autotune.studies.recordings.rows import (
     typed,
     usable,
 )
+from autotune.studies.recordings.recording import Recording
 
 INVALIDITY: dict[str, FailureKind] = {
     "compile": "compile_error",
@@ -130,7 +131,7 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
     if len(rows) < len(results):
         again = counted(len(results) - len(rows), "result")
         warnings.warn(f"{path}: {again} left out, as a later one is of the same configuration", stacklevel=3)
-    header = Header(files.stem(path), "", file.metadata.device, "", names, values, partial=cut, objective=objective)
+    header = Header(reading.stem(path), "", file.metadata.device, "", names, values, partial=cut, objective=objective)
     return recording_of(header, list(rows.values()), source=path)
 
 

@@ -1,0 +1,1 @@
+"""Helion kernels: their config specs as spaces, evaluated by Helion's own compiler and benchmark processes."""

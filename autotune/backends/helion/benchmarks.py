@@ -1,0 +1,242 @@
+"""What was benchmarked in one search of Helion's, and what Helion says of it.
+
+Several configs timed side by side in this process, in rounds, as the verification of a search wants it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import torch
+from helion.autotuner.base_search import PopulationMember
+from helion.autotuner.benchmark_provider import _unset_fn
+from helion.autotuner.benchmarking import _make_l2_cache_clearer
+
+from autotune.backends.helion.space import Translation
+from autotune.backends.triton.timing import CudaDevice, Device, HostDevice, runs_in_round
+from autotune.core.config import Config
+from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
+from autotune.core.search.messages import Compare, Limits
+from autotune.core.search.rounds import order_of_round
+
+WARM_UPS = 3
+
+Sample = Callable[[int, int], float]
+"""Milliseconds of call `i`, over so many runs."""
+
+Order = Callable[[int], Sequence[int]]
+"""In which order the calls are sampled in a round, given its number."""
+
+
+def compare(
+    search: Any, members: Sequence[PopulationMember], rounds: int, seconds: float | None, order: Order
+) -> list[Outcome]:
+    """The outcome of each member. Each has run and answered right before, in a process of its own where Helion could
+    give it one.
+    """
+    arguments = search._shared_benchmark_args()
+    calls = [_call(member, arguments) for member in members]
+    own = search.settings.autotune_benchmark_fn
+    if own is not None:
+        return side_by_side(lambda i, runs: float(own([calls[i]], repeat=runs)[0]), order, rounds, seconds)
+    with device_of(search.kernel.env.device) as device:
+        return side_by_side(sampling(device, calls), order, rounds, seconds)
+
+
+def side_by_side(sample: Sample, order: Order, rounds: int, seconds: float | None = None) -> list[Outcome]:
+    """The outcome of each call, a sample a round; every round has an order of its own.
+
+    seconds: begin no round that would not be over by then.
+    """
+    failures: dict[int, Failed] = {}
+    count = len(order(0))
+    runs = [_first(i, sample, failures) for i in range(count)]
+    samples: list[list[float]] = [[] for _ in range(count)]
+    began = time.perf_counter()
+    for number in range(rounds):
+        spent = time.perf_counter() - began
+        if number and seconds is not None and spent * (number + 1) / number > seconds:
+            break
+        for i in order(number):
+            if i not in failures:
+                _take(i, runs[i], sample, samples, failures)
+    return [failures.get(i) or timed_or_failed(taken) for i, taken in enumerate(samples)]
+
+
+def _call(member: PopulationMember, arguments: Sequence[object]) -> Callable[[], object]:
+    return lambda: member.fn(*arguments)
+
+
+def _first(i: int, sample: Sample, failures: dict[int, Failed]) -> int:
+    """How many runs make one sample, found out while it warms up."""
+    try:
+        return runs_in_round(median(sample(i, 1) for _ in range(WARM_UPS)))
+    except Exception as error:  # whatever a kernel raises costs this config, not the search
+        failures[i] = Failed("run_error", f"{type(error).__name__}: {error}")
+        return 1
+
+
+def _take(i: int, runs: int, sample: Sample, samples: list[list[float]], failures: dict[int, Failed]) -> None:
+    try:
+        samples[i].append(sample(i, runs))
+    except Exception as error:  # as above
+        failures[i] = Failed("run_error", f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def device_of(where: Any) -> Iterator[Device]:
+    """What times kernels there: the GPU by its events, else this process by the wall clock."""
+    if where.type != "cuda":
+        yield HostDevice()
+        return
+    with torch.cuda.device(where):
+        yield CudaDevice("")
+
+
+def sampling(device: Device, calls: Sequence[Callable[[], object]]) -> Sample:
+    """Samples with an empty L2 cache, which is emptied as Helion does (on AMD as we do): it times as its own does."""
+    clear, ours = _make_l2_cache_clearer(), torch.version.hip is not None
+    return lambda i, runs: median(device.time(lambda _: calls[i](), runs, lambda _: clear(), ours))
+
+
+FAILURES: dict[str, FailureKind] = {
+    "accuracy_error": "wrong_answer",
+    "filtered": "skipped",
+    "source_rejected": "skipped",
+    "peer_compilation_fail": "compile_error",
+}
+"""Helion's statuses that say enough by themselves; an error or a timeout depends on how far the config came."""
+
+REFUSED = Failed("skipped", "Helion does not accept this config")
+UNUSABLE = Failed("skipped", "Helion's backend cannot use this config")
+LATE = Failed("skipped", "the budget was over before it was measured")
+
+
+class Bench:
+    """By the config that Helion made of a point: points that mean the same are measured once."""
+
+    def __init__(self, search: Any, translation: Translation, seconds: float | None) -> None:
+        self.search, self._translation = search, translation
+        self._members: dict[Any, PopulationMember] = {}
+        self._outcomes: dict[Any, Outcome] = {}
+        self.best_ms: float | None = None
+        self._started = search._autotune_budget_start or time.perf_counter()
+        self._seconds = seconds
+        if seconds is not None:
+            search.benchmark_provider.set_budget_exceeded_fn(self.over)
+
+    def now(self) -> float:
+        """Seconds since Helion began."""
+        return time.perf_counter() - self._started
+
+    def over(self) -> bool:
+        """Whether the budget is spent, so that nothing more need be compiled."""
+        return self._seconds is not None and self.now() >= self._seconds
+
+    def config(self, point: Config) -> Any:
+        """What Helion makes of a point; None where it refuses."""
+        return self._translation.project(point)
+
+    def known(self, config: Any) -> Outcome | None:
+        """What has become of this config already."""
+        return REFUSED if config is None else self._outcomes.get(config)
+
+    def enter(self, trial: Trial, config: Any) -> PopulationMember | None:
+        """A config that is new, as Helion's search knows it; None, and an outcome, where its backend cannot use it."""
+        member = self.search.make_unbenchmarked(self._translation.flat(trial.config))
+        if member is None:
+            self._outcomes[config] = UNUSABLE
+        return member
+
+    def member(self, point: Config) -> PopulationMember | None:
+        """What Helion knows of a point that was benchmarked."""
+        return self._members.get(self._translation.project(point))
+
+    def outcomes(self, trials: Sequence[Trial], limits: Limits) -> list[Outcome]:
+        """What becomes of these trials; those that Helion makes the same of are compiled and timed once."""
+        configs = [self.config(trial.config) for trial in trials]
+        new: dict[Any, PopulationMember] = {}
+        for trial, config in zip(trials, configs, strict=True):
+            if config not in new and self.known(config) is None:
+                member = self.enter(trial, config)
+                if member is not None:
+                    new[config] = member
+        if new:
+            self._benchmark(new, trials[0].generation, limits)
+        return [REFUSED if config is None else self._outcomes[config] for config in configs]
+
+    def settle(
+        self, config: Any, member: PopulationMember, fn: Any, generation: int, outcome: Outcome | None
+    ) -> Outcome:
+        """Let Helion count and log a config, and remember it. outcome: None where it was not measured ahead."""
+        with self._silent_bars():
+            self._told([member], generation)
+        if member.fn is _unset_fn and fn is not None:  # the budget was over, which ends Helion's account of it
+            member.fn = fn
+        found = self._outcome(member) if outcome is None else outcome
+        self._members[config], self._outcomes[config] = member, found
+        if isinstance(found, Timed):
+            self.best_ms = min(found.time_ms, self.best_ms or found.time_ms)
+        return found
+
+    def _benchmark(self, new: dict[Any, PopulationMember], generation: int, limits: Limits) -> None:
+        settings = self.search.settings
+        timeout = settings.autotune_compile_timeout
+        if settings.autotune_adaptive_timeout and limits.compile_timeout_s is not None:
+            settings.autotune_compile_timeout = max(1, int(limits.compile_timeout_s))
+        try:
+            self._told(list(new.values()), generation)
+        finally:
+            settings.autotune_compile_timeout = timeout
+        self._members.update(new)
+        self._outcomes.update({config: self._outcome(member) for config, member in new.items()})
+
+    def _told(self, members: list[PopulationMember], generation: int) -> None:
+        self.search.set_generation(max(generation, 0))
+        self.search.benchmark_population(members, desc=f"Generation {generation}", raise_if_no_viable_config=False)
+
+    @contextmanager
+    def _silent_bars(self) -> Iterator[None]:
+        """Without a progress bar for each config."""
+        settings = self.search.settings
+        shown, settings.autotune_progress_bar = settings.autotune_progress_bar, False
+        try:
+            yield
+        finally:
+            settings.autotune_progress_bar = shown
+
+    def _outcome(self, member: PopulationMember) -> Outcome:
+        compile_s = member.compile_time or 0.0
+        if member.status in ("ok", "deduplicated"):
+            return timed_or_failed([member.perf], compile_s)
+        if member.status in FAILURES:
+            return Failed(FAILURES[member.status], f"Helion: {member.status.replace('_', ' ')}", compile_s)
+        if self.over():
+            return Failed("skipped", LATE.message, compile_s)
+        if id(member.config) in getattr(self.search.benchmark_provider, "_accuracy_failure_config_ids", ()):
+            return Failed("wrong_answer", "its answer is not the baseline's", compile_s)
+        compiled = member.fn is not _unset_fn and member.compile_time is not None
+        kind: FailureKind = "run_error" if compiled else "compile_error"
+        if member.status == "timeout":
+            limit = self.search.settings.autotune_compile_timeout
+            kind = "run_timeout" if compiled and compile_s < limit else "compile_timeout"
+        return Failed(kind, f"Helion: {member.status}; its log has the details", compile_s)
+
+    def compare(self, task: Compare) -> tuple[tuple[int, Outcome], ...]:
+        """The trials again, interleaved; those that Helion makes the same of share their samples."""
+        members = [self.member(trial.config) for trial in task.trials]
+        assert all(member is not None for member in members)  # only what was timed is compared
+        numbers = {id(member): number for number, member in enumerate({id(m): m for m in members}.values())}
+        distinct = list({id(member): member for member in members}.values())
+
+        def order(number: int) -> list[int]:
+            """Of the distinct ones, each where the first trial of which it was made is."""
+            return list(dict.fromkeys(numbers[id(members[i])] for i in order_of_round(task, number)))
+
+        until = task.until if self._seconds is None else min(task.until or self._seconds, self._seconds)
+        left = None if until is None else max(until - self.now(), 0.0)
+        found = compare(self.search, distinct, task.rounds, left, order)
+        by_member = {id(member): outcome for member, outcome in zip(distinct, found, strict=True)}
+        return tuple((trial.id, by_member[id(m)]) for trial, m in zip(task.trials, members, strict=True))

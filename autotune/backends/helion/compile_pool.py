@@ -1,0 +1,153 @@
+"""Configs that compile side by side, each in a fork of this process, as Helion's provider prepares it."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+from helion.autotuner.base_search import PopulationMember
+from helion.autotuner.precompile_future import PrecompileFuture
+
+from autotune.core.outcomes import Failed, Trial
+from autotune.core.search.messages import Limits
+from autotune.shell.processes.supervisor import stand_guard
+
+PATIENCE, LEAST_S, FROM = 5.0, 10.0, 5
+"""A compile may take so many times the median of those that worked, and at least so many seconds, once there are 5."""
+
+NICENESS = 5
+"""How far compilers step back: what asks for configs and what launches kernels must not wait for a core."""
+
+
+@dataclass(eq=False)
+class Work:
+    """One config on its way. trials: who asked for it, several where Helion makes the same of their points."""
+
+    config: Any
+    member: PopulationMember
+    trials: list[Trial]
+    limits: Limits
+    fn: Any = None
+    future: PrecompileFuture | None = None
+
+    @property
+    def compile_s(self) -> float:
+        """Seconds that the compiler took; 0 where there was nothing to compile."""
+        return self.future.elapsed if self.future is not None and self.future.process is not None else 0.0
+
+
+class Compiles:
+    """Those that compile now. adaptive: whether what the others took shortens what a compile may take."""
+
+    def __init__(self, adaptive: bool) -> None:
+        self._running: list[Work] = []
+        self._adaptive = adaptive
+        self._took: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def sentinels(self) -> list[int]:
+        """What becomes readable when one of them ends."""
+        return [work.future.process.sentinel for work in self._running if work.future.process is not None]  # type: ignore[union-attr]
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the first of them has had its time."""
+        return min((work.future.seconds_left() for work in self._running), default=float("inf"))  # type: ignore[union-attr]
+
+    def begin(self, work: Work) -> None:
+        """Start a config's compiler."""
+        future = work.future
+        assert future is not None
+        if work.limits.compile_timeout_s is not None:
+            future.timeout = min(future.timeout, work.limits.compile_timeout_s)
+        if self._adaptive and len(self._took) >= FROM:
+            future.timeout = min(future.timeout, max(LEAST_S, PATIENCE * median(self._took)))
+        if future.ok is None:
+            process = future.process
+            process._target = partial(_guarded, process._target, os.getpid())
+            future.start()
+        self._running.append(work)
+
+    def ended(self) -> list[tuple[Work, Failed | None]]:
+        """Those that are over, and what went wrong with them."""
+        over, self._running = _parted(self._running)
+        found = [(work, _verdict(work)) for work in over]
+        self._took += [work.compile_s for work, failed in found if failed is None and work.compile_s]
+        return found
+
+    def cancel(self) -> list[Work]:
+        """End them all."""
+        dropped, self._running = self._running, []
+        for work in dropped:
+            _end(work.future)
+        PrecompileFuture._cancel_all([work.future for work in dropped])
+        return dropped
+
+
+def _guarded(compile_: Callable[..., None], program: int, *args: Any) -> None:
+    """Compile in a process behind a guardian, so that no compiler, nor what it has started, outlives the program."""
+    stand_guard(program, keep_files=True)
+    with suppress(OSError):
+        os.nice(NICENESS)
+    compile_(*args)
+
+
+def _end(future: Any) -> None:
+    """End a compiler and what it has started, by its guardian; Helion would end the guardian alone."""
+    if future.process is not None and future.started:
+        with suppress(Exception):
+            future.process.terminate()
+            future.process.join(1.0)
+
+
+def _parted(running: Sequence[Work]) -> tuple[list[Work], list[Work]]:
+    over: list[Work] = []
+    left: list[Work] = []
+    for work in running:
+        future = work.future
+        assert future is not None
+        done = future.ok is not None or not future.is_alive() or future.seconds_left() <= 0
+        (over if done else left).append(work)
+    return over, left
+
+
+def _verdict(work: Work) -> Failed | None:
+    """Take in how a compile ended. Where it failed, Helion's own account of it is set right as well.
+
+    A compiler that takes too long is killed at once: Helion would wait ten seconds for it to end by itself. And one
+    that fails ends in a way which Helion takes for success, so that it would compile once more while the GPU waits.
+    """
+    future = work.future
+    assert future is not None
+    if future.ok is None and future.is_alive():
+        _kill(future)
+        return Failed("compile_timeout", f"the compiler had not ended after {future.timeout:.0f} s", work.compile_s)
+    if future.ok is None:
+        future._mark_complete()
+    error = future.remote_error
+    if error is not None:
+        future.ok, future.failure_reason = False, "error"
+        said = " ".join(map(str, error.exc_args)) if error.exc_type != "EOFError" else ""
+        return Failed("compile_error", f"{error.exc_type}: {said}" if said else _ended(future), work.compile_s)
+    return None if future.ok else Failed("compile_error", _ended(future), work.compile_s)
+
+
+def _ended(future: PrecompileFuture) -> str:
+    code = None if future.process is None else future.process.exitcode
+    if code is not None and code < 0:
+        return f"the compiler was ended by {signal.Signals(-code).name}"
+    return "Helion's compiler refused it; its log has the details"
+
+
+def _kill(future: PrecompileFuture) -> None:
+    _end(future)
+    future.end_time, future.ok, future.failure_reason = time.time(), False, "timeout"
+    future._consume_result(raise_on_raise=False)

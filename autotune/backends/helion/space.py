@@ -1,0 +1,310 @@
+"""A kernel's config spec as a space: a parameter for every fragment that is free, Helion's repair as a projection.
+
+Helion repairs a config before it uses it: what does not apply is reset, tiles that are too large are halved. Several
+points may so mean one config. Where the repair follows a rule of the form "with this, that is always the default", the
+rule becomes a constraint; whatever is left over is found out when a point is projected.
+
+One fragment of Helion's config spec as a parameter, and the two ways between their values.
+
+Tiles that no thread can hold, as constraints.
+
+Helion lets a tile have up to 2**20 elements, whatever the number of warps, and begins with draws that are far smaller.
+A model that may ask for anything would spend its first minutes on tiles that take the compiler a minute each and then
+spill all they have. A thread has 255 registers of 32 bits: more than 256 elements of one tile are never its best.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+from helion import Config as HelionConfig
+from helion import exc
+from helion.autotuner.config_fragment import (
+    BaseIntegerFragment,
+    BooleanFragment,
+    Category,
+    ConfigSpecFragment,
+    EnumFragment,
+    ListOf,
+    NumThreadsFragment,
+    PermutationFragment,
+    PowerOfTwoFragment,
+)
+from helion.autotuner.config_generation import ConfigGeneration
+
+from autotune.backends.helion.repair_rules import rules_of
+from autotune.core.config import Config, Value, freeze, token
+from autotune.core.constraints import Members, members
+from autotune.core.errors import ConfigError, SpaceError
+from autotune.core.parameters import Boolean, Choice, Integer, Parameter, Permutation, PowerOfTwo
+from autotune.core.space import Space
+
+ROLES = {Category.BLOCK_SIZE: "block_size", Category.NUM_WARPS: "num_warps"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """parameter: None where there is nothing to choose. theirs, ours: a value in Helion's form, and in ours."""
+
+    parameter: Parameter | None
+    theirs: Callable[[Value], Any]
+    ours: Callable[[Any], Value]
+
+
+def field_of(fragment: ConfigSpecFragment) -> Field:
+    """The field for a fragment that is not a list. One of a kind that is not known is left as it is."""
+    role = ROLES.get(fragment.category())
+    match fragment:
+        case BooleanFragment():
+            return _plain(Boolean())
+        case PermutationFragment(length=length):
+            return Field(Permutation(length) if length > 1 else None, list, tuple)
+        case PowerOfTwoFragment(low=low, high=high):
+            return _plain(PowerOfTwo(low, high, role=role) if low < high else None)
+        case BaseIntegerFragment(low=low, high=high):
+            return _plain(Integer(low, high, role=role) if low < high else None)
+        case NumThreadsFragment():
+            return _labelled(tuple(fragment.search_values() or (0,)), ordered=True)
+        case EnumFragment():
+            return _labelled(tuple(fragment.search_values() or ()))
+    return _labelled(tuple(fragment.search_values() or ()))
+
+
+def _plain(parameter: Parameter | None) -> Field:
+    return Field(parameter, _same, _same)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _labelled(values: tuple[Any, ...], ordered: bool = False) -> Field:
+    """A choice of values that stand for themselves, or by their text where JSON cannot hold them."""
+    by_label = {token(_label(value)): value for value in values}
+    labels = tuple({token(_label(value)): _label(value) for value in values}.values())
+
+    def theirs(label: Value) -> Any:
+        return by_label[token(label)]
+
+    return Field(Choice(labels, ordered=ordered) if len(labels) > 1 else None, theirs, _label)
+
+
+def _label(value: Any) -> Value:
+    try:
+        return freeze(value)
+    except TypeError:
+        return repr(value)
+
+
+MOST_PER_THREAD = 256
+"""Elements of one tile that a thread may have."""
+
+ROLLED = 4
+"""How many times as many where the tile may be a row that a loop goes through in parts."""
+
+THREADS = 32
+PRODUCT = re.compile(r"(?:(?P<factor>\d+)\*)?(?P<blocks>[a-z_]\w*(?:\*[a-z_]\w*)*) <= \d+")
+
+
+class Named(Protocol):
+    """A parameter and where it lives."""
+
+    @property
+    def name(self) -> str: ...
+
+
+def per_thread(generation: Any, slots: Mapping[int, Named], base: Sequence[Any]) -> Iterator[str]:
+    """A constraint for each tile of the kernel: its elements over the threads. slots: by their place in `base`."""
+    warps_at = generation.num_warps_index
+    if warps_at < 0:
+        return
+    warps = slots[warps_at].name if warps_at in slots else repr(base[warps_at])
+    rolled = bool(generation.config_spec.reduction_loops)
+    seen = set()
+    for limit in generation.config_spec.tensor_numel_constraints:
+        factor = factor_of(limit.expr_str, len(limit.block_indices))
+        if factor is None:
+            continue
+        places = [generation.block_size_indices[i] for i in limit.block_indices]
+        names = [slots[place].name for place in places if place in slots]
+        for place in places:
+            factor *= 1 if place in slots else base[place]
+        most = MOST_PER_THREAD * THREADS * (ROLLED if rolled and factor > 1 else 1)
+        text = f"{' * '.join([str(factor), *names] if factor > 1 else names)} <= {most} * {warps}"
+        if names and text not in seen:
+            seen.add(text)
+            yield text
+
+
+def factor_of(text: str, count: int) -> int | None:
+    """c of a limit `c*u0*u1*… <= most` on the product of `count` block sizes; None where it has another form."""
+    found = PRODUCT.fullmatch(text)
+    if found is None or len(found["blocks"].split("*")) != count:
+        return None
+    return int(found["factor"] or 1)
+
+
+MOST_ROWS = 100_000
+
+Flat = list[Any]
+"""What Helion calls a flat config: a value for each fragment."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lives in a flat config: at `index`, or in the list that is there, at `place`."""
+
+    name: str
+    index: int
+    place: int | None
+    field: Field
+    parameter: Parameter
+
+    def get(self, flat: Flat) -> Value:
+        """The parameter's value; raises ValueError where it is none of its values."""
+        value = flat[self.index] if self.place is None else flat[self.index][self.place]
+        ours = self.field.ours(value)
+        self.parameter.encode(ours)
+        return ours
+
+    def put(self, flat: Flat, value: Value) -> None:
+        """Set it, in a flat config of one's own."""
+        theirs = self.field.theirs(value)
+        if self.place is None:
+            flat[self.index] = theirs
+        else:
+            flat[self.index][self.place] = theirs
+
+
+@dataclass(frozen=True)
+class Translation:
+    """space: the free parameters, by the names that `KernelConfig` knows them by (`block_sizes_0`, `num_warps`)."""
+
+    space: Space
+    slots: tuple[Slot, ...]
+    base: Flat
+    generation: ConfigGeneration
+
+    def flat(self, config: Config) -> Flat:
+        """The flat config of a point, not repaired yet."""
+        return _filled(self.slots, self.base, config)
+
+    def project(self, config: Config) -> HelionConfig | None:
+        """What Helion makes of a point; None where it refuses."""
+        try:
+            repaired: HelionConfig = self.generation.unflatten(self.flat(config))
+        except exc.InvalidConfig:
+            return None
+        return repaired
+
+    def point(self, flat: Flat) -> Config | None:
+        """The point of a flat config, repaired; None where it is outside of the space."""
+        try:
+            canonical, _ = self.generation.canonicalize_flat(deepcopy(flat))
+            return self.space.check({slot.name: slot.get(canonical) for slot in self.slots})
+        except (exc.InvalidConfig, ConfigError, ValueError, TypeError, AssertionError):
+            return None
+
+    def point_of(self, config: HelionConfig) -> Config | None:
+        """The point of a config, repaired; None where it is outside of the space."""
+        try:
+            return self.point(self.generation.flatten(config))
+        except (exc.InvalidConfig, ValueError, TypeError, KeyError, AssertionError):
+            return None
+
+
+def translate(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Translation:
+    """The space of a kernel. Raises SpaceError where nothing is left to choose.
+
+    known: flat configs that must have a point; what seems to be a rule but leaves one of them out is none.
+    """
+    slots = tuple(_slots(generation))
+    if not slots:
+        raise SpaceError("the config spec leaves nothing to choose; there is nothing to tune")
+    base, _ = generation.canonicalize_flat(generation.default_flat())
+    free = Space({slot.name: slot.parameter for slot in slots})
+    default = {slot.name: slot.get(base) for slot in slots}
+    kept = [default, *_points(generation, slots, known)]
+    constraints = [c for c in _constraints(generation, slots, base, free, Config(default)) if _allows(free, c, kept)]
+    return Translation(Space(free.parameters, constraints, default), slots, base, generation)
+
+
+def _points(generation: ConfigGeneration, slots: Sequence[Slot], known: Sequence[Flat]) -> Iterator[dict[str, Value]]:
+    """The points of flat configs, as far as their values are among those to choose from."""
+    for flat in known:
+        with suppress(exc.InvalidConfig, ValueError, TypeError, AssertionError):
+            canonical, _ = generation.canonicalize_flat(deepcopy(flat))
+            yield {slot.name: slot.get(canonical) for slot in slots}
+
+
+def _filled(slots: Sequence[Slot], base: Flat, config: Config) -> Flat:
+    flat = deepcopy(base)
+    for slot in slots:
+        slot.put(flat, config[slot.name])
+    return flat
+
+
+def _slots(generation: ConfigGeneration) -> Iterator[Slot]:
+    for key, (indices, is_sequence) in generation._key_to_flat_indices.items():
+        for position, index in enumerate(indices):
+            if index in generation.overridden_flat_indices:
+                continue
+            fragment = generation.flat_spec[index]
+            items = [fragment.inner] * fragment.length if isinstance(fragment, ListOf) else [fragment]
+            for place, item in enumerate(items):
+                listed = isinstance(fragment, ListOf)
+                field = field_of(item)
+                if field.parameter is not None:
+                    name = f"{key}_{place}" if listed else f"{key}_{position}" if is_sequence else key
+                    yield Slot(name, index, place if listed else None, field, field.parameter)
+
+
+def _constraints(
+    generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space, default: Config
+) -> Iterator[str | Members]:
+    yield from _sizes(generation, slots, base, free)
+    yield from per_thread(generation, {slot.index: slot for slot in slots}, base)
+
+    def repair(config: Config) -> Config | None:
+        try:
+            canonical, _ = generation.canonicalize_flat(_filled(slots, base, config))
+            return Config({slot.name: slot.get(canonical) for slot in slots})
+        except (exc.InvalidConfig, ValueError, TypeError, AssertionError):
+            return None
+
+    yield from rules_of(free, default, repair)
+
+
+def _sizes(generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space) -> Iterator[Members]:
+    """The limits on the elements of tiles, as the combinations of block sizes that keep to them."""
+    blocks = {index: slot for index in generation.block_size_indices for slot in slots if slot.index == index}
+    for limit in generation.config_spec.tensor_numel_constraints:
+        indices = [generation.block_size_indices[i] for i in limit.block_indices]
+        names = tuple(dict.fromkeys(blocks[i].name for i in indices if i in blocks))
+        if not names or prod(free.parameters[name].size for name in names) > MOST_ROWS:
+            continue
+        values = [_values(free.parameters[name]) for name in names]
+        good = []
+        for combination in product(*values):
+            chosen = dict(zip(names, combination, strict=True))
+            sizes = (chosen[blocks[i].name] if i in blocks else base[i] for i in indices)
+            if limit.check_fn(*sizes):
+                good.append([code for n in names for code in free.parameters[n].encode(chosen[n])])
+        if 0 < len(good) < prod(len(v) for v in values):
+            yield members(free.parameters, names, np.array(good, np.int64))
+
+
+def _values(parameter: Parameter) -> list[Value]:
+    return parameter.decode(parameter.unrank(np.arange(parameter.size)))
+
+
+def _allows(free: Space, constraint: str | Members, points: Sequence[dict[str, Value]]) -> bool:
+    """Whether these points keep to a constraint; one that the default breaks, say, was no rule."""
+    one = Space(free.parameters, [constraint])
+    return bool(one.valid(one.encode(points)).all())

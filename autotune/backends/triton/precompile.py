@@ -1,0 +1,93 @@
+"""Compile configs on a machine without a GPU, into a folder from which a machine with one takes the binaries."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from autotune.backends.triton.evaluator import TritonEvaluator
+from autotune.core.config import Config
+from autotune.core.errors import EvaluatorError
+from autotune.core.outcomes import Detail, Outcome, Trial
+from autotune.core.search.messages import Limits, Observed
+from autotune.core.space import Space
+from autotune.shell.files import replace_file
+
+MANIFEST = "compiled.json"
+
+
+class CompiledConfig(Struct, frozen=True, omit_defaults=True):
+    """verdict: "compiled", or the kind of its failure."""
+
+    config: dict[str, object]
+    verdict: str
+    seconds: float
+    message: str = ""
+    details: dict[str, Detail] = {}
+
+
+class Manifest(Struct, frozen=True):
+    """What is in a folder of binaries. folder: where it was when they were written, since Triton notes whole paths."""
+
+    target: str
+    folder: str
+    configs: tuple[CompiledConfig, ...]
+
+
+def compile_ahead(
+    space: Space, evaluator: TritonEvaluator, configs: Sequence[Config], target: str, folder: Path
+) -> Iterator[CompiledConfig]:
+    """Compile these configs for `target`, and tell of each as it is done; the manifest is written at the end.
+
+    Raises EvaluatorError where the evaluator cannot compile without a GPU.
+    """
+    folder = folder.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluatorError(f"{folder} cannot be made ({error.strerror}); name a folder that can") from None
+    rehome(folder)
+    done: list[CompiledConfig] = []
+    with replace(evaluator, target=target, cache_dir=folder).open_compiler(space) as session:
+        waiting = [Trial(i, config) for i, config in enumerate(configs)][::-1]
+        while len(done) < len(configs):
+            batch = [waiting.pop() for _ in range(min(session.room, len(waiting)))]
+            if batch:
+                session.submit(batch, Limits())
+            for event in session.poll():
+                assert isinstance(event, Observed), "nothing is compared here"
+                done.append(_told(configs[event.trial], event.outcome))
+                yield done[-1]
+    manifest = Manifest(target, str(folder), tuple(done))
+    replace_file(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+
+def rehome(folder: str | os.PathLike[str]) -> None:
+    """Where a folder of binaries has moved since it was written, let Triton's notes in it say where they are now."""
+    here = Path(folder).absolute()
+    try:
+        manifest = msgspec.json.decode((here / MANIFEST).read_bytes(), type=Manifest)
+    except OSError:
+        return
+    except msgspec.DecodeError as error:
+        raise EvaluatorError(f"{here / MANIFEST} is damaged ({error}); compile again into another folder") from None
+    if manifest.folder == str(here):
+        return
+    for group in here.glob("*/__grp__*"):
+        with suppress(OSError, ValueError, AttributeError):
+            paths = json.loads(group.read_text())["child_paths"]
+            moved = {name: str(group.parent / Path(path).name) for name, path in paths.items()}
+            replace_file(group, json.dumps({"child_paths": moved}).encode())
+    settled = msgspec.structs.replace(manifest, folder=str(here))
+    replace_file(here / MANIFEST, msgspec.json.format(msgspec.json.encode(settled), indent=1))
+
+
+def _told(config: Config, outcome: Outcome) -> CompiledConfig:
+    kind = getattr(outcome, "kind", "")
+    verdict, message = ("compiled", "") if kind == "skipped" else (kind, getattr(outcome, "message", ""))
+    return CompiledConfig(dict(config), verdict, round(outcome.compile_s, 4), message, outcome.details)

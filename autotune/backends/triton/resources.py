@@ -1,0 +1,183 @@
+"""What a device can hold, and whether a compiled kernel fits: decided before anything is run.
+
+Registers and spills of the kernels in a cubin, read off the binary: no GPU and no other program is needed.
+
+A cubin is an ELF file. Its section `.nv.info` lists attributes: a format byte, an attribute byte, and for the formats
+that matter here a 16-bit size and a payload of two words, the symbol and the value. The numbers of the attributes are
+those that `cuobjdump --dump-elf` prints names for.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from autotune.backends.triton.messages import Figures, Gpu
+from autotune.core.errors import EvaluatorError
+from autotune.core.outcomes import Detail, Failed, FailureKind
+
+KIB = 1024
+SHARED_KIB = {
+    70: 96, 72: 96, 75: 64, 80: 163, 86: 99, 87: 163, 88: 99, 89: 99, 90: 227, 100: 227, 101: 227, 103: 227,
+    110: 227, 120: 99, 121: 99,
+}  # fmt: skip
+"""Shared memory that one block may have, by compute capability (CUDA C++ programming guide)."""
+REGISTERS = 65536
+"""Of one multiprocessor, and the most that one block can have, on all of the above."""
+MOST_REGISTERS_EACH = 255
+WARP = 32
+WARP_GRAIN = 256
+"""Registers are handed to warps in multiples of this."""
+MOST_BLOCKS_IN_CLUSTER = 16
+
+
+def gpu_for(target: str) -> Gpu:
+    """The device that "sm_90" means, without one being there; raises EvaluatorError for what is no such name."""
+    arch = arch_of(target)
+    shared = SHARED_KIB.get(arch)
+    return Gpu(target, f"sm_{arch}", None if shared is None else shared * KIB, REGISTERS)
+
+
+def arch_of(target: str) -> int:
+    """90 for "sm_90"; raises EvaluatorError."""
+    found = re.fullmatch(r"sm_(\d{2,3})a?", target)
+    if found is None:
+        raise EvaluatorError(f"target is {target!r}; give an NVIDIA architecture such as 'sm_90'")
+    return int(found[1])
+
+
+def misfit(kernel: Figures, gpu: Gpu) -> Failed | None:
+    """Why this kernel cannot be launched on this device; None where nothing speaks against it."""
+    where = f"{kernel.name} needs"
+    if gpu.shared_bytes is not None and kernel.shared_bytes > gpu.shared_bytes:
+        return _refused(
+            "out_of_memory", f"{where} {kernel.shared_bytes} bytes of shared memory; {gpu.name} has {gpu.shared_bytes}"
+        )
+    if kernel.threads > gpu.threads:
+        return _refused("run_error", f"{where} {kernel.threads} threads in a block; {gpu.name} allows {gpu.threads}")
+    if kernel.blocks > MOST_BLOCKS_IN_CLUSTER:
+        return _refused(
+            "run_error", f"{where} clusters of {kernel.blocks} blocks; at most {MOST_BLOCKS_IN_CLUSTER} can be"
+        )
+    if gpu.registers is not None and (needed := registers_of_block(kernel)) > gpu.registers:
+        return _refused(
+            "run_error",
+            f"{where} {needed} registers for one block ({kernel.registers} a thread, {kernel.threads} threads), so that"
+            f" none fits; {gpu.name} has {gpu.registers}",
+        )
+    return None
+
+
+def registers_of_block(kernel: Figures) -> int:
+    """Registers that the hardware sets aside for one block; 0 where the figure of a thread is not known."""
+    if kernel.registers is None:
+        return 0
+    of_warp = -(-kernel.registers * WARP // WARP_GRAIN) * WARP_GRAIN
+    return of_warp * -(-kernel.threads // WARP)
+
+
+def blocks_at_once(kernel: Figures, gpu: Gpu) -> int | None:
+    """Blocks that fit on one multiprocessor by registers and shared memory; None where that is not known."""
+    if gpu.registers is None or gpu.shared_bytes is None or not registers_of_block(kernel):
+        return None
+    by_registers = gpu.registers // registers_of_block(kernel)
+    by_shared = (gpu.shared_bytes + KIB) // (kernel.shared_bytes + KIB)  # a KiB of each block is the system's
+    return min(by_registers, by_shared)
+
+
+def details_of(kernels: tuple[Figures, ...], gpu: Gpu | None) -> dict[str, Detail]:
+    """The figures that an outcome keeps: of several kernels, the most that any of them needs."""
+    if not kernels:
+        return {}
+    details: dict[str, Detail] = {"shared_bytes": max(kernel.shared_bytes for kernel in kernels)}
+    registers = [kernel.registers for kernel in kernels if kernel.registers is not None]
+    spilled = [kernel.spill_bytes for kernel in kernels if kernel.spill_bytes is not None]
+    if registers:
+        details["registers"] = max(registers)
+    if spilled:
+        details["spill_bytes"] = max(spilled)
+    at_once = [] if gpu is None else [n for k in kernels if (n := blocks_at_once(k, gpu)) is not None]
+    if at_once:
+        details["blocks_per_multiprocessor"] = min(at_once)
+    if len(kernels) > 1:
+        details["kernels"] = len(kernels)
+    return details
+
+
+def _refused(kind: FailureKind, message: str) -> Failed:
+    return Failed(kind, message + ": not run")
+
+
+SVAL = 4
+"""The format whose payload follows, after its size."""
+_REGISTERS_TAG = 0x2F
+FRAME = 0x11
+
+SYMBOLS = 2
+"""The type of a section that is a symbol table."""
+
+
+class Resources(NamedTuple):
+    """Of one thread. local_bytes: its frame in local memory, which for Triton's kernels is what did not fit: spills."""
+
+    registers: int
+    local_bytes: int
+
+
+class _Section(NamedTuple):
+    name: str
+    kind: int
+    link: int
+    body: bytes
+
+
+def resources(cubin: bytes, kernel: str) -> Resources | None:
+    """What a thread of `kernel` needs; None where the file is not understood."""
+    try:
+        sections = _sections(cubin)
+        symbol = _symbol(sections, kernel)
+        info = next(section.body for section in sections if section.name == ".nv.info")
+        found = {attribute: value for attribute, about, value in _attributes(info) if about == symbol}
+    except (struct.error, StopIteration, IndexError, ValueError):
+        return None
+    return Resources(found[_REGISTERS_TAG], found.get(FRAME, 0)) if _REGISTERS_TAG in found else None
+
+
+def _sections(cubin: bytes) -> list[_Section]:
+    if cubin[:5] != b"\x7fELF\x02":
+        raise ValueError("not a 64-bit ELF file")
+    (table,) = struct.unpack_from("<Q", cubin, 0x28)
+    size, count, names = struct.unpack_from("<HHH", cubin, 0x3A)
+    heads = [struct.unpack_from("<IIQQQQI", cubin, table + i * size) for i in range(count)]
+    texts = _body(cubin, heads[names])
+    return [_Section(_text(texts, head[0]), head[1], head[6], _body(cubin, head)) for head in heads]
+
+
+def _body(cubin: bytes, head: tuple[int, ...]) -> bytes:
+    return cubin[head[4] : head[4] + head[5]]
+
+
+def _text(texts: bytes, start: int) -> str:
+    return texts[start : texts.index(b"\0", start)].decode()
+
+
+def _symbol(sections: list[_Section], name: str) -> int:
+    """The number of the symbol of this name."""
+    table = next(section for section in sections if section.kind == SYMBOLS)
+    texts = sections[table.link].body
+    starts = (start for (start, *_) in struct.iter_unpack("<IBBHQQ", table.body))
+    return next(i for i, start in enumerate(starts) if _text(texts, start) == name)
+
+
+def _attributes(info: bytes) -> Iterator[tuple[int, int, int]]:
+    """(attribute, symbol, value) of those that have a symbol."""
+    at = 0
+    while at + 4 <= len(info):
+        kind, attribute, size = struct.unpack_from("<BBH", info, at)
+        at += 4
+        if kind != SVAL:
+            continue
+        if size >= 8:
+            symbol, value = struct.unpack_from("<II", info, at)
+            yield attribute, symbol, value
+        at += size

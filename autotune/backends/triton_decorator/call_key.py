@@ -1,0 +1,369 @@
+"""The arguments of a call, told apart as cheaply as can be: this is what every later call pays for.
+
+Two keys: a raw one, exact and made in a microsecond or two, and a canonical one behind it, in which key arguments are
+rounded to their buckets and strides to their classes. Many raw keys lead to one canonical key.
+
+What decides the binary is in both, and in the key on disk, for every argument: the values of keys and constants; dtype,
+class of strides and alignment of tensors, also of those in tuples and descriptors; of any other number its type, and
+whether it is 1 or divisible by 16, as Triton compiles for these.
+
+Which values of a key argument share one tuning.
+"""
+
+import inspect
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from types import FunctionType
+from typing import Any, Literal, NamedTuple
+
+from autotune.backends.triton.kernel import is_kernel
+from autotune.core.errors import PlanError
+from autotune.core.identity import identity
+from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor
+from autotune.shell.cache.sources import (
+    container_name,
+    source_digest,
+    stand_in,
+    stride_class,
+    value_digest,
+    written_number,
+)
+
+Bucket = Literal["power_of_two"] | Sequence[int] | Callable[[Any], Any]
+Buckets = Bucket | Mapping[str, Bucket]
+
+Rule = Callable[[Any], Any]
+
+
+def rules_of(bucket: Buckets | None, keys: Sequence[str]) -> dict[str, Rule]:
+    """How to round each key argument that is to be rounded, by its name. Raises PlanError for what is no bucket."""
+    if bucket is None:
+        return {}
+    if not isinstance(bucket, Mapping):
+        return {name: _rule(bucket) for name in keys}
+    odd = [name for name in bucket if name not in keys]
+    if odd:
+        raise PlanError(f"bucket has {', '.join(map(repr, odd))}, which key does not name; add it to key")
+    return {name: _rule(one) for name, one in bucket.items()}
+
+
+def _rule(bucket: Bucket) -> Rule:
+    if bucket == "power_of_two":
+        return power_of_two
+    if callable(bucket):
+        return bucket
+    edges = list(bucket) if isinstance(bucket, Sequence) and not isinstance(bucket, str) else []
+    if not edges or edges != sorted(edges) or not all(isinstance(edge, int) for edge in edges):
+        raise PlanError(
+            f"{bucket!r} is no bucket; use 'power_of_two', a rising list of whole numbers, or a function of the value"
+        )
+    return lambda value: _edge(edges, value)
+
+
+def power_of_two(value: Any) -> Any:
+    """The least power of two that is not below a whole number; other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return 1 << (value - 1).bit_length() if value > 0 else value
+
+
+def _edge(edges: list[int], value: Any) -> Any:
+    """The first edge that is not below the value; what lies above all edges belongs to the last."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return edges[min(bisect_left(edges, value), len(edges) - 1)]
+
+
+def described(bucket: Buckets) -> str:
+    """A bucket in the words of a cache key: a function by the digest of all that it reaches.
+
+    Raises CacheError for a function that reaches an object of which no digest can be made.
+    """
+    if isinstance(bucket, Mapping):
+        return "; ".join(f"{name}: {described(one)}" for name, one in bucket.items())
+    if callable(bucket):
+        return f"function {source_digest(bucket)}"
+    return bucket if isinstance(bucket, str) else str([*map(int, bucket)])
+
+
+ALIGNMENT = 16
+"""Triton compiles for pointers, and for whole numbers, that this divides."""
+
+LOW, HIGH = -(2**31), 2**31
+"""Whole numbers from LOW on, below HIGH, are passed in 32 bits."""
+
+
+class Call(NamedTuple):
+    """named: values of the kernel's parameters, defaults included. options: of the launch, as given at the call.
+
+    given: names that the call sets; placed: those of them that it gives by position. canonical: what a tuning belongs
+    to, hashable. device: where the tensors are, as torch says.
+    """
+
+    named: dict[str, Any]
+    options: dict[str, Any]
+    given: frozenset[str]
+    canonical: tuple[Any, ...]
+    device: Any
+    placed: tuple[str, ...] = ()
+
+
+class Calls:
+    """Of one kernel. keys: the arguments that a tuning depends on by value, besides the kernel's constants.
+
+    unspecialised: numbers for whose values Triton is told not to compile, by name.
+    """
+
+    def __init__(
+        self, function: FunctionType, keys: Sequence[str], rules: Mapping[str, Rule], unspecialised: Sequence[str] = ()
+    ) -> None:
+        parameters = inspect.signature(function).parameters
+        self.names = tuple(parameters)
+        self.constants = {name for name, one in parameters.items() if "constexpr" in _annotation(one)}
+        self._defaults = {n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty}
+        self._exact = {*keys, *self.constants}
+        self.keys = tuple(keys)
+        self._rules = dict(rules)
+        self._unspecialised = frozenset(unspecialised)
+        self._plans: dict[Any, tuple[bool, ...]] = {}
+        self._tensors: frozenset[type] = frozenset()
+
+    def raw(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """Every argument in its place: values of key arguments and constants; dtype, strides, alignment and device of
+        tensors; the kind of the others. Equal only for calls of one canonical key.
+
+        What is met most often is written out here, shorter than `by_value` and `by_kind` do: a truth value as a tuple
+        of one, as it equals a number; of a whole number 2 where it is 1, else whether 16 divides it.
+        """
+        shape: Any = len(args)
+        if kwargs:
+            shape = (shape, *kwargs)
+            args = (*args, *kwargs.values())
+        plan = self._plans.get(shape)
+        if plan is None:
+            plan = self._planned(shape)
+        tensors, first = self._tensors, True
+        key: list[Any] = [shape]
+        add = key.append
+        for value, exact in zip(args, plan, strict=False):
+            kind = type(value)
+            if kind is int:
+                if exact:
+                    add(value)
+                else:
+                    add(by_kind(value) if value >> 31 else 2 if value == 1 else not value & 15)
+            elif kind in tensors:
+                add((value.dtype, value.is_contiguous() or value.stride(), value.data_ptr() & 15))
+                if first:
+                    add(value.get_device())
+                    first = False
+                if exact:
+                    add(value.shape)
+            elif exact:
+                add(value if kind is str else (value,) if kind is bool else by_value(value))
+            else:
+                add(by_kind(value))
+        return tuple(key)
+
+    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+        """The call with its values by name, and its canonical key."""
+        given = {**dict(zip(self.names, args, strict=False)), **kwargs}
+        options = {name: value for name, value in given.items() if name not in self.names}
+        named = {name: given[name] for name in self.names if name in given}
+        tensors = [value for value in named.values() if is_tensor_like(value)]
+        device = next((found for value in tensors if (found := getattr(value, "device", None)) is not None), None)
+        complete = {name: named.get(name, self._defaults.get(name)) for name in self.names
+                    if name in named or name in self._defaults}  # fmt: skip
+        parts = [(name, self._trait(name, value)) for name, value in complete.items()]
+        parts += [(name, by_value(value)) for name, value in sorted(options.items())]
+        return Call(complete, options, frozenset(given), (str(device), *parts), device, self.names[: len(args)])
+
+    def specialization(self, call: Call) -> Specialization:
+        """The same as the canonical key for the cache on disk."""
+        arguments: dict[str, Argument] = {}
+        constants: dict[str, Any] = {}
+        for name, value in {**call.named, **call.options}.items():
+            by_its_value = name in self._exact or name in call.options
+            if by_its_value and name not in self.keys and not is_tensor_like(value):
+                constants[name] = written(value)
+            elif by_its_value and not is_tensor_like(value):
+                arguments[name] = Constant(written(self._rounded(name, value)))
+            else:
+                shape = tuple(int(n) for n in value.shape) if by_its_value else ()
+                _write(name, self._kind(name, value), value, shape, arguments)
+        return Specialization(arguments, constants)
+
+    def shown(self, call: Call) -> str:
+        """The key in words, such as "M=4096, N=4096, x: float16"."""
+        named = call.named
+        values = [f"{name}={self._rounded(name, named[name])}" for name in self.keys
+                  if name in named and not is_tensor_like(named[name])]  # fmt: skip
+        dtypes = dict.fromkeys(_dtype(value) for value in named.values() if is_tensor_like(value))
+        return ", ".join([*values, *dtypes])
+
+    def _trait(self, name: str, value: Any) -> Any:
+        """An argument as a part of the canonical key."""
+        if name not in self._exact:
+            return self._kind(name, value)
+        if is_tensor_like(value):
+            return by_kind(value), tuple(value.shape)
+        return by_value(self._rounded(name, value))
+
+    def _kind(self, name: str, value: Any) -> Any:
+        kind = by_kind(value)
+        return kind.partition(",")[0] if name in self._unspecialised and isinstance(kind, str) else kind
+
+    def _rounded(self, name: str, value: Any) -> Any:
+        rule = self._rules.get(name)
+        return value if rule is None else rule(value)
+
+    def _planned(self, shape: Any) -> tuple[bool, ...]:
+        """Which values of a call of this form count exactly; made once for each form."""
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            self._tensors = frozenset({torch.Tensor, torch.nn.Parameter})
+        count, names = (shape, ()) if isinstance(shape, int) else (shape[0], shape[1:])
+        by_name = (*self.names[:count], *names)
+        plan = tuple(name in self._exact or name not in self.names for name in by_name)
+        self._plans[shape] = plan
+        return plan
+
+
+class Itself:
+    """An object that equals itself alone, as a part of a key; it is kept as long as the key is."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Itself) and other.held is self.held
+
+    def __hash__(self) -> int:
+        return id(self.held)
+
+
+def by_value(value: Any) -> Any:
+    """A value as a part of a key: hashable, and equal only for what does the same in a kernel. A NaN equals a NaN."""
+    kind = type(value)
+    if value is None or kind is int or kind is bool or kind is str:
+        return kind, value
+    if kind is float:
+        return kind, value.hex()  # signs of zero stay apart
+    if isinstance(value, tuple | list):
+        return container_name(value), *map(by_value, value)
+    if kind.__name__ == "constexpr":
+        return "constexpr", by_value(value.value)
+    if kind.__name__ == "dtype":
+        return f"{kind.__module__}.dtype", str(value)
+    if is_kernel(value) or isinstance(value, FunctionType | type | Enum):
+        return Itself(value)
+    found = identity(value, stand_in)
+    return ("object", found.digest) if found.portable else Itself(value)
+
+
+def by_kind(value: Any) -> Any:
+    """What Triton compiles for of an argument that is neither key nor constant, as a part of a key."""
+    if is_tensor_like(value):
+        return "tensor", _dtype(value), _strides(value), _is_aligned(value)
+    if value is None:
+        return "none"
+    if isinstance(value, bool | float | str):
+        return type(value).__name__
+    if isinstance(value, int):
+        return integer_kind(value)
+    if isinstance(value, tuple):
+        return "tuple", container_name(value), *map(by_kind, value)
+    if is_tensor_like(getattr(value, "base", None)):
+        return "descriptor", type(value).__name__, by_kind(value.base), *_descriptor_parts(value)
+    return "value", by_value(value)
+
+
+def integer_kind(value: int) -> str:
+    """The type that a whole number is passed as, and what else Triton compiles for: "i32, divisible by 16"."""
+    width = "i32" if LOW <= value < HIGH else "i64" if -(2**63) <= value < 2**63 else "u64"
+    return f"{width}, 1" if value == 1 else f"{width}, divisible by {ALIGNMENT}" if value % ALIGNMENT == 0 else width
+
+
+def _descriptor_parts(value: Any) -> tuple[Any, ...]:
+    """The class of the strides of a descriptor, and all of its settings but the shape, which kernels are told."""
+    given = {name: one for name, one in sorted(vars(value).items()) if name not in ("base", "shape", "strides")}
+    strides = stride_class(tuple(map(int, value.shape)), tuple(map(int, value.strides)))
+    return strides, *((name, by_value(one)) for name, one in given.items())
+
+
+def is_tensor_like(value: Any) -> bool:
+    """Whether this has a dtype, shape and memory, as far as a kernel is concerned."""
+    return hasattr(value, "dtype") and hasattr(value, "data_ptr")
+
+
+def _write(name: str, trait: Any, value: Any, shape: tuple[int, ...], into: dict[str, Argument]) -> None:
+    """Put what an argument is compiled for among the arguments of a key on disk."""
+    match trait:
+        case "tensor", dtype, strides, aligned:
+            into[name] = Tensor(shape, dtype, strides)
+            if not aligned:
+                into[f"{name}.alignment"] = Constant(f"not divisible by {ALIGNMENT}")
+        case "none":
+            into[name] = Constant(None)
+        case "tuple", container, *items:
+            into[name] = Constant({container: len(items)})
+            for i, (item, one) in enumerate(zip(items, value, strict=True)):
+                _write(f"{name}.{i}", item, one, (), into)
+        case "descriptor", kind, base, strides, *settings:
+            _write(name, base, value.base, (), into)
+            into[f"{name}.descriptor"] = Constant(
+                {kind: strides, **{setting: written(getattr(value, setting)) for setting, _ in settings}}
+            )
+        case "value", _:
+            into[name] = Constant(written(value))
+        case _:
+            into[f"{name}.type"] = Constant(trait)
+
+
+def written(value: Any) -> Any:
+    """A value as a key on disk has it: JSON values as they are, all others so that no JSON value equals them.
+
+    Raises CacheError for what has no stable digest.
+    """
+    kind = type(value)
+    if value is None or kind is bool or kind is str or kind is int or kind is float:
+        return written_number(value)
+    if isinstance(value, tuple | list):
+        return {container_name(value): [written(one) for one in value]}
+    if kind.__name__ == "constexpr":
+        return {"constexpr": written(value.value)}
+    if kind.__name__ == "dtype":
+        return {f"{kind.__module__}.dtype": str(value)}
+    if callable(value):
+        inner = getattr(value, "fn", value)
+        name = getattr(inner, "__qualname__", kind.__qualname__)
+        return {f"{getattr(inner, '__module__', kind.__module__)}.{name}": source_digest(value)}
+    return {f"{kind.__module__}.{kind.__qualname__}": value_digest(value)}
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    annotation = parameter.annotation
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+
+
+def _dtype(value: Any) -> str:
+    return str(value.dtype).rpartition(".")[2]
+
+
+def _strides(value: Any) -> str:
+    is_contiguous: Callable[[], bool] | None = getattr(value, "is_contiguous", None)
+    if is_contiguous is None or is_contiguous():
+        return "contiguous"
+    return stride_class(tuple(map(int, value.shape)), tuple(map(int, value.stride())))
+
+
+def _is_aligned(value: Any) -> bool:
+    """Whether a tensor begins where Triton may load several elements at once; so counts one without memory, too."""
+    with suppress(Exception):  # tensors of a tracer have no memory, and say so in many ways
+        return bool(value.data_ptr() % ALIGNMENT == 0)
+    return True

@@ -1,0 +1,124 @@
+"""`@autotune.triton` over `@triton.jit`. Triton and torch are not imported before a kernel is decorated and called."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal
+
+from autotune.backends.triton_decorator.call_key import Buckets, Calls, rules_of
+from autotune.backends.triton_decorator.configs import Pruning, candidates_of
+from autotune.backends.triton_decorator.launcher import base_of, functions_of, unspecialised
+from autotune.backends.triton_decorator.options import Isolation, Measuring, Searching, Wishes, checked_mode, names_in
+from autotune.backends.triton_decorator.tuned_kernel import TunedKernel
+from autotune.core.config import Value
+from autotune.core.errors import PlanError
+from autotune.core.search.plan import Budget
+from autotune.core.space import Space
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.shell.evaluators.outputs import Tolerance
+from autotune.shell.options import PathLike, Progress
+from autotune.shell.settings import Mode
+
+if TYPE_CHECKING:
+    from autotune.shell.cache.cache import Cache
+
+
+def triton(
+    configs: Space | Sequence[Any],
+    key: Sequence[str] = (),
+    prune_configs_by: Mapping[str, Any] | None = None,
+    reset_to_zero: Sequence[str] | None = None,
+    restore_value: Sequence[str] | None = None,
+    pre_hook: Callable[..., Any] | None = None,
+    post_hook: Callable[..., Any] | None = None,
+    warmup: float | None = None,
+    rep: float | None = None,
+    use_cuda_graph: bool = False,
+    do_bench: Callable[..., Any] | None = None,
+    cache_results: bool = True,
+    *,
+    bucket: Buckets | None = None,
+    mode: Mode | None = None,
+    hull: bool = False,
+    seeds: Sequence[Mapping[str, Value]] = (),
+    strategy: str | AnyStrategy | None = None,
+    effort: str | None = None,
+    budget: Budget | float | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    journal: PathLike | Literal[False] | None = None,
+    progress: Progress = None,
+    cache: "Cache | PathLike | None" = None,
+    reference: Any = None,
+    outputs: Sequence[str] | None = None,
+    checker: Callable[[Any, Any], bool | str] | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    isolation: Isolation | None = None,
+) -> Callable[[Any], TunedKernel]:
+    """Tune a `@triton.jit` or `@gluon.jit` kernel at its first call for each key, in place of `@triton.autotune`.
+
+    configs: a Space, which is searched, or a list of `triton.Config`, all of which are tried; with `hull`, all that
+    lies between those is searched. key: arguments whose values lead to a tuning of their own, as do dtypes, classes of
+    strides, constants, and the device. bucket: how to round whole numbers in the key: "power_of_two", a rising list, a
+    function, or one of these for each name.
+
+    prune_configs_by, …, do_bench: as in `triton.autotune`. Tensors that the kernel writes are found in its source and
+    replaced by copies for the tuning; reset_to_zero and restore_value name those of which that cannot be told.
+    warmup, rep: milliseconds. cache_results: keep results on disk.
+
+    mode: "tune"; "lookup": never tune; "force": tune anew; "off": the first config. seeds, strategy, effort, budget (or
+    seconds), seed, settings, journal, progress, cache: as in `tune`; by default a quick effort, 120 seconds, and
+    progress on stderr. What is left out is taken from the environment first.
+    reference, outputs, checker, rtol, atol: as in `TritonEvaluator`. isolation: "process": timed in a process of its
+    own; "in_process": here, as it must be with do_bench and hooks.
+
+    Raises SpaceError or PlanError where the arguments do not fit the kernel; a call raises TuningFailed where no config
+    works.
+    """
+    searching = Searching(
+        strategy, effort, budget, seed, settings, journal, progress, (True if cache is None else cache) if cache_results
+        else False,
+    )  # fmt: skip
+    pruning, chosen_mode = _pruning(prune_configs_by), checked_mode(mode)
+
+    def decorate(fn: Any) -> TunedKernel:
+        _check_kernel(fn)
+        function = base_of(fn)
+        names = tuple(fn.arg_names)
+
+        def calls(key: Sequence[str]) -> Calls:
+            return Calls(function, names_in("key", key, names), rules_of(bucket, key), unspecialised(fn))
+
+        measuring = Measuring(
+            names_in("reset_to_zero", reset_to_zero, names), names_in("restore_value", restore_value, names),
+            names_in("outputs", outputs, names), pre_hook, post_hook, warmup, rep, use_cuda_graph, do_bench, reference,
+            checker, Tolerance(rtol, atol), isolation,
+        )  # fmt: skip
+        wishes = Wishes(searching, measuring, pruning, chosen_mode, bucket, functions_of(fn)[:-1])
+        among = partial(candidates_of, hull=hull, seeds=seeds, names=names)
+        return TunedKernel(fn, calls, key, among, configs, wishes)
+
+    return decorate
+
+
+def _pruning(given: Mapping[str, Any] | None) -> Pruning:
+    given = given or {}
+    odd = given.keys() - {"early_config_prune", "perf_model", "top_k"}
+    if odd:
+        raise PlanError(
+            f"prune_configs_by has {', '.join(map(repr, sorted(odd)))}; it knows early_config_prune, perf_model, top_k"
+        )
+    return Pruning(given.get("early_config_prune"), given.get("perf_model"), given.get("top_k", 1.0))
+
+
+def _check_kernel(fn: Any) -> None:
+    """Raises PlanError for what has not the interface of a jitted function, or is tuned already."""
+    below, tuned = fn, False
+    while below is not None and not isinstance(below, FunctionType) and not tuned:
+        below, tuned = getattr(below, "fn", None), hasattr(below, "configs")
+    jitted = fn is not below and callable(getattr(fn, "run", None)) and hasattr(fn, "arg_names")
+    if isinstance(below, FunctionType) and jitted and not tuned:
+        return
+    name = getattr(fn, "__name__", type(fn).__name__)
+    raise PlanError(f"{name} is no @triton.jit kernel; put autotune.triton above @triton.jit, or heuristics of it")

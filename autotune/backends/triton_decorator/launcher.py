@@ -1,0 +1,125 @@
+"""A kernel ready to be sent to other processes: how a config is launched, with the grid and all that does not vary."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+from autotune.backends.triton_decorator.configs import launch_values
+from autotune.core.config import Config
+from autotune.shell.evaluators.tensors import is_tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Launcher:
+    """The function that a `TritonEvaluator` builds configs with.
+
+    kernel: what `@triton.jit` made, or `@triton.heuristics` of that. constants: arguments that are no tensors and no
+    plain values, and options of the launch. listed: the `triton.Config`s, where there is a list. functions: those that
+    the kernel consists of, by whose modules is decided how it travels. placed: the arguments that go by position, as
+    in the call that is tuned: by name, Triton would take some for its own (grid, warmup, stream, …). given: the names
+    of all that go to a launch; a default is left to the kernel.
+    """
+
+    kernel: Any
+    grid: Any
+    constants: Mapping[str, Any]
+    listed: Mapping[Config, Any]
+    functions: tuple[Any, ...] = ()
+    placed: tuple[str, ...] = ()
+    given: frozenset[str] | None = None
+
+    def __call__(self, config: Config) -> Callable[..., Any]:
+        """A function of the arguments by name that launches the config."""
+        values, hook = self.values(config), getattr(self.listed.get(config), "pre_hook", None)
+
+        def launch(**named: Any) -> None:
+            named |= self.constants
+            if hook is not None:
+                hook({**named, **values})
+            if self.given is not None:
+                named = {name: value for name, value in named.items() if name in self.given}
+            args = [named.pop(name) for name in self.placed]
+            self.kernel.run(*args, grid=self.grid, warmup=False, **named, **values)
+
+        return launch
+
+    def values(self, config: Config) -> dict[str, Any]:
+        """What a config adds to the launch, by name."""
+        return launch_values(self.listed, config)
+
+
+def base_of(fn: Any) -> FunctionType:
+    """The Python function at the bottom of all decorators."""
+    while not isinstance(fn, FunctionType):
+        fn = fn.fn
+    return fn
+
+
+def kernel_of(fn: Any) -> Any:
+    """What `@triton.jit` made, below any heuristics."""
+    while not isinstance(fn.fn, FunctionType):
+        fn = fn.fn
+    return fn
+
+
+def unspecialised(fn: Any) -> tuple[str, ...]:
+    """The parameters that `@triton.jit(do_not_specialize=…)` names, or gives the positions of."""
+    kernel = kernel_of(fn)
+    given = getattr(kernel, "do_not_specialize", None) or getattr(kernel, "kwargs", {}).get("do_not_specialize") or ()
+    return tuple(kernel.arg_names[one] if isinstance(one, int) else one for one in given)
+
+
+def heuristic_names(fn: Any) -> frozenset[str]:
+    """The parameters that `@triton.heuristics` gives values."""
+    found: set[str] = set()
+    while not isinstance(fn, FunctionType):
+        found |= (getattr(fn, "values", None) or {}).keys()
+        fn = fn.fn
+    return frozenset(found)
+
+
+def functions_of(kernel: Any) -> tuple[Any, ...]:
+    """The Python functions in a kernel and the heuristics around it."""
+    found: list[Any] = []
+    while kernel is not None and not isinstance(kernel, FunctionType):
+        found += [one for one in (getattr(kernel, "values", None) or {}).values() if callable(one)]
+        kernel = getattr(kernel, "fn", None)
+    return (*found, kernel) if kernel is not None else tuple(found)
+
+
+def portable(grid: Any) -> Any:
+    """A grid that other processes can have: tensors that its function holds are replaced by their shapes."""
+    if not isinstance(grid, FunctionType):
+        return tuple(map(int, grid)) if isinstance(grid, list | tuple) else grid
+    cells = grid.__closure__ or ()
+    held = [_contents(cell) for cell in cells]
+    names = _names(grid.__code__) & grid.__globals__.keys()
+    global_tensors = {name for name in names if is_tensor(grid.__globals__[name])}
+    if not global_tensors and not any(is_tensor(one) for one in held):
+        return grid
+    scope = {**grid.__globals__, **{name: _without_memory(grid.__globals__[name]) for name in global_tensors}}
+    closure = tuple(type(cell)(_without_memory(one)) if is_tensor(one) else cell
+                    for cell, one in zip(cells, held, strict=True))  # fmt: skip
+    made = FunctionType(grid.__code__, scope, grid.__name__, grid.__defaults__, closure)
+    made.__kwdefaults__ = grid.__kwdefaults__
+    # A name that no module has: it must go with its code, as the module knows another function by its own name.
+    made.__module__, made.__qualname__ = "__main__", f"{grid.__qualname__}.<without tensors>"
+    return made
+
+
+def _without_memory(tensor: Any) -> Any:
+    import torch
+
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+def _names(code: CodeType) -> set[str]:
+    return set(code.co_names).union(*(_names(one) for one in code.co_consts if isinstance(one, CodeType)))

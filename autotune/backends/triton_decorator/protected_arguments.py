@@ -1,0 +1,195 @@
+"""The tensors of a call while it is tuned: what the kernel writes is written to copies, what it reads is read in place.
+
+Where there is no memory for copies, the tensors themselves are written to, and get their values back from the host.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
+from typing import Any, NamedTuple
+
+from autotune.backends.triton_decorator.written_arguments import Effects, Names
+from autotune.shell.evaluators.tensors import copied, is_tensor, kept, nbytes
+
+HEADROOM = 1 << 30
+"""Bytes of a GPU that are left alone: another process needs them for its context, and kernels for their scratch."""
+
+GRAIN = 256
+"""Alignment that is kept, in bytes: more than Triton looks at."""
+
+
+class Written(NamedTuple):
+    """Names of the tensors that a kernel writes. outputs: without reading them. restored: others, which every run must
+    find as they were. wrapped: written arguments that are no tensors but hold some: descriptors, tuples."""
+
+    outputs: tuple[str, ...]
+    restored: tuple[str, ...]
+    wrapped: tuple[str, ...] = ()
+
+
+def written_by(
+    effects: Effects | None, named: Mapping[str, Any], declared: Sequence[str], restored: Sequence[str]
+) -> Written:
+    """What a call writes. effects: as the source tells, None where it does not. declared, restored: as its user says.
+
+    A tensor that shares memory with another argument is restored, as one is read through the other. Where the source
+    does not tell, and where an address comes from no tensor of the call, every tensor may be written.
+    """
+    tensors = [name for name, value in named.items() if is_tensor(value)]
+    wrapped = [name for name, value in named.items() if holds_tensor(value)]
+    anything = frozenset((*tensors, *wrapped))
+    if effects is None or _leads_anywhere(effects.stores, named):
+        effects = Effects(anything, anything)
+    elif _leads_anywhere(effects.loads, named):
+        effects = effects._replace(read=anything)
+    told = frozenset((*declared, *restored))
+    names = [name for name in tensors if name in effects.written or name in told]
+    shared = {name for group in _groups(named, tensors) if len(group) > 1 for name in group}
+    again = [name for name in names if name in effects.read or name in restored or name in shared]
+    return Written(
+        tuple(name for name in names if name not in again), tuple(again),
+        tuple(name for name in wrapped if name in effects.written or name in told),
+    )  # fmt: skip
+
+
+def _leads_anywhere(addresses: Iterable[Names], named: Mapping[str, Any]) -> bool:
+    """Whether one of these addresses comes from no tensor. An argument that is None is an optional one, not used."""
+    given = [[named.get(name) for name in address] for address in addresses]
+    return any(
+        not any(value is None or is_tensor(value) or holds_tensor(value) for value in values) for values in given
+    )
+
+
+def holds_tensor(value: Any) -> bool:
+    """Whether this is a tensor descriptor, a tensor in a wrapping of Triton's, or a tuple with tensors."""
+    return not is_tensor(value) and bool(_held(value))
+
+
+def _held(value: Any) -> list[Any]:
+    if isinstance(value, tuple):
+        return [tensor for one in value for tensor in _held(one)]
+    inner = value if is_tensor(value) else getattr(value, "base", None)
+    return [inner] if is_tensor(inner) else []
+
+
+def _rewrapped(value: Any) -> Any:
+    """The same around copies of its tensors."""
+    if isinstance(value, tuple):
+        copies = [_rewrapped(one) for one in value]
+        return type(value)(*copies) if hasattr(value, "_fields") else tuple(copies)
+    if is_tensor(value):
+        return copied(value)
+    if holds_tensor(value):
+        value, base = copy(value), value.base
+        value.base = copied(base)
+    return value
+
+
+@contextmanager
+def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The arguments to tune with. When it is over, those of the caller hold what they held.
+
+    zeroed: those of `written.restored` whose values no run needs.
+    """
+    names = [*written.outputs, *written.restored]
+    groups = [group for group in _groups(named, [n for n, v in named.items() if is_tensor(v)]) if {*group} & {*names}]
+    again = [name for name in written.restored if name not in zeroed]  # of these, who tunes holds another copy
+    bases = {f"{name}.{i}": one for name in written.wrapped for i, one in enumerate(_held(named[name]))}
+    once = [named[name] for group in groups for name in group] + list(bases.values())
+    if _fits(once, [named[name] for name in again]):
+        copies: dict[str, Any] = {}
+        for group in groups:
+            copies |= _copied_together({name: named[name] for name in group})
+        yield {**named, **copies, **{name: _rewrapped(named[name]) for name in written.wrapped}}
+        return
+    warnings.warn(
+        f"there is no memory for copies of {', '.join([*names, *bases])}, which the kernel writes: it is tuned on the"
+        " tensors themselves, which get their values back from the host when that is over",
+        stacklevel=2,
+    )
+    touched = {**{name: named[name] for name in names}, **bases}
+    held = {name: _memory(tensor).to("cpu", copy=True) for name, tensor in touched.items()}
+    try:
+        yield {name: value.detach() if name in names else value for name, value in named.items()}
+    finally:
+        for name, value in held.items():
+            _memory(touched[name]).copy_(value)
+
+
+def restoring(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] = ()) -> Callable[[], None]:
+    """A function that gives the tensors within descriptors and tuples the values that every run must find."""
+    zeros = [tensor for name in written.wrapped if name in zeroed for tensor in _held(named[name])]
+    again = [tensor for name in written.wrapped if name not in zeroed for tensor in _held(named[name])]
+    values = [kept(tensor) for tensor in again]
+
+    def restore() -> None:
+        for tensor, value in zip(again, values, strict=True):
+            _memory(tensor).copy_(_memory(value))
+        for tensor in zeros:
+            tensor.detach().zero_()
+
+    return restore
+
+
+def _groups(named: Mapping[str, Any], tensors: Sequence[str]) -> list[list[str]]:
+    """Tensors whose memory overlaps, together."""
+    spans = sorted((*_span(named[name]), name) for name in tensors if named[name].numel())
+    groups: list[list[str]] = []
+    reached = -1
+    for begin, end, name in spans:
+        if begin < reached:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+        reached = max(reached, end)
+    return groups
+
+
+def _span(tensor: Any) -> tuple[int, int]:
+    """The bytes that its elements lie in."""
+    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    begin = int(tensor.data_ptr())
+    return begin, begin + reach * int(tensor.element_size())
+
+
+def _copied_together(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors over one piece of memory, over a copy of it: overlapping as before, and aligned as before."""
+    import torch
+
+    spans = {name: _span(tensor) for name, tensor in group.items()}
+    begin, end = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
+    some = next(iter(group.values()))
+    shift = begin % GRAIN
+    room = torch.empty(shift + end - begin + GRAIN, dtype=torch.uint8, device=some.device)
+    shift += -room.data_ptr() % GRAIN
+    copies = {}
+    for name, tensor in group.items():
+        at, size = shift + spans[name][0] - begin, tensor.element_size()
+        reach = (spans[name][1] - spans[name][0]) // size
+        flat = room[at : at + reach * size].view(tensor.dtype)
+        flat.copy_(_memory(tensor))
+        copies[name] = flat.as_strided(tensor.shape, tensor.stride(), flat.storage_offset())
+    return copies
+
+
+def _memory(tensor: Any) -> Any:
+    """All that lies between its first and its last element."""
+    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) if tensor.numel() else 0
+    return tensor.detach().as_strided((reach,), (1,), tensor.storage_offset())
+
+
+def _fits(once: Sequence[Any], again: Sequence[Any]) -> bool:
+    """Whether there is memory for copies of these tensors, and a second one of those."""
+    import torch
+
+    cuda = [tensor for tensor in once if tensor.is_cuda]
+    if not cuda:
+        return True
+    needed = nbytes(cuda) + nbytes([tensor for tensor in again if tensor.is_cuda]) + HEADROOM
+    device = cuda[0].device
+    with suppress(Exception):
+        if torch.cuda.mem_get_info(device)[0] < needed:
+            torch.cuda.empty_cache()
+        return bool(torch.cuda.mem_get_info(device)[0] >= needed)
+    return True

@@ -1,0 +1,93 @@
+"""Our strategies in Kernel Tuner: `tune_kernel(…, strategy=kernel_tuner_strategy("lfbo_tree_search"))`.
+
+Needs `pip install 'autotune[kernel-tuner]'`.
+"""
+
+import sys
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+from kernel_tuner.searchspace import Searchspace
+from kernel_tuner.strategies.common import CostFunc
+from kernel_tuner.strategies.wrapper import OptAlg, OptAlgWrapper
+
+from autotune.core.constraints import members
+from autotune.core.outcomes import Failed, Outcome
+from autotune.core.space import Space
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.registry import DEFAULT_STRATEGY
+from autotune.interop.stepper import Stepper, outcome_of
+from autotune.studies.recordings.recording import parameter_of, role_of
+
+INVALID = sys.float_info.max
+"""What Kernel Tuner gives a config that failed."""
+
+
+def kernel_tuner_strategy(
+    strategy: str | AnyStrategy = DEFAULT_STRATEGY,
+    *,
+    seed: int = 0,
+    effort: str = "full",
+    settings: Mapping[str, Any] | None = None,
+) -> OptAlgWrapper:
+    """What Kernel Tuner takes for its argument `strategy`; how long it runs, `strategy_options` say there.
+
+    The arguments are those of `tune`. A strategy that ends by itself begins again, until Kernel Tuner stops it or every
+    config was tried; settings={"restarts": 0} lets it end. The objective is a time, or a rate that is to be high.
+    """
+    return OptAlgWrapper(StrategyOptimizer(strategy, seed=seed, effort=effort, settings=settings))
+
+
+class StrategyOptimizer(OptAlg):  # type: ignore[misc]  # Kernel Tuner asks for its own base
+    """A strategy of ours behind Kernel Tuner's interface for optimisation algorithms."""
+
+    def __init__(
+        self,
+        strategy: str | AnyStrategy = DEFAULT_STRATEGY,
+        *,
+        seed: int = 0,
+        effort: str = "full",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self._strategy, self._seed, self._effort, self._settings = strategy, seed, effort, settings
+
+    def __call__(self, func: CostFunc, searchspace: Searchspace) -> tuple[tuple[Any, ...], float]:
+        """The best config found and its cost; Kernel Tuner's own exception ends it when its budget is used up."""
+        space = space_of(searchspace)
+        stepper = Stepper(space, self._strategy, seed=self._seed, effort=self._effort, settings=self._settings)
+        best: tuple[tuple[Any, ...], float] = ((), INVALID)
+        while batch := stepper.ask_batch():
+            points = [tuple(trial.config[name] for name in space.names) for trial in batch]
+            for trial, point, cost in zip(batch, points, func.eval_all(points), strict=True):
+                best = min(best, (point, cost), key=_cost)
+                stepper.tell(trial, _outcome(cost))
+        return best
+
+
+def space_of(searchspace: Searchspace) -> Space:
+    """The parameters with Kernel Tuner's values, and its list of valid configs as the constraint."""
+    parameters = {name: parameter_of(_plain(values), role_of(name)) for name, values in searchspace.tune_params.items()}
+    if searchspace.size == prod(len(values) for values in searchspace.tune_params.values()):
+        return Space(parameters)
+    names = tuple(parameters)
+    rows = Space(parameters).encode([dict(zip(names, _plain(point), strict=True)) for point in searchspace.list])
+    return Space(parameters, [members(parameters, names, rows)])
+
+
+def _plain(values: Any) -> tuple[Any, ...]:
+    """Values without numpy's types."""
+    return tuple(value.item() if isinstance(value, np.generic) else value for value in values)
+
+
+def _cost(pair: tuple[tuple[Any, ...], float]) -> float:
+    return pair[1]
+
+
+def _outcome(cost: float) -> Outcome:
+    """Kernel Tuner turns the sign of what is to be high."""
+    if cost == INVALID:
+        return Failed("unknown", "failed in Kernel Tuner")
+    return outcome_of(-cost, maximize=True) if cost < 0 else outcome_of(cost)

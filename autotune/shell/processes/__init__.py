@@ -1,0 +1,1 @@
+"""Worker processes: started, talked to, timed out and ended. Nothing here knows about kernels."""

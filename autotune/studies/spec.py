@@ -1,0 +1,198 @@
+"""What a study is, as a TOML or JSON file: all that it takes to repeat it, beside the recordings it names."""
+
+import os
+from fnmatch import fnmatchcase
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from autotune.core.errors import AutotuneError, PlanError
+from autotune.core.search.effort import EFFORTS, Effort, checked_effort, settings_for, strategy_for
+from autotune.core.search.plan import Settings
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.registry import STRATEGIES, canonical_name
+from autotune.shell.evaluators.simulated import Noise
+from autotune.shell.files import read_regular
+from autotune.studies.peers import is_peer
+from autotune.studies.recordings.load import PREFIX, builtin_recordings
+from autotune.studies.simulation import WITHOUT_FINISH
+
+LEAST = 800
+"""`evaluations = "methodology"` means the budget of the methodology, and at least so many."""
+
+
+class StudyError(AutotuneError):
+    """A study that cannot be read, run or continued."""
+
+
+class Entry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One strategy of a study. name: a registered one, or PREFIX:NAME for a peer. label: what the tables call it.
+
+    settings: of the strategy or of the search. effort: "quick" or "full"; by default the study's.
+    """
+
+    name: str
+    label: str = ""
+    settings: dict[str, Any] = {}
+    effort: str | None = None
+
+
+class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """strategies x recordings x seeds.
+
+    recordings, exclude: paths or globs, relative to the study's file (or to the folder given instead); "builtin:NAME"
+    or "builtin:*" for those that come with the package.
+    seeds: how many (0, 1, 2, …), or which. evaluations: for each run, or "methodology".
+    batch: so many configs at a time, and wait for all; None: keep `compile_workers` and `devices` busy.
+    noise: "off" or "resample", of `repeats` samples. effort: of all strategies that do not say otherwise.
+    settings: for each strategy that has them. sweep: setting to values; each strategy that has the setting is run with
+    each value. Neither concerns peers.
+    """
+
+    strategies: tuple[Entry, ...]
+    recordings: tuple[str, ...]
+    name: str = "study"
+    exclude: tuple[str, ...] = ()
+    seeds: int | tuple[int, ...] = 20
+    evaluations: int | Literal["methodology"] = "methodology"
+    batch: int | None = 1
+    noise: Noise = Noise.OFF
+    repeats: int = 7
+    compile_workers: int = 1
+    devices: int = 1
+    effort: str = "full"
+    settings: dict[str, Any] = {}
+    sweep: dict[str, tuple[Any, ...]] = {}
+
+    def __post_init__(self) -> None:
+        if not self.strategies or not self.recordings:
+            raise StudyError("a study needs at least one strategy and one recording")
+        if not self.seed_list or len(set(self.seed_list)) < len(self.seed_list):
+            raise StudyError(f"seeds = {self.seeds!r}: give a number of at least 1, or distinct seeds")
+        for name in ("evaluations", "batch", "repeats", "compile_workers", "devices"):
+            value = getattr(self, name)
+            if isinstance(value, int) and value < 1:
+                raise StudyError(f"{name} = {value}; use at least 1")
+        if self.effort not in EFFORTS:
+            raise StudyError(f"effort = {self.effort!r}; use one of {', '.join(EFFORTS)}")
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
+
+
+class Case(Struct, frozen=True):
+    """One strategy with all its settings, as the rows of the tables know it.
+
+    base: the label of its entry. swept: the settings that a sweep gave it.
+    """
+
+    label: str
+    base: str
+    name: str
+    settings: dict[str, Any]
+    effort: Effort
+    swept: dict[str, Any] = {}
+
+    @property
+    def peer(self) -> bool:
+        return is_peer(self.name)
+
+
+def load_study(path: Path | str) -> StudySpec:
+    """The study in a .toml or .json file; raises StudyError, one sentence that names what is wrong."""
+    path = Path(path)
+    try:
+        text = read_regular(path)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
+    try:
+        return decode(text, type=StudySpec)
+    except (msgspec.DecodeError, StudyError, ValueError, RecursionError) as error:  # ValueError: the TOML reader's own
+        raise StudyError(f"{path}: {error}; docs/studies.md lists the fields of a study") from None
+
+
+def cases_of(spec: StudySpec) -> tuple[Case, ...]:
+    """The strategies of a study, sweeps unfolded, in order.
+
+    Raises StudyError for a label used twice or a sweep that fits no strategy, StrategyError for a wrong setting.
+    """
+    cases = [case for entry in spec.strategies for case in _swept(spec, entry)]
+    for setting in (*spec.sweep, *spec.settings):
+        if not any(_has(case.name, setting) for case in cases):
+            raise StudyError(f"no strategy of the study has a setting {setting!r}; check its name")
+    labels = [case.label for case in cases]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise StudyError(f"two strategies are called {label!r}; give each a label of its own")
+    for case in cases:
+        if not case.peer:
+            made(case)
+        elif spec.noise != Noise.OFF:
+            raise StudyError(f"{case.label}: tuners of others are compared without noise; leave noise off, or it out")
+    return tuple(cases)
+
+
+def made(case: Case) -> tuple[AnyStrategy, Settings]:
+    """The strategy of a case that is no peer, and the settings that its simulated search has; raises StrategyError or
+    PlanError."""
+    given = {name: value for name, value in case.settings.items() if name in Settings.__struct_fields__}
+    own = {name: value for name, value in case.settings.items() if name not in given}
+    machine = {**WITHOUT_FINISH, **given}
+    try:
+        return strategy_for(case.name, case.effort, own), settings_for(case.effort, machine)
+    except PlanError as error:
+        raise PlanError(f"{case.label}: {error}") from None
+
+
+def _swept(spec: StudySpec, entry: Entry) -> list[Case]:
+    name = entry.name if is_peer(entry.name) else canonical_name(entry.name)
+    base = entry.label or entry.name
+    effort = checked_effort(entry.effort or spec.effort)
+    shared = {setting: value for setting, value in spec.settings.items() if _has(name, setting)}
+    given = {**shared, **entry.settings}
+    axes = {setting: values for setting, values in spec.sweep.items() if _has(name, setting)}
+    cases = []
+    for values in product(*axes.values()):
+        swept = dict(zip(axes, values, strict=True))
+        label = " ".join([base, *(f"{setting}={_shown(value)}" for setting, value in swept.items())])
+        cases.append(Case(label, base, name, {**given, **swept}, effort, swept))
+    return cases
+
+
+def _has(name: str, setting: str) -> bool:
+    """Whether the setting concerns the strategy or its search; a peer's settings are its own affair."""
+    return not is_peer(name) and setting in (*STRATEGIES[name].__struct_fields__, *Settings.__struct_fields__)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def recording_paths(spec: StudySpec, folder: Path) -> tuple[Path, ...]:
+    """The files of the recordings in `folder`, sorted by name; raises StudyError for a pattern that fits none."""
+    found: dict[Path, None] = {}
+    excluded = {path for pattern in spec.exclude for path in _fitting(folder, pattern)}
+    for pattern in spec.recordings:
+        paths = _fitting(folder, pattern)
+        if not paths:
+            raise StudyError(f"no recording fits {pattern!r} in {folder}; check the path, or give --recordings FOLDER")
+        found.update(dict.fromkeys(path for path in paths if path not in excluded))
+    if not found:
+        raise StudyError(f"all recordings in {folder} are excluded; shorten `exclude`")
+    return tuple(sorted(found, key=lambda path: path.name))
+
+
+def _fitting(folder: Path, pattern: str) -> list[Path]:
+    if pattern.startswith(PREFIX):
+        wanted = pattern.removeprefix(PREFIX)
+        return [path for name, path in builtin_recordings().items() if fnmatchcase(name, wanted)]
+    path = Path(pattern)
+    if path.is_absolute():
+        folder, pattern = Path(path.anchor), str(path.relative_to(path.anchor))
+    exact = folder / pattern
+    return [exact] if os.path.isfile(exact) else sorted(found for found in folder.glob(pattern) if found.is_file())
