@@ -10,8 +10,9 @@ import msgspec
 import typer
 
 from autotune.backends.triton.evaluator import TritonEvaluator
-from autotune.backends.triton.precompile import MANIFEST, CompiledConfig, compile_ahead
+from autotune.backends.triton.precompile import compile_ahead
 from autotune.backends.triton.resources import arch_of
+from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig
 from autotune.cli import exits
 from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results

@@ -32,7 +32,8 @@ from autotune.core.search.messages import (
 from autotune.core.search.plan import Plan
 from autotune.core.search.request import request
 from autotune.core.search.state import SIMPLIFY, Search, advance, start, unbegun
-from autotune.shell.evaluators.protocol import NoProcess, Session, gives_up
+from autotune.shell.evaluators.protocol import Session, gives_up
+from autotune.shell.processes.os_process import NoProcess
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """What the system says where there are no descriptors, memory or processes left."""

@@ -1,12 +1,15 @@
 """The live progress of a terminal: a bar where there is a budget, and where the search stands. Imports rich."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from autotune.shell.progress import Standing
+if TYPE_CHECKING:
+    from autotune.shell.progress import Standing
 
 BAR = 20
 
@@ -31,14 +34,14 @@ class Screen:
         )
         self._live.start()
 
-    def paint(self, standing: Standing) -> None:
+    def paint(self, standing: "Standing") -> None:
         self._live.update(lines(standing), refresh=True)
 
-    def close(self, last: Standing | None) -> None:
+    def close(self, last: "Standing | None") -> None:
         self._live.stop()
 
 
-def lines(standing: Standing) -> Group:
+def lines(standing: "Standing") -> Group:
     """The bar and the counts, and under them the best; cut where the terminal ends."""
     top = Table.grid(padding=(0, 2, 0, 0))
     cells: list[ProgressBar | Text] = [Text(standing.counts())]

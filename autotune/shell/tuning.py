@@ -30,7 +30,8 @@ from autotune.shell.cache.reuse import (
     without_cached,
 )
 from autotune.shell.driver import Driver, Interruption, Watch, begun, unrecorded
-from autotune.shell.evaluators.protocol import Evaluator, as_evaluator, rebuilds, takes_one
+from autotune.shell.evaluators.callable import as_evaluator
+from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
 from autotune.shell.files import as_path
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import Options, as_settings, options_for

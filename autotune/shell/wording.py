@@ -48,3 +48,16 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """The same for a text of several lines."""
     return "\n".join(map(visible, text.split("\n")))
+
+
+LONGEST_MESSAGE = 500
+
+
+def describe(error: BaseException) -> str:
+    """An exception on one line."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "(its text cannot be shown)"
+    name = type(error).__name__
+    return f"{name}: {text}"[:LONGEST_MESSAGE] if text else name

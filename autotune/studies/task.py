@@ -219,7 +219,7 @@ SHARED = (
 """What decides which points any search measures, less OWN. A change of any of it makes other runs: better repeated than
 stale."""
 
-OWN = ("core/strategies", "core/models", "integrations/peers")
+OWN = ("core/strategies", "core/models", "interop/peers")
 """Of these, a run depends on what its strategy imports, directly or not; so a change of one strategy leaves the runs of
 the others as they are."""
 

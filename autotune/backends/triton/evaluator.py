@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.backends.triton.arguments import Arguments, ArgumentSet, described_sets, given_tensors
-from autotune.backends.triton.kernel import Grid, Hook, Launch, is_kernel, unknown_names
+from autotune.backends.triton.kernel import Grid, Hook, Launch, unknown_names
 from autotune.backends.triton.resources import arch_of
 from autotune.backends.triton.timing import Cache, Objective
 from autotune.core.arguments import shown
@@ -20,6 +20,7 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
+from autotune.shell.cache.sources import is_kernel
 from autotune.shell.evaluators.outputs import require_comparable
 from autotune.shell.evaluators.protocol import Session, clock_after
 from autotune.shell.settings import timeout
@@ -252,9 +253,9 @@ class TritonEvaluator:
 
     def _session(self, space: "Space", past: Sequence[Event], measuring: bool) -> Session:
         from autotune.backends.triton import processes
-        from autotune.backends.triton.precompile import rehome
         from autotune.backends.triton.processes import Hub, Layout, Nurseries
         from autotune.backends.triton.session import TritonSession
+        from autotune.backends.triton.session_cache import rehome
         from autotune.shell.timeline import Timeline
 
         names = tuple(space.names) if space is not None else ()

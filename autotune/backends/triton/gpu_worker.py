@@ -29,11 +29,12 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
 from autotune.shell.evaluators import tensors
-from autotune.shell.evaluators.bench import describe, first_wrong
+from autotune.shell.evaluators.bench import first_wrong
 from autotune.shell.evaluators.outputs import differing_bits, leaves
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.worker_main import Post
 from autotune.shell.processes import messages as plain
+from autotune.shell.wording import describe
 
 GRAPHED_MS = 1.0
 GRAPHED_RUNS = 256

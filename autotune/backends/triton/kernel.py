@@ -21,6 +21,7 @@ import cloudpickle
 
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
+from autotune.shell.cache.sources import is_kernel
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.workload import by_value, importable
 
@@ -125,14 +126,6 @@ def unpack(blob: "bytes | mmap") -> dict[str, Any]:
     parts = cloudpickle.loads(blob)
     assert isinstance(parts, dict)
     return parts
-
-
-def is_kernel(value: Any) -> bool:
-    """Whether this is a function of `@triton.jit` or `@gluon.jit`, compiled or interpreted; nothing is imported."""
-    return any(
-        kind.__name__ in ("JITFunction", "InterpretedFunction") and kind.__module__.startswith("triton.")
-        for kind in type(value).__mro__
-    )
 
 
 def _dump(value: Any) -> bytes:

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.outcomes import Detail, Failed
-from autotune.shell.evaluators.bench import LONGEST_MESSAGE, describe
 from autotune.shell.processes.messages import Broken
+from autotune.shell.wording import LONGEST_MESSAGE, describe
 
 
 class Tensor(Struct, frozen=True, tag="tensor"):

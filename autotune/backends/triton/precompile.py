@@ -1,42 +1,19 @@
 """Compile configs on a machine without a GPU, into a folder from which a machine with one takes the binaries."""
 
-import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
 
 from autotune.backends.triton.evaluator import TritonEvaluator
+from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig, Manifest, rehome
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
-from autotune.core.outcomes import Detail, Outcome, Trial
+from autotune.core.outcomes import Outcome, Trial
 from autotune.core.search.messages import Limits, Observed
 from autotune.core.space import Space
 from autotune.shell.files import replace_file
-
-MANIFEST = "compiled.json"
-
-
-class CompiledConfig(Struct, frozen=True, omit_defaults=True):
-    """verdict: "compiled", or the kind of its failure."""
-
-    config: dict[str, object]
-    verdict: str
-    seconds: float
-    message: str = ""
-    details: dict[str, Detail] = {}
-
-
-class Manifest(Struct, frozen=True):
-    """What is in a folder of binaries. folder: where it was when they were written, since Triton notes whole paths."""
-
-    target: str
-    folder: str
-    configs: tuple[CompiledConfig, ...]
 
 
 def compile_ahead(
@@ -65,26 +42,6 @@ def compile_ahead(
                 yield done[-1]
     manifest = Manifest(target, str(folder), tuple(done))
     replace_file(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-
-
-def rehome(folder: str | os.PathLike[str]) -> None:
-    """Where a folder of binaries has moved since it was written, let Triton's notes in it say where they are now."""
-    here = Path(folder).absolute()
-    try:
-        manifest = msgspec.json.decode((here / MANIFEST).read_bytes(), type=Manifest)
-    except OSError:
-        return
-    except msgspec.DecodeError as error:
-        raise EvaluatorError(f"{here / MANIFEST} is damaged ({error}); compile again into another folder") from None
-    if manifest.folder == str(here):
-        return
-    for group in here.glob("*/__grp__*"):
-        with suppress(OSError, ValueError, AttributeError):
-            paths = json.loads(group.read_text())["child_paths"]
-            moved = {name: str(group.parent / Path(path).name) for name, path in paths.items()}
-            replace_file(group, json.dumps({"child_paths": moved}).encode())
-    settled = msgspec.structs.replace(manifest, folder=str(here))
-    replace_file(here / MANIFEST, msgspec.json.format(msgspec.json.encode(settled), indent=1))
 
 
 def _told(config: Config, outcome: Outcome) -> CompiledConfig:

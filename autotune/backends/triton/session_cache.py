@@ -19,6 +19,11 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
+from autotune.core.errors import EvaluatorError
+from autotune.core.outcomes import Detail
 from autotune.shell.files import replace_file
 
 MANAGER = "TRITON_CACHE_MANAGER"
@@ -240,3 +245,44 @@ def _manager_class() -> Any:
                 self.cache_dir = folder
 
     return SessionCache
+
+
+MANIFEST = "compiled.json"
+
+
+class CompiledConfig(Struct, frozen=True, omit_defaults=True):
+    """verdict: "compiled", or the kind of its failure."""
+
+    config: dict[str, object]
+    verdict: str
+    seconds: float
+    message: str = ""
+    details: dict[str, Detail] = {}
+
+
+class Manifest(Struct, frozen=True):
+    """What is in a folder of binaries. folder: where it was when they were written, since Triton notes whole paths."""
+
+    target: str
+    folder: str
+    configs: tuple[CompiledConfig, ...]
+
+
+def rehome(folder: str | os.PathLike[str]) -> None:
+    """Where a folder of binaries has moved since it was written, let Triton's notes in it say where they are now."""
+    here = Path(folder).absolute()
+    try:
+        manifest = msgspec.json.decode((here / MANIFEST).read_bytes(), type=Manifest)
+    except OSError:
+        return
+    except msgspec.DecodeError as error:
+        raise EvaluatorError(f"{here / MANIFEST} is damaged ({error}); compile again into another folder") from None
+    if manifest.folder == str(here):
+        return
+    for group in here.glob("*/__grp__*"):
+        with suppress(OSError, ValueError, AttributeError):
+            paths = json.loads(group.read_text())["child_paths"]
+            moved = {name: str(group.parent / Path(path).name) for name, path in paths.items()}
+            replace_file(group, json.dumps({"child_paths": moved}).encode())
+    settled = msgspec.structs.replace(manifest, folder=str(here))
+    replace_file(here / MANIFEST, msgspec.json.format(msgspec.json.encode(settled), indent=1))

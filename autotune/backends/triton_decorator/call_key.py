@@ -19,12 +19,12 @@ from enum import Enum
 from types import FunctionType
 from typing import Any, Literal, NamedTuple
 
-from autotune.backends.triton.kernel import is_kernel
 from autotune.core.errors import PlanError
 from autotune.core.identity import identity
 from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor
 from autotune.shell.cache.sources import (
     container_name,
+    is_kernel,
     source_digest,
     stand_in,
     stride_class,

@@ -25,8 +25,9 @@ from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.core.space import Space
-from autotune.shell.evaluators.bench import describe, first_wrong
+from autotune.shell.evaluators.bench import first_wrong
 from autotune.shell.evaluators.protocol import Rounds, WallClock, clock_after
+from autotune.shell.wording import describe
 
 DoBench = Callable[..., Any]
 """`do_bench(call, quantiles=(0.5, 0.2, 0.8))` gives milliseconds: the quantiles in this order, or one number."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.backends.triton.arguments import ArgumentSet, Stage, Terms
 from autotune.backends.triton.evaluator import TritonEvaluator
-from autotune.backends.triton.kernel import Launch, is_kernel
+from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.do_bench_evaluator import InProcessEvaluator, benchmarker
 from autotune.backends.triton_decorator.launcher import Launcher, functions_of, kernel_of, portable
@@ -31,14 +31,14 @@ from autotune.core.outcomes import Outcome
 from autotune.core.search.messages import Event
 from autotune.core.search.result import Result
 from autotune.core.search.state import Search
-from autotune.shell.evaluators.bench import describe
+from autotune.shell.cache.sources import is_kernel
 from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.options import Progress
 from autotune.shell.progress import Watch, watching
 from autotune.shell.settings import Environment
 from autotune.shell.tuning import tune
-from autotune.shell.wording import duration, milliseconds
+from autotune.shell.wording import describe, duration, milliseconds
 
 if TYPE_CHECKING:
     from autotune.shell.cache.reuse import Memory

@@ -30,8 +30,7 @@ from autotune.shell.cache.keys import (
     digest_of,
 )
 from autotune.shell.cache.sources import source_digest, specialization_of, value_digest
-from autotune.shell.evaluators.callable import CallableEvaluator
-from autotune.shell.evaluators.protocol import as_evaluator
+from autotune.shell.evaluators.callable import CallableEvaluator, as_evaluator
 from autotune.version import __version__
 
 DRIVERS = ("/proc/driver/nvidia/version", "/sys/module/amdgpu/version", "/sys/module/i915/version")

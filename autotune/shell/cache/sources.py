@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from autotune.backends.triton.kernel import is_kernel
 from autotune.core.errors import CacheError
 from autotune.core.identity import identity
 from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor, digest_of
@@ -303,3 +302,11 @@ def _letter(stride: int) -> str:
     if stride in (0, 1):
         return str(stride)
     return "-" if stride < 0 else "d" if stride % DIVISOR == 0 else "s"
+
+
+def is_kernel(value: Any) -> bool:
+    """Whether this is a function of `@triton.jit` or `@gluon.jit`, compiled or interpreted; nothing is imported."""
+    return any(
+        kind.__name__ in ("JITFunction", "InterpretedFunction") and kind.__module__.startswith("triton.")
+        for kind in type(value).__mro__
+    )

@@ -21,6 +21,7 @@ from autotune.shell.evaluators import tensors, timing
 from autotune.shell.evaluators.outputs import Check, Tolerance, has_equality, leaves
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.workload import Workload
+from autotune.shell.wording import describe
 
 ATOMS = (
     *(bool, int, float, complex, str, bytes, range, type, np.generic, np.dtype),
@@ -250,8 +251,6 @@ def _owner(array: Any) -> tuple[str, int]:
     return "torch", array.untyped_storage().data_ptr() if str(array.layout) == "torch.strided" else id(array)
 
 
-LONGEST_MESSAGE = 500
-
 VERIFY_LEAST, VERIFY_MOST, VERIFY_S = 2, 32, 0.01
 """Calls that are checked after the last sample: two in a row whatever they take, more within so many seconds."""
 
@@ -464,16 +463,6 @@ def checked(checker: Callable[[Any, Any], bool | str], output: Any, expected: An
 def failure(kind: FailureKind, error: BaseException) -> Failed:
     """The outcome that an exception means; running out of memory is its own kind wherever it happens."""
     return Failed("out_of_memory" if isinstance(error, MemoryError) else kind, describe(error))
-
-
-def describe(error: BaseException) -> str:
-    """An exception on one line."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:
-        text = "(its text cannot be shown)"
-    name = type(error).__name__
-    return f"{name}: {text}"[:LONGEST_MESSAGE] if text else name
 
 
 def _since(start_ns: int) -> float:

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.core.arguments import shown
+from autotune.core.arguments import refuse, shown
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
@@ -15,7 +15,7 @@ from autotune.core.search.messages import Event
 from autotune.shell.evaluators.in_process import InProcessSession
 from autotune.shell.evaluators.isolated import IsolatedSession, Rules
 from autotune.shell.evaluators.outputs import require_comparable
-from autotune.shell.evaluators.protocol import Session, clock_after
+from autotune.shell.evaluators.protocol import Evaluator, Session, clock_after
 from autotune.shell.evaluators.timing import Schedule, Timer
 from autotune.shell.evaluators.workload import Workload, pack
 from autotune.shell.processes import messages
@@ -197,3 +197,15 @@ def _name(part: Any) -> str:
     if callable(part):
         return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', type(part).__name__)}"
     return type(part).__name__
+
+
+def as_evaluator(given: Any) -> Evaluator:
+    """An evaluator as it is; a function, which builds configs, becomes a CallableEvaluator; else EvaluatorError."""
+    parts = ("open", "describe", "exact")
+    if not isinstance(given, type) and all(hasattr(given, part) for part in parts):
+        evaluator: Evaluator = given
+        return evaluator
+    if callable(given) and not isinstance(given, type):
+        return CallableEvaluator(given)
+    raise refuse("evaluator", given, "an evaluator such as CallableEvaluator(build), or the function `build`",
+                 EvaluatorError)  # fmt: skip

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
-from autotune.shell.evaluators.bench import Bench, Kernel, Tainted, describe
+from autotune.shell.evaluators.bench import Bench, Kernel, Tainted
 from autotune.shell.evaluators.protocol import Rounds, WallClock
 from autotune.shell.evaluators.workload import Workload
+from autotune.shell.wording import describe
 
 
 class InProcessSession:

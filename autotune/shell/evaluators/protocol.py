@@ -9,18 +9,12 @@ import time
 from collections.abc import Sequence
 from functools import cache
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from autotune.core.arguments import refuse
-from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Trial
 from autotune.core.search.messages import Compare, Compared, Conclude, Event, Limits, Observed, Task
 from autotune.core.search.rounds import order_of_round
 from autotune.core.space import Space
-
-
-class NoProcess(EvaluatorError):
-    """The system gives no further process now: no descriptors, memory, numbers or room on the disk are left."""
 
 
 class Session(Protocol):
@@ -86,20 +80,6 @@ class Evaluator(Protocol):
     @property
     def recovers(self) -> bool:
         """Whether `open` puts the unfinished trials of `past` back in the queue, as a simulated clock must."""
-
-
-def as_evaluator(given: Any) -> Evaluator:
-    """An evaluator as it is; a function, which builds configs, becomes a CallableEvaluator; else EvaluatorError."""
-    parts = ("open", "describe", "exact")
-    if not isinstance(given, type) and all(hasattr(given, part) for part in parts):
-        evaluator: Evaluator = given
-        return evaluator
-    if callable(given) and not isinstance(given, type):
-        from autotune.shell.evaluators.callable import CallableEvaluator
-
-        return CallableEvaluator(given)
-    raise refuse("evaluator", given, "an evaluator such as CallableEvaluator(build), or the function `build`",
-                 EvaluatorError)  # fmt: skip
 
 
 def rebuilds(evaluator: Evaluator) -> bool:

@@ -9,7 +9,6 @@ import gc
 import mmap
 import os
 import resource
-import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,10 +19,12 @@ from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.outcomes import Failed
-from autotune.shell.evaluators.bench import Bench, Kernel, Tainted, describe
+from autotune.shell.evaluators.bench import Bench, Kernel, Tainted
 from autotune.shell.evaluators.workload import unpack
 from autotune.shell.processes import messages
 from autotune.shell.processes.process_state import ThreadWatch, changes, worker_state
+from autotune.shell.processes.supervisor import end_group
+from autotune.shell.wording import describe
 
 TAINTED_EXIT, CHANGED_EXIT = 70, 71
 
@@ -178,12 +179,6 @@ def limit_memory(limit_mb: int | None) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = in_use + limit_mb * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
-
-
-def end_group() -> NoReturn:
-    """Kill this process and its children: nobody is left who wants the result."""
-    os.killpg(0, signal.SIGKILL)
-    os._exit(1)
 
 
 def load(payload_fd: int) -> Bench:

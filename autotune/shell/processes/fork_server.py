@@ -18,8 +18,8 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.errors import EvaluatorError
-from autotune.shell.evaluators.protocol import NoProcess
 from autotune.shell.processes import messages, os_process, supervisor
+from autotune.shell.processes.os_process import NoProcess
 from autotune.shell.processes.pool import TAIL
 
 LOAD_TIMEOUT_S = 180.0

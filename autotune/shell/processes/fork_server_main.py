@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from autotune.shell.evaluators.bench import describe
-from autotune.shell.evaluators.worker_main import end_group
 from autotune.shell.processes import messages, supervisor
 from autotune.shell.processes.fork_server import Born, Buried, Bury, Fork, Loaded, NotBorn
+from autotune.shell.processes.supervisor import end_group
+from autotune.shell.wording import describe
 
 ORPHANS_S = 5.0
 """How long what is killed may take to end, before it is left to the guardian."""

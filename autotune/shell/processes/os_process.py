@@ -18,12 +18,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from autotune.shell.evaluators.protocol import NoProcess
+from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import supervisor
 
 REAP_S = 5.0
 BIRTH_S = 30.0
 """How long a guardian may take to say its worker's number: it is a bare Python process, on a machine that is busy."""
+
+
+class NoProcess(EvaluatorError):
+    """The system gives no further process now: no descriptors, memory, numbers or room on the disk are left."""
 
 
 class Process(Protocol):

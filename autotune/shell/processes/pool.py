@@ -19,9 +19,8 @@ from typing import IO, Generic, Literal, TypeVar
 import msgspec
 
 from autotune.core.errors import EvaluatorError
-from autotune.shell.evaluators.protocol import NoProcess
 from autotune.shell.processes import messages, os_process, supervisor
-from autotune.shell.processes.os_process import Starter, boot, socket_pair, unnamed_file
+from autotune.shell.processes.os_process import NoProcess, Starter, boot, socket_pair, unnamed_file
 
 START_TIMEOUT_S = 120.0
 STDERR_LIMIT = 1 << 24
