@@ -187,7 +187,10 @@ _HOMES = {
     "autotune.core.strategies.lfbo": ("LFBOPatternSearch", "LFBOTreeSearch"),
     "autotune.core.strategies.pattern_search": ("PatternSearch",),
     "autotune.core.strategies.population": ("InitialPopulationStrategy",),
-    "autotune.core.strategies.random_search": ("FiniteSearch", "RandomSearch",),
+    "autotune.core.strategies.random_search": (
+        "FiniteSearch",
+        "RandomSearch",
+    ),
     "autotune.core.strategies.registry": (
         "STRATEGIES",
         "register",

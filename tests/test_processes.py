@@ -256,8 +256,8 @@ def test_a_search_waits_for_processes_and_ends_with_its_best_where_there_are_non
     ran = program(
         f"""
         import subprocess
-        from autotune.shell.evaluators import workers
-        workers.PATIENCE_S = 30.0 if {again} else 2.0
+        from autotune.shell.processes import pool
+        pool.PATIENCE_S = 30.0 if {again} else 2.0
         held, fork, before = [], subprocess._fork_exec, resource.getrlimit(resource.RLIMIT_NOFILE)
         def refused(*_):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -299,8 +299,8 @@ def test_a_search_that_never_had_a_process_is_an_error_in_a_sentence(tmp_path: P
     ran = program(
         """
         import subprocess
-        from autotune.shell.evaluators import workers
-        workers.PATIENCE_S = 0.5
+        from autotune.shell.processes import pool
+        pool.PATIENCE_S = 0.5
         def refused(*_):
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         subprocess._fork_exec = refused

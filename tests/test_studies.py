@@ -162,7 +162,7 @@ def test_a_run_depends_on_the_code_that_its_strategy_imports_and_on_no_other_str
         "interop/peers/accounting.py": {"peer"},
         "interop/peers/helion.py": set(),
         "core/space.py": set(modules),
-        "studies/recordings/rows.py": set(modules),
+        "studies/recordings/reading.py": set(modules),
         "shell/evaluators/simulated.py": set(modules),
     }
     before = digests()

@@ -27,9 +27,9 @@ def test_configs_are_said_to_share_a_binary_only_where_triton_agrees() -> None:
     """Triton's dispatcher, asked for each value of two arguments at run time, one of them not specialised."""
     code = """
 import json, sys
-from autotune.backends.triton import paper
+from autotune.backends.triton import fake_driver
 from triton_kernels import scaled, scaled_arguments
-driver = paper.install("sm_90")
+driver = fake_driver.install("sm_90")
 hashes = []
 for name in ("factor", "plain"):
     for value in json.loads(sys.argv[1]):

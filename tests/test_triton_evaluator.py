@@ -168,9 +168,9 @@ def test_the_benchmark_process_finds_what_was_compiled_ahead(tmp_path: Path) -> 
     code = """
 import sys, triton
 from triton import knobs
-from autotune.backends.triton import paper
+from autotune.backends.triton import fake_driver
 from triton_kernels import add, add_arguments
-paper.install("sm_90")
+fake_driver.install("sm_90")
 hits = []
 knobs.compilation.listener = lambda *_, cache_hit=False, **__: hits.append(cache_hit)
 for block, warps in ((256, 1), (512, 2), (1024, 1)):

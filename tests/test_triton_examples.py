@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 CODE = """
 import importlib, json, sys
 from autotune import ArgumentSet, Config
-from autotune.backends.triton import sampling, wire
+from autotune.backends.triton import messages, timing
 from autotune.backends.triton.gpu_worker import Desk, Habits
 from autotune.backends.triton.timing import HostDevice
 from autotune.backends.triton.kernel import Launch
@@ -51,11 +51,11 @@ for name, configs in CONFIGS.items():
         tool.reference, tuple(tool.outputs), tuple(tool.restore_value), tuple(tool.reset_to_zero),
         tolerance=Tolerance(tool.rtol, tool.atol, reduction=tool.reduction), names=example.space.names,
     )
-    habits = Habits(sampling.Schedule(0.0, 0.0, 1, 1))
+    habits = Habits(timing.Schedule(0.0, 0.0, 1, 1))
     desk = Desk(HostDevice(), Launch(tool.kernel), tool.grid, [given], terms, Objective(), habits)
     for config in configs:
-        reply = desk.measure(wire.Measure(Config(**config).to_json(), None, 60.0))
-        said[f"{name} {config}"] = "" if isinstance(reply, wire.Measured) else reply.failed.message
+        reply = desk.measure(messages.Measure(Config(**config).to_json(), None, 60.0))
+        said[f"{name} {config}"] = "" if isinstance(reply, messages.Measured) else reply.failed.message
 print(json.dumps(said))
 """
 

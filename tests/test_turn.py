@@ -21,7 +21,7 @@ from autotune.shell.processes.gpu_lock import Turn
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from autotune.shell import turn as turns
+from autotune.shell.processes import gpu_lock as turns
 user, shared, name = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 os.umask(0o077)
 if user:

@@ -117,26 +117,26 @@ def lap(name):
     now = time.perf_counter()
     print(name, round(now - last, 2))
     last = now
-from autotune.backends.triton import compile_main, preheat, paper, arguments
+from autotune.backends.triton import arguments, compile_worker, fake_driver, warm_up
 from autotune.backends.triton.kernel import Launch
 lap("our_modules")
 import triton
 lap("triton")
-summing = preheat.begin()
+summing = warm_up.begin()
 import torch
 lap("torch")
-paper.install("sm_90")
+fake_driver.install("sm_90")
 import importlib
 example = importlib.import_module(sys.argv[1])
 lap("example")
-with paper.no_memory():
+with fake_driver.no_memory():
     given, launch = arguments.ArgumentSet(example.arguments), Launch(example.evaluator.kernel)
     made = arguments.made(given, launch, example.space.names)
 arguments.stand_ins(arguments.described(made))
 lap("arguments")
 summing.join()
 lap("rest_of_sums")
-preheat.preheat()
+warm_up.preheat()
 lap("preheat")
 print("whole", round(time.perf_counter() - began, 2))
 """
