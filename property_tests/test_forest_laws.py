@@ -9,7 +9,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from autotune import compute_leaf_similarity
 from autotune.core.models import forest as forests
-from autotune.core.models.forest import LEAF, builder, fit_classifier, fit_regressor, forest_of, from_trees, grown
+from autotune.core.models.forest import LEAF, quick_builder, fit_classifier, fit_regressor, forest_of, from_trees, grow_trees
 
 fuzz = settings(max_examples=40, deadline=None)
 CELLS = st.sampled_from([0.0, 1.0, 2.0, 3.0, 16.0, 0.1, -1e-40, 1 / 3, 1e30, 1e-30, -7.25])
@@ -74,11 +74,11 @@ def test_paths_are_the_features_split_on_in_order(drawn, tree):
 @given(data())
 def test_our_forests_are_the_mean_of_their_trees(drawn):
     points, asked, labels, values, weights = drawn
-    said = [tree.predict(asked.astype(np.float32))[:, 1] for tree in grown("classifier", points, labels, weights, 5)]
+    said = [tree.predict(asked.astype(np.float32))[:, 1] for tree in grow_trees("classifier", points, labels, weights, 5)]
     assert np.array_equal(fit_classifier(points, labels, weights, 5).predict_proba(asked), sum(said) / 5)
     said = [
         tree.predict(asked.astype(np.float32))[:, 0]
-        for tree in grown("regressor", points, values, np.ones(len(values)), 5)
+        for tree in grow_trees("regressor", points, values, np.ones(len(values)), 5)
     ]
     assert np.array_equal(fit_regressor(points, values, 5).predict(asked), sum(said) / 5)
 
@@ -95,9 +95,9 @@ def test_the_quick_way_to_build_trees_gives_what_the_public_one_gives(drawn):
         ("regressor", values, np.ones(len(values))),
     ):
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(forests, "builder", lambda *_: None)
-            public = forest_of(grown(kind, points, known, weight, 5))
-        quick = forest_of(grown(kind, points, known, weight, 5))
+            patched.setattr(forests, "quick_builder", lambda *_: None)
+            public = _flatten(grow_trees(kind, points, known, weight, 5))
+        quick = _flatten(grow_trees(kind, points, known, weight, 5))
         assert all(np.array_equal(getattr(public, name), getattr(quick, name)) for name in ARRAYS)
 
 
@@ -112,9 +112,9 @@ def test_the_quick_way_is_there_and_is_given_up_where_it_differs():
         tree = DecisionTreeClassifier(criterion="log_loss", max_features="sqrt", random_state=seed)
         return tree.fit(x, values, sample_weight=counted).tree_
 
-    assert builder("classifier", x, values, public, 3, weights) is not None
-    assert builder("classifier", x, values, other, 3, weights) is None
-    assert builder("classifier", x[:, :0], values, public, 3, weights) is None
+    assert quick_builder("classifier", x, values, public, 3, weights) is not None
+    assert quick_builder("classifier", x, values, other, 3, weights) is None
+    assert quick_builder("classifier", x[:, :0], values, public, 3, weights) is None
 
 
 @pytest.mark.parametrize("missing", ["DepthFirstTreeBuilder", "Tree"])
@@ -153,8 +153,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
     points, labels, weights, asked = example()
     forest = fit_classifier(points, labels, weights)
     whole = forest.leaves(asked), compute_leaf_similarity(forest, asked)
-    monkeypatch.setattr("autotune.core.models.forest.BLOCK", 700)
-    monkeypatch.setattr("autotune.core.models.forest.ROWS", 17)
+    monkeypatch.setattr("autotune.core.models.forest.PAIRS_AT_ONCE", 700)
+    monkeypatch.setattr("autotune.core.models.forest.ROWS_AT_ONCE", 17)
     assert np.array_equal(forest.leaves(asked), whole[0])
     assert np.array_equal(compute_leaf_similarity(forest, asked), whole[1])
 

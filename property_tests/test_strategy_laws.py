@@ -12,7 +12,7 @@ from autotune.core.history import Archive, Points, Records
 from autotune.core.keys import fold, root
 from autotune.core.outcomes import Trial
 from autotune.core.points import first_of_each
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait
+from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, AwaitOutcome
 from autotune.core.strategies.registry import from_spec, make_strategy, name_of, to_spec
 
 EVERY = pytest.mark.parametrize("which", strategies.INSTANCES, ids=strategies.called)
@@ -106,7 +106,7 @@ def test_proposals_are_valid_new_and_distinct(which, space, data):
             if not lone.flying:
                 break
         else:
-            assert isinstance(answer, Wait)
+            assert isinstance(answer, AwaitOutcome)
             assert lone.flying, "it waits for nothing"
         for pick in picks[: 1 + picks[-1 - step % len(picks)] % 7]:
             if lone.flying:

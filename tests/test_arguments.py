@@ -173,7 +173,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Callable
 
 LEFT_OUT = {
     "Asked", "Compare", "Compared", "Conclude", "Event", "Finished", "Interrupted", "Limits", "Measure", "Observed",
-    "Outcome", "Result", "Resumed", "Search", "Ticked", "Wait", "Replay", "SavedBestConfig", "Identity", "Environment",
+    "Outcome", "Result", "Resumed", "Search", "Ticked", "AwaitOutcome", "Replay", "SavedBestConfig", "Identity", "Environment",
     "Device", "Versions", "Specialization", "DeviceLimits", "Problem", "ArgumentSet",  # plain data, checked when used
     "STRATEGIES", "InitialPopulationStrategy", "__version__", "get_cache_dir",  # no function, or tested elsewhere
     "triton_cache_dir", "installed_versions", "explain",
@@ -351,5 +351,5 @@ def test_an_answer_of_another_kind_is_told_in_a_sentence() -> None:
         def propose(self, space: Space, state: None, ask: Ask, key: Any) -> Any:
             return [[1, 0]]
 
-    with pytest.raises(StrategyError, match=r"Odd\.propose gave .*; it gives Proposals, Wait or Done"):
+    with pytest.raises(StrategyError, match=r"Odd\.propose gave .*; it gives Proposals, AwaitOutcome or Done"):
         request(start(make_plan(Space({"a": Integer(1, 4)}), Odd(np.zeros((1, 1))))))

@@ -39,11 +39,11 @@ from autotune.core.history import Archive, Points, Records
 from autotune.core.keys import root
 from autotune.core.models.forest import fit_classifier
 from autotune.core.search.messages import Asked, Finished
-from autotune.core.strategies.differential_evolution import regressor
-from autotune.core.strategies.lfbo import greedy, guided, itinerary, labelled
-from autotune.core.strategies.moves import axes, perturbed
+from autotune.core.strategies.differential_evolution import fit_log_times
+from autotune.core.strategies.lfbo import select_diverse, follow_trees, plan_itineraries, label_good
+from autotune.core.strategies.moves import coordinates, perturb
 from autotune.core.strategies.pattern_search import Walk, Walks
-from autotune.core.strategies.population import members_of, traced
+from autotune.core.strategies.population import current_members, derive_members
 
 SPACE = Space(
     {
@@ -72,7 +72,7 @@ def archive(times: list[float | None], walks: list[int] | None = None, generatio
 
 
 def cost(row: np.ndarray) -> float:
-    """A valley over ordered axes, with a choice that matters only on one side of it."""
+    """A valley over ordered coordinates, with a choice that matters only on one side of it."""
     m, a, b, warps, stages, layout, fast = row[:7].tolist()
     time = 1.0 + 0.3 * (m - 3) ** 2 + 0.2 * (a - b) ** 2 + 0.15 * (warps - 2) ** 2 + 0.1 * (stages - 4) ** 2
     return float(time + 0.5 * (layout != (2 if m > 2 else 1)) + 0.2 * (1 - fast) + 0.05 * row[10:].sum())
@@ -94,7 +94,7 @@ def searched(plan: Plan, room: int = 8) -> Search:
 
 
 def test_what_is_no_slower_than_the_quantile_is_good_and_counts_for_its_gain() -> None:
-    good, weights = labelled(archive([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, None]), 0.3)
+    good, weights = label_good(archive([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, None]), 0.3)
     threshold = np.quantile(np.arange(1.0, 11.0), 0.3)
     assert good.tolist() == [True] * 3 + [False] * 8
     assert weights[3:].tolist() == [1.0] * 8
@@ -103,12 +103,12 @@ def test_what_is_no_slower_than_the_quantile_is_good_and_counts_for_its_gain() -
 
 def test_labels_of_extreme_times() -> None:
     for times in ([2.0, 2.0, 2.0], [5e-324, 1.0, 1e300, 1.7e308], [None, 3.0], [1e300] * 2 + [1.0]):
-        good, weights = labelled(archive(times), 0.1)
+        good, weights = label_good(archive(times), 0.1)
         assert good.any()
         assert not good[[i for i, time in enumerate(times) if time is None]].any()
         assert np.isfinite(weights).all()
         assert (weights > 0).all()
-    assert not labelled(archive([None, None]), 0.1)[0].any()
+    assert not label_good(archive([None, None]), 0.1)[0].any()
 
 
 # Walks
@@ -116,7 +116,7 @@ def test_labels_of_extreme_times() -> None:
 
 def walked(known: Archive, patience: int) -> Walks:
     """Where two walks have come to."""
-    return traced(LFBOTreeSearch(copies=2, patience=patience), known.latest)
+    return derive_members(LFBOTreeSearch(copies=2, patience=patience), known.latest)
 
 
 def test_a_walk_goes_to_its_best_and_has_patience() -> None:
@@ -139,7 +139,7 @@ def test_a_walk_without_proposals_ends() -> None:
 
 
 def test_axes_take_block_sizes_apart_and_cover_everything() -> None:
-    parts = axes(SPACE)
+    parts = coordinates(SPACE)
     assert [axis.role for axis in parts][:4] == ["block_size"] * 3 + ["num_warps"]
     assert len(parts) == 9
     assert [i for axis in parts for i in range(SPACE.columns)[axis.columns]] == list(range(SPACE.columns))
@@ -149,29 +149,29 @@ def test_axes_take_block_sizes_apart_and_cover_everything() -> None:
 
 def changed(rows: np.ndarray, row: np.ndarray) -> np.ndarray:
     """Which axes differ: [n, axes]."""
-    return np.stack([(rows[:, axis.columns] != row[axis.columns]).any(axis=1) for axis in axes(SPACE)], axis=1)
+    return np.stack([(rows[:, axis.columns] != row[axis.columns]).any(axis=1) for axis in coordinates(SPACE)], axis=1)
 
 
 def test_perturbed_points_move_a_block_the_warps_and_up_to_radius_others() -> None:
     row = SPACE.sample(root(4), 1)[0]
-    rows = perturbed(SPACE, row, 400, 2, root(1))
+    rows = perturb(SPACE, row, 400, 2, root(1))
     moved = changed(rows, row)
     assert moved[:, 3].all()
     others = moved.sum(axis=1) - 2
     assert set(others.tolist()) == {0, 1, 2}
     assert (moved[:, :3].sum(axis=1) >= 1).all()
-    for i, axis in enumerate(axes(SPACE)):
+    for i, axis in enumerate(coordinates(SPACE)):
         reach = axis.near(row, 2 if axis.role else 1)
         assert {r.tobytes() for r in rows[moved[:, i]][:, axis.columns]} <= {
             r.tobytes() for r in reach[:, axis.columns]
         }
-    assert (perturbed(SPACE, row, 400, 2, root(1)) == rows).all()
+    assert (perturb(SPACE, row, 400, 2, root(1)) == rows).all()
 
 
 def test_an_itinerary_names_each_axis_once_the_path_first() -> None:
-    parts = axes(SPACE)
+    parts = coordinates(SPACE)
     paths = np.array([[8, 8, 0, -1], [3, -1, -1, -1], [-1, -1, -1, -1]])  # features: layout is one-hot from 5 on
-    order = itinerary(parts, paths, root(0))
+    order = plan_itineraries(parts, paths, root(0))
     for row, begins in zip(order, ([5, 0], [3], []), strict=True):
         visited = row[row >= 0].tolist()
         assert visited[: len(begins)] == begins
@@ -181,13 +181,13 @@ def test_an_itinerary_names_each_axis_once_the_path_first() -> None:
 
 
 def test_guided_moves_do_what_one_trial_at_a_time_would() -> None:
-    """Each move taken apart: on every axis of the itinerary, no option within the radius scores better by that tree."""
+    """Each move taken apart: on every axis of the plan_itineraries, no option within the radius scores better by that tree."""
     points = SPACE.sample_distinct(root(2), 150)
     times = np.array([cost(row) for row in points])
     good = times <= np.quantile(times, 0.2)
     forest = fit_classifier(SPACE.features(points), good, np.ones(len(points)), 12)
-    starts, parts = points[np.argsort(times)[:3]], axes(SPACE)
-    rows, origin = guided(SPACE, forest, starts, 40, 2, root(7))
+    starts, parts = points[np.argsort(times)[:3]], coordinates(SPACE)
+    rows, origin = follow_trees(SPACE, forest, starts, 40, 2, root(7))
     assert origin.tolist() == [i for i in range(3) for _ in range(40)]
     before = forest.value[forest.leaves(SPACE.features(starts))].max(axis=1)
     after = forest.value[forest.leaves(SPACE.features(rows))].max(axis=1)
@@ -212,9 +212,9 @@ def test_selection_is_greedy_and_likes_what_is_different() -> None:
             score = (probability - penalty * likeness).round(9)
             score[chosen] = -np.inf
             chosen.append(int(np.argmax(score)))
-        assert greedy(probability, leaves, 12, penalty).tolist() == chosen
-    assert greedy(probability, leaves, 60, 1.0).tolist() != sorted(greedy(probability, leaves, 60, 1.0).tolist())
-    assert sorted(greedy(probability, leaves, 60, 1.0).tolist()) == list(range(60))
+        assert select_diverse(probability, leaves, 12, penalty).tolist() == chosen
+    assert select_diverse(probability, leaves, 60, 1.0).tolist() != sorted(select_diverse(probability, leaves, 60, 1.0).tolist())
+    assert sorted(select_diverse(probability, leaves, 60, 1.0).tolist()) == list(range(60))
 
 
 # The whole searches
@@ -248,7 +248,7 @@ def test_the_surrogate_learns_when_it_is_due_and_from_failures_too() -> None:
     batches = [event for event in np.unique(search.archive.generation) if event > 0]
     assert len(batches) == 12  # after 10 of 20 first points
     known = search.archive
-    forest = regressor(SPACE, known, 100, 20)
+    forest = fit_log_times(SPACE, known, 100, 20)
     predicted = forest.predict(SPACE.features(known.points[:100]))
     assert not known.ok[:100].all()
     assert predicted[~known.ok[:100]].mean() > predicted[known.ok[:100]].mean() + 0.3
@@ -258,7 +258,7 @@ def test_the_trial_of_a_surrogate_duels_with_its_own_parent() -> None:
     strategy = DESurrogateHybrid(population_size=8, surrogate_threshold=16, patience=None)
     search = searched(Plan(SPACE, strategy, Budget(evaluations=150), settings=Settings(exact=True)))
     known = search.archive
-    for slot, member in enumerate(members_of(strategy.evolution, search.state)):
+    for slot, member in enumerate(current_members(strategy.evolution, search.state)):
         tried = (known.generation > 0) & (known.walk == slot) & known.ok
         assert member.time_ms <= known.time_ms[tried].min(initial=np.inf)
 

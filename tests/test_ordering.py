@@ -24,7 +24,7 @@ from autotune.core.models.ordering import promising_first, typical_first
 from autotune.core.outcomes import Outcome
 from autotune.core.parameters import Codes
 from autotune.core.search.messages import Asked, Finished, Measure
-from autotune.core.strategies.population import PARTS, initial_population
+from autotune.core.strategies.population import PARTS, draw_initial_population
 from autotune.core.strategies.protocol import Seeds
 
 SPACE = Space(
@@ -120,7 +120,7 @@ def drawn_first() -> list[list[int]]:
     """The initial population that `batches` begins with."""
     none = np.empty((0, SPACE.columns), np.int64)
     seeds = Seeds(SPACE.encode([dict(SPACE.default or {})]), none, none)
-    return initial_population("from_random", SPACE, seeds, 50, fold(root(3), "init")).tolist()
+    return draw_initial_population("from_random", SPACE, seeds, 50, fold(root(3), "init")).tolist()
 
 
 def initial_parts(works: bool = True) -> list[list[list[int]]]:

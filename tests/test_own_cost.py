@@ -29,10 +29,10 @@ from autotune import (
     start,
 )
 from autotune.core.keys import root
-from autotune.core.models.gp_features import axes_of
+from autotune.core.models.gp_features import feature_map
 from autotune.core.one_thread import libraries, one_thread
 from autotune.core.parameters.choice import ONE_HOT_VALUES, SIGNS
-from autotune.core.strategies.moves import WIDE, moves, neighbourhood
+from autotune.core.strategies.moves import MOST_NEIGHBOURS, change_one, neighbourhood
 
 STRINGS = tuple(f"schedule {i}" for i in range(5000))
 
@@ -79,7 +79,7 @@ def test_a_long_choice_has_few_features_about_equally_far_apart() -> None:
     features = choice.encode_features(codes)
     assert features.shape == (5000, choice.features) == (5000, SIGNS)
     assert len(np.unique(features, axis=0)) == 5000
-    axes = axes_of(Space({"s": choice, "b": Integer(0, 1)}))
+    axes = feature_map(Space({"s": choice, "b": Integer(0, 1)}))
     points = axes.of(np.concatenate([codes[:400], np.zeros((400, 1), np.int64)], axis=1))
     distances = np.square(points[:, None] - points).sum(axis=2)[np.triu_indices(400, 1)]
     assert distances.mean() == pytest.approx(1, abs=0.05)
@@ -91,15 +91,15 @@ def test_a_long_choice_has_few_features_about_equally_far_apart() -> None:
 def test_a_wide_parameter_does_not_crowd_out_the_others() -> None:
     space = long_spaces()["choice"]
     row = space.sample(root(3), 1)[0]
-    near = moves(space, row, 2, root(1))
-    assert len(near) <= WIDE + 4
+    near = change_one(space, row, 2, root(1))
+    assert len(near) <= MOST_NEIGHBOURS + 4
     assert (near[:, 1] != row[1]).sum() >= 2
     assert ((near != row).sum(axis=1) == 1).all()
     assert len(np.unique(near, axis=0)) == len(near)
-    narrow = Space({"a": Choice(STRINGS[: WIDE + 1]), "b": Integer(0, 300)})
+    narrow = Space({"a": Choice(STRINGS[: MOST_NEIGHBOURS + 1]), "b": Integer(0, 300)})
     row = narrow.sample(root(3), 1)[0]
-    assert (moves(narrow, row, 2, root(1)) == narrow.moves(row, 2)).all(), "what is not wide has all its neighbours"
-    assert (neighbourhood(narrow, row, root(1)) == narrow.moves(row)).all()
+    assert (change_one(narrow, row, 2, root(1)) == narrow.change_one(row, 2)).all(), "what is not wide has all its neighbours"
+    assert (neighbourhood(narrow, row, root(1)) == narrow.change_one(row)).all()
 
 
 # One thread

@@ -54,7 +54,7 @@ from autotune.cli import main
 from autotune.core.errors import CacheError
 from autotune.core.keys import fold, root, uniform
 from autotune.core.search.effort import QUICK
-from autotune.core.strategies.population import members_of
+from autotune.core.strategies.population import current_members
 from autotune.shell.journal import read_journal
 
 TIMEOUTS = {"compile_timeout_lower_bound": 30.0, "compile_timeout_quantile": 0.9}
@@ -235,7 +235,7 @@ def test_a_setting_that_cannot_apply_is_an_error(name: str, setting: str) -> Non
 def test_the_default_strategy_has_its_initial_population_by_either_name() -> None:
     for setting in ("initial_population", "initial_points"):
         plan = make_plan(SPACE, settings={setting: 17}, exact=True)
-        assert plan.strategy == GaussianProcessSearch(initial_population=17) == GaussianProcessSearch(17)
+        assert plan.strategy == GaussianProcessSearch(initial_population=17)
         assert len(begun(plan)) == 17
 
 
@@ -309,7 +309,7 @@ def test_differential_evolution_has_as_many_different_working_members_as_it_says
         state = search.state
         search = searched(replace(plan, budget=Budget(generations=1)), failing)
         state = search.state
-        members = members_of(getattr(plan.strategy, "evolution", plan.strategy), state)
+        members = current_members(getattr(plan.strategy, "evolution", plan.strategy), state)
         assert len({member.trial for member in members}) == 40
         points = SPACE.encode([search.trials[member.trial].config for member in members])
         assert len(np.unique(points, axis=0)) == 40
@@ -405,7 +405,7 @@ def test_the_state_is_what_the_outcomes_make_of_it_revisions_included(name: str)
     plan = make_plan(SPACE, name, budget=Budget(evaluations=120), settings={**size, "simplify_rounds": 0}, seed=3)
     search, n = start(plan), 0
     rules = getattr(plan.strategy, "evolution", plan.strategy)
-    from autotune.core.strategies.population import traced
+    from autotune.core.strategies.population import derive_members
 
     while not isinstance(todo := request(search, 8), Finished):
         search = advance(search, Asked(search.clock, 8, todo))
@@ -420,6 +420,6 @@ def test_the_state_is_what_the_outcomes_make_of_it_revisions_included(name: str)
         else:
             for trial_id, outcome in reversed(outcomes):
                 search = advance(search, Observed(search.clock, trial_id, outcome))
-        assert members_of(rules, search.state) == traced(rules, search.state.table)
+        assert current_members(rules, search.state) == derive_members(rules, search.state.table)
     assert len(search.records) > len(search.trials), "some were measured again"
     assert len(search.state.records) == len(search.records)

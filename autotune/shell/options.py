@@ -13,7 +13,7 @@ from autotune.core.arguments import integer, refuse
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.search.effort import OF_THEIR_OWN
 from autotune.core.search.plan import Budget, as_budget
-from autotune.core.strategies.population import POPULATION
+from autotune.core.strategies.population import POPULATION_SETTING
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
 from autotune.shell.files import as_path
@@ -58,8 +58,8 @@ def options_for(
         own.setdefault("compile_timeout_s", env.compile_timeout)
     if env.initial_population is not None:
         if leaves_population_open(picked, own):
-            own[POPULATION] = env.initial_population
-        elif POPULATION not in own and not has_population(picked):
+            own[POPULATION_SETTING] = env.initial_population
+        elif POPULATION_SETTING not in own and not has_population(picked):
             _warn_of_population(picked, env.initial_population)
     return Options(
         strategy=picked,
@@ -85,7 +85,7 @@ def as_settings(given: object) -> dict[str, Any]:
 
 def has_population(strategy: str | AnyStrategy) -> bool:
     """Whether a strategy begins with an initial population that can be chosen."""
-    return POPULATION in getattr(_kind_of(strategy), "__struct_fields__", ())
+    return POPULATION_SETTING in getattr(_kind_of(strategy), "__struct_fields__", ())
 
 
 def _kind_of(strategy: str | AnyStrategy) -> type[Any]:
@@ -94,9 +94,9 @@ def _kind_of(strategy: str | AnyStrategy) -> type[Any]:
 
 def leaves_population_open(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
     """Whether a strategy has an initial population and nobody has said which."""
-    if settings.get(POPULATION) is not None or not has_population(strategy):
+    if settings.get(POPULATION_SETTING) is not None or not has_population(strategy):
         return False
-    return isinstance(strategy, str) or getattr(strategy, POPULATION) is None
+    return isinstance(strategy, str) or getattr(strategy, POPULATION_SETTING) is None
 
 
 def leaves_population_to_effort(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:

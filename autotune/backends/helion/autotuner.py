@@ -23,7 +23,7 @@ from autotune.core.errors import PlanError
 from autotune.core.search.effort import checked_effort, strategy_for
 from autotune.core.search.plan import Budget, Plan, Settings
 from autotune.core.search.result import Result, TuningFailed
-from autotune.core.strategies.population import POPULATION, InitialPopulationStrategy
+from autotune.core.strategies.population import POPULATION_SETTING, InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.shell.options import Options, PathLike, Progress, free_journal, leaves_population_open
@@ -88,7 +88,7 @@ def _settings(theirs: Any, wishes: Wishes, strategy: str | AnyStrategy) -> dict[
     if population and leaves_population_open(strategy, wishes.settings):
         if population not in POPULATIONS:
             raise PlanError(f"Helion's initial population {population!r} is not known; use {', '.join(POPULATIONS)}")
-        found[POPULATION] = population
+        found[POPULATION_SETTING] = population
     return {**found, **wishes.settings}
 
 
@@ -114,7 +114,7 @@ def given(search: Any) -> list[Any]:
 
 def _drawn(search: Any, translation: Translation, strategy: AnyStrategy) -> Iterator[Config | None]:
     """Random configs as Helion draws them, in tiles of a size that a device can hold: the initial population."""
-    if getattr(strategy, POPULATION, None) not in (None, InitialPopulationStrategy.FROM_RANDOM):
+    if getattr(strategy, POPULATION_SETTING, None) not in (None, InitialPopulationStrategy.FROM_RANDOM):
         return
     if name_of(strategy) == DESIGNED:
         return

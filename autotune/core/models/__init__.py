@@ -1,1 +1,2 @@
-"""The models that strategies learn: a Gaussian process, a random forest, and a kernel ridge regression of ranks."""
+"""The models that strategies learn from observations: a Gaussian process, a random forest, a ridge regression of
+ranks."""

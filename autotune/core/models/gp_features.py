@@ -1,19 +1,24 @@
-"""How points become inputs of a model: features between 0 and 1, and the parameter that each belongs to.
+"""The inputs of the Gaussian process: features between 0 and 1 of the points of a space, and the axis of each feature.
 
-Numbers count by their value, powers of two by their exponent. A number that need not be a power of two counts a second
-time, by how often 2 divides it: memory and threads of a GPU come in powers of two, so that 64 is more like 128 than 72.
+An axis is one parameter that varies (each item of a list by itself), or a quantity derived from several. Numbers count
+by their value, powers of two by their exponent. A number that need not be a power of two has a second feature, how
+often 2 divides it: memory and threads of a GPU come in powers of two, so 64 is more like 128 than like 72.
+
+Where blocks are tiles of data, worked on by a number of warps chosen apart, a GPU feels the product of the block sizes
+and the elements per warp (registers, shared memory, work in flight) as much as the factors. As axes of their own a
+model sees them from a dozen points. Blocks without warps are blocks of threads, for which such axes did not help.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.memo import read_only
-from autotune.core.models.gp import Blocks, Floats
+from autotune.core.models.gp import AxisIndex, Floats
 from autotune.core.parameters import (
     BLOCK_SIZE,
     NUM_WARPS,
@@ -30,9 +35,30 @@ from autotune.core.parameters import (
 from autotune.core.parameters.choice import SIGNS
 from autotune.core.space import Space
 
+WIDE_FACTOR = 64
+"""Numbers above 0 whose largest is at least this factor above the smallest count by their logarithm: a convention."""
 
-class Term(NamedTuple):
-    """A parameter whose values are numbers above 0: its role, its columns, its values by codes, log2 of its ends."""
+ALIGNED_ABOVE, MOST_DIVISIONS = 8, 10
+"""Alignment matters to numbers above 8 (the 16-byte accesses of a GPU are 8 half-precision numbers), up to 2**10."""
+
+ONE_HOT_HEIGHT, SIGN_HEIGHT = float(np.sqrt(0.5)), float(np.sqrt(2 / SIGNS))
+"""The height of a one-hot feature, and of one random sign of a long choice: so two values of a choice are at distance
+1, or about 1."""
+
+ALIGNMENT_SAMPLE = 4096
+"""The alignment of a longer range is judged by its first so many values."""
+
+Features = Callable[[Codes], Floats]
+"""Codes [n, width] of one parameter to its features [n, d]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor:
+    """A parameter whose values are numbers above 0, as a factor of a derived quantity.
+
+    role: of the parameter. columns: its columns in a point. values: codes [n, width] to values [n]. low, high: log2 of
+    its least and its largest value.
+    """
 
     role: str | None
     columns: slice
@@ -40,148 +66,146 @@ class Term(NamedTuple):
     low: float
     high: float
 
-
-class Size(NamedTuple):
-    """A product of some terms over others, on a logarithmic scale from 0 to 1."""
-
-    name: str
-    over: tuple[Term, ...]
-    under: tuple[Term, ...]
-
-    def feature(self, rows: Codes) -> Floats:
+    def log2(self, points: Codes) -> Floats:
         """[n] for points [n, columns]."""
-        low = sum(term.low for term in self.over) - sum(term.high for term in self.under)
-        high = sum(term.high for term in self.over) - sum(term.low for term in self.under)
-        above, below = (sum((_log2(term, rows) for term in terms), np.zeros(len(rows))) for terms in self[1:])
-        scaled: Floats = (above - below - low) / (high - low)
-        return scaled
+        return np.log2(np.asarray(self.values(points[:, self.columns]), np.float64))
 
 
-def sizes_of(terms: Sequence[Term]) -> tuple[Size, ...]:
-    """The sizes that the roles of these terms tell of."""
-    blocks = tuple(term for term in terms if term.role == BLOCK_SIZE)
-    warps = tuple(term for term in terms if term.role == NUM_WARPS)[:1]
-    if not blocks or not warps:
-        return ()
-    each = Size("elements per warp", blocks, warps)
-    return (Size("elements of a block", blocks, ()), each) if len(blocks) > 1 else (each,)
+@dataclass(frozen=True, kw_only=True)
+class ParameterAxis:
+    """One parameter, or one item of a list.
 
-
-def _log2(term: Term, rows: Codes) -> NDArray[np.float64]:
-    return np.log2(np.asarray(term.values(rows[:, term.columns]), np.float64))
-
-
-WIDE = 64
-"""Numbers above 0 that span this factor count by their logarithm."""
-
-ALIGNED, MOST_ALIGNED = 8, 10
-"""Alignment matters to numbers above 8, up to a divisor of 2**10."""
-
-ONE_HOT, SIGN = float(np.sqrt(0.5)), float(np.sqrt(2 / SIGNS))
-"""The height of a one-hot feature, and of one of the signs of a long choice: two values of a choice are 1 apart, or
-about as much."""
-
-COUNTED = 4096
-"""Ranges longer than this are judged, for their alignment, by their first so many values."""
-
-
-class Axis(NamedTuple):
-    """One thing that a parameter sets: its name, its columns in a point, and codes [n, width] to features [n, d].
-
-    even: whether the last of its features says how even a number is. exponents: how many, if its values are the powers
-    of two of a range; else 0. term: its numbers as a factor of a size, None where they are none.
+    columns: its columns in a point. features: its features by its codes. has_alignment: whether the last of its
+    features says how often 2 divides its value. exponents: the number of its values if they are powers of two, else 0.
+    factor: its part in derived quantities, None unless its values are numbers above 0.
     """
 
     name: str
     columns: slice
-    features: Callable[[Codes], Floats]
-    even: bool
+    features: Features
+    has_alignment: bool
     exponents: int
-    term: Term | None
+    factor: Factor | None
 
 
 @dataclass(frozen=True)
-class Axes:
-    """axes: those of the space that vary; sizes: what some of them amount to together.
+class DerivedAxis:
+    """The product of some factors, divided by that of others, on a logarithmic scale from 0 to 1."""
 
-    blocks [d]: the index of the axis that each feature belongs to, sizes behind axes. even: the indices of the features
-    that say how even a number is.
+    name: str
+    over: tuple[Factor, ...]
+    under: tuple[Factor, ...]
+
+    def feature(self, points: Codes) -> Floats:
+        """[n] for points [n, columns]."""
+        low = sum(factor.low for factor in self.over) - sum(factor.high for factor in self.under)
+        high = sum(factor.high for factor in self.over) - sum(factor.low for factor in self.under)
+        above, below = (
+            sum((factor.log2(points) for factor in factors), np.zeros(len(points)))
+            for factors in (self.over, self.under)
+        )
+        scaled: Floats = (above - below - low) / (high - low)
+        return scaled
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMap:
+    """From points to inputs of the Gaussian process.
+
+    parameters: an axis for each parameter that varies. derived: the axes of quantities derived from several, behind
+    them.
+    axis_of [d]: the axis of each feature. alignment: the indices of the features that say how often 2 divides a number.
     """
 
-    axes: tuple[Axis, ...]
-    sizes: tuple[Size, ...]
-    blocks: Blocks
-    even: NDArray[np.int64]
+    parameters: tuple[ParameterAxis, ...]
+    derived: tuple[DerivedAxis, ...]
+    axis_of: AxisIndex
+    alignment: NDArray[np.int64]
 
-    def of(self, rows: Codes) -> Floats:
+    def features(self, points: Codes) -> Floats:
         """The features [n, d] of points [n, columns]."""
-        parts = [axis.features(rows[:, axis.columns]) for axis in self.axes]
-        parts += [size.feature(rows)[:, None] for size in self.sizes]
-        return np.concatenate(parts, axis=1) if parts else np.zeros((len(rows), 1))
+        parts = [axis.features(points[:, axis.columns]) for axis in self.parameters]
+        parts += [axis.feature(points)[:, None] for axis in self.derived]
+        return np.concatenate(parts, axis=1) if parts else np.zeros((len(points), 1))
 
-    def extremes(self, features: Floats) -> Floats:
-        """How far out points with these features [n, d] lie on their powers of two: [n], of mean 0 over the product.
+    def extremeness(self, features: Floats) -> Floats:
+        """How far out points with these features [n, d] lie on their powers of two: [n], of mean 0 over the whole
+        product.
 
-        The ends of such a range are bounds given generously, the middle is what is expected. For k values it is the
-        squared distance from the middle, 1 at either end, less its mean over the values; the sum over these axes is
-        divided by the root of the number of all.
+        Users give the ends of such a range generously and expect the best in the middle. For k values it is the squared
+        distance from the middle, 1 at either end, less its mean over the values; the sum over these axes is divided by
+        the root of the number of all parameters.
         """
-        counts = np.array([axis.exponents for axis in self.axes], np.int64)
-        firsts = np.searchsorted(self.blocks, np.arange(len(counts)))[counts > 2]
+        counts = np.array([axis.exponents for axis in self.parameters], np.int64)
+        firsts = np.searchsorted(self.axis_of, np.arange(len(counts)))[counts > 2]
         counts = counts[counts > 2]
         means = (counts + 1) / (3 * (counts - 1))
-        away: Floats = (np.square(2 * features[:, firsts] - 1) - means).sum(axis=1) / np.sqrt(max(len(self.axes), 1))
+        away: Floats = (np.square(2 * features[:, firsts] - 1) - means).sum(axis=1)
+        away = away / np.sqrt(max(len(self.parameters), 1))
         return away
 
     @property
-    def weight(self) -> int:
-        """What a comparison of two points costs, in axes of a feature or a few: a long choice counts for more."""
-        counts = np.bincount(self.blocks)
+    def comparison_cost(self) -> int:
+        """The cost of comparing two points, in axes of a feature or two: a long choice counts for more."""
+        counts = np.bincount(self.axis_of)
         return len(self.names) + int((counts >= SIGNS).sum()) * (SIGNS // 2 - 1)
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*(axis.name for axis in self.axes), *(size.name for size in self.sizes))
+        """The name of each axis."""
+        return (*(axis.name for axis in self.parameters), *(axis.name for axis in self.derived))
 
 
 @lru_cache(maxsize=16)
-def axes_of(space: Space) -> Axes:
+def feature_map(space: Space) -> FeatureMap:
     """The axes of a space, in its order. A space of one point has no axis, and one feature that is always 0."""
     axes = [
         axis
         for name, parameter in space.parameters.items()
-        for axis in _axes(name, parameter, space.slices[name].start, parameter.role)
+        for axis in _parameter_axes(name, parameter, space.slices[name].start, parameter.role)
     ]
-    sizes = sizes_of([axis.term for axis in axes if axis.term is not None])
+    derived = _derived_axes([axis.factor for axis in axes if axis.factor is not None])
     widths = [_width(axis.features, axis.columns.stop - axis.columns.start) for axis in axes]
-    blocks = (
-        np.repeat(np.arange(len(axes) + len(sizes)), [*widths, *(1 for _ in sizes)]) if axes else np.zeros(1, np.int64)
+    every = [*widths, *(1 for _ in derived)]
+    axis_of = np.repeat(np.arange(len(every)), every) if axes else np.zeros(1, np.int64)
+    last_features = np.cumsum(widths) - 1
+    alignment = np.array([last for last, axis in zip(last_features, axes, strict=True) if axis.has_alignment], np.int64)
+    return FeatureMap(
+        parameters=tuple(axes), derived=derived, axis_of=read_only(axis_of), alignment=read_only(alignment)
     )
-    ends = np.cumsum(widths) - 1
-    even = np.array([end for end, axis in zip(ends, axes, strict=True) if axis.even], np.int64)
-    return Axes(tuple(axes), sizes, read_only(blocks), read_only(even))
 
 
-def _axes(name: str, parameter: Parameter, start: int, role: str | None) -> Iterator[Axis]:
+def _parameter_axes(name: str, parameter: Parameter, start: int, role: str | None) -> Iterator[ParameterAxis]:
     if parameter.size < 2:
         return
     if isinstance(parameter, ListOf):
         width = parameter.inner.width
         for i in range(parameter.length):
-            yield from _axes(f"{name}[{i}]", parameter.inner, start + i * width, parameter.inner.role or role)
+            inner_role = parameter.inner.role or role
+            yield from _parameter_axes(f"{name}[{i}]", parameter.inner, start + i * width, inner_role)
         return
     features, columns = _features(parameter), slice(start, start + parameter.width)
-    even = isinstance(parameter, Integer | Choice) and _width(features, parameter.width) == 2
-    exponents = parameter.size if isinstance(parameter, PowerOfTwo) else 0
-    yield Axis(name, columns, features, even, exponents, _term(parameter, columns, role))
+    yield ParameterAxis(
+        name=name,
+        columns=columns,
+        features=features,
+        has_alignment=isinstance(parameter, Integer | Choice) and _width(features, parameter.width) == 2,
+        exponents=parameter.size if isinstance(parameter, PowerOfTwo) else 0,
+        factor=_factor(parameter, columns, role),
+    )
 
 
-def _numeric(values: tuple[object, ...]) -> bool:
-    return all(type(value) in (int, float) for value in values)
+def _derived_axes(factors: Sequence[Factor]) -> tuple[DerivedAxis, ...]:
+    """The elements of a block, where it has several sizes, and the elements per warp."""
+    blocks = tuple(factor for factor in factors if factor.role == BLOCK_SIZE)
+    warps = tuple(factor for factor in factors if factor.role == NUM_WARPS)[:1]
+    if not blocks or not warps:
+        return ()
+    per_warp = DerivedAxis("elements per warp", blocks, warps)
+    return (DerivedAxis("elements of a block", blocks, ()), per_warp) if len(blocks) > 1 else (per_warp,)
 
 
-def _term(parameter: Parameter, columns: slice, role: str | None) -> Term | None:
-    """The parameter as a factor, if its values are numbers above 0."""
+def _factor(parameter: Parameter, columns: slice, role: str | None) -> Factor | None:
     if isinstance(parameter, PowerOfTwo | Integer):
         ends = np.array([[0], [parameter.size - 1]])
     elif isinstance(parameter, Choice) and _numeric(parameter.values):
@@ -190,23 +214,27 @@ def _term(parameter: Parameter, columns: slice, role: str | None) -> Term | None
     else:
         return None
     low, high = np.asarray(parameter.column(ends), np.float64)
-    return Term(role, columns, parameter.column, float(np.log2(low)), float(np.log2(high))) if low > 0 else None
+    if low <= 0:
+        return None
+    return Factor(
+        role=role, columns=columns, values=parameter.column, low=float(np.log2(low)), high=float(np.log2(high))
+    )
 
 
-def _width(features: Callable[[Codes], Floats], columns: int) -> int:
+def _width(features: Features, columns: int) -> int:
     return int(features(np.zeros((1, columns), np.int64)).shape[1])
 
 
-def _features(parameter: Parameter) -> Callable[[Codes], Floats]:
+def _features(parameter: Parameter) -> Features:
     match parameter:
         case PowerOfTwo() | Boolean():
             return lambda codes: codes / (parameter.size - 1)
         case Integer():
-            few = min(parameter.size, COUNTED)
+            few = min(parameter.size, ALIGNMENT_SAMPLE)
             ends = parameter.column(np.array([[0], [parameter.size - 1]]))
-            return _numbers(parameter.column, ends, parameter.column(np.arange(few)[:, None]))
+            return _number_features(parameter.column, ends, parameter.column(np.arange(few)[:, None]))
         case Choice():
-            return _choice(parameter)
+            return _choice_features(parameter)
         case Permutation():
             return lambda codes: parameter.encode_features(codes) / (parameter.n - 1)
         case OptionalOf():
@@ -215,49 +243,57 @@ def _features(parameter: Parameter) -> Callable[[Codes], Floats]:
             inner = _features(parameter.inner)
             return lambda codes: np.concatenate([codes[:, :1], inner(codes[:, 1:]) * codes[:, :1]], axis=1)
         case ListOf():
-            whole, width = _features(parameter.inner), parameter.inner.width
+            item, width = _features(parameter.inner), parameter.inner.width
             parts = [slice(i * width, (i + 1) * width) for i in range(parameter.length)]
-            return lambda codes: np.concatenate([whole(codes[:, part]) for part in parts], axis=1)
+            return lambda codes: np.concatenate([item(codes[:, part]) for part in parts], axis=1)
         case _:
             assert_never(parameter)
 
 
-def _choice(parameter: Choice) -> Callable[[Codes], Floats]:
+def _choice_features(parameter: Choice) -> Features:
     values = parameter.values
     if _numeric(values):
         table = np.array(values, np.float64)
-        return _numbers(lambda codes: table[codes[:, 0]], np.array([table.min(), table.max()]), table)
+        return _number_features(lambda codes: table[codes[:, 0]], np.array([table.min(), table.max()]), table)
     if parameter.ordered or parameter.size == 2:
         return lambda codes: codes / (parameter.size - 1)
-    height = ONE_HOT if parameter.features == parameter.size else SIGN
+    height = ONE_HOT_HEIGHT if parameter.features == parameter.size else SIGN_HEIGHT
     return lambda codes: parameter.encode_features(codes) * height
 
 
-def _numbers(
+def _numeric(values: tuple[object, ...]) -> bool:
+    return all(type(value) in (int, float) for value in values)
+
+
+def _number_features(
     column: Callable[[Codes], NDArray[np.generic]], ends: NDArray[np.generic], values: NDArray[np.generic]
-) -> Callable[[Codes], Floats]:
-    """Features of numbers: on a scale from the lowest to the highest of `ends`, and how even they are if `values` say
-    that it may matter."""
+) -> Features:
+    """Features of numbers: their place on a scale from the lowest to the highest of `ends`, and how often 2 divides
+    them where `values`, all of them or the first, show that it may matter.
+
+    column: codes to numbers.
+    """
     low, high = float(ends.min()), float(ends.max())
-    known = np.asarray(values, np.float64)
-    powers = low > 0 and bool((np.exp2(np.round(np.log2(known))) == known).all())
-    by_log = powers or (low > 0 and high >= WIDE * low)
+    sample = np.asarray(values, np.float64)
+    powers = low > 0 and bool((np.exp2(np.round(np.log2(sample))) == sample).all())
+    by_log = powers or (low > 0 and high >= WIDE_FACTOR * low)
     low, high = (float(np.log2(low)), float(np.log2(high))) if by_log else (low, high)
-    even = _evenness(known)
-    span = float(even.max() - even.min()) if not powers and high > (np.log2(ALIGNED) if by_log else ALIGNED) else 0.0
+    divisions = _divisions_by_2(sample)
+    aligned = not powers and high > (np.log2(ALIGNED_ABOVE) if by_log else ALIGNED_ABOVE)
+    span = float(divisions.max() - divisions.min()) if aligned else 0.0
 
     def features(codes: Codes) -> Floats:
         numbers = np.asarray(column(codes), np.float64)
         scaled = ((np.log2(numbers) if by_log else numbers) - low) / (high - low)
         if not span:
             return scaled[:, None]
-        return np.stack([scaled, (_evenness(numbers) - float(even.min())) / span], axis=1)
+        return np.stack([scaled, (_divisions_by_2(numbers) - float(divisions.min())) / span], axis=1)
 
     return features
 
 
-def _evenness(numbers: Floats) -> Floats:
-    """How often 2 divides each number, 0 for what is no integer."""
-    divisors = np.exp2(np.arange(1, MOST_ALIGNED + 1))
+def _divisions_by_2(numbers: Floats) -> Floats:
+    """How often 2 divides each number, at most MOST_DIVISIONS times; 0 for a number that is no integer."""
+    divisors = np.exp2(np.arange(1, MOST_DIVISIONS + 1))
     count: Floats = (np.mod(numbers[:, None], divisors) == 0).sum(axis=1).astype(np.float64)
     return count

@@ -46,7 +46,7 @@ from autotune.core.search.messages import Compare, Compared, Finished, Measure, 
 from autotune.core.search.rounds import comparison, rounds_for
 from autotune.core.search.state import SIMPLIFY, Search
 from autotune.core.statistics import HARMLESS, LARGEST, STRICT, Ratio, divided, paired_ratio
-from autotune.core.strategies.protocol import allowed
+from autotune.core.strategies.protocol import allowed_points
 
 DRIFT = 0.02
 """Relative difference of times not taken side by side that need not mean anything: twice what was seen on an H100."""
@@ -285,7 +285,7 @@ def _reset(search: Search, base: int, names: Iterable[str]) -> Codes:
         point[space.slices[name]] = default[space.slices[name]]
     points: Codes = point[None]
     points = points[space.valid(points)]
-    return points[allowed(search.plan.strategy, space, search.state, points)]
+    return points[allowed_points(search.plan.strategy, space, search.state, points)]
 
 
 def _unasked(search: Search, points: Iterable[Codes], kept: int = 0) -> Codes:

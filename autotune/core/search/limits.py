@@ -5,6 +5,7 @@ import numpy as np
 from autotune.core.search.messages import Limits
 from autotune.core.search.state import Search
 from autotune.core.statistics import LARGEST
+from autotune.core.strategies.protocol import AdaptsCompileTimeout
 
 STARTING_S = 0.2
 """What it takes an evaluator to make room for one config of a comparison: a process, its arguments, a warm-up."""
@@ -91,12 +92,12 @@ def limits_for(search: Search, generation: int = 0) -> Limits:
 def compile_timeout(search: Search) -> float:
     """min(max(quantile of compile times, lower bound), original) in seconds, for strategies with a population."""
     original = search.plan.settings.compile_timeout_s
-    lower = getattr(search.plan.strategy, "compile_timeout_lower_bound", None)
-    quantile = getattr(search.plan.strategy, "compile_timeout_quantile", None)
-    if lower is None or quantile is None:
+    strategy = search.plan.strategy
+    if not isinstance(strategy, AdaptsCompileTimeout):
         return original
     archive = search.archive
     times = archive.compile_s[archive.ok]
     if not len(times):
         return original
-    return min(max(float(np.quantile(times, quantile)), float(lower)), original)
+    quantile = float(np.quantile(times, strategy.compile_timeout_quantile))
+    return min(max(quantile, float(strategy.compile_timeout_lower_bound)), original)

@@ -67,7 +67,7 @@ def _proposed(search: Search, room: int, left: int | None) -> Request:
     answer = _answer(search, room, left)
     if isinstance(answer, protocol.Done):
         return _again(search, room, left) or _concluding(search, "strategy", answer.why)
-    if isinstance(answer, protocol.Wait):
+    if isinstance(answer, protocol.AwaitOutcome):
         if search.outstanding:
             return Wait(search_deadline(search))
         return _concluding(search, "strategy", "the strategy waits although nothing is outstanding")
@@ -85,7 +85,7 @@ def _again(search: Search, room: int, left: int | None) -> Request | None:
     return _measured(anew, answer, left) if isinstance(answer, protocol.Proposals) else None
 
 
-def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals | protocol.Wait | protocol.Done:
+def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals | protocol.AwaitOutcome | protocol.Done:
     """What the strategy says when it is asked now."""
     plan, begun, archive = search.plan, search.round, search.archive
     generations = plan.budget.generations
@@ -102,7 +102,7 @@ def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals |
     )
     with one_thread():
         answer = plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
-    if not isinstance(answer, protocol.Proposals | protocol.Wait | protocol.Done):
+    if not isinstance(answer, protocol.Proposals | protocol.AwaitOutcome | protocol.Done):
         raise StrategyError(
             f"{type(plan.strategy).__name__}.propose gave {shown(answer)}; it gives Proposals, Wait or Done"
         )

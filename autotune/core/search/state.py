@@ -133,13 +133,13 @@ def _begun(plan: Plan, key: Key, begun: Round) -> Any:
     """The state of the strategy before anything is known of this round."""
     space = plan.space
     seeds = Seeds(
-        space.encode([space.default] if space.default else []),
-        space.encode(plan.seeds),
-        space.encode(plan.best_available),
-        plan.settings.pad,
-        begun.restarts > 0,
-        begun.trial,
-        begun.generation,
+        default=space.encode([space.default] if space.default else []),
+        user=space.encode(plan.seeds),
+        best=space.encode(plan.best_available),
+        pad=plan.settings.pad,
+        restarted=begun.restarts > 0,
+        trial=begun.trial,
+        generation=begun.generation,
     )
     with one_thread():
         return plan.strategy.init(space, seeds, key)

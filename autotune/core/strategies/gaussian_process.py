@@ -1,66 +1,111 @@
-"""Bayesian optimisation with a Gaussian process: a few configs of an initial design, then what promises the most.
+"""Bayesian optimisation with a Gaussian process: a few configs of an initial design, then the most promising ones.
 
-After Jones, Schonlau and Welch (1998) and, for kernels, Willemsen, van Nieuwpoort and van Werkhoven, "Bayesian
-optimization for auto-tuning GPU kernels" (PMBS 2021). Here: log times squashed towards the slow end, a second process
-for the probability that a config works at all, batches by believing the model, and candidates from neighbourhoods and
+Jones, Schonlau and Welch, "Efficient global optimization of expensive black-box functions", J. Global Optimization 13
+(1998), and, for kernels, Willemsen, van Nieuwpoort and van Werkhoven, "Bayesian optimization for auto-tuning GPU
+kernels" (PMBS 2021). Beyond these: standardised log times whose slow end is drawn in, a second process for the
+probability that a config works at all, batches by the kriging believer, and candidates from neighbourhoods and
 samples, so that the size of the space does not matter.
+
+A batch, once the design is measured, in the order of the code:
+
+    1. candidates         `proposals.propose_candidates`
+    2. hyperparameters θ  of all observations in the order in which they arrived (`fit_hyperparameters`)
+    3. observations       the informative ones, at most KNOWN_POINTS (`select_informative`): inputs X, targets y
+    4. prior mean         EXTREMES times how far out a point lies on its powers of two; the process models y less it
+    5. posterior          `gp.condition`; of a second process on the same θ, the probability to work
+    6. picks              `acquisition.choose_batch`, every second one of a neglected shape
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+from hashlib import blake2b
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold
-from autotune.core.models.acquisition import batch, normal_cdf
-from autotune.core.models.gp import Blocks, Floats, Hyper, Known, condition, fit, prior
-from autotune.core.models.gp_features import axes_of
+from autotune.core.models.acquisition import choose_batch, normal_cdf
+from autotune.core.models.gp import (
+    AxisIndex,
+    Floats,
+    Hyperparameters,
+    TrainingInputs,
+    condition,
+    fit,
+    prior_hyperparameters,
+)
+from autotune.core.models.gp_features import feature_map
 from autotune.core.parameters import Codes
 from autotune.core.space import Space
-from autotune.core.strategies.design import initial_design
-from autotune.core.strategies.population import InitialPopulationStrategy, alone, checked_population, given_points
-from autotune.core.strategies.proposals import WORK, at_most, candidates, neglected, shape_columns
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait, nothing_left, require
+from autotune.core.strategies.design import draw_design
+from autotune.core.strategies.population import InitialPopulationStrategy, draws_none, seed_points
+from autotune.core.strategies.proposals import (
+    WORK,
+    count_affordable,
+    number_neglected_shapes,
+    propose_candidates,
+    shape_columns,
+)
+from autotune.core.strategies.protocol import (
+    Ask,
+    AtLeast0,
+    AtLeast1,
+    AwaitOutcome,
+    CheckedSettings,
+    Done,
+    Observation,
+    Positive,
+    Proportion,
+    Proposals,
+    Seeds,
+    done_with_space,
+)
+from autotune.core.strategies.random_search import PointList
 
 EXTREMES = 0.4
-"""What is expected of points beforehand: those at the ends of ranges of powers of two to be slower than those in the
-middle, by so many standard deviations times how far out they are. A few observations outweigh it."""
+"""Points at the ends of ranges of powers of two are expected to be slower than those in the middle, by so many standard
+deviations times how far out they are. A few observations outweigh it; without it, the model first proposes the corners,
+of which it knows least (docs/design/gaussian_process.md)."""
 
 FIT_WORK = 60_000
-"""Hyper-parameters are fitted to so many observations that their pairs, times the axes, are this: 110 for ten axes."""
+"""θ is fitted to so many observations that their pairs, times the axes, are this: 110 for ten axes, some
+milliseconds."""
 
 KNOWN_POINTS = 400
-"""The process is conditioned on this many observations at most."""
+"""The process is conditioned on at most so many observations: the cost grows with their cube."""
 
 FIRST_FIT, GROWTH = 8, 1.15
-"""The hyper-parameters are fitted to the first 8 observations, and anew each time there are 1.15 times as many."""
+"""θ is fitted to the first 8 observations, and again each time there are 1.15 times as many: to 8, 10, 12, 14, 17, …"""
 
 FIRST_STEPS, STEPS = 30, 8
+"""Steps of the first fit, and of each later one, which starts from the one before."""
+
 WITHOUT_BUDGET = 400
+"""Configs in all where neither a budget nor a setting ends the search."""
+
 LEAST_BATCH = 4
-"""Proposed together at least: a model is not worth fitting for one config."""
+"""At least so many configs are proposed together: a model is not worth fitting for one."""
 
-BEST = 10
-"""At most this many of the best configs of earlier runs are tried first: of them one is often nearly as good here, and
-more of the same tell little."""
+MOST_BEST = 10
+"""At most so many of the best configs of earlier runs are tried first: of ten one is often nearly as good here, and
+more of the same tell little. With four, a search that began with the best from elsewhere was no faster than one from
+nothing."""
 
-FAILURE_QUANTILE, SLOW_SHARE = 0.9, 0.8
+SLOW_SHARE, FAILURE_QUANTILE = 0.8, 0.9
+"""Log times above the best are drawn in on the scale of this quantile of them; failures count as the other one."""
+
 FAILURE_NOISE = 0.05
+"""The variance of the noise of the process for whether a config works, whose labels are 1 and -1."""
+
+LEAST_CHANCE = 0.02
+"""The probability to work is never taken to be lower."""
+
+MOST_FITS = 64
+"""So many fits are remembered; a search asks for its latest one only."""
 
 
-class Begun(NamedTuple):
-    """The first points; all else is read off the archive."""
-
-    points: Codes
-
-
-class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_defaults=True):
+class GaussianProcessSearch(CheckedSettings, frozen=True, kw_only=True, tag="gaussian_process", omit_defaults=True):
     """Expected improvement of a Gaussian process over neighbours of the best and samples of the space.
 
     initial_population: configs of the initial design. `initial_points` is its name in older journals.
@@ -73,113 +118,115 @@ class GaussianProcessSearch(Struct, frozen=True, tag="gaussian_process", omit_de
     if `seeds.pad`. from_default: the default alone. compile_timeout_*: see `limits.compile_timeout`.
     """
 
-    initial_population: int = 8
-    candidates: int = 600
-    neighbourhoods: int = 3
-    count: int | None = None
+    initial_population: AtLeast1 = 8
+    candidates: AtLeast1 = 600
+    neighbourhoods: AtLeast0 = 3
+    count: AtLeast1 | None = None
     initial_population_strategy: InitialPopulationStrategy | None = None
-    compile_timeout_lower_bound: float = 30.0
-    compile_timeout_quantile: float = 0.9
-    initial_points: int | None = None
+    compile_timeout_lower_bound: Positive = 30.0
+    compile_timeout_quantile: Proportion = 0.9
+    initial_points: AtLeast1 | None = None
 
     def __post_init__(self) -> None:
-        name = "gaussian_process"
-        checked_population(name, self)
+        super().__post_init__()
         if self.initial_points is not None:
             msgspec.structs.force_setattr(self, "initial_population", self.initial_points)
             msgspec.structs.force_setattr(self, "initial_points", None)
-        require(self.initial_population >= 1, name, "initial_population", self.initial_population, "at least 1")
-        require(self.candidates >= 1, name, "candidates", self.candidates, "at least 1")
-        require(self.neighbourhoods >= 0, name, "neighbourhoods", self.neighbourhoods, "at least 0")
-        require(self.count is None or self.count >= 1, name, "count", self.count, "at least 1, or None")
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> Begun:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> PointList:
+        """The design; all else is read off the archive."""
         kind = self.initial_population_strategy
-        given = given_points(kind, replace(seeds, best=seeds.best[:BEST]) if kind is None else seeds)
-        if len(given) and alone(kind, seeds):
-            return Begun(given)
-        return Begun(initial_design(space, axes_of(space), given, self.initial_population, fold(key, "design")))
+        given = seed_points(kind, replace(seeds, best=seeds.best[:MOST_BEST]) if kind is None else seeds)
+        if len(given) and draws_none(kind, seeds):
+            return PointList(given)
+        return PointList(draw_design(space, feature_map(space), given, self.initial_population, fold(key, "design")))
 
-    def propose(self, space: Space, state: Begun, ask: Ask, key: Key) -> Proposals | Wait | Done:
+    def propose(self, space: Space, state: PointList, ask: Ask, key: Key) -> Proposals | AwaitOutcome | Done:
         first = state.points[ask.fresh(state.points)]
         if len(first):
-            return _proposed(first, 0, "the initial design")
-        if (most := self._most(ask)) is not None and ask.proposed >= most:
+            return _proposals(first, 0, "the initial design")
+        if (most := self._most_configs(ask)) is not None and ask.proposed >= most:
             return Done(f"all {most} configs were tried")
-        known = ask.archive.whole
-        if not known.ok.any():
+        archive, generation = ask.archive.whole, 1 + ask.proposed // LEAST_BATCH
+        if not archive.ok.any():
             if ask.outstanding:
-                return Wait()
+                return AwaitOutcome()
             drawn = space.sample_distinct(key, max(ask.room, LEAST_BATCH), ask.fresh)
             return (
-                _proposed(drawn, _generation(ask), "nothing has worked so far")
+                _proposals(drawn, generation, "nothing has worked so far")
                 if len(drawn)
-                else nothing_left(space, ask)
+                else done_with_space(space, ask)
             )
-        candidates = self._candidates(space, known, ask, key)
+        candidates = self._candidates(space, archive, ask, key)
         if not len(candidates):
-            return Wait() if ask.outstanding else nothing_left(space, ask)
-        return self._picked(space, known, ask, candidates)
+            return AwaitOutcome() if ask.outstanding else done_with_space(space, ask)
+        points, why = pick_promising(space, archive, ask, candidates)
+        return _proposals(points, generation, why)
 
-    def observe(self, space: Space, state: Begun, seen: tuple[Observation, ...]) -> Begun:
+    def observe(self, space: Space, state: PointList, seen: tuple[Observation, ...]) -> PointList:
         return state
 
-    def _candidates(self, space: Space, known: Archive, ask: Ask, key: Key) -> Codes:
-        best = known.points[known.ranking()[: self.neighbourhoods]]
-        axes = axes_of(space).weight
-        near, most = (at_most(self.candidates, n, axes) for n in (WORK, len(known)))
-        return candidates(space, best, near, most, ask.fresh, key)
-
-    def _most(self, ask: Ask) -> int | None:
-        """How many configs may be proposed; None: the budget is what ends the search."""
-        budgets = (ask.evaluations, ask.seconds, ask.generations)
-        unbound = all(budget is None for budget in budgets)
+    def _most_configs(self, ask: Ask) -> int | None:
+        """How many configs may be proposed; None: the budget ends the search."""
+        unbound = ask.evaluations is None and ask.seconds is None and ask.generations is None
         return WITHOUT_BUDGET if self.count is None and unbound else self.count
 
-    def _picked(self, space: Space, known: Archive, ask: Ask, candidates: Codes) -> Proposals:
-        axes = axes_of(space)
-        inputs, times, ok, blocks = axes.of(known.points), known.time_ms, known.ok, axes.blocks
-        came = known.arrived
-        before = axes.of(known.asked.rows[came["trial"]])
-        hyper = hyper_parameters(before, came["time_ms"], came["ok"], blocks, EXTREMES * axes.extremes(before))
-        kept = informative(ok, times, KNOWN_POINTS)
-        works, targets = ok[kept], squashed(times[kept], ok[kept])
-        data, expected = Known(hyper, inputs[kept], blocks), EXTREMES * axes.extremes(inputs[kept])
-        under_way = ask.pending if ask.outstanding else candidates[:0]
-        rows = np.concatenate([under_way, candidates])
-        points, tried = axes.of(rows), np.concatenate([known.points, under_way])
-        novelty = neglected(shape_columns(space), tried, rows)
-        correlation = data.correlation(points)
-        process = condition(
-            data, float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise)), targets - expected
-        )
-        room, best = min(max(ask.room, LEAST_BATCH), len(candidates)), float(targets[works].min())
-        chance = chance_to_work(data, works, correlation)
-        prior = EXTREMES * axes.extremes(points)
-        picks = batch(process, points, correlation, prior, chance, best, room, len(under_way), novelty)
-        chosen = candidates[np.array(picks, np.int64) - len(under_way)]
-        matter = ", ".join(axes.names[i] for i in _shortest(hyper, blocks))
-        why = f"the most promising of {len(candidates)} candidates; what matters most: {matter}"
-        return _proposed(chosen, _generation(ask), why)
+    def _candidates(self, space: Space, archive: Archive, ask: Ask, key: Key) -> Codes:
+        best = archive.points[archive.ranking()[: self.neighbourhoods]]
+        cost = feature_map(space).comparison_cost
+        near, most = (count_affordable(self.candidates, n, cost) for n in (WORK, len(archive)))
+        return propose_candidates(space, best, near, most, ask.fresh, key)
 
 
-def _proposed(points: Codes, generation: int, why: str) -> Proposals:
+def _proposals(points: Codes, generation: int, why: str) -> Proposals:
     return Proposals(points, np.zeros(len(points), np.int64), generation, why)
 
 
-def _generation(ask: Ask) -> int:
-    return 1 + ask.proposed // LEAST_BATCH
+def pick_promising(space: Space, archive: Archive, ask: Ask, candidates: Codes) -> tuple[Codes, str]:
+    """The points of the next batch [n, columns] among the candidates [m, columns], and why."""
+    features_of = feature_map(space)
+    axis_of = features_of.axis_of
+    arrived = archive.arrived
+    inputs = features_of.features(archive.asked.rows[arrived["trial"]])
+    prior_mean = EXTREMES * features_of.extremeness(inputs)
+    hyper = fit_hyperparameters(inputs, arrived["time_ms"], arrived["ok"], axis_of, prior_mean)
+
+    inputs, times, ok = features_of.features(archive.points), archive.time_ms, archive.ok
+    kept = select_informative(ok, times, KNOWN_POINTS)
+    works, targets = ok[kept], standardised_log_times(times[kept], ok[kept])
+    known, prior_mean = TrainingInputs(hyper, inputs[kept], axis_of), EXTREMES * features_of.extremeness(inputs[kept])
+    amplitude, noise = float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise))
+    posterior = condition(known, amplitude, noise, targets - prior_mean)
+
+    pending = ask.pending if ask.outstanding else candidates[:0]
+    rows = np.concatenate([pending, candidates])
+    points, tried = features_of.features(rows), np.concatenate([archive.points, pending])
+    correlation = known.correlation(points)
+    picks = choose_batch(
+        posterior,
+        points,
+        correlation,
+        prior_mean=EXTREMES * features_of.extremeness(points),
+        factor=probability_to_work(known, works, correlation),
+        best=float(targets[works].min()),
+        n=min(max(ask.room, LEAST_BATCH), len(candidates)),
+        pending=len(pending),
+        novelty=number_neglected_shapes(shape_columns(space), tried, rows),
+    )
+    matter = ", ".join(features_of.names[i] for i in _axes_that_matter(hyper, axis_of))
+    why = f"the most promising of {len(candidates)} candidates; what matters most: {matter}"
+    return candidates[np.array(picks, np.int64) - len(pending)], why
 
 
-def _shortest(hyper: Hyper, blocks: Blocks) -> list[int]:
-    """The axes on which the least distance makes a difference, at most three."""
-    shortest = np.full(int(blocks.max()) + 1, np.inf)
-    np.minimum.at(shortest, blocks, hyper.log_lengths)
+def _axes_that_matter(hyper: Hyperparameters, axis_of: AxisIndex) -> list[int]:
+    """The axes with the shortest length scales, at most three: there the least distance makes a difference."""
+    shortest = np.full(int(axis_of.max()) + 1, np.inf)
+    np.minimum.at(shortest, axis_of, hyper.log_lengths)
     order: list[int] = np.argsort(shortest, kind="stable")[:3].tolist()
     return order
 
 
-def informative(ok: NDArray[np.bool_], times: Floats, most: int) -> NDArray[np.int64]:
+def select_informative(ok: NDArray[np.bool_], times: Floats, most: int) -> NDArray[np.int64]:
     """Indices of at most `most` observations: the best half of them, and an even choice of the rest, in order."""
     if len(ok) <= most:
         return np.arange(len(ok))
@@ -189,74 +236,78 @@ def informative(ok: NDArray[np.bool_], times: Floats, most: int) -> NDArray[np.i
     return np.sort(np.concatenate([ranked[: most // 2], even]))
 
 
-def squashed(times: Floats, ok: NDArray[np.bool_]) -> Floats:
-    """Targets of mean 0 and variance 1: log times, the slow end drawn in, failures at the 90 % quantile."""
+def standardised_log_times(times: Floats, ok: NDArray[np.bool_]) -> Floats:
+    """Targets [n] of mean 0 and variance 1: log times above the best, t, drawn in as t / (1 + t / scale), for it
+    matters little how slow a slow config is; failures are at the 90 % quantile."""
     above = np.log(times[ok]) - np.log(times[ok].min())
     scale = max(float(np.quantile(above, SLOW_SHARE)), 1e-3)
-    drawn = above / (1 + above / scale)
-    targets = np.full(len(times), float(np.quantile(drawn, FAILURE_QUANTILE)))
-    targets[ok] = drawn
+    drawn_in = above / (1 + above / scale)
+    targets = np.full(len(times), float(np.quantile(drawn_in, FAILURE_QUANTILE)))
+    targets[ok] = drawn_in
     deviation = float(targets.std())
-    standard: Floats = (targets - targets.mean()) / (deviation if deviation > 0 else 1.0)
-    return standard
+    standardised: Floats = (targets - targets.mean()) / (deviation if deviation > 0 else 1.0)
+    return standardised
 
 
-def chance_to_work(known: Known, ok: NDArray[np.bool_], correlation: Floats) -> Floats:
+def probability_to_work(known: TrainingInputs, ok: NDArray[np.bool_], correlation: Floats) -> Floats:
     """The probability [m] that each point works, by a process on the same length scales; 1 where nothing has failed.
 
-    correlation: that of the points with the known inputs [m, n], of which `ok` [n] worked.
+    correlation: of the points with the known inputs [m, n], of which `ok` [n] worked.
     """
     if ok.all():
         return np.ones(len(correlation))
     labels = np.where(ok, 1.0, -1.0)
     middle = float(labels.mean())
     working = condition(known, 1.0, FAILURE_NOISE, labels - middle)
-    return np.clip(normal_cdf(2 * (middle + working.mean(correlation))), 0.02, 1.0)
+    return np.clip(normal_cdf(2 * (middle + working.mean(correlation))), LEAST_CHANCE, 1.0)
 
 
-def hyper_parameters(inputs: Floats, times: Floats, ok: NDArray[np.bool_], blocks: Blocks, expected: Floats) -> Hyper:
-    """The hyper-parameters for these observations [n, d], as they came, with features of the axes `blocks` [d].
+# The hyperparameters
 
-    expected: what was expected [n] of the targets beforehand.
 
-    They are fitted to the first 8, 10, 12, 14, 17, … of them, each time from where the last fit ended: a function of
-    the observations alone, whoever asked before, and a fit for a few batches only.
+def fit_hyperparameters(
+    inputs: Floats, times: Floats, ok: NDArray[np.bool_], axis_of: AxisIndex, prior_mean: Floats
+) -> Hyperparameters:
+    """θ for these observations in the order in which they arrived: inputs [n, d], times [n], ok [n], prior mean [n].
+
+    It is fitted to the first 8, 10, 12, 14, 17, … of them, each time from where the last fit ended: a function of the
+    observations alone, whatever was fitted before, and a fit for a few batches only. Each fit sees nothing but its
+    observations, so it is remembered by them: the loop begins behind the latest fit that is remembered.
     """
     counts = [FIRST_FIT]
     while counts[-1] <= len(inputs):
         counts.append(int(counts[-1] * GROWTH) + 1)
-    return _fitted(_first((inputs, times, ok, expected), blocks, counts[:-1]), tuple(counts[:-1]))
+    counts.pop()
+    hyper, missing = prior_hyperparameters(inputs.shape[1]), []
+    for n in reversed(counts):
+        key = _digest(inputs[:n], times[:n], ok[:n], prior_mean[:n], axis_of)
+        if (remembered := _fits.get(key)) is not None:
+            hyper = remembered
+            break
+        missing.append((n, key))
+    for n, key in reversed(missing):
+        if ok[:n].any():
+            kept = select_informative(ok[:n], times[:n], int(np.sqrt(2 * FIT_WORK / (axis_of.max() + 1))))
+            targets = standardised_log_times(times[kept], ok[kept]) - prior_mean[kept]
+            steps = FIRST_STEPS if n == FIRST_FIT else STEPS
+            hyper = fit(hyper, inputs[kept], targets, axis_of, steps=steps, observations=n)
+        _remember(key, hyper)
+    return hyper
 
 
-def _first(observed: Sequence[NDArray[Any]], blocks: Blocks, counts: Sequence[int]) -> "_Arrays":
-    """What the last fit of `counts` sees, and nothing else: later observations must not look like another question."""
-    n = counts[-1] if counts else 0
-    return _Arrays((*(array[:n] for array in observed), blocks))
+_fits: dict[bytes, Hyperparameters] = {}
+"""The latest fits by the digest of their observations: a memo of a pure function, so no result depends on it."""
 
 
-@lru_cache(maxsize=64)
-def _fitted(observed: "_Arrays", counts: tuple[int, ...]) -> Hyper:
-    inputs, times, ok, expected, blocks = observed
-    if not counts:
-        return prior(inputs.shape[1])
-    start = _fitted(_first((inputs, times, ok, expected), blocks, counts[:-1]), counts[:-1])
-    if not ok.any():
-        return start
-    kept = informative(ok, times, int(np.sqrt(2 * FIT_WORK / (blocks.max() + 1))))
-    steps = STEPS if len(counts) > 1 else FIRST_STEPS
-    return fit(start, inputs[kept], squashed(times[kept], ok[kept]) - expected[kept], blocks, steps, counts[-1])
+def _remember(key: bytes, hyper: Hyperparameters) -> None:
+    _fits[key] = hyper
+    for oldest in list(_fits)[:-MOST_FITS]:
+        _fits.pop(oldest, None)
 
 
-class _Arrays(tuple[NDArray[Any], ...]):
-    """Arrays that are equal, and hash alike, when their dtypes, shapes and bytes are."""
-
-    __slots__ = ()
-
-    def _content(self) -> tuple[tuple[str, tuple[int, ...], bytes], ...]:
-        return tuple((array.dtype.str, array.shape, array.tobytes()) for array in self)
-
-    def __hash__(self) -> int:
-        return hash(self._content())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Arrays) and self._content() == other._content()
+def _digest(*arrays: NDArray[np.generic]) -> bytes:
+    digest = blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.digest()

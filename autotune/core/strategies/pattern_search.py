@@ -1,14 +1,15 @@
 """Pattern search: walks from the best of an initial population to their best neighbours.
 
 Hooke and Jeeves, "Direct search solution of numerical and statistical problems", J. ACM 8 (1961); in this form (several
-walks, pairs of block sizes, all proposals of a generation measured as one batch) the PatternSearch of Helion.
+walks, pairs of block sizes, all proposals of a generation measured as one batch) the PatternSearch of Helion. The LFBO
+searches walk in the same way, to other neighbours.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct
 
+from autotune.core.errors import StrategyError
 from autotune.core.keys import Key, fold, permutation
 from autotune.core.models.ordering import promising_first
 from autotune.core.parameters import Codes
@@ -16,23 +17,35 @@ from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.moves import neighbourhood
 from autotune.core.strategies.population import (
-    BETTER,
+    INITIAL_SHARE,
     InitialPopulationStrategy,
-    Past,
+    PopulationState,
     Table,
-    begun,
-    checked_population,
-    checked_share,
-    initial_proposals,
-    members_of,
-    observed,
-    ranked,
+    begin,
+    current_members,
+    propose_initial,
+    rank_timed,
+    record_outcomes,
 )
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, Wait, require
+from autotune.core.strategies.protocol import (
+    Ask,
+    AtLeast0,
+    AtLeast1,
+    AwaitOutcome,
+    CheckedSettings,
+    Done,
+    Nonnegative,
+    Observation,
+    Positive,
+    PositiveShare,
+    Proportion,
+    Proposals,
+    Seeds,
+)
 
 
 class Walk(NamedTuple):
-    """Where a walk stands: its trial and that one's time, generations without progress, whether it goes on."""
+    """A walk: the trial it is at with its time, its generations without progress, whether it goes on."""
 
     trial: int
     time_ms: float
@@ -43,26 +56,26 @@ class Walk(NamedTuple):
 Walks = tuple[Walk, ...]
 
 
-def first_walks(population: Table, copies: int) -> Walks:
+def begin_walks(population: Table, copies: int) -> Walks:
     """Walks that begin at the `copies` best of a population."""
-    best = population[ranked(population)[:copies]]
+    best = population[rank_timed(population)[:copies]]
     return tuple(
         Walk(trial, time) for trial, time in zip(best["trial"].tolist(), best["time_ms"].tolist(), strict=True)
     )
 
 
-def moved(walks: Walks, batch: Table, delta: float, patience: int) -> Walks:
-    """The walks after a generation that was measured: each at the best of its own part of it and of where it stood.
+def move_walks(walks: Walks, batch: Table, delta: float, patience: int) -> Walks:
+    """The walks after a generation: each at the best of its own part of the batch and of where it was.
 
     A walk ends when its best has improved by less than `delta`, relatively, for more than `patience` generations in a
     row, or when it had nothing to propose.
     """
     return tuple(
-        _moved(walk, batch[batch["walk"] == i], delta, patience) if walk.alive else walk for i, walk in enumerate(walks)
+        _move(walk, batch[batch["walk"] == i], delta, patience) if walk.alive else walk for i, walk in enumerate(walks)
     )
 
 
-def _moved(walk: Walk, own: Table, delta: float, patience: int) -> Walk:
+def _move(walk: Walk, own: Table, delta: float, patience: int) -> Walk:
     if not len(own):
         return walk._replace(alive=False)
     trial, time = walk.trial, walk.time_ms
@@ -76,44 +89,42 @@ def _moved(walk: Walk, own: Table, delta: float, patience: int) -> Walk:
     return Walk(trial, time, stalled, stalled <= patience)
 
 
-class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=True):
+class PatternSearch(CheckedSettings, frozen=True, kw_only=True, tag="pattern_search", omit_defaults=True):
     """The `copies` best of the initial population each walk to the best of their neighbours, one batch a generation.
 
-    initial_population: how many configs are drawn to begin with. initial_share: of these so many are measured, those
-    that look best; 1.0: all.
+    initial_population: configs drawn to begin with. initial_share: the share of them that is measured, the most
+    promising ones; 1.0: all.
     max_generations: batches after the initial one.
     min_improvement_delta: a walk ends when abs(best / current - 1) is below this.
     num_neighbors_cap: keep this many neighbours of a walk and generation, drawn at random; -1: all.
     initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
     """
 
-    initial_population: int = 100
-    copies: int = 5
-    max_generations: int = 20
-    min_improvement_delta: float = 0.001
+    initial_population: AtLeast1 = 100
+    copies: AtLeast1 = 5
+    max_generations: AtLeast0 = 20
+    min_improvement_delta: Nonnegative = 0.001
     num_neighbors_cap: int = -1
     initial_population_strategy: InitialPopulationStrategy | None = None
-    compile_timeout_lower_bound: float = 30.0
-    compile_timeout_quantile: float = 0.9
-    initial_share: float = BETTER
+    compile_timeout_lower_bound: Positive = 30.0
+    compile_timeout_quantile: Proportion = 0.9
+    initial_share: PositiveShare = INITIAL_SHARE
 
     def __post_init__(self) -> None:
-        name = "pattern_search"
-        checked_population(name, self)
-        checked_share(name, self.initial_share)
-        require(self.initial_population >= 1, name, "initial_population", self.initial_population, "at least 1")
-        require(self.copies >= 1, name, "copies", self.copies, "at least 1")
-        require(self.max_generations >= 0, name, "max_generations", self.max_generations, "at least 0")
-        cap, delta = self.num_neighbors_cap, self.min_improvement_delta
-        require(delta >= 0, name, "min_improvement_delta", delta, "at least 0")
-        require(cap == -1 or cap >= 1, name, "num_neighbors_cap", cap, "at least 1, or -1 for all neighbours")
+        super().__post_init__()
+        cap = self.num_neighbors_cap
+        if cap != -1 and cap < 1:
+            allowed = "at least 1, or -1 for all neighbours"
+            raise StrategyError(f"pattern_search: num_neighbors_cap = {cap} is out of range; use {allowed}")
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> Past[Walks]:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> PopulationState[Walks]:
         kind, n = self.initial_population_strategy, self.initial_population
-        return begun(kind, space, seeds, n, key, share=self.initial_share, walks=True)
+        return begin(kind, space, seeds, n, key, share=self.initial_share, walks=True)
 
-    def propose(self, space: Space, state: Past[Walks], ask: Ask, key: Key) -> Proposals | Wait | Done:
-        first = initial_proposals(space, state, ask, self.initial_population, self.max_generations, key)
+    def propose(
+        self, space: Space, state: PopulationState[Walks], ask: Ask, key: Key
+    ) -> Proposals | AwaitOutcome | Done:
+        first = propose_initial(space, state, ask, self.initial_population, self.max_generations, key)
         if first is not None:
             return first
         generation = max(state.last, 0) + 1
@@ -121,27 +132,29 @@ class PatternSearch(Struct, frozen=True, tag="pattern_search", omit_defaults=Tru
             return Done(f"{self.max_generations} generations were evaluated")
         batches = [
             self._neighbours(space, ask, ask.archive.asked.rows[walk.trial], fold(key, i)) if walk.alive else None
-            for i, walk in enumerate(members_of(self, state))
+            for i, walk in enumerate(current_members(self, state))
         ]
         kept = [(i, points) for i, points in enumerate(batches) if points is not None and len(points)]
         if not kept:
             return Done("every walk has ended")
         points = np.concatenate([points for _, points in kept])
-        origin = np.concatenate([np.full(len(points), i, np.int64) for i, points in kept])
+        walk = np.concatenate([np.full(len(points), i, np.int64) for i, points in kept])
         distinct = first_of_each(points)
         order = distinct[promising_first(space, ask.archive.whole, points[distinct])]
-        return Proposals(points[order], origin[order], generation, f"neighbours of {len(kept)} walks")
+        return Proposals(points[order], walk[order], generation, f"neighbours of {len(kept)} walks")
 
-    def observe(self, space: Space, state: Past[Walks], seen: tuple[Observation, ...]) -> Past[Walks]:
-        return observed(self, state, seen)
+    def observe(
+        self, space: Space, state: PopulationState[Walks], seen: tuple[Observation, ...]
+    ) -> PopulationState[Walks]:
+        return record_outcomes(self, state, seen)
 
     def first_members(self, population: Table) -> Walks:
         """Walks that begin at the best of the initial population."""
-        return first_walks(population, self.copies)
+        return begin_walks(population, self.copies)
 
     def next_members(self, members: Walks, batch: Table) -> Walks:
         """The walks after a generation; one that gains too little ends at once."""
-        return moved(members, batch, self.min_improvement_delta, patience=0)
+        return move_walks(members, batch, self.min_improvement_delta, patience=0)
 
     def _neighbours(self, space: Space, ask: Ask, row: Codes, key: Key) -> Codes:
         points = neighbourhood(space, row, fold(key, "wide"))

@@ -1,14 +1,18 @@
-"""What a strategy is: settings as frozen data, with three pure methods."""
+"""The strategy protocol: settings as frozen data, with three pure methods; its messages, and the check of settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from enum import StrEnum
+from functools import lru_cache
+from types import NoneType
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
+from msgspec.structs import fields
 from numpy.typing import NDArray
 
-from autotune.core.arguments import take_fields
+from autotune.core.arguments import plain, shown, take_fields
 from autotune.core.errors import StrategyError
 from autotune.core.history import Archive
 from autotune.core.keys import Key
@@ -20,35 +24,39 @@ from autotune.core.space import Space
 S = TypeVar("S")
 
 
-@dataclass(frozen=True)
-class Seeds:
-    """Points to begin with, best first: the default (0 or 1 rows), the user's, and the best of earlier runs.
+# The questions
 
-    pad: whether a population of the best available is filled up with random points.
-    again: whether the strategy begins again after it ended, so that much is known already.
-    trial, generation: the numbers with which it begins: above 0 where it begins again.
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Points to begin with, best first: the default of the space (0 or 1 rows), the user's, the best of earlier runs.
+
+    pad: whether a population of the best of earlier runs is filled up with random points.
+    restarted: whether the strategy begins again after it ended, so that much is known already.
+    trial, generation: the numbers with which it begins, above 0 after a restart.
     """
 
     default: Codes
     user: Codes
     best: Codes
     pad: bool = True
-    again: bool = False
+    restarted: bool = False
     trial: int = 0
     generation: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Ask:
-    """What the machine tells a strategy when it asks for trials.
+    """The facts a strategy is told when it is asked for trials.
 
-    room: how many trials can start now; more may be proposed (a whole generation), and wait their turn.
+    room: how many trials can start now. More may be proposed (a whole generation); they wait for their turn.
     proposed: how many of this strategy's proposals have been accepted so far.
-    outstanding: how many trials were asked for and have no outcome yet, whoever wanted them; `pending`: their points.
-    evaluations, seconds, generations: what is left of each budget; None where there is none.
-    archive: what has been measured since the strategy began, for the last time if it was restarted: what it goes by.
-    `archive.whole` is all that has been measured, restarts or not: what a model learns from.
-    fresh: which of rows [m, columns] were never asked for, as a mask.
+    outstanding: how many trials, of the strategy or not, have no outcome yet. `pending`: their points.
+    evaluations, seconds, generations: the rest of each budget; None where there is none.
+    archive: the observations since the strategy began, or began again. `archive.whole`: all observations, restarts or
+    not, from which a model learns.
+    fresh: rows [m, columns] to a mask [m] of those that were never asked for.
+    find_pending: looks up `pending`.
     """
 
     room: int
@@ -63,16 +71,27 @@ class Ask:
 
     @memo
     def pending(self) -> Codes:
-        """The points [n, columns] of the outstanding trials; looked up only for those who want to know."""
+        """The points [n, columns] of the outstanding trials, looked up at the first use."""
         return self.find_pending()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A trial and its outcome."""
+
+    trial: Trial
+    outcome: Outcome
+
+
+# The answers
 
 
 @dataclass(frozen=True)
 class Proposals:
     """Points [n, columns] to measure, best first: valid, fresh and different from one another.
 
-    walk: a number of the strategy's own for each, which comes back with the outcome. generation: the batch.
-    why: a few words for people on what this batch is for.
+    walk [n]: a number of the strategy's choice for each point, which comes back with the outcome.
+    generation: the batch. why: the purpose of the batch in a few words, for people.
     """
 
     points: Codes
@@ -82,82 +101,161 @@ class Proposals:
 
 
 @dataclass(frozen=True)
-class Wait:
-    """Nothing to propose before an outcome arrives."""
+class AwaitOutcome:
+    """The strategy proposes nothing before an outcome arrives."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """Nothing to propose any more, and why."""
+    """The strategy proposes nothing any more; `why` says the reason."""
 
     why: str
 
 
-def nothing_left(space: Space, ask: Ask) -> Done:
-    """The end of a strategy that finds nothing new; that there is nothing is said only where all points are counted."""
+def done_with_space(space: Space, ask: Ask) -> Done:
+    """The end of a strategy that finds no new point. That none is left is said only where all points are counted."""
     tried = len(ask.archive.whole.asked.rows)
     if space.count() == tried:
         return Done("every valid config was tried")
     return Done(f"no valid config was found besides the {tried:,} that were tried")
 
 
-@dataclass(frozen=True)
-class Observation:
-    """A trial, and what became of it."""
-
-    trial: Trial
-    outcome: Outcome
+# The protocol
 
 
+@runtime_checkable
 class Strategy(Protocol[S]):
     """A search strategy; `S` is its immutable state.
 
     Implementations are frozen msgspec Structs whose fields are the settings, so that a strategy can be written to a
-    journal, compared and fingerprinted. The state is what `observe` has made of the outcomes so far: a population,
-    walks. A strategy that only learns from all that was measured needs none, for that is in `ask.archive`.
-    A restart calls `init` again with another key, and `ask.archive` then begins anew; `ask.archive.whole` goes on.
+    journal, compared and fingerprinted. `observe` builds the state from the outcomes: a population, walks. A strategy
+    that only learns from all observations needs no state, for they are in `ask.archive`.
+    A restart calls `init` again with another key; `ask.archive` then begins anew, and `ask.archive.whole` goes on.
     """
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> S:
         """The state before anything is known. `key` is the same for the whole search."""
 
-    def propose(self, space: Space, state: S, ask: Ask, key: Key) -> Proposals | Wait | Done:
-        """What to measure next. A query: it changes nothing, and equal arguments give equal answers."""
+    def propose(self, space: Space, state: S, ask: Ask, key: Key) -> Proposals | AwaitOutcome | Done:
+        """The points to measure next. A query: it changes nothing, and equal arguments give equal answers."""
 
     def observe(self, space: Space, state: S, seen: tuple[Observation, ...]) -> S:
-        """The state after these outcomes: any of the pending trials, in any order; unasked ones (the default, seeds);
-        and revisions of earlier ones, of which the latest counts."""
+        """The state after these outcomes: of any pending trials in any order, of trials that the strategy did not ask
+        for (the default, seeds), and of trials measured again, whose latest outcome counts."""
 
 
 AnyStrategy = Strategy[Any]
 
 
-def allowed(strategy: AnyStrategy, space: Space, state: Any, points: Codes) -> NDArray[np.bool_]:
-    """Which of these points [n, columns] the machine may measure beside the strategy's own proposals, as a mask.
+@runtime_checkable
+class ListStrategy(Protocol):
+    """The optional method of a strategy that measures a fixed list of points: the result is then one of the list."""
 
-    A strategy that goes by a list says so by a further method, `allows(space, state, points)`, which gives this mask;
-    the result is then one of its list. For any other strategy all valid points are allowed.
-    """
-    allows = getattr(strategy, "allows", None)
-    if allows is None:
-        return np.ones(len(points), bool)
-    mask: NDArray[np.bool_] = allows(space, state, points)
-    return mask
+    def allows(self, space: Space, state: Any, points: Codes) -> NDArray[np.bool_]:
+        """A mask [n] of the points [n, columns] that may be measured beside the strategy's own proposals."""
+
+
+def allowed_points(strategy: AnyStrategy, space: Space, state: Any, points: Codes) -> NDArray[np.bool_]:
+    """A mask [n] of the points [n, columns] that may be measured beside the strategy's own proposals: for all but a
+    `ListStrategy`, every one."""
+    if isinstance(strategy, ListStrategy):
+        return strategy.allows(space, state, points)
+    return np.ones(len(points), bool)
+
+
+@runtime_checkable
+class AdaptsCompileTimeout(Protocol):
+    """The optional settings of a strategy whose compile timeout follows the compile times of its first generation: see
+    `core.search.limits.compile_timeout`."""
+
+    compile_timeout_lower_bound: float
+    compile_timeout_quantile: float
 
 
 def is_strategy(value: object) -> bool:
     """Whether this is an object with the three methods of a strategy; a class with them is none."""
-    return not isinstance(value, type) and all(
-        callable(getattr(value, name, None)) for name in ("init", "propose", "observe")
-    )
+    return not isinstance(value, type) and isinstance(value, Strategy)
 
 
-def check_types(strategy: Struct, name: str) -> None:
-    """Raises StrategyError, naming the setting, for one of another type than the strategy declares."""
-    take_fields(strategy, name, StrategyError)
+# Settings
+
+AtLeast0 = Annotated[int, Meta(ge=0)]
+AtLeast1 = Annotated[int, Meta(ge=1)]
+AtLeast4 = Annotated[int, Meta(ge=4)]
+Nonnegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+PositiveShare = Annotated[float, Meta(gt=0, le=1)]
+Proportion = Annotated[float, Meta(ge=0, le=1)]
 
 
-def require(holds: bool, strategy: str, setting: str, value: object, allowed: str) -> None:
-    """Raises StrategyError, naming the setting and what is allowed, unless `holds`."""
-    if not holds:
-        raise StrategyError(f"{strategy}: {setting} = {value!r} is out of range; use {allowed}")
+class CheckedSettings(Struct, frozen=True, omit_defaults=True):
+    """Base of the strategies of this library. Creating one gives its settings their declared types and holds them
+    against the bounds of their `msgspec.Meta`; StrategyError, naming the setting and the values allowed, for any other
+    value.
+
+    Settings may be given without a name, in the order of the published systems, so they are not keyword-only.
+    """
+
+    def __post_init__(self) -> None:
+        name = strategy_tag(type(self))
+        for field, allowed in _allowed_values(type(self)).items():
+            value = plain(getattr(self, field))
+            if value is not None and not allowed.hold(value):
+                raise StrategyError(f"{name}: {field} = {shown(value)} {allowed.words}")
+        take_fields(self, name, StrategyError)
+
+
+def strategy_tag(kind: type[Struct]) -> str:
+    """The name of a strategy in messages: the tag of its class."""
+    return str(kind.__struct_config__.tag)
+
+
+class _Bounds(NamedTuple):
+    """Bounds of a number; a value of another type is left to the check of types."""
+
+    meta: Meta
+    words: str
+
+    def hold(self, value: object) -> bool:
+        meta = self.meta
+        return not isinstance(value, int | float) or (
+            (meta.ge is None or value >= meta.ge)
+            and (meta.gt is None or value > meta.gt)
+            and (meta.le is None or value <= meta.le)
+            and (meta.lt is None or value < meta.lt)
+        )
+
+
+class _Members(NamedTuple):
+    """The members of an enumeration of texts."""
+
+    kind: type[StrEnum]
+    words: str
+
+    def hold(self, value: object) -> bool:
+        return isinstance(value, str) and value in tuple(self.kind)
+
+
+@lru_cache(maxsize=64)
+def _allowed_values(kind: type[Struct]) -> dict[str, _Bounds | _Members]:
+    """The values that each setting may have, apart from their types, in the order of the settings."""
+    found: dict[str, _Bounds | _Members] = {}
+    for field in fields(kind):
+        parts = [field.type] if get_origin(field.type) is Annotated else [field.type, *get_args(field.type)]
+        optional = ", or None" if NoneType in parts else ""
+        for part in parts:
+            if isinstance(part, type) and issubclass(part, StrEnum):
+                found[field.name] = _Members(part, f"is unknown; use one of {', '.join(part)}{optional}")
+            for meta in get_args(part) if get_origin(part) is Annotated else ():
+                if isinstance(meta, Meta):
+                    found[field.name] = _Bounds(meta, f"is out of range; use {_words(meta)}{optional}")
+    return found
+
+
+def _words(meta: Meta) -> str:
+    """The numbers within bounds, in words."""
+    if meta.ge is not None:
+        return f"at least {meta.ge:g}" if meta.le is None else f"a number from {meta.ge:g} to {meta.le:g}"
+    if meta.le is not None:
+        return f"a number above {meta.gt:g} up to {meta.le:g}"
+    return f"a number above {meta.gt:g}" if meta.lt is None else f"a number between {meta.gt:g} and {meta.lt:g}"

@@ -1,4 +1,4 @@
-"""The strategies by name: what `tune`, the command line, journals and the property tests know."""
+"""The strategies by name, for `tune`, the command line, journals and the property tests."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -12,8 +12,7 @@ from autotune.core.strategies.differential_evolution import DESurrogateHybrid, D
 from autotune.core.strategies.gaussian_process import GaussianProcessSearch
 from autotune.core.strategies.lfbo import LFBOPatternSearch, LFBOTreeSearch
 from autotune.core.strategies.pattern_search import PatternSearch
-from autotune.core.strategies.population import POPULATION, initial_population_strategy
-from autotune.core.strategies.protocol import AnyStrategy, is_strategy
+from autotune.core.strategies.protocol import AnyStrategy, CheckedSettings, is_strategy
 from autotune.core.strategies.random_search import FiniteSearch, RandomSearch
 
 STRATEGIES: dict[str, type[Any]] = {
@@ -26,7 +25,7 @@ STRATEGIES: dict[str, type[Any]] = {
     "de_surrogate_hybrid": DESurrogateHybrid,
     "gaussian_process": GaussianProcessSearch,
 }
-"""Name to class. A new strategy is one file and one line here; `register` is for those outside of the library."""
+"""Name to class. A new strategy is one file and one line here; `register` adds those of users."""
 
 DEFAULT_STRATEGY = "gaussian_process"
 
@@ -39,7 +38,10 @@ class StrategySpec(Struct, frozen=True, omit_defaults=True):
 
 
 def register(name: str, strategy: type[Any]) -> None:
-    """Make a strategy of your own (a frozen msgspec Struct) known by name, so that journals can refer to it."""
+    """Register a strategy (a frozen msgspec Struct) under a name, so that journals can refer to it.
+
+    Raises StrategyError for a class that is no Struct, and for a name that another strategy has.
+    """
     text(name, "the name of a strategy", "a text such as 'my_search'", StrategyError)
     if not (isinstance(strategy, type) and issubclass(strategy, Struct)):
         raise StrategyError(f"{shown(strategy)} is not a msgspec Struct; declare it as class …(Struct, frozen=True)")
@@ -58,7 +60,7 @@ def canonical_name(name: str) -> str:
 
 
 def as_strategy(given: Any) -> str | AnyStrategy:
-    """The short name of a registered strategy that is given by name or class, or a strategy with its settings.
+    """The short name of a registered strategy given by name or class; a strategy with its settings as it is.
 
     A class that is not registered becomes its instance with the defaults. Raises StrategyError for anything else.
     """
@@ -85,12 +87,11 @@ def with_settings(strategy: AnyStrategy, settings: dict[str, Any]) -> AnyStrateg
     """The strategy with single settings replaced; raises StrategyError, naming the one that does not fit."""
     kind = type(strategy)
     if kind in STRATEGIES.values():
-        given = msgspec.to_builtins(strategy)
-        given.pop("type", None)
-        return make_strategy(name_of(strategy), {**given, **settings})
+        spec = to_spec(strategy)
+        return make_strategy(spec.name, {**spec.settings, **settings})
     if not settings:
         return strategy
-    fields = getattr(kind, "__struct_fields__", ())
+    fields = kind.__struct_fields__ if issubclass(kind, Struct) else ()
     for setting in settings:
         if setting not in fields:
             raise _unknown_setting(kind.__name__, setting, fields)
@@ -120,13 +121,13 @@ def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
     for setting in settings:
         if setting not in fields:
             raise _unknown_setting(name, setting, fields)
-    if POPULATION in settings:
-        settings = {**settings, POPULATION: initial_population_strategy(name, settings[POPULATION])}
+    values = {setting: plain(value) for setting, value in settings.items()}
     try:
-        strategy: AnyStrategy = msgspec.convert({setting: plain(value) for setting, value in settings.items()}, kind)
+        strategy: Any = kind(**values) if issubclass(kind, CheckedSettings) else msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         raise StrategyError(f"{name}: {error}; see docs/strategies.md for its settings") from None
-    return strategy
+    made: AnyStrategy = strategy
+    return made
 
 
 def to_spec(strategy: AnyStrategy) -> StrategySpec:

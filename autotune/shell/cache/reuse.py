@@ -33,7 +33,7 @@ from autotune.core.search.plan import Budget, Plan
 from autotune.core.search.result import Measured, Result, TuningFailed
 from autotune.core.search.state import Search
 from autotune.core.space import Space
-from autotune.core.strategies.population import POPULATION, InitialPopulationStrategy
+from autotune.core.strategies.population import POPULATION_SETTING, InitialPopulationStrategy
 from autotune.core.strategies.random_search import RandomSearch
 from autotune.shell.cache.cache import Cache, Known
 from autotune.shell.cache.entries import CACHED, Entry, Run, entry_of, make_entry, measured, new_run
@@ -479,7 +479,7 @@ def warm(memory: "Memory | None", options: Options, space: Space, wanted: "WarmS
     if wanted is not None:
         settings.setdefault("pad", wanted.pad)
         if leaves_population_to_effort(options.strategy, settings):
-            settings[POPULATION] = InitialPopulationStrategy.FROM_BEST_AVAILABLE
+            settings[POPULATION_SETTING] = InitialPopulationStrategy.FROM_BEST_AVAILABLE
     return Warm(origins, settings)
 
 

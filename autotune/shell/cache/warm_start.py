@@ -10,7 +10,7 @@ from autotune.core.arguments import take_fields
 from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
 from autotune.core.space import Space
-from autotune.core.strategies.population import BEST_AVAILABLE
+from autotune.core.strategies.population import MOST_BEST_AVAILABLE
 from autotune.shell.cache.cache import Cache, hardware
 from autotune.shell.cache.entries import Entry, Head
 from autotune.shell.cache.keys import LooseKey, distance
@@ -28,7 +28,7 @@ class WarmStart(Struct, frozen=True, omit_defaults=True):
     pad: whether a population of the best available is filled up at random.
     """
 
-    at_most: int = BEST_AVAILABLE
+    at_most: int = MOST_BEST_AVAILABLE
     scan: int = MAX_SCAN
     other_devices: bool = False
     other_shapes: bool = False
