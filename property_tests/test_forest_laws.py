@@ -1,4 +1,4 @@
-"""Our arrays answer as scikit-learn's own trees do, to the last bit, on whatever they were fitted."""
+"""Forests as arrays predict as scikit-learn's own trees do, to the last bit."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,16 @@ from sklearn.tree import DecisionTreeClassifier
 
 from autotune import compute_leaf_similarity
 from autotune.core.models import forest as forests
-from autotune.core.models.forest import LEAF, quick_builder, fit_classifier, fit_regressor, forest_of, from_trees, grow_trees
+from autotune.core.models.forest import (
+    LEAF,
+    fit_classifier,
+    fit_regressor,
+    from_trees,
+    grow_trees,
+    quick_builder,
+)
+
+ARRAYS = ("feature", "threshold", "left", "right", "value", "roots")
 
 fuzz = settings(max_examples=40, deadline=None)
 CELLS = st.sampled_from([0.0, 1.0, 2.0, 3.0, 16.0, 0.1, -1e-40, 1 / 3, 1e30, 1e-30, -7.25])
@@ -33,7 +42,7 @@ def trees_of(forest_of, seed=3):
 
 @fuzz
 @given(data())
-def test_a_classifier_says_what_scikit_learn_says(drawn):
+def test_a_classifier_predicts_as_scikit_learn_does(drawn):
     points, asked, labels, _, weights = drawn
     model = trees_of(RandomForestClassifier).set_params(criterion="log_loss").fit(points, labels, weights)
     forest = from_trees(model.estimators_)
@@ -43,7 +52,7 @@ def test_a_classifier_says_what_scikit_learn_says(drawn):
 
 @fuzz
 @given(data())
-def test_a_regressor_says_what_scikit_learn_says(drawn):
+def test_a_regressor_predicts_as_scikit_learn_does(drawn):
     points, asked, _, values, _ = drawn
     model = trees_of(RandomForestRegressor).fit(points, values)
     forest = from_trees(model.estimators_)
@@ -74,34 +83,29 @@ def test_paths_are_the_features_split_on_in_order(drawn, tree):
 @given(data())
 def test_our_forests_are_the_mean_of_their_trees(drawn):
     points, asked, labels, values, weights = drawn
-    said = [tree.predict(asked.astype(np.float32))[:, 1] for tree in grow_trees("classifier", points, labels, weights, 5)]
-    assert np.array_equal(fit_classifier(points, labels, weights, 5).predict_proba(asked), sum(said) / 5)
-    said = [
+    predictions = [
+        tree.predict(asked.astype(np.float32))[:, 1] for tree in grow_trees("classifier", points, labels, weights, 5)
+    ]
+    assert np.array_equal(fit_classifier(points, labels, weights, 5).predict_proba(asked), sum(predictions) / 5)
+    predictions = [
         tree.predict(asked.astype(np.float32))[:, 0]
         for tree in grow_trees("regressor", points, values, np.ones(len(values)), 5)
     ]
-    assert np.array_equal(fit_regressor(points, values, 5).predict(asked), sum(said) / 5)
-
-
-ARRAYS = ("feature", "threshold", "left", "right", "value", "roots")
+    assert np.array_equal(fit_regressor(points, values, 5).predict(asked), sum(predictions) / 5)
 
 
 @fuzz
 @given(data())
-def test_the_quick_way_to_build_trees_gives_what_the_public_one_gives(drawn):
-    points, _, labels, values, weights = drawn
-    for kind, known, weight in (
-        ("classifier", labels.astype(float), weights),
-        ("regressor", values, np.ones(len(values))),
-    ):
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(forests, "quick_builder", lambda *_: None)
-            public = _flatten(grow_trees(kind, points, known, weight, 5))
-        quick = _flatten(grow_trees(kind, points, known, weight, 5))
-        assert all(np.array_equal(getattr(public, name), getattr(quick, name)) for name in ARRAYS)
+def test_trees_built_without_checks_are_the_public_ones(drawn):
+    points, _, labels, _, weights = drawn
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(forests, "quick_builder", lambda *_: None)
+        public = forests._flatten(grow_trees("classifier", points, labels.astype(float), weights, 5))
+    quick = forests._flatten(grow_trees("classifier", points, labels.astype(float), weights, 5))
+    assert all(np.array_equal(getattr(public, name), getattr(quick, name)) for name in ARRAYS)
 
 
-def test_the_quick_way_is_there_and_is_given_up_where_it_differs():
+def test_there_is_a_quick_builder_and_it_is_not_used_where_it_differs():
     points, labels, weights, _ = example()
     x, values = points.astype(np.float32), labels.astype(float)
 
@@ -112,22 +116,22 @@ def test_the_quick_way_is_there_and_is_given_up_where_it_differs():
         tree = DecisionTreeClassifier(criterion="log_loss", max_features="sqrt", random_state=seed)
         return tree.fit(x, values, sample_weight=counted).tree_
 
-    assert quick_builder("classifier", x, values, public, 3, weights) is not None
-    assert quick_builder("classifier", x, values, other, 3, weights) is None
-    assert quick_builder("classifier", x[:, :0], values, public, 3, weights) is None
+    assert quick_builder(x, values, public, 3, weights) is not None
+    assert quick_builder(x, values, other, 3, weights) is None
+    assert quick_builder(x[:, :0], values, public, 3, weights) is None
 
 
 @pytest.mark.parametrize("missing", ["DepthFirstTreeBuilder", "Tree"])
-def test_where_scikit_learn_has_changed_inside_the_public_way_is_taken(missing: str, monkeypatch: pytest.MonkeyPatch):
+def test_where_scikit_learn_has_changed_inside_the_public_way_is_used(missing: str, monkeypatch: pytest.MonkeyPatch):
     from sklearn.tree import _tree
 
     points, labels, weights, asked = example()
     expected = fit_classifier(points, labels, weights, 4).predict(asked)
-    forests._fitted.cache_clear()
+    forests._fit.cache_clear()
     with monkeypatch.context() as patched:
         patched.delattr(_tree, missing)
         assert np.array_equal(fit_classifier(points, labels, weights, 4).predict(asked), expected)
-    forests._fitted.cache_clear()
+    forests._fit.cache_clear()
 
 
 @fuzz
@@ -160,14 +164,13 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_fit_is_a_function_of_its_data():
-    """Whatever was fitted or drawn before, remembered or not."""
     points, labels, weights, asked = example()
     first = fit_classifier(points, labels, weights)
     np.random.seed(5)  # noqa: NPY002 - the global state that scikit-learn falls back on
-    forests._fitted.cache_clear()
+    forests._fit.cache_clear()
     again = fit_classifier(points.copy(), labels.copy(), weights.copy())
     assert first is not again
-    for name in ("feature", "threshold", "left", "right", "value", "roots"):
+    for name in ARRAYS:
         assert np.array_equal(getattr(first, name), getattr(again, name))
     assert np.array_equal(first.predict_proba(asked), again.predict_proba(asked))
     assert not first.value.flags.writeable
@@ -182,10 +185,10 @@ def test_a_forest_learns():
     assert np.abs(errors).mean() < 1.0
 
 
-def test_nobody_to_ask_about():
+def test_no_points():
     points, labels, weights, _ = example()
     forest = fit_classifier(points, labels, weights, 4)
-    nobody = np.empty((0, points.shape[1]))
-    assert forest.leaves(nobody).shape == (0, 4)
-    assert forest.predict_proba(nobody).shape == (0,)
-    assert compute_leaf_similarity(forest, nobody).shape == (0, 0)
+    none = np.empty((0, points.shape[1]))
+    assert forest.leaves(none).shape == (0, 4)
+    assert forest.predict_proba(none).shape == (0,)
+    assert compute_leaf_similarity(forest, none).shape == (0, 0)

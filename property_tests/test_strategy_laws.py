@@ -12,7 +12,7 @@ from autotune.core.history import Archive, Points, Records
 from autotune.core.keys import fold, root
 from autotune.core.outcomes import Trial
 from autotune.core.points import first_of_each
-from autotune.core.strategies.protocol import Ask, Done, Observation, Proposals, Seeds, AwaitOutcome
+from autotune.core.strategies.protocol import Ask, AwaitOutcome, Done, Observation, Proposals, Seeds
 from autotune.core.strategies.registry import from_spec, make_strategy, name_of, to_spec
 
 EVERY = pytest.mark.parametrize("which", strategies.INSTANCES, ids=strategies.called)

@@ -173,7 +173,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Callable
 
 LEFT_OUT = {
     "Asked", "Compare", "Compared", "Conclude", "Event", "Finished", "Interrupted", "Limits", "Measure", "Observed",
-    "Outcome", "Result", "Resumed", "Search", "Ticked", "AwaitOutcome", "Replay", "SavedBestConfig", "Identity", "Environment",
+    "Outcome", "Result", "Resumed", "Search", "Ticked", "Wait", "Replay", "SavedBestConfig", "Identity", "Environment",
     "Device", "Versions", "Specialization", "DeviceLimits", "Problem", "ArgumentSet",  # plain data, checked when used
     "STRATEGIES", "InitialPopulationStrategy", "__version__", "get_cache_dir",  # no function, or tested elsewhere
     "triton_cache_dir", "installed_versions", "explain",

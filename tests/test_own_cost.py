@@ -28,11 +28,9 @@ from autotune import (
     request,
     start,
 )
-from autotune.core.keys import root
 from autotune.core.models.gp_features import feature_map
 from autotune.core.one_thread import libraries, one_thread
 from autotune.core.parameters.choice import ONE_HOT_VALUES, SIGNS
-from autotune.core.strategies.moves import MOST_NEIGHBOURS, change_one, neighbourhood
 
 STRINGS = tuple(f"schedule {i}" for i in range(5000))
 
@@ -86,20 +84,6 @@ def test_a_long_choice_has_few_features_about_equally_far_apart() -> None:
     assert distances.std() < 0.2
     short = Choice(STRINGS[:ONE_HOT_VALUES])
     assert (short.encode_features(codes[:ONE_HOT_VALUES]) == np.eye(ONE_HOT_VALUES)).all()
-
-
-def test_a_wide_parameter_does_not_crowd_out_the_others() -> None:
-    space = long_spaces()["choice"]
-    row = space.sample(root(3), 1)[0]
-    near = change_one(space, row, 2, root(1))
-    assert len(near) <= MOST_NEIGHBOURS + 4
-    assert (near[:, 1] != row[1]).sum() >= 2
-    assert ((near != row).sum(axis=1) == 1).all()
-    assert len(np.unique(near, axis=0)) == len(near)
-    narrow = Space({"a": Choice(STRINGS[: MOST_NEIGHBOURS + 1]), "b": Integer(0, 300)})
-    row = narrow.sample(root(3), 1)[0]
-    assert (change_one(narrow, row, 2, root(1)) == narrow.change_one(row, 2)).all(), "what is not wide has all its neighbours"
-    assert (neighbourhood(narrow, row, root(1)) == narrow.change_one(row)).all()
 
 
 # One thread

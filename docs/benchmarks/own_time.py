@@ -19,10 +19,10 @@ def main(path: str) -> None:
     simulation = Simulation.of(load_recording(path))
     spent, fit = 0.0, gaussian_process.fit
 
-    def timed(*given: Any) -> Any:
+    def timed(*given: Any, **named: Any) -> Any:
         nonlocal spent
         began = time.process_time()
-        fitted = fit(*given)
+        fitted = fit(*given, **named)
         spent += time.process_time() - began
         return fitted
 

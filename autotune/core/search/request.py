@@ -104,7 +104,7 @@ def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals |
         answer = plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
     if not isinstance(answer, protocol.Proposals | protocol.AwaitOutcome | protocol.Done):
         raise StrategyError(
-            f"{type(plan.strategy).__name__}.propose gave {shown(answer)}; it gives Proposals, Wait or Done"
+            f"{type(plan.strategy).__name__}.propose gave {shown(answer)}; it gives Proposals, AwaitOutcome or Done"
         )
     return answer
 

@@ -1,7 +1,6 @@
-"""What to measure first: the same points in an order that begins with typical ones, and then with promising ones."""
+"""Initial populations: which part of them is measured, in which order, and again after a restart."""
 
 import numpy as np
-import pytest
 
 from autotune import (
     Budget,
@@ -18,9 +17,7 @@ from autotune import (
     request,
     start,
 )
-from autotune.core.history import Archive, Points, Records
 from autotune.core.keys import fold, root
-from autotune.core.models.ordering import promising_first, typical_first
 from autotune.core.outcomes import Outcome
 from autotune.core.parameters import Codes
 from autotune.core.search.messages import Asked, Finished, Measure
@@ -37,69 +34,10 @@ def cost(row: Codes) -> float:
     return float(1 + abs(int(row[0]) - 25) + abs(int(row[1]) - 10) + 5 * (row[2] != 1))
 
 
-def archive(rows: Codes, failing: int | None = None) -> Archive:
-    """Points and their costs; those of the kind `failing` failed."""
-    records = Records()
-    for i, row in enumerate(rows):
-        ok = row[2] != failing
-        time = cost(row) if ok else 0.0
-        records = records.append((i, bool(ok), time, time, time, 0.0, 0, 0))
-    return Archive(records, Points(SPACE.columns).append(rows))
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_what_is_promising_is_found_early(seed: int) -> None:
-    drawn = SPACE.sample_distinct(root(seed), 140)
-    known, points = drawn[:40], drawn[40:]
-    order = promising_first(SPACE, archive(known), points)
-    assert sorted(order.tolist()) == list(range(100))
-    places = np.argsort([cost(row) for row in points[order]], kind="stable")
-    assert places[:5].mean() < 15  # at random it would be 50
-
-
-def test_what_resembles_failures_is_last() -> None:
-    drawn = SPACE.sample_distinct(root(1), 100)
-    order = promising_first(SPACE, archive(drawn[:60], failing=2), drawn[60:])
-    kinds = drawn[60:][order][:, 2]
-    assert (kinds[-5:] == 2).all()
-    assert not (kinds[:10] == 2).any()
-
-
-def test_where_nothing_is_known_the_order_stays() -> None:
-    points = SPACE.sample_distinct(root(1), 10)
-    assert promising_first(SPACE, archive(points[:1]), points[1:]).tolist() == list(range(9))
-    assert promising_first(SPACE, archive(points), points[:0]).tolist() == []
-    assert typical_first(SPACE, points[:0], 3).tolist() == []
-
-
-def test_equal_scores_are_ordered_by_the_point() -> None:
-    rows = np.array([[0, 0, 0], [40, 40, 0]])
-    points = np.array([[20, 20, 2], [20, 20, 1]])
-    both = Archive(
-        Records().append((0, True, 1.0, 1.0, 1.0, 0.0, 0, 0)).append((1, True, 1.0, 1.0, 1.0, 0.0, 0, 0)),
-        Points(3).append(rows),
-    )
-    assert promising_first(SPACE, both, points).tolist() in ([1, 0], [0, 1])
-    swapped = points[::-1]
-    first = points[promising_first(SPACE, both, points)[0]]
-    assert (swapped[promising_first(SPACE, both, swapped)[0]] == first).all()
-
-
-def test_typical_points_come_first_and_differ() -> None:
-    points = np.array([[x, y, 0] for x in range(0, 41, 4) for y in range(0, 41, 4)])
-    order = typical_first(SPACE, points, 4)
-    assert sorted(order.tolist()) == list(range(len(points)))
-    assert points[order[0]].tolist() == [20, 20, 0]  # the middle is the one most like all others
-    few = points[order[:4], :2]
-    assert len(np.unique(few, axis=0)) == 4
-    assert np.abs(few.mean(axis=0) - 20).max() <= 10
-    assert order[4:].tolist() == sorted(order[4:].tolist())  # the rest as drawn
-
-
 def batches(
     restarts: int = 0, seeds: tuple[dict[str, object], ...] = (), works: bool = True
 ) -> list[tuple[Measure, list[list[int]]]]:
-    """What pattern_search asks for in turn, with the points. works: False where every config fails."""
+    """The batches of pattern_search with their points. works: False where every config fails."""
     plan = Plan(
         SPACE, PatternSearch(initial_population=50), seed=3, seeds=seeds, budget=Budget(evaluations=400),
         settings=Settings(exact=True, simplify_rounds=0, verify_rounds=0, restarts=restarts),
@@ -119,7 +57,7 @@ def batches(
 def drawn_first() -> list[list[int]]:
     """The initial population that `batches` begins with."""
     none = np.empty((0, SPACE.columns), np.int64)
-    seeds = Seeds(SPACE.encode([dict(SPACE.default or {})]), none, none)
+    seeds = Seeds(default=SPACE.encode([dict(SPACE.default or {})]), user=none, best=none)
     return draw_initial_population("from_random", SPACE, seeds, 50, fold(root(3), "init")).tolist()
 
 

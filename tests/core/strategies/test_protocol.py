@@ -1,0 +1,60 @@
+"""Settings of strategies: their types and bounds."""
+
+from typing import Any
+
+import pytest
+
+from autotune import (
+    DESurrogateHybrid,
+    DifferentialEvolutionSearch,
+    GaussianProcessSearch,
+    LFBOPatternSearch,
+    LFBOTreeSearch,
+    PatternSearch,
+    RandomSearch,
+    StrategyError,
+)
+
+WALKS = [
+    ({"frac_selected": 0.0}, "a number above 0 up to 1"),
+    ({"quantile": 1.0}, "a number between 0 and 1"),
+    ({"radius": 0}, "at least 1"),
+    ({"patience": -1}, "at least 0"),
+    ({"similarity_penalty": -0.5}, "at least 0"),
+    ({"similarity_penalty": float("inf")}, "at least 0"),
+    ({"num_neighbors": 0}, "at least 1"),
+    ({"copies": 0}, "at least 1"),
+    ({"compile_timeout_quantile": 2.0}, "a number from 0 to 1"),
+    ({"initial_share": float("nan")}, "a number above 0 up to 1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "settings", "allowed"),
+    [
+        *((LFBOPatternSearch, "lfbo_pattern_search", *case) for case in WALKS),
+        *((LFBOTreeSearch, "lfbo_tree_search", *case) for case in WALKS),
+        (RandomSearch, "random_search", {"count": 0}, "at least 1"),
+        (PatternSearch, "pattern_search", {"num_neighbors_cap": 0}, "at least 1, or -1 for all neighbours"),
+        (PatternSearch, "pattern_search", {"compile_timeout_lower_bound": 0.0}, "a number above 0"),
+        (DifferentialEvolutionSearch, "differential_evolution", {"population_size": 3}, "at least 4"),
+        (DifferentialEvolutionSearch, "differential_evolution", {"patience": 0}, "at least 1, or None"),
+        (DESurrogateHybrid, "de_surrogate_hybrid", {"candidate_ratio": 0}, "at least 1"),
+        (DESurrogateHybrid, "de_surrogate_hybrid", {"refit_frequency": 0}, "at least 1"),
+        (DESurrogateHybrid, "de_surrogate_hybrid", {"n_estimators": 0}, "at least 1"),
+        (GaussianProcessSearch, "gaussian_process", {"initial_points": 0}, "at least 1, or None"),
+    ],
+)
+def test_a_setting_out_of_range_is_told_with_its_range(
+    kind: Any, name: str, settings: dict[str, float], allowed: str
+) -> None:
+    (setting,) = settings
+    with pytest.raises(StrategyError, match=f"^{name}: {setting} = .* is out of range; use {allowed}$"):
+        kind(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"copies": "many"}, {"copies": 2**70}, {"quantile": "0.1"}, {"radius": 1.5}])
+def test_a_setting_of_another_type_is_told(settings: dict[str, Any]) -> None:
+    (setting,) = settings
+    with pytest.raises(StrategyError, match=f"^lfbo_tree_search: {setting} is .*; give a"):
+        LFBOTreeSearch(**settings)
