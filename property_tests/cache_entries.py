@@ -1,7 +1,7 @@
 """Cache entries by number, for the laws of the cache."""
 
 from autotune import Config, Device, LooseKey, Specialization, StrictKey, Timed
-from autotune.core.search.result import Measured, Result
+from autotune.core.search.result import MeasuredConfig, Result
 from autotune.shell.cache.entries import Entry, Measurement, Run, make_entry, new_run
 from autotune.shell.cache.keys import Constant, Versions
 
@@ -27,7 +27,7 @@ def entry_number(
     if times_ms:
         best = min(times_ms, key=times_ms.__getitem__)
         t = times_ms[best]
-        found = Measured(best, Config(n=best), t, t, t, (t,))
+        found = MeasuredConfig(best, Config(n=best), t, t, t, (t,))
         result = Result(
             found, None, (), None, {"timed": len(measured)}, len(measured), 1.0, "strategy", "", complete=finished
         )

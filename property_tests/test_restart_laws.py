@@ -61,7 +61,7 @@ def test_restarts_are_told_in_order_and_fold_like_any_event(
     begun = restarts_of(shell)
     assert begun == list(range(1, len(begun) + 1))
     assert len(begun) <= restarts
-    assert shell.search.round.restarts == len(begun)
+    assert shell.search.strategy_start.restarts == len(begun)
     folded = start(shell.plan)
     for event in shell.events:
         if isinstance(event, Asked):
@@ -87,7 +87,7 @@ def test_a_search_with_restarts_begins_like_one_without_and_goes_on(which, name)
 @EVERY
 def test_a_restarted_strategy_sees_its_own_round_and_all_that_is_known(which):
     search = lived(which, MADE["mixed"], 2).search
-    begun = search.round
+    begun = search.strategy_start
     if not begun.restarts:
         return
     own = search.archive.since(begun.trial, begun.generation)
@@ -109,7 +109,7 @@ def test_walks_that_begin_again_begin_among_fewer_points(which):
     shell = HandShell(plan, lambda trial, n: timed(MADE["gemm"], trial), 3)
     shell.run(lambda n: 0)
     generations = [trial.generation for trial in shell.search.trials if trial.origin == "strategy"]
-    begun = shell.search.round
+    begun = shell.search.strategy_start
     assert begun.restarts == 1
     assert generations.count(0) + (shell.search.default_trial is not None) == 20  # the better half
     assert generations.count(begun.generation) <= 8

@@ -21,7 +21,7 @@ from autotune.cli.show_journal import JournalSummary
 from autotune.cli.show_recording import Optimum, RecordingSummary
 from autotune.core.config import Config
 from autotune.core.search.messages import Asked
-from autotune.core.search.result import Finalist, Measured, Result
+from autotune.core.search.result import Finalist, MeasuredConfig, Result
 from autotune.shell.journal import JournalWriter, read_journal
 
 PROBLEMS = """
@@ -620,6 +620,6 @@ def test_the_documentation_knows_every_option_exit_code_and_field(capfd: pytest.
             assert option == "--help" or f"`{option}" in section, f"{option} of {name} is not documented"
     for code in (value for name, value in vars(exits).items() if name.isupper()):
         assert f"\n| {code} |" in text
-    for fields in (Result, Measured, Finalist, JournalSummary, RecordingSummary, Optimum):
+    for fields in (Result, MeasuredConfig, Finalist, JournalSummary, RecordingSummary, Optimum):
         for field in fields.__struct_fields__:
             assert f"`{field}`" in text, f"the field {field} of {fields.__name__} is not documented"

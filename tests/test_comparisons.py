@@ -15,7 +15,7 @@ from autotune.backends.triton.jobs import Rules
 from autotune.backends.triton.timing import Objective
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Compared
-from autotune.core.search.rounds import decided, order_of_round
+from autotune.core.search.rounds import is_decided, order_of_round
 
 COUNT, ROUNDS = 4, 9
 TRIALS = tuple(Trial(10 + i, Config(n=i)) for i in range(COUNT))
@@ -185,7 +185,7 @@ def test_a_comparison_that_is_looked_at_after_every_round_seldom_ends_by_chance(
     wrong = 0
     for _ in range(300):
         times = np.exp(0.004 * draws.normal(size=(2, 105)))
-        rounds = next((n for n in range(21, 105, 4) if decided(times[:, :n].tolist())), 105)
+        rounds = next((n for n in range(21, 105, 4) if is_decided(times[:, :n].tolist())), 105)
         low, high = interval(times[:, :rounds])
         wrong += low > 1 or high < 1
     assert wrong <= 0.06 * 300

@@ -4,16 +4,16 @@ from typing import Any
 
 from autotune import Config, Result
 from autotune.cli.summary import result_rows
-from autotune.core.search.result import Measured
+from autotune.core.search.result import MeasuredConfig
 from autotune.core.statistics import Ratio
 
 
-def measured(trial: int, time_ms: float, **details: Any) -> Measured:
+def measured(trial: int, time_ms: float, **details: Any) -> MeasuredConfig:
     named = {name.replace("ms_", "ms[") + "]" if name.startswith("ms_") else name: v for name, v in details.items()}
-    return Measured(trial, Config(n=trial), time_ms, time_ms, time_ms, (time_ms,), named)
+    return MeasuredConfig(trial, Config(n=trial), time_ms, time_ms, time_ms, (time_ms,), named)
 
 
-def found(best: Measured, default: Measured | None) -> Result:
+def found(best: MeasuredConfig, default: MeasuredConfig | None) -> Result:
     return Result(best, default, (), Ratio(2.0, 1.9, 2.1), {"timed": 9}, 9, 3.0, "seconds", "3 s are over", True)
 
 

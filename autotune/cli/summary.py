@@ -5,7 +5,7 @@ from typing import Any
 
 from autotune.cli.output import print_labelled, print_table
 from autotune.core.config import Config, token
-from autotune.core.search.result import Measured, Result
+from autotune.core.search.result import MeasuredConfig, Result
 from autotune.core.statistics import LEVEL, Ratio
 from autotune.shell.wording import counted, duration, milliseconds
 
@@ -73,7 +73,7 @@ def shape_rows(result: Result) -> list[tuple[str, str]]:
     return rows
 
 
-def measured_text(measured: Measured) -> str:
+def measured_text(measured: MeasuredConfig) -> str:
     middle = milliseconds(measured.time_ms)
     if measured.low_ms == measured.high_ms:
         return middle

@@ -31,7 +31,7 @@ from autotune.core.search.messages import (
 )
 from autotune.core.search.plan import Plan
 from autotune.core.search.request import request
-from autotune.core.search.state import SIMPLIFY, Search, advance, start, unbegun
+from autotune.core.search.state import SIMPLIFY, Search, advance, start, start_without_strategy
 from autotune.shell.evaluators.protocol import Session, gives_up
 from autotune.shell.processes.os_process import NoProcess
 
@@ -107,7 +107,7 @@ def begun(plan: Plan, session: Session, interruption: Interruption) -> Search:
         with cancellable(refuse_delay):
             return start(plan)
     except Cancelled:
-        return unbegun(plan)
+        return start_without_strategy(plan)
 
 
 class Driver:

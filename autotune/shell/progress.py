@@ -15,7 +15,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from autotune.core.search.messages import Asked, Compare, Conclude, Event, Interrupted
-from autotune.core.search.result import Lead, lead
+from autotune.core.search.result import BestSoFar, best_so_far
 from autotune.core.search.state import SIMPLIFY, Search
 from autotune.shell.wording import duration, milliseconds
 
@@ -90,7 +90,7 @@ class Standing:
 
 def standing(search: Search, left_s: float | None = None, silent_s: float = 0.0) -> Standing:
     """Where a search stands, its trials counted by their latest outcome. silent_s: see `Pace.left`."""
-    ok, best = search.archive.ok, lead(search)
+    ok, best = search.archive.ok, best_so_far(search)
     return Standing(
         phase=phase(search),
         generation=search.generation if search.generation >= 0 else None,
@@ -118,7 +118,7 @@ def phase(search: Search) -> str:
     return "searching"
 
 
-def _default(search: Search, best: Lead | None) -> str:
+def _default(search: Search, best: BestSoFar | None) -> str:
     """How the best compares with the default config, where that was measured."""
     if best is not None and best.speedup is not None:
         return f"{best.speedup:.2f}x over the default"

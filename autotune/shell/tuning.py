@@ -11,7 +11,7 @@ from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.outcomes import Detail
 from autotune.core.parameters import Parameter
-from autotune.core.search.effort import checked_effort, settings_for, strategy_for
+from autotune.core.search.effort import check_effort, settings_for, strategy_for
 from autotune.core.search.messages import Event, Finished, Reported, Resumed
 from autotune.core.search.plan import Budget, Plan, Settings, as_budget
 from autotune.core.search.request import request
@@ -67,7 +67,7 @@ def make_plan(
     exact: whether the evaluator always gives a config the same time. rebuild: whether it has to build a config again
     to compare it. one_at_a_time: whether it takes one config at a time. Raises StrategyError or PlanError.
     """
-    level, space, given = checked_effort(effort), as_space(space), as_settings(settings)
+    level, space, given = check_effort(effort), as_space(space), as_settings(settings)
     machine = {name: value for name, value in given.items() if name in Settings.__struct_fields__}
     own = {name: value for name, value in given.items() if name not in machine}
     return Plan(

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.errors import AutotuneError, PlanError
-from autotune.core.search.effort import EFFORTS, Effort, checked_effort, settings_for, strategy_for
+from autotune.core.search.effort import EFFORTS, Effort, check_effort, settings_for, strategy_for
 from autotune.core.search.plan import Settings
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
@@ -152,7 +152,7 @@ def made(case: Case) -> tuple[AnyStrategy, Settings]:
 def _swept(spec: StudySpec, entry: Entry) -> list[Case]:
     name = entry.name if is_peer(entry.name) else canonical_name(entry.name)
     base = entry.label or entry.name
-    effort = checked_effort(entry.effort or spec.effort)
+    effort = check_effort(entry.effort or spec.effort)
     shared = {setting: value for setting, value in spec.settings.items() if _has(name, setting)}
     given = {**shared, **entry.settings}
     axes = {setting: values for setting, values in spec.sweep.items() if _has(name, setting)}

@@ -16,7 +16,7 @@ from statistics import median
 
 from autotune import Cache, Config, Device, Integer, LooseKey, PowerOfTwo, Space, StrictKey, Timed, WarmStart
 from autotune.core.keys import fold, root, uniform
-from autotune.core.search.result import Measured, Result
+from autotune.core.search.result import MeasuredConfig, Result
 from autotune.shell.cache.cache import iter_cache_entries
 from autotune.shell.cache.entries import Entry, Measurement, encode_entry, make_entry, new_run
 from autotune.shell.cache.explain import explain
@@ -42,7 +42,7 @@ def entry_number(number: int, configs: int) -> Entry:
     times = (1 + uniform(fold(root(1), number), configs)).tolist()
     measured = tuple(Measurement(c, Timed((t, t * 1.01, t * 1.02))) for c, t in zip(rows, times, strict=True))
     best = min(range(configs), key=times.__getitem__)
-    found = Measured(best, Config(rows[best]), times[best], times[best], times[best], (times[best],))
+    found = MeasuredConfig(best, Config(rows[best]), times[best], times[best], times[best], (times[best],))
     result = Result(found, None, (), None, {"timed": configs}, configs, 60.0, "strategy", "", True)
     return make_entry(key, new_run(), measured, space=SPACE.spec, result=result)
 

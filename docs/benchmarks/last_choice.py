@@ -20,7 +20,7 @@ from autotune import result as found_by
 from autotune.backends.triton.comparison import LONGER
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Conclude, Measure, Ticked
-from autotune.core.search.rounds import decided
+from autotune.core.search.rounds import is_decided
 from autotune.core.search.state import Search
 from autotune.studies.recordings import load_recording
 from autotune.studies.simulation import space_of
@@ -57,13 +57,13 @@ class Bench:
         return Timed(tuple((self.of(trial) * off).tolist()), run_s=CONFIG_S)
 
     def together(self, task: Compare) -> Compared:
-        """Interleaved, until it is decided which is the fastest, as the Triton evaluator does."""
+        """Interleaved, until it is is_decided which is the fastest, as the Triton evaluator does."""
         most, count = LONGER * task.rounds, len(task.trials)
         drift = 1 + DRIFT * self.draws.normal(size=most)
         off = drift * (1 + JITTER * self.draws.normal(size=(count, most)))
         times = np.array([[self.of(trial)] for trial in task.trials]) * off
         began, rounds = self.clock + READY_S * count, task.rounds
-        while rounds < most and not decided(times[:, :rounds].tolist()):
+        while rounds < most and not is_decided(times[:, :rounds].tolist()):
             if task.until is not None and began + (rounds + 1) * count * SAMPLE_S > task.until:
                 break
             rounds += 1

@@ -20,7 +20,7 @@ from autotune.backends.helion.provider import use_ahead_provider
 from autotune.backends.helion.space import Translation, translate
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
-from autotune.core.search.effort import checked_effort, strategy_for
+from autotune.core.search.effort import check_effort, strategy_for
 from autotune.core.search.plan import Budget, Plan, Settings
 from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.population import POPULATION_SETTING, InitialPopulationStrategy
@@ -58,7 +58,7 @@ class Wishes:
 def plan_of(search: Any, wishes: Wishes, translation: Translation) -> Plan:
     """The plan for Helion's search object: its kernel's settings, its seeds, the best configs of its cache."""
     theirs = search.settings
-    effort = checked_effort(wishes.effort or theirs.autotune_effort)
+    effort = check_effort(wishes.effort or theirs.autotune_effort)
     strategy = wishes.strategy or environment().strategy or DEFAULT_STRATEGY
     settings = _settings(theirs, wishes, strategy)
     seconds = chosen(wishes.seconds, theirs.autotune_budget_seconds, environment().budget_seconds)

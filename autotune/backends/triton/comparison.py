@@ -1,4 +1,4 @@
-"""One comparison: all configs kept warm in the process of one GPU, a sample of each a round, until it is decided.
+"""One comparison: all configs kept warm in the process of one GPU, a sample of each a round, until it is is_decided.
 
 The rounds asked for are all done; where the noise then still leaves it open which is the fastest, up to five times as
 many are, while that takes some seconds only, unless those left are equal for all practical purposes.
@@ -18,13 +18,13 @@ from autotune.backends.triton.resources import details_of
 from autotune.backends.triton.session_cache import keys_of
 from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare
-from autotune.core.search.rounds import decided
+from autotune.core.search.rounds import is_decided
 from autotune.shell.evaluators.protocol import Rounds, WallClock
 from autotune.shell.processes.pool import Lost
 
 DESK = 0
 LONGER, LONGER_S = 5, 10.0
-"""How many times the rounds that were asked for, and how many seconds beyond these, where it is not decided."""
+"""How many times the rounds that were asked for, and how many seconds beyond these, where it is not is_decided."""
 
 
 @dataclass(eq=False)
@@ -202,7 +202,7 @@ class Contest:
             return False
         if self._extra_since is None:
             self._extra_since = self._clock()
-        return self._clock() - self._extra_since > LONGER_S or decided([entry.times_ms for entry in alive])
+        return self._clock() - self._extra_since > LONGER_S or is_decided([entry.times_ms for entry in alive])
 
     def _outcomes(self) -> tuple[tuple[int, Outcome], ...]:
         crew = self._hub.desks[DESK]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from autotune.backends.triton_decorator.call_key import Buckets
 from autotune.backends.triton_decorator.configs import Pruning
 from autotune.core.errors import PlanError
-from autotune.core.search.effort import checked_effort
+from autotune.core.search.effort import check_effort
 from autotune.core.search.plan import Budget
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.shell.evaluators.outputs import Tolerance
@@ -39,7 +39,7 @@ class Searching:
 
     def __post_init__(self) -> None:
         if self.effort is not None:
-            checked_effort(self.effort)
+            check_effort(self.effort)
         if self.budget is not None and not isinstance(self.budget, Budget):
             Budget(seconds=self.budget)
 

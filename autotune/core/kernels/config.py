@@ -85,7 +85,7 @@ FIELDS: dict[str, Field] = {
 """In the order of the seed's Config. Any other name is a field of the user's own."""
 
 
-def checked(name: str, value: object) -> Value:
+def check_field(name: str, value: object) -> Value:
     """The value of a field as a core config holds it; raises ConfigError, naming what is wanted, for any other."""
     if not name.isidentifier():
         raise ConfigError(f"the kernel config has a field {name!r}, which is not a name")
@@ -168,7 +168,7 @@ class KernelConfig:
 
     def __init__(self, **fields: Any) -> None:
         given = {
-            name: checked(name, value) for name, value in fields.items() if value is not None or name not in FIELDS
+            name: check_field(name, value) for name, value in fields.items() if value is not None or name not in FIELDS
         }
         for name in FIELDS:
             object.__setattr__(self, name, given.get(name))
@@ -251,7 +251,7 @@ class KernelConfig:
         return hash(self.to_config())
 
     def __repr__(self) -> str:
-        return f"KernelConfig({', '.join(f'{name}={_shown(value)}' for name, value in self.fields().items())})"
+        return f"KernelConfig({', '.join(f'{name}={_show(value)}' for name, value in self.fields().items())})"
 
 
 def _of_fields(fields: dict[str, Value]) -> KernelConfig:
@@ -288,5 +288,5 @@ def _entries(name: str, value: Value) -> dict[str, Value]:
     return {name: value}
 
 
-def _shown(value: Value) -> str:
-    return f"[{', '.join(map(_shown, value))}]" if isinstance(value, tuple) else repr(value)
+def _show(value: Value) -> str:
+    return f"[{', '.join(map(_show, value))}]" if isinstance(value, tuple) else repr(value)

@@ -75,7 +75,7 @@ DEVICES: dict[str, DeviceLimits] = {
 """NVIDIA's, from the table of technical specifications in the CUDA C++ programming guide."""
 
 
-def limits_of(device: str | DeviceLimits) -> DeviceLimits:
+def device_limits(device: str | DeviceLimits) -> DeviceLimits:
     """The limits by the name of an architecture; raises SpaceError for one that is not known."""
     if isinstance(device, DeviceLimits):
         return device
@@ -150,7 +150,7 @@ class Outline:
         return power_above(self.reductions[axis - len(self.tiles)])
 
 
-def outline(
+def make_outline(
     tiles: Sequence[Nest],
     reductions: Sequence[int],
     loops: int | None,

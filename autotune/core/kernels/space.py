@@ -20,7 +20,15 @@ from autotune.core.config import Config, Value
 from autotune.core.constraints import Constraint
 from autotune.core.errors import SpaceError
 from autotune.core.kernels.config import FIELDS, ITEM, PERSISTENT, EvictionPolicy, KernelConfig, MaxRegisters
-from autotune.core.kernels.outline import Accesses, DeviceLimits, Nest, Outline, limits_of, outline, power_above
+from autotune.core.kernels.outline import (
+    Accesses,
+    DeviceLimits,
+    Nest,
+    Outline,
+    device_limits,
+    make_outline,
+    power_above,
+)
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, Permutation, PowerOfTwo
 from autotune.core.space import Space
 
@@ -31,13 +39,13 @@ cannot be done all at once, in chunks of so many."""
 
 def default_config(kernel: Outline, space: Space, given: KernelConfig | None) -> Config:
     """What is given, else neutral values, with tiles (then chunks) halved until the constraints hold."""
-    values: dict[str, Value] = {name: _neutral(name, p) for name, p in space.parameters.items()} | _blocks(kernel)
+    values: dict[str, Value] = {name: _neutral_value(name, p) for name, p in space.parameters.items()} | _blocks(kernel)
     own = {} if given is None else dict(given.to_config())
     if own.get("maxnreg") is not None:
         raise SpaceError("the default of a kernel space has no maxnreg, which a config could not leave out; seed it")
-    config = _spread(values, own)
+    config = _merge_fields(values, own)
     while not space.valid(space.encode([config]))[0]:
-        smaller = _halved(kernel, space, config, own)
+        smaller = _halve_largest(kernel, space, config, own)
         if smaller is None:
             break  # the space will say what is wrong with it
         config = smaller
@@ -54,7 +62,7 @@ def _blocks(kernel: Outline) -> dict[str, Value]:
     return found
 
 
-def _halved(
+def _halve_largest(
     kernel: Outline, space: Space, config: Mapping[str, Value], own: Mapping[str, Value]
 ) -> dict[str, Value] | None:
     """The config with its largest tile halved, or its longest reduction once the tiles are as small as can be."""
@@ -77,7 +85,7 @@ def _holds(parameter: Parameter, value: Value) -> bool:
     return True
 
 
-def _spread(values: dict[str, Value], own: dict[str, Value]) -> dict[str, Value]:
+def _merge_fields(values: dict[str, Value], own: dict[str, Value]) -> dict[str, Value]:
     """The values with one's own put in; a single value of a listed field goes to every item."""
     merged = dict(values)
     for name, value in own.items():
@@ -86,7 +94,7 @@ def _spread(values: dict[str, Value], own: dict[str, Value]) -> dict[str, Value]
     return merged
 
 
-def _neutral(name: str, parameter: Parameter) -> Value:
+def _neutral_value(name: str, parameter: Parameter) -> Value:
     """What stands for leaving the field out; of a parameter that has no such value, its first."""
     match = ITEM.fullmatch(name)
     field = FIELDS.get(match["field"] if match else name)
@@ -111,7 +119,7 @@ RANGE_NEUTRAL = {
 }  # fmt: skip
 
 
-def rules(kernel: Outline, names: set[str]) -> list[str]:
+def make_constraints(kernel: Outline, names: set[str]) -> list[str]:
     """The constraints; `names` are the parameters that the space has."""
     found = [
         *_elements(kernel),
@@ -246,7 +254,7 @@ def kernel_space(
     if default is not None:
         of_kind(default, KernelConfig, "default", "a KernelConfig, or leave it out", SpaceError)
     threads = truth(threads, "threads", SpaceError)
-    kernel = outline(tiles, reductions, loops, loads, stores, persistent, limits_of(device), element_bytes)
+    kernel = make_outline(tiles, reductions, loops, loads, stores, persistent, device_limits(device), element_bytes)
     parameters: Parameters = {}
     for part in (_tiles(kernel, threads), _loops(kernel), _memory(kernel), _launch(kernel, tuple(files))):
         parameters |= part
@@ -254,7 +262,7 @@ def kernel_space(
         if name in parameters or name in FIELDS or _looks_like_an_item(name):
             raise SpaceError(f"the parameter {name!r} has the name of a field of the kernel; choose another")
         parameters[name] = parameter
-    joined = [*rules(kernel, set(parameters)), *constraints]
+    joined = [*make_constraints(kernel, set(parameters)), *constraints]
     free = Space(parameters, joined)
     return Space(parameters, joined, default_config(kernel, free, default))
 

@@ -44,7 +44,7 @@ OF_THEIR_OWN: tuple[type[Any], ...] = (GaussianProcessSearch,)
 """Strategies for which None is a way to begin of their own, which no effort changes."""
 
 
-def checked_effort(effort: object) -> Effort:
+def check_effort(effort: object) -> Effort:
     for known in EFFORTS:
         if isinstance(effort, str) and effort == known:
             return known

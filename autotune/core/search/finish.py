@@ -1,6 +1,6 @@
 """What follows the search proper: qualification, simplification, the final verification, and the end.
 
-Who gets into the final verification: one comparison of all that may be the fastest, decided by pairs of samples.
+Who gets into the final verification: one comparison of all that may be the fastest, is_decided by pairs of samples.
 
 Times that were taken one after another differ for no reason of the configs': clock and temperature drift, and of many
 equal ones the luckiest leads. So the first few by rank are not the fastest few. All that are near are timed side by
@@ -38,12 +38,12 @@ from autotune.core.search.limits import (
     deadline,
     limits_for,
     remaining_evaluations,
-    sampling_s,
+    sample_seconds,
     search_deadline,
     verification_seconds,
 )
 from autotune.core.search.messages import Compare, Compared, Finished, Measure, Wait
-from autotune.core.search.rounds import comparison, rounds_for
+from autotune.core.search.rounds import count_rounds, request_comparison
 from autotune.core.search.state import SIMPLIFY, Search
 from autotune.core.statistics import HARMLESS, LARGEST, STRICT, Ratio, divided, paired_ratio
 from autotune.core.strategies.protocol import allowed_points
@@ -61,7 +61,7 @@ LEAST_S = 3.0
 """Seconds that the comparison may take even where the whole search took no longer."""
 
 
-def qualification(search: Search) -> Compare | None:
+def request_qualification(search: Search) -> Compare | None:
     """The comparison of the contenders, if it was not held yet, there are several, and a verification will follow.
 
     Where configs have to be built again each is kept in a process of its own, with the arguments: there are few then.
@@ -71,18 +71,21 @@ def qualification(search: Search) -> Compare | None:
         return None
     if search.verified is not None or search.trials[-1].origin == SIMPLIFY:  # what is to follow was chosen without
         return None
-    allowed, each = allowed_s(search), ready_s(search) + settings.confirm_rounds * sampling_s(search)
+    allowed, each = (
+        comparison_seconds(search),
+        preparation_seconds(search) + settings.confirm_rounds * sample_seconds(search),
+    )
     most = min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
-    chosen = contenders(search, int(min(allowed / each, most)))
+    chosen = select_contenders(search, int(min(allowed / each, most)))
     simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
     if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
         return None  # they are all finalists
-    wanted = rounds_for(search, len(chosen), settings.confirm_rounds, HARMLESS / 2)
+    wanted = count_rounds(search, len(chosen), settings.confirm_rounds, HARMLESS / 2)
     rounds = max(settings.confirm_rounds, min(wanted, MOST_ROUNDS))
-    return comparison(search, chosen, rounds, "qualify", search.clock + allowed)
+    return request_comparison(search, chosen, rounds, "qualify", search.clock + allowed)
 
 
-def contenders(search: Search, most: int) -> list[int]:
+def select_contenders(search: Search, most: int) -> list[int]:
     """Trials that may be the fastest, by the times of the search: noise or drift may account for the difference.
 
     Seeds that are near have up to half of the places whatever their rank: of many equal ones, somebody had a reason for
@@ -106,12 +109,16 @@ def near_seeds(search: Search) -> list[int]:
     return [i for i in near["trial"][near["time_ms"] <= reach].tolist() if search.trials[i].config in given]
 
 
-def beaten(search: Search) -> set[int]:
+def find_beaten(search: Search) -> set[int]:
     """The contenders that were shown to be slower than the fastest of them."""
-    return {i for i, _ in search.qualified.outcomes} - set(qualified(search)) if search.qualified is not None else set()
+    return (
+        {i for i, _ in search.qualified.outcomes} - set(rank_qualified(search))
+        if search.qualified is not None
+        else set()
+    )
 
 
-def qualified(search: Search) -> list[int]:
+def rank_qualified(search: Search) -> list[int]:
     """The contenders that nothing shows to be slower than the fastest of them, fastest first; empty: none was held."""
     outcomes = dict(search.qualified.outcomes) if search.qualified is not None else {}
     timed = {i: outcome for i, outcome in outcomes.items() if isinstance(outcome, Timed)}
@@ -123,7 +130,7 @@ def qualified(search: Search) -> list[int]:
     return sorted(left, key=lambda i: (pairs[i].value, i))
 
 
-def allowed_s(search: Search) -> float:
+def comparison_seconds(search: Search) -> float:
     """Seconds that one comparison before the verification may take: as many as that needs, if the search took longer,
     or in proportion to the search, as far as a budget leaves them beside the verification."""
     needed = verification_seconds(search)
@@ -132,7 +139,7 @@ def allowed_s(search: Search) -> float:
     return earned if ends is None else min(earned, max(ends - search.clock - needed, 0.0))
 
 
-def ready_s(search: Search) -> float:
+def preparation_seconds(search: Search) -> float:
     """Seconds until one more config can be sampled: it is built again, or only checked again, as it has been once."""
     if search.plan.settings.rebuild:
         return STARTING_S + search.archive.typical_compile_s
@@ -161,9 +168,9 @@ class Step:
     rivals: tuple[int, ...] = ()
 
 
-def simplification(search: Search) -> Measure | Compare | None:
+def request_simplification(search: Search) -> Measure | Compare | None:
     """The next resets to measure or to compare, or None when there is nothing left to try or to spend."""
-    step = _walk(search)
+    step = _current_step(search)
     if step is None:
         return None
     if step.points is not None:
@@ -171,21 +178,21 @@ def simplification(search: Search) -> Measure | Compare | None:
         configs = search.plan.space.decode(step.points)
         trials = tuple(Trial(first + i, config, SIMPLIFY, generation=-1) for i, config in enumerate(configs))
         return Measure(trials, limits_for(search, 1), why="does it matter, or will the default do?")
-    return _comparison(search, step) if step.rivals else None
+    return _request_reset_comparison(search, step) if step.rivals else None
 
 
-def simplified(search: Search) -> int | None:
+def find_simplified(search: Search) -> int | None:
     """The trial that simplification has arrived at: the best one itself where nothing could be reset."""
-    step = _walk(search)
+    step = _current_step(search)
     return None if step is None else step.trial
 
 
-def distance(search: Search, trial: int) -> int:
+def distance_from_default(search: Search, trial: int) -> int:
     """How many parameters of a trial are away from the default's; 0 where there is no default."""
-    return 0 if search.default_trial is None else len(_away(search, trial))
+    return 0 if search.default_trial is None else len(_parameters_changed(search, trial))
 
 
-def resets(search: Search, one: int, other: int) -> bool:
+def only_resets(search: Search, one: int, other: int) -> bool:
     """Whether all that one trial changes in another is to put parameters back to their default."""
     if search.default_trial is None:
         return False
@@ -196,34 +203,34 @@ def resets(search: Search, one: int, other: int) -> bool:
     )
 
 
-def _away(search: Search, trial: int) -> list[str]:
+def _parameters_changed(search: Search, trial: int) -> list[str]:
     row, default = search.point(trial), search.point(0)
     return [name for name, part in search.plan.space.slices.items() if (row[part] != default[part]).any()]
 
 
-def _walk(search: Search) -> Step | None:
-    base = _found(search)
+def _current_step(search: Search) -> Step | None:
+    base = _best_found(search)
     if base is None or search.default_trial is None or not search.plan.settings.simplify_rounds:
         return None
     first_ms = _first_times(search)
-    names = _hopeful(search, base)
-    singles = [_reset(search, base, (name,)) for name in names]
-    if len(todo := _unasked(search, singles, TOGETHER)) and search.trials[-1].origin != SIMPLIFY:
+    names = _rank_parameters(search, base)
+    singles = [_reset_point(search, base, (name,)) for name in names]
+    if len(todo := _new_points(search, singles, TOGETHER)) and search.trials[-1].origin != SIMPLIFY:
         return Step(base, todo)
-    harmless = _harmless(search, base, names, singles, first_ms)
-    alone = {name: _place(search, point) for name, point in zip(names, singles, strict=True)}
+    harmless = _select_harmless(search, base, names, singles, first_ms)
+    alone = {name: _trial_at(search, point) for name, point in zip(names, singles, strict=True)}
     compared, beaten = iter(search.simplifying), set[int]()
     for number in range(search.plan.settings.simplify_rounds):
         sizes = _sizes(len(harmless), each_alone=not number and len(harmless) + 2 <= _room(search))
-        sets = {size: _reset(search, base, harmless[:size]) for size in sizes}
-        if len(todo := _unasked(search, sets.values())):
+        sets = {size: _reset_point(search, base, harmless[:size]) for size in sizes}
+        if len(todo := _new_points(search, sets.values())):
             return Step(base, todo)
-        places = {size: _place(search, point) for size, point in sets.items()}
+        places = {size: _trial_at(search, point) for size, point in sets.items()}
         rivals = {size: i for size, i in places.items() if i in first_ms and i not in beaten}
         if not rivals:
             break
         beside = [alone[name] for name in harmless if name in alone]
-        shown = _shown(search, base, tuple(dict.fromkeys([*rivals.values(), *beside])), compared, first_ms)
+        shown = _read_comparison(search, base, tuple(dict.fromkeys([*rivals.values(), *beside])), compared, first_ms)
         if not isinstance(shown, dict):
             return shown or Step(base)
         beaten |= {i for i, ratio in shown.items() if _matters(ratio)}
@@ -251,9 +258,9 @@ def _room(search: Search) -> int:
     return min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
 
 
-def _found(search: Search) -> int | None:
+def _best_found(search: Search) -> int | None:
     """The best trial that simplification did not ask for itself: of the contenders, if they were compared."""
-    ranked = [*qualified(search), *search.archive.trials[search.archive.ranking()].tolist()]
+    ranked = [*rank_qualified(search), *search.archive.trials[search.archive.ranking()].tolist()]
     return next((i for i in ranked if search.trials[i].origin != SIMPLIFY), None)
 
 
@@ -265,20 +272,20 @@ def _first_times(search: Search) -> FirstTimes:
     return {trial: (time, low, high) for trial, time, low, high in zip(*columns, strict=True)}
 
 
-def _hopeful(search: Search, base: int) -> list[str]:
+def _rank_parameters(search: Search, base: int) -> list[str]:
     """The parameters that are away from their default, the likeliest not to matter first: the fastest config that has
     the default there is hardly slower than the best."""
     archive, default = search.archive, search.point(0)
     timed = archive.points[archive.ok]
     least: dict[str, float] = {}
-    for name in _away(search, base):
+    for name in _parameters_changed(search, base):
         part = search.plan.space.slices[name]
         at_default = archive.time_ms[archive.ok][(timed[:, part] == default[part]).all(axis=1)]
         least[name] = float(at_default.min(initial=np.inf))
     return sorted(least, key=lambda name: least[name])
 
 
-def _reset(search: Search, base: int, names: Iterable[str]) -> Codes:
+def _reset_point(search: Search, base: int, names: Iterable[str]) -> Codes:
     """The point [1, columns] of a trial with these parameters at their default; [0, columns] where it must not be."""
     space, point, default = search.plan.space, np.array(search.point(base)), search.point(0)
     for name in names:
@@ -288,7 +295,7 @@ def _reset(search: Search, base: int, names: Iterable[str]) -> Codes:
     return points[allowed_points(search.plan.strategy, space, search.state, points)]
 
 
-def _unasked(search: Search, points: Iterable[Codes], kept: int = 0) -> Codes:
+def _new_points(search: Search, points: Iterable[Codes], kept: int = 0) -> Codes:
     """Those of the points that were never asked for, as many as the budget allows less so many that are kept."""
     together = np.concatenate([*points, search.points.rows[:0]])
     unseen = together[search.points.unseen(together)]
@@ -296,12 +303,12 @@ def _unasked(search: Search, points: Iterable[Codes], kept: int = 0) -> Codes:
     return unseen if left is None else unseen[: max(left - kept, min(left, 1))]
 
 
-def _place(search: Search, point: Codes) -> int:
+def _trial_at(search: Search, point: Codes) -> int:
     """The trial of a point, -1 where there is none."""
     return int(search.points.places(point)[0]) if len(point) else -1
 
 
-def _harmless(
+def _select_harmless(
     search: Search,
     base: int,
     names: Sequence[str],
@@ -313,7 +320,7 @@ def _harmless(
     The best config looks faster than it is, as the luckiest of many, and its time is of an earlier hour; so a reset may
     be as slow as the fastest of the resets, which were timed together, within reason.
     """
-    places = {name: _place(search, point) for name, point in zip(names, singles, strict=True)}
+    places = {name: _trial_at(search, point) for name, point in zip(names, singles, strict=True)}
     timed = {name: first_ms[place] for name, place in places.items() if place in first_ms}
     if search.plan.settings.exact:
         return sorted((n for n, (time, *_) in timed.items() if time <= first_ms[base][0]), key=lambda n: timed[n][0])
@@ -323,7 +330,7 @@ def _harmless(
     return sorted((name for name, (_, low, _) in timed.items() if low <= reach), key=lambda name: timed[name][0])
 
 
-def _shown(
+def _read_comparison(
     search: Search, base: int, rivals: tuple[int, ...], compared: Iterator[Compared], first_ms: FirstTimes
 ) -> dict[int, Ratio] | Step | None:
     """How the time of each rival that was compared with the base relates to its time; the step that asks for the
@@ -353,66 +360,69 @@ def _matters(ratio: Ratio) -> bool:
     return ratio.low > 1 or ratio.value > 1 + HARMLESS
 
 
-def _comparison(search: Search, step: Step) -> Compare | None:
+def _request_reset_comparison(search: Search, step: Step) -> Compare | None:
     """The rivals beside the config that they simplify, as many as there is time and room for."""
-    allowed = allowed_s(search)
-    rounds = rounds_for(search, 1 + len(step.rivals), ENOUGH, HARMLESS / 2)
-    most = min(int(allowed / (ready_s(search) + rounds * sampling_s(search))), _room(search)) - 1
+    allowed = comparison_seconds(search)
+    rounds = count_rounds(search, 1 + len(step.rivals), ENOUGH, HARMLESS / 2)
+    most = min(int(allowed / (preparation_seconds(search) + rounds * sample_seconds(search))), _room(search)) - 1
     if most < 1:
         return None
-    return comparison(search, (step.trial, *step.rivals[:most]), rounds, "simplify", search.clock + allowed)
+    return request_comparison(search, (step.trial, *step.rivals[:most]), rounds, "simplify", search.clock + allowed)
 
 
-def finishing(search: Search) -> Measure | Compare | Wait | Finished:
+def request_finish(search: Search) -> Measure | Compare | Wait | Finished:
     """The next step of a search that was concluded or interrupted."""
     over = (ends := deadline(search)) is not None and search.clock >= ends
     if search.comparing is not None and not over:
         return Wait(ends)
-    if not search.interrupted and not over and (heat := qualification(search)) is not None:
+    if not search.interrupted and not over and (heat := request_qualification(search)) is not None:
         return heat
-    if not search.interrupted and search.verified is None and (step := _simplifying(search)) is not None:
+    if not search.interrupted and search.verified is None and (step := _simplification_step(search)) is not None:
         return step
-    if search.verified is None and not over and (compare := verification(search)) is not None:
+    if search.verified is None and not over and (compare := request_verification(search)) is not None:
         return compare
     if search.interrupted or search.concluded is None:
         return Finished("interrupted", complete=False)
     return Finished(search.concluded.reason, complete=True)
 
 
-def _simplifying(search: Search) -> Measure | Compare | Wait | None:
+def _simplification_step(search: Search) -> Measure | Compare | Wait | None:
     ends = search_deadline(search)
     if ends is not None and search.clock >= ends:
         return None
     if any(trial.origin == SIMPLIFY for trial in search.pending):  # what the strategy left outstanding was given up
         return Wait(ends)
-    return simplification(search)
+    return request_simplification(search)
 
 
-def verification(search: Search) -> Compare | None:
+def request_verification(search: Search) -> Compare | None:
     """The finalists and the default, side by side; None when one config remains, or measuring tells nothing new."""
     settings = search.plan.settings
     least = settings.hurried_rounds if search.interrupted else settings.verify_rounds
     if settings.exact or not least:
         return None
-    chosen = finalists(search)
+    chosen = select_finalists(search)
     if len(chosen) < 2:
         return None
-    rounds = least if search.interrupted else rounds_for(search, len(chosen), least)
-    return comparison(search, chosen, rounds, "verify", deadline(search))
+    rounds = least if search.interrupted else count_rounds(search, len(chosen), least)
+    return request_comparison(search, chosen, rounds, "verify", deadline(search))
 
 
-def finalists(search: Search) -> list[int]:
+def select_finalists(search: Search) -> list[int]:
     """Trials that may turn out to be the best, by what is known of them, the likeliest first: the simplification of the
     best, those that qualified, the simplest of all that qualified, the default, and seeds that are as good as far as is
     known.
     """
     archive, most = search.archive, search.plan.settings.finalists
     timed = set(archive.trials[archive.ok].tolist())
-    passed = [i for i in qualified(search) if i in timed]
-    simple, lost = simplified(search), beaten(search)
-    ranked = [*([simple] if simple is not None and simple in timed else []), *(passed or contenders(search, most))]
+    passed = [i for i in rank_qualified(search) if i in timed]
+    simple, lost = find_simplified(search), find_beaten(search)
+    ranked = [
+        *([simple] if simple is not None and simple in timed else []),
+        *(passed or select_contenders(search, most)),
+    ]
     fast = list(dict.fromkeys(ranked))[:most]
-    simplest = min(passed, key=lambda i: distance(search, i), default=None)
+    simplest = min(passed, key=lambda i: distance_from_default(search, i), default=None)
     seeds = [i for i in near_seeds(search) if i not in lost][:most]
     extra = (simplest, search.default_trial, *seeds)
     return fast + [i for i in dict.fromkeys(extra) if i is not None and i in timed and i not in fast]

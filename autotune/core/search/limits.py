@@ -42,10 +42,10 @@ def verification_seconds(search: Search) -> float:
     settings = search.plan.settings
     configs = settings.finalists + 2  # the default, and what simplification may arrive at
     building = search.archive.typical_compile_s if settings.rebuild else 0.0
-    return configs * (building + STARTING_S + min(settings.verify_rounds, 5) * sampling_s(search))
+    return configs * (building + STARTING_S + min(settings.verify_rounds, 5) * sample_seconds(search))
 
 
-def sampling_s(search: Search) -> float:
+def sample_seconds(search: Search) -> float:
     """About how many seconds one sample of a near-best config takes in a comparison, with a run to warm up."""
     return 2 * (search.best_ms or 0.0) / 1000
 

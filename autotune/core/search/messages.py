@@ -145,7 +145,7 @@ class Reported(Struct, frozen=True, tag="reported", omit_defaults=True):
 Event = Asked | Observed | Compared | Ticked | Interrupted | Resumed | Reported
 
 
-def effective(events: Iterable[Event]) -> list[Event]:
+def without_interrupted_tail(events: Iterable[Event]) -> list[Event]:
     """What counts for a process that resumes from these events: all but each interrupt and what followed it.
 
     Folding these gives the same search as folding them all and a `Resumed`: `advance` takes back in the same way.

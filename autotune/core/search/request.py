@@ -10,11 +10,11 @@ from autotune.core.one_thread import one_thread
 from autotune.core.outcomes import Trial
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
-from autotune.core.search.finish import finishing
+from autotune.core.search.finish import request_finish
 from autotune.core.search.limits import limits_for, remaining_evaluations, search_deadline
 from autotune.core.search.messages import Compare, Conclude, Measure, Reason, Request, Wait
-from autotune.core.search.rounds import comparison
-from autotune.core.search.state import OTHER, STRATEGY, Search, restarted
+from autotune.core.search.rounds import request_comparison
+from autotune.core.search.state import OTHER, STRATEGY, Search, restart_strategy
 from autotune.core.space import Space
 from autotune.core.strategies import protocol
 
@@ -31,7 +31,7 @@ def request(search: Search, room: int = 1) -> Request:
     of_kind(search, Search, "search", "a search, as start gives it", PlanError)
     room = integer(room, "room", PlanError)
     if search.interrupted or search.concluded is not None:
-        return finishing(search)
+        return request_finish(search)
     ends = search_deadline(search)
     if ends is not None and search.clock >= ends:
         return Conclude("seconds", f"{search.plan.budget.seconds:g} s are over, less the time kept for verification")
@@ -41,53 +41,53 @@ def request(search: Search, room: int = 1) -> Request:
     if not len(search.trials) and default is not None:
         return Measure((Trial(0, default, "default", generation=OTHER),), limits_for(search))
     if not search.plan.settings.search:
-        return _concluding(search, "effort", "only the default config was asked for")
+        return _request_conclusion(search, "effort", "only the default config was asked for")
     left = remaining_evaluations(search)
     if left is not None and left <= 0:
-        return _concluding(
+        return _request_conclusion(
             search, "evaluations", f"the budget of {search.plan.budget.evaluations} evaluations is spent"
         )
     if room <= 0:
         return Wait(ends)
-    if not search.outstanding and (contested := confirmation(search)) is not None:
+    if not search.outstanding and (contested := request_confirmation(search)) is not None:
         return contested
-    return _proposed(search, room, left)
+    return _request_trials(search, room, left)
 
 
-def _concluding(search: Search, reason: Reason, detail: str) -> Request:
+def _request_conclusion(search: Search, reason: Reason, detail: str) -> Request:
     """The end of the search proper, once nothing is outstanding; where contenders will be compared, that confirms."""
     if search.outstanding:
         return Wait(search_deadline(search))
     verifying = search.plan.settings.verify_rounds > 0
-    return (None if verifying else confirmation(search)) or Conclude(reason, detail)
+    return (None if verifying else request_confirmation(search)) or Conclude(reason, detail)
 
 
-def _proposed(search: Search, room: int, left: int | None) -> Request:
+def _request_trials(search: Search, room: int, left: int | None) -> Request:
     """The strategy's answer, turned into trials."""
-    answer = _answer(search, room, left)
+    answer = _ask_strategy(search, room, left)
     if isinstance(answer, protocol.Done):
-        return _again(search, room, left) or _concluding(search, "strategy", answer.why)
+        return _request_restart(search, room, left) or _request_conclusion(search, "strategy", answer.why)
     if isinstance(answer, protocol.AwaitOutcome):
         if search.outstanding:
             return Wait(search_deadline(search))
-        return _concluding(search, "strategy", "the strategy waits although nothing is outstanding")
-    return _measured(search, answer, left)
+        return _request_conclusion(search, "strategy", "the strategy waits although nothing is outstanding")
+    return _measure_proposals(search, answer, left)
 
 
-def _again(search: Search, room: int, left: int | None) -> Request | None:
+def _request_restart(search: Search, room: int, left: int | None) -> Request | None:
     """The first batch of a strategy that has ended and begins again; None where it may not, or has nothing to try."""
-    if search.round.restarts >= search.plan.settings.restarts:
+    if search.strategy_start.restarts >= search.plan.settings.restarts:
         return None
     if search.outstanding:
         return Wait(search_deadline(search))
-    anew = restarted(search)
-    answer = _answer(anew, room, left)
-    return _measured(anew, answer, left) if isinstance(answer, protocol.Proposals) else None
+    anew = restart_strategy(search)
+    answer = _ask_strategy(anew, room, left)
+    return _measure_proposals(anew, answer, left) if isinstance(answer, protocol.Proposals) else None
 
 
-def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals | protocol.AwaitOutcome | protocol.Done:
+def _ask_strategy(search: Search, room: int, left: int | None) -> protocol.Proposals | protocol.AwaitOutcome | protocol.Done:
     """What the strategy says when it is asked now."""
-    plan, begun, archive = search.plan, search.round, search.archive
+    plan, begun, archive = search.plan, search.strategy_start, search.archive
     generations = plan.budget.generations
     ask = protocol.Ask(
         room=room,
@@ -109,13 +109,13 @@ def _answer(search: Search, room: int, left: int | None) -> protocol.Proposals |
     return answer
 
 
-def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> Request:
+def _measure_proposals(search: Search, answer: protocol.Proposals, left: int | None) -> Request:
     """The proposals that are valid and new, as trials, no more than the budget allows."""
-    begun, generations = search.round, search.plan.budget.generations
-    points, walks = _codes(answer, search.plan.space)
+    begun, generations = search.strategy_start, search.plan.budget.generations
+    points, walks = _check_proposals(answer, search.plan.space)
     generation = begun.generation + int(answer.generation)
     if generations is not None and generation >= generations:
-        return _concluding(search, "generations", f"{generations} generations were evaluated")
+        return _request_conclusion(search, "generations", f"{generations} generations were evaluated")
     keep = np.flatnonzero(search.plan.space.contains(points))
     keep = keep[first_of_each(points[keep])]
     keep = keep[search.points.unseen(points[keep])]
@@ -123,7 +123,7 @@ def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> R
     rejected = len(points) - len(keep)
     keep = keep[:left]
     if not len(keep):
-        return _concluding(search, "exhausted", "the strategy found no config that was not tried before")
+        return _request_conclusion(search, "exhausted", "the strategy found no config that was not tried before")
     first = len(search.trials)
     configs = search.plan.space.decode(points[keep])
     trials = tuple(
@@ -134,7 +134,7 @@ def _measured(search: Search, answer: protocol.Proposals, left: int | None) -> R
     return Measure(trials, limits_for(search, generation), rejected, answer.why, restart)
 
 
-def _codes(answer: protocol.Proposals, space: Space) -> tuple[Codes, NDArray[np.int64]]:
+def _check_proposals(answer: protocol.Proposals, space: Space) -> tuple[Codes, NDArray[np.int64]]:
     """What a strategy proposed as points [n, columns] and walks [n]; a number that is no code becomes one of no point.
 
     StrategyError for what has not these shapes, or is no array of numbers at all.
@@ -155,7 +155,7 @@ def _codes(answer: protocol.Proposals, space: Space) -> tuple[Codes, NDArray[np.
     return points.astype(np.int64), walks.astype(np.int64)
 
 
-def confirmation(search: Search) -> Compare | None:
+def request_confirmation(search: Search) -> Compare | None:
     """The near-best configs that noise leaves undecided, to be timed again side by side; None when there are none.
 
     Only trials whose interval reaches the best one's are undecided, and only those asked about less than
@@ -177,4 +177,4 @@ def confirmation(search: Search) -> Compare | None:
     if not len(challengers):
         return None
     compared = archive.trials[[ranking[0], *challengers]].tolist()
-    return comparison(search, compared, settings.confirm_rounds, "confirm", search_deadline(search))
+    return request_comparison(search, compared, settings.confirm_rounds, "confirm", search_deadline(search))

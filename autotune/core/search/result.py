@@ -11,9 +11,9 @@ from autotune.core.arguments import of_kind
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
-from autotune.core.search.choice import Choice, choice, drift
 from autotune.core.search.finish import DRIFT
 from autotune.core.search.messages import Reason
+from autotune.core.search.pick import Pick, choose_pick, drift_of
 from autotune.core.search.request import request
 from autotune.core.search.state import Search
 from autotune.core.statistics import Ratio, divided, interval_level, median_interval
@@ -22,7 +22,7 @@ TOLD = 0.01
 """A change of the device's speed among the rounds of the verification that people are told of."""
 
 
-class Measured(Struct, frozen=True):
+class MeasuredConfig(Struct, frozen=True):
     """A config and its final measurements: of the verification where it took part, else of the search.
 
     time_ms: the median. low_ms, high_ms: its interval, of order statistics, within the samples. level: how often such
@@ -45,14 +45,14 @@ class Measured(Struct, frozen=True):
 class Finalist(Struct, frozen=True):
     """A config that cannot be told apart from the best one, and how its time relates to it (above 1: slower)."""
 
-    measured: Measured
+    measured: MeasuredConfig
     ratio: Ratio
 
 
 class Result(Struct, frozen=True):
     """What a search found.
 
-    best: the pick, as `core/search/choice.py` says; the default itself where nothing is certainly faster. default: the
+    best: the pick, as `core/search/pick.py` says; the default itself where nothing is certainly faster. default: the
     default config's, None if it failed or is none. finalists: configs that the noise leaves equal to the best.
     speedup: default time over best time, round by round, with its interval.
     counts: evaluations by outcome. evaluations: distinct configs measured. elapsed_s: on the evaluator's clock.
@@ -60,8 +60,8 @@ class Result(Struct, frozen=True):
     drift: times in the last third of the verification's rounds over those in its first; None: it took none.
     """
 
-    best: Measured
-    default: Measured | None
+    best: MeasuredConfig
+    default: MeasuredConfig | None
     finalists: tuple[Finalist, ...]
     speedup: Ratio | None
     counts: dict[str, int]
@@ -85,19 +85,19 @@ class TuningFailed(AutotuneError):
 def result(search: Search) -> Result:
     """What the search has found so far, finished or not. Raises TuningFailed when not one config was timed."""
     of_kind(search, Search, "search", "a search, as start gives it", PlanError)
-    counts, found = outcome_counts(search), choice(search)
+    counts, found = outcome_counts(search), choose_pick(search)
     if found is None:
         raise TuningFailed(_failure(dict(search.outcomes), counts), counts)
     reason, detail, complete = _ending(search)
     default = search.default_trial
-    reference = None if default is None or default not in found.times else _measured(search, found, default)
+    reference = None if default is None or default not in found.times else _measurement(search, found, default)
     moved = (
-        drift([o.times_ms for _, o in search.verified.outcomes if isinstance(o, Timed)]) if search.verified else None
+        drift_of([o.times_ms for _, o in search.verified.outcomes if isinstance(o, Timed)]) if search.verified else None
     )
     return Result(
-        best=_measured(search, found, found.best),
+        best=_measurement(search, found, found.best),
         default=reference,
-        finalists=tuple(Finalist(_measured(search, found, i), ratio) for i, ratio in found.ties.items()),
+        finalists=tuple(Finalist(_measurement(search, found, i), ratio) for i, ratio in found.ties.items()),
         speedup=found.speedup,
         counts=counts,
         evaluations=search.observed,
@@ -126,7 +126,7 @@ def outcome_counts(search: Search) -> dict[str, int]:
     return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _measured(search: Search, found: Choice, trial: int) -> Measured:
+def _measurement(search: Search, found: Pick, trial: int) -> MeasuredConfig:
     outcome, exact = found.times[trial], search.plan.settings.exact
     low, high = (outcome.time_ms,) * 2 if exact else median_interval(outcome.times_ms)
     details: dict[str, Detail] = {}
@@ -138,7 +138,7 @@ def _measured(search: Search, found: Choice, trial: int) -> Measured:
     details |= outcome.details
     level = 1.0 if exact else interval_level(len(outcome.times_ms))
     config = search.trials[trial].config
-    return Measured(trial, config, outcome.time_ms, low, high, outcome.times_ms, details, level, first_ms)
+    return MeasuredConfig(trial, config, outcome.time_ms, low, high, outcome.times_ms, details, level, first_ms)
 
 
 def _ending(search: Search) -> tuple[Reason, str, bool]:
@@ -165,7 +165,7 @@ def _failure(latest: dict[int, Outcome], counts: dict[str, int]) -> str:
     return f"all {len(latest)} configs failed: {_histogram(counts)}" + (f"; for example: {example}" if example else "")
 
 
-def _notes(search: Search, found: Choice, moved: Ratio | None) -> Iterator[str]:
+def _notes(search: Search, found: Pick, moved: Ratio | None) -> Iterator[str]:
     settings = search.plan.settings
     if not found.verified and settings.verify_rounds and not settings.exact and search.comparing is not None:
         yield "the final comparison was not over in time: the times are those of the search, taken apart"
@@ -188,7 +188,7 @@ def _notes(search: Search, found: Choice, moved: Ratio | None) -> Iterator[str]:
         yield f"{search.rejected} proposals were outside of the space or not new, and were left out"
 
 
-def _tie(found: Choice, default: int) -> str:
+def _tie(found: Pick, default: int) -> str:
     """Why the default is the pick although another config looked faster."""
     other, own = found.times[found.fastest], found.times[default]
     return (
@@ -197,7 +197,7 @@ def _tie(found: Choice, default: int) -> str:
     )
 
 
-def _differences(search: Search, found: Choice) -> Iterator[str]:
+def _differences(search: Search, found: Pick) -> Iterator[str]:
     """What the first timings said, which progress showed, where the verification says something else."""
     lead = _first_timings(search)
     if lead is None:
@@ -216,7 +216,7 @@ def _differences(search: Search, found: Choice) -> Iterator[str]:
         )
 
 
-class Lead(Struct, frozen=True):
+class BestSoFar(Struct, frozen=True):
     """The fastest time that is known at some point of a search, and default time over it, where there is one.
 
     verified: whether both are the result's, and not first timings, each of which was taken alone.
@@ -227,18 +227,18 @@ class Lead(Struct, frozen=True):
     verified: bool
 
 
-def lead(search: Search) -> Lead | None:
+def best_so_far(search: Search) -> BestSoFar | None:
     """How the best stands: by first timings, or by the verification once that is over; None: nothing is timed."""
-    if search.verified is not None and (found := choice(search)) is not None and found.verified:
-        return Lead(found.times[found.best].time_ms, None if found.speedup is None else found.speedup.value, True)
+    if search.verified is not None and (found := choose_pick(search)) is not None and found.verified:
+        return BestSoFar(found.times[found.best].time_ms, None if found.speedup is None else found.speedup.value, True)
     if search.best_ms is None:
         return None
     latest, default = search.archive.latest, search.default_trial
     timed = default is not None and len(latest) and latest[0]["trial"] == default and latest[0]["ok"]
-    return Lead(search.best_ms, divided(float(latest[0]["time_ms"]), search.best_ms) if timed else None, False)
+    return BestSoFar(search.best_ms, divided(float(latest[0]["time_ms"]), search.best_ms) if timed else None, False)
 
 
-def _first_timings(search: Search) -> Lead | None:
+def _first_timings(search: Search) -> BestSoFar | None:
     """The fastest time by all that came before the verification, confirmations included."""
     verified = dict(search.verified.outcomes) if search.verified is not None else {}
     latest = {i: outcome for i, outcome in search.outcomes if outcome is not verified.get(i)}
@@ -247,4 +247,4 @@ def _first_timings(search: Search) -> Lead | None:
         return None
     best = min(times.values())
     default = times.get(search.default_trial) if search.default_trial is not None else None
-    return Lead(best, None if default is None else divided(default, best), False)
+    return BestSoFar(best, None if default is None else divided(default, best), False)

@@ -10,7 +10,7 @@ from math import ceil
 
 from autotune.core.keys import Key, fold, permutation
 from autotune.core.outcomes import Timed
-from autotune.core.search.limits import sampling_s
+from autotune.core.search.limits import sample_seconds
 from autotune.core.search.messages import Compare, Purpose
 from autotune.core.search.state import Search
 from autotune.core.statistics import EQUAL, HARMLESS, divided, middle, paired_ratio, quantile
@@ -37,13 +37,15 @@ ORDER_BITS = 53
 """Of the key of an order: as many as every reader of JSON keeps."""
 
 
-def comparison(search: Search, trials: Iterable[int], rounds: int, purpose: Purpose, until: float | None) -> Compare:
+def request_comparison(
+    search: Search, trials: Iterable[int], rounds: int, purpose: Purpose, until: float | None
+) -> Compare:
     """The comparison of these trials that a search asks for now, with a key of its own for its order."""
     order = fold(search.key, "order", search.asks) % 2**ORDER_BITS
     return Compare(tuple(search.trials[i] for i in trials), rounds, purpose, until, order)
 
 
-def rounds_for(search: Search, count: int, least: int, difference: float = HARMLESS) -> int:
+def count_rounds(search: Search, count: int, least: int, difference: float = HARMLESS) -> int:
     """How many rounds of a comparison of `count` configs tell such a relative difference, by the noise of the search.
 
     `least` at least; more only as far as they take LONGER_S seconds or a share `reserve` of the search, and LONGER
@@ -53,15 +55,15 @@ def rounds_for(search: Search, count: int, least: int, difference: float = HARML
     most = LONGER * search.plan.settings.verify_rounds
     if search.plan.settings.verify_rounds < SHORT:
         return least
-    scatter = _scatter(search)
+    scatter = _sample_noise(search)
     wanted = ceil(min((WIDTH * scatter / difference) ** 2, most))
     seconds = max(LONGER_S, search.plan.settings.reserve * search.clock)
-    each_s = count * sampling_s(search)
+    each_s = count * sample_seconds(search)
     affordable = int(min(seconds / each_s, most)) if each_s > 0 else most
     return max(least, min(wanted, affordable))
 
 
-def _scatter(search: Search) -> float:
+def _sample_noise(search: Search) -> float:
     """The relative standard deviation of a sample, by the quartiles of the fastest configs; 0 where few were taken."""
     archive, latest = search.archive, dict(search.outcomes)
     found = []
@@ -85,16 +87,16 @@ def order_of_round(task: Compare, number: int) -> tuple[int, ...]:
     return tuple(permutation(fold(Key(task.order), "round", number), count).tolist())
 
 
-def decided(samples: Sequence[Sequence[float]]) -> bool:
+def is_decided(samples: Sequence[Sequence[float]]) -> bool:
     """Whether more rounds would tell nothing about which is the fastest: each other config is certainly slower than it,
     or equal for all practical purposes. samples: of each config, one a round."""
     if len(samples) < 2:
         return True
     first, *others = sorted(samples, key=middle)
-    return all(_settled(other, first) for other in others)
+    return all(_is_settled(other, first) for other in others)
 
 
-def _settled(other: Sequence[float], first: Sequence[float]) -> bool:
+def _is_settled(other: Sequence[float], first: Sequence[float]) -> bool:
     if paired_ratio(other, first, CERTAIN).low > 1:
         return True
     known = paired_ratio(other, first)

@@ -36,7 +36,7 @@ STRATEGY, SIMPLIFY, OTHER = "strategy", "simplify", -1
 """The origins of a strategy's own trials and of those of simplification, and the generation recorded for others'."""
 
 
-class Round(Struct, frozen=True):
+class StrategyStart(Struct, frozen=True):
     """Where the strategy began for the last time: after how many restarts, with which trial and which generation."""
 
     restarts: int = 0
@@ -48,7 +48,7 @@ class Search(Struct, frozen=True, dict=True):
     """Where a search stands. Made by `start` and `advance` alone; read it through its properties and `result`.
 
     clock: the time of the last event in seconds. asks: how many tasks were asked for. proposed: accepted proposals of
-    the strategy in its `round`. generation: of the last of them. comparing: the comparison under way.
+    the strategy in its `strategy_start`. generation: of the last of them. comparing: the comparison under way.
     contested: trials observed since the last confirmation that may be as fast as the best. best_ms, best_high_ms: the
     fastest time, its notch's end. qualified, verified: the comparison of the contenders, and of the finalists, in the
     order in which they were asked for. simplifying: those of the best config with simpler ones.
@@ -76,7 +76,7 @@ class Search(Struct, frozen=True, dict=True):
     qualified: Compared | None = None
     simplifying: tuple[Compared, ...] = ()
     verified: Compared | None = None
-    round: Round = Round()
+    strategy_start: StrategyStart = StrategyStart()
     interrupted: bool = False
     before: "Search | None" = None
 
@@ -113,23 +113,25 @@ def start(plan: Plan) -> Search:
     """The search before anything is measured."""
     of_kind(plan, Plan, "plan", "a plan, as make_plan gives it", PlanError)
     key = root(plan.seed)
-    state = _begun(plan, fold(key, "init"), Round()) if plan.settings.search else None
+    state = _initial_state(plan, fold(key, "init"), StrategyStart()) if plan.settings.search else None
     return Search(plan, key, state, Log(), Log(), Points(plan.space.columns), Records())
 
 
-def unbegun(plan: Plan) -> Search:
+def start_without_strategy(plan: Plan) -> Search:
     """A search whose strategy was given up before it had begun: all that it can do is end."""
     return Search(plan, root(plan.seed), None, Log(), Log(), Points(plan.space.columns), Records())
 
 
-def restarted(search: Search) -> Search:
+def restart_strategy(search: Search) -> Search:
     """The search with its strategy begun anew, elsewhere: all that was measured stays."""
-    n = search.round.restarts + 1
-    begun = Round(n, len(search.trials), search.generation + 1)
-    return replace(search, state=_begun(search.plan, fold(search.key, "init", n), begun), proposed=0, round=begun)
+    n = search.strategy_start.restarts + 1
+    begun = StrategyStart(n, len(search.trials), search.generation + 1)
+    return replace(
+        search, state=_initial_state(search.plan, fold(search.key, "init", n), begun), proposed=0, strategy_start=begun
+    )
 
 
-def _begun(plan: Plan, key: Key, begun: Round) -> Any:
+def _initial_state(plan: Plan, key: Key, begun: StrategyStart) -> Any:
     """The state of the strategy before anything is known of this round."""
     space = plan.space
     seeds = Seeds(
@@ -156,11 +158,11 @@ def advance(search: Search, event: Event) -> Search:
     search = replace(search, clock=max(search.clock, event.at))
     match event:
         case Asked(task=task):
-            return _asked(search, task)
+            return _apply_asked(search, task)
         case Observed(trial=trial, outcome=outcome):
-            return _observed(search, trial, outcome)
+            return _apply_observed(search, trial, outcome)
         case Compared():
-            return _compared(search, event)
+            return _apply_compared(search, event)
         case Interrupted():
             return replace(search, interrupted=True, comparing=None, before=search.before or search)
         case Resumed(at=at):
@@ -170,20 +172,20 @@ def advance(search: Search, event: Event) -> Search:
     assert_never(event)
 
 
-def _asked(search: Search, task: Task) -> Search:
+def _apply_asked(search: Search, task: Task) -> Search:
     search = replace(search, asks=search.asks + 1)
     match task:
         case Measure(trials=trials, rejected=rejected, restart=restart):
-            return _measuring(restarted(search) if restart else search, trials, rejected)
+            return _append_trials(restart_strategy(search) if restart else search, trials, rejected)
         case Compare(trials=trials):
-            _known(search, *(trial.id for trial in trials))
+            _check_known(search, *(trial.id for trial in trials))
             return replace(search, comparing=task)
         case Conclude():
             return replace(search, concluded=task, comparing=None)
     assert_never(task)
 
 
-def _measuring(search: Search, trials: tuple[Trial, ...], rejected: int) -> Search:
+def _append_trials(search: Search, trials: tuple[Trial, ...], rejected: int) -> Search:
     new = tuple(trial for trial in trials if trial.id >= len(search.trials))
     if [trial.id for trial in new] != list(range(len(search.trials), len(search.trials) + len(new))):
         raise JournalError(f"trial {new[0].id} was asked for out of turn; the next number is {len(search.trials)}")
@@ -198,7 +200,7 @@ def _measuring(search: Search, trials: tuple[Trial, ...], rejected: int) -> Sear
     )
 
 
-def _known(search: Search, *trials: int) -> None:
+def _check_known(search: Search, *trials: int) -> None:
     for trial in trials:
         if not 0 <= trial < len(search.trials):
             raise JournalError(f"an outcome names trial {trial}, which was never asked for; it is of another search")
@@ -212,7 +214,7 @@ def _times(search: Search, outcome: Outcome) -> tuple[float, float, float]:
     return (time, time, time) if search.plan.settings.exact else (time, *notch(outcome.times_ms))
 
 
-def _recorded(search: Search, trial: int, outcome: Outcome, times: tuple[float, float, float]) -> Search:
+def _record(search: Search, trial: int, outcome: Outcome, times: tuple[float, float, float]) -> Search:
     """The search with one more outcome in its records and in the strategy's state."""
     asked = search.trials[trial]
     own = asked.origin == STRATEGY
@@ -233,12 +235,12 @@ def _recorded(search: Search, trial: int, outcome: Outcome, times: tuple[float, 
     )
 
 
-def _observed(search: Search, trial: int, outcome: Outcome) -> Search:
-    _known(search, trial)
+def _apply_observed(search: Search, trial: int, outcome: Outcome) -> Search:
+    _check_known(search, trial)
     repeated, times = search.records.has(trial), _times(search, outcome)
-    search = _recorded(search, trial, outcome, times)
+    search = _record(search, trial, outcome, times)
     if repeated:
-        return _with_best(search)
+        return _update_best(search)
     if isinstance(outcome, Failed):
         return search
     time, low, high = times
@@ -247,7 +249,7 @@ def _observed(search: Search, trial: int, outcome: Outcome) -> Search:
     return replace(search, contested=search.contested + 1) if low <= search.best_high_ms else search
 
 
-def _compared(search: Search, event: Compared) -> Search:
+def _apply_compared(search: Search, event: Compared) -> Search:
     """Revisions of all that was compared, or a comparison kept by itself.
 
     Times of contenders and of simpler configs are no revisions: they were taken together, and would rank behind, or
@@ -259,9 +261,9 @@ def _compared(search: Search, event: Compared) -> Search:
     purpose = task.purpose if awaited and task is not None else "confirm"
     apart = purpose in ("qualify", "simplify")
     for trial, outcome in event.outcomes:
-        _known(search, trial)
+        _check_known(search, trial)
         if not apart or (isinstance(outcome, Failed) and outcome.kind != "out_of_memory"):
-            search = _recorded(search, trial, outcome, _times(search, outcome))
+            search = _record(search, trial, outcome, _times(search, outcome))
     if awaited and task is not None:
         places = {trial.id: place for place, trial in enumerate(task.trials)}
         event = replace(event, outcomes=tuple(sorted(event.outcomes, key=lambda found: places[found[0]])))
@@ -273,10 +275,10 @@ def _compared(search: Search, event: Compared) -> Search:
             search = replace(search, simplifying=(*search.simplifying, event))
         case "verify":
             search = replace(search, verified=event)
-    return _with_best(search)
+    return _update_best(search)
 
 
-def _with_best(search: Search) -> Search:
+def _update_best(search: Search) -> Search:
     """The search with its best looked up again, as a revision may have made it slower."""
     archive = search.archive
     ranking = archive.ranking()

@@ -19,7 +19,17 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.keys import Key, fold, integers, root
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial
-from autotune.core.search.messages import Asked, Compare, Compared, Event, Limits, Measure, Observed, Ticked, effective
+from autotune.core.search.messages import (
+    Asked,
+    Compare,
+    Compared,
+    Event,
+    Limits,
+    Measure,
+    Observed,
+    Ticked,
+    without_interrupted_tail,
+)
 from autotune.core.search.rounds import order_of_round
 from autotune.core.space import Space
 from autotune.shell.evaluators.disturbance import Disturbance, DisturbedDevice
@@ -114,7 +124,7 @@ class SimulatedEvaluator:
 
     def open(self, space: Space, past: Sequence[Event] = ()) -> "SimulatedSession":
         session = SimulatedSession(self)
-        for event in effective(past):
+        for event in without_interrupted_tail(past):
             session.relive(event)
         return session
 

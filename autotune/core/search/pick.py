@@ -18,7 +18,7 @@ by which it was chosen reads its luck. So what is told of a pick comes from roun
 6. The speed-up is the median of the ratios default over pick, round by round, with its interval at the level LEVEL.
 
 Where no verification took place the times are those of the search, taken one after another; the favourite is the pick,
-save that the default is where the intervals of both meet. Exact times are compared as they are.
+save that the default is where the intervals of both meet. Exact times are ratio_of as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,14 @@ from statistics import median
 from msgspec.structs import replace
 
 from autotune.core.outcomes import Outcome, Timed
-from autotune.core.search.finish import ENOUGH, distance, finalists, qualified, resets, simplified
+from autotune.core.search.finish import (
+    ENOUGH,
+    distance_from_default,
+    find_simplified,
+    only_resets,
+    rank_qualified,
+    select_finalists,
+)
 from autotune.core.search.state import Search
 from autotune.core.statistics import (
     EQUAL,
@@ -47,7 +54,7 @@ Compares = Callable[[int, int, float], Ratio]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Pick:
     """times: what is told of each config, as far as it was read. ties: of the pick, and the ratio of each to it.
 
     fastest: the trial that leads without regard to ties. verified: whether all this comes from the verification.
@@ -61,53 +68,54 @@ class Choice:
     verified: bool
 
 
-def choice(search: Search) -> Choice | None:
+def choose_pick(search: Search) -> Pick | None:
     """The pick of a search, finished or not; None where no config was timed."""
-    if search.verified is not None and (timed := _timed(dict(search.verified.outcomes))):
-        return _verified(search, timed)
-    timed = _timed(dict(search.outcomes))
+    if search.verified is not None and (timed := _keep_timed(dict(search.verified.outcomes))):
+        return _pick_verified(search, timed)
+    timed = _keep_timed(dict(search.outcomes))
     if not timed:
         return None
-    return _exact(search, timed) if search.plan.settings.exact else _unverified(search, timed)
+    return _pick_exact(search, timed) if search.plan.settings.exact else _pick_unverified(search, timed)
 
 
-def _timed(outcomes: Mapping[int, Outcome]) -> dict[int, Timed]:
+def _keep_timed(outcomes: Mapping[int, Outcome]) -> dict[int, Timed]:
     return {trial: outcome for trial, outcome in outcomes.items() if isinstance(outcome, Timed)}
 
 
-def _verified(search: Search, timed: dict[int, Timed]) -> Choice:
+def _pick_verified(search: Search, timed: dict[int, Timed]) -> Pick:
     ranked, rounds = list(timed), min(len(outcome.times_ms) for outcome in timed.values())
-    leader, judged, begins = _leader(timed, rounds)
+    leader, judged, begins = _find_leader(timed, rounds)
     good = [
         i
         for i in ranked
-        if _as_good(_rounds_ratio(timed[i], timed[leader], judged, rounds), resets(search, i, leader)) or i == leader
+        if _as_good(_rounds_ratio(timed[i], timed[leader], judged, rounds), only_resets(search, i, leader))
+        or i == leader
     ]
     read = {i: replace(outcome, times_ms=outcome.times_ms[begins:rounds]) for i, outcome in timed.items()}
     late = dict(search.outcomes).get(default) if (default := search.default_trial) is not None else None
     if default is not None and default not in dict(search.verified.outcomes if search.verified else ()):
         read |= {default: late} if isinstance(late, Timed) else {}  # it came in after the verification
 
-    def compared(one: int, other: int, level: float) -> Ratio:
+    def ratio_of(one: int, other: int, level: float) -> Ratio:
         if one == other:
-            return _same()
+            return _ratio_to_itself()
         ratio = paired_ratio if one in timed and other in timed else unpaired_ratio
         return ratio(read[one].times_ms, read[other].times_ms, level)
 
-    ordered = sorted(good, key=lambda i: (distance(search, i), i != leader))
-    best = _against_default(search, ordered, read, compared, STRICT if rounds - begins >= ENOUGH else LEVEL)
-    return _told(search, best, leader, read, compared, ranked, verified=True)
+    ordered = sorted(good, key=lambda i: (distance_from_default(search, i), i != leader))
+    best = _prefer_default(search, ordered, read, ratio_of, STRICT if rounds - begins >= ENOUGH else LEVEL)
+    return _make_pick(search, best, leader, read, ratio_of, ranked, verified=True)
 
 
-def _leader(timed: Mapping[int, Timed], rounds: int) -> tuple[int, int, int]:
+def _find_leader(timed: Mapping[int, Timed], rounds: int) -> tuple[int, int, int]:
     """The trial that leads; the first round by which others may be as good as it; the first that is read."""
     favourite, half = next(iter(timed)), (rounds + 1) // 2
     if rounds == 1:
         return min(timed, key=lambda i: timed[i].time_ms), 0, 0
-    faster = _overruling(timed, favourite, half)
+    faster = _find_overruling(timed, favourite, half)
     if faster is not None:
         return faster, half, half
-    faster = _overruling(timed, favourite, rounds)
+    faster = _find_overruling(timed, favourite, rounds)
     return (favourite, 0, 0) if faster is None else (faster, 0, half)
 
 
@@ -120,7 +128,7 @@ def _as_good(ratio: Ratio, simpler: bool) -> bool:
     return ratio.low <= 1 and ratio.value <= 1 + (HARMLESS if simpler else EQUAL / 2)
 
 
-def _overruling(timed: Mapping[int, Timed], favourite: int, rounds: int) -> int | None:
+def _find_overruling(timed: Mapping[int, Timed], favourite: int, rounds: int) -> int | None:
     """The finalist that leads instead of the favourite by the first so many rounds; None: none is certainly faster."""
     others = [i for i in timed if i != favourite]
     level = 1 - (1 - STRICT) / max(len(others), 1)
@@ -130,29 +138,29 @@ def _overruling(timed: Mapping[int, Timed], favourite: int, rounds: int) -> int 
     return max(faster, key=lambda i: ratios[i].value, default=None)
 
 
-def _unverified(search: Search, timed: dict[int, Timed]) -> Choice:
-    def compared(one: int, other: int, level: float) -> Ratio:
-        return _same() if one == other else unpaired_ratio(timed[one].times_ms, timed[other].times_ms, level)
+def _pick_unverified(search: Search, timed: dict[int, Timed]) -> Pick:
+    def ratio_of(one: int, other: int, level: float) -> Ratio:
+        return _ratio_to_itself() if one == other else unpaired_ratio(timed[one].times_ms, timed[other].times_ms, level)
 
     ranked = sorted(timed, key=lambda i: (timed[i].time_ms, i))
-    known = [i for i in (simplified(search), *qualified(search), *ranked) if i in timed and i is not None]
-    best = _against_default(search, known[:1], timed, compared, LEVEL)
-    return _told(search, best, known[0], timed, compared, finalists(search), verified=False)
+    known = [i for i in (find_simplified(search), *rank_qualified(search), *ranked) if i in timed and i is not None]
+    best = _prefer_default(search, known[:1], timed, ratio_of, LEVEL)
+    return _make_pick(search, best, known[0], timed, ratio_of, select_finalists(search), verified=False)
 
 
-def _exact(search: Search, timed: dict[int, Timed]) -> Choice:
-    def compared(one: int, other: int, level: float) -> Ratio:
+def _pick_exact(search: Search, timed: dict[int, Timed]) -> Pick:
+    def ratio_of(one: int, other: int, level: float) -> Ratio:
         value = divided(timed[one].time_ms, timed[other].time_ms)
         return Ratio(value, value, value, 1.0)
 
     least = min(outcome.time_ms for outcome in timed.values())
     equal = sorted(i for i, outcome in timed.items() if outcome.time_ms == least)
-    best = min(equal, key=lambda i: (distance(search, i), i))
-    return _told(search, best, equal[0], timed, compared, finalists(search), verified=False)
+    best = min(equal, key=lambda i: (distance_from_default(search, i), i))
+    return _make_pick(search, best, equal[0], timed, ratio_of, select_finalists(search), verified=False)
 
 
-def _against_default(
-    search: Search, ordered: Sequence[int], times: Mapping[int, Timed], compared: Compares, level: float
+def _prefer_default(
+    search: Search, ordered: Sequence[int], times: Mapping[int, Timed], ratio_of: Compares, level: float
 ) -> int:
     """The first of these trials that the default is certainly slower than; the default where there is none."""
     default = search.default_trial
@@ -161,34 +169,34 @@ def _against_default(
     if default in ordered:
         return default
     for trial in ordered:
-        ratio = compared(default, trial, level)
+        ratio = ratio_of(default, trial, level)
         if ratio.low > 1 and times[trial].time_ms <= times[default].time_ms:
             return trial
     return default
 
 
-def _told(
+def _make_pick(
     search: Search,
     best: int,
     fastest: int,
     times: Mapping[int, Timed],
-    compared: Compares,
+    ratio_of: Compares,
     finalists: Sequence[int],
     verified: bool,
-) -> Choice:
-    ratios = {i: compared(i, best, LEVEL) for i in finalists if i in times and i != best}
+) -> Pick:
+    ratios = {i: ratio_of(i, best, LEVEL) for i in finalists if i in times and i != best}
     ties = sorted((i for i, ratio in ratios.items() if ratio.low <= 1), key=lambda i: (times[i].time_ms, i))
     default = search.default_trial
-    speedup = compared(default, best, LEVEL) if default is not None and default in times else None
-    return Choice(best, times, {i: ratios[i] for i in ties}, speedup, fastest, verified)
+    speedup = ratio_of(default, best, LEVEL) if default is not None and default in times else None
+    return Pick(best, times, {i: ratios[i] for i in ties}, speedup, fastest, verified)
 
 
-def _same() -> Ratio:
+def _ratio_to_itself() -> Ratio:
     """A time over itself."""
     return Ratio(1.0, 1.0, 1.0, 1.0)
 
 
-def drift(samples: Sequence[Sequence[float]]) -> Ratio | None:
+def drift_of(samples: Sequence[Sequence[float]]) -> Ratio | None:
     """How the times of configs that were timed in rounds changed on the way: those of the last third of the rounds over
     those of the first. samples: of each config, one a round, as many of each; None: fewer than six rounds.
 
