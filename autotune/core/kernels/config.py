@@ -1,11 +1,8 @@
 """The config of a tile kernel by its fields: lists of block sizes, loop orders, indexing, …, each checked.
 
-A view of a core `Config`, not another kind of it: in a space every item of a list is a parameter of its own
-(`block_sizes_0`, `block_sizes_1`), and a `KernelConfig` puts the items together and takes them apart again.
-
-The fields of a tile kernel's config: what each may hold, and what it means to leave it out.
-
-The names and values are those of Helion's Config, so that a config can go from one to the other.
+A `KernelConfig` is a view of a core `Config`: in a space every item of a list is a parameter of its own
+(`block_sizes_0`, `block_sizes_1`), and the view joins the items and takes them apart again. Names and values of the
+fields are those of Helion's Config, so that a config converts in both directions.
 """
 
 import re
@@ -35,9 +32,11 @@ PERSISTENT: tuple[PidType, ...] = ("persistent_blocked", "persistent_interleaved
 
 
 class Field(NamedTuple):
-    """kind: the type of the whole value. neutral: what a kernel does without it; of a listed field, for each item.
+    """One field of a kernel config.
 
-    required: nothing stands for it. listed: the value is a list, or (`single`) one value for all items.
+    kind: the type of the whole value. wanted: that type in words. neutral: the value (of each item, in a listed field)
+    that means the same as leaving the field out. required: no value means that. listed: the value is a list; `single`:
+    or one value for all items.
     """
 
     kind: Any
@@ -82,11 +81,11 @@ FIELDS: dict[str, Field] = {
     ),
     "advanced_controls_file": Field(str, "a path, or '' for none", "", listed=False),
 }
-"""In the order of the seed's Config. Any other name is a field of the user's own."""
+"""The fields, in the order of Helion's Config. Any other name is a field of the user."""
 
 
 def check_field(name: str, value: object) -> Value:
-    """The value of a field as a core config holds it; raises ConfigError, naming what is wanted, for any other."""
+    """The value of a field as a core config holds it; raises ConfigError, naming the type wanted, for another type."""
     if not name.isidentifier():
         raise ConfigError(f"the kernel config has a field {name!r}, which is not a name")
     try:
@@ -110,7 +109,7 @@ def check_field(name: str, value: object) -> Value:
 
 
 def is_neutral(name: str, value: Value) -> bool:
-    """Whether a kernel does the same without this field."""
+    """Whether the value means the same as leaving the field out."""
     field = FIELDS.get(name)
     if field is None or field.required:
         return False
@@ -126,19 +125,19 @@ ITEM = re.compile(r"(?P<field>.+)_(?P<place>0|[1-9]\d{0,3})")
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
 class KernelConfig:
-    """What a kernel is built with, by field; None: left out, which means the default. Any other name is a field of
-    the user's own. Lists are kept as tuples.
+    """The options that a kernel is built with, by field; None: left out, which means the default. Any other name is a
+    field of the user. Lists are kept as tuples.
 
     block_sizes: the size of each tile. num_threads: threads along each axis, where the backend asks for them.
     loop_orders: for each nest of tiles, the order of its loops. flatten_loops: whether a nest becomes one loop.
-    l2_groupings: programs side by side that share what the L2 cache holds. reduction_loops: for each reduction, how
-    much of it at a time; None: all at once. range_…: unrolling, warp specialisation, stages, multi-buffering and
-    flattening of each device loop; 0 or None: the compiler's choice. static_ranges: loops unrolled at compile time.
-    load_eviction_policies: what the cache does after each load. num_warps, num_stages: of the whole kernel.
-    pid_type: how programs are laid out. num_sm_multiplier: programs on each multiprocessor of a persistent kernel.
-    maxnreg: at most so many registers a thread. indexing: how each load and store addresses memory, loads first; one
-    value is for all of them. advanced_controls_file: a file for the assembler.
-    Raises ConfigError, naming field and value, for what a field does not take.
+    l2_groupings: rows of programs that share the L2 cache. reduction_loops: for each reduction, the elements taken at a
+    time; None: all at once. range_…: unrolling, warp specialisation, stages, multi-buffering and flattening of each
+    device loop; 0 or None: the compiler's choice. static_ranges: loops unrolled at compile time.
+    load_eviction_policies: the cache policy of each load. num_warps, num_stages: of the whole kernel.
+    pid_type: the layout of programs. num_sm_multiplier: programs on each multiprocessor of a persistent kernel.
+    maxnreg: most registers a thread. indexing: how each load and store addresses memory, loads first; a single value
+    is for all of them. advanced_controls_file: a file for the assembler.
+    Raises ConfigError, naming field and value, for a value that a field does not take.
 
     >>> KernelConfig(block_sizes=[64, 32], num_warps=8, split_k=2)
     KernelConfig(block_sizes=[64, 32], num_warps=8, split_k=2)
@@ -179,7 +178,7 @@ class KernelConfig:
 
     @classmethod
     def of(cls, config: Mapping[str, Value]) -> "KernelConfig":
-        """The view of a config: of a core `Config` of a `kernel_space`, or of a mapping of whole fields.
+        """The view of a core `Config` of a `kernel_space`, or of a mapping of whole fields.
 
         Raises ConfigError for an item without those before it, or for a field given both whole and by items.
         """
@@ -201,22 +200,23 @@ class KernelConfig:
         return cls(**whole)
 
     def fields(self) -> dict[str, Value]:
-        """The fields that are given, whole, in the order of the class; the user's own come last."""
+        """The fields that are set, whole, in the order of the class; the user's fields come last."""
         known = {name: getattr(self, name) for name in FIELDS}
         return {name: value for name, value in {**known, **self.user}.items() if value is not None or name in self.user}
 
     def to_config(self) -> Config:
-        """The core config, with an entry for every item of a list; what a space lacks or adds is not looked at."""
+        """The core config, with an entry for every item of a list, whatever a space has."""
         entries: dict[str, Value] = {}
         for name, value in self.fields().items():
             entries.update(_entries(name, value))
         return Config.of(entries)
 
     def complete(self, space: Space) -> Config:
-        """The point of `space` that this is, what is left out taken from the space's default.
+        """The config of `space` with these fields; fields left out come from the space's default.
 
-        A field that the space does not have may be there if it is neutral (`num_stages=1`, `indexing="pointer"`).
-        Raises ConfigError where a value is not the space's, or a field means something and the space lacks it.
+        A field that the space lacks may be set if its value is neutral (`num_stages=1`, `indexing="pointer"`).
+        Raises ConfigError for a value that the space does not have, or a field that the space lacks and that is not
+        neutral.
         """
         entries: dict[str, Value] = {}
         for name, value in self.fields().items():
@@ -227,10 +227,8 @@ class KernelConfig:
         return space.complete(entries)
 
     def minimize(self, space: Space) -> "KernelConfig":
-        """Without the fields that equal the effective default: the space's, or what a kernel does without them.
-
-        `complete` puts them back.
-        """
+        """This config without the fields that equal their default (the space's, else the neutral value); `complete`
+        puts them back."""
         default = {} if space.default is None else KernelConfig.of(space.default).fields()
         kept = {}
         for name, value in self.fields().items():
@@ -262,7 +260,7 @@ def _check_user(name: str) -> None:
     match = ITEM.fullmatch(name)
     if name == "user" or (match and _is_listed(match["field"])):
         hint = "give the list as a whole" if match else "choose another"
-        raise ConfigError(f"the kernel config cannot have a field of your own called {name!r}; {hint}")
+        raise ConfigError(f"the kernel config cannot have a user field called {name!r}; {hint}")
 
 
 def _is_listed(name: str) -> bool:
@@ -282,7 +280,7 @@ def _items(space: Space, name: str) -> Iterator[str]:
 
 
 def _entries(name: str, value: Value) -> dict[str, Value]:
-    """The entries of a core config for one field. An empty list is an entry of its own, lest it be forgotten."""
+    """The entries of a core config for one field; an empty list stays an entry, so that it is not lost."""
     if _is_listed(name) and isinstance(value, tuple) and value:
         return {f"{name}_{place}": item for place, item in enumerate(value)}
     return {name: value}

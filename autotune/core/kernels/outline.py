@@ -1,7 +1,4 @@
-"""A kernel in a few words, as `kernel_space` takes it: its tiles, and what its device can hold.
-
-A described kernel, read and checked: which axes it has, how they are nested, what it loads and stores.
-"""
+"""The outline of a kernel: its axes and their nesting, its loads and stores, and the limits of its device."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,10 +45,11 @@ Positive = Annotated[int, Meta(ge=1)]
 
 
 class DeviceLimits(Struct, frozen=True):
-    """What one block of a kernel may take, and what the device can do.
+    """The limits of one block of a kernel, and the features of the device.
 
-    shared_bytes: of shared memory. registers: of 32 bits. max_threads: in a block. tensor_elements: in one tile, the
-    limit of Triton. tensor_descriptors, warp_specialization: whether the hardware has them.
+    shared_bytes: bytes of shared memory. registers: registers of 32 bits. max_threads: threads in a block.
+    tensor_elements: elements in one tile (Triton's limit). tensor_descriptors, warp_specialization: whether the
+    hardware has them.
     """
 
     shared_bytes: Positive
@@ -72,21 +70,21 @@ DEVICES: dict[str, DeviceLimits] = {
     "sm_100": DeviceLimits(232448, tensor_descriptors=True, warp_specialization=True),
     "sm_120": DeviceLimits(101376, tensor_descriptors=True),
 }
-"""NVIDIA's, from the table of technical specifications in the CUDA C++ programming guide."""
+"""Limits of NVIDIA's devices, from the table of technical specifications in the CUDA C++ programming guide."""
 
 
 def device_limits(device: str | DeviceLimits) -> DeviceLimits:
-    """The limits by the name of an architecture; raises SpaceError for one that is not known."""
+    """The limits of an architecture by its name; raises SpaceError for an unknown name."""
     if isinstance(device, DeviceLimits):
         return device
     if not isinstance(device, str) or device not in DEVICES:
         known = ", ".join(DEVICES)
-        raise SpaceError(f"no device is called {shown(device)}; there are {known}, or give a DeviceLimits of your own")
+        raise SpaceError(f"no device is called {shown(device)}; there are {known}, or give a DeviceLimits")
     return DEVICES[device]
 
 
 def power_above(value: int) -> int:
-    """The least power of two that is not below a positive integer."""
+    """The smallest power of two that is at least `value`, a positive integer."""
     return 1 << (value - 1).bit_length()
 
 
@@ -95,15 +93,16 @@ Accesses = int | Sequence[Sequence[int]]
 
 
 MOST, MOST_ITEMS = 2**62, 1000
-"""No size is larger, and no kernel has more loops, loads or stores."""
+"""The largest size, and the most loops, loads or stores of a kernel: far beyond real ones, small enough for int64."""
 
 
 @dataclass(frozen=True)
 class Outline:
-    """tiles: all of them, numbered through. nests: the tiles of each nest; the first is the grid, the others are loops.
+    """The outline of a kernel, checked.
 
-    Axes are the tiles, then the reductions. loads, stores: the axes of each; None where they are not known.
-    loops: device loops: those of the nests, of the reductions, and any others.
+    tiles: all tiles, numbered through. nests: the tiles of each nest; the first nest is the grid, the others are loops.
+    reductions: their sizes. Axes are numbered: first the tiles, then the reductions. loads, stores: the axes of each;
+    None where unknown. loops: the number of device loops: of the nests, of the reductions, and further ones.
     """
 
     tiles: tuple[Tile, ...]
@@ -123,17 +122,17 @@ class Outline:
 
     @memo
     def loop_axes(self) -> tuple[tuple[int, ...], ...]:
-        """The axes of each device loop, as far as it is one of a nest or a reduction."""
+        """The axes of the device loops that belong to a nest or a reduction."""
         first = len(self.tiles)
         return (*self.nests[1:], *((first + i,) for i in range(len(self.reductions))))
 
     def range_of(self, loop: int) -> int:
-        """The place of a device loop in the range_… fields; place 0 is the loop over programs of a persistent one."""
+        """The place of a device loop in the range_… fields; a persistent kernel's loop over programs is place 0."""
         return loop + self.persistent
 
     @property
     def ranges(self) -> int:
-        """How many items the range_… fields have."""
+        """The number of items of the range_… fields."""
         return self.loops + self.persistent
 
     def extent(self, axis: int) -> str:
@@ -160,7 +159,7 @@ def make_outline(
     limits: DeviceLimits,
     element_bytes: int,
 ) -> Outline:
-    """The kernel that these describe; raises SpaceError, naming the argument, for what cannot be."""
+    """The outline of a kernel; raises SpaceError, naming the argument, for a description that no kernel has."""
     wanted = "a list with the size of each tile, such as [(4096, 4096), 1024]"
     tiles = [plain(nest) for nest in items(tiles, "tiles", wanted, SpaceError)]
     if not tiles:

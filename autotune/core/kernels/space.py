@@ -1,12 +1,9 @@
-"""`kernel_space`: the space over the fields of a kernel's config, from a short description of the kernel.
+"""`kernel_space`: the space over the fields of a kernel's config, from an outline of the kernel.
 
-The default config of a described kernel: what it does when nothing is said, in tiles that fit.
-
-What holds between the fields of a kernel's config, as constraints.
-
-Two sorts: what cannot run (a tile with too many elements, more shared memory than there is, a descriptor of a row that
-is too short), and what means nothing (an option of a persistent kernel on one that is not), which would only give
-several points to one and the same kernel.
+Three parts: the parameters, the constraints between them, and the default config. Constraints exclude two kinds of
+points: configs that cannot run (a tile with too many elements, more shared memory than the device has, a descriptor of
+a row that is too short), and configs that mean the same as another (an option of a persistent kernel on a kernel that
+is not persistent).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,182 +29,26 @@ from autotune.core.kernels.outline import (
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, Permutation, PowerOfTwo
 from autotune.core.space import Space
 
-GRID_ELEMENTS, LOOP_BLOCK, CHUNK = 1024, 32, 4096
-"""The default tile of a grid has about so many elements; a loop goes in steps of so many; and a reduction, where it
-cannot be done all at once, in chunks of so many."""
+Parameters = dict[str, Parameter]
 
-
-def default_config(kernel: Outline, space: Space, given: KernelConfig | None) -> Config:
-    """What is given, else neutral values, with tiles (then chunks) halved until the constraints hold."""
-    values: dict[str, Value] = {name: _neutral_value(name, p) for name, p in space.parameters.items()} | _blocks(kernel)
-    own = {} if given is None else dict(given.to_config())
-    if own.get("maxnreg") is not None:
-        raise SpaceError("the default of a kernel space has no maxnreg, which a config could not leave out; seed it")
-    config = _merge_fields(values, own)
-    while not space.valid(space.encode([config]))[0]:
-        smaller = _halve_largest(kernel, space, config, own)
-        if smaller is None:
-            break  # the space will say what is wrong with it
-        config = smaller
-    return Config(config)
-
-
-def _blocks(kernel: Outline) -> dict[str, Value]:
-    found: dict[str, Value] = {}
-    for nest in kernel.nests:
-        grid = nest == kernel.nests[0]
-        block = 1 << (GRID_ELEMENTS.bit_length() - 1) // len(nest) if grid else LOOP_BLOCK
-        for i in nest:
-            found[f"block_sizes_{i}"] = min(max(block, kernel.tiles[i].low), kernel.tiles[i].largest)
-    return found
-
-
-def _halve_largest(
-    kernel: Outline, space: Space, config: Mapping[str, Value], own: Mapping[str, Value]
-) -> dict[str, Value] | None:
-    """The config with its largest tile halved, or its longest reduction once the tiles are as small as can be."""
-    tiles = {f"block_sizes_{i}": i for i in range(len(kernel.tiles))}
-    chunks = {f"reduction_loops_{i}": len(tiles) + i for i in range(len(kernel.reductions))}
-    for axes in (tiles, chunks):
-        halves = {n: (config[n] or kernel.longest(axis)) // 2 for n, axis in axes.items() if n not in own}
-        possible = {name: half for name, half in halves.items() if _holds(space.parameters[name], half)}
-        if possible:
-            largest = max(possible, key=lambda name: possible[name])
-            return {**config, largest: possible[largest]}
-    return None
-
-
-def _holds(parameter: Parameter, value: Value) -> bool:
-    try:
-        parameter.encode(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _merge_fields(values: dict[str, Value], own: dict[str, Value]) -> dict[str, Value]:
-    """The values with one's own put in; a single value of a listed field goes to every item."""
-    merged = dict(values)
-    for name, value in own.items():
-        items = [item for item in values if (m := ITEM.fullmatch(item)) and m["field"] == name]
-        merged |= dict.fromkeys(items or [name], value)
-    return merged
-
-
-def _neutral_value(name: str, parameter: Parameter) -> Value:
-    """What stands for leaving the field out; of a parameter that has no such value, its first."""
-    match = ITEM.fullmatch(name)
-    field = FIELDS.get(match["field"] if match else name)
-    neutral = None if field is None else field.neutral
-    if isinstance(parameter, Permutation):
-        return tuple(range(parameter.n))
-    if _holds(parameter, neutral):
-        return neutral
-    if isinstance(parameter, PowerOfTwo) and match and match["field"] == "reduction_loops":
-        return min(CHUNK, parameter.high)
-    return parameter.decode(parameter.unrank(np.zeros(1, np.int64)))[0]
-
+LARGEST_GROUP, MOST_WARPS, MOST_STAGES, MOST_UNROLLED = 64, 32, 8, 4
+LEAST_CHUNK = 16
+"""The ends of ranges that Helion's fragments have for the same fields."""
 
 DESCRIPTOR_BYTES = 16
-"""The least extent of the last axis of a tile that a tensor descriptor addresses."""
+"""The smallest extent, in bytes, of the last axis of a tile that a tensor descriptor addresses (Triton's limit)."""
 
 WARPS_TO_SPECIALIZE = 4
+"""Fewest warps of a kernel with warp specialisation: one warp group (Triton)."""
 
 RANGE_NEUTRAL = {
     "range_unroll_factors": "== 0", "range_num_stages": "== 0", "range_multi_buffers": "is None",
     "range_flattens": "is None", "range_warp_specializes": "is None",
 }  # fmt: skip
 
-
-def make_constraints(kernel: Outline, names: set[str]) -> list[str]:
-    """The constraints; `names` are the parameters that the space has."""
-    found = [
-        *_elements(kernel),
-        *_shared(kernel),
-        *_descriptors(kernel, names),
-        *_layout(kernel),
-        *_ranges(kernel, names),
-    ]
-    if kernel.persistent:
-        found += _persistent(kernel, names)
-    return list(dict.fromkeys([*found, *_threads(kernel, names)]))
-
-
-def _elements(kernel: Outline) -> Iterator[str]:
-    """No tile has more elements than the compiler takes."""
-    for axes in (kernel.nests[0], *(axes for axes in kernel.accesses if axes)):
-        if prod(map(kernel.longest, axes)) > kernel.limits.tensor_elements:
-            yield f"{_product(kernel, axes)} <= {kernel.limits.tensor_elements}"
-
-
-def _product(kernel: Outline, axes: tuple[int, ...]) -> str:
-    return " * ".join(map(kernel.extent, axes))
-
-
-def _shared(kernel: Outline) -> Iterator[str]:
-    """What a loop loads ahead fits into shared memory: `stages - 1` buffers, which is the least that is needed."""
-    for loop, axes in enumerate(kernel.loop_axes):
-        loads = [load for load in kernel.loads if load and set(load) & set(axes)]
-        if not loads:
-            continue
-        held = " + ".join(_product(kernel, load) for load in loads)
-        own = f"range_num_stages_{kernel.range_of(loop)}"
-        stages = f"((num_stages if {own} == 0 else {own}) - 1)"
-        fits = f"({held}) * {kernel.element_bytes} * {stages} <= {kernel.limits.shared_bytes}"
-        reduction = axes[0] - len(kernel.tiles)
-        yield fits if reduction < 0 else f"reduction_loops_{reduction} is None or {fits}"
-
-
-def _descriptors(kernel: Outline, names: set[str]) -> Iterator[str]:
-    for place, axes in enumerate(kernel.accesses):
-        if axes and kernel.limits.tensor_descriptors and f"indexing_{place}" in names:
-            row = f"{kernel.extent(axes[-1])} * {kernel.element_bytes} >= {DESCRIPTOR_BYTES}"
-            yield f"indexing_{place} != 'tensor_descriptor' or {row}"
-
-
-def _layout(kernel: Outline) -> Iterator[str]:
-    """A flattened grid, or one numbered by axes, has no groups of rows."""
-    if len(kernel.nests[0]) > 1:
-        yield "l2_groupings_0 == 1 or not flatten_loops_0"
-        yield "l2_groupings_0 == 1 or pid_type != 'xyz'"
-        yield "pid_type != 'xyz' or not flatten_loops_0"
-
-
-def _ranges(kernel: Outline, names: set[str]) -> Iterator[str]:
-    for place in range(kernel.ranges):
-        neutral = _neutral_range(place, names)
-        if f"static_ranges_{place}" in names:
-            yield f"not static_ranges_{place} or ({neutral})"
-        if f"range_warp_specializes_{place}" in names:
-            yield f"range_warp_specializes_{place} is not True or num_warps >= {WARPS_TO_SPECIALIZE}"
-
-
-def _neutral_range(place: int, names: set[str]) -> str:
-    stated = [f"{name}_{place} {value}" for name, value in RANGE_NEUTRAL.items() if f"{name}_{place}" in names]
-    return " and ".join(stated)
-
-
-def _persistent(kernel: Outline, names: set[str]) -> Iterator[str]:
-    """Only a persistent kernel has programs to multiply, registers to ration among them, and a loop over programs."""
-    persistent = f"pid_type in {PERSISTENT!r}"
-    yield f"num_sm_multiplier == 1 or {persistent}"
-    yield f"maxnreg is None or {persistent}"
-    yield f"maxnreg is None or maxnreg * num_warps * 32 <= {kernel.limits.registers}"
-    yield f"{persistent} or ({_neutral_range(0, names)})"
-
-
-def _threads(kernel: Outline, names: set[str]) -> Iterator[str]:
-    asked = [f"num_threads_{i}" for i in range(len(kernel.tiles)) if f"num_threads_{i}" in names]
-    for i, name in enumerate(asked):
-        yield f"{name} <= block_sizes_{i}"
-    if asked:
-        yield f"{' * '.join(f'max({name}, 1)' for name in asked)} <= {kernel.limits.max_threads}"
-
-
-Parameters = dict[str, Parameter]
-
-LARGEST_GROUP, MOST_WARPS, MOST_STAGES, MOST_UNROLLED = 64, 32, 8, 4
-LEAST_CHUNK = 16
+GRID_ELEMENTS, LOOP_BLOCK, CHUNK = 1024, 32, 4096
+"""Sizes of the default config: elements in a tile of the grid, the block of a loop, and the chunk of a reduction that
+cannot be done all at once. Small enough for every device of DEVICES."""
 
 
 def kernel_space(
@@ -226,18 +67,18 @@ def kernel_space(
     constraints: Iterable[str | Callable[..., object] | Constraint] = (),
     default: KernelConfig | None = None,
 ) -> Space:
-    """The configs of a tile kernel, over the fields of `KernelConfig`, with the constraints between them.
+    """The space of a tile kernel's configs, over the fields of `KernelConfig`, with the constraints between them.
 
-    tiles: the size of each tiled axis (an integer or a `Tile`), nested as the kernel tiles them: what is tiled together
-    is a tuple. The first nest is the grid, the others are loops inside of it. reductions: the sizes of the reductions
-    that may be done in chunks. loops: device loops; None: those of the nests and the reductions.
-    loads, stores: how many there are, or for each the axes that it reads or writes (tiles are numbered through, then
-    come the reductions); only with the axes is it known what needs how much memory.
-    persistent: whether the kernel may run as a persistent one. device: an architecture such as "sm_90", or limits.
-    element_bytes: of an element of the tiles. threads: whether the backend takes threads along each axis.
-    control_files: files for the assembler to choose from. user: parameters of your own. constraints: further ones.
-    default: fields of the default config that are to differ from what the library would take.
-    Raises SpaceError for a description that cannot be, ConfigError for a default outside of the space.
+    tiles: the size of each tiled axis (an integer or a `Tile`), nested as the kernel tiles them: axes tiled together
+    are a tuple. The first nest is the grid, the others are loops inside it. reductions: the sizes of the reductions that
+    may be done in chunks. loops: the number of device loops; None: those of the nests and the reductions.
+    loads, stores: their number, or for each the axes that it reads or writes (tiles are numbered through, then the
+    reductions); only with the axes can memory be limited.
+    persistent: whether the kernel may run as a persistent one. device: an architecture such as "sm_90", or its limits.
+    element_bytes: bytes of an element of the tiles. threads: whether the backend takes threads along each axis.
+    control_files: files for the assembler to choose from. user: further parameters. constraints: further constraints.
+    default: fields of the default config that differ from the library's choice.
+    Raises SpaceError for a description that no kernel has, ConfigError for a default outside of the space.
 
     A matrix product: a grid over M and N, a loop over K, two loads and a store.
 
@@ -246,7 +87,7 @@ def kernel_space(
     (32, 32, 32)
     """
     if user is not None and not (isinstance(user, Mapping) and all(isinstance(name, str) for name in user)):
-        raise refuse("user", user, "parameters of your own by name", SpaceError)
+        raise refuse("user", user, "further parameters by name", SpaceError)
     files = [text(one, "a control file", "its path", SpaceError) for one in
              items(control_files, "control_files", "a list of paths", SpaceError)]  # fmt: skip
     if isinstance(constraints, str) or not isinstance(constraints, Iterable):
@@ -301,7 +142,7 @@ def _loops(kernel: Outline) -> Parameters:
 
 
 def _chunks(kernel: Outline, size: int) -> Parameter:
-    """The chunks of a reduction, and None for all of it at once as the largest of them, where that is possible."""
+    """The chunks of a reduction, with None (all at once) as the largest where one tile can hold it."""
     whole, most = power_above(size), kernel.limits.tensor_elements
     if whole > most:
         return PowerOfTwo(LEAST_CHUNK, most)
@@ -335,3 +176,160 @@ def _launch(kernel: Outline, control_files: tuple[str, ...]) -> Parameters:
     if control_files:
         found["advanced_controls_file"] = Choice(("", *control_files))
     return found
+
+
+def make_constraints(kernel: Outline, names: set[str]) -> list[str]:
+    """The constraints between the parameters `names`, as expressions."""
+    found = [
+        *_elements(kernel),
+        *_shared(kernel),
+        *_descriptors(kernel, names),
+        *_layout(kernel),
+        *_ranges(kernel, names),
+    ]
+    if kernel.persistent:
+        found += _persistent(kernel, names)
+    return list(dict.fromkeys([*found, *_threads(kernel, names)]))
+
+
+def _elements(kernel: Outline) -> Iterator[str]:
+    """A tile has at most as many elements as the compiler takes."""
+    for axes in (kernel.nests[0], *(axes for axes in kernel.accesses if axes)):
+        if prod(map(kernel.longest, axes)) > kernel.limits.tensor_elements:
+            yield f"{_product(kernel, axes)} <= {kernel.limits.tensor_elements}"
+
+
+def _product(kernel: Outline, axes: tuple[int, ...]) -> str:
+    return " * ".join(map(kernel.extent, axes))
+
+
+def _shared(kernel: Outline) -> Iterator[str]:
+    """The buffers of a pipelined loop fit into shared memory: `stages - 1` of them, the fewest that Triton needs."""
+    for loop, axes in enumerate(kernel.loop_axes):
+        loads = [load for load in kernel.loads if load and set(load) & set(axes)]
+        if not loads:
+            continue
+        held = " + ".join(_product(kernel, load) for load in loads)
+        own = f"range_num_stages_{kernel.range_of(loop)}"
+        stages = f"((num_stages if {own} == 0 else {own}) - 1)"
+        fits = f"({held}) * {kernel.element_bytes} * {stages} <= {kernel.limits.shared_bytes}"
+        reduction = axes[0] - len(kernel.tiles)
+        yield fits if reduction < 0 else f"reduction_loops_{reduction} is None or {fits}"
+
+
+def _descriptors(kernel: Outline, names: set[str]) -> Iterator[str]:
+    for place, axes in enumerate(kernel.accesses):
+        if axes and kernel.limits.tensor_descriptors and f"indexing_{place}" in names:
+            row = f"{kernel.extent(axes[-1])} * {kernel.element_bytes} >= {DESCRIPTOR_BYTES}"
+            yield f"indexing_{place} != 'tensor_descriptor' or {row}"
+
+
+def _layout(kernel: Outline) -> Iterator[str]:
+    """A flattened grid, or a grid numbered by axes, has no groups of rows."""
+    if len(kernel.nests[0]) > 1:
+        yield "l2_groupings_0 == 1 or not flatten_loops_0"
+        yield "l2_groupings_0 == 1 or pid_type != 'xyz'"
+        yield "pid_type != 'xyz' or not flatten_loops_0"
+
+
+def _ranges(kernel: Outline, names: set[str]) -> Iterator[str]:
+    for place in range(kernel.ranges):
+        neutral = _neutral_range(place, names)
+        if f"static_ranges_{place}" in names:
+            yield f"not static_ranges_{place} or ({neutral})"
+        if f"range_warp_specializes_{place}" in names:
+            yield f"range_warp_specializes_{place} is not True or num_warps >= {WARPS_TO_SPECIALIZE}"
+
+
+def _neutral_range(place: int, names: set[str]) -> str:
+    stated = [f"{name}_{place} {value}" for name, value in RANGE_NEUTRAL.items() if f"{name}_{place}" in names]
+    return " and ".join(stated)
+
+
+def _persistent(kernel: Outline, names: set[str]) -> Iterator[str]:
+    """Only a persistent kernel has a multiple of programs, a limit on registers, and a loop over programs."""
+    persistent = f"pid_type in {PERSISTENT!r}"
+    yield f"num_sm_multiplier == 1 or {persistent}"
+    yield f"maxnreg is None or {persistent}"
+    yield f"maxnreg is None or maxnreg * num_warps * 32 <= {kernel.limits.registers}"
+    yield f"{persistent} or ({_neutral_range(0, names)})"
+
+
+def _threads(kernel: Outline, names: set[str]) -> Iterator[str]:
+    asked = [f"num_threads_{i}" for i in range(len(kernel.tiles)) if f"num_threads_{i}" in names]
+    for i, name in enumerate(asked):
+        yield f"{name} <= block_sizes_{i}"
+    if asked:
+        yield f"{' * '.join(f'max({name}, 1)' for name in asked)} <= {kernel.limits.max_threads}"
+
+
+def default_config(kernel: Outline, space: Space, given: KernelConfig | None) -> Config:
+    """The default config: the user's fields, else neutral values; tiles (then chunks) are halved until the constraints
+    hold."""
+    values: dict[str, Value] = {name: _neutral_value(name, p) for name, p in space.parameters.items()} | _blocks(kernel)
+    own = {} if given is None else dict(given.to_config())
+    if own.get("maxnreg") is not None:
+        raise SpaceError("the default of a kernel space has no maxnreg, which a config could not leave out; seed it")
+    config = _merge_fields(values, own)
+    while not space.valid(space.encode([config]))[0]:
+        smaller = _halve_largest(kernel, space, config, own)
+        if smaller is None:
+            break  # Space raises the error
+        config = smaller
+    return Config(config)
+
+
+def _blocks(kernel: Outline) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for nest in kernel.nests:
+        grid = nest == kernel.nests[0]
+        block = 1 << (GRID_ELEMENTS.bit_length() - 1) // len(nest) if grid else LOOP_BLOCK
+        for i in nest:
+            found[f"block_sizes_{i}"] = min(max(block, kernel.tiles[i].low), kernel.tiles[i].largest)
+    return found
+
+
+def _halve_largest(
+    kernel: Outline, space: Space, config: Mapping[str, Value], own: Mapping[str, Value]
+) -> dict[str, Value] | None:
+    """The config with its largest tile halved, or its longest reduction once the tiles are as small as can be."""
+    tiles = {f"block_sizes_{i}": i for i in range(len(kernel.tiles))}
+    chunks = {f"reduction_loops_{i}": len(tiles) + i for i in range(len(kernel.reductions))}
+    for axes in (tiles, chunks):
+        halves = {n: (config[n] or kernel.longest(axis)) // 2 for n, axis in axes.items() if n not in own}
+        possible = {name: half for name, half in halves.items() if _holds(space.parameters[name], half)}
+        if possible:
+            largest = max(possible, key=lambda name: possible[name])
+            return {**config, largest: possible[largest]}
+    return None
+
+
+def _holds(parameter: Parameter, value: Value) -> bool:
+    try:
+        parameter.encode(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _merge_fields(values: dict[str, Value], own: dict[str, Value]) -> dict[str, Value]:
+    """The values with the user's in their place; a single value of a listed field goes to every item."""
+    merged = dict(values)
+    for name, value in own.items():
+        items = [item for item in values if (m := ITEM.fullmatch(item)) and m["field"] == name]
+        merged |= dict.fromkeys(items or [name], value)
+    return merged
+
+
+def _neutral_value(name: str, parameter: Parameter) -> Value:
+    """The value that means leaving the field out; the parameter's first value where it has none."""
+    match = ITEM.fullmatch(name)
+    field = FIELDS.get(match["field"] if match else name)
+    neutral = None if field is None else field.neutral
+    if isinstance(parameter, Permutation):
+        return tuple(range(parameter.n))
+    if _holds(parameter, neutral):
+        return neutral
+    if isinstance(parameter, PowerOfTwo) and match and match["field"] == "reduction_loops":
+        return min(CHUNK, parameter.high)
+    return parameter.decode(parameter.unrank(np.zeros(1, np.int64)))[0]

@@ -1,4 +1,4 @@
-"""Effort profiles: what "none", "quick" and "full" mean for the machine and each strategy. Single values override."""
+"""Effort profiles: the settings that "none", "quick" and "full" give the machine and each strategy."""
 
 from typing import Any, Literal, get_args
 
@@ -20,7 +20,7 @@ MACHINE: dict[Effort, dict[str, Any]] = {
     "quick": {"rebenchmark_threshold": 0.9, "verify_rounds": 9, "pad": False},
     "full": {"simplify_rounds": 3},
 }
-"""What differs from the defaults of `Settings`."""
+"""Settings of the machine that differ from the defaults of `Settings`."""
 
 QUICK: dict[str, dict[str, Any]] = {
     "random_search": {"count": 100},
@@ -31,14 +31,14 @@ QUICK: dict[str, dict[str, Any]] = {
     "differential_evolution": {"population_size": 20, "max_generations": 8},
     "de_surrogate_hybrid": {"population_size": 20, "max_generations": 8},
 }
-"""What differs from the defaults of each strategy in a quick search; a full one takes the defaults."""
+"""Settings of each strategy that differ from its defaults in a quick search; a full search takes the defaults."""
 
 POPULATION: dict[Effort, InitialPopulationStrategy] = {
     "none": InitialPopulationStrategy.FROM_DEFAULT,
     "quick": InitialPopulationStrategy.FROM_BEST_AVAILABLE,
     "full": InitialPopulationStrategy.FROM_RANDOM,
 }
-"""The initial population of strategies that leave it to the effort (`initial_population_strategy=None`)."""
+"""The initial population of strategies with `initial_population_strategy=None`."""
 
 OF_THEIR_OWN: tuple[type[Any], ...] = (GaussianProcessSearch,)
 """Strategies for which None is a way to begin of their own, which no effort changes."""
@@ -52,16 +52,17 @@ def check_effort(effort: object) -> Effort:
 
 
 def settings_for(effort: Effort, overrides: dict[str, Any]) -> Settings:
-    """The machine's settings for an effort; raises PlanError for an override that does not fit."""
+    """The machine's settings for an effort, single values overridden; raises PlanError for an override out of range."""
     return Settings(**{**MACHINE[effort], **overrides})
 
 
 def strategy_for(
     strategy: str | AnyStrategy, effort: Effort, overrides: dict[str, Any], one_at_a_time: bool = False
 ) -> AnyStrategy:
-    """The strategy by name or class with its settings for an effort, or a given one with single settings replaced.
+    """A strategy by name or class with the settings of an effort, or a strategy object with single settings replaced.
 
-    one_at_a_time: whether the evaluator takes one config at a time, so that nothing is gained by waiting for others.
+    one_at_a_time: whether the evaluator takes one config at a time, so that waiting for other outcomes gains nothing.
+    Raises StrategyError for an unknown name or setting.
     """
     strategy = as_strategy(strategy)
     if isinstance(strategy, str):

@@ -1,26 +1,23 @@
-"""What follows the search proper: qualification, simplification, the final verification, and the end.
+"""The end of a search: comparison of the contenders, simplification, verification.
 
-Who gets into the final verification: one comparison of all that may be the fastest, is_decided by pairs of samples.
+Three steps follow once the strategy has concluded, each skipped where the plan or the budget says so:
 
-Times that were taken one after another differ for no reason of the configs': clock and temperature drift, and of many
-equal ones the luckiest leads. So the first few by rank are not the fastest few. All that are near are timed side by
-side first, and what is then certainly slower than the fastest of them is out. Its times say nothing of the other
-trials' and are kept apart from theirs.
+1. Qualification compares all configs that may be the fastest, in one comparison decided by pairs of samples. Times
+   taken one after another differ for reasons that are not the configs' own (clock and temperature drift), and of many
+   equal configs the luckiest leads, so the first few by rank are not the fastest few. All near the best are timed side
+   by side, and those certainly slower than the fastest of them are out. These times are kept apart from the times of
+   the search. It is the first round of a sequential halving: Karnin, Koren and Somekh, "Almost optimal exploration in
+   multi-armed bandits" (2013).
+2. Simplification puts parameters of the best config back to their default where they do not matter. Each
+   single-parameter reset is measured once, which tells the resets that look harmless. Those are timed side by side
+   with the config, together with sets of them: all, the better half, the most harmless one. The largest set that
+   nothing shows to matter is taken, and the rest is tried on top of it, until nothing is left or the number of
+   comparisons is used up. Testing in groups saves evaluations where few parameters matter: Dorfman, "The detection of
+   defective members of large populations" (1943). Exact times need no comparison.
+3. Verification times the finalists and the default side by side; `pick` reads the result from it.
 
-The first round of a sequential halving: Karnin, Koren and Somekh, "Almost optimal exploration in multi-armed bandits"
-(2013).
-
-Simplification: put back to its default whatever does not matter to the best config.
-
-Each single-parameter reset of the config is measured once, which says which of them look harmless. These are timed side
-by side with the config, together with all of them at once; where there is no room for each, with sets of them: all, the
-better half, the most harmless one. The largest set that nothing shows to matter is taken, and what is left of the
-resets is tried on top of it, until there is nothing left, or so many comparisons were held. What has been asked,
-measured and compared says how far it got, so there is no state to keep: the same events lead to the same next step.
-Exact times need no comparison.
-
-Testing in groups spares evaluations where few parameters matter: Dorfman, "The detection of defective members of large
-populations" (1943).
+No step keeps state of its own: what was asked, measured and compared says how far it got, so the same events lead to
+the same next request.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,27 +46,62 @@ from autotune.core.statistics import HARMLESS, LARGEST, STRICT, Ratio, divided, 
 from autotune.core.strategies.protocol import allowed_points
 
 DRIFT = 0.02
-"""Relative difference of times not taken side by side that need not mean anything: twice what was seen on an H100."""
+"""Relative difference that two times may show by drift alone when not taken side by side: twice the drift measured on
+an H100."""
 
 SEED_REACH = 0.05
-"""As much slower a seed may seem and still be compared: it is timed first, on a device that has just been idle."""
+"""How much slower a seed may look (relative) and still be compared: seeds are timed first, on a device that was idle
+until then."""
 
 MOST_ROUNDS = 31
-"""Rounds of the comparison of the contenders where few are left, but noisy."""
+"""Most rounds of the qualification, reached where contenders are few and noisy: as many as the verification takes."""
 
 LEAST_S = 3.0
-"""Seconds that the comparison may take even where the whole search took no longer."""
+"""Seconds that a comparison before the verification may always take, however short the search was."""
+
+ENOUGH = 8
+"""Fewest rounds from which simplification concludes anything: no order of fewer samples reaches the level STRICT."""
+
+FARTHEST = 0.1
+"""Most relative change of a device's clock, between the search and simplification, that is allowed for."""
+
+
+def request_finish(search: Search) -> Measure | Compare | Wait | Finished:
+    """The next request of a search that was concluded or interrupted."""
+    over = (ends := deadline(search)) is not None and search.clock >= ends
+    if search.comparing is not None and not over:
+        return Wait(ends)
+    if not search.interrupted and not over and (heat := request_qualification(search)) is not None:
+        return heat
+    if not search.interrupted and search.verified is None and (step := _simplification_step(search)) is not None:
+        return step
+    if search.verified is None and not over and (compare := request_verification(search)) is not None:
+        return compare
+    if search.interrupted or search.concluded is None:
+        return Finished("interrupted", complete=False)
+    return Finished(search.concluded.reason, complete=True)
+
+
+def _simplification_step(search: Search) -> Measure | Compare | Wait | None:
+    """The next request of simplification; Wait while its resets are under way, None when it or its time is over."""
+    ends = search_deadline(search)
+    if ends is not None and search.clock >= ends:
+        return None
+    if any(trial.origin == SIMPLIFY for trial in search.pending):  # the strategy's own outstanding trials were given up
+        return Wait(ends)
+    return request_simplification(search)
 
 
 def request_qualification(search: Search) -> Compare | None:
-    """The comparison of the contenders, if it was not held yet, there are several, and a verification will follow.
+    """The comparison of the contenders, if none was held, there are several, and a verification will follow.
 
-    Where configs have to be built again each is kept in a process of its own, with the arguments: there are few then.
+    Where a comparison has to build its configs again, each is kept in a process with its own copy of the arguments, so
+    fewer are compared.
     """
     settings = search.plan.settings
     if settings.exact or not settings.verify_rounds or search.qualified is not None or search.best_ms is None:
         return None
-    if search.verified is not None or search.trials[-1].origin == SIMPLIFY:  # what is to follow was chosen without
+    if search.verified is not None or search.trials[-1].origin == SIMPLIFY:  # the next step was chosen without one
         return None
     allowed, each = (
         comparison_seconds(search),
@@ -79,17 +111,17 @@ def request_qualification(search: Search) -> Compare | None:
     chosen = select_contenders(search, int(min(allowed / each, most)))
     simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
     if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
-        return None  # they are all finalists
+        return None  # all of them are finalists
     wanted = count_rounds(search, len(chosen), settings.confirm_rounds, HARMLESS / 2)
     rounds = max(settings.confirm_rounds, min(wanted, MOST_ROUNDS))
     return request_comparison(search, chosen, rounds, "qualify", search.clock + allowed)
 
 
 def select_contenders(search: Search, most: int) -> list[int]:
-    """Trials that may be the fastest, by the times of the search: noise or drift may account for the difference.
+    """At most `most` trials that noise or drift may hide the fastest among, by the times of the search.
 
-    Seeds that are near have up to half of the places whatever their rank: of many equal ones, somebody had a reason for
-    these.
+    Seeds near the best take up to half of the places whatever their rank: among equal configs, the user had a reason
+    to name these.
     """
     ranking = search.archive.ranking()
     if not len(ranking):
@@ -102,7 +134,7 @@ def select_contenders(search: Search, most: int) -> list[int]:
 
 
 def near_seeds(search: Search) -> list[int]:
-    """Seeds that seem to be hardly slower than the best trial, fastest first."""
+    """Trials of seeds within SEED_REACH of the best trial, fastest first."""
     near = search.archive.latest[search.archive.ranking()]
     reach = min(float(near["time_ms"][0]) * (1 + SEED_REACH), LARGEST) if len(near) else 0.0
     given = frozenset(search.plan.seeds)
@@ -110,7 +142,7 @@ def near_seeds(search: Search) -> list[int]:
 
 
 def find_beaten(search: Search) -> set[int]:
-    """The contenders that were shown to be slower than the fastest of them."""
+    """The contenders that the qualification shows to be slower than the fastest of them."""
     return (
         {i for i, _ in search.qualified.outcomes} - set(rank_qualified(search))
         if search.qualified is not None
@@ -119,7 +151,7 @@ def find_beaten(search: Search) -> set[int]:
 
 
 def rank_qualified(search: Search) -> list[int]:
-    """The contenders that nothing shows to be slower than the fastest of them, fastest first; empty: none was held."""
+    """The contenders not shown to be slower than the fastest of them, fastest first; empty where none were compared."""
     outcomes = dict(search.qualified.outcomes) if search.qualified is not None else {}
     timed = {i: outcome for i, outcome in outcomes.items() if isinstance(outcome, Timed)}
     if not timed:
@@ -131,8 +163,11 @@ def rank_qualified(search: Search) -> list[int]:
 
 
 def comparison_seconds(search: Search) -> float:
-    """Seconds that one comparison before the verification may take: as many as that needs, if the search took longer,
-    or in proportion to the search, as far as a budget leaves them beside the verification."""
+    """Seconds that one comparison before the verification may take.
+
+    As many as the verification needs where the search took longer than that, at least the share `reserve` of the
+    search, and no more than the budget leaves beside the verification.
+    """
     needed = verification_seconds(search)
     earned = max(LEAST_S, min(needed, search.clock), search.plan.settings.reserve * search.clock)
     ends = deadline(search)
@@ -140,28 +175,24 @@ def comparison_seconds(search: Search) -> float:
 
 
 def preparation_seconds(search: Search) -> float:
-    """Seconds until one more config can be sampled: it is built again, or only checked again, as it has been once."""
+    """Seconds until one more config can be sampled: to build it again, or only to check it again."""
     if search.plan.settings.rebuild:
         return STARTING_S + search.archive.typical_compile_s
     runs = [o.run_s for _, o in islice(reversed(search.outcomes), 64) if isinstance(o, Timed)]
     return max(median(runs), 1e-3) if runs else STARTING_S
 
 
-ENOUGH = 8
-"""Rounds without which a comparison shows nothing here: the order of fewer reaches the level STRICT for no config."""
-
-FARTHEST = 0.1
-"""By so much the clock of a device may have changed between the search and simplification."""
-
-
 FirstTimes = dict[int, tuple[float, float, float]]
-"""Of each trial that was timed its first time and the ends of its notch."""
+"""For each timed trial its first time and the low and high end of that time's notch, in milliseconds."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where simplification stands: the trial that is the simplest so far, and what is wanted next: points to measure,
-    or trials to compare with it; neither: it is over."""
+    """Where simplification stands.
+
+    trial: the simplest trial so far. points: the points to measure next. rivals: the trials to compare with `trial`
+    next. Neither points nor rivals: simplification is over.
+    """
 
     trial: int
     points: Codes | None = None
@@ -169,7 +200,7 @@ class Step:
 
 
 def request_simplification(search: Search) -> Measure | Compare | None:
-    """The next resets to measure or to compare, or None when there is nothing left to try or to spend."""
+    """The request for the next resets to measure or to compare; None when nothing is left to try or to spend."""
     step = _current_step(search)
     if step is None:
         return None
@@ -182,18 +213,18 @@ def request_simplification(search: Search) -> Measure | Compare | None:
 
 
 def find_simplified(search: Search) -> int | None:
-    """The trial that simplification has arrived at: the best one itself where nothing could be reset."""
+    """The simplest trial that simplification has found: the best trial itself where nothing could be reset."""
     step = _current_step(search)
     return None if step is None else step.trial
 
 
 def distance_from_default(search: Search, trial: int) -> int:
-    """How many parameters of a trial are away from the default's; 0 where there is no default."""
+    """How many parameters of a trial differ from the default config's; 0 where there is no default."""
     return 0 if search.default_trial is None else len(_parameters_changed(search, trial))
 
 
 def only_resets(search: Search, one: int, other: int) -> bool:
-    """Whether all that one trial changes in another is to put parameters back to their default."""
+    """Whether the trial `one` differs from `other` only by parameters put back to their default."""
     if search.default_trial is None:
         return False
     row, base, default = search.point(one), search.point(other), search.point(0)
@@ -236,36 +267,39 @@ def _current_step(search: Search) -> Step | None:
         beaten |= {i for i, ratio in shown.items() if _matters(ratio)}
         taken = max((size for size, i in rivals.items() if i in shown and i not in beaten), default=0)
         base = rivals.get(taken, base)
-        blamed = places.get(taken + 1) in beaten  # for the one reset that it has beside what was taken
+        blamed = places.get(taken + 1) in beaten  # its one reset beyond the taken set is to blame
         left = [name for name in harmless[taken + blamed :] if alone.get(name) not in beaten]
         ratios = {name: shown[alone[name]].value for name in left if alone.get(name) in shown}
         harmless = sorted(left, key=lambda name: ratios.get(name, LARGEST))
         if taken:
-            alone = {}  # beside another config they say nothing
+            alone = {}  # they were compared with another config
     return Step(base)
 
 
 def _sizes(count: int, each_alone: bool) -> list[int]:
-    """How many of the resets the sets put back, the largest first. each_alone: whether all are compared by themselves
-    too, which tells more than half of them would, and spares measuring these."""
+    """The sizes of the sets of resets to try, the largest first.
+
+    each_alone: whether each reset is also compared by itself, which tells more than a set of half of them and saves
+    measuring that set.
+    """
     sizes = {count, min(count, 1)} if each_alone else {count, (count + 1) // 2, min(count, 1)}
     return sorted(sizes - {0}, reverse=True)
 
 
 def _room(search: Search) -> int:
-    """How many configs there may be in one comparison."""
+    """Most configs in one comparison."""
     settings = search.plan.settings
     return min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
 
 
 def _best_found(search: Search) -> int | None:
-    """The best trial that simplification did not ask for itself: of the contenders, if they were compared."""
+    """The best trial that is not one of simplification's own: the best of the contenders where they were compared."""
     ranked = [*rank_qualified(search), *search.archive.trials[search.archive.ranking()].tolist()]
     return next((i for i in ranked if search.trials[i].origin != SIMPLIFY), None)
 
 
 def _first_times(search: Search) -> FirstTimes:
-    """Later ones do not change the way that was gone."""
+    """The first times of all trials: later measurements must not change steps that were taken before them."""
     records = search.records.array
     records = records[records["ok"]][::-1]
     columns = (records[name].tolist() for name in ("trial", "time_ms", "low_ms", "high_ms"))
@@ -273,8 +307,10 @@ def _first_times(search: Search) -> FirstTimes:
 
 
 def _rank_parameters(search: Search, base: int) -> list[str]:
-    """The parameters that are away from their default, the likeliest not to matter first: the fastest config that has
-    the default there is hardly slower than the best."""
+    """The parameters that differ from their default, the likeliest not to matter first.
+
+    A parameter is the likelier not to matter, the faster the fastest config is that has it at its default.
+    """
     archive, default = search.archive, search.point(0)
     timed = archive.points[archive.ok]
     least: dict[str, float] = {}
@@ -286,7 +322,8 @@ def _rank_parameters(search: Search, base: int) -> list[str]:
 
 
 def _reset_point(search: Search, base: int, names: Iterable[str]) -> Codes:
-    """The point [1, columns] of a trial with these parameters at their default; [0, columns] where it must not be."""
+    """The point [1, columns] of a trial with these parameters at their default; [0, columns] where the space or the
+    strategy excludes that point."""
     space, point, default = search.plan.space, np.array(search.point(base)), search.point(0)
     for name in names:
         point[space.slices[name]] = default[space.slices[name]]
@@ -296,7 +333,7 @@ def _reset_point(search: Search, base: int, names: Iterable[str]) -> Codes:
 
 
 def _new_points(search: Search, points: Iterable[Codes], kept: int = 0) -> Codes:
-    """Those of the points that were never asked for, as many as the budget allows less so many that are kept."""
+    """The points that were never asked for, as many as the budget allows; `kept` evaluations are left unspent."""
     together = np.concatenate([*points, search.points.rows[:0]])
     unseen = together[search.points.unseen(together)]
     left = remaining_evaluations(search, reserved=False)
@@ -315,10 +352,10 @@ def _select_harmless(
     singles: Sequence[Codes],
     first_ms: FirstTimes,
 ) -> list[str]:
-    """The parameters whose reset may not matter by its first time, the fastest first.
+    """The parameters whose reset may be harmless by its first time, the fastest first.
 
-    The best config looks faster than it is, as the luckiest of many, and its time is of an earlier hour; so a reset may
-    be as slow as the fastest of the resets, which were timed together, within reason.
+    The best config looks faster than it is, as the luckiest of many, and was timed earlier; so a reset may be as slow
+    as the fastest of the resets, which were timed together, up to FARTHEST beyond the best.
     """
     places = {name: _trial_at(search, point) for name, point in zip(names, singles, strict=True)}
     timed = {name: first_ms[place] for name, place in places.items() if place in first_ms}
@@ -333,8 +370,8 @@ def _select_harmless(
 def _read_comparison(
     search: Search, base: int, rivals: tuple[int, ...], compared: Iterator[Compared], first_ms: FirstTimes
 ) -> dict[int, Ratio] | Step | None:
-    """How the time of each rival that was compared with the base relates to its time; the step that asks for the
-    comparison, where it was not held; None where it was and shows nothing."""
+    """The ratio of each compared rival's time to the base's time; a Step that asks for the comparison where it was not
+    held yet; None where it was held and shows nothing (too few rounds)."""
     if search.plan.settings.exact:
         ratios = {i: divided(first_ms[i][0], first_ms[base][0]) for i in rivals}
         return {i: Ratio(value, value, value, 1.0) for i, value in ratios.items()}
@@ -356,12 +393,12 @@ def _ratio(outcome: Outcome, base: Timed, level: float) -> Ratio:
 
 
 def _matters(ratio: Ratio) -> bool:
-    """Whether a reset matters: it is certainly slower, or by more than a little as far as can be seen."""
+    """Whether a reset matters: it is certainly slower, or its estimate is slower by more than HARMLESS."""
     return ratio.low > 1 or ratio.value > 1 + HARMLESS
 
 
 def _request_reset_comparison(search: Search, step: Step) -> Compare | None:
-    """The rivals beside the config that they simplify, as many as there is time and room for."""
+    """The comparison of the config with its rivals, as many of them as there is time and room for."""
     allowed = comparison_seconds(search)
     rounds = count_rounds(search, 1 + len(step.rivals), ENOUGH, HARMLESS / 2)
     most = min(int(allowed / (preparation_seconds(search) + rounds * sample_seconds(search))), _room(search)) - 1
@@ -370,33 +407,8 @@ def _request_reset_comparison(search: Search, step: Step) -> Compare | None:
     return request_comparison(search, (step.trial, *step.rivals[:most]), rounds, "simplify", search.clock + allowed)
 
 
-def request_finish(search: Search) -> Measure | Compare | Wait | Finished:
-    """The next step of a search that was concluded or interrupted."""
-    over = (ends := deadline(search)) is not None and search.clock >= ends
-    if search.comparing is not None and not over:
-        return Wait(ends)
-    if not search.interrupted and not over and (heat := request_qualification(search)) is not None:
-        return heat
-    if not search.interrupted and search.verified is None and (step := _simplification_step(search)) is not None:
-        return step
-    if search.verified is None and not over and (compare := request_verification(search)) is not None:
-        return compare
-    if search.interrupted or search.concluded is None:
-        return Finished("interrupted", complete=False)
-    return Finished(search.concluded.reason, complete=True)
-
-
-def _simplification_step(search: Search) -> Measure | Compare | Wait | None:
-    ends = search_deadline(search)
-    if ends is not None and search.clock >= ends:
-        return None
-    if any(trial.origin == SIMPLIFY for trial in search.pending):  # what the strategy left outstanding was given up
-        return Wait(ends)
-    return request_simplification(search)
-
-
 def request_verification(search: Search) -> Compare | None:
-    """The finalists and the default, side by side; None when one config remains, or measuring tells nothing new."""
+    """The comparison of the finalists and the default; None when one config remains or times are exact."""
     settings = search.plan.settings
     least = settings.hurried_rounds if search.interrupted else settings.verify_rounds
     if settings.exact or not least:
@@ -409,9 +421,10 @@ def request_verification(search: Search) -> Compare | None:
 
 
 def select_finalists(search: Search) -> list[int]:
-    """Trials that may turn out to be the best, by what is known of them, the likeliest first: the simplification of the
-    best, those that qualified, the simplest of all that qualified, the default, and seeds that are as good as far as is
-    known.
+    """Trials that may turn out to be the best, the likeliest first.
+
+    In this order: the simplified best, the qualified contenders (together at most `finalists`), the simplest qualified
+    contender, the default, and the seeds near the best that were not beaten.
     """
     archive, most = search.archive, search.plan.settings.finalists
     timed = set(archive.trials[archive.ok].tolist())

@@ -1,4 +1,4 @@
-"""What a search may still spend: evaluations, seconds, and the time of a single compile or run."""
+"""The budget that a search has left: evaluations, seconds, and the limits of a single compile or run."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from autotune.core.statistics import LARGEST
 from autotune.core.strategies.protocol import AdaptsCompileTimeout
 
 STARTING_S = 0.2
-"""What it takes an evaluator to make room for one config of a comparison: a process, its arguments, a warm-up."""
+"""Seconds that an evaluator needs to prepare one config of a comparison: a process, its arguments, a warm-up."""
 
 TOGETHER = 2
-"""Evaluations of simplification besides one for each parameter: several put back at once."""
+"""Evaluations of simplification besides one for each parameter: sets of parameters put back together."""
 
 
 def deadline(search: Search) -> float | None:
@@ -20,10 +20,10 @@ def deadline(search: Search) -> float | None:
 
 
 def search_deadline(search: Search) -> float | None:
-    """When what is under way must be over: the deadline less what the verification seems to need, and as long as the
-    strategy goes on, less what simplification does.
+    """When the current step must be over, in seconds on the search's clock.
 
-    The verification gets the `reserve` at least, and a third of the budget at most; simplification a tenth at most.
+    The deadline less the time that the verification seems to need (at least the share `reserve`, at most a third of
+    the budget) and, while the strategy goes on, less the time for simplification (at most a tenth).
     """
     seconds, settings = search.plan.budget.seconds, search.plan.settings
     if seconds is None:
@@ -35,23 +35,22 @@ def search_deadline(search: Search) -> float | None:
 
 
 def verification_seconds(search: Search) -> float:
-    """How long it may take to build the finalists, if that must be done again, and to time them for some rounds, by
-    what was seen so far."""
+    """Estimated seconds to build the finalists, where they must be built again, and to time them for a few rounds."""
     if search.best_ms is None:
         return 0.0
     settings = search.plan.settings
-    configs = settings.finalists + 2  # the default, and what simplification may arrive at
+    configs = settings.finalists + 2  # the default, and the result of simplification
     building = search.archive.typical_compile_s if settings.rebuild else 0.0
     return configs * (building + STARTING_S + min(settings.verify_rounds, 5) * sample_seconds(search))
 
 
 def sample_seconds(search: Search) -> float:
-    """About how many seconds one sample of a near-best config takes in a comparison, with a run to warm up."""
+    """Estimated seconds of one sample of a near-best config in a comparison, with one run to warm up."""
     return 2 * (search.best_ms or 0.0) / 1000
 
 
 def simplification_reserve(search: Search) -> int:
-    """How many evaluations are left for simplification: each parameter once and some together, a tenth at most."""
+    """Evaluations kept for simplification: one for each parameter and TOGETHER more, at most a tenth of the budget."""
     plan = search.plan
     if plan.budget.evaluations is None or not _simplifies(search):
         return 0
@@ -59,7 +58,7 @@ def simplification_reserve(search: Search) -> int:
 
 
 def simplification_seconds(search: Search) -> float:
-    """How long simplification may take, at the pace of the search so far; a tenth of the seconds at most."""
+    """Seconds kept for simplification at the pace of the search so far; at most a tenth of the budget."""
     if not _simplifies(search) or not search.observed:
         return 0.0
     pace = search.clock / search.observed
@@ -72,7 +71,7 @@ def _simplifies(search: Search) -> bool:
 
 
 def remaining_evaluations(search: Search, reserved: bool = True) -> int | None:
-    """How many more configs may be measured by the strategy (or by anyone, not `reserved`); None: no limit."""
+    """How many more configs may be measured; None: no limit. reserved: keep the evaluations of simplification."""
     evaluations = search.plan.budget.evaluations
     if evaluations is None:
         return None
@@ -80,7 +79,7 @@ def remaining_evaluations(search: Search, reserved: bool = True) -> int | None:
 
 
 def limits_for(search: Search, generation: int = 0) -> Limits:
-    """The limits of a batch asked for now; `generation` 0 is the initial population."""
+    """The limits of a batch that is requested now; `generation` 0 is the initial population."""
     settings = search.plan.settings
     cutoff, near = (
         None if factor is None or search.best_ms is None else min(search.best_ms * factor, LARGEST)
@@ -90,7 +89,11 @@ def limits_for(search: Search, generation: int = 0) -> Limits:
 
 
 def compile_timeout(search: Search) -> float:
-    """min(max(quantile of compile times, lower bound), original) in seconds, for strategies with a population."""
+    """The compile timeout in seconds: min(max(quantile of compile times, lower bound), setting).
+
+    Strategies with a population have `compile_timeout_quantile` and `compile_timeout_lower_bound`; the others keep the
+    setting.
+    """
     original = search.plan.settings.compile_timeout_s
     strategy = search.plan.strategy
     if not isinstance(strategy, AdaptsCompileTimeout):

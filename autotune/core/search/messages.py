@@ -1,9 +1,7 @@
-"""What the core asks of the shell (requests), and all that can happen to a search (events). Both are plain data.
+"""Requests of the core to the shell, and events that happen to a search. Both are plain data.
 
 A run is `reduce(advance, events, start(plan))`; a journal is its events, one JSON line each. Times called `at` are
-seconds since the search began, by the evaluator's clock, downtime between a kill and its resume left out.
-
-What a resume takes back: the hurried end that an interrupt put into a journal.
+seconds since the search began, by the evaluator's clock; downtime between a kill and its resume is not counted.
 """
 
 from collections.abc import Iterable
@@ -18,15 +16,15 @@ Reason = Literal["evaluations", "seconds", "generations", "strategy", "exhausted
 
 
 Purpose = Literal["confirm", "qualify", "simplify", "verify"]
-"""What a comparison is for."""
+"""The purpose of a comparison; see `Compare`."""
 
 
 class Limits(Struct, frozen=True, omit_defaults=True):
-    """How long the trials of a batch may take; None: as long as the evaluator's own settings allow.
+    """Limits on the time that trials of a batch take; None: the evaluator's own settings decide.
 
     compile_timeout_s: kill a compile after this many seconds.
     cutoff_ms: a config whose first runs take longer than this is clearly slower than the best; time it no further.
-    near_ms: one that takes longer than this is not the best; a few runs say enough of it. Evaluators may take more.
+    near_ms: a config that takes longer than this is not the best; a few runs are enough. Evaluators may take more.
     """
 
     compile_timeout_s: float | None = None
@@ -35,11 +33,11 @@ class Limits(Struct, frozen=True, omit_defaults=True):
 
 
 class Measure(Struct, frozen=True, tag="measure", omit_defaults=True):
-    """Build and time these new trials, in any order and as many at a time as there is room for.
+    """Build and time these new trials, in any order, as many at a time as there is room for.
 
     rejected: proposals left out of this batch because they were outside the space or not new.
-    why: the strategy's own words on this batch, if it has any.
-    restart: above 0 where the strategy had ended by itself, and this is the first batch of its n-th new beginning.
+    why: the strategy's words on this batch, or "".
+    restart: n > 0 in the first batch after the strategy's n-th restart.
     """
 
     trials: tuple[Trial, ...]
@@ -53,11 +51,11 @@ class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):
     """Time these already measured trials again, interleaved: `rounds` rounds of one sample each.
 
     The sample at index i of every trial is from round i, so that drift of the machine falls on all alike.
-    purpose: "confirm", during the search; "qualify", whose outcomes only say which configs get into the last one;
-    "simplify", whose outcomes only say which parameters matter; "verify", the last one, its trials by what was known
-    before it, the likeliest pick first.
-    until: begin no round that would not be over by then, and report those that are; None: do them all.
-    order: a key, from which `order_of_round` gives the order within each round; None: that of the trials.
+    purpose: "confirm" settles the ranking during the search; "qualify" selects the finalists; "simplify" shows which
+    parameters matter; "verify" is the last comparison, its trials ordered by what was known before it, the likeliest
+    pick first.
+    until: start no round that would end later, and report the rounds done; None: do all rounds.
+    order: the key from which `order_of_round` derives the order within each round; None: the order of the trials.
     """
 
     trials: tuple[Trial, ...]
@@ -68,27 +66,27 @@ class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):
 
 
 class Conclude(Struct, frozen=True, tag="conclude", omit_defaults=True):
-    """The strategy's part is over, for this reason; what follows is simplification and verification."""
+    """The strategy's part is over, for this reason; simplification and verification follow."""
 
     reason: Reason
     detail: str = ""
 
 
 class Wait(Struct, frozen=True, tag="wait", omit_defaults=True):
-    """Nothing new before an outcome arrives, or the clock reaches `until` (then send Ticked)."""
+    """Nothing to do until an outcome arrives or the clock reaches `until` (then send Ticked)."""
 
     until: float | None = None
 
 
 class Finished(Struct, frozen=True, tag="finished", omit_defaults=True):
-    """There is nothing left to do; `result` tells what was found."""
+    """Nothing is left to do; `result` gives the pick."""
 
     reason: Reason
     complete: bool
 
 
 Task = Measure | Compare | Conclude
-"""What is recorded when asked."""
+"""The requests that are recorded with an `Asked` event."""
 
 Request = Measure | Compare | Conclude | Wait | Finished
 
@@ -123,20 +121,21 @@ class Ticked(Struct, frozen=True, tag="ticked", omit_defaults=True):
 
 
 class Interrupted(Struct, frozen=True, tag="interrupted", omit_defaults=True):
-    """The user wants the best so far: no more trials, a short verification. A resume takes back all from here on."""
+    """The user wants the best so far: no more trials, a short verification. A resume takes back this event and
+    all later ones."""
 
     at: float
 
 
 class Resumed(Struct, frozen=True, tag="resumed", omit_defaults=True):
-    """Another process goes on with this search from what was recorded so far."""
+    """Another process continues this search from the events recorded so far."""
 
     at: float
 
 
 class Reported(Struct, frozen=True, tag="reported", omit_defaults=True):
-    """The result at this moment was given out; `digest` is that of `result_digest`. It changes nothing in the search:
-    whoever replays the events checks that they lead to this result."""
+    """The result at this moment was reported; `digest` is from `result_digest`. The search itself does not change; a
+    replay checks that its events lead to the same result."""
 
     at: float
     digest: str
@@ -146,9 +145,9 @@ Event = Asked | Observed | Compared | Ticked | Interrupted | Resumed | Reported
 
 
 def without_interrupted_tail(events: Iterable[Event]) -> list[Event]:
-    """What counts for a process that resumes from these events: all but each interrupt and what followed it.
+    """The events that count for a process that resumes: all but each interrupt and the events that followed it.
 
-    Folding these gives the same search as folding them all and a `Resumed`: `advance` takes back in the same way.
+    Folding them gives the same search as folding all events and a `Resumed`: `advance` takes back the same tail.
     """
     kept: list[Event] = []
     interrupted: int | None = None

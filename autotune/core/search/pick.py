@@ -1,24 +1,24 @@
-"""Which config is picked, and from which rounds its time and its speed-up are read.
+"""The pick of a search, and the rounds from which its time and its speed-up are read.
 
-Of many equal configs the one that looks fastest looks faster than it is, and whoever reads its time from the samples
-by which it was chosen reads its luck. So what is told of a pick comes from rounds that were taken after it was chosen:
+Of many equal configs the one that looks fastest looks faster than it is, and a time read from the samples by which it
+was chosen contains its luck. So the reported numbers come from rounds taken after the choice:
 
 1. The favourite was chosen before the verification: by the comparison of the contenders, then by simplification.
-2. The first half of the verification's rounds may overrule it: a finalist that they show to be faster than it at the
-   level 1 - (1 - STRICT) / m, being one of m others, leads instead. So does one that only all rounds together show to
-   be faster: such a difference is small, and hardly ever luck. Where there is none the favourite leads.
-3. What is told is read from all rounds if the favourite leads, and from the second half otherwise. By the same rounds
-   others are as good as the leader or not; by all, where it took all of them to overrule.
-4. As good as the leader are the finalists whose ratio to it, time over time, has an interval that reaches 1, and which
-   seem slower by no more than EQUAL / 2; if all that they change in the leader is to put parameters back to their
-   default, by no more than HARMLESS. The pick is the simplest of these and the leader: the one with the fewest
-   parameters away from the default; of several, the leader, then the first by rank.
+2. The first half of the verification's rounds may overrule it: a finalist that they show to be faster at the level
+   1 - (1 - STRICT) / m, being one of m others, leads instead. So does a finalist that only all rounds together show to
+   be faster: such a difference is small, and hardly ever luck. Otherwise the favourite leads.
+3. Numbers are read from all rounds if the favourite leads, and from the second half otherwise. The same rounds decide
+   which others are as good as the leader; all rounds decide it where it took all of them to overrule.
+4. A finalist is as good as the leader if its ratio to it, time over time, has an interval that reaches 1 and an
+   estimate of at most 1 + EQUAL / 2 (1 + HARMLESS if it only puts parameters of the leader back to their default). The
+   pick is the simplest of these and the leader: the config with the fewest parameters away from the default; among
+   equally simple ones the leader, then the first by rank.
 5. The default is the pick unless it is certainly slower: its ratio to the pick has an interval at the level STRICT
    above 1 (at LEVEL, where fewer than ENOUGH rounds are read), and its median is not below the pick's.
 6. The speed-up is the median of the ratios default over pick, round by round, with its interval at the level LEVEL.
 
-Where no verification took place the times are those of the search, taken one after another; the favourite is the pick,
-save that the default is where the intervals of both meet. Exact times are ratio_of as they are.
+Without a verification the times are those of the search, taken one after another; the favourite is the pick, or the
+default where the intervals of both meet. Exact times are compared as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,9 +55,11 @@ Compares = Callable[[int, int, float], Ratio]
 
 @dataclass(frozen=True)
 class Pick:
-    """times: what is told of each config, as far as it was read. ties: of the pick, and the ratio of each to it.
+    """The trial that a search picks, and the numbers to report of it.
 
-    fastest: the trial that leads without regard to ties. verified: whether all this comes from the verification.
+    best: the picked trial. times: the times to report, by trial. ties: the trials as good as the pick, and the ratio of
+    each time to the pick's. speedup: default time over the pick's time. fastest: the trial that leads before ties are
+    settled. verified: whether all numbers come from the verification.
     """
 
     best: int
@@ -94,7 +96,7 @@ def _pick_verified(search: Search, timed: dict[int, Timed]) -> Pick:
     read = {i: replace(outcome, times_ms=outcome.times_ms[begins:rounds]) for i, outcome in timed.items()}
     late = dict(search.outcomes).get(default) if (default := search.default_trial) is not None else None
     if default is not None and default not in dict(search.verified.outcomes if search.verified else ()):
-        read |= {default: late} if isinstance(late, Timed) else {}  # it came in after the verification
+        read |= {default: late} if isinstance(late, Timed) else {}  # its outcome came in after the verification
 
     def ratio_of(one: int, other: int, level: float) -> Ratio:
         if one == other:
@@ -108,7 +110,7 @@ def _pick_verified(search: Search, timed: dict[int, Timed]) -> Pick:
 
 
 def _find_leader(timed: Mapping[int, Timed], rounds: int) -> tuple[int, int, int]:
-    """The trial that leads; the first round by which others may be as good as it; the first that is read."""
+    """The leading trial; the first round that decides which others are as good; the first round that is reported."""
     favourite, half = next(iter(timed)), (rounds + 1) // 2
     if rounds == 1:
         return min(timed, key=lambda i: timed[i].time_ms), 0, 0
@@ -124,12 +126,13 @@ def _rounds_ratio(one: Timed, other: Timed, first: int, last: int) -> Ratio:
 
 
 def _as_good(ratio: Ratio, simpler: bool) -> bool:
-    """By its ratio to the leader. simpler: whether it is the leader with some parameters at their default."""
+    """Whether a finalist with this ratio to the leader is as good. simpler: whether it only resets the leader's
+    parameters to their default."""
     return ratio.low <= 1 and ratio.value <= 1 + (HARMLESS if simpler else EQUAL / 2)
 
 
 def _find_overruling(timed: Mapping[int, Timed], favourite: int, rounds: int) -> int | None:
-    """The finalist that leads instead of the favourite by the first so many rounds; None: none is certainly faster."""
+    """The finalist that the first `rounds` rounds show to be faster than the favourite; None where there is none."""
     others = [i for i in timed if i != favourite]
     level = 1 - (1 - STRICT) / max(len(others), 1)
     base = timed[favourite].times_ms[:rounds]
@@ -162,7 +165,7 @@ def _pick_exact(search: Search, timed: dict[int, Timed]) -> Pick:
 def _prefer_default(
     search: Search, ordered: Sequence[int], times: Mapping[int, Timed], ratio_of: Compares, level: float
 ) -> int:
-    """The first of these trials that the default is certainly slower than; the default where there is none."""
+    """The first of the ordered trials that is certainly faster than the default; the default where none is."""
     default = search.default_trial
     if default is None or default not in times:
         return ordered[0]
@@ -192,15 +195,16 @@ def _make_pick(
 
 
 def _ratio_to_itself() -> Ratio:
-    """A time over itself."""
+    """The ratio of a time to itself."""
     return Ratio(1.0, 1.0, 1.0, 1.0)
 
 
 def drift_of(samples: Sequence[Sequence[float]]) -> Ratio | None:
-    """How the times of configs that were timed in rounds changed on the way: those of the last third of the rounds over
-    those of the first. samples: of each config, one a round, as many of each; None: fewer than six rounds.
+    """The ratio of the device's times in the last third of the rounds to its times in the first third.
 
-    Each config by its own median, and of each round the median of all, so that the ratio is the device's.
+    samples [configs][rounds]: times of each config in milliseconds. None where there are fewer than six rounds. Each
+    time is divided by its config's median, and each round is represented by the median over configs, so the ratio
+    shows the device, not the configs.
     """
     rounds = min(map(len, samples), default=0)
     if rounds < 6:

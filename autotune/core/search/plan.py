@@ -1,4 +1,4 @@
-"""All that determines a search before anything is measured."""
+"""The plan of a search: everything that determines it before anything is measured."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,11 @@ from autotune.core.strategies.protocol import AnyStrategy, is_strategy
 
 
 class Budget(Struct, frozen=True, omit_defaults=True):
-    """Limits on a search; None: no limit. Whichever is reached first ends it.
+    """Limits on a search; None: no limit. The first limit reached ends the search.
 
     evaluations: distinct configs, the default and simplification included; re-measurements are free.
-    seconds: by the evaluator's clock, everything included. generations: batches of the strategy, the first included.
+    seconds: on the evaluator's clock, everything included. generations: batches of the strategy, the first included.
+    Raises PlanError for a value out of range.
     """
 
     evaluations: int | None = None
@@ -40,7 +41,7 @@ class Budget(Struct, frozen=True, omit_defaults=True):
 
 
 def as_budget(given: Any) -> Budget:
-    """A budget as it is; a whole number is one of so many evaluations, None one without limits. PlanError otherwise."""
+    """A budget from a Budget, a number of evaluations, or None (no limits). Raises PlanError for anything else."""
     if given is None or isinstance(given, Budget):
         return given or Budget()
     number = plain(given)
@@ -50,22 +51,22 @@ def as_budget(given: Any) -> Budget:
 
 
 class Settings(Struct, frozen=True, omit_defaults=True):
-    """How the machine treats what a strategy asks for.
+    """Settings of the search machine: how it treats a strategy's proposals. Raises PlanError for values out of range.
 
     search: False measures the default config alone.
-    restarts: how often a strategy that ends by itself begins again, elsewhere and knowing all that was measured.
-    exact: measuring again tells nothing new, so there is no confirmation, verification or tie by noise.
-    rebenchmark_threshold: only configs within this factor of the best may be confirmed; below 1: none is.
+    restarts: how often a strategy that ends by itself starts again, with another key and all measurements so far.
+    exact: times are exact, so there is no confirmation, no verification and no tie by noise.
+    rebenchmark_threshold: only configs within this factor of the best may be confirmed; below 1: none.
     confirm_at_most: trials in one confirmation. confirm_times: confirmations of any one trial. confirm_rounds: samples.
-    contenders: near-best configs that are compared at the end (`confirm_rounds` samples) to find the finalists; no more
-    than `confirm_at_most` where they have to be built again.
+    contenders: most near-best configs compared at the end (`confirm_rounds` samples) to find the finalists; at most
+    `confirm_at_most` where they have to be built again.
     finalists: configs in the final verification, the default not counted. verify_rounds: samples of each; 0: none.
     hurried_rounds: samples of each after an interrupt.
-    simplify_rounds: how often to try resetting what does not matter to its default; 0: never.
-    compile_timeout_s: the original compile timeout, which the adaptive one only lowers.
+    simplify_rounds: how often to try putting parameters back to their default; 0: never.
+    compile_timeout_s: the compile timeout in seconds, which the adaptive one only lowers.
     cutoff_factor: stop timing a config whose first runs take this many times the best; None: never.
-    near_factor: time a config whose first runs take this many times the best with a few runs only; None: in full.
-    reserve: the share of the seconds kept for the verification. rebuild: whether it has to build its configs again.
+    near_factor: give a config whose first runs take this many times the best only a few runs; None: all runs.
+    reserve: the share of the seconds kept for the verification. rebuild: whether a comparison builds its configs again.
     pad: whether from_best_available fills its population up at random.
     """
 
@@ -109,9 +110,10 @@ class Settings(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Plan:
-    """A search before it begins. Two equal plans, told the same outcomes, do the same.
+    """A search before it starts. Two equal plans given the same outcomes make the same decisions.
 
-    seeds: the user's configs to try first. best_available: the best of earlier runs, best first.
+    seed: of all random draws. seeds: the user's configs to try first. best_available: the best configs of earlier runs,
+    best first. Raises PlanError for a field of another kind, ConfigError for a config outside of the space.
     """
 
     space: Space

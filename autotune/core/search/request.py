@@ -1,4 +1,4 @@
-"""What a search wants next: a pure function of the search and of the room the shell has."""
+"""The next request of a search: a pure function of the search and of the room that the shell has."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,15 @@ from autotune.core.space import Space
 from autotune.core.strategies import protocol
 
 NO_CODE = -1
-"""In place of a number that is no integer: no parameter has this code."""
+"""The code that replaces a number that is no integer: no parameter has it."""
 
 
 def request(search: Search, room: int = 1) -> Request:
-    """What the shell should do now, having room for `room` more trials. A query: asking twice gives the same answer.
+    """The shell's next task, where it has room for `room` more trials. A query: asking twice gives the same answer.
 
-    Measure, Compare and Conclude are to be recorded with an `Asked` event before anything else is requested; Wait means
-    that an outcome must come first (or the clock reach `until`); Finished is final.
+    Record Measure, Compare and Conclude with an `Asked` event before the next request. After Wait an outcome must
+    arrive first, or the clock reach `until`. Finished is final. Raises PlanError for arguments of another kind and
+    StrategyError for an answer of the strategy that breaks its protocol.
     """
     of_kind(search, Search, "search", "a search, as start gives it", PlanError)
     room = integer(room, "room", PlanError)
@@ -55,7 +56,7 @@ def request(search: Search, room: int = 1) -> Request:
 
 
 def _request_conclusion(search: Search, reason: Reason, detail: str) -> Request:
-    """The end of the search proper, once nothing is outstanding; where contenders will be compared, that confirms."""
+    """Conclude once nothing is outstanding, after a last confirmation where no qualification will follow."""
     if search.outstanding:
         return Wait(search_deadline(search))
     verifying = search.plan.settings.verify_rounds > 0
@@ -63,7 +64,7 @@ def _request_conclusion(search: Search, reason: Reason, detail: str) -> Request:
 
 
 def _request_trials(search: Search, room: int, left: int | None) -> Request:
-    """The strategy's answer, turned into trials."""
+    """The strategy's answer as a request."""
     answer = _ask_strategy(search, room, left)
     if isinstance(answer, protocol.Done):
         return _request_restart(search, room, left) or _request_conclusion(search, "strategy", answer.why)
@@ -75,7 +76,7 @@ def _request_trials(search: Search, room: int, left: int | None) -> Request:
 
 
 def _request_restart(search: Search, room: int, left: int | None) -> Request | None:
-    """The first batch of a strategy that has ended and begins again; None where it may not, or has nothing to try."""
+    """The first batch of a strategy that starts again after its end; None where it may not, or proposes nothing."""
     if search.strategy_start.restarts >= search.plan.settings.restarts:
         return None
     if search.outstanding:
@@ -86,7 +87,7 @@ def _request_restart(search: Search, room: int, left: int | None) -> Request | N
 
 
 def _ask_strategy(search: Search, room: int, left: int | None) -> protocol.Proposals | protocol.AwaitOutcome | protocol.Done:
-    """What the strategy says when it is asked now."""
+    """The strategy's answer to the current question."""
     plan, begun, archive = search.plan, search.strategy_start, search.archive
     generations = plan.budget.generations
     ask = protocol.Ask(
@@ -135,9 +136,9 @@ def _measure_proposals(search: Search, answer: protocol.Proposals, left: int | N
 
 
 def _check_proposals(answer: protocol.Proposals, space: Space) -> tuple[Codes, NDArray[np.int64]]:
-    """What a strategy proposed as points [n, columns] and walks [n]; a number that is no code becomes one of no point.
+    """A strategy's proposals as points [n, columns] and walks [n]; a number that is no integer becomes NO_CODE.
 
-    StrategyError for what has not these shapes, or is no array of numbers at all.
+    Raises StrategyError for arrays of other shapes or types.
     """
     points = np.asarray(answer.points)
     if points.ndim != 2 or points.shape[1] != space.columns or points.dtype.kind not in "biuf":

@@ -1,4 +1,4 @@
-"""What a search found, as plain data."""
+"""The result of a search, as plain data."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,16 +19,17 @@ from autotune.core.search.state import Search
 from autotune.core.statistics import Ratio, divided, interval_level, median_interval
 
 TOLD = 0.01
-"""A change of the device's speed among the rounds of the verification that people are told of."""
+"""Relative change of the device's speed during the verification from which on a note tells of it."""
 
 
 class MeasuredConfig(Struct, frozen=True):
     """A config and its final measurements: of the verification where it took part, else of the search.
 
-    time_ms: the median. low_ms, high_ms: its interval, of order statistics, within the samples. level: how often such
-    an interval holds the truth, 0.97 or a little more, less for six samples or fewer; 1: the time is exact; None: an
-    older version does not say. times_ms: the samples. details: what else the evaluator has told of it (registers, the
-    time on each workload, …), the latest last. first_ms: its first timing in the search, which was taken alone.
+    time_ms: the median, in milliseconds. low_ms, high_ms: its interval by order statistics, within the samples. level:
+    how often such an interval holds the truth: 0.97 or a little more, less for six samples or fewer; 1: the time is
+    exact; None: written by an older version that does not say. times_ms: the samples. details: further figures of the
+    evaluator (registers, the time on each workload, …), the latest last. first_ms: the first timing in the search,
+    taken alone.
     """
 
     trial: int
@@ -43,21 +44,21 @@ class MeasuredConfig(Struct, frozen=True):
 
 
 class Finalist(Struct, frozen=True):
-    """A config that cannot be told apart from the best one, and how its time relates to it (above 1: slower)."""
+    """A config that noise leaves equal to the best, and the ratio of its time to the best's (above 1: slower)."""
 
     measured: MeasuredConfig
     ratio: Ratio
 
 
 class Result(Struct, frozen=True):
-    """What a search found.
+    """The result of a search.
 
-    best: the pick, as `core/search/pick.py` says; the default itself where nothing is certainly faster. default: the
-    default config's, None if it failed or is none. finalists: configs that the noise leaves equal to the best.
-    speedup: default time over best time, round by round, with its interval.
-    counts: evaluations by outcome. evaluations: distinct configs measured. elapsed_s: on the evaluator's clock.
-    stopped: why the search ended, and in words. complete: False when it was interrupted. notes: what to know besides.
-    drift: times in the last third of the verification's rounds over those in its first; None: it took none.
+    best: the pick: the fastest and simplest config, or the default where nothing is certainly faster than it. default:
+    the default config; None where it failed or the space has none. finalists: configs that noise leaves equal to the
+    best. speedup: default time over best time, round by round, with its interval. counts: evaluations by outcome.
+    evaluations: distinct configs measured. elapsed_s: seconds on the evaluator's clock. stopped, detail: why the search
+    ended, as a word and as a sentence. complete: False when the search was interrupted. notes: sentences for people.
+    drift: times in the last third of the verification's rounds over times in its first third; None without one.
     """
 
     best: MeasuredConfig
@@ -75,7 +76,7 @@ class Result(Struct, frozen=True):
 
 
 class TuningFailed(AutotuneError):
-    """No config was timed, so there is no result; `counts` says what became of them."""
+    """No config was timed, so there is no result. counts: the number of trials by kind of failure."""
 
     def __init__(self, message: str, counts: dict[str, int]) -> None:
         super().__init__(message)
@@ -83,7 +84,7 @@ class TuningFailed(AutotuneError):
 
 
 def result(search: Search) -> Result:
-    """What the search has found so far, finished or not. Raises TuningFailed when not one config was timed."""
+    """The result of a search so far, finished or not. Raises TuningFailed when no config was timed."""
     of_kind(search, Search, "search", "a search, as start gives it", PlanError)
     counts, found = outcome_counts(search), choose_pick(search)
     if found is None:
@@ -111,8 +112,8 @@ def result(search: Search) -> Result:
 
 
 def result_digest(search: Search) -> str:
-    """32 hexadecimal digits of all that the result of a search says, or why there is none: the same in every process,
-    another for another result."""
+    """32 hexadecimal digits of a search's result, or of the reason why there is none: equal in every process, and
+    different for different results."""
     try:
         said = msgspec.json.encode(result(search), enc_hook=dict, order="deterministic")
     except TuningFailed as error:
@@ -121,7 +122,7 @@ def result_digest(search: Search) -> str:
 
 
 def outcome_counts(search: Search) -> dict[str, int]:
-    """How many trials came to each kind of outcome by their latest measurement, the most frequent first."""
+    """The number of trials by kind of outcome (by their latest measurement), the most frequent first."""
     kinds = Counter("timed" if isinstance(o, Timed) else o.kind for o in dict(search.outcomes).values())
     return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
@@ -189,7 +190,7 @@ def _notes(search: Search, found: Pick, moved: Ratio | None) -> Iterator[str]:
 
 
 def _tie(found: Pick, default: int) -> str:
-    """Why the default is the pick although another config looked faster."""
+    """The note on a default that is the pick although another config looked faster."""
     other, own = found.times[found.fastest], found.times[default]
     return (
         "no config is certainly faster than the default, which is the pick: the one that looked fastest takes "
@@ -198,7 +199,7 @@ def _tie(found: Pick, default: int) -> str:
 
 
 def _differences(search: Search, found: Pick) -> Iterator[str]:
-    """What the first timings said, which progress showed, where the verification says something else."""
+    """The note on first timings, which progress showed, where the verification contradicts them."""
     lead = _first_timings(search)
     if lead is None:
         return
@@ -217,9 +218,9 @@ def _differences(search: Search, found: Pick) -> Iterator[str]:
 
 
 class BestSoFar(Struct, frozen=True):
-    """The fastest time that is known at some point of a search, and default time over it, where there is one.
+    """The fastest time at some point of a search, in milliseconds, and default time over it (None without a default).
 
-    verified: whether both are the result's, and not first timings, each of which was taken alone.
+    verified: whether both come from the verification; otherwise they are first timings, each taken alone.
     """
 
     time_ms: float
@@ -228,7 +229,7 @@ class BestSoFar(Struct, frozen=True):
 
 
 def best_so_far(search: Search) -> BestSoFar | None:
-    """How the best stands: by first timings, or by the verification once that is over; None: nothing is timed."""
+    """The best by first timings, or by the verification once it is over; None where nothing is timed."""
     if search.verified is not None and (found := choose_pick(search)) is not None and found.verified:
         return BestSoFar(found.times[found.best].time_ms, None if found.speedup is None else found.speedup.value, True)
     if search.best_ms is None:
@@ -239,7 +240,7 @@ def best_so_far(search: Search) -> BestSoFar | None:
 
 
 def _first_timings(search: Search) -> BestSoFar | None:
-    """The fastest time by all that came before the verification, confirmations included."""
+    """The best by all measurements before the verification, confirmations included."""
     verified = dict(search.verified.outcomes) if search.verified is not None else {}
     latest = {i: outcome for i, outcome in search.outcomes if outcome is not verified.get(i)}
     times = {i: outcome.time_ms for i, outcome in latest.items() if isinstance(outcome, Timed)}

@@ -1,8 +1,8 @@
-"""The rounds of a comparison: in which order its configs run, and whether more rounds would tell anything.
+"""The rounds of a comparison: how many, in which order configs run in each, and when more rounds tell nothing new.
 
-Whatever runs second may find a warmer device, a cache that was filled, a clock that has just been raised. In one order
-for all rounds that is a difference between two equal configs; in an order drawn anew for each round it is noise, and
-what the samples say of the ratio stays true. Every evaluator follows `order_of_round`, and a journal can be checked.
+A config that runs second may find a warmer device, a filled cache or a raised clock. In one order for all rounds that
+is a difference between two equal configs; in an order drawn anew for each round it is noise, and the ratio of the
+samples stays true. Every evaluator follows `order_of_round`, and a journal can be checked against it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,41 +16,39 @@ from autotune.core.search.state import Search
 from autotune.core.statistics import EQUAL, HARMLESS, divided, middle, paired_ratio, quantile
 
 CERTAIN = 0.999
-"""The level at which a comparison may end early. It is looked at many times, and each look may be wrong once in so
-many: the level of what is reported is kept only if such looks hardly ever end it by chance."""
-
+"""The level at which a comparison may end early. It is checked after every round, and every check may be wrong: the
+reported level holds only if such checks hardly ever end a comparison by chance."""
 
 LONGER, LONGER_S = 5, 1.0
-"""How many times the rounds of a setting, and how many seconds in all at least, may be taken where times are noisy."""
+"""Where times are noisy: at most this many times the rounds of the setting, in at least this many seconds."""
 
 SHORT = 9
-"""Who asks for fewer rounds in the verification than the effort "quick" takes gets that many, whatever the noise."""
+"""Fewer `verify_rounds` than the effort "quick" takes are taken as asked for, whatever the noise."""
 
 WIDTH = 2 * 1.2533 * 2**0.5
 """Half the interval of the median of n ratios, times the root of n, in standard deviations of a time: the median's own
 is 1.2533 times the mean's (Laplace), a ratio's 2 ** 0.5 times a time's."""
 
 FASTEST = 15
-"""Configs whose samples tell how noisy times are: a few samples of one say little."""
+"""How many of the fastest configs show how noisy times are: the few samples of one config say little."""
 
 ORDER_BITS = 53
-"""Of the key of an order: as many as every reader of JSON keeps."""
+"""Bits of the key of an order: as many as every JSON reader keeps."""
 
 
 def request_comparison(
     search: Search, trials: Iterable[int], rounds: int, purpose: Purpose, until: float | None
 ) -> Compare:
-    """The comparison of these trials that a search asks for now, with a key of its own for its order."""
+    """The comparison of these trials; the key of its order comes from the search's key and its count of requests."""
     order = fold(search.key, "order", search.asks) % 2**ORDER_BITS
     return Compare(tuple(search.trials[i] for i in trials), rounds, purpose, until, order)
 
 
 def count_rounds(search: Search, count: int, least: int, difference: float = HARMLESS) -> int:
-    """How many rounds of a comparison of `count` configs tell such a relative difference, by the noise of the search.
+    """How many rounds a comparison of `count` configs needs to show this relative difference, by the search's noise.
 
-    `least` at least; more only as far as they take LONGER_S seconds or a share `reserve` of the search, and LONGER
-    times the verification's at most. The number is fixed before the comparison begins, so that what it shows cannot end
-    it.
+    At least `least`; more only within LONGER_S seconds or the share `reserve` of the search, and at most LONGER times
+    the verification's. The number is fixed before the comparison begins, so its own samples cannot end it.
     """
     most = LONGER * search.plan.settings.verify_rounds
     if search.plan.settings.verify_rounds < SHORT:
@@ -64,7 +62,7 @@ def count_rounds(search: Search, count: int, least: int, difference: float = HAR
 
 
 def _sample_noise(search: Search) -> float:
-    """The relative standard deviation of a sample, by the quartiles of the fastest configs; 0 where few were taken."""
+    """The relative standard deviation of a sample, by the quartiles of the fastest configs; 0 where too few exist."""
     archive, latest = search.archive, dict(search.outcomes)
     found = []
     for trial in archive.trials[archive.ranking()[:FASTEST]].tolist():
@@ -77,9 +75,9 @@ def _sample_noise(search: Search) -> float:
 
 
 def order_of_round(task: Compare, number: int) -> tuple[int, ...]:
-    """In which order the trials of a comparison run in its round `number` (from 0), as positions in `task.trials`.
+    """The order in which the trials of a comparison run in round `number` (from 0), as positions in `task.trials`.
 
-    A task without a key, as journals of earlier versions hold, runs in the order of its trials in every round.
+    A task without a key, as in journals of earlier versions, runs in the order of its trials in every round.
     """
     count = len(task.trials)
     if task.order is None:
@@ -88,8 +86,8 @@ def order_of_round(task: Compare, number: int) -> tuple[int, ...]:
 
 
 def is_decided(samples: Sequence[Sequence[float]]) -> bool:
-    """Whether more rounds would tell nothing about which is the fastest: each other config is certainly slower than it,
-    or equal for all practical purposes. samples: of each config, one a round."""
+    """Whether more rounds would not change the fastest: every other config is certainly slower, or equal for all
+    practical purposes. samples [configs][rounds]: times in milliseconds."""
     if len(samples) < 2:
         return True
     first, *others = sorted(samples, key=middle)

@@ -1,4 +1,4 @@
-"""The search as an immutable value: `start` makes it from a plan, `advance` from what happened."""
+"""The search as an immutable value: `start` makes it from a plan, `advance` folds events into it."""
 
 from typing import Any, assert_never, get_args
 
@@ -33,11 +33,11 @@ from autotune.core.statistics import notch
 from autotune.core.strategies.protocol import Observation, Seeds
 
 STRATEGY, SIMPLIFY, OTHER = "strategy", "simplify", -1
-"""The origins of a strategy's own trials and of those of simplification, and the generation recorded for others'."""
+"""Origins of trials: the strategy's own and simplification's. OTHER: the generation recorded for all other trials."""
 
 
 class StrategyStart(Struct, frozen=True):
-    """Where the strategy began for the last time: after how many restarts, with which trial and which generation."""
+    """The last start of the strategy: the restarts before it, its first trial and its first generation."""
 
     restarts: int = 0
     trial: int = 0
@@ -45,14 +45,14 @@ class StrategyStart(Struct, frozen=True):
 
 
 class Search(Struct, frozen=True, dict=True):
-    """Where a search stands. Made by `start` and `advance` alone; read it through its properties and `result`.
+    """The state of a search. Only `start` and `advance` make it; read it through its properties and `result`.
 
-    clock: the time of the last event in seconds. asks: how many tasks were asked for. proposed: accepted proposals of
-    the strategy in its `strategy_start`. generation: of the last of them. comparing: the comparison under way.
+    clock: the time of the last event in seconds. asks: the number of recorded requests. proposed: accepted proposals
+    since `strategy_start`. generation: the generation of the last proposal. comparing: the comparison under way.
     contested: trials observed since the last confirmation that may be as fast as the best. best_ms, best_high_ms: the
-    fastest time, its notch's end. qualified, verified: the comparison of the contenders, and of the finalists, in the
-    order in which they were asked for. simplifying: those of the best config with simpler ones.
-    before: this search just before it was interrupted.
+    fastest time and the high end of its notch, in milliseconds. qualified, verified: the finished comparisons of the
+    contenders and of the finalists, outcomes in the order of the request. simplifying: the finished comparisons of the
+    best config with simpler ones. before: this search just before it was interrupted.
     """
 
     plan: Plan
@@ -82,17 +82,17 @@ class Search(Struct, frozen=True, dict=True):
 
     @memo
     def archive(self) -> Archive:
-        """Everything measured so far, as arrays in trial order."""
+        """All measurements so far, as arrays in trial order."""
         return Archive(self.records, self.points)
 
     @property
     def outstanding(self) -> int:
-        """How many trials were asked for and have no outcome yet."""
+        """How many requested trials have no outcome yet."""
         return len(self.trials) - self.observed
 
     @property
     def pending(self) -> tuple[Trial, ...]:
-        """The trials that were asked for and have no outcome yet: what to submit again after a crash."""
+        """The requested trials without an outcome: the shell submits them again after a crash."""
         if not self.outstanding:
             return ()
         waiting = np.ones(len(self.trials), bool)
@@ -101,10 +101,11 @@ class Search(Struct, frozen=True, dict=True):
 
     @property
     def default_trial(self) -> int | None:
-        """The trial of the default config, if the space has one and it was asked for."""
+        """The trial of the default config; None where the space has none or it was not requested yet."""
         return 0 if len(self.trials) and self.trials[0].origin == "default" else None
 
     def point(self, trial: int) -> Codes:
+        """The codes [columns] of a trial's config."""
         row: Codes = self.points.rows[trial]
         return row
 
@@ -118,12 +119,12 @@ def start(plan: Plan) -> Search:
 
 
 def start_without_strategy(plan: Plan) -> Search:
-    """A search whose strategy was given up before it had begun: all that it can do is end."""
+    """A search whose strategy is given up before it starts: such a search can only end."""
     return Search(plan, root(plan.seed), None, Log(), Log(), Points(plan.space.columns), Records())
 
 
 def restart_strategy(search: Search) -> Search:
-    """The search with its strategy begun anew, elsewhere: all that was measured stays."""
+    """The search with its strategy started again under another key; all measurements stay."""
     n = search.strategy_start.restarts + 1
     begun = StrategyStart(n, len(search.trials), search.generation + 1)
     return replace(
@@ -132,7 +133,7 @@ def restart_strategy(search: Search) -> Search:
 
 
 def _initial_state(plan: Plan, key: Key, begun: StrategyStart) -> Any:
-    """The state of the strategy before anything is known of this round."""
+    """The strategy's state at this start, before it has seen an outcome."""
     space = plan.space
     seeds = Seeds(
         default=space.encode([space.default] if space.default else []),
@@ -150,7 +151,7 @@ def _initial_state(plan: Plan, key: Key, begun: StrategyStart) -> Any:
 def advance(search: Search, event: Event) -> Search:
     """The search after `event`. Calls the strategy's `observe`, never its `propose`; fits no model.
 
-    Raises JournalError for an event about a trial that was never asked for, the one thing no shell may send.
+    Raises JournalError for an event about a trial that was never requested: no shell may send one.
     """
     of_kind(search, Search, "search", "a search, as start gives it", PlanError)
     if not isinstance(event, get_args(Event)):
@@ -215,7 +216,7 @@ def _times(search: Search, outcome: Outcome) -> tuple[float, float, float]:
 
 
 def _record(search: Search, trial: int, outcome: Outcome, times: tuple[float, float, float]) -> Search:
-    """The search with one more outcome in its records and in the strategy's state."""
+    """The search with one more outcome in its records; the strategy has observed it."""
     asked = search.trials[trial]
     own = asked.origin == STRATEGY
     time, low, high = times
@@ -250,11 +251,11 @@ def _apply_observed(search: Search, trial: int, outcome: Outcome) -> Search:
 
 
 def _apply_compared(search: Search, event: Compared) -> Search:
-    """Revisions of all that was compared, or a comparison kept by itself.
+    """The search after a comparison: its outcomes revise earlier ones, or are kept apart.
 
-    Times of contenders and of simpler configs are no revisions: they were taken together, and would rank behind, or
-    before, all others that were taken alone; and memory for all of them together need not be there. A comparison that
-    was given up may still come in, late: it is neither the end of another one nor a verification.
+    Outcomes of "qualify" and "simplify" are kept apart. Their times were taken side by side and would rank before, or
+    behind, all times taken alone; and a failure for lack of memory need not recur with fewer configs at once. A
+    comparison that was given up may still arrive late: it neither ends another comparison nor counts as verification.
     """
     task = search.comparing
     awaited = task is not None and {trial.id for trial in task.trials} == {trial for trial, _ in event.outcomes}
@@ -279,7 +280,7 @@ def _apply_compared(search: Search, event: Compared) -> Search:
 
 
 def _update_best(search: Search) -> Search:
-    """The search with its best looked up again, as a revision may have made it slower."""
+    """The search with its best looked up again: a revision may have made the former best slower."""
     archive = search.archive
     ranking = archive.ranking()
     if not len(ranking):
