@@ -69,8 +69,8 @@ def kernel_space(
 ) -> Space:
     """The space of a tile kernel's configs, over the fields of `KernelConfig`, with the constraints between them.
 
-    tiles: the size of each tiled axis (an integer or a `Tile`), nested as the kernel tiles them: axes tiled together
-    are a tuple. The first nest is the grid, the others are loops inside it. reductions: the sizes of the reductions that
+    tiles: the size of each tiled axis (an integer or a `Tile`), nested as the kernel tiles them: axes tiled at once are
+    a tuple. The first nest is the grid, the others are loops inside it. reductions: the sizes of the reductions that
     may be done in chunks. loops: the number of device loops; None: those of the nests and the reductions.
     loads, stores: their number, or for each the axes that it reads or writes (tiles are numbered through, then the
     reductions); only with the axes can memory be limited.

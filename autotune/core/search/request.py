@@ -86,7 +86,9 @@ def _request_restart(search: Search, room: int, left: int | None) -> Request | N
     return _measure_proposals(anew, answer, left) if isinstance(answer, protocol.Proposals) else None
 
 
-def _ask_strategy(search: Search, room: int, left: int | None) -> protocol.Proposals | protocol.AwaitOutcome | protocol.Done:
+def _ask_strategy(
+    search: Search, room: int, left: int | None
+) -> protocol.Proposals | protocol.AwaitOutcome | protocol.Done:
     """The strategy's answer to the current question."""
     plan, begun, archive = search.plan, search.strategy_start, search.archive
     generations = plan.budget.generations
