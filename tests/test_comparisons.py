@@ -15,7 +15,7 @@ from autotune.backends.triton.jobs import Rules
 from autotune.backends.triton.timing import Objective
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Compared
-from autotune.core.search.rounds import is_decided, order_of_round
+from autotune.core.search.rounds import EXTRA_S, EXTRA_TIMES, is_decided, next_round, order_of_round, rounds_of
 
 COUNT, ROUNDS = 4, 9
 TRIALS = tuple(Trial(10 + i, Config(n=i)) for i in range(COUNT))
@@ -196,3 +196,25 @@ def interval(times: np.ndarray) -> tuple[float, float]:
 
     ratio = paired_ratio(*times.tolist())
     return ratio.low, ratio.high
+
+
+def rounds_done(task: Compare, extend: bool, seconds: float, sample: Callable[[int], float]) -> int:
+    """How many rounds of two configs the core asks for, where each round takes so many seconds."""
+    rounds, done, samples = rounds_of(task, extend), 0, ([], [])  # type: ignore[var-annotated]
+    while (begun := next_round(rounds, done, done * seconds, samples)) is not None:
+        rounds, done = begun, done + 1
+        samples[0].append(1.0)
+        samples[1].append(sample(done))
+    return done
+
+
+def test_the_core_decides_when_rounds_end() -> None:
+    task = task_with(3)
+    until = Compare(TRIALS, ROUNDS, "verify", until=4.5)
+    noisy = [1.0 + 0.2 * (-1) ** i for i in range(100)]
+    assert rounds_done(task, False, 0.0, lambda _: 2.0) == ROUNDS
+    assert rounds_done(task, True, 0.0, lambda _: 2.0) == ROUNDS, "it is decided"
+    assert rounds_done(task, True, 0.0, noisy.__getitem__) == EXTRA_TIMES * ROUNDS
+    assert rounds_done(task, True, 1.0, noisy.__getitem__) == ROUNDS + EXTRA_S + 1, "no more than some seconds"
+    assert rounds_done(until, False, 1.0, lambda _: 2.0) == 4, "the fifth round would end after 4.5 s"
+    assert rounds_done(until, False, 100.0, lambda _: 2.0) == 1, "the first one always begins"

@@ -6,6 +6,7 @@ Several configs timed side by side in this process, in rounds, as the verificati
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -19,7 +20,9 @@ from autotune.backends.triton.timing import CudaDevice, Device, HostDevice, runs
 from autotune.core.config import Config
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Limits
-from autotune.core.search.rounds import order_of_round
+from autotune.core.search.rounds import Rounds, order_of_round
+from autotune.shell.evaluators.comparison import Comparison, Contender, Step, take_turns
+from autotune.shell.evaluators.protocol import WallClock
 
 WARM_UPS = 3
 
@@ -45,44 +48,34 @@ def compare(
         return side_by_side(sampling(device, calls), order, rounds, seconds)
 
 
+@dataclass(eq=False, kw_only=True)
+class _Contender(Contender):
+    """runs: how many runs make one sample."""
+
+    runs: int = 1
+
+
 def side_by_side(sample: Sample, order: Order, rounds: int, seconds: float | None = None) -> list[Outcome]:
     """The outcome of each call, a sample a round; every round has an order of its own.
 
     seconds: begin no round that would not be over by then.
     """
-    failures: dict[int, Failed] = {}
-    count = len(order(0))
-    runs = [_first(i, sample, failures) for i in range(count)]
-    samples: list[list[float]] = [[] for _ in range(count)]
-    began = time.perf_counter()
-    for number in range(rounds):
-        spent = time.perf_counter() - began
-        if number and seconds is not None and spent * (number + 1) / number > seconds:
-            break
-        for i in order(number):
-            if i not in failures:
-                _take(i, runs[i], sample, samples, failures)
-    return [failures.get(i) or timed_or_failed(taken) for i, taken in enumerate(samples)]
+    contenders = [_Contender(place=place, stage="built") for place in range(len(order(0)))]
+
+    def act(contender: _Contender, step: Step) -> float | Failed | None:
+        try:
+            if step == "prepare":
+                contender.runs = runs_in_round(median(sample(contender.place, 1) for _ in range(WARM_UPS)))
+            return sample(contender.place, contender.runs) if step == "sample" else None
+        except Exception as error:  # whatever a kernel raises costs this config, not the search
+            return Failed("run_error", f"{type(error).__name__}: {error}")
+
+    limit = Rounds(least=rounds, most=rounds, until=seconds)
+    return take_turns(Comparison(contenders, limit, order, WallClock()), act)
 
 
 def _call(member: PopulationMember, arguments: Sequence[object]) -> Callable[[], object]:
     return lambda: member.fn(*arguments)
-
-
-def _first(i: int, sample: Sample, failures: dict[int, Failed]) -> int:
-    """How many runs make one sample, found out while it warms up."""
-    try:
-        return runs_in_round(median(sample(i, 1) for _ in range(WARM_UPS)))
-    except Exception as error:  # whatever a kernel raises costs this config, not the search
-        failures[i] = Failed("run_error", f"{type(error).__name__}: {error}")
-        return 1
-
-
-def _take(i: int, runs: int, sample: Sample, samples: list[list[float]], failures: dict[int, Failed]) -> None:
-    try:
-        samples[i].append(sample(i, runs))
-    except Exception as error:  # as above
-        failures[i] = Failed("run_error", f"{type(error).__name__}: {error}")
 
 
 @contextmanager

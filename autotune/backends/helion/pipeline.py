@@ -22,20 +22,21 @@ from autotune.backends.helion.gpu_jobs import Measured
 from autotune.backends.helion.gpu_process import Station
 from autotune.core.outcomes import Failed, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
+from autotune.shell.evaluators.protocol import WorkerSession
 from autotune.shell.timeline import GENERATOR, GPU, SEARCH, Record
 
 AHEAD = 1
 """Configs that are queued although nothing is free yet to make them."""
 
-LONGEST_POLL_S = 0.25
 PATIENCE_S = 2.0
 """How long a kernel may go on that nobody waits for any more, before its process is ended."""
 
 
-class PipelineSession:
+class PipelineSession(WorkerSession):
     """jobs: at once, of those that generate code or compile it."""
 
     def __init__(self, bench: Bench, jobs: int) -> None:
+        super().__init__(bench.now)
         self._bench, self._jobs = bench, jobs
         self._provider: Any = bench.search.benchmark_provider
         self._record: Record = self._provider.record
@@ -43,7 +44,6 @@ class PipelineSession:
         self._compiles = Compiles(bench.search.settings.autotune_adaptive_timeout)
         self._running: dict[int, Work] = {}
         self._under_way: dict[Any, Work] = {}
-        self._news: list[Observed | Compared] = []
         self._comparison: Compare | None = None
         self._given = 0
         self._station: Station | None = None
@@ -63,15 +63,6 @@ class PipelineSession:
         to_run = self._jobs + AHEAD - len(self._running)
         return max(0, min(min(to_generate, to_compile) + AHEAD - len(self._queue), to_run))
 
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is under way or waits to be reported."""
-        return not (self._under_way or self._news or self._comparison)
-
-    def now(self) -> float:
-        """Seconds since Helion began."""
-        return self._bench.now()
-
     def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
         """Queue trials; compiling begins at once."""
         for trial in trials:
@@ -83,20 +74,12 @@ class PipelineSession:
         self._comparison = task
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
-        """What has finished; empty as soon as there is room for more, so that no compiler waits for the GPU."""
-        until = self.now() + (LONGEST_POLL_S if timeout_s is None else min(timeout_s, LONGEST_POLL_S))
-        if self._comparison is not None:
-            task, self._comparison = self._comparison, None
-            self._rest()
-            return (Compared(self.now(), self._bench.compare(task)),)
-        room = self.room
-        while True:
-            self._advance()
-            left = until - self.now()
-            if self._news or not self._under_way or left <= 0 or self.room > room:
-                found, self._news = self._news, []
-                return found
-            self._wait(left)
+        """As of any session; a comparison runs in this process, whatever the timeout."""
+        if self._comparison is None:
+            return super().poll(timeout_s)
+        task, self._comparison = self._comparison, None
+        self._rest()
+        return (Compared(self.now(), self._bench.compare(task)),)
 
     def abandon(self) -> None:
         """Drop all. Compilers are killed; a kernel that runs may end, for a while."""
@@ -138,7 +121,11 @@ class PipelineSession:
             self._under_way[config] = work = Work(config, member, [trial], limits)
             self._queue.append(work)
 
-    def _advance(self) -> None:
+    @property
+    def _busy(self) -> bool:
+        return bool(self._under_way or self._comparison)
+
+    def _dispatch(self) -> None:
         self._take_answers()
         self._take_compiled()
         for work, source in self._generators.taken():
@@ -246,11 +233,13 @@ class PipelineSession:
     def _report(self, trials: Sequence[Trial], outcome: Outcome) -> None:
         self._news += [Observed(self.now(), trial.id, outcome) for trial in trials]
 
-    def _wait(self, seconds: float) -> None:
+    def _receive(self, seconds: float) -> bool:
+        """Wait until a process may have something to say, which `_dispatch` takes in."""
         assert self._station is not None
         sources = [self._station.wake, *self._generators.connections, *self._compiles.sentinels]
         left = min(seconds, self._generators.seconds_left, self._compiles.seconds_left)
         connection.wait(sources, max(0.0, left))
+        return True
 
     def _rest(self) -> None:
         """Wait until the GPU is free; end what does not end by itself."""

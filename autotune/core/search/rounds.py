@@ -8,6 +8,9 @@ samples stays true. Every evaluator follows `order_of_round`, and a journal can 
 from collections.abc import Iterable, Sequence
 from math import ceil
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from autotune.core.keys import Key, fold, permutation
 from autotune.core.outcomes import Timed
 from autotune.core.search.limits import sample_seconds
@@ -83,6 +86,54 @@ def order_of_round(task: Compare, number: int) -> tuple[int, ...]:
     if task.order is None:
         return tuple(range(count))
     return tuple(permutation(fold(Key(task.order), "round", number), count).tolist())
+
+
+EXTRA_TIMES, EXTRA_S = 5, 10.0
+"""How many times the rounds that were asked for, and how many seconds beyond these, an extended comparison takes at
+most: five times the rounds make an interval less than half as wide, and ten seconds are little beside a search."""
+
+
+class Rounds(Struct, frozen=True, kw_only=True):
+    """Where a comparison stands between two rounds. Times are in seconds on the search's clock.
+
+    least: rounds that were asked for. most: rounds that it may take while the fastest config is not decided.
+    until: when it must be over; None: no such time. began_at: when the latest round began. longest_s: the longest
+    round so far. extended_at: when the rounds that were asked for were over.
+    """
+
+    least: int
+    most: int
+    until: float | None = None
+    began_at: float | None = None
+    longest_s: float = 0.0
+    extended_at: float | None = None
+
+
+def rounds_of(task: Compare, extend: bool = False) -> Rounds:
+    """The rounds of a comparison before the first one.
+
+    extend: go on beyond the rounds that were asked for until it is decided which config is the fastest, within
+    EXTRA_TIMES and EXTRA_S.
+    """
+    return Rounds(least=task.rounds, most=task.rounds * (EXTRA_TIMES if extend else 1), until=task.until)
+
+
+def next_round(rounds: Rounds, done: int, now: float, samples: Sequence[Sequence[float]]) -> Rounds | None:
+    """The state once another round has begun at `now`; None where no further round begins.
+
+    done: how many rounds are over. samples: of each config, one for each round in milliseconds. A round begins only if
+    it would be over in time, going by the longest one so far; the first one always does.
+    """
+    longest = max(rounds.longest_s, 0.0 if rounds.began_at is None else now - rounds.began_at)
+    late = rounds.until is not None and now + longest > rounds.until
+    if done >= rounds.most or (late and done > 0):
+        return None
+    extended_at = rounds.extended_at
+    if done >= rounds.least:
+        extended_at = now if extended_at is None else extended_at
+        if now - extended_at > EXTRA_S or is_decided(samples):
+            return None
+    return replace(rounds, began_at=now, longest_s=longest, extended_at=extended_at)
 
 
 def is_decided(samples: Sequence[Sequence[float]]) -> bool:

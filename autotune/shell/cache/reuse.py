@@ -252,7 +252,7 @@ class RememberingEvaluator:
         return RememberingSession(self.inner.open(space, without_cached(past)), self.answers)
 
 
-class RememberingSession:
+class RememberingSession(Session):
     """Trials whose outcome is known are reported at the next poll; the others go on to the inner session."""
 
     def __init__(self, inner: Session, answers: Mapping[Config, Outcome]) -> None:

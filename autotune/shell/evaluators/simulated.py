@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from msgspec import structs
@@ -33,7 +32,7 @@ from autotune.core.search.messages import (
 from autotune.core.search.rounds import order_of_round
 from autotune.core.space import Space
 from autotune.shell.evaluators.disturbance import Disturbance, DisturbedDevice
-from autotune.shell.evaluators.protocol import gives_up
+from autotune.shell.evaluators.protocol import Session, gives_up
 
 CUT_AFTER = 3
 """A noisy config is cut off when this many first samples are all past the cut-off."""
@@ -136,7 +135,7 @@ class _Job:
     outcome: Outcome | None = None
 
 
-class SimulatedSession:
+class SimulatedSession(Session):
     """A queue for compile workers, a queue for devices, and a heap of what ends when."""
 
     def __init__(self, evaluator: SimulatedEvaluator) -> None:
@@ -217,14 +216,6 @@ class SimulatedSession:
                 self.poll(at - self._clock)
             case _:
                 pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.abandon()
 
     def _lookup(self, trial: Trial) -> Outcome:
         return self._evaluator.table.outcome(trial.config)
