@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import autotune
-from autotune.backends.triton_decorator.call_key import Calls, described, rules_of
+from autotune.backends.triton_decorator.call_key import Calls, described, rounding_rules
 from autotune.core.errors import CacheError
 from autotune.shell.cache.keys import digest_of
 
@@ -254,7 +254,7 @@ def test_buckets_in_words() -> None:
     ]
     assert len(set(words)) == len(words)
     assert described(made_bucket(1)) == described(made_bucket(1))
-    assert rules_of([1, 2], ["KEY"])["KEY"](2) == 2
+    assert rounding_rules([1, 2], ["KEY"])["KEY"](2) == 2
     stream = open("/dev/null")  # noqa: SIM115
     with pytest.raises(CacheError, match="TextIOWrapper, of which no cache key can be made"):
         described(lambda value: value if stream.closed else 1)
@@ -282,7 +282,7 @@ def test_a_nan_in_the_key_is_one_key() -> None:
     k = tuned(bench, ["KEY"])
     for _ in range(20):
         k[(1,)](ones(), 3, None, float("nan"))
-    assert len(k.cache) == len(k._known) == len(k._finder.by_key) == 1
+    assert len(k.cache) == len(k._known) == len(k._resolver.by_key) == 1
     first = bench.calls
     tuned(bench, ["KEY"])[(1,)](ones(), 3, None, float("nan"))
     assert bench.calls == first, "nor is it another one in another process"
@@ -311,4 +311,4 @@ def test_values_that_need_no_search_are_not_remembered_without_end(monkeypatch: 
         k[(1,)](ones(), 3, None, n)
     assert len(k.cache) <= 8
     assert len(k._known) <= 8
-    assert len(k._finder.by_key) <= 8
+    assert len(k._resolver.by_key) <= 8

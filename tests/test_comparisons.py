@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_triton_contest import Hub
+from test_triton_contest import FakeProcesses
 
 from autotune import CallableEvaluator, Config, Timed
 from autotune.backends.triton import messages
-from autotune.backends.triton.comparison import Contest
+from autotune.backends.triton.comparison import TritonComparison
 from autotune.backends.triton.jobs import Rules
 from autotune.backends.triton.timing import Objective
 from autotune.core.outcomes import Trial
@@ -70,23 +70,23 @@ def in_workers(task: Compare, tmp_path: Path) -> list[int]:
 
 def on_a_gpu(task: Compare, tmp_path: Path) -> list[int]:
     """By the process of a GPU, which is made up here."""
-    hub, ran = Hub(), []
-    contest = Contest(task, hub, lambda: 0.0, Rules(60.0, 30.0, Objective(), ("0",)), lambda times: times[0])  # type: ignore[arg-type]
-    (desk,) = hub.desks
+    hub, ran = FakeProcesses(), []
+    contest = TritonComparison(task, hub, lambda: 0.0, Rules(60.0, 30.0, Objective(), ("0",)), lambda times: times[0])  # type: ignore[arg-type]
+    (desk,) = hub.gpu_pools
     while contest.advance() is None:
         order = desk.orders.pop()
-        if isinstance(order, messages.Sample):
+        if isinstance(order, messages.SampleOrder):
             ran.append(order.slot)
-            contest.hear(desk, messages.Sampled((SLOW_MS + order.slot,), 0.0))  # type: ignore[arg-type]
+            contest.take_reply(desk, messages.SampleReply((SLOW_MS + order.slot,), 0.0))  # type: ignore[arg-type]
         else:
-            contest.hear(desk, messages.Prepared(0.0))  # type: ignore[arg-type]
+            contest.take_reply(desk, messages.PrepareReply(0.0))  # type: ignore[arg-type]
     return ran
 
 
 def with_do_bench(task: Compare, tmp_path: Path) -> list[int]:
     """As `@autotune.triton` times with a `do_bench` of the user's."""
     pytest.importorskip("triton")
-    from autotune.backends.triton_decorator.do_bench_evaluator import InProcess, InProcessEvaluator
+    from autotune.backends.triton_decorator.do_bench_evaluator import DoBenchEvaluator, DoBenchSession
 
     ran: list[int] = []
 
@@ -111,8 +111,8 @@ def with_do_bench(task: Compare, tmp_path: Path) -> list[int]:
         call()
         return [SLOW_MS] * 3
 
-    of = InProcessEvaluator(Launcher(), {}, None, do_bench, lambda: None)  # type: ignore[arg-type]
-    outcomes_of(InProcess(of, Still(), lambda: 0.0), task)  # type: ignore[arg-type]
+    of = DoBenchEvaluator(Launcher(), {}, None, do_bench, lambda: None)  # type: ignore[arg-type]
+    outcomes_of(DoBenchSession(of, Still(), lambda: 0.0), task)  # type: ignore[arg-type]
     return ran
 
 

@@ -228,9 +228,9 @@ def test_the_wall_clock_times_where_nothing_else_is_said() -> None:
 
 def test_a_hull_is_all_between_the_configs(clock: Clock) -> None:
     given = [triton.Config({"BLOCK": 16, "FLAG": True}), triton.Config({"BLOCK": 128, "FLAG": False}, num_warps=8)]
-    from autotune.backends.triton_decorator.configs import candidates_of
+    from autotune.backends.triton_decorator.configs import parse_candidates
 
-    hull = candidates_of(given, True, (), ["BLOCK", "FLAG"])
+    hull = parse_candidates(given, True, (), ["BLOCK", "FLAG"])
     assert hull.configs is None
     assert hull.space.size == 4 * 2 * 2  # num_ctas and num_stages are the same in all
     assert hull.first == hull.space.default
@@ -527,7 +527,7 @@ def test_while_a_graph_is_captured_nothing_is_tuned(clock: Clock, monkeypatch: p
     kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
     with monkeypatch.context() as patch:
         patch.setattr(
-            "autotune.backends.triton_decorator.resolve.why_not_now", lambda *_: "a CUDA graph is being captured"
+            "autotune.backends.triton_decorator.resolve.reason_not_to_tune", lambda *_: "a CUDA graph is being captured"
         )
         with pytest.warns(UserWarning, match="CUDA graph"):
             assert not retimed(clock, kernel)
@@ -544,22 +544,22 @@ def test_what_forbids_to_tune(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from autotune.backends.triton_decorator.call_key import Call
-    from autotune.backends.triton_decorator.resolve import why_not_now
+    from autotune.backends.triton_decorator.resolve import reason_not_to_tune
 
     def call(value: Any, kind: str = "cpu") -> Call:
         return Call({"x": value}, {}, frozenset(), (), torch.device(kind))
 
-    assert why_not_now(call(1), False) is None
-    assert why_not_now(call(1), True) is not None
-    assert "memory" in str(why_not_now(call(1, "meta"), False))
+    assert reason_not_to_tune(call(1), False) is None
+    assert reason_not_to_tune(call(1), True) is not None
+    assert "memory" in str(reason_not_to_tune(call(1, "meta"), False))
     with FakeTensorMode():
-        assert "memory" in str(why_not_now(call(torch.empty(1)), False))
+        assert "memory" in str(reason_not_to_tune(call(torch.empty(1)), False))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    assert "captured" in str(why_not_now(call(1, "cuda"), False))
+    assert "captured" in str(reason_not_to_tune(call(1, "cuda"), False))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
-    assert why_not_now(call(1, "cuda"), False) is None
+    assert reason_not_to_tune(call(1, "cuda"), False) is None
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert "torch.compile" in str(why_not_now(call(1), False))
+    assert "torch.compile" in str(reason_not_to_tune(call(1), False))
 
 
 def test_two_threads_tune_once(clock: Clock) -> None:
@@ -576,7 +576,7 @@ def test_two_threads_tune_once(clock: Clock) -> None:
     def first() -> None:
         barrier.wait()
         try:
-            kernel._finder.find(kernel._finder.calls.bound((*vectors(), N), {}), grid, False)
+            kernel._resolver.find(kernel._resolver.calls.bound((*vectors(), N), {}), grid, False)
         except BaseException as error:
             errors.append(error)
 

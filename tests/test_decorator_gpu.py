@@ -116,7 +116,7 @@ def test_a_space_is_searched_in_a_process_of_its_own_with_the_callers_tensors() 
     assert len(kernel.configs_timings) > 5
     again = autotune.triton(SPACE, ["n"], reference=added, budget=60)(gpu_add)
     again[grid](a, b, c, N)
-    assert again._finder.latest.origin == "cache"
+    assert again._resolver.latest.origin == "cache"
     assert again.best_config.all_kwargs() == kernel.best_config.all_kwargs()
 
 

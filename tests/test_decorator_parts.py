@@ -15,7 +15,7 @@ import pytest
 import autotune
 from autotune import PowerOfTwo, Space
 from autotune.backends.triton_decorator.call_key import power_of_two
-from autotune.backends.triton_decorator.protected_arguments import Written, protected, written_by
+from autotune.backends.triton_decorator.protected_arguments import WrittenTensors, find_written, protect
 from autotune.backends.triton_decorator.written_arguments import Effects, effects_of
 from autotune.shell.cache.sources import kernel_digest
 
@@ -137,20 +137,24 @@ def test_what_is_written_is_what_source_and_user_say() -> None:
     x, y = torch.zeros(8), torch.zeros(8)
     named = {"x": x, "y": y, "n": 3, "again": x}
     effects = Effects(frozenset({"x", "y", "n"}), frozenset({"y"}))
-    assert written_by(effects, {"x": x, "y": y, "n": 3}, (), ()) == Written(("x",), ("y",))
-    assert written_by(effects, named, (), ()) == Written((), ("x", "y")), "x is read under another name"
-    assert written_by(effects, {"x": x, "y": y}, (), ("x",)) == Written((), ("x", "y"))
-    assert written_by(None, {"x": x, "y": y}, (), ()) == Written((), ("x", "y"))
-    assert written_by(None, {"x": x, "y": y}, ("y",), ()) == Written((), ("x", "y")), "nobody says that x is not"
+    assert find_written(effects, {"x": x, "y": y, "n": 3}, (), ()) == WrittenTensors(("x",), ("y",))
+    assert find_written(effects, named, (), ()) == WrittenTensors((), ("x", "y")), "x is read under another name"
+    assert find_written(effects, {"x": x, "y": y}, (), ("x",)) == WrittenTensors((), ("x", "y"))
+    assert find_written(None, {"x": x, "y": y}, (), ()) == WrittenTensors((), ("x", "y"))
+    assert find_written(None, {"x": x, "y": y}, ("y",), ()) == WrittenTensors((), ("x", "y")), (
+        "nobody says that x is not"
+    )
 
 
 def test_an_address_that_comes_from_no_tensor_may_lead_to_any() -> None:
     x, y = torch.zeros(8), torch.zeros(8)
     stored = frozenset({frozenset({"table", "n"})})
     effects = Effects(frozenset({"table", "n"}), frozenset(), stored)
-    assert written_by(effects, {"x": x, "table": y, "n": 3}, (), ()) == Written(("table",), ())
-    assert written_by(effects, {"x": x, "y": y, "table": 12345, "n": 3}, (), ()) == Written((), ("x", "y"))
-    assert written_by(effects, {"x": x, "table": None, "n": 3}, (), ()) == Written((), ()), "an optional output"
+    assert find_written(effects, {"x": x, "table": y, "n": 3}, (), ()) == WrittenTensors(("table",), ())
+    assert find_written(effects, {"x": x, "y": y, "table": 12345, "n": 3}, (), ()) == WrittenTensors((), ("x", "y"))
+    assert find_written(effects, {"x": x, "table": None, "n": 3}, (), ()) == WrittenTensors((), ()), (
+        "an optional output"
+    )
 
 
 def test_copies_overlap_as_the_tensors_do() -> None:
@@ -158,7 +162,7 @@ def test_copies_overlap_as_the_tensors_do() -> None:
     named = {"whole": base, "tail": base[10:], "bits": base.view(torch.int32)[5:9], "rows": base[2:34:2]}
     named["other"] = base.clone()
     before = base.clone()
-    with protected(named, Written(("tail",), ())) as copies:
+    with protect(named, WrittenTensors(("tail",), ())) as copies:
         assert all(torch.equal(copies[name], named[name]) for name in named)
         assert copies["other"] is named["other"]
         assert copies["rows"].stride() == (2,)
@@ -173,7 +177,7 @@ def test_copies_overlap_as_the_tensors_do() -> None:
 
 
 def fail(x: Any) -> None:
-    with protected({"x": x}, Written((), ("x",))) as named:
+    with protect({"x": x}, WrittenTensors((), ("x",))) as named:
         named["x"].fill_(-1)
         raise RuntimeError("planted")
 
@@ -183,9 +187,9 @@ def test_the_tensor_of_a_descriptor_is_copied_too() -> None:
 
     base = torch.arange(64.0).reshape(4, 16)
     named = {"target": TensorDescriptor.from_tensor(base, [1, 16]), "n": 3}
-    written = written_by(Effects(frozenset({"target"}), frozenset()), named, (), ())
-    assert written == Written((), (), ("target",))
-    with protected(named, written) as copies:
+    written = find_written(Effects(frozenset({"target"}), frozenset()), named, (), ())
+    assert written == WrittenTensors((), (), ("target",))
+    with protect(named, written) as copies:
         assert torch.equal(copies["target"].base, base)
         copies["target"].base.zero_()
         copies["target"].block_shape = [2, 16]
@@ -196,8 +200,8 @@ def test_the_tensor_of_a_descriptor_is_copied_too() -> None:
 def test_tensors_in_a_tuple_are_copied_too() -> None:
     x, y = torch.zeros(4), torch.ones(4)
     named = {"both": (x, 3, (y,))}
-    written = written_by(Effects(frozenset({"both"}), frozenset()), named, (), ())
-    with protected(named, written) as copies:
+    written = find_written(Effects(frozenset({"both"}), frozenset()), named, (), ())
+    with protect(named, written) as copies:
         copies["both"][0].fill_(5)
         copies["both"][2][0].fill_(5)
         assert copies["both"][1] == 3
@@ -212,7 +216,7 @@ def test_tensors_hold_afterwards_what_they_held(fits: bool, monkeypatch: pytest.
     before = x.clone()
     with warnings.catch_warnings():
         warnings.simplefilter("error" if fits else "ignore")
-        with protected({"x": x}, Written((), ("x",))) as named:
+        with protect({"x": x}, WrittenTensors((), ("x",))) as named:
             named["x"].fill_(-1)
         with pytest.raises(RuntimeError, match="planted"):
             fail(x)

@@ -432,9 +432,9 @@ def test_a_fork_behind_a_guardian_ends_with_the_program(tmp_path: Path) -> None:
     program(
         f"""
         import multiprocessing, subprocess
-        from autotune.shell.processes.supervisor import stand_guard
+        from autotune.shell.processes.supervisor import fork_supervised
         def work(program):
-            stand_guard(program, keep_files=True)
+            fork_supervised(program, keep_files=True)
             child = subprocess.Popen(["sleep", "1000"])
             with open({str(pids)!r}, "w") as file:
                 file.write(f"{{os.getppid()}} {{os.getpid()}} {{child.pid}} .")

@@ -11,7 +11,7 @@ import pytest
 
 from autotune import Choice, Config, Failed, Space, Trial, TritonEvaluator
 from autotune.backends.triton import messages
-from autotune.backends.triton.jobs import Binaries, Job, binary_of
+from autotune.backends.triton.jobs import Job, SharedBinaries, binary_key_of
 from autotune.core.search.messages import Limits, Observed
 from autotune.shell.timeline import read_timeline
 
@@ -42,7 +42,7 @@ print(json.dumps(hashes))
     asked = [sys.executable, "-c", code, json.dumps(FACTORS)]
     ran = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True)
     hashes = json.loads(ran.stdout)
-    key = binary_of(scaled)
+    key = binary_key_of(scaled)
     keys = [
         key(Config({"factor": 3, "plain": 3, "BLOCK": 256, name: value}))
         for name in ("factor", "plain")
@@ -60,14 +60,14 @@ print(json.dumps(hashes))
 
 
 def test_without_a_kernel_every_config_has_a_binary_of_its_own() -> None:
-    key = binary_of(None)
+    key = binary_key_of(None)
     assert key(Config(a=2, b=3)) != key(Config(a=4, b=3))
     assert key(Config(a=1)) != key(Config(a=True))
 
 
 def test_the_first_has_it_compiled_and_the_others_wait() -> None:
     jobs = [Job(Trial(i, Config(x=i % 2)), Limits()) for i in range(5)]
-    binaries = Binaries(lambda config: config["x"])
+    binaries = SharedBinaries(lambda config: config["x"])
     assert [binaries.claim(job) for job in jobs] == [True, True, False, False, False]
     assert binaries.waiting == 3
     assert binaries.verdict(jobs[0]) is None

@@ -7,7 +7,7 @@ import pytest
 
 from autotune import Config, Timed
 from autotune.backends.triton import messages
-from autotune.backends.triton.comparison import LONGER, LONGER_S, Contest
+from autotune.backends.triton.comparison import LONGER, LONGER_S, TritonComparison
 from autotune.backends.triton.jobs import Rules
 from autotune.backends.triton.timing import Objective
 from autotune.core.outcomes import Trial
@@ -18,58 +18,58 @@ ROUNDS = 20
 RULES = Rules(60.0, 30.0, Objective(), ("0",))
 
 
-class Desk(list[Any]):
-    """The one process of a GPU, and its crew, which holds it."""
+class FakeGpuPool(list[Any]):
+    """The one process of a GPU, and its pool, which holds it."""
 
     def __init__(self) -> None:
         super().__init__([self])
-        self.orders: list[messages.Order] = []
+        self.orders: list[messages.TritonOrder] = []
 
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    def give(self, worker: Any, order: messages.Order, timeout_s: float) -> None:
+    def send(self, worker: Any, order: messages.TritonOrder, timeout_s: float) -> None:
         self.orders.append(order)
 
 
-class Hub:
+class FakeProcesses:
     """Nothing is compiled, and the GPU is always free."""
 
-    farm = None
+    compile_pool = None
 
     def __init__(self) -> None:
-        self.desks = [Desk()]
+        self.gpu_pools = [FakeGpuPool()]
 
-    def compiler(self) -> None:
+    def idle_compiler(self) -> None:
         return None
 
-    def staff(self, needed: int) -> None:
+    def start_compilers(self, needed: int) -> None:
         pass
 
-    def desk(self, i: int, fresh: bool = False) -> Desk:
-        return self.desks[i]
+    def gpu_worker(self, i: int, fresh: bool = False) -> FakeGpuPool:
+        return self.gpu_pools[i]
 
 
 def compared(time: Callable[[int, int], float], count: int, second: float = 0.0, until: float | None = None) -> Any:
     """The samples of each config. time: of a config in a round. second: how many seconds each sample takes."""
     now, rounds = [0.0], dict.fromkeys(range(count), 0)
-    hub = Hub()
+    hub = FakeProcesses()
     task = Compare(tuple(Trial(i, Config(n=i)) for i in range(count)), ROUNDS, "verify", until)
-    contest = Contest(task, hub, lambda: now[0], RULES, lambda times: times[0])  # type: ignore[arg-type]
-    (desk,) = hub.desks
+    contest = TritonComparison(task, hub, lambda: now[0], RULES, lambda times: times[0])  # type: ignore[arg-type]
+    (desk,) = hub.gpu_pools
     verified: list[int] = []
     while (outcomes := contest.advance()) is None:
         order = desk.orders.pop()
-        if isinstance(order, messages.Verify):
+        if isinstance(order, messages.VerifyOrder):
             verified.append(order.slot)
-        if isinstance(order, messages.Prepare | messages.Verify):
-            contest.hear(desk, messages.Prepared(0.0))  # type: ignore[arg-type]
-        elif isinstance(order, messages.Sample):
+        if isinstance(order, messages.PrepareOrder | messages.VerifyOrder):
+            contest.take_reply(desk, messages.PrepareReply(0.0))  # type: ignore[arg-type]
+        elif isinstance(order, messages.SampleOrder):
             now[0] += second
             ms = time(order.slot, rounds[order.slot])
             rounds[order.slot] += 1
-            contest.hear(desk, messages.Sampled((ms,), 0.0))  # type: ignore[arg-type]
-    assert isinstance(desk.orders.pop(), messages.Forget)
+            contest.take_reply(desk, messages.SampleReply((ms,), 0.0))  # type: ignore[arg-type]
+    assert isinstance(desk.orders.pop(), messages.ForgetOrder)
     assert verified == list(range(count)), "each is checked once more after its last sample"
     timed = [outcome for _, outcome in outcomes if isinstance(outcome, Timed)]
     assert len({len(outcome.times_ms) for outcome in timed}) == 1

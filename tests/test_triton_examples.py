@@ -19,11 +19,11 @@ CODE = """
 import importlib, json, sys
 from autotune import ArgumentSet, Config
 from autotune.backends.triton import messages, timing
-from autotune.backends.triton.gpu_worker import Desk, Habits
+from autotune.backends.triton.gpu_worker import GpuBenchmark, TimingOptions
 from autotune.backends.triton.timing import HostDevice
 from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton.timing import Objective
-from autotune.backends.triton.arguments import Terms
+from autotune.backends.triton.arguments import CheckSpec
 from autotune.shell.evaluators.outputs import Tolerance
 
 SMALL = {
@@ -47,15 +47,15 @@ for name, configs in CONFIGS.items():
     example = importlib.import_module(name)
     tool = example.evaluator
     given = ArgumentSet(example.arguments(device="cpu", **SMALL[name]), name="small")
-    terms = Terms(
+    terms = CheckSpec(
         tool.reference, tuple(tool.outputs), tuple(tool.restore_value), tuple(tool.reset_to_zero),
         tolerance=Tolerance(tool.rtol, tool.atol, reduction=tool.reduction), names=example.space.names,
     )
-    habits = Habits(timing.Schedule(0.0, 0.0, 1, 1))
-    desk = Desk(HostDevice(), Launch(tool.kernel), tool.grid, [given], terms, Objective(), habits)
+    habits = TimingOptions(timing.Schedule(0.0, 0.0, 1, 1))
+    desk = GpuBenchmark(HostDevice(), Launch(tool.kernel), tool.grid, [given], terms, Objective(), habits)
     for config in configs:
-        reply = desk.measure(messages.Measure(Config(**config).to_json(), None, 60.0))
-        said[f"{name} {config}"] = "" if isinstance(reply, messages.Measured) else reply.failed.message
+        reply = desk.measure(messages.MeasureOrder(Config(**config).to_json(), None, 60.0))
+        said[f"{name} {config}"] = "" if isinstance(reply, messages.MeasureReply) else reply.failed.message
 print(json.dumps(said))
 """
 

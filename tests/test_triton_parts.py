@@ -14,53 +14,61 @@ from autotune.backends.triton import resources as limits
 from autotune.backends.triton.comparison import typical
 from autotune.backends.triton.jobs import Rules, default_times, timed
 from autotune.backends.triton.kernel import Launch
-from autotune.backends.triton.messages import Figures, Measured
+from autotune.backends.triton.messages import CompiledKernel, MeasureReply
 from autotune.backends.triton.resources import resources
 from autotune.backends.triton.timing import IN_FLIGHT, CudaDevice, Objective, Schedule
 from autotune.core.outcomes import Failed, Timed
 from autotune.core.search.messages import Observed
 from autotune.shell.timeline import NOBODY, Span, Timeline, busy_share, read_timeline
 
-H200 = limits.gpu_for("sm_90")
+H200 = limits.gpu_of_target("sm_90")
 
 
 @pytest.mark.parametrize(
     ("figures", "kind", "words"),
     [
-        (Figures("k", "", 232448, 128, 64, 0), None, ""),
-        (Figures("k", "", 232449, 128, 64, 0), "out_of_memory", "232449 bytes of shared memory; sm_90 has 232448"),
-        (Figures("k", "", 0, 2048, 16, 0), "run_error", "2048 threads in a block; sm_90 allows 1024"),
-        (Figures("k", "", 0, 1024, 64, 0), None, ""),
-        (Figures("k", "", 0, 1024, 65, 0), "run_error", "73728 registers for one block (65 a thread, 1024 threads)"),
-        (Figures("k", "", 0, 128, 64, 0, 32), "run_error", "clusters of 32 blocks"),
-        (Figures("k", "", 0, 1024), None, ""),
+        (CompiledKernel("k", "", 232448, 128, 64, 0), None, ""),
+        (
+            CompiledKernel("k", "", 232449, 128, 64, 0),
+            "out_of_memory",
+            "232449 bytes of shared memory; sm_90 has 232448",
+        ),
+        (CompiledKernel("k", "", 0, 2048, 16, 0), "run_error", "2048 threads in a block; sm_90 allows 1024"),
+        (CompiledKernel("k", "", 0, 1024, 64, 0), None, ""),
+        (
+            CompiledKernel("k", "", 0, 1024, 65, 0),
+            "run_error",
+            "73728 registers for one block (65 a thread, 1024 threads)",
+        ),
+        (CompiledKernel("k", "", 0, 128, 64, 0, 32), "run_error", "clusters of 32 blocks"),
+        (CompiledKernel("k", "", 0, 1024), None, ""),
     ],
 )
-def test_what_cannot_be_launched_is_known_before(figures: Figures, kind: str | None, words: str) -> None:
-    failed = limits.misfit(figures, H200)
+def test_what_cannot_be_launched_is_known_before(figures: CompiledKernel, kind: str | None, words: str) -> None:
+    failed = limits.find_misfit(figures, H200)
     assert (failed and failed.kind) == kind
     assert failed is None or (words in failed.message and failed.message.endswith(": not run"))
 
 
 def test_blocks_at_once() -> None:
     """128 registers and 256 threads are 32768 registers: two blocks; 100 KiB of shared memory: two blocks as well."""
-    assert limits.blocks_at_once(Figures("k", "", 0, 256, 128, 0), H200) == 2
-    assert limits.blocks_at_once(Figures("k", "", 100 * 1024, 128, 32, 0), H200) == 2
-    assert limits.blocks_at_once(Figures("k", "", 0, 256), H200) is None
+    assert limits.blocks_at_once(CompiledKernel("k", "", 0, 256, 128, 0), H200) == 2
+    assert limits.blocks_at_once(CompiledKernel("k", "", 100 * 1024, 128, 32, 0), H200) == 2
+    assert limits.blocks_at_once(CompiledKernel("k", "", 0, 256), H200) is None
 
 
 def test_details_are_the_most_that_any_kernel_needs() -> None:
-    kernels = (Figures("a", "", 10, 128, 40, 0), Figures("b", "", 5, 128, 90, 16))
-    assert limits.details_of(kernels, H200) == {
+    kernels = (CompiledKernel("a", "", 10, 128, 40, 0), CompiledKernel("b", "", 5, 128, 90, 16))
+    assert limits.resource_details(kernels, H200) == {
         "shared_bytes": 10, "registers": 90, "spill_bytes": 16, "blocks_per_multiprocessor": 5, "kernels": 2,
     }  # fmt: skip
-    assert limits.details_of((), H200) == {}
+    assert limits.resource_details((), H200) == {}
 
 
 @pytest.mark.parametrize("target", ["90", "sm90", "gfx942", "sm_9", ""])
 def test_targets_are_named_as_nvidia_does(target: str) -> None:
     with pytest.raises(EvaluatorError, match="give an NVIDIA architecture such as 'sm_90'"):
-        limits.gpu_for(target)
+        limits.gpu_of_target(target)
 
 
 def test_a_binary_that_is_not_understood_has_no_figures() -> None:
@@ -188,16 +196,16 @@ def test_objectives() -> None:
 
 def test_rounds_of_several_shapes_become_one_number_each() -> None:
     rules = Rules(60.0, 30.0, Objective("worst", True, (1.0, 1.0)), ("a", "b"))
-    measured = Measured(((1.0, 2.0, 3.0), (4.0, 4.0, 8.0, 8.0)), 0.5, details={"runs": 3})
+    measured = MeasureReply(((1.0, 2.0, 3.0), (4.0, 4.0, 8.0, 8.0)), 0.5, details={"runs": 3})
     outcome = timed(measured, rules, (1.0, 4.0))
     assert isinstance(outcome, Timed)
     assert outcome.times_ms == pytest.approx((2.0, 4.0, 6.0)), "the ratios to the default, times its mean of 2 ms"
     assert outcome.details == {"runs": 3, "ms[a]": 2.0, "ms[b]": 6.0}
     assert outcome.run_s == 0.5
-    alone = timed(Measured(((2.0, 4.0),), 0.5, True), Rules(60.0, 30.0, Objective(), ("0",)), None)
+    alone = timed(MeasureReply(((2.0, 4.0),), 0.5, True), Rules(60.0, 30.0, Objective(), ("0",)), None)
     assert isinstance(alone, Timed)
     assert (alone.times_ms, alone.cut, alone.details) == ((2.0, 4.0), True, {})
-    assert isinstance(timed(Measured(((1.0,), ()), 0.5), rules, None), Failed)
+    assert isinstance(timed(MeasureReply(((1.0,), ()), 0.5), rules, None), Failed)
 
 
 def test_gauges_of_a_comparison_are_those_that_were_usual() -> None:
@@ -238,7 +246,7 @@ def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> Non
     assert processes.visible_gpus((1,)) == ("GPU-ab",)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert processes.visible_gpus((0, 2)) == ("0", "2")
-    assert processes.compile_workers(10**6) == 1
+    assert processes.default_compile_workers(10**6) == 1
 
 
 def test_the_drivers_tool_is_asked_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,10 +254,10 @@ def test_the_drivers_tool_is_asked_in_the_background(tmp_path: Path, monkeypatch
     monkeypatch.setattr(processes, "SMI_TIMEOUT_S", 0.5)
     tool = tmp_path / "nvidia-smi"
 
-    def cards(script: str) -> processes.Cards:
+    def cards(script: str) -> processes.NvidiaSmi:
         tool.write_text(f"#!/bin/sh\n{script}\n")
         tool.chmod(0o755)
-        return processes.Cards()
+        return processes.NvidiaSmi()
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     found = cards("echo '0, GPU-ab, 9.0'; echo '1, GPU-cd, [N/A]'")
@@ -259,7 +267,7 @@ def test_the_drivers_tool_is_asked_in_the_background(tmp_path: Path, monkeypatch
     for broken in ("echo '0, GPU-ab, 9.0'; exit 9", "exec sleep 60"):
         assert processes.visible_gpus(None, cards(broken)) == ()
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert processes.Cards().rows() == []
+    assert processes.NvidiaSmi().rows() == []
 
 
 def build(config: Config) -> Callable[..., Any]:

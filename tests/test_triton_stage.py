@@ -11,9 +11,9 @@ from autotune.backends.triton import messages
 
 torch = pytest.importorskip("torch")
 
-from autotune.backends.triton.arguments import Stage, Terms, described, made, stand_ins  # noqa: E402  # noqa: E402
+from autotune.backends.triton.arguments import CheckSpec, PreparedArguments, described, made, make_stand_ins  # noqa: E402  # noqa: E402
 from autotune.backends.triton.fake_driver import no_memory  # noqa: E402
-from autotune.backends.triton.gpu_worker import Desk, Habits  # noqa: E402
+from autotune.backends.triton.gpu_worker import GpuBenchmark, TimingOptions  # noqa: E402
 from autotune.backends.triton.kernel import Launch  # noqa: E402
 from autotune.backends.triton.timing import (  # noqa: E402
     HostDevice,
@@ -28,19 +28,19 @@ FAST = Schedule(0.0, 0.0, 3, 3)
 
 def desk(
     function: Callable[..., Any], arguments: Any, repeatable: bool = False, schedule: Schedule = FAST, **terms: Any
-) -> Desk:
+) -> GpuBenchmark:
     launch = Launch(build=lambda config: function)
     given = arguments if isinstance(arguments, list) else [ArgumentSet(arguments)]
-    return Desk(
-        HostDevice(), launch, None, given, Terms(**terms), Objective(weights=(1.0,) * len(given)),
-        Habits(schedule, repeatable=repeatable),
+    return GpuBenchmark(
+        HostDevice(), launch, None, given, CheckSpec(**terms), Objective(weights=(1.0,) * len(given)),
+        TimingOptions(schedule, repeatable=repeatable),
     )  # fmt: skip
 
 
 def verdict(function: Callable[..., Any], arguments: Any, **terms: Any) -> str:
     """ "timed", or the kind of failure and its message."""
-    answer = desk(function, arguments, **terms).measure(messages.Measure("{}", None, 10.0))
-    if isinstance(answer, messages.Measured):
+    answer = desk(function, arguments, **terms).measure(messages.MeasureOrder("{}", None, 10.0))
+    if isinstance(answer, messages.MeasureReply):
         return "timed"
     assert isinstance(answer, messages.Refused)
     return f"{answer.failed.kind}: {answer.failed.message}"
@@ -87,7 +87,7 @@ def test_memory_of_an_earlier_result_does_not_pass_for_an_answer() -> None:
 
     tool = desk(sometimes, vectors, reference=lambda x, out: x * 2)
     for _ in range(2):
-        told = tool.measure(messages.Measure("{}", None, 1.0))
+        told = tool.measure(messages.MeasureOrder("{}", None, 1.0))
         assert isinstance(told, messages.Refused), "it returned what was there"
         assert told.failed.kind == "wrong_answer"
 
@@ -177,14 +177,18 @@ def test_every_run_finds_what_it_should() -> None:
 def test_bits_may_have_to_repeat() -> None:
     rounds = iter(range(100))
     tool = desk(lambda x, out: out.copy_(x * 2 + 1e-6 * next(rounds)), vectors, True, outputs=(1,))
-    answer = tool.measure(messages.Measure("{}", None, 1.0))
+    answer = tool.measure(messages.MeasureOrder("{}", None, 1.0))
     assert isinstance(answer, messages.Refused)
     assert "two runs differ in 8 of 8 elements" in answer.failed.message
     signs = iter([0.0, -0.0] * 50)
     tool = desk(lambda x, out: out.fill_(next(signs)), vectors, True, outputs=(1,))
-    assert isinstance(tool.measure(messages.Measure("{}", None, 1.0)), messages.Refused), "the sign of a zero is a bit"
+    assert isinstance(tool.measure(messages.MeasureOrder("{}", None, 1.0)), messages.Refused), (
+        "the sign of a zero is a bit"
+    )
     tool = desk(lambda x, out: (x.sum(), 3), vectors, True, reference=lambda x, out: (x.sum(), 3))
-    assert isinstance(tool.measure(messages.Measure("{}", None, 1.0)), messages.Measured), "a number is no tensor"
+    assert isinstance(tool.measure(messages.MeasureOrder("{}", None, 1.0)), messages.MeasureReply), (
+        "a number is no tensor"
+    )
 
 
 def test_an_overwritten_expectation_is_not_taken_for_a_wrong_answer() -> None:
@@ -195,7 +199,7 @@ def test_an_overwritten_expectation_is_not_taken_for_a_wrong_answer() -> None:
         out.fill_(1)
 
     tool = desk(vandal, vectors, reference=expected, outputs=(1,))
-    answer = tool.measure(messages.Measure("{}", None, 1.0))
+    answer = tool.measure(messages.MeasureOrder("{}", None, 1.0))
     assert isinstance(answer, messages.Refused)
     assert answer.spoilt
     assert answer.suspect
@@ -211,21 +215,21 @@ def test_checkers() -> None:
 
 def test_configs_far_behind_are_cut_off() -> None:
     tool = desk(lambda x, out: None, [ArgumentSet(vectors), ArgumentSet(vectors)])
-    answer = tool.measure(messages.Measure("{}", 1e-9, 1.0))
-    assert isinstance(answer, messages.Measured)
+    answer = tool.measure(messages.MeasureOrder("{}", 1e-9, 1.0))
+    assert isinstance(answer, messages.MeasureReply)
     assert answer.cut
     assert [len(times) for times in answer.times_ms] == [3, 3]
-    answer = tool.measure(messages.Measure("{}", 1e9, 1.0))
-    assert isinstance(answer, messages.Measured)
+    answer = tool.measure(messages.MeasureOrder("{}", 1e9, 1.0))
+    assert isinstance(answer, messages.MeasureReply)
     assert not answer.cut
 
 
 def test_configs_behind_are_timed_with_few_runs_and_those_near_the_best_in_full() -> None:
     tool = desk(lambda x, out: time.sleep(1e-3), vectors, schedule=Schedule(0.0, 30.0, 5, 200))
-    behind = tool.measure(messages.Measure("{}", 1e9, 10.0, None, 1e-9))
-    near = tool.measure(messages.Measure("{}", 1e9, 10.0, None, 1e9))
-    assert isinstance(behind, messages.Measured)
-    assert isinstance(near, messages.Measured)
+    behind = tool.measure(messages.MeasureOrder("{}", 1e9, 10.0, None, 1e-9))
+    near = tool.measure(messages.MeasureOrder("{}", 1e9, 10.0, None, 1e9))
+    assert isinstance(behind, messages.MeasureReply)
+    assert isinstance(near, messages.MeasureReply)
     assert not behind.cut
     assert behind.details["runs"] == 5
     assert near.details["runs"] > 10
@@ -274,7 +278,7 @@ def test_poison_is_never_zero(kind: Any) -> None:
 
 
 def test_small_arguments_are_rotated() -> None:
-    stage = Stage(ArgumentSet(vectors), Launch(build=lambda config: fill), Terms())
+    stage = PreparedArguments(ArgumentSet(vectors), Launch(build=lambda config: fill), CheckSpec())
     copies = stage.copies(64)
     assert len(copies) == 3, "64 bytes of arguments, and the cache should be filled twice by others"
     assert len({named["0"].data_ptr() for named in copies}) == 3
@@ -304,10 +308,16 @@ def test_what_cannot_be_rotated_is_timed_with_a_cleared_cache(terms: dict[str, A
         seen.add(x.data_ptr())
 
     given = [ArgumentSet(vectors)]
-    tool = Desk(
-        device, Launch(build=lambda c: kernel), None, given, Terms(**terms), Objective(), Habits(FAST, "rotate")
+    tool = GpuBenchmark(
+        device,
+        Launch(build=lambda c: kernel),
+        None,
+        given,
+        CheckSpec(**terms),
+        Objective(),
+        TimingOptions(FAST, "rotate"),
     )
-    assert isinstance(tool.measure(messages.Measure("{}", None, 1.0)), messages.Measured)
+    assert isinstance(tool.measure(messages.MeasureOrder("{}", None, 1.0)), messages.MeasureReply)
     assert len(seen) == rotated
     assert device.cold == {rotated == 1}
 
@@ -332,8 +342,8 @@ def test_without_memory_on_the_device_copies_are_kept_on_the_host(
         return out + x if returns == "new" else out.copy_(x)
 
     x, out = vectors()
-    stage = Stage(
-        ArgumentSet((x, out)), Launch(build=lambda config: fill), Terms(both, outputs=("1",), restore_value=("1",))
+    stage = PreparedArguments(
+        ArgumentSet((x, out)), Launch(build=lambda config: fill), CheckSpec(both, outputs=("1",), restore_value=("1",))
     )
     assert torch.equal(x, torch.arange(8.0)), "the reference has changed it"
     assert len(hosted) == 3 + (returns != "new")
@@ -397,14 +407,14 @@ def test_what_is_not_contiguous_is_compared_in_pieces(bitwise: bool, monkeypatch
 
 def test_stand_ins_are_what_the_dispatcher_sees() -> None:
     real = {"a": torch.arange(8.0)[1:], "b": torch.zeros(3, 4).T, "n": 16, "s": 0.5, "none": None, "flag": True}
-    seen = stand_ins(described(real))
+    seen = make_stand_ins(described(real))
     for name in ("a", "b"):
         assert seen[name].is_meta
         assert seen[name].data_ptr() % 16 == real[name].data_ptr() % 16
         assert (seen[name].stride(), seen[name].dtype) == (real[name].stride(), real[name].dtype)
     assert {name: seen[name] for name in ("n", "s", "none", "flag")} == {"n": 16, "s": 0.5, "none": None, "flag": True}
     with pytest.raises(ValueError, match=r"'x' \(object\) has no stand-in"):
-        stand_ins(described({"x": object()}))
+        make_stand_ins(described({"x": object()}))
 
 
 def test_arguments_are_made_without_memory_or_gpu() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from autotune.shell.processes import gpu_lock as turns
-from autotune.shell.processes.gpu_lock import Turn
+from autotune.shell.processes.gpu_lock import GpuLock
 
 HOLD = """
 import os, sys, time
@@ -27,8 +27,8 @@ os.umask(0o077)
 if user:
     os.setgid(user); os.setuid(user)
 turns.SHARED = shared
-one = turns.Turn(name)
-print(one.take(), flush=True)
+one = turns.GpuLock(name)
+print(one.acquire(), flush=True)
 time.sleep(600)
 """
 
@@ -66,25 +66,25 @@ def holder(name: str, user: int = 0) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_one_at_a_time_has_it(name: str) -> None:
-    ours, theirs, other = Turn(f"GPU/{name}"), Turn(f"GPU/{name}"), Turn(name)
-    assert ours.take()
-    assert ours.take()
-    assert not theirs.take()
-    assert other.take()
-    ours.leave()
-    assert theirs.take()
-    theirs.leave()
-    other.leave()
+    ours, theirs, other = GpuLock(f"GPU/{name}"), GpuLock(f"GPU/{name}"), GpuLock(name)
+    assert ours.acquire()
+    assert ours.acquire()
+    assert not theirs.acquire()
+    assert other.acquire()
+    ours.release()
+    assert theirs.acquire()
+    theirs.release()
+    other.release()
 
 
 def test_a_killed_process_has_it_no_more(name: str) -> None:
-    ours = Turn(name)
+    ours = GpuLock(name)
     with holder(name) as other:
-        assert not ours.take()
+        assert not ours.acquire()
         other.kill()
         other.wait()
-        assert ours.take()
-    ours.leave()
+        assert ours.acquire()
+    ours.release()
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="another user is needed")
@@ -93,75 +93,75 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="another user is neede
 @needs_root
 def test_of_two_users_one_has_it(name: str) -> None:
     with holder(name, user=65534) as other:
-        ours = Turn(name)
-        assert not ours.take()
+        ours = GpuLock(name)
+        assert not ours.acquire()
         other.kill()
         other.wait()
-        assert ours.take(), "the file is theirs"
+        assert ours.acquire(), "the file is theirs"
         with pytest.raises(AssertionError), holder(name, user=65533):
             pass
-        ours.leave()
+        ours.release()
     with holder(name, user=65533):
-        assert not Turn(name).take(), "whatever their umasks"
+        assert not GpuLock(name).acquire(), "whatever their umasks"
 
 
 def test_without_a_file_the_name_is_enough(name: str) -> None:
     (turns.SHARED / f"autotune-gpu-{name.replace('-', '_')}.lock").mkdir()
-    ours, theirs = Turn(name), Turn(name)
+    ours, theirs = GpuLock(name), GpuLock(name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert ours.take()
-        assert not theirs.take()
-    ours.leave()
+        assert ours.acquire()
+        assert not theirs.acquire()
+    ours.release()
 
 
 def test_where_nobody_can_be_kept_out_that_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (turns.SHARED / f"autotune-gpu-{name.replace('-', '_')}.lock").mkdir()
     monkeypatch.setattr(turns, "_name_taken", lambda what: -1)
     with pytest.warns(UserWarning, match="nothing keeps other processes of this machine from taking"):
-        assert Turn(name).take()
+        assert GpuLock(name).acquire()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Turn(name).take()
+        assert GpuLock(name).acquire()
 
 
-def _taken_after(turn: Turn, within_s: float) -> float:
+def _taken_after(turn: GpuLock, within_s: float) -> float:
     began = time.monotonic()
-    while not turn.take():
+    while not turn.acquire():
         assert time.monotonic() - began < within_s
         time.sleep(0.05)
     return time.monotonic() - began
 
 
 def test_a_stopped_process_is_not_waited_for(name: str) -> None:
-    ours = Turn(name)
+    ours = GpuLock(name)
     with holder(name) as other:
-        assert not ours.take()
+        assert not ours.acquire()
         other.send_signal(signal.SIGSTOP)
         with pytest.warns(UserWarning, match=f"is taken by process {other.pid}, which is stopped; this proc"):
             assert _taken_after(ours, 30) > 1
-        ours.leave()
-        assert ours.take(), "the next time it is not waited for again"
+        ours.release()
+        assert ours.acquire(), "the next time it is not waited for again"
 
 
 def test_patience_ends(name: str) -> None:
-    ours = Turn(name, patience_s=1.0)
+    ours = GpuLock(name, patience_s=1.0)
     with holder(name) as other, pytest.warns(UserWarning, match=rf"by process {other.pid} for \d s; this process goes"):
         assert _taken_after(ours, 30) > 0.9
 
 
 def test_a_forked_child_does_not_keep_it(name: str) -> None:
-    ours, theirs = Turn(name), Turn(name)
-    assert ours.take()
+    ours, theirs = GpuLock(name), GpuLock(name)
+    assert ours.acquire()
     child = os.fork()
     if child == 0:
         time.sleep(60)
         os._exit(0)
     try:
-        assert not theirs.take(), "the child has not let it go"
-        ours.leave()
+        assert not theirs.acquire(), "the child has not let it go"
+        ours.release()
         _taken_after(theirs, 60)  # a child lets it go once it runs, which a busy machine puts off
-        theirs.leave()
+        theirs.release()
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

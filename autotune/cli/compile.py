@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from autotune.backends.triton.evaluator import TritonEvaluator
-from autotune.backends.triton.precompile import compile_ahead
+from autotune.backends.triton.precompile import precompile
 from autotune.backends.triton.resources import arch_of
 from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig
 from autotune.cli import exits
@@ -60,7 +60,7 @@ def compile(
         configs = _chosen(problem.space, sample, seed)
         folder = out or Path(f"{Path(target.partition(':')[0]).stem}-{architecture}")
         done: list[CompiledConfig] = []
-        for one in compile_ahead(problem.space, evaluator, configs, architecture, folder):
+        for one in precompile(problem.space, evaluator, configs, architecture, folder):
             done.append(one)
             if len(done) % PACE == 0:
                 note(f"compiled {len(done)} of {len(configs)}", progress)

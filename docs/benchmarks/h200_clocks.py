@@ -21,7 +21,7 @@ from autotune.backends.triton.timing import CudaDevice, HostDevice
 from autotune.studies.recordings import Recording, load_recording
 
 BURST, BURSTS = 25, 8
-"""Runs in a burst, which is what a config of a recording gets, and how many bursts."""
+"""GpuQueue in a burst, which is what a config of a recording gets, and how many bursts."""
 ROUND = 20
 SUSTAINED_S, SHORT_S = 3.0, 1.0
 
@@ -132,12 +132,12 @@ lap("example")
 with fake_driver.no_memory():
     given, launch = arguments.ArgumentSet(example.arguments), Launch(example.evaluator.kernel)
     made = arguments.made(given, launch, example.space.names)
-arguments.stand_ins(arguments.described(made))
+arguments.make_stand_ins(arguments.described(made))
 lap("arguments")
 summing.join()
 lap("rest_of_sums")
-warm_up.preheat()
-lap("preheat")
+warm_up.warm_up_compiler()
+lap("warm_up_compiler")
 print("whole", round(time.perf_counter() - began, 2))
 """
 

@@ -43,7 +43,7 @@ def compared(kernel: str, results: list[dict[str, Any]], journal_of: Callable[[s
     medians = {name: median(one) for name, one in times_ms.items()}
     recorded = [name for name in medians if name.startswith("recorded ")]
     best = min(recorded, key=medians.__getitem__, default=None)
-    ours = max((r for r in runs if r.startswith("tune:") and r in medians), key=seconds_of, default=None)
+    ours = max((r for r in runs if r.startswith("tune:") and r in medians), key=reply_seconds, default=None)
     return {
         "covers": list(runs), "median_ms": {name: round(ms, 5) for name, ms in medians.items()},
         "over ours": over(ours, times_ms), "over best recorded": over(best, times_ms), "ours": ours,
@@ -120,6 +120,6 @@ def recorded_ms(kernel: str) -> float | None:
     return load_recording(f"builtin:{kernel}").optimum_ms if kernel in builtin_recordings() else None
 
 
-def seconds_of(step: str) -> float:
+def reply_seconds(step: str) -> float:
     """The budget of a search."""
     return float(step.rpartition(":")[2])

@@ -10,7 +10,7 @@ from typing import Any
 from h200_common import evaluator_of, machine, problem_of
 
 from autotune import Budget, Config, Timed, tune
-from autotune.backends.triton.processes import compile_workers
+from autotune.backends.triton.processes import default_compile_workers
 from autotune.core.search.messages import Asked, Observed
 from autotune.shell.timeline import Span, busy_share, read_timeline
 from autotune.studies.recordings import load_recording
@@ -83,7 +83,7 @@ def recorded(kernel: str, config: Config) -> dict[str, Any]:
 
 def where_time_went(spans: list[Span], wall: float) -> dict[str, Any]:
     """Shares of the wall time: a GPU timing, or all compile workers compiling."""
-    workers = compile_workers(1)
+    workers = default_compile_workers(1)
     total = {what: sum(s.end_s - s.start_s for s in spans if s.what == what) for what in ("compile", "run")}
     first = {what: min((s.start_s for s in spans if s.what == what), default=0.0) for what in ("compile", "run")}
     loaded = {s.lane: round(s.end_s, 2) for s in spans if s.what == "start" and s.lane.startswith("nursery")}

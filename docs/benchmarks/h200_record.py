@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune import Failed, Timed
-from autotune.backends.triton.processes import compile_workers
+from autotune.backends.triton.processes import default_compile_workers
 from autotune.core.search.messages import Observed
 from autotune.shell.timeline import Span, busy_share, read_timeline
 from autotune.studies.record import record
@@ -66,7 +66,8 @@ def machine() -> dict[str, Any]:
     return {
         "gpu": told, "smi_s": round(time.monotonic() - began, 2), "cores": os.cpu_count(),
         "allowed": len(os.sched_getaffinity(0)), "quota": quota.read_text().strip() if quota.exists() else "",
-        "memory_kb": memory, "compile_workers": compile_workers(1), "python": platform.python_version(), **versions(),
+        "memory_kb": memory, "compile_workers": default_compile_workers(1),
+        "python": platform.python_version(), **versions(),
     }  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def busy(spans: list[Span]) -> dict[str, Any]:
     if not last:
         return {}
     lanes = {span.lane for span in spans if span.what == "compile"}
-    workers = max(1, min(len(lanes), compile_workers(1)))
+    workers = max(1, min(len(lanes), default_compile_workers(1)))
     total = {what: sum(s.end_s - s.start_s for s in spans if s.what == what) for what in ("compile", "run")}
     first = {what: min((s.start_s for s in spans if s.what == what), default=None) for what in ("compile", "run")}
     ready = min((s.end_s for s in spans if s.what == "start" and not s.lane.startswith("nursery")), default=None)

@@ -60,10 +60,10 @@ def main(count: int) -> None:
         result = autotune.tune(space, evaluator, "random_search", budget=Budget(evaluations=count))
         kernels, taken = size(left)
         print(f"{result.evaluations} configs: {kernels} kernels, {taken / 1e6:.2f} MB left in Triton's cache")
-        from autotune.backends.triton.precompile import compile_ahead
+        from autotune.backends.triton.precompile import precompile
 
         some = list(space.enumerate())[:: max(1, count // 20)][:20]
-        list(compile_ahead(space, evaluator, some, "sm_90", whole))
+        list(precompile(space, evaluator, some, "sm_90", whole))
         kernels, taken = size(whole)
         print(f"{kernels} kernels whole: {taken / 1e6:.2f} MB, {taken / 1e6 / kernels * count:.0f} MB for all")
 

@@ -15,7 +15,7 @@ from helion.autotuner.precompile_future import PrecompileFuture
 
 from autotune.core.outcomes import Failed, Trial
 from autotune.core.search.messages import Limits
-from autotune.shell.processes.supervisor import stand_guard
+from autotune.shell.processes.supervisor import fork_supervised
 
 PATIENCE, LEAST_S, FROM = 5.0, 10.0, 5
 """A compile may take so many times the median of those that worked, and at least so many seconds, once there are 5."""
@@ -94,7 +94,7 @@ class Compiles:
 
 def _guarded(compile_: Callable[..., None], program: int, *args: Any) -> None:
     """Compile in a process behind a guardian, so that no compiler, nor what it has started, outlives the program."""
-    stand_guard(program, keep_files=True)
+    fork_supervised(program, keep_files=True)
     with suppress(OSError):
         os.nice(NICENESS)
     compile_(*args)

@@ -25,7 +25,7 @@ from autotune.shell.processes import os_process
 
 CODE = (
     "import sys; sys.path[:] = {path!r};"
-    " from autotune.shell.processes.supervisor import stand_guard; stand_guard({parent}, {fd}, {note});"
+    " from autotune.shell.processes.supervisor import fork_supervised; fork_supervised({parent}, {fd}, {note});"
     " from autotune.backends.helion.prestart import serve; serve({fd})"
 )
 """It is the process of a guardian, which leaves nothing of its behind however this program ends."""
@@ -53,7 +53,7 @@ class Started:
                 raise
             finally:
                 os.close(told)
-        self._guarded = os_process.Guarded(self._popen, note)
+        self._guarded = os_process.SupervisedProcess(self._popen, note)
         self.connection = Connection(ours.detach())
 
     @property

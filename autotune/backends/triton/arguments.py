@@ -9,7 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.backends.triton.kernel import Grid, Launch
-from autotune.backends.triton.messages import Described, DescribedArguments, Opaque, Plain, Tensor
+from autotune.backends.triton.messages import (
+    DescribedArgument,
+    DescribedArguments,
+    OpaqueArgument,
+    PlainArgument,
+    TensorArgument,
+)
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.shell.evaluators import tensors
@@ -24,7 +30,7 @@ SEED = 0
 Arguments = Sequence[Any] | Mapping[str, Any]
 
 
-class StandIns:
+class StandInFactory:
     """Arguments for who compiles, in place of given ones: what the dispatcher can know of them."""
 
     def __init__(self, arguments: Arguments) -> None:
@@ -34,7 +40,7 @@ class StandIns:
 
     def __call__(self) -> Arguments:
         """Tensors without memory, and all else as it is."""
-        found = stand_ins(self._described)
+        found = make_stand_ins(self._described)
         return found if self._by_name else tuple(found.values())
 
 
@@ -66,12 +72,14 @@ def made(given: ArgumentSet, launch: Launch, taken: Sequence[str] = ()) -> dict[
     return dict(zip(launch.names(arguments, taken), values, strict=True))
 
 
-def described_sets(sets: Sequence[ArgumentSet]) -> tuple[ArgumentSet, ...]:
+def without_data(sets: Sequence[ArgumentSet]) -> tuple[ArgumentSet, ...]:
     """The sets as compile workers get them: they see no GPU, and need no data."""
-    return tuple(one if callable(one.arguments) else replace(one, arguments=StandIns(one.arguments)) for one in sets)
+    return tuple(
+        one if callable(one.arguments) else replace(one, arguments=StandInFactory(one.arguments)) for one in sets
+    )
 
 
-def given_tensors(sets: Sequence[ArgumentSet]) -> list[Any]:
+def passed_tensors(sets: Sequence[ArgumentSet]) -> list[Any]:
     """The tensors that are given as they are, not made by a function."""
     found = []
     for one in sets:
@@ -86,29 +94,33 @@ def described(named: Mapping[str, Any]) -> DescribedArguments:
     return DescribedArguments(tuple((name, _describe(value)) for name, value in named.items()))
 
 
-def _describe(value: Any) -> Described:
+def _describe(value: Any) -> DescribedArgument:
     if is_tensor(value):
         address = value.data_ptr() % GRAIN
-        return Tensor(str(value.dtype).removeprefix("torch."), tuple(value.shape), tuple(value.stride()), address)
+        return TensorArgument(
+            str(value.dtype).removeprefix("torch."), tuple(value.shape), tuple(value.stride()), address
+        )
     if value is None or isinstance(value, bool | int | float | str):
-        return Plain(value) if not isinstance(value, int) or -(2**63) <= value < 2**63 else Opaque("int")
-    return Opaque(type(value).__name__)
+        return (
+            PlainArgument(value) if not isinstance(value, int) or -(2**63) <= value < 2**63 else OpaqueArgument("int")
+        )
+    return OpaqueArgument(type(value).__name__)
 
 
-def stand_ins(arguments: DescribedArguments) -> dict[str, Any]:
+def make_stand_ins(arguments: DescribedArguments) -> dict[str, Any]:
     """Arguments that the dispatcher treats as it would the real ones; raises ValueError where one is opaque."""
     return {name: _stand_in(name, one) for name, one in arguments.arguments}
 
 
-def _stand_in(name: str, one: Described) -> Any:
+def _stand_in(name: str, one: DescribedArgument) -> Any:
     import torch
 
     match one:
-        case Plain(value):
+        case PlainArgument(value):
             return value
-        case Opaque(kind):
+        case OpaqueArgument(kind):
             raise ValueError(f"the argument {name!r} ({kind}) has no stand-in")
-        case Tensor(dtype, shape, strides, offset):
+        case TensorArgument(dtype, shape, strides, offset):
             kind = getattr(torch, dtype)
             base = torch.empty(0, dtype=kind, device="meta")
             start = offset // base.element_size()
@@ -120,7 +132,7 @@ MOST_COPIES = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Terms:
+class CheckSpec:
     """What the user says about arguments and results; see `TritonEvaluator`."""
 
     reference: Any = None
@@ -134,14 +146,14 @@ class Terms:
     names: tuple[str, ...] = ()
 
 
-class Overwritten(Exception):
+class ArgumentsOverwritten(Exception):
     """The inputs or the expected output are no longer what they were."""
 
 
-class Stage:
+class PreparedArguments:
     """Raises what `arguments` and `reference` raise, and EvaluatorError where what they give does not fit together."""
 
-    def __init__(self, given: ArgumentSet, launch: Launch, terms: Terms, device: str = "cpu") -> None:
+    def __init__(self, given: ArgumentSet, launch: Launch, terms: CheckSpec, device: str = "cpu") -> None:
         self._terms = terms
         self.named = made(given, launch, terms.names)
         if device == "cuda" and not callable(given.arguments):  # what was given on the CPU can only be meant to move
@@ -188,10 +200,10 @@ class Stage:
         return "" if self._check is None else self._check.describe()
 
     def verdict(self, returned: Any) -> tuple[str, dict[str, Detail]] | None:
-        """What is wrong with a run, from what it wrote and returned; raises Overwritten where it cannot be told."""
+        """What is wrong with a run, None where nothing is; raises ArgumentsOverwritten where that cannot be told."""
         found = self._compare(self.result_of(returned))
         if found is not None and self._sum_expected() != self._expected_sums:
-            raise Overwritten("the expected output was overwritten")
+            raise ArgumentsOverwritten("the expected output was overwritten")
         if found is None and (changed := self.changed()):
             names = ", ".join(map(repr, changed))
             return f"it changed its argument {names}: name it in outputs, restore_value or reset_to_zero", {}
@@ -246,7 +258,7 @@ class Stage:
         remade = callable(given.arguments)
         own, backup = (self.named, None) if remade else self._lent()
         before = tensors.checksums(own)
-        value = applied(self._terms.reference, own)
+        value = call_reference(self._terms.reference, own)
         changed = [name for name, total in tensors.checksums(own).items() if total != before[name]]
         in_place = bool(changed) and value is None
         if in_place:
@@ -314,7 +326,7 @@ def _on_cpu(value: Any) -> bool:
     return is_tensor(value) and value.device.type == "cpu"
 
 
-def applied(function: Callable[..., Any], named: Mapping[str, Any]) -> Any:
+def call_reference(function: Callable[..., Any], named: Mapping[str, Any]) -> Any:
     """Call with the arguments that the function's parameters name; with all, in order, where they name others."""
     try:
         parameters = inspect.signature(function).parameters.values()

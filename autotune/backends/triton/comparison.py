@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from autotune.backends.triton import messages
 from autotune.backends.triton.jobs import Rules, per_shape
-from autotune.backends.triton.processes import Hub, TritonWorker
-from autotune.backends.triton.resources import details_of
+from autotune.backends.triton.processes import Processes, TritonWorker
+from autotune.backends.triton.resources import resource_details
 from autotune.backends.triton.session_cache import keys_of
 from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare
@@ -49,17 +49,17 @@ class Entry:
     failed: Failed | None = None
 
 
-class Contest:
+class TritonComparison:
     """combine: the objective, of the times on each workload."""
 
     def __init__(
-        self, task: Compare, hub: Hub, clock: WallClock, rules: Rules, combine: Callable[[Sequence[float]], float]
+        self, task: Compare, hub: Processes, clock: WallClock, rules: Rules, combine: Callable[[Sequence[float]], float]
     ) -> None:
         self._entries = [Entry(trial, slot) for slot, trial in enumerate(task.trials)]
-        if hub.farm is None:
+        if hub.compile_pool is None:
             for entry in self._entries:
                 entry.stage = "compiled"
-        self._hub = hub
+        self._processes = hub
         self._least = task.rounds
         self._rounds = Rounds(replace(task, rounds=LONGER * task.rounds), clock)
         self._clock = clock
@@ -98,7 +98,7 @@ class Contest:
         """Of each trial that works."""
         return {entry.trial.id: entry.keys for entry in self._alive}
 
-    def hear(self, worker: TritonWorker, reply: messages.Reply | Lost) -> None:
+    def take_reply(self, worker: TritonWorker, reply: messages.TritonReply | Lost) -> None:
         """Take in what one of our workers answered, or that it is gone."""
         entry = next((e for e in self._entries if e.worker is worker), None)
         if entry is not None:
@@ -121,20 +121,22 @@ class Contest:
         """Order compiles as far as there are workers; whether any is still to come. Most are in the cache already."""
         waiting = [entry for entry in self._alive if entry.stage == "waiting"]
         for entry in waiting:
-            worker = self._hub.compiler()
+            worker = self._processes.idle_compiler()
             if worker is None:
                 break
-            assert self._hub.farm is not None, "there is a compile worker"
+            assert self._processes.compile_pool is not None, "there is a compile worker"
             entry.stage, entry.worker = "compiling", worker
-            self._hub.farm.give(worker, messages.Compile(entry.trial.config.to_json()), self._compile_timeout_s)
-        self._hub.staff(sum(entry.stage == "waiting" for entry in self._alive))
+            self._processes.compile_pool.send(
+                worker, messages.CompileOrder(entry.trial.config.to_json()), self._compile_timeout_s
+            )
+        self._processes.start_compilers(sum(entry.stage == "waiting" for entry in self._alive))
         return any(entry.stage in ("waiting", "compiling") for entry in self._alive)
 
-    def _compiled(self, entry: Entry, worker: TritonWorker, reply: messages.Reply | Lost) -> None:
+    def _compiled(self, entry: Entry, worker: TritonWorker, reply: messages.TritonReply | Lost) -> None:
         entry.stage = "compiled"
         match reply:
             case messages.Compiled(seconds, kernels):
-                entry.compile_s, entry.details = seconds, details_of(kernels, self._hub.gpu())
+                entry.compile_s, entry.details = seconds, resource_details(kernels, self._processes.gpu())
                 entry.keys.update(keys_of(kernel.hash for kernel in kernels))
             case messages.NotCompiled(seconds, message, compiler):
                 entry.compile_s = seconds
@@ -143,11 +145,11 @@ class Contest:
                 entry.failed = Failed("compile_timeout", message, worker.allowed_s)
             case _:
                 pass  # the process of the GPU will compile it
-        if not isinstance(reply, Lost) and self._hub.farm is not None:
-            self._hub.farm.release(worker)
+        if not isinstance(reply, Lost) and self._processes.compile_pool is not None:
+            self._processes.compile_pool.release(worker)
 
     def _order(self, entry: Entry) -> None:
-        desk = self._hub.desk(DESK, fresh=False)
+        desk = self._processes.gpu_worker(DESK, fresh=False)
         if desk is None:
             return
         if desk is not self._desk:  # it is another process, which knows nothing of what was prepared
@@ -155,21 +157,23 @@ class Contest:
             for other in self._alive:
                 other.stage = "compiled"
         if entry.stage == "prepared":
-            order: messages.Order = messages.Verify(entry.slot) if self._sampled else messages.Sample(entry.slot)
+            order: messages.TritonOrder = (
+                messages.VerifyOrder(entry.slot) if self._sampled else messages.SampleOrder(entry.slot)
+            )
             allowed = self._run_timeout_s
         else:
-            order = messages.Prepare(entry.trial.config.to_json(), entry.slot)
+            order = messages.PrepareOrder(entry.trial.config.to_json(), entry.slot)
             allowed = self._run_timeout_s + self._compile_timeout_s
         self._acting = entry
-        self._hub.desks[DESK].give(desk, order, allowed)
+        self._processes.gpu_pools[DESK].send(desk, order, allowed)
 
-    def _acted(self, entry: Entry, worker: TritonWorker, reply: messages.Reply | Lost) -> None:
+    def _acted(self, entry: Entry, worker: TritonWorker, reply: messages.TritonReply | Lost) -> None:
         match reply:
-            case messages.Prepared(seconds, keys):
+            case messages.PrepareReply(seconds, keys):
                 entry.keys.update(keys)
                 entry.stage = "verified" if self._sampled and entry.stage == "prepared" else "prepared"
                 entry.run_s += seconds
-            case messages.Sampled(times_ms, seconds, gauges):
+            case messages.SampleReply(times_ms, seconds, gauges):
                 entry.times_ms.append(self._combine(times_ms))
                 entry.each_ms.append(times_ms)
                 entry.gauges.append(gauges)
@@ -187,7 +191,7 @@ class Contest:
     def _drop(self, entry: Entry, worker: TritonWorker, failed: Failed, gone: bool) -> None:
         """The entry failed. What the others may have caused gets one more try, in a process that starts anew."""
         if gone:
-            self._hub.desks[DESK].dismiss(worker)
+            self._processes.gpu_pools[DESK].kill(worker)
             self._desk = None
         if failed.kind in ("crash", "out_of_memory") and not entry.fresh and len(self._alive) > 1 and gone:
             entry.fresh = True
@@ -205,9 +209,9 @@ class Contest:
         return self._clock() - self._extra_since > LONGER_S or is_decided([entry.times_ms for entry in alive])
 
     def _outcomes(self) -> tuple[tuple[int, Outcome], ...]:
-        crew = self._hub.desks[DESK]
-        if self._desk is not None and self._desk in crew:
-            crew.give(self._desk, messages.Forget(), self._run_timeout_s)
+        pool = self._processes.gpu_pools[DESK]
+        if self._desk is not None and self._desk in pool:
+            pool.send(self._desk, messages.ForgetOrder(), self._run_timeout_s)
         return tuple((entry.trial.id, self._outcome(entry)) for entry in self._entries)
 
     def _outcome(self, entry: Entry) -> Outcome:

@@ -35,7 +35,7 @@ class Loaded:
         try:
             with fake_driver.no_memory():
                 made = [arguments.made(one, self.launch, parts["names"]) for one in self.sets]
-            self.named = [arguments.stand_ins(arguments.described(named)) for named in made]
+            self.named = [arguments.make_stand_ins(arguments.described(named)) for named in made]
         except Exception as error:
             self.note = describe(error)
 
@@ -49,7 +49,7 @@ def load(payload_fd: int) -> Loaded:
         fake_driver.install("sm_90")  # for what a kernel's file asks when it is imported; workers have their own
         loaded = Loaded(unpack(blob))
     summing.join()
-    warm_up.preheat()
+    warm_up.warm_up_compiler()
     return loaded
 
 
@@ -61,21 +61,21 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
     if told is not None:
         described = msgspec.convert(told, list[messages.DescribedArguments])
         with suppress(ValueError):  # opaque: everything is compiled where it is run
-            loaded.named = [arguments.stand_ins(one) for one in described]
+            loaded.named = [arguments.make_stand_ins(one) for one in described]
     worker = CompileWorker(loaded, fake_driver.install(settings["target"]))
-    Post(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(worker.obey, messages.Ready())
+    Post(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(worker.obey, messages.ReadyReply())
 
 
 class CompileWorker:
     """Compiles one config after another."""
 
-    def __init__(self, loaded: Loaded, driver: fake_driver.PaperDriver) -> None:
+    def __init__(self, loaded: Loaded, driver: fake_driver.FakeDriver) -> None:
         self._loaded = loaded
         self._driver = driver
 
-    def obey(self, order: messages.Order) -> messages.Reply:
+    def obey(self, order: messages.TritonOrder) -> messages.TritonReply:
         """Compile a config; its failure is a reply like another."""
-        assert isinstance(order, messages.Compile), "nothing else is asked of a compile worker"
+        assert isinstance(order, messages.CompileOrder), "nothing else is asked of a compile worker"
         start = perf_counter()
         self._driver.launched.clear()
         try:

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.backends.triton.arguments import Arguments, ArgumentSet, described_sets, given_tensors
+from autotune.backends.triton.arguments import Arguments, ArgumentSet, passed_tensors, without_data
 from autotune.backends.triton.kernel import Grid, Hook, Launch, unknown_names
 from autotune.backends.triton.resources import arch_of
 from autotune.backends.triton.timing import Cache, Objective
@@ -253,9 +253,9 @@ class TritonEvaluator:
 
     def _session(self, space: "Space", past: Sequence[Event], measuring: bool) -> Session:
         from autotune.backends.triton import processes
-        from autotune.backends.triton.processes import Hub, Layout, Nurseries
+        from autotune.backends.triton.processes import ForkServers, Processes, ProcessLayout
         from autotune.backends.triton.session import TritonSession
-        from autotune.backends.triton.session_cache import rehome
+        from autotune.backends.triton.session_cache import relocate_binaries
         from autotune.shell.timeline import Timeline
 
         names = tuple(space.names) if space is not None else ()
@@ -270,12 +270,12 @@ class TritonEvaluator:
         interpreted = self.device == "interpreter"
         compiling = not interpreted or self.target is not None
         clock, timeline = clock_after(past), Timeline(_path(self.timeline))
-        cards = None if interpreted else processes.Cards()
+        cards = None if interpreted else processes.NvidiaSmi()
         if measuring and not interpreted:
             processes.release_cached_memory()
         if self.cache_dir is not None:
-            rehome(self.cache_dir)
-        nurseries = Nurseries(
+            relocate_binaries(self.cache_dir)
+        nurseries = ForkServers(
             self._packed(names, True) if compiling else None, self._packed(names, False) if measuring else None,
             self.device, _path(self.cache_dir), not measuring,
         )  # fmt: skip
@@ -286,21 +286,21 @@ class TritonEvaluator:
                     'no GPU can be seen; use device="interpreter" to check a kernel without one, or `autotune compile`'
                 )
             target = processes.target_of(visible[0], cards) if cards is not None and not self.target else self.target
-            workers = self.compile_workers or processes.compile_workers(len(visible))
-            layout = Layout(self.device, target, visible if measuring else (), workers)
-            hub = Hub(nurseries, layout, given_tensors(self.argument_sets))
+            workers = self.compile_workers or processes.default_compile_workers(len(visible))
+            layout = ProcessLayout(self.device, target, visible if measuring else (), workers)
+            hub = Processes(nurseries, layout, passed_tensors(self.argument_sets))
         except BaseException:
             nurseries.close()
             raise
         return TritonSession(hub, self._rules(workers), clock, timeline, past)
 
     def _rules(self, workers: int) -> "Rules":
-        from autotune.backends.triton.jobs import Rules, binary_of
+        from autotune.backends.triton.jobs import Rules, binary_key_of
 
         ahead = max(1, min(USUALLY_AHEAD, workers // 2)) if self.ahead is None else self.ahead
         return Rules(
             self.compile_timeout_s, self.run_timeout_s, self._objective, tuple(one.name for one in self.argument_sets),
-            binary_of(self.kernel), ahead,
+            binary_key_of(self.kernel), ahead,
         )  # fmt: skip
 
     @property
@@ -309,7 +309,7 @@ class TritonEvaluator:
 
     def _devices(self) -> tuple[int, ...] | None:
         """Those asked for; with tensors that live on a GPU already, that one."""
-        homes = {tensor.device.index for tensor in given_tensors(self.argument_sets) if tensor.is_cuda}
+        homes = {tensor.device.index for tensor in passed_tensors(self.argument_sets) if tensor.is_cuda}
         if not homes:
             return None if self.devices is None else tuple(self.devices)
         if len(homes) > 1 or (self.devices is not None and set(self.devices) != homes):
@@ -320,29 +320,29 @@ class TritonEvaluator:
         return tuple(homes)
 
     def _packed(self, names: tuple[str, ...], compiling: bool) -> bytes:
-        from autotune.backends.triton.arguments import Terms
-        from autotune.backends.triton.gpu_worker import Habits
+        from autotune.backends.triton.arguments import CheckSpec
+        from autotune.backends.triton.gpu_worker import TimingOptions
         from autotune.backends.triton.kernel import pack
         from autotune.backends.triton.timing import Schedule
         from autotune.shell.evaluators.outputs import Tolerance
 
         tolerance = Tolerance(self.rtol, self.atol, self.bitwise, self.allowed_mismatch, self.reduction)
-        terms = Terms(
+        terms = CheckSpec(
             self.reference, tuple(self.outputs), tuple(self.restore_value), tuple(self.reset_to_zero), self.checker,
             tolerance, self.pre_hook, self.post_hook, names,
         )  # fmt: skip
         schedule = Schedule(self.warmup_ms, self.target_ms, self.min_repeats, self.max_repeats)
         # The arguments travel in a pickle of their own: what opens memory of a GPU must not be unpickled in a nursery.
-        given = described_sets(self.argument_sets) if compiling else self.argument_sets
+        given = without_data(self.argument_sets) if compiling else self.argument_sets
         sets = pack({"arguments": given})
         objective = self._objective
         if compiling:
-            terms, objective = Terms(), Objective()
+            terms, objective = CheckSpec(), Objective()
         return pack(
             {
                 "kernel": self.kernel, "build": self.build, "grid": self.grid, "options": dict(self.options or {}),
                 "sets": sets, "terms": terms, "objective": objective, "names": names,
-                "habits": Habits(schedule, self.l2, self.cuda_graph, self.repeatable),
+                "habits": TimingOptions(schedule, self.l2, self.cuda_graph, self.repeatable),
             }
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from autotune.backends.triton.messages import Figures
+from autotune.backends.triton.messages import CompiledKernel
 from autotune.backends.triton.resources import WARP, arch_of, resources
 
 ALIKE = frozenset({"empty_like", "zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "randint_like"})
@@ -142,15 +142,15 @@ class Utilities:
         """Nothing was loaded."""
 
 
-class PaperDriver:
+class FakeDriver:
     """What Triton takes for its driver. `launched` collects the figures of all that is launched."""
 
     def __init__(self, target: str) -> None:
         self.utils = Utilities(self._loaded)
-        self.launched: list[Figures] = []
+        self.launched: list[CompiledKernel] = []
         self._arch = arch_of(target)
         self._metadata: Any = None
-        self._figures: dict[str, Figures] = {}
+        self._figures: dict[str, CompiledKernel] = {}
 
     def get_current_target(self) -> Any:
         """What to compile for."""
@@ -194,15 +194,15 @@ class PaperDriver:
         of, found = self._metadata, resources(binary, name)
         threads, blocks = of.num_warps * of.warp_size, getattr(of, "num_ctas", 1)
         registers, spilled = (None, None) if found is None else found
-        self._figures[of.hash] = Figures(name, of.hash, of.shared, threads, registers, spilled, blocks)
+        self._figures[of.hash] = CompiledKernel(name, of.hash, of.shared, threads, registers, spilled, blocks)
 
 
-def install(target: str) -> PaperDriver:
+def install(target: str) -> FakeDriver:
     """Make Triton compile for `target`, and tell its errors from those of the code around it."""
     import triton.compiler
     from triton.runtime.driver import driver
 
-    paper = PaperDriver(target)
+    paper = FakeDriver(target)
     driver.set_active(paper)
     compile_ = triton.compiler.compile
     if getattr(compile_, "by_autotune", False):

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 from msgspec.structs import replace
 
 from autotune.backends.triton import arguments, messages, session_cache, timing, warm_up
-from autotune.backends.triton.arguments import ArgumentSet, Overwritten, Stage, Terms
-from autotune.backends.triton.fake_driver import PaperDriver
+from autotune.backends.triton.arguments import ArgumentSet, ArgumentsOverwritten, CheckSpec, PreparedArguments
+from autotune.backends.triton.fake_driver import FakeDriver
 from autotune.backends.triton.kernel import Grid, Launch, unpack
 from autotune.backends.triton.messages import both_ends
 from autotune.backends.triton.timing import Cache, CudaDevice, Device, HostDevice, Objective
@@ -41,7 +41,7 @@ GRAPHED_RUNS = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Habits:
+class TimingOptions:
     """How configs are timed."""
 
     schedule: timing.Schedule
@@ -62,28 +62,28 @@ class CompilerRefused(Exception):
 class Ready:
     """One workload of one config, checked and warm: what a timed run calls, and how long it seems to take."""
 
-    stage: Stage
+    stage: PreparedArguments
     launch: Callable[[Any], Any]
     call: Callable[[int], Any]
     runs: int
     each_ms: float
 
 
-class Desk:
+class GpuBenchmark:
     """The workloads on one device, made once; raises what `arguments` and `reference` raise."""
 
     def __init__(
-        self, device: Device, launch: Launch, grid: Grid | None, sets: Sequence[ArgumentSet], terms: Terms,
-        objective: Objective, habits: Habits, compiled_here: Callable[[], int] = lambda: 0,
+        self, device: Device, launch: Launch, grid: Grid | None, sets: Sequence[ArgumentSet], terms: CheckSpec,
+        objective: Objective, habits: TimingOptions, compiled_here: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
         self._device = device
         self._launch = launch
         self._sets = [(one.grid or grid, one) for one in sets]
         self._terms = terms
         self._objective = objective
-        self._habits = habits
+        self._options = habits
         self._compiled_here = compiled_here
-        self.stages = [Stage(one, launch, terms, device.kind) for one in sets]
+        self.stages = [PreparedArguments(one, launch, terms, device.kind) for one in sets]
         self._named = [s.copies(device.gpu.l2_bytes) if self._rotates(s) else [s.named] for s in self.stages]
         device.synchronize()
         self._kept: dict[int, list[Ready]] = {}
@@ -94,7 +94,7 @@ class Desk:
         """Whether configs are kept, prepared to be compared."""
         return bool(self._kept)
 
-    def measure(self, order: messages.Measure) -> messages.Measured | messages.Refused:
+    def measure(self, order: messages.MeasureOrder) -> messages.MeasureReply | messages.Refused:
         """Check the config and time it; it is forgotten then."""
         start = perf_counter()
         try:
@@ -111,18 +111,18 @@ class Desk:
         details = {**checked, **_spread(times[0]), **self._device.gauges()}
         if late := self._compiled_here():
             details["compiled_here"] = late
-        return messages.Measured(condensed, perf_counter() - start, cut, details)
+        return messages.MeasureReply(condensed, perf_counter() - start, cut, details)
 
-    def prepare(self, order: messages.Prepare) -> messages.Reply:
+    def prepare(self, order: messages.PrepareOrder) -> messages.TritonReply:
         """Check the config and keep it warm."""
         start = perf_counter()
         try:
             self._kept[order.slot] = self._checked(Config.from_json(order.config))[0]
         except (Exception, SystemExit) as error:
             return self._refusal(error, perf_counter() - start)
-        return messages.Prepared(perf_counter() - start)
+        return messages.PrepareReply(perf_counter() - start)
 
-    def sample(self, order: messages.Sample) -> messages.Reply:
+    def sample(self, order: messages.SampleOrder) -> messages.TritonReply:
         """One sample of each workload: the median of a few runs, after one that nobody counts."""
         start = perf_counter()
         try:
@@ -133,22 +133,22 @@ class Desk:
                 times.append(median(time(timing.runs_in_round(ready.each_ms))))
         except (Exception, SystemExit) as error:
             return self._refusal(error, perf_counter() - start)
-        return messages.Sampled(tuple(times), perf_counter() - start, self._device.gauges())
+        return messages.SampleReply(tuple(times), perf_counter() - start, self._device.gauges())
 
-    def verify(self, order: messages.Verify) -> messages.Reply:
+    def verify(self, order: messages.VerifyOrder) -> messages.TritonReply:
         """Check what is kept once more: a kernel may be right at first and wrong once it has run."""
         start = perf_counter()
         try:
             self._check_again(self._kept[order.slot])
         except (Exception, SystemExit) as error:
             return self._refusal(error, perf_counter() - start)
-        return messages.Prepared(perf_counter() - start)
+        return messages.PrepareReply(perf_counter() - start)
 
-    def forget(self) -> messages.Reply:
+    def forget(self) -> messages.TritonReply:
         """Drop what is kept."""
         self._kept.clear()
         self._forget()
-        return messages.Sampled((), 0.0)
+        return messages.SampleReply((), 0.0)
 
     def _checked(self, config: Config) -> tuple[list[Ready], dict[str, Detail]]:
         ready = []
@@ -174,7 +174,7 @@ class Desk:
         found = ready.stage.verdict(self._last)
         return None if found is None else found[0]
 
-    def _check(self, stage: Stage, launch: Callable[[Any], Any]) -> dict[str, Detail]:
+    def _check(self, stage: PreparedArguments, launch: Callable[[Any], Any]) -> dict[str, Detail]:
         """The first run; raises Wrong."""
         stage.clear()
         self._around(stage.named, launch)
@@ -184,14 +184,14 @@ class Desk:
         if found is not None:
             raise Wrong(*found)
         details: dict[str, Detail] = {"checked": stage.compared} if stage.compared else {}
-        if self._habits.repeatable:
+        if self._options.repeatable:
             self._repeat(stage, launch, returned)
         if not stage.outputs:
             for _, tensor in leaves(returned):  # the next config may get this memory, and must not find it right
                 tensors.poison(tensor)
         return details
 
-    def _repeat(self, stage: Stage, launch: Callable[[Any], Any], returned: Any) -> None:
+    def _repeat(self, stage: PreparedArguments, launch: Callable[[Any], Any], returned: Any) -> None:
         before = [(place, tensors.copied(t)) for place, t in leaves(stage.result_of(returned)) if is_tensor(t)]
         stage.clear()
         self._around(stage.named, launch)
@@ -208,27 +208,27 @@ class Desk:
         if self._terms.post_hook is not None:
             self._terms.post_hook(named)
 
-    def _warm(self, stage: Stage, launch: Callable[[Any], Any], named: list[dict[str, Any]]) -> Ready:
+    def _warm(self, stage: PreparedArguments, launch: Callable[[Any], Any], named: list[dict[str, Any]]) -> Ready:
         def call(i: int) -> Any:
             return launch(named[i % len(named)])
 
         ready = Ready(stage, launch, call, 1, 0.0)
-        if self._habits.cuda_graph:
+        if self._options.cuda_graph:
             each = timing.probe(self._timer(ready))[-1]
             alone = self._cold(stage) or stage.resets or self._hooked
             runs = 1 if alone else max(1, min(GRAPHED_RUNS, int(GRAPHED_MS / max(each, 1e-4))))
             ready.call, ready.runs = self._device.graphed(call, runs)
-        ready.each_ms = timing.warm_up(self._timer(ready), self._habits.schedule)
+        ready.each_ms = timing.warm_up(self._timer(ready), self._options.schedule)
         return ready
 
-    def _rotates(self, stage: Stage) -> bool:
+    def _rotates(self, stage: PreparedArguments) -> bool:
         """Whether runs go through copies of the arguments. Where something is done to these before every run, they are
         one set, and the cache is cleared instead."""
-        return self._habits.cache == "rotate" and not stage.resets and not self._hooked
+        return self._options.cache == "rotate" and not stage.resets and not self._hooked
 
-    def _cold(self, stage: Stage) -> bool:
+    def _cold(self, stage: PreparedArguments) -> bool:
         """Whether the cache is cleared before every run."""
-        return self._habits.cache != "warm" and not self._rotates(stage)
+        return self._options.cache != "warm" and not self._rotates(stage)
 
     @property
     def _hooked(self) -> bool:
@@ -252,7 +252,9 @@ class Desk:
         cold = self._cold(stage)
         return lambda n: [t / ready.runs for t in self._device.time(ready.call, n, before, cold)]
 
-    def _timed(self, ready: list[Ready], order: messages.Measure, start: float) -> tuple[list[list[float]], bool, bool]:
+    def _timed(
+        self, ready: list[Ready], order: messages.MeasureOrder, start: float
+    ) -> tuple[list[list[float]], bool, bool]:
         """The times on each workload, whether they were cut off, and whether they are clearly not the best."""
         timers = [self._timer(one) for one in ready]
         probed = [timing.probe(time) for time in timers]
@@ -260,7 +262,7 @@ class Desk:
         if order.cutoff_ms is not None and fastest > order.cutoff_ms:
             return probed, True, True
         behind = order.near_ms is not None and fastest > order.near_ms
-        schedule = timing.briefly(self._habits.schedule) if behind else self._habits.schedule
+        schedule = timing.briefly(self._options.schedule) if behind else self._options.schedule
         sampled = []
         for i, (timer, times) in enumerate(zip(timers, probed, strict=True)):
             share = start + order.budget_s * (i + 1) / len(timers)
@@ -271,7 +273,7 @@ class Desk:
     def _refusal(self, error: BaseException, run_s: float) -> messages.Refused:
         """What an error means, and whether the device has survived it."""
         details: dict[str, Detail] = {}
-        spoilt, suspect = isinstance(error, Overwritten), isinstance(error, Overwritten)
+        spoilt, suspect = isinstance(error, ArgumentsOverwritten), isinstance(error, ArgumentsOverwritten)
         try:
             self._device.synchronize()
             spoilt = spoilt or bool([name for stage in self.stages for name in stage.changed()])
@@ -281,7 +283,7 @@ class Desk:
             case Wrong(args=(message, more)):
                 kind: FailureKind = "wrong_answer"
                 details |= more
-            case Overwritten():
+            case ArgumentsOverwritten():
                 kind, message = "crash", str(error)
             case CompilerRefused():
                 kind, message = "compile_error", both_ends(error.__cause__ or error)
@@ -332,7 +334,7 @@ def load(payload_fd: int) -> Loaded:
     summing = warm_up.begin()
     import torch
 
-    driver.set_active(PaperDriver("sm_90"))  # for what a kernel's file asks when it is imported
+    driver.set_active(FakeDriver("sm_90"))  # for what a kernel's file asks when it is imported
     with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
         loaded = Loaded(unpack(blob))
     driver._active = None
@@ -385,41 +387,41 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
 
     described = tuple(arguments.described(stage.named) for stage in desk.stages)
 
-    def obey(order: messages.Order) -> messages.Reply:
+    def obey(order: messages.TritonOrder) -> messages.TritonReply:
         match order:
-            case messages.Measure():
+            case messages.MeasureOrder():
                 began = time.monotonic()
                 session_cache.asked.clear()
                 measured = replace(desk.measure(order), began=began)
                 launched = keys(order.config)
-                return replace(measured, keys=launched) if isinstance(measured, messages.Measured) else measured
-            case messages.Prepare():
+                return replace(measured, keys=launched) if isinstance(measured, messages.MeasureReply) else measured
+            case messages.PrepareOrder():
                 session_cache.asked.clear()
                 prepared = desk.prepare(order)
                 launched = keys(order.config)
-                return replace(prepared, keys=launched) if isinstance(prepared, messages.Prepared) else prepared
-            case messages.Sample():
+                return replace(prepared, keys=launched) if isinstance(prepared, messages.PrepareReply) else prepared
+            case messages.SampleOrder():
                 return desk.sample(order)
-            case messages.Verify():
+            case messages.VerifyOrder():
                 return desk.verify(order)
-            case messages.Forget():
+            case messages.ForgetOrder():
                 return desk.forget()
-            case messages.Compile():
+            case messages.CompileOrder():
                 raise AssertionError("nothing is compiled ahead in the process of a GPU")
 
-    def joins(order: messages.Order) -> bool:
+    def joins(order: messages.TritonOrder) -> bool:
         """Configs that are compared are kept together; before the first of them the process must be as it was."""
-        return isinstance(order, messages.Prepare) and desk.keeps
+        return isinstance(order, messages.PrepareOrder) and desk.keeps
 
     Post(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(
-        obey, messages.Ready(device.gpu, described), joins
+        obey, messages.ReadyReply(device.gpu, described), joins
     )
 
 
-def _desk(parts: dict[str, Any], device: Device, compilations: "Compilations") -> Desk:
+def _desk(parts: dict[str, Any], device: Device, compilations: "Compilations") -> GpuBenchmark:
     launch = Launch(parts["kernel"], parts["build"], parts["options"])
     sets = unpack(parts["sets"])["arguments"]
-    return Desk(
+    return GpuBenchmark(
         device, launch, parts["grid"], sets, parts["terms"], parts["objective"], parts["habits"], compilations.taken
     )
 

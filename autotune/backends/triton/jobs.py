@@ -52,7 +52,7 @@ class Job:
     keys: set[str] = field(default_factory=set)
 
 
-def timed(measured: messages.Measured, rules: Rules, default_ms: tuple[float, ...] | None) -> Outcome:
+def timed(measured: messages.MeasureReply, rules: Rules, default_ms: tuple[float, ...] | None) -> Outcome:
     """The outcome of samples on each workload: one number a round by the objective, the medians of each in details."""
     times = measured.times_ms
     if not all(times):
@@ -86,12 +86,14 @@ def default_times(past: Sequence[Event], names: tuple[str, ...]) -> tuple[float,
     return None
 
 
-def seconds_of(reply: messages.Reply | Lost) -> float | None:
+def reply_seconds(reply: messages.TritonReply | Lost) -> float | None:
     """How long the worker itself says it took: what it waited for us afterwards is not its work."""
     match reply:
         case messages.Compiled(seconds=seconds) | messages.NotCompiled(seconds=seconds):
             return seconds
-        case messages.Measured(run_s=run_s) | messages.Prepared(run_s=run_s) | messages.Sampled(run_s=run_s):
+        case (
+            messages.MeasureReply(run_s=run_s) | messages.PrepareReply(run_s=run_s) | messages.SampleReply(run_s=run_s)
+        ):
             return run_s
         case messages.Refused(failed):
             return failed.run_s
@@ -106,7 +108,7 @@ GRAIN = 16
 """Triton compiles another binary for whole numbers that are divisible by this, and for 1."""
 
 
-def binary_of(kernel: Any) -> Callable[[Config], Hashable]:
+def binary_key_of(kernel: Any) -> Callable[[Config], Hashable]:
     """A function that gives configs an equal value only where the kernel's binary is the same.
 
     Where nothing is known of the kernel (`build`, the interpreter), every config has a binary of its own.
@@ -130,7 +132,7 @@ def _kind(value: Any, parameter: Any) -> Hashable:
     return ("int", width, special and (value == 1, value % GRAIN == 0))
 
 
-class Binaries:
+class SharedBinaries:
     """Who waits for which binary, and what became of those that were compiled."""
 
     def __init__(self, key: Callable[[Config], Hashable]) -> None:

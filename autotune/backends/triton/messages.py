@@ -11,7 +11,7 @@ from autotune.shell.processes.messages import Broken
 from autotune.shell.wording import LONGEST_MESSAGE, describe
 
 
-class Tensor(Struct, frozen=True, tag="tensor"):
+class TensorArgument(Struct, frozen=True, tag="tensor"):
     """What Triton's dispatcher can know of a tensor: `offset` is its address modulo 256 bytes."""
 
     dtype: str
@@ -20,25 +20,25 @@ class Tensor(Struct, frozen=True, tag="tensor"):
     offset: int = 0
 
 
-class Plain(Struct, frozen=True, tag="plain"):
+class PlainArgument(Struct, frozen=True, tag="plain"):
     """An argument that is its own description."""
 
     value: bool | int | float | str | None
 
 
-class Opaque(Struct, frozen=True, tag="opaque"):
+class OpaqueArgument(Struct, frozen=True, tag="opaque"):
     """An argument that cannot be described: what needs it is compiled where it is run."""
 
     kind: str
 
 
-Described = Tensor | Plain | Opaque
+DescribedArgument = TensorArgument | PlainArgument | OpaqueArgument
 
 
 class DescribedArguments(Struct, frozen=True):
     """The arguments of one workload, by name."""
 
-    arguments: tuple[tuple[str, Described], ...]
+    arguments: tuple[tuple[str, DescribedArgument], ...]
 
 
 class Gpu(Struct, frozen=True, omit_defaults=True):
@@ -57,7 +57,7 @@ class Gpu(Struct, frozen=True, omit_defaults=True):
     l2_bytes: int = 0
 
 
-class Figures(Struct, frozen=True, omit_defaults=True):
+class CompiledKernel(Struct, frozen=True, omit_defaults=True):
     """What is known of one compiled kernel before it runs; None: the binary does not tell.
 
     registers, spill_bytes: of one thread. threads: of one block. blocks: that form one cluster.
@@ -72,14 +72,14 @@ class Figures(Struct, frozen=True, omit_defaults=True):
     blocks: int = 1
 
 
-class Compile(Struct, frozen=True, tag="compile"):
+class CompileOrder(Struct, frozen=True, tag="compile"):
     """Compile all that this config (one JSON object) launches. The reply is Compiled, or NotCompiled."""
 
     config: str
 
 
-class Measure(Struct, frozen=True, tag="measure"):
-    """Check and time this config; begin no sample after `budget_s` seconds. The reply is Measured, or Refused.
+class MeasureOrder(Struct, frozen=True, tag="measure"):
+    """Check and time this config; begin no sample after `budget_s` seconds. The reply is MeasureReply, or Refused.
 
     default_ms: what the default config takes on each workload, where the limits are relative to it.
     """
@@ -91,33 +91,33 @@ class Measure(Struct, frozen=True, tag="measure"):
     near_ms: float | None = None
 
 
-class Prepare(Struct, frozen=True, tag="prepare"):
-    """Check this config and keep it as number `slot`, for samples to come. The reply is Prepared, or Refused."""
+class PrepareOrder(Struct, frozen=True, tag="prepare"):
+    """Check this config and keep it as number `slot`, for samples to come. The reply is PrepareReply, or Refused."""
 
     config: str
     slot: int
 
 
-class Sample(Struct, frozen=True, tag="sample"):
-    """Take one sample of each workload of what is kept as `slot`. The reply is Sampled, or Refused."""
+class SampleOrder(Struct, frozen=True, tag="sample"):
+    """Take one sample of each workload of what is kept as `slot`. The reply is SampleReply, or Refused."""
 
     slot: int
 
 
-class Verify(Struct, frozen=True, tag="verify"):
-    """Check the config in this slot once more. The reply is Prepared, or Refused."""
+class VerifyOrder(Struct, frozen=True, tag="verify"):
+    """Check the config in this slot once more. The reply is PrepareReply, or Refused."""
 
     slot: int
 
 
-class Forget(Struct, frozen=True, tag="forget"):
-    """Drop all that is kept. The reply is Sampled, with nothing in it."""
+class ForgetOrder(Struct, frozen=True, tag="forget"):
+    """Drop all that is kept. The reply is SampleReply, with nothing in it."""
 
 
-Order = Compile | Measure | Prepare | Sample | Verify | Forget
+TritonOrder = CompileOrder | MeasureOrder | PrepareOrder | SampleOrder | VerifyOrder | ForgetOrder
 
 
-class Ready(Struct, frozen=True, tag="ready"):
+class ReadyReply(Struct, frozen=True, tag="ready"):
     """The process can take orders. gpu: what it runs on; arguments: of each workload, for who compiles."""
 
     gpu: Gpu | None = None
@@ -128,7 +128,7 @@ class Compiled(Struct, frozen=True, tag="compiled"):
     """The binaries are in Triton's cache. kernels: what each needs, in the order of launching."""
 
     seconds: float
-    kernels: tuple[Figures, ...]
+    kernels: tuple[CompiledKernel, ...]
 
 
 class NotCompiled(Struct, frozen=True, tag="not_compiled"):
@@ -139,7 +139,7 @@ class NotCompiled(Struct, frozen=True, tag="not_compiled"):
     compiler: bool
 
 
-class Measured(Struct, frozen=True, tag="measured"):
+class MeasureReply(Struct, frozen=True, tag="measured"):
     """times_ms: the samples of each workload, in their order; cut: there are few, for it is clearly slow.
 
     began: by the system's monotonic clock. keys: in Triton's cache, of what it launches, as far as it was looked up.
@@ -153,14 +153,14 @@ class Measured(Struct, frozen=True, tag="measured"):
     keys: tuple[str, ...] = ()
 
 
-class Prepared(Struct, frozen=True, tag="prepared"):
-    """Checked and warm. keys: as of Measured."""
+class PrepareReply(Struct, frozen=True, tag="prepared"):
+    """Checked and warm. keys: as of MeasureReply."""
 
     run_s: float
     keys: tuple[str, ...] = ()
 
 
-class Sampled(Struct, frozen=True, tag="sampled"):
+class SampleReply(Struct, frozen=True, tag="sampled"):
     """One sample of each workload, in milliseconds, and what the device was like just after."""
 
     times_ms: tuple[float, ...]
@@ -181,18 +181,18 @@ class Refused(Struct, frozen=True, tag="refused"):
     began: float = 0.0
 
 
-Reply = Ready | Broken | Compiled | NotCompiled | Measured | Prepared | Sampled | Refused
+TritonReply = ReadyReply | Broken | Compiled | NotCompiled | MeasureReply | PrepareReply | SampleReply | Refused
 
-_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
-_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+_orders: msgspec.msgpack.Decoder[TritonOrder] = msgspec.msgpack.Decoder(TritonOrder)
+_replies: msgspec.msgpack.Decoder[TritonReply] = msgspec.msgpack.Decoder(TritonReply)
 
 
-def decode_order(body: bytes) -> Order:
+def decode_order(body: bytes) -> TritonOrder:
     """The order in a frame's body; raises msgspec.DecodeError for anything else."""
     return _orders.decode(body)
 
 
-def decode_reply(body: bytes) -> Reply:
+def decode_reply(body: bytes) -> TritonReply:
     """The reply in a frame's body; raises msgspec.DecodeError for anything else."""
     return _replies.decode(body)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from autotune.backends.triton.evaluator import TritonEvaluator
-from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig, Manifest, rehome
+from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig, Manifest, relocate_binaries
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Outcome, Trial
@@ -16,7 +16,7 @@ from autotune.core.space import Space
 from autotune.shell.files import replace_file
 
 
-def compile_ahead(
+def precompile(
     space: Space, evaluator: TritonEvaluator, configs: Sequence[Config], target: str, folder: Path
 ) -> Iterator[CompiledConfig]:
     """Compile these configs for `target`, and tell of each as it is done; the manifest is written at the end.
@@ -28,7 +28,7 @@ def compile_ahead(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EvaluatorError(f"{folder} cannot be made ({error.strerror}); name a folder that can") from None
-    rehome(folder)
+    relocate_binaries(folder)
     done: list[CompiledConfig] = []
     with replace(evaluator, target=target, cache_dir=folder).open_compiler(space) as session:
         waiting = [Trial(i, config) for i, config in enumerate(configs)][::-1]

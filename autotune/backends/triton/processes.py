@@ -1,4 +1,4 @@
-"""The processes of one session: compile workers and one process a GPU, each crew forked from a nursery of its own.
+"""The processes of one session: compile workers and one process a GPU, each pool forked from a nursery of its own.
 
 What this machine has: cores and memory for compiling, GPUs, and who uses a GPU just now.
 """
@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from autotune.backends.triton import messages, session_cache
-from autotune.backends.triton.resources import gpu_for
+from autotune.backends.triton.resources import gpu_of_target
 from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import os_process
-from autotune.shell.processes.fork_server import Nursery
-from autotune.shell.processes.gpu_lock import Turn
-from autotune.shell.processes.pool import Crew, Lost, Worker, wait_for
+from autotune.shell.processes.fork_server import ForkServer
+from autotune.shell.processes.gpu_lock import GpuLock
+from autotune.shell.processes.pool import Lost, Worker, WorkerPool, wait_for
 
-TritonWorker = Worker[messages.Reply]
-News = list[tuple[TritonWorker, messages.Reply | Lost]]
+TritonWorker = Worker[messages.TritonReply]
+News = list[tuple[TritonWorker, messages.TritonReply | Lost]]
 
 _COMPILE = "autotune.backends.triton.compile_worker:run"
 _GPU = "autotune.backends.triton.gpu_worker:run"
@@ -35,7 +35,7 @@ LOADING_S = 0.03
 _SETTING_UP = "`arguments` and `reference`"
 
 
-class Layout(NamedTuple):
+class ProcessLayout(NamedTuple):
     """device: "cuda" or "interpreter". target: what to compile for, None: not known before the GPU's process says it.
 
     visible: the GPUs, as CUDA_VISIBLE_DEVICES names them.
@@ -47,7 +47,7 @@ class Layout(NamedTuple):
     compile_workers: int
 
 
-class Nurseries:
+class ForkServers:
     """The processes from which workers are forked. They take seconds to load, so they come first.
 
     payloads: what those that compile and those that measure load; None: there are none such. device: "cuda" or
@@ -87,12 +87,12 @@ class Nurseries:
         if session_cache.LASTING in self._cached:
             session_cache.keep(self._cached["TRITON_CACHE_DIR"], self._lasting, keys)
 
-    def _nursery(self, payload: bytes, main: str, compiling: bool) -> Nursery:
+    def _nursery(self, payload: bytes, main: str, compiling: bool) -> ForkServer:
         scratch = os_process.scratch_folder()
         if compiling and not self._all_lasts:  # whoever ends these processes removes the folder
             self._cached |= session_cache.environment(os.path.join(scratch, "triton"), self._lasting)
         try:
-            return Nursery(payload, main, self._environment(scratch, compiling), scratch)
+            return ForkServer(payload, main, self._environment(scratch, compiling), scratch)
         except BaseException:
             os.rmdir(scratch)
             raise
@@ -109,82 +109,82 @@ class Nurseries:
         return own
 
 
-class Hub:
+class Processes:
     """Starts everything at once and waits for nothing that is not needed yet. It ends the nurseries as well.
 
     lent: tensors of this process whose memory the processes of the GPUs use; they must not be freed before these end.
     """
 
-    def __init__(self, nurseries: Nurseries, layout: Layout, lent: Sequence[Any] = ()) -> None:
+    def __init__(self, nurseries: ForkServers, layout: ProcessLayout, lent: Sequence[Any] = ()) -> None:
         self._lent = tuple(lent)
         self.layout = layout
         self.gpus: list[messages.Gpu | None] = [None] * len(layout.visible)
         self._target = layout.target
         self._arguments: tuple[messages.DescribedArguments, ...] | None = None
-        self._turns = [Turn(name) if layout.device == "cuda" else None for name in layout.visible]
+        self._turns = [GpuLock(name) if layout.device == "cuda" else None for name in layout.visible]
         self._nurseries = nurseries
-        self.farm: Crew[messages.Reply] | None = None
-        self.desks: list[Crew[messages.Reply]] = []
+        self.compile_pool: WorkerPool[messages.TritonReply] | None = None
+        self.gpu_pools: list[WorkerPool[messages.TritonReply]] = []
         if nurseries.compiling is not None:
-            self.farm = Crew(b"", messages.decode_reply, start=self._start_compiler)
+            self.compile_pool = WorkerPool(b"", messages.decode_reply, start=self._start_compiler)
         if nurseries.measuring is not None:
-            self.desks = [self._crew(nurseries.measuring, name) for name in layout.visible]
+            self.gpu_pools = [self._pool(nurseries.measuring, name) for name in layout.visible]
 
-    def compiler(self) -> TritonWorker | None:
+    def idle_compiler(self) -> TritonWorker | None:
         """A compile worker that is free, or None."""
-        free = [] if self.farm is None else self.farm.idle()
+        free = [] if self.compile_pool is None else self.compile_pool.idle()
         return free[0] if free else None
 
-    def staff(self, needed: int) -> None:
+    def start_compilers(self, needed: int) -> None:
         """Start compile workers for so many configs that nobody compiles yet, if it is known what to compile for."""
-        farm = self.farm
-        if farm is not None and needed > farm.starting and self._can_compile():
-            for _ in range(min(needed - farm.starting, self.layout.compile_workers - len(farm))):
-                farm.hire()
+        compile_pool = self.compile_pool
+        if compile_pool is not None and needed > compile_pool.starting and self._can_compile():
+            for _ in range(min(needed - compile_pool.starting, self.layout.compile_workers - len(compile_pool))):
+                compile_pool.spawn()
 
-    def desk(self, i: int, fresh: bool = False) -> TritonWorker | None:
+    def gpu_worker(self, i: int, fresh: bool = False) -> TritonWorker | None:
         """The process of GPU `i` if it is free and it is our turn, or None. fresh: it must not have served before."""
-        crew = self.desks[i]
-        free = crew.idle()
+        pool = self.gpu_pools[i]
+        free = pool.idle()
         if free and fresh and free[0].served:
-            crew.dismiss(free[0])
+            pool.kill(free[0])
             free = []
         if not free:
-            self.warm()
+            self.start_gpu_workers()
             return None
         turn = self._turns[i]
-        return free[0] if turn is None or turn.take() else None
+        return free[0] if turn is None or turn.acquire() else None
 
-    def leave(self, i: int) -> None:
+    def release_gpu(self, i: int) -> None:
         """Nothing is timed on GPU `i` just now: others may."""
         turn = self._turns[i]
         if turn is not None:
-            turn.leave()
+            turn.release()
 
-    def warm(self) -> None:
+    def start_gpu_workers(self) -> None:
         """Start what will be needed whatever is asked, as soon as it can be."""
         nursery = self._nurseries.measuring
-        if nursery is not None and not all(map(len, self.desks)) and nursery.can_fork():
-            for crew in self.desks:
-                if not len(crew):
-                    crew.hire()
+        if nursery is not None and not all(map(len, self.gpu_pools)) and nursery.can_fork():
+            for pool in self.gpu_pools:
+                if not len(pool):
+                    pool.spawn()
 
     def gpu(self, i: int = 0) -> messages.Gpu | None:
         """What is compiled for: what GPU `i` says of itself, or the target on paper."""
         if self.layout.device == "cuda" and i < len(self.gpus) and self.gpus[i] is not None:
             return self.gpus[i]
-        return None if self._target is None else gpu_for(self._target)
+        return None if self._target is None else gpu_of_target(self._target)
 
     def wait(self, timeout_s: float) -> News:
         """What has come in; what processes say of their GPU when they start is kept here."""
         began = time.monotonic()
         if self._loading:
             timeout_s = min(timeout_s, LOADING_S)
-        news = wait_for(self._crews(), timeout_s)
+        news = wait_for(self._pools(), timeout_s)
         if not news and time.monotonic() - began < min(timeout_s, TURN_S):
             time.sleep(min(timeout_s, TURN_S))  # nobody of ours is busy: it is another's turn on the GPU
         for worker, reply in news:
-            if isinstance(reply, messages.Ready) and reply.gpu is not None:
+            if isinstance(reply, messages.ReadyReply) and reply.gpu is not None:
                 self._met(worker, reply)
         return news
 
@@ -195,22 +195,22 @@ class Hub:
 
     def index_of(self, worker: TritonWorker) -> int | None:
         """Which GPU's process this is; None for a compile worker, or one that was let go."""
-        return next((i for i, crew in enumerate(self.desks) if worker in crew), None)
+        return next((i for i, pool in enumerate(self.gpu_pools) if worker in pool), None)
 
     def close(self, kept: Iterable[str] = ()) -> None:
         """End everything. kept: keys of the kernels that are to stay in Triton's cache."""
-        for crew in self._crews():
-            crew.close()
+        for pool in self._pools():
+            pool.close()
         self._nurseries.keep(kept)
         self._nurseries.close()
         self._lent = ()
         for i in range(len(self._turns)):
-            self.leave(i)
+            self.release_gpu(i)
 
-    def _crews(self) -> Sequence[Crew[messages.Reply]]:
-        return [*([] if self.farm is None else [self.farm]), *self.desks]
+    def _pools(self) -> Sequence[WorkerPool[messages.TritonReply]]:
+        return [*([] if self.compile_pool is None else [self.compile_pool]), *self.gpu_pools]
 
-    def _met(self, worker: TritonWorker, ready: messages.Ready) -> None:
+    def _met(self, worker: TritonWorker, ready: messages.ReadyReply) -> None:
         i = self.index_of(worker)
         if i is not None:
             self.gpus[i] = ready.gpu
@@ -226,11 +226,11 @@ class Hub:
 
     def _can_compile(self) -> bool:
         """Whether it is known what to compile for, and with which arguments."""
-        assert self._nurseries.compiling is not None, "there is a farm"
+        assert self._nurseries.compiling is not None, "there is a compile_pool"
         if self._target is None or not self._nurseries.compiling.can_fork():
             return False
         note = self._nurseries.compiling.loaded().note
-        if note and not self.desks:
+        if note and not self.gpu_pools:
             raise EvaluatorError(
                 f"`arguments` cannot be made without memory or a GPU ({note}); give tensors whose shapes do not depend"
                 " on data"
@@ -238,15 +238,15 @@ class Hub:
         return not note or self._arguments is not None
 
     def _start_compiler(self, sock: Any, stderr: int) -> Any:
-        assert self._nurseries.compiling is not None, "there is a farm"
+        assert self._nurseries.compiling is not None, "there is a compile_pool"
         settings: dict[str, Any] = {"target": self._target}
         if self._nurseries.compiling.loaded().note:
             settings["arguments"] = msgspec.to_builtins(self._arguments)
         return self._nurseries.compiling.start(settings, sock, stderr)
 
-    def _crew(self, nursery: Nursery, visible: str) -> Crew[messages.Reply]:
+    def _pool(self, nursery: ForkServer, visible: str) -> WorkerPool[messages.TritonReply]:
         start = partial(nursery.start, {"device": self.layout.device, "visible": visible})
-        return Crew(b"", messages.decode_reply, start=start, setting_up=_SETTING_UP)
+        return WorkerPool(b"", messages.decode_reply, start=start, setting_up=_SETTING_UP)
 
 
 MIB_EACH = 1024
@@ -256,7 +256,7 @@ CACHED_BYTES = 1 << 28
 """So much memory of GPUs may stay cached in this process: to give it back and to get it again costs a moment each."""
 
 
-def compile_workers(gpus: int) -> int:
+def default_compile_workers(gpus: int) -> int:
     """One for each core that this process may use, less one for each GPU's process, as far as there is memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores - gpus, _available_mib() // MIB_EACH))
@@ -280,7 +280,7 @@ def release_cached_memory() -> None:
         torch.cuda.empty_cache()
 
 
-class Cards:
+class NvidiaSmi:
     """The GPUs as the driver's own tool lists them. It takes seconds, so it is started at once and read when needed."""
 
     def __init__(self) -> None:
@@ -307,7 +307,7 @@ class Cards:
         return self._rows
 
 
-def visible_gpus(wanted: tuple[int, ...] | None, cards: Cards | None = None) -> tuple[str, ...]:
+def visible_gpus(wanted: tuple[int, ...] | None, cards: NvidiaSmi | None = None) -> tuple[str, ...]:
     """The GPUs to use, each as CUDA_VISIBLE_DEVICES names it: those numbered, or all that this process may see."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = tuple(name.strip() for name in seen.split(",") if name.strip()) if seen is not None else None
@@ -315,10 +315,10 @@ def visible_gpus(wanted: tuple[int, ...] | None, cards: Cards | None = None) -> 
         return tuple(names[i] if names is not None and i < len(names) else str(i) for i in wanted)
     if names is not None:
         return names
-    return tuple(row[0] for row in (cards or Cards()).rows())
+    return tuple(row[0] for row in (cards or NvidiaSmi()).rows())
 
 
-def target_of(visible: str, cards: Cards) -> str | None:
+def target_of(visible: str, cards: NvidiaSmi) -> str | None:
     """ "sm_90" for the GPU of this name, without touching it; None where the driver's tool does not tell."""
     for row in cards.rows():
         if len(row) == 3 and visible in row[:2] and re.fullmatch(r"\d+\.\d", row[2]):

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from autotune.backends.triton.messages import Figures, Gpu
+from autotune.backends.triton.messages import CompiledKernel, Gpu
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
 
@@ -31,7 +31,7 @@ WARP_GRAIN = 256
 MOST_BLOCKS_IN_CLUSTER = 16
 
 
-def gpu_for(target: str) -> Gpu:
+def gpu_of_target(target: str) -> Gpu:
     """The device that "sm_90" means, without one being there; raises EvaluatorError for what is no such name."""
     arch = arch_of(target)
     shared = SHARED_KIB.get(arch)
@@ -46,7 +46,7 @@ def arch_of(target: str) -> int:
     return int(found[1])
 
 
-def misfit(kernel: Figures, gpu: Gpu) -> Failed | None:
+def find_misfit(kernel: CompiledKernel, gpu: Gpu) -> Failed | None:
     """Why this kernel cannot be launched on this device; None where nothing speaks against it."""
     where = f"{kernel.name} needs"
     if gpu.shared_bytes is not None and kernel.shared_bytes > gpu.shared_bytes:
@@ -68,7 +68,7 @@ def misfit(kernel: Figures, gpu: Gpu) -> Failed | None:
     return None
 
 
-def registers_of_block(kernel: Figures) -> int:
+def registers_of_block(kernel: CompiledKernel) -> int:
     """Registers that the hardware sets aside for one block; 0 where the figure of a thread is not known."""
     if kernel.registers is None:
         return 0
@@ -76,7 +76,7 @@ def registers_of_block(kernel: Figures) -> int:
     return of_warp * -(-kernel.threads // WARP)
 
 
-def blocks_at_once(kernel: Figures, gpu: Gpu) -> int | None:
+def blocks_at_once(kernel: CompiledKernel, gpu: Gpu) -> int | None:
     """Blocks that fit on one multiprocessor by registers and shared memory; None where that is not known."""
     if gpu.registers is None or gpu.shared_bytes is None or not registers_of_block(kernel):
         return None
@@ -85,7 +85,7 @@ def blocks_at_once(kernel: Figures, gpu: Gpu) -> int | None:
     return min(by_registers, by_shared)
 
 
-def details_of(kernels: tuple[Figures, ...], gpu: Gpu | None) -> dict[str, Detail]:
+def resource_details(kernels: tuple[CompiledKernel, ...], gpu: Gpu | None) -> dict[str, Detail]:
     """The figures that an outcome keeps: of several kernels, the most that any of them needs."""
     if not kernels:
         return {}

@@ -21,10 +21,19 @@ from msgspec.structs import replace
 from threadpoolctl import ThreadpoolController
 
 from autotune.backends.triton import messages
-from autotune.backends.triton.comparison import Contest
-from autotune.backends.triton.jobs import Binaries, Job, Rules, Verdict, default_times, replace_fresh, seconds_of, timed
-from autotune.backends.triton.processes import Hub, TritonWorker
-from autotune.backends.triton.resources import details_of, misfit
+from autotune.backends.triton.comparison import TritonComparison
+from autotune.backends.triton.jobs import (
+    Job,
+    Rules,
+    SharedBinaries,
+    Verdict,
+    default_times,
+    replace_fresh,
+    reply_seconds,
+    timed,
+)
+from autotune.backends.triton.processes import Processes, TritonWorker
+from autotune.backends.triton.resources import find_misfit, resource_details
 from autotune.backends.triton.session_cache import FASTEST, keys_of
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
@@ -37,16 +46,16 @@ PATIENCE_S = 2.0
 """How long a kernel that nobody wants any more may go on before its process is killed."""
 
 
-class Runs:
+class GpuQueue:
     """ready: those that can be run, in the order in which they will be. report: told what became of each."""
 
     def __init__(
-        self, hub: Hub, rules: Rules, clock: WallClock, timeline: Timeline, past: Sequence[Event],
+        self, hub: Processes, rules: Rules, clock: WallClock, timeline: Timeline, past: Sequence[Event],
         report: Callable[[Job, Outcome], None],
     ) -> None:  # fmt: skip
         self.ready: deque[Job] = deque()
         self.default_ms = default_times(past, rules.names) if rules.objective.relative else None
-        self._hub = hub
+        self._processes = hub
         self._rules = rules
         self._clock = clock
         self._timeline = timeline
@@ -65,20 +74,20 @@ class Runs:
 
     def give(self) -> None:
         """Hand out what can be: first to the GPUs that have nothing to do, then one ahead to each."""
-        for i in range(len(self._hub.desks)):
+        for i in range(len(self._processes.gpu_pools)):
             if not self.ready:
-                if not any(self._hub.index_of(worker) == i for worker in self._running):
-                    self._hub.leave(i)
+                if not any(self._processes.index_of(worker) == i for worker in self._running):
+                    self._processes.release_gpu(i)
                 continue
-            worker = self._hub.desk(i, self.ready[0].fresh)
+            worker = self._processes.gpu_worker(i, self.ready[0].fresh)
             if worker is not None:
                 self._run(i, worker)
         for worker in self._running:
-            at = self._hub.index_of(worker)
+            at = self._processes.index_of(worker)
             if at is not None and self.ready and not self.ready[0].fresh and worker.following is None:
                 self._run(at, worker)
 
-    def hear(self, worker: TritonWorker, reply: messages.Reply | Lost) -> bool:
+    def hear(self, worker: TritonWorker, reply: messages.TritonReply | Lost) -> bool:
         """Take in a reply if it is to one of these."""
         if worker not in self._running:
             return False
@@ -86,7 +95,7 @@ class Runs:
         self._note(worker, job, reply)
         if isinstance(reply, messages.Refused) and reply.spoilt:
             self.let_go(worker)
-        if isinstance(reply, Lost) or self._hub.index_of(worker) is None:
+        if isinstance(reply, Lost) or self._processes.index_of(worker) is None:
             self.ready.extendleft(other for other in reversed(self._running[worker]) if not other.dropped)
             self._running[worker].clear()
         if not self._running[worker]:
@@ -97,10 +106,10 @@ class Runs:
 
     def let_go(self, worker: TritonWorker) -> None:
         """End a GPU's process that is not to be trusted, and start the next one."""
-        i = self._hub.index_of(worker)
+        i = self._processes.index_of(worker)
         if i is not None:
-            self._hub.desks[i].dismiss(worker)
-            self._hub.warm()
+            self._processes.gpu_pools[i].kill(worker)
+            self._processes.start_gpu_workers()
 
     def abandon(self) -> None:
         """Nobody wants any of it; a kernel that runs may end, for a while, so that its process can go on."""
@@ -117,27 +126,27 @@ class Runs:
         allowed = self._rules.run_timeout_s
         late = 0.0 if job.compiled else self._rules.compile_timeout_s  # what is not compiled yet, is now
         limits = job.limits
-        order = messages.Measure(
+        order = messages.MeasureOrder(
             job.trial.config.to_json(), limits.cutoff_ms, SAMPLING_SHARE * allowed, self.default_ms, limits.near_ms
         )
-        self._hub.desks[i].give(worker, order, allowed + late)
+        self._processes.gpu_pools[i].send(worker, order, allowed + late)
 
-    def _note(self, worker: TritonWorker, job: Job, reply: messages.Reply | Lost) -> None:
+    def _note(self, worker: TritonWorker, job: Job, reply: messages.TritonReply | Lost) -> None:
         """When it ran, by the process's own account: we may have been busy elsewhere when it was done."""
         now, own = self._clock(), time.monotonic()
         began = (
             reply.began
-            if isinstance(reply, messages.Measured | messages.Refused)
+            if isinstance(reply, messages.MeasureReply | messages.Refused)
             else worker.deadline - worker.allowed_s
         )
-        start, took = now - (own - began), seconds_of(reply)
+        start, took = now - (own - began), reply_seconds(reply)
         self._timeline.note(
             f"gpu {job.gpu}", "run", job.trial.id, start, now if took is None else min(now, start + took)
         )
 
-    def _ran(self, worker: TritonWorker, job: Job, reply: messages.Reply | Lost) -> None:
+    def _ran(self, worker: TritonWorker, job: Job, reply: messages.TritonReply | Lost) -> None:
         match reply:
-            case messages.Measured():
+            case messages.MeasureReply():
                 job.keys.update(reply.keys)
                 self._report(job, timed(reply, self._rules, self._default_ms_with(job, reply)))
             case messages.Refused(suspect=True) if job.used:
@@ -154,7 +163,7 @@ class Runs:
             case _:
                 self._report(job, Failed("crash", "the process of the GPU answered something that was not asked"))
 
-    def _default_ms_with(self, job: Job, measured: messages.Measured) -> tuple[float, ...] | None:
+    def _default_ms_with(self, job: Job, measured: messages.MeasureReply) -> tuple[float, ...] | None:
         """What the default takes on each workload, where the objective needs it; the default itself is noted."""
         of_default = job.trial.origin == "default" and self._rules.objective.relative and not measured.cut
         if of_default and all(measured.times_ms):
@@ -169,34 +178,34 @@ class TritonSession:
     """See `TritonEvaluator`."""
 
     def __init__(
-        self, hub: Hub, rules: Rules, clock: WallClock, timeline: Timeline, past: Sequence[Event] = ()
+        self, hub: Processes, rules: Rules, clock: WallClock, timeline: Timeline, past: Sequence[Event] = ()
     ) -> None:
-        self._hub = hub
+        self._processes = hub
         self._rules = rules
         self._clock = clock
         self._timeline = timeline
-        self._binaries = Binaries(rules.binary)
+        self._binaries = SharedBinaries(rules.binary)
         self._queue: deque[Job] = deque()
         self._compiling: dict[TritonWorker, Job] = {}
-        self._contest: Contest | None = None
+        self._comparison: TritonComparison | None = None
         self._news: list[Observed | Compared] = []
         self._limited: Any = None
         self._keys: dict[int, set[str]] = {}
         self._finalists: tuple[int, ...] = ()
         self._time_of: dict[int, float] = {}
-        self._runs = Runs(hub, rules, clock, timeline, past, self._report)
+        self._runs = GpuQueue(hub, rules, clock, timeline, past, self._report)
 
     @property
     def room(self) -> int:
         """As many as there are free compile workers, and `ahead` more; none while enough wait for the GPU."""
-        if self._contest is not None:
+        if self._comparison is not None:
             return 0
-        if self._hub.farm is None:
-            gpus = len(self._hub.desks)
+        if self._processes.compile_pool is None:
+            gpus = len(self._processes.gpu_pools)
             return max(0, gpus + (gpus > 1) - len(self._runs.ready) - self._runs.running)
-        workers, ahead = self._hub.layout.compile_workers, self._rules.ahead
+        workers, ahead = self._processes.layout.compile_workers, self._rules.ahead
         to_compile = workers + ahead - len(self._queue) - len(self._compiling)
-        to_run = max(workers + len(self._hub.desks), ahead) - len(self._runs.ready) - self._binaries.waiting
+        to_run = max(workers + len(self._processes.gpu_pools), ahead) - len(self._runs.ready) - self._binaries.waiting
         return max(0, min(to_compile, to_run))
 
     @property
@@ -217,8 +226,8 @@ class TritonSession:
     def compare(self, task: Compare) -> None:
         """Queue a comparison: all its configs in the process of one GPU, one sample of each in turn."""
         rules = self._rules
-        self._contest = Contest(
-            task, self._hub, self._clock, rules, lambda times: rules.objective(times, self._runs.default_ms)
+        self._comparison = TritonComparison(
+            task, self._processes, self._clock, rules, lambda times: rules.objective(times, self._runs.default_ms)
         )
         self._dispatch()
 
@@ -229,7 +238,7 @@ class TritonSession:
         while True:
             self._dispatch()
             left = until - self.now()
-            news = self._hub.wait(0.0 if self._news else max(0.0, left)) if self._under_way else []
+            news = self._processes.wait(0.0 if self._news else max(0.0, left)) if self._under_way else []
             for worker, reply in news:
                 self._hear(worker, reply)
             if news:
@@ -245,16 +254,16 @@ class TritonSession:
         self._binaries.give_up()
         self._news.clear()
         self._timeline.end_all(self.now())
-        if self._contest is not None:
-            self._contest = None
+        if self._comparison is not None:
+            self._comparison = None
             for worker in self._busy_desks():
                 worker.hurry(PATIENCE_S)
-        if self._hub.farm is not None:
-            self._hub.farm.dismiss_busy()
+        if self._processes.compile_pool is not None:
+            self._processes.compile_pool.kill_busy()
         self._runs.abandon()
 
     def __enter__(self) -> Self:
-        if self._hub.farm is not None:
+        if self._processes.compile_pool is not None:
             # The compilers have all cores. A model that computes on as many threads would wait for itself.
             self._limited = ThreadpoolController().limit(limits=1, user_api="blas")
         return self
@@ -265,10 +274,10 @@ class TritonSession:
         if self._limited is not None:
             self._limited.restore_original_limits()
         now = self.now()
-        for lane, age_s, loading_s in self._hub.loaded():
+        for lane, age_s, loading_s in self._processes.loaded():
             self._timeline.note(lane, "start", NOBODY, now - age_s, now - age_s + loading_s)
         self._timeline.close(now)
-        self._hub.close(self._kept)
+        self._processes.close(self._kept)
 
     @property
     def _kept(self) -> set[str]:
@@ -277,15 +286,17 @@ class TritonSession:
         return set().union(*(self._keys.get(trial, ()) for trial in trials))
 
     def _busy_desks(self) -> list[TritonWorker]:
-        return [worker for crew in self._hub.desks for worker in crew.listened_to() if worker.order != "start"]
+        return [
+            worker for pool in self._processes.gpu_pools for worker in pool.busy_workers() if worker.order != "start"
+        ]
 
     @property
     def _under_way(self) -> bool:
-        return bool(self._queue or self._compiling or self._runs.wanted or self._contest)
+        return bool(self._queue or self._compiling or self._runs.wanted or self._comparison)
 
     def _enter(self, job: Job) -> None:
         """A config is to be run as it is, or after its binary is there, which it may share with others."""
-        if self._hub.farm is None:
+        if self._processes.compile_pool is None:
             self._runs.ready.append(job)
         elif (verdict := self._binaries.verdict(job)) is not None:
             self._built(job, verdict)
@@ -294,59 +305,59 @@ class TritonSession:
 
     def _dispatch(self) -> None:
         """Give out all orders that can be given now."""
-        self._hub.warm()
-        if self._contest is not None:
+        self._processes.start_gpu_workers()
+        if self._comparison is not None:
             if not (self._queue or self._compiling or self._runs.ready or self._runs.running):
-                self._advance(self._contest)
+                self._advance(self._comparison)
             return
         self._runs.give()
         self._give_compiles()
 
-    def _advance(self, contest: Contest) -> None:
+    def _advance(self, contest: TritonComparison) -> None:
         outcomes = contest.advance()
         if outcomes is not None:
-            self._contest = None
+            self._comparison = None
             for trial, keys in contest.keys.items():
                 self._keys.setdefault(trial, set()).update(keys)
             self._finalists = tuple(contest.keys) or self._finalists
             self._news.append(Compared(self.now(), outcomes))
 
     def _give_compiles(self) -> None:
-        while self._queue and (worker := self._hub.compiler()) is not None:
+        while self._queue and (worker := self._processes.idle_compiler()) is not None:
             job = self._queue.popleft()
             self._compiling[worker] = job
             limit = job.limits.compile_timeout_s
             allowed = self._rules.compile_timeout_s if limit is None else min(limit, self._rules.compile_timeout_s)
-            assert self._hub.farm is not None, "there is a compile worker"
-            self._hub.farm.give(worker, messages.Compile(job.trial.config.to_json()), allowed)
+            assert self._processes.compile_pool is not None, "there is a compile worker"
+            self._processes.compile_pool.send(worker, messages.CompileOrder(job.trial.config.to_json()), allowed)
             self._timeline.begin(self._lane(worker), "compile", job.trial.id, worker, self.now())
-        self._hub.staff(len(self._queue))
+        self._processes.start_compilers(len(self._queue))
 
-    def _hear(self, worker: TritonWorker, reply: messages.Reply | Lost) -> None:
-        now, seconds = self.now(), seconds_of(reply)
+    def _hear(self, worker: TritonWorker, reply: messages.TritonReply | Lost) -> None:
+        now, seconds = self.now(), reply_seconds(reply)
         self._timeline.end(worker, now, seconds)
         if worker in self._compiling:
             self._compiled(worker, self._compiling.pop(worker), reply)
         elif self._runs.hear(worker, reply):
             pass
-        elif isinstance(reply, messages.Ready):
+        elif isinstance(reply, messages.ReadyReply):
             self._timeline.note(self._lane(worker), "start", NOBODY, now - worker.age_s, now)
-        elif self._contest is not None:
+        elif self._comparison is not None:
             if seconds is not None:
-                what: What = "run" if self._hub.index_of(worker) is not None else "compile"
+                what: What = "run" if self._processes.index_of(worker) is not None else "compile"
                 self._timeline.note(self._lane(worker), what, NOBODY, now - seconds, now)
-            self._contest.hear(worker, reply)
+            self._comparison.take_reply(worker, reply)
         elif isinstance(reply, messages.Refused) and reply.spoilt:
             self._runs.let_go(worker)
 
     def _lane(self, worker: TritonWorker) -> str:
         """Its name in the timeline."""
-        i = self._hub.index_of(worker)
+        i = self._processes.index_of(worker)
         return f"compile {worker.process.pid}" if i is None else f"gpu {i}"
 
-    def _compiled(self, worker: TritonWorker, job: Job, reply: messages.Reply | Lost) -> None:
-        farm = self._hub.farm
-        assert farm is not None, "somebody has compiled"
+    def _compiled(self, worker: TritonWorker, job: Job, reply: messages.TritonReply | Lost) -> None:
+        compile_pool = self._processes.compile_pool
+        assert compile_pool is not None, "somebody has compiled"
         match reply:
             case messages.Compiled() | messages.NotCompiled():
                 self._settle(job, reply)
@@ -359,7 +370,7 @@ class TritonSession:
             case _:
                 self._settle(job, Failed("crash", "the compile worker answered something that was not asked"))
         if not isinstance(reply, Lost):
-            farm.release(worker)
+            compile_pool.release(worker)
 
     def _settle(self, job: Job, verdict: Verdict) -> None:
         """The binary that this config wanted is there, or will never be: that goes for all who share it."""
@@ -370,10 +381,10 @@ class TritonSession:
         refused: Failed | None = None
         match verdict:
             case messages.Compiled(seconds, kernels):
-                gpu = self._hub.gpu()
-                job.compile_s, job.compiled, job.details = seconds, True, details_of(kernels, gpu)
+                gpu = self._processes.gpu()
+                job.compile_s, job.compiled, job.details = seconds, True, resource_details(kernels, gpu)
                 job.keys.update(keys_of(kernel.hash for kernel in kernels))
-                refused = next((f for k in kernels if gpu is not None and (f := misfit(k, gpu)) is not None), None)
+                refused = next((f for k in kernels if gpu is not None and (f := find_misfit(k, gpu)) is not None), None)
             case messages.NotCompiled(seconds, message, compiler):
                 job.compile_s = seconds
                 refused = Failed("compile_error", message) if compiler else None
@@ -381,7 +392,7 @@ class TritonSession:
                 job.compile_s, refused = verdict.compile_s, verdict
         if refused is not None:
             self._report(job, refused)
-        elif not self._hub.desks:
+        elif not self._processes.gpu_pools:
             self._report(job, Failed("skipped", "compiled, and not run"))
         else:
             self._runs.ready.append(job)

@@ -268,7 +268,7 @@ class Manifest(Struct, frozen=True):
     configs: tuple[CompiledConfig, ...]
 
 
-def rehome(folder: str | os.PathLike[str]) -> None:
+def relocate_binaries(folder: str | os.PathLike[str]) -> None:
     """Where a folder of binaries has moved since it was written, let Triton's notes in it say where they are now."""
     here = Path(folder).absolute()
     try:

@@ -22,7 +22,7 @@ def _sum_up() -> None:
             return
 
 
-def preheat() -> None:
+def warm_up_compiler() -> None:
     """Compile one small kernel, past the cache. A failure is left to the first real config, which will say more."""
     global tl
     import torch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.backends.triton_decorator.call_key import Call, Calls, described
 from autotune.backends.triton_decorator.configs import LABEL, Candidates
-from autotune.backends.triton_decorator.options import Wishes
+from autotune.backends.triton_decorator.options import DecoratorOptions
 from autotune.core.errors import CacheError
 from autotune.core.identity import identity
 from autotune.shell.cache.cache import Cache
@@ -23,21 +23,21 @@ _caches: dict["Path", Cache] = {}
 
 
 def memory_of(
-    kernel: Any, calls: Calls, call: Call, wishes: Wishes, candidates: Candidates, env: Environment, use: Use
+    kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candidates: Candidates, env: Environment, use: Use
 ) -> Memory | None:
     """Where the results of a call are kept, and under which key; None where they are not to be.
 
     kernel: what `@triton.jit` made. candidates: before any pruning. Where no key can be made that another process
     finds, there is a warning.
     """
-    cache = wishes.searching.cache
+    cache = options.searching.cache
     if cache is False or env.skip_cache:
         return None
     opened = cache if isinstance(cache, Cache) else _opened(Cache(None if cache is True else cache))
     if opened.mode == "off":
         return None
     try:
-        return Memory(opened, _key(kernel, calls, call, wishes, candidates), use)
+        return Memory(opened, _key(kernel, calls, call, options, candidates), use)
     except CacheError as error:
         warnings.warn(f"{kernel.fn.__name__} keeps its results in this process only: {error}", stacklevel=2)
         return None
@@ -48,7 +48,7 @@ def _opened(cache: Cache) -> Cache:
     return _caches.setdefault(cache.directory, cache)
 
 
-def _key(kernel: Any, calls: Calls, call: Call, wishes: Wishes, candidates: Candidates) -> LooseKey:
+def _key(kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candidates: Candidates) -> LooseKey:
     function = kernel.fn
     if candidates.space.opaque is not None:
         raise CacheError(f"{candidates.space.opaque}, which is of this process only")
@@ -56,23 +56,23 @@ def _key(kernel: Any, calls: Calls, call: Call, wishes: Wishes, candidates: Cand
     device = current_device(call.device.index) if on_gpu else processor()
     return LooseKey(
         f"{function.__module__}.{function.__qualname__}", kernel_digest(kernel), calls.specialization(call), device,
-        candidates.space.fingerprint, _extra(wishes, candidates),
+        candidates.space.fingerprint, _extra(options, candidates),
     )  # fmt: skip
 
 
-def _extra(wishes: Wishes, candidates: Candidates) -> dict[str, str]:
+def _extra(options: DecoratorOptions, candidates: Candidates) -> dict[str, str]:
     """Whatever else makes two tunings two: functions, of which a key holds digests."""
-    of, pruning = wishes.measuring, wishes.pruning
+    of, pruning = options.measuring, options.pruning
     parts: Mapping[str, Any] = {
-        "heuristics": wishes.heuristics or None, "reference": of.reference,
+        "heuristics": options.heuristics or None, "reference": of.reference,
         "early_config_prune": pruning.early, "perf_model": pruning.model,
     }  # fmt: skip
     found = {name: value_digest(part) for name, part in parts.items() if part is not None}
     for name in ("do_bench", "pre_hook", "post_hook", "checker"):
         if (instrument := getattr(of, name)) is not None:
             found[name] = _instrument(instrument)
-    if wishes.bucket is not None:
-        found["bucket"] = described(wishes.bucket)
+    if options.bucket is not None:
+        found["bucket"] = described(options.bucket)
     if candidates.hooked:
         found["hooks"] = digest_of([_instrument(one.pre_hook) for one in candidates.listed.values()])
     if pruning.model is not None:

@@ -38,7 +38,7 @@ Buckets = Bucket | Mapping[str, Bucket]
 Rule = Callable[[Any], Any]
 
 
-def rules_of(bucket: Buckets | None, keys: Sequence[str]) -> dict[str, Rule]:
+def rounding_rules(bucket: Buckets | None, keys: Sequence[str]) -> dict[str, Rule]:
     """How to round each key argument that is to be rounded, by its name. Raises PlanError for what is no bucket."""
     if bucket is None:
         return {}
@@ -135,7 +135,7 @@ class Calls:
         """Every argument in its place: values of key arguments and constants; dtype, strides, alignment and device of
         tensors; the kind of the others. Equal only for calls of one canonical key.
 
-        What is met most often is written out here, shorter than `by_value` and `by_kind` do: a truth value as a tuple
+        What is met most often is written out here, shorter than `value_key` and `kind_key` do: a truth value as a tuple
         of one, as it equals a number; of a whole number 2 where it is 1, else whether 16 divides it.
         """
         shape: Any = len(args)
@@ -154,7 +154,7 @@ class Calls:
                 if exact:
                     add(value)
                 else:
-                    add(by_kind(value) if value >> 31 else 2 if value == 1 else not value & 15)
+                    add(kind_key(value) if value >> 31 else 2 if value == 1 else not value & 15)
             elif kind in tensors:
                 add((value.dtype, value.is_contiguous() or value.stride(), value.data_ptr() & 15))
                 if first:
@@ -163,9 +163,9 @@ class Calls:
                 if exact:
                     add(value.shape)
             elif exact:
-                add(value if kind is str else (value,) if kind is bool else by_value(value))
+                add(value if kind is str else (value,) if kind is bool else value_key(value))
             else:
-                add(by_kind(value))
+                add(kind_key(value))
         return tuple(key)
 
     def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
@@ -178,7 +178,7 @@ class Calls:
         complete = {name: named.get(name, self._defaults.get(name)) for name in self.names
                     if name in named or name in self._defaults}  # fmt: skip
         parts = [(name, self._trait(name, value)) for name, value in complete.items()]
-        parts += [(name, by_value(value)) for name, value in sorted(options.items())]
+        parts += [(name, value_key(value)) for name, value in sorted(options.items())]
         return Call(complete, options, frozenset(given), (str(device), *parts), device, self.names[: len(args)])
 
     def specialization(self, call: Call) -> Specialization:
@@ -209,11 +209,11 @@ class Calls:
         if name not in self._exact:
             return self._kind(name, value)
         if is_tensor_like(value):
-            return by_kind(value), tuple(value.shape)
-        return by_value(self._rounded(name, value))
+            return kind_key(value), tuple(value.shape)
+        return value_key(self._rounded(name, value))
 
     def _kind(self, name: str, value: Any) -> Any:
-        kind = by_kind(value)
+        kind = kind_key(value)
         return kind.partition(",")[0] if name in self._unspecialised and isinstance(kind, str) else kind
 
     def _rounded(self, name: str, value: Any) -> Any:
@@ -232,7 +232,7 @@ class Calls:
         return plan
 
 
-class Itself:
+class IdentityKey:
     """An object that equals itself alone, as a part of a key; it is kept as long as the key is."""
 
     __slots__ = ("held",)
@@ -241,13 +241,13 @@ class Itself:
         self.held = held
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Itself) and other.held is self.held
+        return isinstance(other, IdentityKey) and other.held is self.held
 
     def __hash__(self) -> int:
         return id(self.held)
 
 
-def by_value(value: Any) -> Any:
+def value_key(value: Any) -> Any:
     """A value as a part of a key: hashable, and equal only for what does the same in a kernel. A NaN equals a NaN."""
     kind = type(value)
     if value is None or kind is int or kind is bool or kind is str:
@@ -255,18 +255,18 @@ def by_value(value: Any) -> Any:
     if kind is float:
         return kind, value.hex()  # signs of zero stay apart
     if isinstance(value, tuple | list):
-        return container_name(value), *map(by_value, value)
+        return container_name(value), *map(value_key, value)
     if kind.__name__ == "constexpr":
-        return "constexpr", by_value(value.value)
+        return "constexpr", value_key(value.value)
     if kind.__name__ == "dtype":
         return f"{kind.__module__}.dtype", str(value)
     if is_kernel(value) or isinstance(value, FunctionType | type | Enum):
-        return Itself(value)
+        return IdentityKey(value)
     found = identity(value, stand_in)
-    return ("object", found.digest) if found.portable else Itself(value)
+    return ("object", found.digest) if found.portable else IdentityKey(value)
 
 
-def by_kind(value: Any) -> Any:
+def kind_key(value: Any) -> Any:
     """What Triton compiles for of an argument that is neither key nor constant, as a part of a key."""
     if is_tensor_like(value):
         return "tensor", _dtype(value), _strides(value), _is_aligned(value)
@@ -277,10 +277,10 @@ def by_kind(value: Any) -> Any:
     if isinstance(value, int):
         return integer_kind(value)
     if isinstance(value, tuple):
-        return "tuple", container_name(value), *map(by_kind, value)
+        return "tuple", container_name(value), *map(kind_key, value)
     if is_tensor_like(getattr(value, "base", None)):
-        return "descriptor", type(value).__name__, by_kind(value.base), *_descriptor_parts(value)
-    return "value", by_value(value)
+        return "descriptor", type(value).__name__, kind_key(value.base), *_descriptor_parts(value)
+    return "value", value_key(value)
 
 
 def integer_kind(value: int) -> str:
@@ -293,7 +293,7 @@ def _descriptor_parts(value: Any) -> tuple[Any, ...]:
     """The class of the strides of a descriptor, and all of its settings but the shape, which kernels are told."""
     given = {name: one for name, one in sorted(vars(value).items()) if name not in ("base", "shape", "strides")}
     strides = stride_class(tuple(map(int, value.shape)), tuple(map(int, value.strides)))
-    return strides, *((name, by_value(one)) for name, one in given.items())
+    return strides, *((name, value_key(one)) for name, one in given.items())
 
 
 def is_tensor_like(value: Any) -> bool:

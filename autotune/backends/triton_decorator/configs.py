@@ -92,7 +92,7 @@ def launch_values(listed: Mapping[Config, Any], config: Config) -> dict[str, Any
     return {name: value for name, value in config.items() if value is not None or name not in LAUNCH_OPTIONS}
 
 
-def candidates_of(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Candidates:
+def parse_candidates(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Candidates:
     """Of what the decorator was given. names: the kernel's parameters.
 
     Raises SpaceError or PlanError for what is neither a space nor a list of configs, or does not fit the kernel.

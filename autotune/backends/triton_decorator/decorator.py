@@ -5,10 +5,17 @@ from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.backends.triton_decorator.call_key import Buckets, Calls, rules_of
-from autotune.backends.triton_decorator.configs import Pruning, candidates_of
+from autotune.backends.triton_decorator.call_key import Buckets, Calls, rounding_rules
+from autotune.backends.triton_decorator.configs import Pruning, parse_candidates
 from autotune.backends.triton_decorator.launcher import base_of, functions_of, unspecialised
-from autotune.backends.triton_decorator.options import Isolation, Measuring, Searching, Wishes, checked_mode, names_in
+from autotune.backends.triton_decorator.options import (
+    DecoratorOptions,
+    Isolation,
+    MeasureOptions,
+    SearchOptions,
+    check_names,
+    parse_mode,
+)
 from autotune.backends.triton_decorator.tuned_kernel import TunedKernel
 from autotune.core.config import Value
 from autotune.core.errors import PlanError
@@ -76,11 +83,11 @@ def triton(
     Raises SpaceError or PlanError where the arguments do not fit the kernel; a call raises TuningFailed where no config
     works.
     """
-    searching = Searching(
+    searching = SearchOptions(
         strategy, effort, budget, seed, settings, journal, progress, (True if cache is None else cache) if cache_results
         else False,
     )  # fmt: skip
-    pruning, chosen_mode = _pruning(prune_configs_by), checked_mode(mode)
+    pruning, chosen_mode = _pruning(prune_configs_by), parse_mode(mode)
 
     def decorate(fn: Any) -> TunedKernel:
         _check_kernel(fn)
@@ -88,16 +95,16 @@ def triton(
         names = tuple(fn.arg_names)
 
         def calls(key: Sequence[str]) -> Calls:
-            return Calls(function, names_in("key", key, names), rules_of(bucket, key), unspecialised(fn))
+            return Calls(function, check_names("key", key, names), rounding_rules(bucket, key), unspecialised(fn))
 
-        measuring = Measuring(
-            names_in("reset_to_zero", reset_to_zero, names), names_in("restore_value", restore_value, names),
-            names_in("outputs", outputs, names), pre_hook, post_hook, warmup, rep, use_cuda_graph, do_bench, reference,
-            checker, Tolerance(rtol, atol), isolation,
+        measuring = MeasureOptions(
+            check_names("reset_to_zero", reset_to_zero, names), check_names("restore_value", restore_value, names),
+            check_names("outputs", outputs, names), pre_hook, post_hook, warmup, rep, use_cuda_graph, do_bench,
+            reference, checker, Tolerance(rtol, atol), isolation,
         )  # fmt: skip
-        wishes = Wishes(searching, measuring, pruning, chosen_mode, bucket, functions_of(fn)[:-1])
-        among = partial(candidates_of, hull=hull, seeds=seeds, names=names)
-        return TunedKernel(fn, calls, key, among, configs, wishes)
+        options = DecoratorOptions(searching, measuring, pruning, chosen_mode, bucket, functions_of(fn)[:-1])
+        among = partial(parse_candidates, hull=hull, seeds=seeds, names=names)
+        return TunedKernel(fn, calls, key, among, configs, options)
 
     return decorate
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 from msgspec.structs import replace
 
 from autotune.backends.triton import session_cache
-from autotune.backends.triton.arguments import ArgumentSet, Stage, Terms
+from autotune.backends.triton.arguments import ArgumentSet, CheckSpec, PreparedArguments
 from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton_decorator.launcher import Launcher
 from autotune.core.config import Config
@@ -39,7 +39,7 @@ COMPILING = ("CompilationError", "CompileTimeAssertionFailure", "UnsupportedLang
 
 
 @dataclass(frozen=True, eq=False)
-class InProcessEvaluator:
+class DoBenchEvaluator:
     """pre_hook, post_hook: as in `triton.autotune`, around every run; they get config and arguments by name.
 
     restore: called before every run, for what is no argument of the launcher. compiles: whether Triton does, whose
@@ -48,7 +48,7 @@ class InProcessEvaluator:
 
     launcher: Launcher
     named: Mapping[str, Any]
-    terms: Terms
+    terms: CheckSpec
     do_bench: DoBench
     synchronize: Callable[[], Any]
     pre_hook: Callable[..., Any] | None = None
@@ -70,20 +70,20 @@ class InProcessEvaluator:
         """Kind, and what times."""
         return {"kind": "triton_in_process", "do_bench": getattr(self.do_bench, "__qualname__", "given")}
 
-    def open(self, space: Space, past: Sequence[Event] = ()) -> "InProcess":
+    def open(self, space: Space, past: Sequence[Event] = ()) -> "DoBenchSession":
         """A session; raises EvaluatorError where the reference cannot be had."""
         try:
             launch = Launch(build=self.launcher)
-            stage = Stage(ArgumentSet(dict(self.named)), launch, self.terms, device="here")
+            stage = PreparedArguments(ArgumentSet(dict(self.named)), launch, self.terms, device="here")
         except (Exception, SystemExit) as error:
             raise EvaluatorError(f"the reference cannot be had: {describe(error)}") from error
-        return InProcess(self, stage, clock_after(past))
+        return DoBenchSession(self, stage, clock_after(past))
 
 
-class InProcess:
+class DoBenchSession:
     """Each `poll` measures one config, or does one comparison, and returns when that is done."""
 
-    def __init__(self, evaluator: InProcessEvaluator, stage: Stage, clock: WallClock) -> None:
+    def __init__(self, evaluator: DoBenchEvaluator, stage: PreparedArguments, clock: WallClock) -> None:
         self._of = evaluator
         self._stage = stage
         self._clock = clock

@@ -25,7 +25,7 @@ EFFORT, SECONDS = "quick", 120.0
 
 
 @dataclass(frozen=True, eq=False)
-class Searching:
+class SearchOptions:
     """How to search; the fields are the arguments of `tune`."""
 
     strategy: str | AnyStrategy | None = None
@@ -56,7 +56,7 @@ class Searching:
 
 
 @dataclass(frozen=True, eq=False)
-class Measuring:
+class MeasureOptions:
     """How to time and check."""
 
     reset_to_zero: tuple[str, ...] = ()
@@ -84,21 +84,21 @@ class Measuring:
 
 
 @dataclass(frozen=True, eq=False)
-class Wishes:
+class DecoratorOptions:
     """All that the decorator was told, beside what to choose from and the keys.
 
     bucket: how key arguments are rounded. heuristics: functions of `@triton.heuristics` below.
     """
 
-    searching: Searching
-    measuring: Measuring
+    searching: SearchOptions
+    measuring: MeasureOptions
     pruning: Pruning = field(default_factory=Pruning)
     mode: Mode | None = None
     bucket: Buckets | None = None
     heuristics: tuple[Any, ...] = ()
 
 
-def checked_mode(mode: str | None) -> Mode | None:
+def parse_mode(mode: str | None) -> Mode | None:
     """The mode that an argument names; raises PlanError."""
     if mode is None:
         return None
@@ -113,7 +113,7 @@ def mode_for(mode: Mode | None, env: Environment) -> Mode:
     return chosen(mode, env.mode, "force" if env.force else "tune")
 
 
-def names_in(what: str, given: Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...]:
+def check_names(what: str, given: Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...]:
     """Names of arguments; raises PlanError for what is none."""
     if given is None:
         return ()

@@ -19,7 +19,7 @@ GRAIN = 256
 """Alignment that is kept, in bytes: more than Triton looks at."""
 
 
-class Written(NamedTuple):
+class WrittenTensors(NamedTuple):
     """Names of the tensors that a kernel writes. outputs: without reading them. restored: others, which every run must
     find as they were. wrapped: written arguments that are no tensors but hold some: descriptors, tuples."""
 
@@ -28,9 +28,9 @@ class Written(NamedTuple):
     wrapped: tuple[str, ...] = ()
 
 
-def written_by(
+def find_written(
     effects: Effects | None, named: Mapping[str, Any], declared: Sequence[str], restored: Sequence[str]
-) -> Written:
+) -> WrittenTensors:
     """What a call writes. effects: as the source tells, None where it does not. declared, restored: as its user says.
 
     A tensor that shares memory with another argument is restored, as one is read through the other. Where the source
@@ -47,7 +47,7 @@ def written_by(
     names = [name for name in tensors if name in effects.written or name in told]
     shared = {name for group in _groups(named, tensors) if len(group) > 1 for name in group}
     again = [name for name in names if name in effects.read or name in restored or name in shared]
-    return Written(
+    return WrittenTensors(
         tuple(name for name in names if name not in again), tuple(again),
         tuple(name for name in wrapped if name in effects.written or name in told),
     )  # fmt: skip
@@ -87,7 +87,7 @@ def _rewrapped(value: Any) -> Any:
 
 
 @contextmanager
-def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+def protect(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """The arguments to tune with. When it is over, those of the caller hold what they held.
 
     zeroed: those of `written.restored` whose values no run needs.
@@ -117,7 +117,7 @@ def protected(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] 
             _memory(touched[name]).copy_(value)
 
 
-def restoring(named: Mapping[str, Any], written: Written, zeroed: Sequence[str] = ()) -> Callable[[], None]:
+def restoring(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequence[str] = ()) -> Callable[[], None]:
     """A function that gives the tensors within descriptors and tuples the values that every run must find."""
     zeros = [tensor for name in written.wrapped if name in zeroed for tensor in _held(named[name])]
     again = [tensor for name in written.wrapped if name not in zeroed for tensor in _held(named[name])]

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.launcher import base_of, kernel_of
-from autotune.backends.triton_decorator.options import Wishes, mode_for
-from autotune.backends.triton_decorator.tune_call import Job, Narrator, fault, searched
+from autotune.backends.triton_decorator.options import DecoratorOptions, mode_for
+from autotune.backends.triton_decorator.tune_call import Job, TuningLog, fault, searched
 from autotune.backends.triton_decorator.written_arguments import Effects, effects_of
 from autotune.core.config import Config
 from autotune.core.outcomes import Outcome, Timed
-from autotune.shell.processes.gpu_lock import PATIENCE_S, Turn
+from autotune.shell.processes.gpu_lock import PATIENCE_S, GpuLock
 from autotune.shell.settings import Environment, Mode, environment
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ SLOTS = 256
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class ResolvedConfig:
     """config: as Triton writes it. launch: what it adds to a launch. hook: called before each launch, or None.
 
     origin: where it comes from; "only" where there was nothing to choose, "given" where somebody put it there.
@@ -58,13 +58,13 @@ class Known:
         origin: Literal["tuned", "cache", "first", "only"],
         memory: "Memory | None" = None,
         outcomes: Mapping[Config, Outcome] | None = None,
-    ) -> "Known":
+    ) -> "ResolvedConfig":
         """A point of the candidates."""
         config, hook = candidates.triton_config(point), candidates.hook(point)
         return cls(point, config, candidates.values(point), hook, origin, memory, outcomes)
 
     @classmethod
-    def given(cls, config: Any) -> "Known":
+    def given(cls, config: Any) -> "ResolvedConfig":
         """A `triton.Config` that nobody has chosen."""
         return cls(Config({}), config, dict(config.all_kwargs()), getattr(config, "pre_hook", None), "given")
 
@@ -116,8 +116,8 @@ def alone(digest: str, patience_s: float | None, waiting: Callable[[], None]) ->
     if slot in _held:  # a tuning within a tuning
         yield
         return
-    turn, told = Turn(f"tuning-{slot}", PATIENCE_S if patience_s is None else patience_s), False
-    while not turn.take():
+    turn, told = GpuLock(f"tuning-{slot}", PATIENCE_S if patience_s is None else patience_s), False
+    while not turn.acquire():
         if not told:
             waiting()
             told = True
@@ -127,10 +127,10 @@ def alone(digest: str, patience_s: float | None, waiting: Callable[[], None]) ->
         yield
     finally:
         _held.discard(slot)
-        turn.leave()
+        turn.release()
 
 
-def why_not_now(call: Call, warmup: bool) -> str | None:
+def reason_not_to_tune(call: Call, warmup: bool) -> str | None:
     """What forbids to tune at this very moment; None if nothing does."""
     torch = sys.modules.get("torch")
     if warmup:
@@ -158,7 +158,7 @@ def failed_at_launch(error: Exception) -> bool:
     return isinstance(error, RuntimeError | MemoryError) or type(error).__module__.startswith("triton.")
 
 
-def say_once(said: set[str], text: str) -> None:
+def warn_once(said: set[str], text: str) -> None:
     """A warning that is not repeated."""
     if text not in said:
         said.add(text)
@@ -207,7 +207,7 @@ class Configs(dict[tuple[Any, ...], Any]):
         return self
 
 
-class Finder:
+class ConfigResolver:
     """Of one decorated kernel. by_key: what is known in this process; cache: the `triton.Config` of each key, which
     others may change. latest: what was searched for or found last; bench_time: seconds that the latest search took.
 
@@ -215,34 +215,34 @@ class Finder:
     """
 
     def __init__(
-        self, fn: Any, calls: Calls, candidates: Candidates, wishes: Wishes, changed: Callable[[], Any]
+        self, fn: Any, calls: Calls, candidates: Candidates, options: DecoratorOptions, changed: Callable[[], Any]
     ) -> None:
         self._fn = fn
         self._kernel = kernel_of(fn)
         self._function: FunctionType = base_of(fn)
         self.calls = calls
         self.candidates = candidates
-        self.wishes = wishes
+        self.options = options
         self._said: set[str] = set()
-        self.by_key: dict[tuple[Any, ...], Known] = {}
+        self.by_key: dict[tuple[Any, ...], ResolvedConfig] = {}
         self.cache = Configs({}, changed)
         self._anew: set[tuple[Any, ...]] = set()
-        self.latest: Known | None = None
+        self.latest: ResolvedConfig | None = None
         self.bench_time: float | None = None
 
-    def find(self, call: Call, grid: Any, warmup: bool) -> tuple[Known, bool]:
+    def find(self, call: Call, grid: Any, warmup: bool) -> tuple[ResolvedConfig, bool]:
         """The config for a call, and whether that may be remembered. Raises what `tune` raises."""
         known = self.known(call)
         if known is not None:
             return known, True
         candidates = self.narrowed(call, grid, warmup)
         if candidates.single:
-            return Known.of(candidates, candidates.first, "only"), True
+            return ResolvedConfig.of(candidates, candidates.first, "only"), True
         env = environment()
-        mode = mode_for(self.wishes.mode, env)
+        mode = mode_for(self.options.mode, env)
         if mode == "off":
-            return Known.of(candidates, candidates.first, "first"), True
-        why = why_not_now(call, warmup)
+            return ResolvedConfig.of(candidates, candidates.first, "first"), True
+        why = reason_not_to_tune(call, warmup)
         if why is not None or mode == "lookup":
             return self._looked_up(call, candidates, env, grid, why)
         with tuning_lock(str(call.device)):
@@ -254,7 +254,7 @@ class Finder:
                 self._anew.discard(call.canonical)
             return known, True
 
-    def known(self, call: Call) -> Known | None:
+    def known(self, call: Call) -> ResolvedConfig | None:
         """What is known for a call. What was taken out of `cache` is forgotten, to be tuned anew; what was put there
         is launched."""
         known, kept = self.by_key.get(call.canonical), self.cache.get(call.canonical)
@@ -263,10 +263,10 @@ class Finder:
             self._anew.add(call.canonical)
             return None
         if kept is not None and (known is None or kept is not known.config):
-            known = self.by_key[call.canonical] = Known.given(kept)
+            known = self.by_key[call.canonical] = ResolvedConfig.given(kept)
         return known
 
-    def remember(self, call: Call, known: Known) -> None:
+    def remember(self, call: Call, known: ResolvedConfig) -> None:
         """Keep what was found for a call."""
         dict.__setitem__(self.cache, call.canonical, known.config)
         self.by_key[call.canonical] = known
@@ -276,27 +276,27 @@ class Finder:
         self.by_key.clear()
         dict.clear(self.cache)
 
-    def instead_of(self, known: Known, why: str, call: Call, grid: Any) -> Known:
+    def instead_of(self, known: ResolvedConfig, why: str, call: Call, grid: Any) -> ResolvedConfig:
         """Another config than one of the cache that did not launch; it is rejected, and the kernel tuned again."""
         self._reject(known.memory, known.point, why)
         self.by_key.pop(call.canonical, None)
         dict.pop(self.cache, call.canonical, None)
         env, candidates = environment(), self.narrowed(call, grid, False)
-        if mode_for(self.wishes.mode, env) == "lookup" or why_not_now(call, False) is not None:
-            return Known.of(candidates, candidates.first, "first")
+        if mode_for(self.options.mode, env) == "lookup" or reason_not_to_tune(call, False) is not None:
+            return ResolvedConfig.of(candidates, candidates.first, "first")
         with tuning_lock(str(call.device)):
             return self._tuned(call, candidates, env, "tune", grid)
 
     def narrowed(self, call: Call, grid: Any, warmup: bool) -> Candidates:
         """The candidates for the arguments of a call."""
-        pruning = self.wishes.pruning
+        pruning = self.options.pruning
         by_name = {**call.named, **call.options}
         keywords = {name: by_name[name] for name in call.given if name not in call.placed}
         return pruning(self.candidates, call.named, {**keywords, "grid": grid, "warmup": warmup})
 
     def _looked_up(
         self, call: Call, candidates: Candidates, env: Environment, grid: Any, why: str | None
-    ) -> tuple[Known, bool]:
+    ) -> tuple[ResolvedConfig, bool]:
         """What there is without tuning. why: what forbids it just now; None: the mode does."""
         memory = self._memory(call, env, "normal")
         point = None if memory is None else _accepted(memory, candidates, None)
@@ -304,39 +304,39 @@ class Finder:
             self._reject(memory, point, wrong)
             point = None
         if point is not None:
-            return Known.of(candidates, point, "cache", memory), True
+            return ResolvedConfig.of(candidates, point, "cache", memory), True
         reason = "it may only be looked up" if why is None else why
-        say_once(
+        warn_once(
             self._said,
             f"{self._function.__name__} is not tuned for its arguments ({reason}), and runs with its first config,"
             f" {candidates.first}; tune it by a call where that is allowed",
         )
-        return Known.of(candidates, candidates.first, "first"), why is None
+        return ResolvedConfig.of(candidates, candidates.first, "first"), why is None
 
-    def _tuned(self, call: Call, candidates: Candidates, env: Environment, mode: Mode, grid: Any) -> Known:
+    def _tuned(self, call: Call, candidates: Candidates, env: Environment, mode: Mode, grid: Any) -> ResolvedConfig:
         """What the cache has, or else what a search finds."""
         memory = self._memory(call, env, "force" if mode == "force" else "normal")
         job = self._job(call, candidates, grid)
-        progress = self.wishes.searching.progress
+        progress = self.options.searching.progress
         baseline = "default" if candidates.configs is None else "first config"
-        narrator = Narrator(job.label, env.progress if progress is None else progress, baseline)
+        log = TuningLog(job.label, env.progress if progress is None else progress, baseline)
         if memory is None:
-            return self._searched(job, env, None, narrator)
+            return self._searched(job, env, None, log)
         known = self._trusted(job, env, memory)
         if known is not None:
             return known
-        waiting = partial(narrator.say, "another process tunes it; this one waits for what it finds")
-        budget = self.wishes.searching.budget_for(env, candidates.configs is not None)
+        waiting = partial(log.say, "another process tunes it; this one waits for what it finds")
+        budget = self.options.searching.budget_for(env, candidates.configs is not None)
         with alone(memory.key.loose.digest, budget.seconds, waiting):
-            return self._trusted(job, env, memory) or self._searched(job, env, memory, narrator)
+            return self._trusted(job, env, memory) or self._searched(job, env, memory, log)
 
-    def _trusted(self, job: Job, env: Environment, memory: "Memory") -> Known | None:
+    def _trusted(self, job: Job, env: Environment, memory: "Memory") -> ResolvedConfig | None:
         """The config of a search that did at least what is asked for, with this toolchain, and that answers right."""
         from autotune.shell.cache.reuse import sufficient
 
         if memory.use == "force":
             return None
-        searching, candidates = self.wishes.searching, job.candidates
+        searching, candidates = self.options.searching, job.candidates
         effort, budget = searching.effort_for(env), searching.budget_for(env, candidates.configs is not None)
         wanted = [*candidates.seeds, *(candidates.configs or ())]
         versions = memory.strict.versions
@@ -347,18 +347,18 @@ class Finder:
         while (point := _accepted(memory, candidates, will_do)) is not None:
             wrong = fault(job, point)
             if wrong is None:
-                self.latest = Known.of(candidates, point, "cache", memory)
+                self.latest = ResolvedConfig.of(candidates, point, "cache", memory)
                 return self.latest
             self._reject(memory, point, wrong)
         return None
 
-    def _searched(self, job: Job, env: Environment, memory: "Memory | None", narrator: Narrator) -> Known:
+    def _searched(self, job: Job, env: Environment, memory: "Memory | None", log: TuningLog) -> ResolvedConfig:
         from autotune.shell.cache.reuse import check_allowed
 
         check_allowed(env, memory)
-        result, outcomes = searched(job, self.wishes.searching, env, memory, narrator)
+        result, outcomes = searched(job, self.options.searching, env, memory, log)
         self.bench_time = result.elapsed_s
-        self.latest = Known.of(job.candidates, result.best.config, "tuned", memory, outcomes or None)
+        self.latest = ResolvedConfig.of(job.candidates, result.best.config, "tuned", memory, outcomes or None)
         return self.latest
 
     def _reject(self, memory: "Memory | None", point: Config, why: str) -> None:
@@ -368,7 +368,7 @@ class Finder:
     def _memory(self, call: Call, env: Environment, use: Any) -> "Memory | None":
         from autotune.backends.triton_decorator.cache_key import memory_of
 
-        return memory_of(self._kernel, self.calls, call, self.wishes, self.candidates, env, use)
+        return memory_of(self._kernel, self.calls, call, self.options, self.candidates, env, use)
 
     def _job(self, call: Call, candidates: Candidates, grid: Any) -> Job:
         tuned = candidates.names
@@ -376,7 +376,7 @@ class Finder:
         return Job(
             self._fn, self._effects, grid, named, call.options, call.placed, call.given,
             getattr(call.device, "type", "cpu"), type(self._kernel).__name__ == "InterpretedFunction",
-            f"{self._function.__name__}({self.calls.shown(call)})", candidates, self.wishes.measuring,
+            f"{self._function.__name__}({self.calls.shown(call)})", candidates, self.options.measuring,
         )  # fmt: skip
 
     @cached_property

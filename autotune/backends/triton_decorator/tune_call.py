@@ -1,4 +1,4 @@
-"""One tuning: the arguments of a call, the candidates and the wishes become a search, and that a config.
+"""One tuning: the arguments of a call, the candidates and the options become a search, and that a config.
 
 What a tuning says of itself on stderr, and what is remembered of its measurements.
 """
@@ -10,19 +10,19 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autotune.backends.triton.arguments import ArgumentSet, Stage, Terms
+from autotune.backends.triton.arguments import ArgumentSet, CheckSpec, PreparedArguments
 from autotune.backends.triton.evaluator import TritonEvaluator
 from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton_decorator.configs import Candidates
-from autotune.backends.triton_decorator.do_bench_evaluator import InProcessEvaluator, benchmarker
+from autotune.backends.triton_decorator.do_bench_evaluator import DoBenchEvaluator, benchmarker
 from autotune.backends.triton_decorator.launcher import Launcher, functions_of, kernel_of, portable
-from autotune.backends.triton_decorator.options import Isolation, Measuring, Searching
+from autotune.backends.triton_decorator.options import Isolation, MeasureOptions, SearchOptions
 from autotune.backends.triton_decorator.protected_arguments import (
-    Written,
+    WrittenTensors,
+    find_written,
     holds_tensor,
-    protected,
+    protect,
     restoring,
-    written_by,
 )
 from autotune.backends.triton_decorator.written_arguments import Effects
 from autotune.core.config import Config
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from autotune.shell.cache.reuse import Memory
 
 
-class Narrator:
+class TuningLog:
     """Watches a search. progress: as in `tune`, but that None shows it: whoever waits should know what for."""
 
     def __init__(self, what: str, progress: Progress, baseline: str = "default") -> None:
@@ -115,14 +115,14 @@ class Job:
     interpreted: bool
     label: str
     candidates: Candidates
-    measuring: Measuring
+    measuring: MeasureOptions
 
     @property
-    def written(self) -> Written:
+    def written(self) -> WrittenTensors:
         """The tensors that the kernel writes."""
         of = self.measuring
         declared = (*self._present("outputs", of.outputs), *self.zeroed)
-        return written_by(self.effects, self.named, declared, self._present("restore_value", of.restore_value))
+        return find_written(self.effects, self.named, declared, self._present("restore_value", of.restore_value))
 
     @property
     def zeroed(self) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ class Job:
         """What the launcher is called with."""
         return {name: value for name, value in named.items() if _travels_as_argument(value)}
 
-    def terms(self) -> Terms:
+    def terms(self) -> CheckSpec:
         """What is right, and what every run must find."""
         of, written, zeroed = self.measuring, self.written, self.zeroed
         restored = tuple(name for name in written.restored if name not in zeroed)
@@ -155,7 +155,7 @@ class Job:
         outputs = outputs or tuple(name for name in self.named if name in written_names)
         if of.reference is None:
             outputs = tuple(name for name in outputs if name in written.outputs)
-        return Terms(
+        return CheckSpec(
             of.reference,
             outputs,
             restored,
@@ -180,7 +180,7 @@ class Job:
         return found
 
 
-def isolation_for(job: Job) -> Isolation:
+def choose_isolation(job: Job) -> Isolation:
     """Where to time: in a process of its own wherever that is the same thing."""
     of = job.measuring
     if of.isolation is not None:
@@ -193,12 +193,12 @@ def isolation_for(job: Job) -> Isolation:
 
 
 def searched(
-    job: Job, searching: Searching, env: Environment, memory: "Memory | None", narrator: Narrator
+    job: Job, searching: SearchOptions, env: Environment, memory: "Memory | None", log: TuningLog
 ) -> tuple[Result, Mapping[Config, Outcome]]:
     """The result of a search, and what was measured. Raises what `tune` raises."""
-    isolation = isolation_for(job)
+    isolation = choose_isolation(job)
     try:
-        return _searched(job, searching, env, memory, narrator, isolation)
+        return _searched(job, searching, env, memory, log, isolation)
     except EvaluatorError as error:
         if isolation == "in_process" or job.measuring.isolation is not None:
             raise
@@ -207,11 +207,11 @@ def searched(
             " stops a config that hangs",
             stacklevel=2,
         )
-        return _searched(job, searching, env, memory, narrator, "in_process")
+        return _searched(job, searching, env, memory, log, "in_process")
 
 
 def _searched(
-    job: Job, searching: Searching, env: Environment, memory: "Memory | None", narrator: Narrator, isolation: Isolation
+    job: Job, searching: SearchOptions, env: Environment, memory: "Memory | None", log: TuningLog, isolation: Isolation
 ) -> tuple[Result, Mapping[Config, Outcome]]:
     candidates, listed = job.candidates, job.candidates.configs is not None
     budget = searching.budget_for(env, listed)
@@ -220,23 +220,23 @@ def _searched(
         settings = BENCHED | settings
     if listed:
         settings.setdefault("simplify_rounds", 0)  # what is not on the list is not wanted
-    with protected(job.named, job.written, job.zeroed) as named:
+    with protect(job.named, job.written, job.zeroed) as named:
         synchronizer(job.device)()
         evaluator = _evaluator(job, named, isolation)
-        narrator.begin(candidates.space.count() if not listed else len(candidates.configs or ()), budget.seconds)
+        log.begin(candidates.space.count() if not listed else len(candidates.configs or ()), budget.seconds)
         try:
             result = tune(
                 candidates.space, evaluator, candidates.strategy or searching.strategy,
                 effort=searching.effort_for(env), budget=budget, seed=searching.seed, seeds=candidates.seeds,
-                journal=searching.journal, settings=settings, progress=narrator,
+                journal=searching.journal, settings=settings, progress=log,
                 cache=None if memory is None else memory.cache, key=None if memory is None else memory.key,
                 cache_use=None if memory is None else memory.use,
             )  # fmt: skip
         finally:
-            narrator.close()
+            log.close()
             synchronizer(job.device)()
-    narrator.end(result)
-    return result, narrator.outcomes()
+    log.end(result)
+    return result, log.outcomes()
 
 
 def _evaluator(job: Job, named: Mapping[str, Any], isolation: Isolation) -> Evaluator:
@@ -246,7 +246,7 @@ def _evaluator(job: Job, named: Mapping[str, Any], isolation: Isolation) -> Eval
         timer = of.do_bench or benchmarker(device, of.warmup, of.rep, of.use_cuda_graph)
         synchronize = synchronizer(job.device)
         restore = restoring(named, job.written, job.zeroed)
-        return InProcessEvaluator(
+        return DoBenchEvaluator(
             launcher, arguments, terms, timer, synchronize, of.pre_hook, of.post_hook, restore, not job.interpreted
         )
     tolerance = of.tolerance
@@ -264,9 +264,9 @@ def fault(job: Job, config: Config) -> str | None:
     """Why a config is not to be used, where a reference can tell; None if it is right."""
     if job.measuring.reference is None:
         return None
-    with protected(job.named, job.written, job.zeroed) as named:
+    with protect(job.named, job.written, job.zeroed) as named:
         launcher = job.launcher(named)
-        stage = Stage(ArgumentSet(job.arguments(named)), Launch(build=launcher), job.terms(), device="here")
+        stage = PreparedArguments(ArgumentSet(job.arguments(named)), Launch(build=launcher), job.terms(), device="here")
         try:
             stage.clear()
             launcher(config)(**stage.named)

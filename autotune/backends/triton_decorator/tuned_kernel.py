@@ -15,8 +15,8 @@ from typing import Any
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.launcher import base_of, heuristic_names
-from autotune.backends.triton_decorator.options import Wishes, names_in
-from autotune.backends.triton_decorator.resolve import Configs, Finder, Known, failed_at_launch
+from autotune.backends.triton_decorator.options import DecoratorOptions, check_names
+from autotune.backends.triton_decorator.resolve import ConfigResolver, Configs, ResolvedConfig, failed_at_launch
 from autotune.core.errors import PlanError
 
 
@@ -71,16 +71,16 @@ class _Setting:
     def __get__(self, kernel: "TunedKernel | None", owner: type) -> Any:
         if kernel is None:
             return self
-        wishes = kernel._finder.wishes
-        return self._shown(getattr(getattr(wishes, self._of), self._name))
+        options = kernel._resolver.options
+        return self._shown(getattr(getattr(options, self._of), self._name))
 
     def __set__(self, kernel: "TunedKernel", value: Any) -> None:
-        wishes = kernel._finder.wishes
+        options = kernel._resolver.options
         if self._name in ("reset_to_zero", "restore_value"):
-            value = names_in(self._name, value, kernel.arg_names)
-        part: Any = getattr(wishes, self._of)
+            value = check_names(self._name, value, kernel.arg_names)
+        part: Any = getattr(options, self._of)
         changed: dict[str, Any] = {self._of: replace(part, **{self._name: value})}
-        kernel._finder.wishes = replace(wishes, **changed)
+        kernel._resolver.options = replace(options, **changed)
 
 
 ABSENT = {
@@ -117,7 +117,7 @@ class TunedKernel:
         keys: Sequence[str],
         among: Callable[[Any], Candidates],
         configs: Any,
-        wishes: Wishes,
+        options: DecoratorOptions,
     ) -> None:
         """calls, among: what keys and configs amount to; they raise what `autotune.triton` raises."""
         self.fn = fn
@@ -130,8 +130,8 @@ class TunedKernel:
         self._raw = made.raw
         self._configs = configs
         self._form = _form(configs)
-        self._known: dict[tuple[Any, ...], Known] = {}
-        self._finder = Finder(fn, made, among(configs), wishes, self._known.clear)
+        self._known: dict[tuple[Any, ...], ResolvedConfig] = {}
+        self._resolver = ConfigResolver(fn, made, among(configs), options, self._known.clear)
         self._traced = tracer()
         look_away(TunedKernel.run.__code__)
         self.__name__ = self.base_fn.__name__
@@ -140,7 +140,7 @@ class TunedKernel:
         self.__doc__ = self.base_fn.__doc__
 
     def __getattr__(self, name: str) -> Any:
-        if name == "bench_time" and (seconds := self._finder.bench_time) is not None:
+        if name == "bench_time" and (seconds := self._resolver.bench_time) is not None:
             return seconds
         instead = ABSENT.get(name)
         raise AttributeError(
@@ -148,7 +148,7 @@ class TunedKernel:
         )
 
     def __repr__(self) -> str:
-        return f"<autotune.triton of {self.__module__}.{self.__qualname__}, {len(self._finder.cache)} keys known>"
+        return f"<autotune.triton of {self.__module__}.{self.__qualname__}, {len(self._resolver.cache)} keys known>"
 
     def __getitem__(self, grid: Any) -> Callable[..., Any]:
         return partial(self.run, grid=grid, warmup=False)
@@ -173,8 +173,8 @@ class TunedKernel:
         """Compile without launching: the config of these arguments if it is known, else all of the list, or the first
         of the space."""
         self._renew()
-        call = self._finder.calls.bound(args, kwargs)
-        known, candidates = self._finder.known(call), self._finder.narrowed(call, grid, True)
+        call = self._resolver.calls.bound(args, kwargs)
+        known, candidates = self._resolver.known(call), self._resolver.narrowed(call, grid, True)
         ways = [candidates.values(point) for point in candidates.configs or (candidates.first,)]
         return [
             self.fn.warmup(*args, grid=grid, **kwargs, **way) for way in (ways if known is None else [known.launch])
@@ -187,7 +187,7 @@ class TunedKernel:
         What is known for earlier ones is forgotten. Setting raises what `autotune.triton` raises.
         """
         self._known.clear()  # whoever has the list may change it
-        candidates = self._finder.candidates
+        candidates = self._resolver.candidates
         return self._configs if isinstance(self._configs, list) else [candidates.triton_config(candidates.first)]
 
     @configs.setter
@@ -198,35 +198,35 @@ class TunedKernel:
     def cache(self) -> dict[tuple[Any, ...], Any]:
         """The `triton.Config` of each key that is known. A key that is taken out is tuned anew at its next call, and a
         config that is put there is launched."""
-        return self._finder.cache
+        return self._resolver.cache
 
     @cache.setter
     def cache(self, cache: Mapping[tuple[Any, ...], Any]) -> None:
-        self._finder.cache = Configs(cache, self._known.clear)
+        self._resolver.cache = Configs(cache, self._known.clear)
         self._known.clear()
 
     @property
     def keys(self) -> list[str]:
         """The names of the arguments whose values are a part of the key. When they are set, all is forgotten."""
-        return list(self._finder.calls.keys)
+        return list(self._resolver.calls.keys)
 
     @keys.setter
     def keys(self, keys: Sequence[str]) -> None:
         made = self._calls_by(keys)
         self._raw = made.raw
-        self._finder.calls = made
+        self._resolver.calls = made
         self._forget()
 
     @property
     def cache_results(self) -> bool:
         """Whether results are kept on disk."""
-        return self._finder.wishes.searching.cache is not False
+        return self._resolver.options.searching.cache is not False
 
     @cache_results.setter
     def cache_results(self, kept: bool) -> None:
         if bool(kept) != self.cache_results:
-            wishes = self._finder.wishes
-            self._finder.wishes = replace(wishes, searching=replace(wishes.searching, cache=bool(kept)))
+            options = self._resolver.options
+            self._resolver.options = replace(options, searching=replace(options.searching, cache=bool(kept)))
 
     @property
     def user_defined_pre_hook(self) -> bool:
@@ -243,33 +243,33 @@ class TunedKernel:
         self._renew()
         given = dict(kwargs)
         grid, warmup = given.pop("grid", None), given.pop("warmup", False)
-        call = self._finder.calls.bound(tuple((self.nargs or {}).values()), given)
-        candidates = self._finder.narrowed(call, grid, warmup)
+        call = self._resolver.calls.bound(tuple((self.nargs or {}).values()), given)
+        candidates = self._resolver.narrowed(call, grid, warmup)
         return [candidates.triton_config(point) for point in candidates.configs or (candidates.first,)]
 
     @property
     def configs_timings(self) -> dict[Any, list[float]]:
         """What was measured for the key that was found out last: median, least and greatest milliseconds of each
         `triton.Config`, infinite where it failed."""
-        latest = self._finder.latest
-        return {} if latest is None else latest.timings(self._finder.candidates)
+        latest = self._resolver.latest
+        return {} if latest is None else latest.timings(self._resolver.candidates)
 
     def _first(
         self, raw: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any], grid: Any, warmup: bool
     ) -> Any:
         """A call of arguments not seen before."""
         self._renew()
-        call = self._finder.calls.bound(args, kwargs)
+        call = self._resolver.calls.bound(args, kwargs)
         self._check(call)
         self.nargs = dict(zip(self.arg_names, args, strict=False))
         try:
-            known, lasting = self._finder.find(call, grid, warmup)
+            known, lasting = self._resolver.find(call, grid, warmup)
             try:
                 result = self._launched(known, args, kwargs, grid, warmup)
             except Exception as error:
                 if known.origin != "cache" or not failed_at_launch(error):
                     raise
-                known = self._finder.instead_of(known, f"{type(error).__name__}: {error}", call, grid)
+                known = self._resolver.instead_of(known, f"{type(error).__name__}: {error}", call, grid)
                 result = self._launched(known, args, kwargs, grid, warmup)
         finally:
             self.nargs = None
@@ -277,16 +277,18 @@ class TunedKernel:
             self._remember(raw, call, known)
         return result
 
-    def _launched(self, known: Known, args: tuple[Any, ...], kwargs: dict[str, Any], grid: Any, warmup: bool) -> Any:
+    def _launched(
+        self, known: ResolvedConfig, args: tuple[Any, ...], kwargs: dict[str, Any], grid: Any, warmup: bool
+    ) -> Any:
         self.best_config = known.config
         if known.hook is not None:
             known.hook({**dict(zip(self.arg_names, args, strict=False)), **kwargs, **known.launch})
         return self.fn.run(*args, grid=grid, warmup=warmup, **kwargs, **known.launch)
 
-    def _remember(self, raw: tuple[Any, ...], call: Call, known: Known) -> None:
-        if len(self._finder.cache) >= REMEMBERED and known.origin in ("only", "first"):
+    def _remember(self, raw: tuple[Any, ...], call: Call, known: ResolvedConfig) -> None:
+        if len(self._resolver.cache) >= REMEMBERED and known.origin in ("only", "first"):
             return  # it took no search, and there are as many as there are values
-        self._finder.remember(call, known)
+        self._resolver.remember(call, known)
         if len(self._known) >= REMEMBERED:
             self._known.clear()
         try:
@@ -300,21 +302,21 @@ class TunedKernel:
             self._use(self._configs)
 
     def _use(self, configs: Any) -> None:
-        self._finder.candidates = self._among(configs)
+        self._resolver.candidates = self._among(configs)
         self._configs, self._form = configs, _form(configs)
         self._forget()
 
     def _forget(self) -> None:
         self._known.clear()
-        self._finder.forget()
+        self._resolver.forget()
 
     def _check(self, call: Call) -> None:
         """Raises PlanError where the call sets what is to be tuned, TypeError where it lacks an argument."""
-        provided = self._finder.candidates.names | heuristic_names(self.fn)
+        provided = self._resolver.candidates.names | heuristic_names(self.fn)
         missing = [name for name in self.arg_names if name not in call.named and name not in provided]
         if missing:
             raise TypeError(f"the call of {self.__name__} lacks {', '.join(missing)}")
-        clash = sorted(self._finder.candidates.names & call.given)
+        clash = sorted(self._resolver.candidates.names & call.given)
         if clash:
             raise PlanError(
                 f"the call of {self.__name__} sets {', '.join(clash)}, which is to be tuned; leave it out of the call,"

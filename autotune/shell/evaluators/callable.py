@@ -19,7 +19,7 @@ from autotune.shell.evaluators.protocol import Evaluator, Session, clock_after
 from autotune.shell.evaluators.timing import Schedule, Timer
 from autotune.shell.evaluators.workload import Workload, pack
 from autotune.shell.processes import messages
-from autotune.shell.processes.pool import Crew
+from autotune.shell.processes.pool import WorkerPool
 from autotune.shell.settings import timeout
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class CallableEvaluator:
         if self.isolation == "in_process":
             return InProcessSession(work, self.run_timeout_s, clock)
         rules = Rules(self.workers, self.overlap, self.build_timeout_s, self.run_timeout_s)
-        return IsolatedSession(Crew(pack(work), messages.decode_reply, self.memory_limit_mb), rules, clock)
+        return IsolatedSession(WorkerPool(pack(work), messages.decode_reply, self.memory_limit_mb), rules, clock)
 
     def _check_isolation(self) -> None:
         if self.isolation == "in_process":

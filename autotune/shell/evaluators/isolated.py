@@ -13,7 +13,7 @@ from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.shell.evaluators.comparison import Comparison, Contender, Step
 from autotune.shell.evaluators.protocol import WorkerSession
 from autotune.shell.processes import messages
-from autotune.shell.processes.pool import Crew, Lost, Worker
+from autotune.shell.processes.pool import Lost, Worker, WorkerPool
 
 SUSPECT: frozenset[FailureKind] = frozenset({"crash", "out_of_memory", "wrong_answer"})
 """Failures after which a worker's memory is not to be trusted."""
@@ -54,17 +54,19 @@ class _WorkerComparison:
     config before.
     """
 
-    def __init__(self, task: Compare, crew: Crew[messages.Reply], rules: Rules, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, task: Compare, pool: WorkerPool[messages.Reply], rules: Rules, clock: Callable[[], float]
+    ) -> None:
         fresh = task.purpose == "verify"
         contenders = [_Contender(trial=trial, place=place, fresh=fresh) for place, trial in enumerate(task.trials)]
         self._task = task
         self._state = Comparison.of(task, contenders, clock)
-        self._crew = crew
+        self._pool = pool
         self._rules = rules
         self._acting: tuple[_Contender, Step] | None = None
-        for worker in crew.idle() if fresh else ():
+        for worker in pool.idle() if fresh else ():
             if worker.served:
-                crew.dismiss(worker)
+                pool.kill(worker)
 
     def advance(self) -> tuple[tuple[int, Outcome], ...] | None:
         """Give the next orders; the outcomes once there are none left, and None before."""
@@ -76,8 +78,8 @@ class _WorkerComparison:
         contender, step = self._acting
         assert contender.worker is not None, "only a contender without a worker is still to be built"
         if not self._rules.overlap:
-            self._crew.run_alone(contender.worker)
-        self._crew.give(contender.worker, _ORDERS[step], self._rules.run_timeout_s)
+            self._pool.run_alone(contender.worker)
+        self._pool.send(contender.worker, _ORDERS[step], self._rules.run_timeout_s)
         return None
 
     def receive(self, worker: Worker[messages.Reply], reply: messages.Reply | Lost) -> None:
@@ -110,25 +112,25 @@ class _WorkerComparison:
         building = sum(one.stage == "building" for one in alive)
         while waiting and building < self._rules.workers:
             contender = waiting[0]
-            worker = next((w for w in self._crew.idle() if w.served == 0 or not contender.fresh), None)
+            worker = next((w for w in self._pool.idle() if w.served == 0 or not contender.fresh), None)
             if worker is None:
-                idle_unfit = len(self._crew.idle())
+                idle_unfit = len(self._pool.idle())
                 break
             waiting.popleft()
             building += 1
             contender.worker, contender.stage, worker.held = worker, "building", True
-            self._crew.give(worker, messages.Build(contender.trial.config.to_json()), self._rules.build_timeout_s)
+            self._pool.send(worker, messages.Build(contender.trial.config.to_json()), self._rules.build_timeout_s)
         # Workers for those that still wait start now, side by side, also where they will not build at once.
-        for _ in range(len(waiting) - self._crew.starting - len(self._crew.idle()) + idle_unfit):
-            self._crew.hire()
+        for _ in range(len(waiting) - self._pool.starting - len(self._pool.idle()) + idle_unfit):
+            self._pool.spawn()
         if waiting:
-            self._crew.resume()
+            self._pool.resume()
         return bool(waiting) or building > 0
 
     def _drop(self, contender: _Contender, worker: Worker[messages.Reply], failed: Failed) -> None:
         """A failure that an earlier config of the worker may have caused gets a second try in a fresh one."""
         excusable = failed.kind in EXCUSABLE and worker.served > 1 and not contender.times_ms
-        self._crew.dismiss(worker)
+        self._pool.kill(worker)
         contender.worker = None
         if excusable:
             contender.stage, contender.fresh = "waiting", True
@@ -136,10 +138,10 @@ class _WorkerComparison:
             contender.fail(failed)
 
     def _outcomes(self) -> tuple[tuple[int, Outcome], ...]:
-        self._crew.resume()
+        self._pool.resume()
         for contender in self._state.contenders:
             if contender.worker is not None:
-                self._crew.release(contender.worker)
+                self._pool.release(contender.worker)
         return tuple((t.id, one) for t, one in zip(self._task.trials, self._state.outcomes(), strict=True))
 
 
@@ -162,9 +164,9 @@ class _Job:
 class IsolatedSession(WorkerSession):
     """See `CallableEvaluator`. Its state: a queue, the job of each worker, and the worker whose turn it is to run."""
 
-    def __init__(self, crew: Crew[messages.Reply], rules: Rules, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: WorkerPool[messages.Reply], rules: Rules, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self._crew = crew
+        self._pool = pool
         self._rules = rules
         self._queue: deque[_Job] = deque()
         self._jobs: dict[Worker[messages.Reply], _Job] = {}
@@ -184,7 +186,7 @@ class IsolatedSession(WorkerSession):
         self._dispatch()
 
     def compare(self, task: Compare) -> None:
-        self._comparison = _WorkerComparison(task, self._crew, self._rules, self._clock)
+        self._comparison = _WorkerComparison(task, self._pool, self._rules, self._clock)
         self._dispatch()
 
     def abandon(self) -> None:
@@ -193,13 +195,13 @@ class IsolatedSession(WorkerSession):
         self._jobs.clear()
         self._news.clear()
         self._turn, self._comparison = None, None
-        self._crew.dismiss_busy()
-        self._crew.resume()
+        self._pool.kill_busy()
+        self._pool.resume()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._crew.close()
+        self._pool.close()
 
     @property
     def _busy(self) -> bool:
@@ -226,25 +228,25 @@ class IsolatedSession(WorkerSession):
         job, allowed = self._jobs[ready], self._rules.run_timeout_s
         job.stage, self._turn = "running", ready
         if not self._rules.overlap:
-            self._crew.run_alone(ready)
-        self._crew.give(ready, messages.Run(job.limits.cutoff_ms, SAMPLING_SHARE * allowed), allowed)
+            self._pool.run_alone(ready)
+        self._pool.send(ready, messages.Run(job.limits.cutoff_ms, SAMPLING_SHARE * allowed), allowed)
 
     def _give_builds(self) -> None:
         while self._queue and len(self._jobs) < self._rules.workers:
             job = self._queue[0]
-            worker = next((w for w in self._crew.idle() if w.served == 0 or not job.fresh), None)
+            worker = next((w for w in self._pool.idle() if w.served == 0 or not job.fresh), None)
             if worker is None:
                 break
             self._queue.popleft()
             self._jobs[worker], worker.held = job, True
             limit = job.limits.compile_timeout_s
             allowed = self._rules.build_timeout_s if limit is None else min(limit, self._rules.build_timeout_s)
-            self._crew.give(worker, messages.Build(job.trial.config.to_json()), allowed)
-        for _ in range(min(len(self._queue), self._rules.workers - len(self._jobs)) - self._crew.starting):
-            self._crew.hire()
+            self._pool.send(worker, messages.Build(job.trial.config.to_json()), allowed)
+        for _ in range(min(len(self._queue), self._rules.workers - len(self._jobs)) - self._pool.starting):
+            self._pool.spawn()
 
     def _receive(self, seconds: float) -> bool:
-        answers = self._crew.wait(seconds)
+        answers = self._pool.wait(seconds)
         for worker, reply in answers:
             self._take_in(worker, reply)
         return bool(answers)
@@ -277,11 +279,11 @@ class IsolatedSession(WorkerSession):
         del self._jobs[worker]
         if self._turn is worker:
             self._turn = None
-            self._crew.resume()
+            self._pool.resume()
         kind = outcome.kind if isinstance(outcome, Failed) else None
-        self._crew.release(worker, suspect=kind in SUSPECT)
-        for spare in self._crew.idle()[max(SPARES, self._rules.workers) :]:
-            self._crew.dismiss(spare)
+        self._pool.release(worker, suspect=kind in SUSPECT)
+        for spare in self._pool.idle()[max(SPARES, self._rules.workers) :]:
+            self._pool.kill(spare)
         if kind in EXCUSABLE and worker.served > 1:
             self._queue.appendleft(_Job(job.trial, job.limits, fresh=True))
         else:

@@ -23,7 +23,7 @@ from autotune.shell.evaluators.bench import Bench, Kernel, Tainted
 from autotune.shell.evaluators.workload import unpack
 from autotune.shell.processes import messages
 from autotune.shell.processes.process_state import ThreadWatch, changes, worker_state
-from autotune.shell.processes.supervisor import end_group
+from autotune.shell.processes.supervisor import kill_own_group
 from autotune.shell.wording import describe
 
 TAINTED_EXIT, CHANGED_EXIT = 70, 71
@@ -95,7 +95,7 @@ class Post(Generic[Orders]):
         except OSError as error:
             self.end(f"no order can be received: {error}")
         if body is None:
-            end_group()
+            kill_own_group()
         return body
 
     def _check_unchanged(self) -> None:
@@ -189,7 +189,7 @@ def load(payload_fd: int) -> Bench:
 
 
 def main(settings: dict[str, Any]) -> NoReturn:
-    """Entry point; `settings` is what `workers.Crew` says, and `starting.boot`."""
+    """Entry point; `settings` is what `workers.WorkerPool` says, and `starting.boot`."""
     for fd in (settings["socket"], settings["payload"]):
         os.set_inheritable(fd, False)
     sock = socket.socket(fileno=settings["socket"])

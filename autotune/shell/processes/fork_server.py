@@ -33,7 +33,7 @@ class Fork(Struct, frozen=True, tag="fork"):
     settings: str
 
 
-class Bury(Struct, frozen=True, tag="bury"):
+class Reap(Struct, frozen=True, tag="bury"):
     """Reap this worker, which is dead or dying."""
 
     pid: int
@@ -46,33 +46,33 @@ class Loaded(Struct, frozen=True, tag="loaded"):
     note: str = ""
 
 
-class Born(Struct, frozen=True, tag="born"):
+class Forked(Struct, frozen=True, tag="born"):
     """The worker's number."""
 
     pid: int
 
 
-class NotBorn(Struct, frozen=True, tag="not born"):
+class NotForked(Struct, frozen=True, tag="not born"):
     """The system has given no process; why."""
 
     message: str
 
 
-class Buried(Struct, frozen=True, tag="buried"):
+class Reaped(Struct, frozen=True, tag="buried"):
     """How it ended; None if it did not in time."""
 
     status: int | None
 
 
-Answer = Loaded | Born | NotBorn | Buried | messages.Broken
+Answer = Loaded | Forked | NotForked | Reaped | messages.Broken
 
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 
-class Foster:
+class ForkedProcess:
     """A worker that the nursery has forked."""
 
-    def __init__(self, nursery: "Nursery", pid: int) -> None:
+    def __init__(self, nursery: "ForkServer", pid: int) -> None:
         self._nursery = nursery
         self._pid = pid
         self._status: int | None = None
@@ -100,7 +100,7 @@ class Foster:
         return self._status
 
 
-class Nursery:
+class ForkServer:
     """One process that forks workers. It loads while the caller goes on; the first `start` waits for it.
 
     loading_s: how long that took, as far as the caller has noticed it; None: it is not over.
@@ -150,16 +150,16 @@ class Nursery:
             socket.send_fds(self._sock, [body], [sock.fileno(), stderr])
         except OSError:
             raise self._gone() from None
-        born = self._hear(Born | NotBorn, ANSWER_TIMEOUT_S)
-        if isinstance(born, NotBorn):
+        born = self._hear(Forked | NotForked, ANSWER_TIMEOUT_S)
+        if isinstance(born, NotForked):
             raise NoProcess(f"cannot fork a worker process: {born.message}")
-        return Foster(self, born.pid)
+        return ForkedProcess(self, born.pid)
 
     def bury(self, pid: int, timeout_s: float) -> int | None:
         """Reap a worker that was killed; None if it does not die, or the nursery is gone and has taken it along."""
         with suppress(OSError, EvaluatorError):
-            self._sock.sendall(messages.encode(Bury(pid, timeout_s)))
-            buried: Buried = self._hear(Buried, timeout_s + ANSWER_TIMEOUT_S)
+            self._sock.sendall(messages.encode(Reap(pid, timeout_s)))
+            buried: Reaped = self._hear(Reaped, timeout_s + ANSWER_TIMEOUT_S)
             return buried.status
         return -signal.SIGKILL if supervisor.state(pid) in ("Z", "X") else None
 
@@ -198,8 +198,8 @@ class Nursery:
         os_process.await_exit(self._process, 1.0)
         status = self._process.kill()
         return EvaluatorError(
-            f"the process that loads the kernel's file {os_process.ending(status)}{self._tail()}; check that the file"
-            " can be imported by a new Python process"
+            f"the process that loads the kernel's file {os_process.describe_exit(status)}{self._tail()}; check that the"
+            " file can be imported by a new Python process"
         )
 
     def _tail(self) -> str:

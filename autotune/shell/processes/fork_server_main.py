@@ -16,14 +16,14 @@ from typing import Any, NoReturn
 import msgspec
 
 from autotune.shell.processes import messages, supervisor
-from autotune.shell.processes.fork_server import Born, Buried, Bury, Fork, Loaded, NotBorn
-from autotune.shell.processes.supervisor import end_group
+from autotune.shell.processes.fork_server import Fork, Forked, Loaded, NotForked, Reap, Reaped
+from autotune.shell.processes.supervisor import kill_own_group
 from autotune.shell.wording import describe
 
 ORPHANS_S = 5.0
 """How long what is killed may take to end, before it is left to the guardian."""
 
-_requests: msgspec.msgpack.Decoder[Fork | Bury] = msgspec.msgpack.Decoder(Fork | Bury)
+_requests: msgspec.msgpack.Decoder[Fork | Reap] = msgspec.msgpack.Decoder(Fork | Reap)
 
 
 def main(settings: dict[str, Any]) -> NoReturn:
@@ -43,10 +43,10 @@ def main(settings: dict[str, Any]) -> NoReturn:
     gc.collect()
     gc.freeze()  # so that collections in the workers do not touch, and copy, what they all share
     sock.sendall(messages.encode(Loaded(loaded.note)))
-    Keeper(sock, lambda worker, own: getattr(module, function)(loaded, worker, own)).serve()
+    ForkLoop(sock, lambda worker, own: getattr(module, function)(loaded, worker, own)).serve()
 
 
-class Keeper:
+class ForkLoop:
     """Forks and buries as it is told, in one thread, so that a fork never finds a lock held."""
 
     def __init__(self, sock: socket.socket, run: Callable[[socket.socket, dict[str, Any]], NoReturn]) -> None:
@@ -62,16 +62,16 @@ class Keeper:
             message, fds = self._receive()
             match message:
                 case None:
-                    end_group()  # the guardian sees to the workers
+                    kill_own_group()  # the guardian sees to the workers
                 case Fork(settings):
                     answer = self._fork(settings, *fds)
                     for fd in fds:
                         os.close(fd)
                     self._sock.sendall(messages.encode(answer))
-                case Bury(pid, timeout_s):
-                    self._sock.sendall(messages.encode(Buried(self._bury(pid, timeout_s))))
+                case Reap(pid, timeout_s):
+                    self._sock.sendall(messages.encode(Reaped(self._bury(pid, timeout_s))))
 
-    def _receive(self) -> tuple[Fork | Bury | None, list[int]]:
+    def _receive(self) -> tuple[Fork | Reap | None, list[int]]:
         fds: list[int] = []
         while not (bodies := messages.split(self._buffer)):
             part, more, _, _ = socket.recv_fds(self._sock, 1 << 16, 2)
@@ -81,17 +81,17 @@ class Keeper:
             self._buffer += part
         return _requests.decode(bodies[0]), fds
 
-    def _fork(self, settings: str, sock: int, stderr: int) -> Born | NotBorn:
+    def _fork(self, settings: str, sock: int, stderr: int) -> Forked | NotForked:
         nursery = os.getpid()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of threads that an imported library may have
                 pid = os.fork()
         except OSError as error:
-            return NotBorn(str(error))
+            return NotForked(str(error))
         if pid:
             self._living.add(pid)
-            return Born(pid)
+            return Forked(pid)
         try:
             os.setsid()
             supervisor.become_subreaper()

@@ -31,7 +31,7 @@ SHARED = Path("/tmp")
 _said: set[str] = set()
 
 
-class Turn:
+class GpuLock:
     """The right to do something that only one process at a time should do, such as timing on one GPU.
 
     name: of what, the same in all processes. patience_s: how long to wait for others, in seconds.
@@ -49,7 +49,7 @@ class Turn:
         self._stopped_at: float | None = None
         _turns.add(self)
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Whether we have it now, or have waited long enough; this call itself waits for nothing.
 
         Where no lock can be had at all, nobody is kept waiting, and a warning says so.
@@ -67,7 +67,7 @@ class Turn:
                  f" {self._path} cannot be locked; times may be disturbed")  # fmt: skip
         return True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Let others have it."""
         held, self._held = self._held, []
         for descriptor in held:
@@ -104,7 +104,7 @@ class Turn:
         self._held = []
 
 
-_turns: "WeakSet[Turn]" = WeakSet()
+_turns: "WeakSet[GpuLock]" = WeakSet()
 
 
 def _forked() -> None:

@@ -47,7 +47,7 @@ class Process(Protocol):
         """Kill it and all that it has started, and reap it; its exit status, None if it cannot be killed."""
 
 
-class Guarded:
+class SupervisedProcess:
     """A worker behind its guardian, which is a child of this process. note: where the guardian says its number."""
 
     def __init__(self, popen: "subprocess.Popen[bytes]", note: int) -> None:
@@ -137,7 +137,7 @@ def resident_mb(pid: int) -> float:
         return 0.0
 
 
-def ending(status: int | None) -> str:
+def describe_exit(status: int | None) -> str:
     """How a process ended, for people."""
     if status is None:
         return "cannot be killed"
@@ -151,7 +151,7 @@ def ending(status: int | None) -> str:
     return f"was killed by {name}{hint}"
 
 
-class Starter(Protocol):
+class StartProcess(Protocol):
     """Starts a process that leads a group of its own; raises NoProcess where it cannot now."""
 
     def __call__(self, sock: socket.socket, stderr: int) -> Process:
@@ -160,8 +160,8 @@ class Starter(Protocol):
 
 _BOOT = (
     "import sys; s = {settings!r}; sys.path[:] = s['path'];"
-    " from autotune.shell.processes.supervisor import stand_guard;"
-    " stand_guard(s['parent'], s['socket'], s['note'], s.get('scratch', ''));"
+    " from autotune.shell.processes.supervisor import fork_supervised;"
+    " fork_supervised(s['parent'], s['socket'], s['note'], s.get('scratch', ''));"
     " from {module} import main; main(s)"
 )
 """The guardian forks before what is large is imported, so that it stays small itself."""
@@ -174,7 +174,7 @@ def boot(
     files: Mapping[str, int],
     stderr: int,
     env: Mapping[str, str] | None = None,
-) -> Guarded:
+) -> SupervisedProcess:
     """A worker behind a guardian, in a session of its own, with this interpreter: it runs `main(settings)` of a module.
 
     sock: its end of a socket to this process. files: descriptors that it gets, whose numbers there it is told by these
@@ -202,7 +202,7 @@ def boot(
     finally:
         for fd in kept:
             os.close(fd)
-    return Guarded(popen, note)
+    return SupervisedProcess(popen, note)
 
 
 def above_stdio(fd: int) -> int:

@@ -1,4 +1,4 @@
-"""A crew of worker processes with hard deadlines: orders go out, replies and deaths come back.
+"""A pool of worker processes with hard deadlines: orders go out, replies and deaths come back.
 
 It knows nothing of trials. Every order gets exactly one reply; a worker that dies, or is killed because its deadline
 has passed, gives `Lost` in its place.
@@ -20,7 +20,7 @@ import msgspec
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import messages, os_process, supervisor
-from autotune.shell.processes.os_process import NoProcess, Starter, boot, socket_pair, unnamed_file
+from autotune.shell.processes.os_process import NoProcess, StartProcess, boot, socket_pair, unnamed_file
 
 START_TIMEOUT_S = 120.0
 STDERR_LIMIT = 1 << 24
@@ -131,13 +131,13 @@ class Worker(Generic[R]):
             os_process.signal_tree(self.process.pid, number)
 
     def end(self) -> str:
-        """Bury a worker of which nothing more can come; what was the matter with it."""
+        """Reap a worker of which nothing more can come; what was the matter with it."""
         if self._garbled:
             self.kill()
             return "sent what is no reply"
         ended = os_process.await_exit(self.process, 1.0)
         status = self.kill()
-        return os_process.ending(status) if ended else "closed its connection"
+        return os_process.describe_exit(status) if ended else "closed its connection"
 
     def kill(self) -> int | None:
         """Kill it and all that it has started, and reap it; the exit status."""
@@ -160,7 +160,7 @@ PATIENCE_S = 10.0
 """How long to go on without a worker where the system gives no process: others may give back what they use."""
 
 
-class Crew(Generic[R]):
+class WorkerPool(Generic[R]):
     """The workers of one session that share a workload and a language.
 
     start: makes a worker; by default a process that loads `payload` itself. decode: what a worker says. setting_up:
@@ -172,7 +172,7 @@ class Crew(Generic[R]):
         payload: bytes,
         decode: Callable[[bytes], R],
         memory_limit_mb: int | None = None,
-        start: Starter | None = None,
+        start: StartProcess | None = None,
         setting_up: str = "`args`, `make_args` and `reference`",
     ) -> None:
         self._memory_limit_mb = memory_limit_mb
@@ -203,7 +203,7 @@ class Crew(Generic[R]):
         return sum(w.order == "start" for w in self._workers)
 
     @property
-    def waits_s(self) -> float:
+    def retry_in_s(self) -> float:
         """Seconds until a worker may be started again where the system gave none; 0 where it does."""
         return max(0.0, self._hire_from - time.monotonic())
 
@@ -212,7 +212,7 @@ class Crew(Generic[R]):
         """Whether a reply is due from anybody."""
         return any(w.order is not None for w in self._workers)
 
-    def hire(self) -> None:
+    def spawn(self) -> None:
         """Start one more worker; it is idle once it is ready.
 
         Where the system gives no process now, an idle one makes room and it is tried again later, ever more rarely.
@@ -227,7 +227,7 @@ class Crew(Generic[R]):
         except NoProcess:
             idle = self.idle()
             if idle:
-                self.dismiss(idle[0])
+                self.kill(idle[0])
             self._without_since = now if self._without_since is None else self._without_since
             if not self.busy and now - self._without_since > PATIENCE_S:
                 raise
@@ -250,7 +250,7 @@ class Crew(Generic[R]):
         files = {"payload": self._payload.fileno()}
         return boot("autotune.shell.evaluators.worker_main", settings, sock, files, stderr)
 
-    def give(self, worker: Worker[R], order: msgspec.Struct, timeout_s: float) -> None:
+    def send(self, worker: Worker[R], order: msgspec.Struct, timeout_s: float) -> None:
         """Send an order that must be answered within `timeout_s` seconds. One that has a `config` begins a job.
 
         A worker that is busy takes it up after its present order, and no more than one.
@@ -271,9 +271,9 @@ class Crew(Generic[R]):
         allowed = GROWTH_MB if self._memory_limit_mb is None else min(GROWTH_MB, self._memory_limit_mb / 2)
         grown = os_process.resident_mb(pid) - worker.resident_mb > allowed
         if suspect or grown or supervisor.descendants(pid):
-            self.dismiss(worker)
+            self.kill(worker)
 
-    def dismiss(self, worker: Worker[R]) -> None:
+    def kill(self, worker: Worker[R]) -> None:
         """Kill a worker, whatever it is doing; nothing more is heard of it."""
         if self._owner == os.getpid():
             worker.kill()
@@ -311,15 +311,15 @@ class Crew(Generic[R]):
         """What has come in, waiting at most so long for the first; raises EvaluatorError if no worker can start."""
         return wait_for((self,), timeout_s)
 
-    def hear(self) -> list[tuple[Worker[R], R | Lost]]:
+    def poll(self) -> list[tuple[Worker[R], R | Lost]]:
         """What has come in, and who is dead or late, without waiting."""
-        return [(worker, reply) for worker in list(self._workers) for reply in self._hear(worker)]
+        return [(worker, reply) for worker in list(self._workers) for reply in self._poll(worker)]
 
-    def listened_to(self) -> list[Worker[R]]:
+    def busy_workers(self) -> list[Worker[R]]:
         """Those who owe a reply."""
         return [worker for worker in self._workers if worker.order is not None]
 
-    def _hear(self, worker: Worker[R]) -> Sequence[R | Lost]:
+    def _poll(self, worker: Worker[R]) -> Sequence[R | Lost]:
         replies = worker.receive()  # before the deadline: what is in was in time, however late we look
         due = (worker.order is not None) + (worker.following is not None)
         if replies is None or len(replies) > due:
@@ -353,7 +353,7 @@ class Crew(Generic[R]):
 
     def _expire(self, worker: Worker[R]) -> Lost:
         tail, starting = worker.tail(), worker.order == "start"
-        self.dismiss(worker)
+        self.kill(worker)
         if starting:
             raise EvaluatorError(
                 f"a worker process took over {START_TIMEOUT_S:g} s to load the workload; make"
@@ -361,29 +361,29 @@ class Crew(Generic[R]):
             )
         return Lost("timeout", f"killed after {worker.allowed_s:g} s{tail}")
 
-    def dismiss_busy(self) -> None:
+    def kill_busy(self) -> None:
         """Kill all who start, build, run or hold a config."""
         for worker in [w for w in self._workers if w.order is not None or w.held]:
-            self.dismiss(worker)
+            self.kill(worker)
 
     def close(self) -> None:
         """Kill everybody."""
         for worker in list(self._workers):
-            self.dismiss(worker)
+            self.kill(worker)
         self._payload.close()
 
 
-def wait_for(crews: Sequence[Crew[R]], timeout_s: float) -> list[tuple[Worker[R], R | Lost]]:
-    """What has come in from any of these crews, waiting at most so long for the first; see `Crew.wait`."""
+def wait_for(pools: Sequence[WorkerPool[R]], timeout_s: float) -> list[tuple[Worker[R], R | Lost]]:
+    """What has come in from any of these pools, waiting at most so long for the first; see `WorkerPool.wait`."""
     until = time.monotonic() + timeout_s
     while True:
-        news = [item for crew in crews for item in crew.hear()]
+        news = [item for pool in pools for item in pool.poll()]
         left = until - time.monotonic()
-        listened = [worker for crew in crews for worker in crew.listened_to()]
+        listened = [worker for pool in pools for worker in pool.busy_workers()]
         if news or left <= 0:
             return news
         if not listened:
-            time.sleep(min(left, max((crew.waits_s for crew in crews), default=0.0)))
+            time.sleep(min(left, max((pool.retry_in_s for pool in pools), default=0.0)))
             return news
         soonest = min((w.deadline for w in listened if w.paused_at is None), default=until) - time.monotonic()
         poll = select.poll()  # of all ways to wait the one that needs no descriptor

@@ -148,7 +148,7 @@ def threads() -> set[int]:
     return set()
 
 
-def waits_for_others(thread: int) -> bool:
+def waits_for_wake_up(thread: int) -> bool:
     """Whether a thread does nothing until another one of this process wakes it, as those of a library's pool do."""
     try:
         with open(f"/proc/self/task/{thread}/syscall") as file:
@@ -186,8 +186,8 @@ class ThreadWatch:
         """What is wrong with the threads; empty where nothing is. Takes a millisecond where there are several."""
         now = threads()
         new = now - self._known
-        if new and not self._await(lambda: all(map(waits_for_others, new))):
-            count = sum(not waits_for_others(thread) for thread in new)
+        if new and not self._await(lambda: all(map(waits_for_wake_up, new))):
+            count = sum(not waits_for_wake_up(thread) for thread in new)
             return f"{count} thread{'s' * (count != 1)} left running"
         if len(now) > 1 and self._is_loud():
             self._suspicions += 1

@@ -30,7 +30,7 @@ LOOK_S = 0.2
 """How often to see whether the program lives, where the system has nothing to wait for."""
 
 
-def stand_guard(program: int, sock: int = -1, note: int = -1, scratch: str = "", keep_files: bool = False) -> None:
+def fork_supervised(program: int, sock: int = -1, note: int = -1, scratch: str = "", keep_files: bool = False) -> None:
     """Fork. Only the child returns, to be the worker, in a session of its own; this process is its guardian from here.
 
     To be called in a process without other threads. program: the process that the worker works for. sock: a socket to
@@ -195,7 +195,7 @@ def _end_like(status: int | None) -> NoReturn:
     os._exit(code if code >= 0 else 128 - code)
 
 
-def end_group() -> NoReturn:
+def kill_own_group() -> NoReturn:
     """Kill this process and its children: nobody is left who wants the result."""
     os.killpg(0, signal.SIGKILL)
     os._exit(1)
