@@ -1,4 +1,4 @@
-"""Law 2 across processes: another hash seed, other thread counts, another locale, other instructions; the same journals."""
+"""Law 2 across processes: the same journals with another hash seed, locale, thread count and instruction set."""
 
 import json
 import os
@@ -47,8 +47,10 @@ def event_lines(path):
 
 
 def rounded(value):
-    """Plain data with its floats to 12 digits: numpy's exp differs in the last bit between instruction sets, and with it
-    the samples of a disturbed simulated device. The digest of the result, which covers all bits, is left out."""
+    """Plain data with its floats to 12 digits, without the digest of the result, which covers all bits.
+
+    numpy's exp differs in the last bit between instruction sets, and with it the samples of a disturbed simulation.
+    """
     if isinstance(value, dict):
         return {name: rounded(one) for name, one in value.items() if name != "digest"}
     if isinstance(value, list):
