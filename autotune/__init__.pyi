@@ -49,7 +49,7 @@ from autotune.core.search.plan import Plan as Plan
 from autotune.core.search.plan import Settings as Settings
 from autotune.core.search.request import request as request
 from autotune.core.search.result import Finalist as Finalist
-from autotune.core.search.result import Measured as Measured
+from autotune.core.search.result import MeasuredConfig as MeasuredConfig
 from autotune.core.search.result import Result as Result
 from autotune.core.search.result import TuningFailed as TuningFailed
 from autotune.core.search.result import result as result
