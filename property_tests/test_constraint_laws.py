@@ -9,11 +9,12 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from autotune.core.constraints import Constraint, Expression, Members, as_constraint, members
-from autotune.core.constraints.by_column import inputs, program
-from autotune.core.constraints.column_ops import Unpromised
-from autotune.core.constraints.verdicts import NO, RAISES, by_rows, decode
+from autotune.core.constraints.by_column import compile_columns
+from autotune.core.constraints.column_ops import NotVectorisable
+from autotune.core.constraints.verdicts import NO, RAISES, decode, verdicts_by_row
 from autotune.core.errors import SpaceError
 from autotune.core.feasible import Feasible, filters
+from autotune.core.feasible.compiled import compile_constraint
 from autotune.core.parameters import (
     Boolean,
     Choice,
@@ -41,17 +42,17 @@ def test_rows_and_columns_answer_as_python_does(case: tuple[str, dict[str, Param
         return
     codes = points({name: parameters[name] for name in expression.names}, 60)
     wanted = np.array([python(text, row) for row in decode(parameters, codes)], np.uint8)
-    np.testing.assert_array_equal(by_rows(expression.verdict, parameters, codes), wanted)
-    np.testing.assert_array_equal(expression.verdicts(parameters, codes), wanted)
+    np.testing.assert_array_equal(verdicts_by_row(expression.verdict, parameters, codes), wanted)
+    np.testing.assert_array_equal(compile_constraint(expression, parameters).verdicts(codes), wanted)
 
 
 def promised(text: str, parameters: dict[str, Parameter]) -> bool:
-    made = program(Expression(text).tree, parameters)
+    made = compile_columns(Expression(text).tree, parameters)
     if made is None:
         return False
     try:
-        made.run(60, *inputs(made, parameters, points({n: parameters[n] for n in Expression(text).names}, 60)))
-    except Unpromised:
+        made.run_on_codes(parameters, points({n: parameters[n] for n in Expression(text).names}, 60))
+    except NotVectorisable:
         return False
     return True
 
@@ -84,7 +85,9 @@ def test_members_are_the_rows_they_were_made_of(data: st.DataObject) -> None:
     assert isinstance(made, Members)
     kept = {tuple(row) for row in rows.tolist()}
     every = np.concatenate([codes[name] for name in names], axis=1)
-    assert made.holds(parameters, codes).tolist() == [tuple(row) in kept for row in every.tolist()]
+    assert compile_constraint(made, parameters).verdicts(codes).tolist() == [
+        tuple(row) in kept for row in every.tolist()
+    ]
 
 
 SMALL: dict[str, Parameter] = {
@@ -113,12 +116,12 @@ def test_the_search_prunes_nothing_that_python_allows(texts: list[str], tables: 
         given_constraints.append(
             members(SMALL, ("a", "c", "t"), np.concatenate([codes[n] for n in "act"], axis=1)[kept])
         )
-        verdicts = np.vstack([verdicts, given_constraints[-1].holds(SMALL, codes).astype(np.uint8)])
+        verdicts = np.vstack([verdicts, compile_constraint(given_constraints[-1], SMALL).verdicts(codes)])
     allowed = (verdicts != NO).all(axis=0)
     with pytest.MonkeyPatch.context() as patch:
         if not tables:
-            patch.setattr(filters, "FAST_GRID", 0)
-            patch.setattr(filters, "UNARY_GRID", 0)
+            patch.setattr(filters, "FAST_TABLE", 0)
+            patch.setattr(filters, "UNARY_TABLE", 0)
         feasible = Feasible(SMALL, tuple(given_constraints))
         if (verdicts[:, allowed] == RAISES).any() or not allowed.any():
             with pytest.raises(SpaceError, match=r"fails at|no point"):

@@ -14,11 +14,10 @@ from autotune.core.cancellation import Cancelled, cancellable
 from autotune.core.constraints import Constraint, as_constraint, members
 from autotune.core.constraints.verdicts import decode
 from autotune.core.errors import SpaceError
-from autotune.core.feasible import Feasible, filters
-from autotune.core.feasible import enumerate as growth
-from autotune.core.feasible import order as planning
+from autotune.core.feasible import Feasible, filters, order
+from autotune.core.feasible import enumerate as enumeration
 from autotune.core.feasible import sample as sampling
-from autotune.core.feasible.sample import Construction, Rejection, Tabled, draw, method
+from autotune.core.feasible.sample import Construction, Rejection, Tabled, choose_method, sample_component
 from autotune.core.keys import Key, fold, root
 from autotune.core.parameters import (
     PARAMETER_KINDS,
@@ -82,7 +81,7 @@ def split(parameters: dict[str, Parameter], rows: Codes) -> dict[str, Codes]:
 def brute(parameters: dict[str, Parameter], constraints: tuple[Constraint, ...]) -> Codes:
     """The valid points, each judged on its own as a row."""
     rows = everything(parameters)
-    kept = [all(c.attempt(row) for c in constraints) for row in decode(parameters, split(parameters, rows))]
+    kept = [all(c.evaluate(row) for c in constraints) for row in decode(parameters, split(parameters, rows))]
     return rows[np.array(kept, bool)]
 
 
@@ -98,10 +97,10 @@ def test_enumeration_is_brute_force(space: tuple[dict[str, Parameter], list[str]
     wanted = brute(parameters, constraints)
     with pytest.MonkeyPatch.context() as patch:
         if how != "tables":
-            patch.setattr(filters, "FAST_GRID", 0)
+            patch.setattr(filters, "FAST_TABLE", 0)
         feasible = Feasible(parameters, constraints)
         if how == "chunks":
-            patch.setattr(growth.grow, "__defaults__", (3, None))
+            patch.setattr(enumeration.enumerate_points, "__defaults__", (3, None))
         if not len(wanted):
             with pytest.raises(SpaceError, match="no point"):
                 feasible.rows()
@@ -144,7 +143,7 @@ def test_members_are_a_constraint_like_any_other(
     constraints = (*texts_only, members(parameters, names, rows))
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans()):
-            patch.setattr(filters, "FAST_GRID", 0)  # too large for a table: the rows seed the search instead
+            patch.setattr(filters, "FAST_TABLE", 0)  # too large for a table: the rows seed the search instead
         feasible = Feasible(parameters, constraints)
         if len(wanted):
             np.testing.assert_array_equal(feasible.rows(), wanted)
@@ -225,15 +224,15 @@ def test_construction_gives_valid_points(space: tuple[dict[str, Parameter], list
     assume(texts and np.prod([parameter.size for parameter in parameters.values()]) <= 20_000)
     feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
     for component in feasible._components:
-        if not component.judges:
+        if not component.constraints:
             continue
         try:
-            method(component)
+            choose_method(component)
         except SpaceError:  # no valid point: construction must find that out too
             with pytest.raises(SpaceError, match="no point"):
-                draw(component, Construction(), Key(seed), 5)
+                sample_component(component, Construction(), Key(seed), 5)
         else:
-            codes = draw(component, Construction(), Key(seed), 5)
+            codes = sample_component(component, Construction(), Key(seed), 5)
             assert component.valid(codes).all()
             assert {len(part) for part in codes.values()} == {5}
 
@@ -264,10 +263,10 @@ def test_ranges_bound_by_digits_give_what_brute_force_gives(parts: list[tuple[st
     constraints = tuple(as_constraint(text, parameters) for text in texts)
     wanted = brute(parameters, constraints)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filters, "FAST_GRID", 0)
-        patch.setattr(planning, "WIDE", 1)
-        patch.setattr(planning, "RADIX", radix)
-        patch.setattr(planning, "solved", lambda name, equation: None)
+        patch.setattr(filters, "FAST_TABLE", 0)
+        patch.setattr(order, "WIDE", 1)
+        patch.setattr(order, "RADIX", radix)
+        patch.setattr(order, "solve_for", lambda name, equation: None)
         feasible = Feasible(parameters, constraints)
         if not len(wanted):
             with pytest.raises(SpaceError, match="no point"):
@@ -276,8 +275,8 @@ def test_ranges_bound_by_digits_give_what_brute_force_gives(parts: list[tuple[st
         np.testing.assert_array_equal(feasible.rows(), wanted)
         assert feasible.count() == len(wanted)
         for component in feasible._components:
-            if component.judges:
-                assert component.valid(draw(component, Construction(), Key(3), 20)).all()
+            if component.constraints:
+                assert component.valid(sample_component(component, Construction(), Key(3), 20)).all()
 
 
 FAR = 2**40
@@ -299,8 +298,9 @@ def test_the_few_points_of_a_wide_range_are_all_found(
     parameters: dict[str, Parameter], texts: list[str], count: int
 ) -> None:
     feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
-    spent = growth.Work(200_000)
-    assert sum(len(words[0]) for words in growth.grow(feasible._components[0].plan, feasible._layout, spent)) == count
+    spent = enumeration.WorkBudget(200_000)
+    found = enumeration.enumerate_points(feasible._components[0].order, feasible._packing, spent)
+    assert sum(len(words[0]) for words in found) == count
     assert feasible.uniform
     assert feasible.count() == len(feasible.rows()) == count
 

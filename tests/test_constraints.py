@@ -11,8 +11,10 @@ import pytest
 from autotune.core.config import Config
 from autotune.core.constraints import Constraint, Expression, Function, Members, as_constraint, members
 from autotune.core.constraints.syntax import MAX_TEXT
+from autotune.core.constraints.verdicts import YES
 from autotune.core.errors import SpaceError
 from autotune.core.feasible import Feasible
+from autotune.core.feasible.compiled import compile_constraint
 from autotune.core.keys import root
 from autotune.core.parameters import Boolean, Choice, Integer, ListOf, OptionalOf, Parameter, Permutation, PowerOfTwo
 
@@ -36,7 +38,7 @@ def feasible(*given: Any, **parameters: Parameter) -> Feasible:
 def holds(text: str, **values: Any) -> bool:
     """The answer for one config."""
     codes = {name: np.array([PARAMETERS[name].encode(value)]) for name, value in values.items()}
-    return bool(as_constraint(text, PARAMETERS).holds(PARAMETERS, codes)[0])
+    return bool(compile_constraint(as_constraint(text, PARAMETERS), PARAMETERS).verdicts(codes)[0] == YES)
 
 
 @pytest.mark.parametrize(

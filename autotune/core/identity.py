@@ -92,7 +92,7 @@ def identity(value: Any, stand_in: StandIn | None = None, *, contents: bool = Tr
     return Identity(encoder.finish(value), tuple(dict.fromkeys(encoder.opaque)))
 
 
-class Reach:
+class WatchedIdentity:
     """A function's identity at this moment, and whether it still is the same later.
 
     Where a function changes objects that it has no name for, such as what is handed to it, only names are watched, and

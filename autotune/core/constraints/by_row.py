@@ -1,4 +1,4 @@
-"""What an expression means for one row of values: what Python itself would answer, with caps on the size of numbers.
+"""Expressions evaluated on one row of values: Python's own answer, with a cap on the size of integers.
 
 The tree becomes nested closures once, so that a row costs no dispatch on node types.
 """
@@ -22,54 +22,82 @@ from autotune.core.constraints.syntax import (
     Node,
     Unary,
 )
+from autotune.core.constraints.verdicts import NO, RAISES, YES
 
 Row = Mapping[str, Value]
-Meaning = Callable[[Row], Any]
+"""The values of one point by parameter."""
+
+RowFunction = Callable[[Row], Any]
 
 MAX_BITS = 4096
-RAISED = (ZeroDivisionError, TypeError, ValueError, OverflowError, IndexError)
-"""What evaluating a row can raise."""
+"""The largest integer that *, ** and << may give: `2 ** 99999999` must not fill the memory."""
+
+ROW_ERRORS = (ZeroDivisionError, TypeError, ValueError, OverflowError, IndexError)
+"""The exceptions that evaluating an expression on a row can raise."""
 
 
-def meaning(node: Node) -> Meaning:
-    """The function from a row (names to values) to the value of the tree; it raises one of RAISED as Python would."""
+def verdict_function(value_of: RowFunction) -> Callable[[Row], int]:
+    """The function from a row to its verdict (NO, YES or RAISES)."""
+
+    def verdict(row: Row) -> int:
+        try:
+            return YES if value_of(row) else NO
+        except ROW_ERRORS:
+            return RAISES
+
+    return verdict
+
+
+def values_or_errors(value_of: RowFunction, rows: list[Row]) -> list[Any]:
+    """The value on each row, or the exception that it raises."""
+    found = []
+    for row in rows:
+        try:
+            found.append(value_of(row))
+        except ROW_ERRORS as error:
+            found.append(error)
+    return found
+
+
+def row_function(node: Node) -> RowFunction:
+    """The function from a row to the value of the tree; it raises one of ROW_ERRORS where Python would."""
     match node:
         case Literal(value):
             return lambda row: value
         case Name(name):
             return operator.itemgetter(name)
         case Unary(op, operand):
-            return _unary(UNARY[op], meaning(operand), op)
+            return _unary(UNARY[op], row_function(operand), op)
         case Binary(op, left, right):
-            return _binary(BINARY[op], meaning(left), meaning(right), op)
+            return _binary(BINARY[op], row_function(left), row_function(right), op)
         case Compare(ops, operands):
-            return _compare(ops, tuple(map(meaning, operands)))
+            return _compare(ops, tuple(map(row_function, operands)))
         case Logical(op, operands):
-            return _logical(op == "or", tuple(map(meaning, operands)))
+            return _logical(op == "or", tuple(map(row_function, operands)))
         case Conditional(test, then, otherwise):
-            return _conditional(meaning(test), meaning(then), meaning(otherwise))
+            return _conditional(row_function(test), row_function(then), row_function(otherwise))
         case Item(of, index):
-            value_of = meaning(of)
+            value_of = row_function(of)
             return lambda row: _tuple(value_of(row))[index]
         case Call(function, arguments):
-            called, parts = FUNCTIONS[function], tuple(map(meaning, arguments))
+            called, parts = FUNCTIONS[function], tuple(map(row_function, arguments))
             return lambda row: called(*[part(row) for part in parts])
         case Group(kind, items):
-            display, members = DISPLAYS[kind], tuple(map(meaning, items))
+            display, members = DISPLAYS[kind], tuple(map(row_function, items))
             return lambda row: display([item(row) for item in members])
 
 
-def _unary(apply: Callable[[Any], Any], operand: Meaning, op: str) -> Meaning:
+def _unary(apply: Callable[[Any], Any], operand: RowFunction, op: str) -> RowFunction:
     if op == "not":
         return lambda row: not operand(row)
     return lambda row: apply(_number(operand(row), op))
 
 
-def _binary(apply: Callable[[Any, Any], Any], left: Meaning, right: Meaning, op: str) -> Meaning:
+def _binary(apply: Callable[[Any, Any], Any], left: RowFunction, right: RowFunction, op: str) -> RowFunction:
     return lambda row: apply(_number(left(row), op), _number(right(row), op))
 
 
-def _compare(ops: tuple[str, ...], operands: tuple[Meaning, ...]) -> Meaning:
+def _compare(ops: tuple[str, ...], operands: tuple[RowFunction, ...]) -> RowFunction:
     tests = tuple(COMPARE[op] for op in ops)
     if len(tests) == 1:
         only, (left, right) = tests[0], operands
@@ -87,7 +115,7 @@ def _compare(ops: tuple[str, ...], operands: tuple[Meaning, ...]) -> Meaning:
     return chain
 
 
-def _logical(stop: bool, operands: tuple[Meaning, ...]) -> Meaning:
+def _logical(stop: bool, operands: tuple[RowFunction, ...]) -> RowFunction:
     def logical(row: Row) -> Any:
         value = None
         for operand in operands:
@@ -99,7 +127,7 @@ def _logical(stop: bool, operands: tuple[Meaning, ...]) -> Meaning:
     return logical
 
 
-def _conditional(test: Meaning, then: Meaning, otherwise: Meaning) -> Meaning:
+def _conditional(test: RowFunction, then: RowFunction, otherwise: RowFunction) -> RowFunction:
     return lambda row: then(row) if test(row) else otherwise(row)
 
 
@@ -115,20 +143,20 @@ def _tuple(value: Any) -> Any:
     raise TypeError(f"{value!r} has no elements")
 
 
-def _within(value: Any, op: str, bits: int) -> None:
+def _check_bits(value: Any, op: str, bits: int) -> None:
     if bits > MAX_BITS:
         raise OverflowError(f"{op} gives a number of over {MAX_BITS} bits")
 
 
 def _times(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int):
-        _within(a, "*", a.bit_length() + b.bit_length())
+        _check_bits(a, "*", a.bit_length() + b.bit_length())
     return a * b
 
 
 def _power(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int) and b > 0:
-        _within(a, "**", a.bit_length() * b if abs(a) > 1 else 0)
+        _check_bits(a, "**", a.bit_length() * b if abs(a) > 1 else 0)
     result = a**b
     if isinstance(result, complex):
         raise ValueError(f"{a!r} ** {b!r} is not a real number")
@@ -137,7 +165,7 @@ def _power(a: Any, b: Any) -> Any:
 
 def _shift(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int) and b > 0:
-        _within(a, "<<", a.bit_length() + b)
+        _check_bits(a, "<<", a.bit_length() + b)
     return a << b
 
 

@@ -1,7 +1,7 @@
 """Constraint expressions: a small, safe part of Python's own syntax, parsed to a tree of frozen nodes.
 
-Nothing here runs Python code: the text is parsed, every node is checked against a whitelist, and only then has it a
-meaning, row by row (`rowwise`) or over whole columns (`columnwise`), with the same answers.
+Nothing here runs Python code: the text is parsed and every node is checked against a whitelist. The tree is then
+evaluated row by row (`by_row`) or over whole columns (`by_column`), with the same answers.
 """
 
 import ast
@@ -10,10 +10,11 @@ from typing import Any
 
 from autotune.core.errors import SpaceError
 
-MAX_TEXT = 10_000
-MAX_DEPTH = 150
-MAX_BITS = 1024
-MAX_STRING = 1000
+MAX_TEXT, MAX_DEPTH = 10_000, 150
+"""The longest text in characters and the deepest nesting: well below the depth at which Python's recursion ends."""
+
+MAX_BITS, MAX_STRING = 1024, 1000
+"""The largest integer literal in bits, and the longest string literal in characters."""
 
 UNARY = {ast.USub: "-", ast.UAdd: "+", ast.Not: "not", ast.Invert: "~"}
 BINARY = {
@@ -111,7 +112,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A display of items; kind is "tuple", "list" or "set"."""
+    """A tuple, list or set written out item by item; kind is "tuple", "list" or "set"."""
 
     kind: str
     items: tuple["Node", ...]
@@ -121,7 +122,7 @@ Node = Literal | Name | Unary | Binary | Compare | Logical | Conditional | Item 
 
 
 def parse(text: str) -> Node:
-    """The tree of an expression; SpaceError, naming the place and what is allowed, for anything not whitelisted."""
+    """The tree of an expression; SpaceError, naming the place and the allowed syntax, for anything not whitelisted."""
     if len(text) > MAX_TEXT:
         raise SpaceError(f"a constraint of {len(text)} characters is too long; write at most {MAX_TEXT}, or split it")
     try:
@@ -130,11 +131,11 @@ def parse(text: str) -> Node:
         why = error.msg if isinstance(error, SyntaxError) else (str(error) or "too deeply nested")
         shown = text if len(text) < 200 else text[:200] + "…"
         raise SpaceError(f"constraint {shown!r} is not a Python expression ({why}); write e.g. 'M <= 128'") from None
-    return _node(body, text, 0)
+    return _convert(body, text, 0)
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """The nodes right below."""
+    """The direct children of a node."""
     match node:
         case Literal() | Name():
             return ()
@@ -161,19 +162,19 @@ def names(node: Node) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for child in children(node) for name in names(child)))
 
 
-def _refuse(node: ast.AST, text: str, what: str) -> SpaceError:
+def _error(node: ast.AST, text: str, what: str) -> SpaceError:
     part = ast.get_source_segment(text.strip(), node) if isinstance(node, ast.expr) else None
     where = f"constraint {text!r}" + (f", at {part!r}" if part and part != text.strip() else "")
     return SpaceError(f"{where}: {what}")
 
 
-def _node(node: ast.expr, text: str, depth: int) -> Node:  # noqa: C901 - one case a kind of node
+def _convert(node: ast.expr, text: str, depth: int) -> Node:  # noqa: C901 - one case a kind of node
     """The whitelisted counterpart of one node of Python's own tree."""
     if depth > MAX_DEPTH:
         raise SpaceError(f"constraint {text[:60]!r}… nests over {MAX_DEPTH} deep; split it into several constraints")
 
     def under(child: ast.expr) -> Node:
-        return _node(child, text, depth + 1)
+        return _convert(child, text, depth + 1)
 
     match node:
         case ast.Constant():
@@ -187,54 +188,54 @@ def _node(node: ast.expr, text: str, depth: int) -> Node:  # noqa: C901 - one ca
         case ast.BoolOp():
             return Logical("and" if isinstance(node.op, ast.And) else "or", tuple(map(under, node.values)))
         case ast.Compare():
-            _check_is(node, text)
+            _check_is_operands(node, text)
             operands = tuple(map(under, [node.left, *node.comparators]))
             return Compare(tuple(COMPARE[type(op)] for op in node.ops), operands)
         case ast.IfExp():
             return Conditional(under(node.test), under(node.body), under(node.orelse))
         case ast.Subscript():
-            return Item(under(node.value), _index(node, text))
+            return Item(under(node.value), _literal_index(node, text))
         case ast.Call():
-            return Call(_called(node, text), tuple(map(under, node.args)))
+            return Call(_function_name(node, text), tuple(map(under, node.args)))
         case ast.Tuple() | ast.List() | ast.Set():
             return Group(type(node).__name__.lower(), tuple(map(under, node.elts)))
-    raise _refuse(node, text, f"{type(node).__name__} is not allowed; {ALLOWED}")
+    raise _error(node, text, f"{type(node).__name__} is not allowed; {ALLOWED}")
 
 
 def _literal(node: ast.Constant, text: str) -> Literal:
     value = node.value
     if value is not None and not isinstance(value, bool | int | float | str):
-        raise _refuse(node, text, f"a literal {type(value).__name__} is not allowed; use int, float, str, bool or None")
+        raise _error(node, text, f"a literal {type(value).__name__} is not allowed; use int, float, str, bool or None")
     if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise _refuse(node, text[:200], f"a literal of over {MAX_BITS} bits is not allowed")
+        raise _error(node, text[:200], f"a literal of over {MAX_BITS} bits is not allowed")
     if isinstance(value, str) and len(value) > MAX_STRING:
-        raise _refuse(node, text[:200], f"a string of over {MAX_STRING} characters is not allowed")
+        raise _error(node, text[:200], f"a string of over {MAX_STRING} characters is not allowed")
     return Literal(value)
 
 
-def _check_is(node: ast.Compare, text: str) -> None:
+def _check_is_operands(node: ast.Compare, text: str) -> None:
     for op, right in zip(node.ops, node.comparators, strict=True):
         constant = isinstance(right, ast.Constant) and (right.value is None or isinstance(right.value, bool))
         if isinstance(op, ast.Is | ast.IsNot) and not constant:
-            raise _refuse(node, text, "'is' is allowed before None, True and False only; use == to compare values")
+            raise _error(node, text, "'is' is allowed before None, True and False only; use == to compare values")
 
 
-def _index(node: ast.Subscript, text: str) -> int:
+def _literal_index(node: ast.Subscript, text: str) -> int:
     match node.slice:
         case ast.Constant(value=int(index)) if not isinstance(index, bool):
             return index
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(index))) if not isinstance(index, bool):
             return -index
-    raise _refuse(node, text, "only a literal integer is allowed as an index, such as order[0] or order[-1]")
+    raise _error(node, text, "only a literal integer is allowed as an index, such as order[0] or order[-1]")
 
 
-def _called(node: ast.Call, text: str) -> str:
+def _function_name(node: ast.Call, text: str) -> str:
     name = node.func.id if isinstance(node.func, ast.Name) else None
     if name not in ARITY:
-        raise _refuse(node, text, f"this call is not allowed; the functions are {', '.join(ARITY)}")
+        raise _error(node, text, f"this call is not allowed; the functions are {', '.join(ARITY)}")
     least, most = ARITY[name]
     if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
-        raise _refuse(node, text, f"{name} takes plain arguments only, neither keywords nor *")
+        raise _error(node, text, f"{name} takes plain arguments only, neither keywords nor *")
     if not least <= len(node.args) <= most:
-        raise _refuse(node, text, f"{name} takes {least if least == most else f'{least} or more'} argument(s)")
+        raise _error(node, text, f"{name} takes {least if least == most else f'{least} or more'} argument(s)")
     return name

@@ -1,8 +1,8 @@
-"""Reachable values: equations over a sum or a product of single parameters, such as `a * b * c == 4096`.
+"""Equations over a sum or a product of single parameters, such as `a * b * c == 4096`, and the values they can reach.
 
-Intervals are blind to divisibility. Yet what the unbound terms can still contribute is a small set (divisors of the
-right side, residues of a modulus, a range of sums), so the bound terms are checked against the values that it
-completes.
+Intervals are blind to divisibility. But the unbound terms of an equation can contribute only a small set of values
+(divisors of the right side, residues of a modulus, a range of sums). So the bound terms, combined, must be among the
+values that this set completes to the target: the dynamic program of a subset sum, run backwards from the target.
 """
 
 from collections.abc import Mapping
@@ -11,21 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints.kinds import among
 from autotune.core.constraints.syntax import Binary, Compare, Literal, Name, Node, Unary, names
-from autotune.core.constraints.tables import BOOL, INT, SAFE, Array, leaf
-from autotune.core.constraints.verdicts import unique
-from autotune.core.feasible.compiled import Judge, Ranks
+from autotune.core.constraints.tables import BOOL, INT, SAFE, Array, value_table
+from autotune.core.feasible.compiled import CompiledConstraint
 from autotune.core.parameters import Parameter
+from autotune.core.points import Ranks, is_among, sorted_unique
 
-MOST = 1 << 18
-VALUES = 1 << 20
-"""At most so many reachable values are tracked, and so many of one parameter."""
+MOST_REACHABLE, MOST_PAIRS = 1 << 18, 1 << 22
+"""Reachable values are tracked up to this many (2 MB), computed from up to this many pairs of values (32 MB)."""
+
+MOST_VALUES = 1 << 20
+"""A parameter of more values is no term of an equation."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Equation:
-    """op over terms, one a name, and a constant; modulo `modulus` if any; equals `target`."""
+    """The sum (op "+") or product (op "*") of terms and a constant, modulo `modulus` if there is one, equals `target`.
+
+    terms: for each name the values of its term by rank, int64.
+    """
 
     op: str
     terms: dict[str, Array]
@@ -34,7 +38,7 @@ class Equation:
     target: int
 
     def total(self, ranks: Mapping[str, Ranks], names: tuple[str, ...]) -> Ranks:
-        """The terms of these names combined, for n points given by ranks; shape [n]."""
+        """The terms of these names combined, for n points given by their ranks [n]; shape [n]."""
         total = self.terms[names[0]][ranks[names[0]]]
         for name in names[1:]:
             values = self.terms[name][ranks[name]]
@@ -43,8 +47,8 @@ class Equation:
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
-    """The bound terms of an equation, combined, must be among `wanted`, which is sorted."""
+class EquationFilter:
+    """The bound terms of an equation, combined, must be among `wanted`, which is ascending."""
 
     names: tuple[str, ...]
     equation: Equation
@@ -54,28 +58,23 @@ class Reach:
         """Which of n partial points can still satisfy the equation, shape [n]."""
         total = self.equation.total(ranks, self.names)
         modulus = self.equation.modulus
-        return among(total if modulus is None else total % modulus, self.wanted)
+        return is_among(total if modulus is None else total % modulus, self.wanted)
 
 
-def equation(judge: Judge) -> Equation | None:
-    """The constraint read as an equation; None where it is none."""
-    return None if judge.tree is None else _equation(judge.tree, judge.parameters)
+def equation_filter(equation: Equation, bound: frozenset[str]) -> EquationFilter | None:
+    """The condition that an equation puts on the bound names; None where the others reach too many values."""
+    reachable: Array | None = np.array([equation.constant], np.int64)
+    for name, values in equation.terms.items():
+        if name not in bound and reachable is not None:
+            reachable = _combine(equation, reachable, sorted_unique(values))
+    wanted = None if reachable is None else _wanted(equation, reachable)
+    known = tuple(name for name in equation.terms if name in bound)
+    return None if wanted is None else EquationFilter(known, equation, wanted)
 
 
-def reach(found: Equation, bound: frozenset[str]) -> Reach | None:
-    """What an equation says of the bound names; None where too much is reachable."""
-    free: Ranks | None = np.array([found.constant], np.int64)
-    for name, values in found.terms.items():
-        if name not in bound and free is not None:
-            free = _combined(found, free, unique(values))
-    wanted = None if free is None else _wanted(found, free)
-    known = tuple(name for name in found.terms if name in bound)
-    return None if wanted is None else Reach(known, found, wanted)
-
-
-def _combined(equation: Equation, left: Ranks, right: Ranks) -> Ranks | None:
-    """The values that two sets reach together, less those that no completion can use."""
-    if len(left) * len(right) > 16 * MOST:
+def _combine(equation: Equation, left: Array, right: Array) -> Array | None:
+    """The values that two sets reach together, without those that no completion can use; None if there are too many."""
+    if len(left) * len(right) > MOST_PAIRS:
         return None
     if equation.modulus is not None:
         right = right % equation.modulus
@@ -84,40 +83,42 @@ def _combined(equation: Equation, left: Ranks, right: Ranks) -> Ranks | None:
         both = both % equation.modulus
     elif equation.op == "*":
         both = both[(both != 0) & (equation.target % np.where(both == 0, 1, both) == 0)]
-    both = unique(both)
-    return both if len(both) <= MOST else None
+    both = sorted_unique(both)
+    return both if len(both) <= MOST_REACHABLE else None
 
 
-def _wanted(equation: Equation, free: Ranks) -> Ranks | None:
-    """The values of the bound terms that some free value completes to the target."""
+def _wanted(equation: Equation, reachable: Array) -> Array | None:
+    """The values of the bound terms that some reachable value completes to the target; None if there are too many."""
     target, modulus = equation.target, equation.modulus
     if modulus is None:
-        return unique(target - free if equation.op == "+" else target // free)
-    if modulus * len(free) > 16 * MOST:
+        return sorted_unique(target - reachable if equation.op == "+" else target // reachable)
+    if modulus * len(reachable) > MOST_PAIRS:
         return None
     residues = np.arange(modulus)[:, None]
-    total = (residues + free if equation.op == "+" else residues * free) % modulus
+    total = (residues + reachable if equation.op == "+" else residues * reachable) % modulus
     return np.flatnonzero((total == target).any(axis=1))
 
 
-def _equation(tree: Node, parameters: Mapping[str, Parameter]) -> Equation | None:
-    """The constraint read as an equation; None where it is not one, or its integers could leave 62 bits."""
-    sides: tuple[Node, Node]
-    match tree:
-        case Compare(("==",), (Binary("%", left, Literal(int(modulus))), Literal(int(target)))) if 0 < modulus < MOST:
-            sides, goal, mod = (left, Literal(0)), target, modulus
+def as_equation(constraint: CompiledConstraint) -> Equation | None:
+    """The constraint as an equation; None where it is none, or where its integers could leave 62 bits."""
+    left: Node
+    right: Node
+    match constraint.tree:
+        case Compare(("==",), (Binary("%", left, Literal(int(modulus))), Literal(int(target)))) if (
+            0 < modulus < MOST_REACHABLE
+        ):
+            right = Literal(0)
         case Compare(("==",), (left, right)):
-            sides, goal, mod = (left, right), 0, 0
+            modulus = target = 0
         case _:
             return None
-    product = isinstance(sides[0], Binary) and sides[0].op == "*" and not names(sides[1])
-    op = "*" if product else "+"
-    if product and not mod:
-        value = _constant(sides[1])
-        if not value:  # unknown, or zero, which any one factor may bring about
+    product = isinstance(left, Binary) and left.op == "*" and not names(right)
+    if product and not modulus:
+        value = _constant(right)
+        if not value:  # no integer, or zero, which any one factor may bring about
             return None
-        goal = value
-    flat = _factors(sides[0]) if product else [*_summands(sides[0], 1), *_summands(sides[1], -1)]
+        target = value
+    flat = _factors(left) if product else [*_summands(left, 1), *_summands(right, -1)]
     terms: dict[str, Array] = {}
     constant, size = (1 if product else 0), 1
     for sign, node in flat:
@@ -125,7 +126,7 @@ def _equation(tree: Node, parameters: Mapping[str, Parameter]) -> Equation | Non
         if value is not None:
             constant = constant * value if product else constant + sign * value
             continue
-        values = _values(node, parameters)
+        values = _term_values(node, constraint.parameters)
         if values is None or names(node)[0] in terms:
             return None
         terms[names(node)[0]] = values * sign
@@ -133,18 +134,20 @@ def _equation(tree: Node, parameters: Mapping[str, Parameter]) -> Equation | Non
         size = size * biggest if product else size + biggest
     if product and not constant:
         return None
-    if max(abs(constant), abs(goal), 0 if product and not mod else size + abs(constant)) > SAFE:
-        return None  # a product of divisors never leaves 62 bits where it matters: what wraps around was no divisor
-    return Equation(op, terms, constant, mod or None, goal)
+    if max(abs(constant), abs(target), 0 if product and not modulus else size + abs(constant)) > SAFE:
+        return None  # a product without a modulus may wrap around: then it was no divisor of the target
+    return Equation(op="*" if product else "+", terms=terms, constant=constant, modulus=modulus or None, target=target)
 
 
 def _factors(node: Node) -> list[tuple[int, Node]]:
+    """The factors of a product, each with the sign 1."""
     if isinstance(node, Binary) and node.op == "*":
         return _factors(node.left) + _factors(node.right)
     return [(1, node)]
 
 
 def _summands(node: Node, sign: int) -> list[tuple[int, Node]]:
+    """The terms of a sum, each with its sign."""
     match node:
         case Binary("+", left, right):
             return _summands(left, sign) + _summands(right, sign)
@@ -154,7 +157,7 @@ def _summands(node: Node, sign: int) -> list[tuple[int, Node]]:
 
 
 def _constant(node: Node) -> int | None:
-    """The value of an integer literal, or of a product or power of such."""
+    """The value of an integer literal, or of a product or power of them."""
     match node:
         case Literal(bool()):
             return None
@@ -172,17 +175,17 @@ def _constant(node: Node) -> int | None:
     return None
 
 
-def _values(node: Node, parameters: Mapping[str, Parameter]) -> Array | None:
+def _term_values(node: Node, parameters: Mapping[str, Parameter]) -> Array | None:
     """The integers, by rank, of a parameter or of a constant times one."""
     match node:
-        case Name(name) if parameters[name].size <= VALUES:
-            table = leaf(parameters[name])
+        case Name(name) if parameters[name].size <= MOST_VALUES:
+            table = value_table(parameters[name])
             if table.kind not in (BOOL, INT):
                 return None
             return table.payloads[table.kind].astype(np.int64)
         case Binary("*", left, right):
             factor = _constant(left)
-            values = _values(right if factor is not None else left, parameters)
+            values = _term_values(right if factor is not None else left, parameters)
             factor = _constant(right) if factor is None else factor
             if values is None or factor is None or int(np.abs(values).max()) * abs(factor) > SAFE:
                 return None

@@ -1,7 +1,10 @@
 """Interval arithmetic over expressions: whether a partial point can still satisfy one.
 
-Every operation here is monotone in float64 and exact in int64 (the compiled program has bounded every integer), so an
-interval never excludes a value that is possible. What may raise, or is not understood, excludes nothing.
+An interval encloses the values that a node can take while the unbound parameters range over all of theirs. Every
+operation here is monotone in float64 and exact in int64 (the column program has bounded every integer), so an interval
+never excludes a possible value. A node that may raise, or has no rule here, excludes nothing. Moore, "Interval
+Analysis" (1966); its use to prune a search: Davis, "Constraint propagation with interval labels", Artificial
+Intelligence 32 (1987).
 """
 
 from collections.abc import Callable, Mapping
@@ -10,57 +13,63 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints.by_row import meaning
+from autotune.core.constraints.by_row import row_function, values_or_errors
 from autotune.core.constraints.syntax import Binary, Call, Compare, Group, Logical, Name, Node, Unary, names
-from autotune.core.constraints.tables import BOOL, FLOAT, leaf, results, tabulate
-from autotune.core.feasible.compiled import Judge, Ranks
+from autotune.core.constraints.tables import BOOL, FLOAT, tabulate, value_table
+from autotune.core.feasible.compiled import CompiledConstraint
 from autotune.core.parameters import Integer, Parameter, PowerOfTwo
+from autotune.core.points import Ranks
 
-Bounds = Callable[[Mapping[str, Ranks]], NDArray[np.bool_]]
-"""From the ranks of the bound names to whether some values of the others may satisfy the constraint."""
+IntervalTest = Callable[[Mapping[str, Ranks]], NDArray[np.bool_]]
+"""From the ranks [n] of the bound names to whether some values of the other names may satisfy the constraint."""
 
 Interval = tuple[Any, Any]
-"""The least and the greatest value: arrays [n] or scalars. Of a truth: whether it is sure, whether it is possible."""
+"""The least and the greatest value: arrays [n] or scalars. Of a truth: whether it is certain, and whether possible."""
 
-Meaning = Callable[[Mapping[str, Ranks]], Interval]
+IntervalFunction = Callable[[Mapping[str, Ranks]], Interval]
+"""From the ranks [n] of the bound names to the interval of a node."""
 
 TABLE_LIMIT = 1 << 16
+"""The values of a parameter that is no range are listed up to this many."""
 
 
-def bounds(judge: Judge, bound: frozenset[str], spans: Mapping[str, int] | None = None) -> Bounds | None:
+def interval_test(
+    constraint: CompiledConstraint, bound: frozenset[str], spans: Mapping[str, int] | None = None
+) -> IntervalTest | None:
     """The test for partial points that bind these names; None where it could exclude nothing.
 
-    spans: of a bound name that is known only to so many ranks, from the one that is given on.
+    spans: for a bound name that is known only to within a span of ranks, the length of the span that begins at its
+    rank.
     """
-    if judge.program is None or judge.tree is None:
+    if constraint.program is None or constraint.tree is None:
         return None
-    made = _Intervals(judge.parameters, bound, spans or {}).truth(judge.tree)
-    if made is None:
+    truth = _IntervalCompiler(constraint.parameters, bound, spans or {}).truth(constraint.tree)
+    if truth is None:
         return None
 
     def possible(ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
         with np.errstate(all="ignore"):
-            found: NDArray[np.bool_] = np.asarray(made(ranks)[1])
-        return found
+            return np.asarray(truth(ranks)[1])
 
     return possible
 
 
-class _Intervals:
-    """Compiles nodes to intervals; None for what is not understood or may raise."""
+class _IntervalCompiler:
+    """Compiles nodes to interval functions; None for a node that may raise or has no rule."""
 
     def __init__(self, parameters: Mapping[str, Parameter], bound: frozenset[str], spans: Mapping[str, int]) -> None:
         self.parameters = parameters
         self.bound = bound
         self.spans = spans
 
-    def truth(self, node: Node) -> Meaning | None:
+    def truth(self, node: Node) -> IntervalFunction | None:
+        """The interval of a node's truth."""
         match node:
             case Logical(op, operands):
                 return self._logical(op, [self.truth(operand) for operand in operands])
             case Unary("not", operand):
                 inner = self.truth(operand)
-                return None if inner is None else _negated(inner)
+                return None if inner is None else _negate(inner)
             case Compare(ops, operands):
                 return self._compare(ops, operands)
         value = self.value(node)
@@ -73,34 +82,35 @@ class _Intervals:
 
         return nonzero
 
-    def _logical(self, op: str, parts: list[Meaning | None]) -> Meaning | None:
+    def _logical(self, op: str, parts: list[IntervalFunction | None]) -> IntervalFunction | None:
         known = [part for part in parts if part is not None]
-        if op == "or":  # an operand that is not understood may always be true
+        if op == "or":  # an operand without a rule may always be true
             if len(known) < len(parts):
                 return None
             return lambda ranks: _fold(np.logical_or, known, ranks)
-        before = parts.index(None) if None in parts else len(parts)  # what comes after may never be reached
+        before = parts.index(None) if None in parts else len(parts)  # the operands after it may never be reached
         if not before:
             return None
-        first, certain = known[:before], before == len(parts)
+        first, complete = known[:before], before == len(parts)
 
         def both(ranks: Mapping[str, Ranks]) -> Interval:
-            sure, possible = _fold(np.logical_and, first, ranks)
-            return sure if certain else np.False_, possible
+            certain, possible = _fold(np.logical_and, first, ranks)
+            return certain if complete else np.False_, possible
 
         return both
 
-    def _compare(self, ops: tuple[str, ...], operands: tuple[Node, ...]) -> Meaning | None:
+    def _compare(self, ops: tuple[str, ...], operands: tuple[Node, ...]) -> IntervalFunction | None:
         if ops == ("in",) and isinstance(group := operands[1], Group) and group.items:
             return self._logical("or", [self._compare(("==",), (operands[0], item)) for item in group.items])
         values = [self.value(operand) for operand in operands]
-        links: list[Meaning | None] = []
+        links: list[IntervalFunction | None] = []
         for op, left, right in zip(ops, values, values[1:], strict=False):
-            known = left is not None and right is not None and op in LINKS
+            known = left is not None and right is not None and op in _COMPARISONS
             links.append(_link(op, left, right) if known and left is not None and right is not None else None)
         return links[0] if len(links) == 1 else self._logical("and", links)
 
-    def value(self, node: Node) -> Meaning | None:
+    def value(self, node: Node) -> IntervalFunction | None:
+        """The interval of a node's value."""
         if not names(node):
             return _constant(node)
         match node:
@@ -118,45 +128,45 @@ class _Intervals:
                 return self._apply("abs", list(arguments))
         return None
 
-    def _apply(self, op: str, operands: list[Node]) -> Meaning | None:
+    def _apply(self, op: str, operands: list[Node]) -> IntervalFunction | None:
         parts = [part for part in map(self.value, operands) if part is not None]
         if len(parts) < len(operands):
             return None
-        apply = ARITHMETIC[op]
+        apply = _ARITHMETIC[op]
         return lambda ranks: apply(*[part(ranks) for part in parts])
 
-    def _name(self, name: str) -> Meaning | None:
+    def _name(self, name: str) -> IntervalFunction | None:
         parameter = self.parameters[name]
         if isinstance(parameter, Integer | PowerOfTwo):
             low, high = np.int64(parameter.low), np.int64(parameter.high)
             if name in self.spans:
-                return lambda ranks: _from(parameter, ranks[name], self.spans[name])
+                return lambda ranks: _span_ends(parameter, ranks[name], self.spans[name])
             if name in self.bound:
-                return lambda ranks: _twice(parameter.column(ranks[name][:, None]))
+                return lambda ranks: _exactly(parameter.column(ranks[name][:, None]))
             return lambda ranks: (low, high)
         if parameter.size > TABLE_LIMIT:
             return None
-        table = leaf(parameter)
+        table = value_table(parameter)
         if table.kind is None or table.kind > FLOAT:
             return None
         values = table.payloads[table.kind].astype(np.int64) if table.kind == BOOL else table.payloads[table.kind]
         if name in self.bound:
-            return lambda ranks: _twice(values[ranks[name]])
+            return lambda ranks: _exactly(values[ranks[name]])
         ends = (values.min(), values.max())
         return lambda ranks: ends
 
 
 def _positive(node: Node) -> bool:
-    """Whether it is a whole number above zero, written out or worked out of such."""
+    """Whether it is a constant integer above zero."""
     if names(node):
         return False
-    value = results(meaning(node), [{}])[0]
+    value = values_or_errors(row_function(node), [{}])[0]
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**62
 
 
-def _constant(node: Node) -> Meaning | None:
-    """A number that is worked out once; None where it raises, or is no number that a column can hold."""
-    table = tabulate(results(meaning(node), [{}]))
+def _constant(node: Node) -> IntervalFunction | None:
+    """A constant, evaluated once; None where it raises, or is no number that a column can hold."""
+    table = tabulate(values_or_errors(row_function(node), [{}]))
     if table.kind is None or table.kind > FLOAT:
         return None
     fixed = table.payloads[table.kind][0]
@@ -164,39 +174,39 @@ def _constant(node: Node) -> Meaning | None:
     return lambda ranks: (value, value)
 
 
-def _from(parameter: Integer | PowerOfTwo, ranks: Ranks, span: int) -> Interval:
-    """The least and the greatest value of so many ranks from each of these on."""
+def _span_ends(parameter: Integer | PowerOfTwo, ranks: Ranks, span: int) -> Interval:
+    """The least and the greatest value among the `span` ranks that begin at each of these."""
     last = np.minimum(ranks + (span - 1), parameter.size - 1)
     return parameter.column(ranks[:, None]), parameter.column(last[:, None])
 
 
-def _twice(values: Any) -> Interval:
+def _exactly(values: Any) -> Interval:
     return values, values
 
 
-def _fold(join: Callable[[Any, Any], Any], parts: list[Meaning], ranks: Mapping[str, Ranks]) -> Interval:
-    sure, possible = parts[0](ranks)
+def _fold(join: Callable[[Any, Any], Any], parts: list[IntervalFunction], ranks: Mapping[str, Ranks]) -> Interval:
+    certain, possible = parts[0](ranks)
     for part in parts[1:]:
         also = part(ranks)
-        sure, possible = join(sure, also[0]), join(possible, also[1])
-    return sure, possible
+        certain, possible = join(certain, also[0]), join(possible, also[1])
+    return certain, possible
 
 
-def _negated(inner: Meaning) -> Meaning:
-    def of(ranks: Mapping[str, Ranks]) -> Interval:
-        sure, possible = inner(ranks)
-        return np.logical_not(possible), np.logical_not(sure)
+def _negate(inner: IntervalFunction) -> IntervalFunction:
+    def negation(ranks: Mapping[str, Ranks]) -> Interval:
+        certain, possible = inner(ranks)
+        return np.logical_not(possible), np.logical_not(certain)
 
-    return of
+    return negation
 
 
-def _link(op: str, left: Meaning, right: Meaning) -> Meaning:
-    test = LINKS[op]
+def _link(op: str, left: IntervalFunction, right: IntervalFunction) -> IntervalFunction:
+    test = _COMPARISONS[op]
     return lambda ranks: test(*left(ranks), *right(ranks))
 
 
-# What is possible is written as "not excluded", so that a NaN excludes nothing.
-LINKS: dict[str, Callable[[Any, Any, Any, Any], Interval]] = {
+# Possible is written as "not excluded", so that a NaN excludes nothing.
+_COMPARISONS: dict[str, Callable[[Any, Any, Any, Any], Interval]] = {
     "<": lambda a, b, c, d: (b < c, ~np.asarray(a >= d)),
     "<=": lambda a, b, c, d: (b <= c, ~np.asarray(a > d)),
     ">": lambda a, b, c, d: (a > d, ~np.asarray(b <= c)),
@@ -217,7 +227,7 @@ def _minus(x: Interval, y: Interval) -> Interval:
 
 
 def _fixed(x: Interval, y: Interval) -> bool:
-    """Whether both are known exactly: then one array serves as both ends."""
+    """Whether both are single values: then one array serves as both ends."""
     return x[0] is x[1] and y[0] is y[1]
 
 
@@ -247,16 +257,16 @@ def _absolute(x: Interval) -> Interval:
 
 
 def _extreme(pick: Callable[[Any, Any], Any]) -> Callable[..., Interval]:
-    def of(*parts: Interval) -> Interval:
+    def extreme(*parts: Interval) -> Interval:
         low, high = parts[0]
         for part in parts[1:]:
             low, high = pick(low, part[0]), pick(high, part[1])
         return low, high
 
-    return of
+    return extreme
 
 
-ARITHMETIC: dict[str, Callable[..., Interval]] = {
+_ARITHMETIC: dict[str, Callable[..., Interval]] = {
     "+": _plus,
     "-": _minus,
     "*": _times,
