@@ -45,6 +45,7 @@ from autotune.cli import exits, main
 from autotune.shell.cache import cache as layers
 from autotune.shell.cache import identity as devices
 from autotune.shell.cache import reuse
+from autotune.shell.cache.hit_rule import Requirements, shortfall
 from autotune.shell.cache.keys import Tensor, Versions
 from autotune.shell.cache.warm_start import best_available
 from autotune.shell.journal import read_journal, signed
@@ -254,7 +255,7 @@ def test_a_result_that_fails_now_is_a_loud_miss(tmp_path: Path, monkeypatch: pyt
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert search(table, tmp_path, 100).best.config == again.best.config
-    assert reuse.changes(Versions("1"), Versions("2")) == ["torch 1 to 2"]
+    assert reuse.version_changes(Versions("1"), Versions("2")) == ["torch 1 to 2"]
 
 
 def test_disallow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -613,7 +614,8 @@ def test_explain_says_what_tune_does(first: Any, then: Any, said: str, tmp_path:
     tuned(**before)
     (entry,) = cache.entries(key())
     budget = Budget(evaluations=then.get("evaluations", 30))
-    why = reuse.shortfall(entry, then.get("effort", "full"), budget, listed)
+    wanted = Requirements(effort=then.get("effort", "full"), budget=budget, configs=tuple(map(Config, listed)))
+    why = shortfall(entry, wanted)
     assert said in why
     assert bool(why) == bool(said)
     tuned(**{**then, "seeds": listed})

@@ -20,12 +20,13 @@ from autotune.interop.tuned_configs import write_tuned_configs
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.explain import explain as explained
+from autotune.shell.cache.hit_rule import shortfall
 from autotune.shell.cache.identity import key_for
 from autotune.shell.cache.inspect import export as exported
 from autotune.shell.cache.inspect import merge as merged
 from autotune.shell.cache.inspect import removals, standing
 from autotune.shell.cache.keys import Key, StrictKey, fields_of
-from autotune.shell.cache.reuse import Memory, hit_for, shortfall, wanted_configs
+from autotune.shell.cache.reuse import KeyedCache, requirements
 from autotune.shell.cache.store import Store, removed
 from autotune.shell.options import options_for
 from autotune.shell.settings import environment
@@ -268,15 +269,14 @@ def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Callable[[
         False,
         "",
     )
-    hit = hit_for(Memory(opened, key), options, problem.seeds, problem.space)
+    wanted = requirements(options, problem.seeds)
+    found = KeyedCache(opened, key).hit(wanted, problem.space)
+    hit = None if found is None else found.entry
 
     def decide(entry: Entry) -> str:
         if hit is not None:
             return "" if hit.name == entry.name else f"run {hit.run.id[:8]} goes before it"
-        wanted = [Config(config) for config in wanted_configs(options, problem.seeds)]
-        return (
-            shortfall(entry, options.effort, options.budget, wanted) or "its config was rejected, or is of no use here"
-        )
+        return shortfall(entry, wanted) or "its config was rejected, or is of no use here"
 
     return key, "", decide
 

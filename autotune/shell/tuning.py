@@ -20,15 +20,17 @@ from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space, as_space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
+from autotune.shell.cache.cached_evaluator import without_cached
 from autotune.shell.cache.reuse import (
-    cached_result,
+    KeyedCache,
+    Use,
     check_allowed,
-    memory_for,
-    remembered,
-    warm,
-    watched_by,
-    without_cached,
+    combine_watches,
+    keyed_cache,
+    remembered_result,
+    use_cache,
 )
+from autotune.shell.cache.reuse import warm_start as beginning_of
 from autotune.shell.driver import Driver, Interruption, Watch, begun, unrecorded
 from autotune.shell.evaluators.callable import as_evaluator
 from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
@@ -43,7 +45,6 @@ from autotune.shell.settings import environment
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
     from autotune.shell.cache.keys import Key, KeyKind
-    from autotune.shell.cache.reuse import Memory, Use
     from autotune.shell.cache.warm_start import WarmStart
     from autotune.shell.origin import Origin
 
@@ -102,7 +103,7 @@ def tune(
     progress: Progress = None,
     cache: "Cache | PathLike | bool | None" = None,
     key: "Key | KeyKind | None" = None,
-    cache_use: "Use | None" = None,
+    cache_use: Use | None = None,
     warm_start: "WarmStart | None" = None,
 ) -> Result:
     """Find the fastest config of `space` as `evaluator` measures it.
@@ -130,39 +131,39 @@ def tune(
     Raises TuningFailed when no config could be timed, and another AutotuneError for arguments that cannot work.
     """
     env, space, evaluator = environment(), as_space(space), as_evaluator(evaluator)
-    memory = memory_for(env, cache, key, cache_use, space, evaluator)
-    label = "search" if memory is None else memory.key.loose.kernel
+    keyed = keyed_cache(env, cache, key, cache_use, space, evaluator)
+    label = "search" if keyed is None else keyed.key.loose.kernel
     options = options_for(env, strategy, effort, budget, seed, journal, settings, progress, label)
     seeds, best_available = as_configs(seeds, "seeds"), as_configs(best_available, "best_available")
-    if not isinstance(options.strategy, str) and (memory is not None or options.journal is not None):
+    if not isinstance(options.strategy, str) and (keyed is not None or options.journal is not None):
         name_of(options.strategy)  # a cache or a journal refers to it by that
-    if memory is not None:
-        found = cached_result(memory, options, seeds, space, evaluator, run_plan)
+    if keyed is not None:
+        found = remembered_result(keyed, options, seeds, space, evaluator, run_plan)
         if found is not None:
             return found
-    check_allowed(env, memory)
-    warmth = warm(memory, options, space, warm_start)
+    check_allowed(env, keyed)
+    beginning = beginning_of(keyed, options, space, warm_start)
     plan = make_plan(
         space, options.strategy, exact=evaluator.exact, rebuild=rebuilds(evaluator),
         one_at_a_time=takes_one(evaluator), effort=options.effort,
         budget=options.budget, seed=options.seed, seeds=seeds,
-        best_available=(*best_available, *(o.config for o in warmth.origins)), settings=warmth.settings,
+        best_available=(*best_available, *(o.config for o in beginning.origins)), settings=beginning.settings,
     )  # fmt: skip
-    return run_plan(plan, evaluator, options, memory, warmth.origins)
+    return run_plan(plan, evaluator, options, keyed, beginning.origins)
 
 
 def run_plan(
     plan: Plan,
     evaluator: Evaluator,
     options: Options,
-    memory: "Memory | None" = None,
+    keyed: KeyedCache | None = None,
     origins: "tuple[Origin, ...]" = (),
 ) -> Result:
     """Do what a plan says, with a journal, with answers from the cache, and kept in it."""
     with ExitStack() as stack:
         watches: list[Watch] = []
-        if memory is not None:
-            evaluator, keeping = remembered(stack, memory, evaluator, options, origins)
+        if keyed is not None:
+            evaluator, keeping = use_cache(stack, keyed, evaluator, options, origins)
             watches.append(keeping)
         interruption = stack.enter_context(Interruption().listening())
         session = stack.enter_context(evaluator.open(plan.space))
@@ -171,7 +172,7 @@ def run_plan(
         if options.journal is not None:
             header = header_for(plan, _described(evaluator), origins)
             writer = stack.enter_context(JournalWriter.create(options.journal, header))
-        watch = watched_by(stack.enter_context(watching(search, options.progress)), *watches)
+        watch = combine_watches(stack.enter_context(watching(search, options.progress)), *watches)
         driver = Driver(search, session, writer.write if writer else unrecorded, watch)
         return _finished(driver, interruption, writer)
 

@@ -93,8 +93,8 @@ REMEMBERED = 4096
 """Keys that are remembered at most; then all are looked up again."""
 
 
-class Known(NamedTuple):
-    """A measurement, the run that made it, and what it was made with."""
+class CachedMeasurement(NamedTuple):
+    """A measurement, the run that made it, and the toolchain of that run."""
 
     measurement: Measurement
     run: Run
@@ -195,12 +195,12 @@ class Cache:
         self._looked.pop(key.loose.digest, None)
         self.publish(entry)
 
-    def measurements(self, key: Key) -> dict[Config, Known]:
+    def measurements(self, key: Key) -> dict[Config, CachedMeasurement]:
         """What all runs on a key measured, merged: for a config measured by several, the run that ended last."""
-        merged: dict[Config, Known] = {}
+        merged: dict[Config, CachedMeasurement] = {}
         for entry in sorted(self.entries(key), key=lambda e: (e.run.written_at, e.run.id)):
             for measurement in entry.measurements:
-                merged[measurement.config] = Known(measurement, entry.run, entry.key.versions)
+                merged[measurement.config] = CachedMeasurement(measurement, entry.run, entry.key.versions)
         return merged
 
     def newest(self, max_scan: int | None = None) -> Iterator[Entry]:

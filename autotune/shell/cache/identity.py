@@ -110,7 +110,7 @@ class Identified(Protocol):
     def identity(self) -> Identity: ...
 
 
-def made_key(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key:
+def key_named(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key:
     """The key that an argument of `tune` means: one that is given as it is, "strict" with the installed toolchain,
     "loose" or None without. Raises CacheError for anything else."""
     if isinstance(key, LooseKey | StrictKey):
