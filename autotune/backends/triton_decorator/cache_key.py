@@ -12,7 +12,7 @@ from autotune.core.identity import identity
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.identity import current_device, processor
 from autotune.shell.cache.keys import LooseKey, digest_of
-from autotune.shell.cache.reuse import Memory, Use
+from autotune.shell.cache.reuse import KeyedCache, Use
 from autotune.shell.cache.sources import kernel_digest, stand_in, value_digest
 from autotune.shell.settings import Environment
 
@@ -24,7 +24,7 @@ _caches: dict["Path", Cache] = {}
 
 def memory_of(
     kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candidates: Candidates, env: Environment, use: Use
-) -> Memory | None:
+) -> KeyedCache | None:
     """Where the results of a call are kept, and under which key; None where they are not to be.
 
     kernel: what `@triton.jit` made. candidates: before any pruning. Where no key can be made that another process
@@ -37,7 +37,7 @@ def memory_of(
     if opened.mode == "off":
         return None
     try:
-        return Memory(opened, _key(kernel, calls, call, options, candidates), use)
+        return KeyedCache(opened, _key(kernel, calls, call, options, candidates), use)
     except CacheError as error:
         warnings.warn(f"{kernel.fn.__name__} keeps its results in this process only: {error}", stacklevel=2)
         return None

@@ -28,7 +28,7 @@ from autotune.shell.settings import Environment, Mode, environment
 
 if TYPE_CHECKING:
     from autotune.shell.cache.entries import Entry
-    from autotune.shell.cache.reuse import Memory
+    from autotune.shell.cache.reuse import KeyedCache
 
 
 POLL_S = 0.1
@@ -47,7 +47,7 @@ class ResolvedConfig:
     launch: Mapping[str, Any]
     hook: Callable[[dict[str, Any]], Any] | None
     origin: Literal["tuned", "cache", "first", "only", "given"]
-    memory: "Memory | None" = None
+    memory: "KeyedCache | None" = None
     outcomes: Mapping[Config, Outcome] | None = None
 
     @classmethod
@@ -56,7 +56,7 @@ class ResolvedConfig:
         candidates: Candidates,
         point: Config,
         origin: Literal["tuned", "cache", "first", "only"],
-        memory: "Memory | None" = None,
+        memory: "KeyedCache | None" = None,
         outcomes: Mapping[Config, Outcome] | None = None,
     ) -> "ResolvedConfig":
         """A point of the candidates."""
@@ -330,7 +330,7 @@ class ConfigResolver:
         with alone(memory.key.loose.digest, budget.seconds, waiting):
             return self._trusted(job, env, memory) or self._searched(job, env, memory, log)
 
-    def _trusted(self, job: Job, env: Environment, memory: "Memory") -> ResolvedConfig | None:
+    def _trusted(self, job: Job, env: Environment, memory: "KeyedCache") -> ResolvedConfig | None:
         """The config of a search that did at least what is asked for, with this toolchain, and that answers right."""
         from autotune.shell.cache.reuse import sufficient
 
@@ -352,7 +352,7 @@ class ConfigResolver:
             self._reject(memory, point, wrong)
         return None
 
-    def _searched(self, job: Job, env: Environment, memory: "Memory | None", log: TuningLog) -> ResolvedConfig:
+    def _searched(self, job: Job, env: Environment, memory: "KeyedCache | None", log: TuningLog) -> ResolvedConfig:
         from autotune.shell.cache.reuse import check_allowed
 
         check_allowed(env, memory)
@@ -361,11 +361,11 @@ class ConfigResolver:
         self.latest = ResolvedConfig.of(job.candidates, result.best.config, "tuned", memory, outcomes or None)
         return self.latest
 
-    def _reject(self, memory: "Memory | None", point: Config, why: str) -> None:
+    def _reject(self, memory: "KeyedCache | None", point: Config, why: str) -> None:
         assert memory is not None, "it came from the cache"
         memory.cache.reject(memory.key, point, why)
 
-    def _memory(self, call: Call, env: Environment, use: Any) -> "Memory | None":
+    def _memory(self, call: Call, env: Environment, use: Any) -> "KeyedCache | None":
         from autotune.backends.triton_decorator.cache_key import memory_of
 
         return memory_of(self._kernel, self.calls, call, self.options, self.candidates, env, use)
@@ -384,7 +384,7 @@ class ConfigResolver:
         return effects_of(self._kernel)
 
 
-def _accepted(memory: "Memory", candidates: Candidates, accept: "Callable[[Entry], bool] | None") -> Config | None:
+def _accepted(memory: "KeyedCache", candidates: Candidates, accept: "Callable[[Entry], bool] | None") -> Config | None:
     """The config that the cache has, if it is one of the candidates."""
     from autotune.shell.cache.reuse import usable
 

@@ -41,7 +41,7 @@ from autotune.shell.tuning import tune
 from autotune.shell.wording import describe, duration, milliseconds
 
 if TYPE_CHECKING:
-    from autotune.shell.cache.reuse import Memory
+    from autotune.shell.cache.reuse import KeyedCache
 
 
 class TuningLog:
@@ -193,7 +193,7 @@ def choose_isolation(job: Job) -> Isolation:
 
 
 def searched(
-    job: Job, searching: SearchOptions, env: Environment, memory: "Memory | None", log: TuningLog
+    job: Job, searching: SearchOptions, env: Environment, memory: "KeyedCache | None", log: TuningLog
 ) -> tuple[Result, Mapping[Config, Outcome]]:
     """The result of a search, and what was measured. Raises what `tune` raises."""
     isolation = choose_isolation(job)
@@ -211,7 +211,12 @@ def searched(
 
 
 def _searched(
-    job: Job, searching: SearchOptions, env: Environment, memory: "Memory | None", log: TuningLog, isolation: Isolation
+    job: Job,
+    searching: SearchOptions,
+    env: Environment,
+    memory: "KeyedCache | None",
+    log: TuningLog,
+    isolation: Isolation,
 ) -> tuple[Result, Mapping[Config, Outcome]]:
     candidates, listed = job.candidates, job.candidates.configs is not None
     budget = searching.budget_for(env, listed)

@@ -400,7 +400,6 @@ def combine_watches(*watches: Watch) -> Watch:
     return watch
 
 
-Memory = KeyedCache
 usable = usable_config  # until the decorator uses `KeyedCache.hit`
 
 
