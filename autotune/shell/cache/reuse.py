@@ -23,7 +23,7 @@ from autotune.core.outcomes import Failed, Outcome
 from autotune.core.search.effort import settings_for
 from autotune.core.search.messages import Event
 from autotune.core.search.plan import Budget, Plan
-from autotune.core.search.result import Measured, Result, TuningFailed
+from autotune.core.search.result import MeasuredConfig, Result, TuningFailed
 from autotune.core.search.state import Search
 from autotune.core.space import Space
 from autotune.core.strategies.population import POPULATION_SETTING, InitialPopulationStrategy
@@ -263,7 +263,7 @@ def _failure(search: Search, best: Config) -> Failed | None:
     return outcome if isinstance(outcome, Failed) else None
 
 
-def _measurement_of(found: Result, best: Config) -> Measured:
+def _measurement_of(found: Result, best: Config) -> MeasuredConfig:
     """The measurement of this config, whether or not the default beat it."""
     known = [found.best, *(f.measured for f in found.finalists), *([found.default] if found.default else [])]
     return next((m for m in known if m.config == best), found.best)
