@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
@@ -95,8 +95,10 @@ class TunedKernel:
     """What `autotune.triton` makes of a kernel; it is launched, warmed up and asked as what `triton.autotune` makes.
 
     fn: the kernel below. best_config: that of the latest launch. nargs: the arguments by position of the call that is
-    being tuned, None at other times.
+    being tuned, None at other times. bench_time: seconds of the latest tuning; AttributeError before the first.
     """
+
+    bench_time: float
 
     reset_to_zero = _Setting("measuring", "reset_to_zero", list)
     restore_value = _Setting("measuring", "restore_value", list)
@@ -139,13 +141,15 @@ class TunedKernel:
         self.__module__ = self.base_fn.__module__
         self.__doc__ = self.base_fn.__doc__
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "bench_time" and (seconds := self._resolver.bench_time) is not None:
-            return seconds
-        instead = ABSENT.get(name)
-        raise AttributeError(
-            f"a kernel of autotune.triton has no attribute {name!r}" + ("" if instead is None else f": {instead}")
-        )
+    if not TYPE_CHECKING:  # a type checker reports every name that is not defined here
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "bench_time" and (seconds := self._resolver.bench_time) is not None:
+                return seconds
+            instead = ABSENT.get(name)
+            raise AttributeError(
+                f"a kernel of autotune.triton has no attribute {name!r}" + ("" if instead is None else f": {instead}")
+            )
 
     def __repr__(self) -> str:
         return f"<autotune.triton of {self.__module__}.{self.__qualname__}, {len(self._resolver.cache)} keys known>"

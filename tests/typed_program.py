@@ -1,0 +1,125 @@
+"""A user's program. Nobody runs it: `test_typing.py` has mypy check it with `--strict`, against the installed package.
+
+`assert_type` says what a user's type checker must see. Each `type: ignore` marks a mistake that it must report; mypy
+reports an ignored line without a mistake, too.
+"""
+
+# ruff: noqa: B018, F403, F405
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, assert_type
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+import autotune
+from autotune import *
+from autotune import triton as tuned
+
+space = Space(
+    {"BLOCK": PowerOfTwo(16, 1024, role="block_size"), "fast": Boolean(), "order": Permutation(3)},
+    ["BLOCK >= 32 or fast"],
+    default={"BLOCK": 64, "fast": True, "order": (0, 1, 2)},
+)
+assert_type(space, Space)
+assert_type(space.default, Config | None)
+assert_type(space.names, tuple[str, ...])
+assert_type(space.size, int)
+assert_type(kernel_space([Tile(4096, low=16)], device="sm_90"), Space)
+Space({"BLOCK": 3})  # type: ignore[dict-item]
+
+
+def build(config: Config) -> Callable[[NDArray[np.float64]], float]:
+    block: int = config["BLOCK"]
+    return lambda x: float(x[:block].sum())
+
+
+evaluator = CallableEvaluator(build, args=(np.ones(9),), reference=lambda x: x.sum(), workers=2)
+assert_type(evaluator, CallableEvaluator)
+any_evaluator: Evaluator = evaluator
+CallableEvaluator(build, workers="two")  # type: ignore[arg-type]
+
+
+def tunes() -> None:
+    found = tune(space, evaluator, PatternSearch(copies=3), budget=Budget(seconds=20), seeds=[{"BLOCK": 32}])
+    assert_type(found, Result)
+    assert_type(found.best, MeasuredConfig)
+    assert_type(found.best.config, Config)
+    assert_type(found.best.time_ms, float)
+    assert_type(found.best.times_ms, tuple[float, ...])
+    assert_type(found.default, MeasuredConfig | None)
+    assert_type(found.speedup, Ratio | None)
+    assert_type(found.finalists, tuple[Finalist, ...])
+    assert_type(found.notes, tuple[str, ...])
+    assert_type(tune({"BLOCK": PowerOfTwo(16, 64)}, build, "gaussian_process", budget=100), Result)
+    assert_type(tune(space, any_evaluator, RandomSearch, journal=Path("run.jsonl"), cache=True), Result)
+    assert_type(resume("run.jsonl", evaluator), Result)
+    assert_type(replay("run.jsonl"), Replay)
+    tune(space, evaluator, strategy=3)  # type: ignore[arg-type]
+    tune(space, evaluator, budgets=Budget())  # type: ignore[call-arg]
+    found.best = found.best  # type: ignore[misc]
+    found.fastest  # type: ignore[attr-defined]
+
+
+def steps() -> None:
+    search = start(make_plan(space, "random_search", budget=Budget(evaluations=9)))
+    assert_type(search, Search)
+    task = request(search, 2)
+    match task:
+        case Measure(trials=trials):
+            assert_type(trials, tuple[Trial, ...])
+        case Compare():
+            assert_type(order_of_round(task, 0), tuple[int, ...])
+        case Finished(reason=reason):
+            assert_type(reason == "seconds", bool)
+        case _:
+            assert_type(task, Conclude | Wait)
+    outcome: Outcome = Timed((1.0, 1.1))
+    search = advance(advance(search, Asked(0.0, 2, task)), Observed(0.1, 0, outcome))  # type: ignore[arg-type]
+    assert_type(result(search), Result)
+
+
+def caches() -> None:
+    cache = Cache("here", mode="read_only")
+    key = key_for(space, evaluator)
+    assert_type(key, LooseKey)
+    assert_type(get_cache_dir(), Path)
+    assert_type(iter_cache_entries("here", max_scan=3), Iterator[SavedBestConfig])
+    assert_type(environment().effort, Literal["none", "quick", "full"] | None)
+    assert_type(load_config("best.json"), Config)
+    explain(cache, key)
+    Cache("here", mode="read")  # type: ignore[arg-type]
+
+
+class Halving(Struct, frozen=True):
+    """A strategy of the user."""
+
+    first: int = 8
+
+    def init(self, space: Space, seeds: Any, key: Any) -> int:
+        return self.first
+
+    def propose(self, space: Space, state: int, ask: Any, key: Any) -> Any: ...
+
+    def observe(self, space: Space, state: int, seen: tuple[Any, ...]) -> int:
+        return state // 2
+
+
+halving: Strategy[int] = Halving()
+register("halving", Halving)
+
+
+@tuned(space, key=["n"], bucket="power_of_two", mode="lookup")
+def kernel(x: Any, n: int, BLOCK: Any) -> None: ...
+
+
+def launches(x: Any, grid: Sequence[int]) -> None:
+    kernel[grid](x, 3)
+    assert_type(kernel.arg_names, list[str])
+    assert_type(kernel.bench_time, float)
+    kernel.check_disk_cache  # type: ignore[attr-defined]
+
+
+assert_type(autotune.__version__, str)
