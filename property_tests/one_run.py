@@ -1,15 +1,14 @@
-"""Runs a search of every strategy in this process and writes their journals: `python one_run.py FOLDER`."""
+"""Searches with every strategy in this process and writes their journals: `python -m property_tests.one_run FOLDER`."""
 
 import sys
 from pathlib import Path
 
+from autotune import Budget, TuningFailed, tune
+from property_tests import strategies
+from property_tests.evaluators import EVALUATORS, REPEATABLE
+
 
 def main(path, strategy, index, evaluator, space):
-    import strategies
-    from evaluators import EVALUATORS
-
-    from autotune import Budget, TuningFailed, tune
-
     searched = strategies.SPACES[space]()
     try:
         tune(
@@ -22,9 +21,6 @@ def main(path, strategy, index, evaluator, space):
 
 def many(folder):
     """Every strategy, on spaces and evaluators by turns; one journal each."""
-    import strategies
-    from evaluators import REPEATABLE
-
     names, spaces = list(REPEATABLE), ["gemm", "mixed", "gemm without a default"]
     for i, (strategy, index) in enumerate(strategies.INSTANCES):
         path = Path(folder) / f"{strategy}-{index}"
@@ -32,5 +28,4 @@ def many(folder):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
     many(sys.argv[1])

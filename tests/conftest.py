@@ -8,13 +8,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from loading import DOCS, loaded
+
+from tests.support import DOCS, load_module
 
 
 @pytest.fixture(scope="module")
 def kernels() -> ModuleType:
     """The Helion kernels of the benchmarks."""
-    return loaded(DOCS / "benchmarks" / "helion_kernels.py")
+    return load_module(DOCS / "benchmarks" / "helion_kernels.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
