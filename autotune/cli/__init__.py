@@ -118,9 +118,9 @@ def _code(error: AutotuneError) -> int:
 
 def shown(message: object) -> str:
     """A message with what its texts hold to steer a terminal escaped."""
-    from autotune.shell.wording import visible_lines
+    from autotune.shell.formatting import escape_control_lines
 
-    return visible_lines(str(message))
+    return escape_control_lines(str(message))
 
 
 def _stop_writing() -> None:

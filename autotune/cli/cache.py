@@ -19,16 +19,16 @@ from autotune.core.errors import CacheError
 from autotune.interop.tuned_configs import write_tuned_configs
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.entries import Entry
-from autotune.shell.cache.explain import explain as explained
+from autotune.shell.cache.explain import explain_miss as explained
 from autotune.shell.cache.hit_rule import shortfall
 from autotune.shell.cache.identity import key_for
-from autotune.shell.cache.inspect import export as exported
-from autotune.shell.cache.inspect import merge as merged
-from autotune.shell.cache.inspect import removals, standing
+from autotune.shell.cache.inspect import export_entries as exported
+from autotune.shell.cache.inspect import list_current, list_removals
+from autotune.shell.cache.inspect import merge_stores as merged
 from autotune.shell.cache.keys import Key, StrictKey, fields_of
 from autotune.shell.cache.reuse import KeyedCache, requirements
-from autotune.shell.cache.store import Store, removed
-from autotune.shell.options import options_for
+from autotune.shell.cache.store import Store, remove_path
+from autotune.shell.options import resolve_options
 from autotune.shell.settings import environment
 
 cache = typer.Typer(
@@ -75,7 +75,7 @@ def show(
 
 
 @cache.command("explain")
-def explain(
+def explain_miss(
     target: Annotated[str, typer.Argument(metavar="FILE[:NAME]|ENTRY", help="A problem's file, or a run's id.")],
     cache_dir: Directory = None,
     strict: Annotated[bool, typer.Option("--strict", help="Compare the versions of the toolchain too.")] = False,
@@ -95,7 +95,7 @@ def explain(
 
 
 @cache.command("merge")
-def merge(
+def merge_stores(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Other cache directories.")],
     cache_dir: Directory = None,
     as_json: AsJson = False,
@@ -115,7 +115,7 @@ def merge(
 
 
 @cache.command("export")
-def export(
+def export_entries(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A directory; what is in it stays.")],
     cache_dir: Directory = None,
     kernel: Kernel = None,
@@ -145,7 +145,7 @@ def export(
 
     source = _opened(cache_dir).stores[0]
     if export_format is not None:
-        found = [entry for entry in standing(source) if entry.result is not None and wanted(entry)]
+        found = [entry for entry in list_current(source) if entry.result is not None and wanted(entry)]
         names = {ours: str(theirs) for ours, theirs in pairs(rename or (), "--rename").items()}
         chosen = checked_format(export_format) or "vllm"
         configs = _by_size(found, by)
@@ -176,10 +176,10 @@ def prune(
 ) -> None:
     """Remove what is broken, unfinished or superseded, and what the options name."""
     store = _opened(cache_dir).stores[0]
-    found = removals(store, older_than_days=older_than, keep=keep, other_versions=other_versions)
+    found = list_removals(store, older_than_days=older_than, keep=keep, other_versions=other_versions)
     if not dry_run:
         for removal in found:
-            if not removed(removal.path):
+            if not remove_path(removal.path):
                 warn(f"{removal.path} ({removal.why}) cannot be removed; remove it by hand", stacklevel=1)
     if as_json:
         print_json({"removed": not dry_run, "files": [{"path": str(r.path), "why": r.why} for r in found]})
@@ -258,7 +258,7 @@ def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Callable[[
         from autotune.shell.cache.identity import installed_versions
 
         key = StrictKey(key.loose, installed_versions())
-    options = options_for(
+    options = resolve_options(
         environment(),
         problem.strategy,
         problem.effort,

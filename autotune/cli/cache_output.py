@@ -7,12 +7,12 @@ from typing import Any
 from autotune.cli.output import print_labelled, print_table
 from autotune.cli.summary import counts_text, measured_text
 from autotune.core.outcomes import Timed
-from autotune.shell.cache.cache import Cache, hardware
+from autotune.shell.cache.cache import Cache, device_label
 from autotune.shell.cache.entries import Entry
-from autotune.shell.cache.explain import Near
+from autotune.shell.cache.explain import NearEntry
 from autotune.shell.cache.inspect import Removal
 from autotune.shell.cache.keys import Constant, Key, Specialization, Tensor, fields_of
-from autotune.shell.wording import counted, milliseconds
+from autotune.shell.formatting import format_count, format_milliseconds
 
 HEADER = ("run", "kernel", "device", "arguments", "best", "measured", "when", "state")
 
@@ -24,7 +24,7 @@ def summary(entry: Entry) -> dict[str, Any]:
         "entry": entry.name,
         "key": entry.key.digest,
         "kernel": entry.key.loose.kernel,
-        "device": hardware(entry.key.loose.device),
+        "device": device_label(entry.key.loose.device),
         "arguments": arguments(entry.key.loose.specialization),
         "best_ms": None if entry.result is None else entry.result.best.time_ms,
         "config": entry.best,
@@ -51,7 +51,7 @@ def key_fields(key: Key) -> dict[str, Any]:
     return {"digest": key.digest, "fields": fields_of(key)}
 
 
-def near_fields(near: Near, why: str | None) -> dict[str, Any]:
+def near_fields(near: NearEntry, why: str | None) -> dict[str, Any]:
     """An entry near to a key. why: why one of this very key is no hit; "" for the hit, None for those of other keys."""
     return {
         "run": near.entry.run.id,
@@ -90,7 +90,7 @@ def print_list(cache: Cache, entries: Sequence[Entry]) -> None:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    best = "-" if entry.result is None else milliseconds(entry.result.best.time_ms)
+    best = "-" if entry.result is None else format_milliseconds(entry.result.best.time_ms)
     key = entry.key.loose
     return (
         entry.run.id[:8], key.kernel, key.device.name, arguments(key.specialization), best,
@@ -111,7 +111,7 @@ def print_entry(entry: Entry) -> None:
         ("entry", entry.name),
         ("run", f"{run.id} on {run.host.get('node', '?')}, {when(run.began_at)} to {when(run.written_at)} UTC"),
         ("search", f"{strategy}, effort {run.effort}, seed {run.seed}: {state(entry)}"),
-        ("measured", f"{counted(len(entry.measurements), 'config')}, {failed} of them failed"),
+        ("measured", f"{format_count(len(entry.measurements), 'config')}, {failed} of them failed"),
     ]
     if entry.result is not None:
         rows.append(("best", measured_text(entry.result.best)))
@@ -120,7 +120,7 @@ def print_entry(entry: Entry) -> None:
     print_labelled(rows)
 
 
-def print_near(cache: Cache, key: Key, near: Sequence[Near], why: Mapping[str, str]) -> None:
+def print_near(cache: Cache, key: Key, near: Sequence[NearEntry], why: Mapping[str, str]) -> None:
     """why: for the entries of this key, by name, why they are no hit; "" for the hit."""
     print_labelled([("cache", str(cache.directory)), ("kernel", key.loose.kernel), ("key", key.digest)])
     if not near:
@@ -144,4 +144,4 @@ def _shown(value: Any) -> str:
 def print_removals(found: Sequence[Removal], dry_run: bool) -> None:
     for removal in found:
         print_labelled([(removal.path.name, removal.why)])
-    print_labelled([("would be removed" if dry_run else "removed", counted(len(found), "file"))])
+    print_labelled([("would be removed" if dry_run else "removed", format_count(len(found), "file"))])

@@ -7,7 +7,7 @@ from typing import Any
 from autotune.cli.options import AsJson
 from autotune.cli.output import print_json, print_table
 from autotune.shell.cache.cache import get_cache_dir
-from autotune.shell.settings import SETTINGS, environment, unknown_variables, variable_of
+from autotune.shell.settings import SETTINGS, environment, unknown_variables, variable_name
 
 
 def env(as_json: AsJson = False) -> None:
@@ -32,4 +32,4 @@ def _row(name: str, value: Any) -> dict[str, Any]:
     else:
         shown = str(value) if isinstance(value, Path) else value
     origin = "default" if value is None else "environment"
-    return {"variable": variable_of(name), "value": shown, "origin": origin, "meaning": setting.meaning}
+    return {"variable": variable_name(name), "value": shown, "origin": origin, "meaning": setting.meaning}

@@ -12,7 +12,7 @@ from autotune.cli.output import print_json, print_labelled
 from autotune.core.errors import PlanError
 from autotune.interop.tuned_configs import WRITTEN, write_tuned_configs
 from autotune.shell.files import load_config
-from autotune.shell.wording import counted
+from autotune.shell.formatting import format_count
 
 ExportFormat = Annotated[
     str | None, typer.Option("--export-format", metavar="NAME", help=f"Write OUT for a library: {', '.join(WRITTEN)}.")
@@ -66,4 +66,4 @@ def reported(out: Path, format: str, count: int, as_json: bool) -> None:
     if as_json:
         print_json({"out": str(out), "format": format, "configs": count})
     else:
-        print_labelled([("exported", f"{counted(count, 'config')} to {out}, for {format}")])
+        print_labelled([("exported", f"{format_count(count, 'config')} to {out}, for {format}")])

@@ -14,7 +14,7 @@ from autotune.core.config import Value
 from autotune.core.errors import PlanError
 from autotune.interop.seed_configs import AT_MOST, Seeds, fit_seeds, read_seeds, renamed, write_seeds
 from autotune.interop.tuned_configs import FORMATS, Format, TunedConfigs
-from autotune.shell.wording import counted, milliseconds
+from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.studies.recordings import load_recording, write_recording
 
 SHOWN = 20
@@ -75,13 +75,13 @@ def import_(
     if out is not None and (fitted is not None or found.format != "recording"):
         configs = fitted.configs if fitted is not None else renamed(chosen, names)[:at_most]
         write_seeds(configs, out, str(file))
-        written = f"{counted(len(configs), 'seed')} in {out}"
+        written = f"{format_count(len(configs), 'seed')} in {out}"
     elif out is not None:
         if names or at_most is not None:
             raise PlanError(f"{file} is a recording, and written whole; give --problem to take seeds from it")
         recording = load_recording(file, objective=objective, direction=checked_direction(direction))
         write_recording(recording, out)
-        written = f"{counted(len(recording), 'point')} in {out}"
+        written = f"{format_count(len(recording), 'point')} in {out}"
     if as_json:
         entries = [{"labels": e.labels, "config": e.config, "time_ms": e.time_ms} for e in chosen.entries]
         seeds = (
@@ -132,7 +132,7 @@ def _print(found: TunedConfigs, fitted: Seeds | None, written: str) -> None:
         [
             (
                 *(str(entry.labels.get(label, "")) for label in labels),
-                *((milliseconds(entry.time_ms) if entry.time_ms is not None else "-",) if timed else ()),
+                *((format_milliseconds(entry.time_ms) if entry.time_ms is not None else "-",) if timed else ()),
                 entry.config.to_json(),
             )
             for entry in shown

@@ -7,7 +7,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 from autotune.shell.codec import encode
-from autotune.shell.wording import visible
+from autotune.shell.formatting import escape_controls
 
 Row = Sequence[str]
 
@@ -19,7 +19,7 @@ def print_json(value: Any) -> None:
 
 def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
     """A label and a text a line, the texts under one another. Control characters are shown escaped."""
-    rows = [(visible(label), visible(text)) for label, text in rows]
+    rows = [(escape_controls(label), escape_controls(text)) for label, text in rows]
     if sys.stdout.isatty():
         _rich_lines(rows)
         return
@@ -30,7 +30,7 @@ def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
 
 def print_table(header: Row, rows: Sequence[Row]) -> None:
     """Columns under a header. Control characters are shown escaped."""
-    header, rows = [visible(cell) for cell in header], [[visible(cell) for cell in row] for row in rows]
+    header, rows = [escape_controls(cell) for cell in header], [[escape_controls(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _rich_table(header, rows)
         return
@@ -42,7 +42,7 @@ def print_table(header: Row, rows: Sequence[Row]) -> None:
 def note(message: str, show: bool | None) -> None:
     """A line on stderr beside the progress: only where that is shown."""
     if show or (show is None and sys.stderr.isatty()):
-        print(f"autotune: {visible(message)}", file=sys.stderr)
+        print(f"autotune: {escape_controls(message)}", file=sys.stderr)
 
 
 @contextmanager

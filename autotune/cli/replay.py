@@ -11,8 +11,8 @@ from autotune.cli.problem_file import check_journal, load_problem
 from autotune.core.search.messages import Reported, Request
 from autotune.shell import replay as replaying
 from autotune.shell.codec import encode
+from autotune.shell.formatting import escape_controls, format_count
 from autotune.shell.journal import Header, header_for
-from autotune.shell.wording import counted, visible
 
 LONGEST = 300
 """Characters of a request that are shown to people; --json has them all."""
@@ -41,18 +41,20 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
         )  # fmt: skip
     elif found is None:
         said = " and the result" if replayed.results else ""
-        print(f"identical: {counted(replayed.checked, 'decision')}{said} checked")
+        print(f"identical: {format_count(replayed.checked, 'decision')}{said} checked")
         if not replayed.results:
             print("note       the journal holds no result that could be checked")
     else:
-        print(f"different: line {found.line} of {journal}, after {counted(replayed.checked, 'identical decision')}")
+        print(
+            f"different: line {found.line} of {journal}, after {format_count(replayed.checked, 'identical decision')}"
+        )
         print(f"where     {difference(found.recorded, found.today)}")
         print(f"recorded  {_short(found.recorded)}")
         print(f"today     {_short(found.today)}")
         if found.why:
-            print(f"note      {visible(found.why)}")
+            print(f"note      {escape_controls(found.why)}")
         for name, then, now in _changes(replayed.journal.header, replayed.search.plan):
-            print(visible(f"note      {name} was {then} and is {now} today"))
+            print(escape_controls(f"note      {name} was {then} and is {now} today"))
     return exits.DONE if found is None else exits.DIVERGED
 
 

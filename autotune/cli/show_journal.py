@@ -19,10 +19,10 @@ from autotune.core.search.state import Search
 from autotune.core.space import Space
 from autotune.core.space_spec import Opaque
 from autotune.core.strategies.registry import StrategySpec
-from autotune.shell.codec import plan_from
+from autotune.shell.codec import plan_of_spec
+from autotune.shell.formatting import escape_control_lines, format_count, format_duration
 from autotune.shell.journal import Journal, read_journal
 from autotune.shell.tuning import fold
-from autotune.shell.wording import counted, duration, visible_lines
 
 State = Literal["finished", "interrupted", "unfinished"]
 
@@ -78,7 +78,7 @@ def _plan(journal: Journal, space: Space | None) -> Plan:
         "pick among equally fast configs may differ; name the problem's file with --problem",
         stacklevel=2,
     )
-    return plan_from(spec, Space.from_spec(msgspec.structs.replace(spec.space, constraints=expressible)))
+    return plan_of_spec(spec, Space.from_spec(msgspec.structs.replace(spec.space, constraints=expressible)))
 
 
 def _found(search: Search) -> Result | None:
@@ -129,7 +129,7 @@ def _summary(journal: Journal, search: Search, found: Result | None) -> JournalS
 
 
 def _print(summary: JournalSummary, space: Space, found: Result | None) -> None:
-    print(visible_lines(repr(space)))
+    print(escape_control_lines(repr(space)))
     print()
     print_labelled([*_plan_rows(summary), *_progress_rows(summary)])
     if found is None:
@@ -157,11 +157,11 @@ def _plan_rows(summary: JournalSummary) -> list[tuple[str, str]]:
 
 def _progress_rows(summary: JournalSummary) -> list[tuple[str, str]]:
     ends = [(summary.interrupts, "interrupted"), (summary.resumes, "resumed")]
-    often = "".join(f", {word} {counted(number, 'time')}" for number, word in ends if number)
+    often = "".join(f", {word} {format_count(number, 'time')}" for number, word in ends if number)
     generation = "" if summary.generation is None else f", generation {summary.generation}"
-    progress = f"{counted(summary.evaluations, 'config')} in {duration(summary.elapsed_s)}{generation}"
+    progress = f"{format_count(summary.evaluations, 'config')} in {format_duration(summary.elapsed_s)}{generation}"
     rows = [
-        ("state", f"{summary.state}, {counted(summary.events, 'event')}{often}"),
+        ("state", f"{summary.state}, {format_count(summary.events, 'event')}{often}"),
         ("progress", progress + (f", {summary.pending:,} pending" if summary.pending else "")),
     ]
     if summary.result is None:

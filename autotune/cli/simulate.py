@@ -16,7 +16,7 @@ from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.codec import encode
 from autotune.shell.evaluators.disturbance import Disturbance
 from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
-from autotune.shell.files import contradiction, why_unwritable, write_output
+from autotune.shell.files import suffix_conflict, why_unwritable, write_output
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.recordings.load import located
 from autotune.studies.simulation import Run, Simulation
@@ -100,7 +100,7 @@ def _check_traces(path: Path | None, recording: Path) -> None:
     """Raises PlanError where the traces could not be written: better known before the runs than after them."""
     if path is None:
         return
-    why = contradiction(path, ".jsonl", ".json") or why_unwritable(path)
+    why = suffix_conflict(path, ".jsonl", ".json") or why_unwritable(path)
     if why is None and os.path.exists(path) and os.path.samefile(path, located(recording)):
         why = "it is the recording; name another file"
     if why is not None:

@@ -7,7 +7,7 @@ from autotune.cli.output import print_labelled, print_table
 from autotune.core.config import Config, token
 from autotune.core.search.result import MeasuredConfig, Result
 from autotune.core.statistics import LEVEL, Ratio
-from autotune.shell.wording import counted, duration, milliseconds
+from autotune.shell.formatting import format_count, format_duration, format_milliseconds
 
 SHAPE = re.compile(r"ms\[(.*)\]")
 """How the details of an outcome name the time on one of several argument sets."""
@@ -53,7 +53,8 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
         rows.append(("as good", f"{measured_text(finalist.measured)} with {changes}"))
     if checked := result.best.details.get("checked"):
         rows.append(("checked", str(checked)))
-    spent = f"{counted(result.evaluations, 'config')} in {duration(result.elapsed_s)}: {counts_text(result.counts)}"
+    count, seconds = format_count(result.evaluations, "config"), format_duration(result.elapsed_s)
+    spent = f"{count} in {seconds}: {counts_text(result.counts)}"
     rows += [("evaluated", spent), ("stopped", result.detail or result.stopped)]
     return rows + [("note", text) for text in result.notes]
 
@@ -68,16 +69,17 @@ def shape_rows(result: Result) -> list[tuple[str, str]]:
         before = other.details.get(name) if other is not None else None
         beside = ""
         if isinstance(before, int | float) and time_ms > 0:
-            beside = f", default {milliseconds(before)}, {before / time_ms:.3g}x"
-        rows.append((f"on {shape[1]}", milliseconds(time_ms) + beside))
+            beside = f", default {format_milliseconds(before)}, {before / time_ms:.3g}x"
+        rows.append((f"on {shape[1]}", format_milliseconds(time_ms) + beside))
     return rows
 
 
 def measured_text(measured: MeasuredConfig) -> str:
-    middle = milliseconds(measured.time_ms)
+    middle = format_milliseconds(measured.time_ms)
     if measured.low_ms == measured.high_ms:
         return middle
-    return f"{middle} ({milliseconds(measured.low_ms)} to {milliseconds(measured.high_ms)}{level_text(measured.level)})"
+    low, high = format_milliseconds(measured.low_ms), format_milliseconds(measured.high_ms)
+    return f"{middle} ({low} to {high}{level_text(measured.level)})"
 
 
 def ratio_text(ratio: Ratio) -> str:

@@ -20,9 +20,9 @@ from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell import tuning
 from autotune.shell.cache.reuse import Use
 from autotune.shell.files import check_writable
+from autotune.shell.formatting import format_count
 from autotune.shell.problem import Problem
 from autotune.shell.settings import environment
-from autotune.shell.wording import counted
 
 
 class CacheChoice(NamedTuple):
@@ -103,7 +103,7 @@ def _from_file(path: Path, problem: Problem, progress: bool | None) -> tuple[Con
     from autotune.interop.seed_configs import load_seeds
 
     found = load_seeds(path, problem.space)
-    note(f"{counted(len(found), 'seed')} from {path}", progress)
+    note(f"{format_count(len(found), 'seed')} from {path}", progress)
     return found.configs
 
 

@@ -18,8 +18,8 @@ from autotune.core.config import Config, Value
 from autotune.core.errors import AutotuneError, ConfigError, RecordingError
 from autotune.core.space import Space
 from autotune.interop.tuned_configs import Format, TunedConfig, TunedConfigs, read_tuned_configs
-from autotune.shell.files import as_path, contradiction, write_output
-from autotune.shell.wording import counted
+from autotune.shell.files import as_path, suffix_conflict, write_output
+from autotune.shell.formatting import format_count
 from autotune.studies.recordings import load_recording
 from autotune.studies.recordings.objective import Direction
 from autotune.studies.recordings.reading import read_text
@@ -222,9 +222,9 @@ def fit_seeds(
         except ConfigError as error:
             refused[str(error)] += 1
     reasons = refused.most_common(_REASONS)
-    left_out = [f"{counted(number, 'config')} left out: {reason}" for reason, number in reasons]
+    left_out = [f"{format_count(number, 'config')} left out: {reason}" for reason, number in reasons]
     if len(refused) > len(reasons):
-        left_out.append(f"{counted(sum(refused.values()) - sum(n for _, n in reasons), 'more config')} left out")
+        left_out.append(f"{format_count(sum(refused.values()) - sum(n for _, n in reasons), 'more config')} left out")
     if unknown:
         left_out.append(f"the space has no {', '.join(unknown)}, left out of the configs")
     if not seeds:
@@ -283,7 +283,7 @@ def renamed(found: TunedConfigs, rename: Mapping[str, str]) -> tuple[Config, ...
 def write_seeds(configs: Iterable[Mapping[str, Value]], path: Path | str, source: str = "") -> None:
     """Write configs to a file that `load_seeds` and `autotune tune --seeds` take. Raises ConfigError."""
     path = Path(path)
-    if (fault := contradiction(path, ".json")) is not None:
+    if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"{path}: {fault}")
     file = _SeedsFile(SEEDS_FORMAT, 1, [dict(config) for config in configs], source)
     try:

@@ -22,7 +22,7 @@ import msgspec
 
 from autotune.core.config import Config, Value
 from autotune.core.errors import AutotuneError, ConfigError
-from autotune.shell.files import contradiction, write_output
+from autotune.shell.files import suffix_conflict, write_output
 from autotune.studies.recordings.reading import FAILED_TIME, read_text, without_non_finite
 
 Format = Literal["vllm", "sglang", "flash-linear-attention", "flashinfer", "triton"]
@@ -296,7 +296,7 @@ def write_tuned_configs(
         )
         known = ", ".join(WRITTEN)
         raise ConfigError(f"{format} cannot be written ({why or 'it is unknown'}); use one of {known}")
-    if (fault := contradiction(path, ".json")) is not None:
+    if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"{path}: {fault}")
     renamed = [(key, _renamed(config, rename or {})) for key, config in configs]
     if not renamed:

@@ -45,7 +45,7 @@ class PlanSpec(Struct, frozen=True, omit_defaults=True):
     settings: Settings = Settings()
 
 
-def plan_spec(plan: Plan) -> PlanSpec:
+def spec_of_plan(plan: Plan) -> PlanSpec:
     return PlanSpec(
         plan.space.spec,
         plan.space.fingerprint,
@@ -58,7 +58,7 @@ def plan_spec(plan: Plan) -> PlanSpec:
     )
 
 
-def plan_from(spec: PlanSpec, space: Space | None = None) -> Plan:
+def plan_of_spec(spec: PlanSpec, space: Space | None = None) -> Plan:
     """The plan that `spec` describes, on the given space where the written one has constraints that are functions."""
     return Plan(
         space or Space.from_spec(spec.space),
@@ -76,7 +76,7 @@ def encode(value: Any) -> bytes:
     return _encoder.encode(value)
 
 
-def decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
+def make_decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
     """A decoder of values that hold configs; what they hold may raise AutotuneError besides msgspec's errors."""
     return msgspec.json.Decoder(kind, dec_hook=_dec_hook)
 

@@ -96,7 +96,7 @@ def unmetered() -> float:
     return 0.0
 
 
-def begun(plan: Plan, session: Session, interruption: Interruption) -> Search:
+def begin_search(plan: Plan, session: Session, interruption: Interruption) -> Search:
     """The search of a plan, or one that can only end where its time is over, or is cut short, before it has begun."""
 
     def refuse_delay() -> None:

@@ -166,7 +166,7 @@ def _own_descriptor(path: Path) -> int | None:
     return None
 
 
-KINDS_OF_FILE = {
+FILE_KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
     stat.S_IFCHR: "a device",
@@ -192,7 +192,7 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
 
 def _refuse_irregular(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        kind = KINDS_OF_FILE.get(stat.S_IFMT(mode), "a special file")
+        kind = FILE_KINDS.get(stat.S_IFMT(mode), "a special file")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
 
 
@@ -228,7 +228,7 @@ SUFFIXES = {
 """Suffixes that say what is in a file."""
 
 
-def contradiction(path: PathLike, *written: str) -> str | None:
+def suffix_conflict(path: PathLike, *written: str) -> str | None:
     """Why a file of this name cannot be written with what the suffixes `written` say; None where it can.
 
     A name without a suffix, or with one that stands for no format, says nothing about the content and contradicts none.
@@ -264,7 +264,7 @@ def load_config(path: PathLike) -> Config:
 def check_writable(path: PathLike) -> None:
     """Raises ConfigError if a config could not be written there: better known before a long search than after it."""
     path = Path(path)
-    if (fault := contradiction(path, ".json")) is not None:
+    if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"the config cannot be written to {path}: {fault}")
     if (why := why_unwritable(path)) is not None:
         raise ConfigError(f"the config cannot be written to {path}: {why}")

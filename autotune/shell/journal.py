@@ -27,8 +27,8 @@ from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
 from autotune.core.space import Space
 from autotune.core.space_spec import incomparable
-from autotune.shell.codec import PlanSpec, decode_event, encode, plan_from, plan_spec
-from autotune.shell.files import contradiction, read_regular
+from autotune.shell.codec import PlanSpec, decode_event, encode, plan_of_spec, spec_of_plan
+from autotune.shell.files import read_regular, suffix_conflict
 from autotune.shell.origin import Origin
 from autotune.version import __version__
 
@@ -71,7 +71,7 @@ def header_for(plan: Plan, evaluator: dict[str, Detail], warm_start: tuple[Origi
         "scikit-learn": version("scikit-learn"),
     }
     host = {"system": platform.system(), "machine": platform.machine(), "node": platform.node()}
-    return Header(FORMAT, VERSION, plan_spec(plan), evaluator, versions, host, warm_start)
+    return Header(FORMAT, VERSION, spec_of_plan(plan), evaluator, versions, host, warm_start)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Journal:
                 f"{self.path} was made with another space (fingerprint {self.header.plan.fingerprint[:12]}, "
                 f"not {space.fingerprint[:12]}); use the file that it was made with"
             )
-        return plan_from(self.header.plan, space)
+        return plan_of_spec(self.header.plan, space)
 
 
 def read_journal(path: str | os.PathLike[str]) -> Journal:
@@ -176,7 +176,7 @@ class JournalWriter:
     def create(cls, path: str | os.PathLike[str], header: Header) -> "JournalWriter":
         """A new journal; raises JournalError if the file exists, cannot be written, or has another format's name."""
         path = Path(path)
-        if (fault := contradiction(path, ".jsonl", ".json")) is not None:
+        if (fault := suffix_conflict(path, ".jsonl", ".json")) is not None:
             raise JournalError(f"the journal {path} cannot be written: {fault}")
         _make_folder(path)
         try:

@@ -18,7 +18,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
 from autotune.shell.files import as_path
 from autotune.shell.progress import Watch
-from autotune.shell.settings import Environment, chosen
+from autotune.shell.settings import Environment, first_given
 
 PathLike = str | os.PathLike[str]
 Progress = bool | None | Watch
@@ -38,7 +38,7 @@ class Options:
     progress: Progress
 
 
-def options_for(
+def resolve_options(
     env: Environment,
     strategy: str | AnyStrategy | type[AnyStrategy] | None,
     effort: str | None,
@@ -59,15 +59,15 @@ def options_for(
     if env.initial_population is not None:
         if leaves_population_open(picked, own):
             own[POPULATION_SETTING] = env.initial_population
-        elif POPULATION_SETTING not in own and not has_population(picked):
+        elif POPULATION_SETTING not in own and not takes_population(picked):
             _warn_of_population(picked, env.initial_population)
     return Options(
         strategy=picked,
-        effort=chosen(effort, env.effort, "full"),
+        effort=first_given(effort, env.effort, "full"),
         budget=as_budget(
-            chosen(budget, None if env.budget_seconds is None else Budget(seconds=env.budget_seconds), Budget())
+            first_given(budget, None if env.budget_seconds is None else Budget(seconds=env.budget_seconds), Budget())
         ),
-        seed=integer(chosen(seed, env.random_seed, 0), "seed", PlanError),
+        seed=integer(first_given(seed, env.random_seed, 0), "seed", PlanError),
         journal=_journal(journal, env.log, label),
         settings=own,
         progress=env.progress if progress is None else progress,
@@ -83,7 +83,7 @@ def as_settings(given: object) -> dict[str, Any]:
     return dict(given)
 
 
-def has_population(strategy: str | AnyStrategy) -> bool:
+def takes_population(strategy: str | AnyStrategy) -> bool:
     """Whether a strategy begins with an initial population that can be chosen."""
     return POPULATION_SETTING in getattr(_kind_of(strategy), "__struct_fields__", ())
 
@@ -94,7 +94,7 @@ def _kind_of(strategy: str | AnyStrategy) -> type[Any]:
 
 def leaves_population_open(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
     """Whether a strategy has an initial population and nobody has said which."""
-    if settings.get(POPULATION_SETTING) is not None or not has_population(strategy):
+    if settings.get(POPULATION_SETTING) is not None or not takes_population(strategy):
         return False
     return isinstance(strategy, str) or getattr(strategy, POPULATION_SETTING) is None
 
@@ -120,10 +120,10 @@ def _journal(argument: PathLike | Literal[False] | None, log: Path | None, label
         return None
     if argument is not None:
         return as_path(argument, "journal", JournalError)
-    return None if log is None else free_journal(log, label)
+    return None if log is None else new_journal_path(log, label)
 
 
-def free_journal(folder: Path, label: str) -> Path:
+def new_journal_path(folder: Path, label: str) -> Path:
     """A journal in a folder under a name of its own, which says of what it is and when it was begun."""
     folder = folder.expanduser()
     try:

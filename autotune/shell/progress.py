@@ -17,7 +17,7 @@ import numpy as np
 from autotune.core.search.messages import Asked, Compare, Conclude, Event, Interrupted
 from autotune.core.search.result import BestSoFar, best_so_far
 from autotune.core.search.state import SIMPLIFY, Search
-from autotune.shell.wording import duration, milliseconds
+from autotune.shell.formatting import format_duration, format_milliseconds
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ProgressState:
     """best_ms, default: by first timings, each taken alone, until they are `final`: the result's, by the verification.
     share: of the budget that is spent first; None without a budget."""
 
@@ -72,7 +72,7 @@ class Standing:
             f"evaluated {self.evaluated}" + ("" if self.of is None else f"/{self.of}"),
             f"failed {self.failed}",
             "" if self.generation is None else f"generation {self.generation}",
-            "" if self.left_s is None else f"eta {duration(self.left_s)}",
+            "" if self.left_s is None else f"eta {format_duration(self.left_s)}",
         ]
         return "  ".join(part for part in parts if part)
 
@@ -80,7 +80,7 @@ class Standing:
         """What it has found."""
         if self.best_ms is None:
             return f"no time yet, {self.default}" if self.default else "no time yet"
-        parts = [f"best {milliseconds(self.best_ms)}", self.default, "" if self.final else "by first timings"]
+        parts = [f"best {format_milliseconds(self.best_ms)}", self.default, "" if self.final else "by first timings"]
         return ", ".join(part for part in parts if part)
 
     def text(self) -> str:
@@ -88,10 +88,10 @@ class Standing:
         return f"{self.phase}: {self.counts()}  {self.best()}"
 
 
-def standing(search: Search, left_s: float | None = None, silent_s: float = 0.0) -> Standing:
+def progress_state(search: Search, left_s: float | None = None, silent_s: float = 0.0) -> ProgressState:
     """Where a search stands, its trials counted by their latest outcome. silent_s: see `Pace.left`."""
     ok, best = search.archive.ok, best_so_far(search)
-    return Standing(
+    return ProgressState(
         phase=phase(search),
         generation=search.generation if search.generation >= 0 else None,
         evaluated=search.observed,
@@ -149,14 +149,14 @@ class Painter(Protocol):
 
     interval_s: float
 
-    def paint(self, standing: Standing) -> None: ...
+    def paint(self, progress_state: ProgressState) -> None: ...
 
-    def close(self, last: Standing | None) -> None:
+    def close(self, last: ProgressState | None) -> None:
         """The search is over; `last` is how it stood, None if nothing ever happened."""
 
 
 @contextmanager
-def watching(search: Search, progress: bool | Watch | None) -> Iterator[Watch]:
+def show_progress(search: Search, progress: bool | Watch | None) -> Iterator[Watch]:
     """What to tell of every event: the caller's own function, a progress line, or nothing.
 
     progress: True: show it (lines now and then where stderr is no terminal); None: only on a terminal; False: never.
@@ -215,9 +215,9 @@ class _Watcher:
         with suppress(OSError):
             self._painter.close(last)
 
-    def _standing(self, search: Search, now: float) -> Standing:
+    def _standing(self, search: Search, now: float) -> ProgressState:
         silent = now - self._heard
-        return standing(search, self._pace.left(search, now - self._began, silent), silent)
+        return progress_state(search, self._pace.left(search, now - self._began, silent), silent)
 
 
 def _painter(terminal: bool) -> Painter:
@@ -237,12 +237,12 @@ class _Log:
     def __init__(self) -> None:
         self._said = ""
 
-    def paint(self, standing: Standing) -> None:
-        text = standing.text()
+    def paint(self, progress_state: ProgressState) -> None:
+        text = progress_state.text()
         if text != self._said:
             self._said = text
             print(f"autotune: {text}", file=sys.stderr, flush=True)
 
-    def close(self, last: Standing | None) -> None:
+    def close(self, last: ProgressState | None) -> None:
         if last is not None:
             self.paint(last)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from autotune.shell.progress import Standing
+    from autotune.shell.progress import ProgressState
 
 BAR = 20
 
@@ -34,14 +34,14 @@ class Screen:
         )
         self._live.start()
 
-    def paint(self, standing: "Standing") -> None:
+    def paint(self, standing: "ProgressState") -> None:
         self._live.update(lines(standing), refresh=True)
 
-    def close(self, last: "Standing | None") -> None:
+    def close(self, last: "ProgressState | None") -> None:
         self._live.stop()
 
 
-def lines(standing: "Standing") -> Group:
+def lines(standing: "ProgressState") -> Group:
     """The bar and the counts, and under them the best; cut where the terminal ends."""
     top = Table.grid(padding=(0, 2, 0, 0))
     cells: list[ProgressBar | Text] = [Text(standing.counts())]

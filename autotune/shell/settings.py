@@ -17,8 +17,8 @@ PREFIX = "AUTOTUNE_"
 
 T = TypeVar("T")
 
-Mode = Literal["tune", "lookup", "force", "off"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+DecoratorMode = Literal["tune", "lookup", "force", "off"]
+DECORATOR_MODES: tuple[DecoratorMode, ...] = get_args(DecoratorMode)
 """Of a decorated kernel: tune what is not known; never tune; tune anew; neither tune nor look anything up."""
 
 
@@ -45,7 +45,7 @@ class Environment(Struct, frozen=True):
     initial_population: InitialPopulationStrategy | None = None
     compile_timeout: float | None = None
     benchmark_timeout: float | None = None
-    mode: Mode | None = None
+    mode: DecoratorMode | None = None
 
 
 class Setting(NamedTuple):
@@ -65,11 +65,11 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     source = os.environ if variables is None else variables
     if not isinstance(source, Mapping) or not all(isinstance(one, str) for one in source.values()):
         raise refuse("variables", variables, "a mapping of names to texts", PlanError)
-    found = {name: source[variable_of(name)] for name in SETTINGS if source.get(variable_of(name), "").strip()}
+    found = {name: source[variable_name(name)] for name in SETTINGS if source.get(variable_name(name), "").strip()}
     return Environment(**{name: _read(name, text.strip()) for name, text in found.items()}) if found else NOTHING
 
 
-def variable_of(name: str) -> str:
+def variable_name(name: str) -> str:
     """AUTOTUNE_CACHE_DIR for cache_dir."""
     return PREFIX + name.upper()
 
@@ -77,18 +77,18 @@ def variable_of(name: str) -> str:
 def unknown_variables(variables: Mapping[str, str] | None = None) -> list[str]:
     """Variables that begin with AUTOTUNE_ and mean nothing: mistyped, most likely."""
     source = os.environ if variables is None else variables
-    known = {variable_of(name) for name in SETTINGS}
+    known = {variable_name(name) for name in SETTINGS}
     return sorted(name for name in source if name.startswith(PREFIX) and name not in known)
 
 
-def chosen(argument: T | None, setting: T | None, default: T) -> T:
+def first_given(argument: T | None, setting: T | None, default: T) -> T:
     """The precedence of all settings: argument, environment, default."""
     if argument is not None:
         return argument
     return default if setting is None else setting
 
 
-def timeout(name: Literal["compile_timeout", "benchmark_timeout"], default: float) -> float:
+def timeout_setting(name: Literal["compile_timeout", "benchmark_timeout"], default: float) -> float:
     """The seconds that the environment gives for a timeout, else the default."""
     seconds: float | None = getattr(environment(), name)
     return default if seconds is None else seconds
@@ -99,7 +99,7 @@ def _read(name: str, text: str) -> Any:
     try:
         return setting.read(text)
     except (ValueError, StrategyError):
-        raise PlanError(f"the environment has {variable_of(name)} = {text!r}; use {setting.wanted}") from None
+        raise PlanError(f"the environment has {variable_name(name)} = {text!r}; use {setting.wanted}") from None
 
 
 def _truth(text: str) -> bool:
@@ -145,7 +145,9 @@ SETTINGS: dict[str, Setting] = {
     ),
     "compile_timeout": Setting(_seconds, SECONDS, "60", "how long a config may take to compile"),
     "benchmark_timeout": Setting(_seconds, SECONDS, "the evaluator's", "how long a config may take to run"),
-    "mode": Setting(_one_of(MODES), f"one of {', '.join(MODES)}", "tune", "what decorated kernels may do"),
+    "mode": Setting(
+        _one_of(DECORATOR_MODES), f"one of {', '.join(DECORATOR_MODES)}", "tune", "what decorated kernels may do"
+    ),
 }
 """One entry for each field of `Environment`."""
 

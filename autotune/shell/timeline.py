@@ -14,10 +14,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-What = Literal["compile", "run", "start", "device", "arguments", "baseline", "space", "generate", "load", "settle"]
+Activity = Literal["compile", "run", "start", "device", "arguments", "baseline", "space", "generate", "load", "settle"]
 """The last five, and taking hold of a GPU, are told of inside of Helion alone."""
 
-NOBODY = -1
+NO_TRIAL = -1
 """In place of a trial, for what concerns none or several: a process that starts, a comparison."""
 
 
@@ -28,7 +28,7 @@ class Span(Struct, frozen=True):
     """
 
     lane: str
-    what: What
+    what: Activity
     trial: int
     start_s: float
     end_s: float
@@ -39,9 +39,9 @@ class Timeline:
 
     def __init__(self, path: str | Path | None) -> None:
         self._file = None if path is None else open(path, "ab", buffering=0)  # noqa: SIM115  # a line at a time: nothing is lost at a kill
-        self._open: dict[Hashable, tuple[str, What, int, float]] = {}
+        self._open: dict[Hashable, tuple[str, Activity, int, float]] = {}
 
-    def begin(self, lane: str, what: What, trial: int, who: Hashable, now: float) -> None:
+    def begin(self, lane: str, what: Activity, trial: int, who: Hashable, now: float) -> None:
         """`who` has begun something."""
         if self._file is not None:
             self._open[who] = (lane, what, trial, now)
@@ -52,7 +52,7 @@ class Timeline:
         if begun is not None:
             self.note(*begun, now if took_s is None else min(now, begun[-1] + took_s))
 
-    def note(self, lane: str, what: What, trial: int, start_s: float, end_s: float) -> None:
+    def note(self, lane: str, what: Activity, trial: int, start_s: float, end_s: float) -> None:
         """A span that is over already."""
         if self._file is not None:
             self._file.write(msgspec.json.encode(Span(lane, what, trial, start_s, end_s)) + b"\n")
@@ -77,7 +77,7 @@ def read_timeline(path: str | Path) -> list[Span]:
 
 def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) -> float:
     """The share of the time in which a GPU was timing, or all `compilers` were compiling."""
-    turns: list[tuple[float, What, int]] = []
+    turns: list[tuple[float, Activity, int]] = []
     for span in (span for span in spans if span.what in ("compile", "run")):
         begin, end = max(span.start_s, start_s), min(span.end_s, end_s)
         if begin < end:
@@ -97,15 +97,15 @@ SEARCH, GPU, SPARE, GENERATOR = "search", "gpu", "gpu spare", "generator"
 
 
 @dataclass(frozen=True)
-class Stamps:
+class JobTimes:
     """When a job began and ended, by time.perf_counter(), which is one clock for all processes of a machine."""
 
-    what: What
+    what: Activity
     began: float
     ended: float
 
 
-class Record:
+class PhaseTimeline:
     """A timeline in a file, from `begin` on; without a path, none."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -116,7 +116,7 @@ class Record:
         """What follows is told from now."""
         self._zero = time.perf_counter()
 
-    def note(self, lane: str, what: What, began: float, ended: float | None = None, trial: int = NOBODY) -> None:
+    def note(self, lane: str, what: Activity, began: float, ended: float | None = None, trial: int = NO_TRIAL) -> None:
         """What lasted from `began` to `ended`, by time.perf_counter(); until now where that is None."""
         until = time.perf_counter() if ended is None else ended
         with self._lock:

@@ -31,15 +31,15 @@ from autotune.shell.cache.reuse import (
     use_cache,
 )
 from autotune.shell.cache.reuse import warm_start as beginning_of
-from autotune.shell.driver import Driver, Interruption, Watch, begun, unrecorded
+from autotune.shell.driver import Driver, Interruption, Watch, begin_search, unrecorded
 from autotune.shell.evaluators.callable import as_evaluator
 from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
 from autotune.shell.files import as_path
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
-from autotune.shell.options import Options, as_settings, options_for
+from autotune.shell.options import Options, as_settings, resolve_options
 from autotune.shell.options import PathLike as PathLike
 from autotune.shell.options import Progress as Progress
-from autotune.shell.progress import watching
+from autotune.shell.progress import show_progress
 from autotune.shell.settings import environment
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def tune(
     env, space, evaluator = environment(), as_space(space), as_evaluator(evaluator)
     keyed = keyed_cache(env, cache, key, cache_use, space, evaluator)
     label = "search" if keyed is None else keyed.key.loose.kernel
-    options = options_for(env, strategy, effort, budget, seed, journal, settings, progress, label)
+    options = resolve_options(env, strategy, effort, budget, seed, journal, settings, progress, label)
     seeds, best_available = as_configs(seeds, "seeds"), as_configs(best_available, "best_available")
     if not isinstance(options.strategy, str) and (keyed is not None or options.journal is not None):
         name_of(options.strategy)  # a cache or a journal refers to it by that
@@ -167,12 +167,14 @@ def run_plan(
             watches.append(keeping)
         interruption = stack.enter_context(Interruption().listening())
         session = stack.enter_context(evaluator.open(plan.space))
-        search = begun(plan, session, interruption)  # on the session's clock, as drawing the first configs takes time
+        search = begin_search(
+            plan, session, interruption
+        )  # on the session's clock, as drawing the first configs takes time
         writer = None
         if options.journal is not None:
             header = header_for(plan, _described(evaluator), origins)
             writer = stack.enter_context(JournalWriter.create(options.journal, header))
-        watch = combine_watches(stack.enter_context(watching(search, options.progress)), *watches)
+        watch = combine_watches(stack.enter_context(show_progress(search, options.progress)), *watches)
         driver = Driver(search, session, writer.write if writer else unrecorded, watch)
         return _finished(driver, interruption, writer)
 
@@ -208,7 +210,7 @@ def resume(
         return result(search)
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
-        watch = stack.enter_context(watching(search, progress))
+        watch = stack.enter_context(show_progress(search, progress))
         interruption = stack.enter_context(Interruption().listening())
         session = stack.enter_context(evaluator.open(plan.space, past))
         driver = Driver(search, session, writer.write, watch)

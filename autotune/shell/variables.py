@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def variables_set(values: Mapping[str, str]) -> Iterator[None]:
+def set_variables(values: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables of this process; afterwards they are what they were before."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

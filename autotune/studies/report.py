@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from autotune.shell.files import write_output
-from autotune.shell.wording import visible, visible_lines
+from autotune.shell.formatting import escape_control_lines, escape_controls
 from autotune.studies.result import Course, Floats, StudyResult
 from autotune.studies.scores import POINTS, Axis, bootstrap
 from autotune.studies.spec import Case, StudyError
@@ -100,7 +100,7 @@ def _cells(row: Sequence[str], numeric: Sequence[bool]) -> str:
 
 def _escaped(text: str) -> str:
     """A text as HTML; what would steer a browser, or is no character of HTML, is shown escaped."""
-    return escape_markup(visible_lines(text))
+    return escape_markup(escape_control_lines(text))
 
 
 PLOT_STYLE: dict[str, Any] = {
@@ -164,7 +164,7 @@ def _draw(axes: "Axes", result: StudyResult, courses: tuple[Course, ...], axis: 
         mean, error = mean_and_error(result, case, courses, axis)
         colour = f"C{number % 10}"
         line = "-" if number < 10 else "--"
-        axes.plot(shares, mean, line, color=colour, label=visible(case.label))
+        axes.plot(shares, mean, line, color=colour, label=escape_controls(case.label))
         axes.fill_between(shares, mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.15, linewidth=0)
     axes.axhline(0, color="0.5", linewidth=0.8)
     axes.set_ylim(max(axes.get_ylim()[0], LOWEST), 1.02)
@@ -187,7 +187,7 @@ def _grid(result: StudyResult) -> "Figure":
     panels = figure.subplots(rows, PER_ROW, squeeze=False, sharex=True).ravel()
     for axes, course in zip(panels, result.courses, strict=False):
         _draw(axes, result, (course,), "time")
-        axes.set_title(f"{visible(course.name)} ({course.judge.baseline.budget_s:.0f} s)", fontsize=8)
+        axes.set_title(f"{escape_controls(course.name)} ({course.judge.baseline.budget_s:.0f} s)", fontsize=8)
     for axes in panels[len(result.courses) :]:
         axes.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()

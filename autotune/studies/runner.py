@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from autotune.shell.variables import variables_set
+from autotune.shell.variables import set_variables
 from autotune.studies.recordings import load_recording
 from autotune.studies.result import Course, StudyResult
 from autotune.studies.scores import Judge
@@ -113,7 +113,7 @@ def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[R
         return
     context = multiprocessing.get_context("spawn")  # the same everywhere, and safe beside threads
     with (
-        variables_set(dict.fromkeys(ONE_THREAD, "1")),
+        set_variables(dict.fromkeys(ONE_THREAD, "1")),
         ProcessPoolExecutor(min(jobs, len(tasks)), context, _prepare, (known_strategies(),)) as pool,
     ):
         with _sigint_held_back():

@@ -238,7 +238,7 @@ def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, written: Path
     from helion_kernels import KERNELS
 
     from autotune import Timed
-    from autotune.backends.helion.benchmarks import device_of, sampling, side_by_side
+    from autotune.backends.helion.benchmarks import make_sampler, open_device, side_by_side
     from autotune.core.keys import fold, permutation, root
     from autotune.core.statistics import median_interval
 
@@ -259,8 +259,8 @@ def compare(kernel: str, runs: list[dict[str, Any]], seconds: int, written: Path
     def order(number: int) -> list[int]:
         return [int(i) for i in permutation(fold(root(0), number), len(calls))]
 
-    with device_of(torch.device(device, 0) if device == "cuda" else torch.device(device)) as timer:
-        outcomes = side_by_side(sampling(timer, calls), order, ROUNDS if device == "cuda" else 3, left)
+    with open_device(torch.device(device, 0) if device == "cuda" else torch.device(device)) as timer:
+        outcomes = side_by_side(make_sampler(timer, calls), order, ROUNDS if device == "cuda" else 3, left)
     found = {
         text: (outcome.time_ms, *median_interval(outcome.times_ms))
         for text, outcome in zip(kept, outcomes, strict=True)

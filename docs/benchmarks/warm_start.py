@@ -25,7 +25,7 @@ from autotune.core.config import Config
 from autotune.core.search.messages import Event
 from autotune.core.search.state import Search, start
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, canonical_name
-from autotune.shell.cache.entries import entry_of, new_run
+from autotune.shell.cache.entries import entry_of_search, new_run
 from autotune.shell.cache.keys import Versions
 from autotune.shell.cache.warm_start import best_available
 from autotune.shell.driver import Driver, Interruption
@@ -91,7 +91,7 @@ def learn(
         if (device, seed) not in known:
             known[device, seed] = searched(simulation, simulation.space, strategy, n, seed, start_from="from_random")
         key = StrictKey(key_of(kernel, device, simulation.space), Versions())
-        cache.publish(entry_of(known[device, seed], key, new_run()))
+        cache.publish(entry_of_search(known[device, seed], key, new_run()))
 
 
 def compare(

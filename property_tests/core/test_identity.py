@@ -32,7 +32,7 @@ from autotune.core.identity import identity
 from autotune.core.keys import root
 from autotune.core.strategies.proposals import list_small_space
 from autotune.shell.cache.sources import source_digest
-from autotune.shell.codec import encode, plan_spec
+from autotune.shell.codec import encode, spec_of_plan
 from property_tests import functions_by_pairs
 from property_tests.functions_by_pairs import made, pairs
 
@@ -300,13 +300,13 @@ PLANS: dict[str, dict[str, Any]] = {
 
 def test_plans_that_differ_in_one_respect_are_told_apart() -> None:
     plans = {"as it is": make_plan(**PLAN), **{name: make_plan(**{**PLAN, **more}) for name, more in PLANS.items()}}
-    texts = {name: encode(plan_spec(plan)) for name, plan in plans.items()}
+    texts = {name: encode(spec_of_plan(plan)) for name, plan in plans.items()}
     assert len(set(texts.values())) == len(plans), "nor does a journal mix them up"
     for name, plan in plans.items():
         assert [other for other in plans if plans[other] == plan] == [name]
         assert pickle.loads(pickle.dumps(plan)) == plan
     assert make_plan(**PLAN) == plans["as it is"]
-    assert encode(plan_spec(make_plan(**PLAN))) == texts["as it is"]
+    assert encode(spec_of_plan(make_plan(**PLAN))) == texts["as it is"]
 
 
 @pytest.mark.parametrize("name", [name for name in PAIRS if "a closure" in name or "the code" in name])

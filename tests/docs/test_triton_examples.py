@@ -25,7 +25,7 @@ from autotune.backends.triton.timing import HostDevice
 from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton.timing import Objective
 from autotune.backends.triton.arguments import CheckSpec
-from autotune.shell.evaluators.outputs import Tolerance
+from autotune.shell.evaluators.checking import Tolerance
 
 SMALL = {
     "matmul": dict(n=64, dtype="float16"),

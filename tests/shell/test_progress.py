@@ -34,7 +34,7 @@ from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
 from autotune.core.strategies.random_search import RandomSearch
 from autotune.shell import progress as progress_module
-from autotune.shell.progress import Pace, phase, standing, watching
+from autotune.shell.progress import Pace, phase, progress_state, show_progress
 from autotune.shell.tuning import make_plan
 
 SPACE = Space({"x": Integer(0, 99)}, default={"x": 0})
@@ -86,7 +86,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, progress: bool
         patch.setattr(sys, "stderr", stream)
         patch.setattr(progress_module, "SCREEN_S", 0.0)
         patch.setattr(progress_module, "SHARE", 0)
-        with watching(searching(), progress) as watch:
+        with show_progress(searching(), progress) as watch:
             yield watch
 
 
@@ -153,7 +153,7 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_function_is_told_of_every_event() -> None:
     told: list[tuple[Search, Event]] = []
-    with watching(searching(), lambda search, event: told.append((search, event))) as watch:
+    with show_progress(searching(), lambda search, event: told.append((search, event))) as watch:
         fed(watch, events())
     assert [event for _, event in told] == events()
     assert told[-1][0].observed == 9
@@ -178,7 +178,7 @@ def test_watching_costs_far_less_than_a_tenth_of_a_millisecond_an_event(monkeypa
     search, event, many = after(), events()[-1], 50_000
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", Screen())
-        with watching(searching(), None) as watch:
+        with show_progress(searching(), None) as watch:
             watch(search, event)  # imports rich
             began = time.process_time()
             for _ in range(many):
@@ -236,14 +236,14 @@ def test_the_time_left_goes_by_the_pace_since_one_began_to_watch() -> None:
 
 def test_a_failed_default_is_said() -> None:
     failed = [Asked(0.0, 1, Measure((TRIALS[0],))), Observed(1.0, 0, Failed("run_error"))]
-    assert "the default failed" in standing(reduce(advance, failed, searching())).text()
+    assert "the default failed" in progress_state(reduce(advance, failed, searching())).text()
 
 
 def test_the_bar_follows_the_budget_that_is_spent_first() -> None:
-    assert standing(after(budget=Budget(evaluations=18, seconds=90.0))).share == pytest.approx(0.5)
-    assert standing(after(budget=Budget(evaluations=90, seconds=18.0))).share == pytest.approx(0.5)
-    assert standing(after(budget=Budget(generations=6))).share == pytest.approx(0.5)
-    assert standing(after(budget=Budget())).share is None
+    assert progress_state(after(budget=Budget(evaluations=18, seconds=90.0))).share == pytest.approx(0.5)
+    assert progress_state(after(budget=Budget(evaluations=90, seconds=18.0))).share == pytest.approx(0.5)
+    assert progress_state(after(budget=Budget(generations=6))).share == pytest.approx(0.5)
+    assert progress_state(after(budget=Budget())).share is None
 
 
 PROBLEM = """
@@ -296,6 +296,6 @@ def test_the_time_left_is_within_the_budget_and_counts_down() -> None:
         late = pace.left(search, 2.0 + silent, silent)
         assert late is not None
         assert 0 <= late <= 60 - silent
-    shares = [standing(search, None, silent).share for silent in (0.0, 30.0, 90.0)]
+    shares = [progress_state(search, None, silent).share for silent in (0.0, 30.0, 90.0)]
     assert shares == sorted(shares)  # type: ignore[type-var]
     assert shares[-1] == 1.0

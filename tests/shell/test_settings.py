@@ -10,8 +10,8 @@ from autotune import Budget, CallableEvaluator, Environment, PatternSearch, Plan
 from autotune.cli import exits, main
 from autotune.core.errors import CacheError
 from autotune.shell.cache.cache import get_cache_dir
-from autotune.shell.options import Options, free_journal, options_for
-from autotune.shell.settings import SETTINGS, chosen, unknown_variables, variable_of
+from autotune.shell.options import Options, new_journal_path, resolve_options
+from autotune.shell.settings import SETTINGS, first_given, unknown_variables, variable_name
 from tests.support import DOCS
 
 VALUES = {
@@ -46,36 +46,36 @@ MISTAKES = {
 
 def test_every_setting_has_its_type() -> None:
     assert set(SETTINGS) == set(Environment.__struct_fields__) == set(VALUES)
-    found = environment({variable_of(name): f" {text} " for name, (text, _) in VALUES.items()})
+    found = environment({variable_name(name): f" {text} " for name, (text, _) in VALUES.items()})
     assert found == Environment(**{name: value for name, (_, value) in VALUES.items()})  # type: ignore[arg-type]
-    assert environment({}) == environment({variable_of(name): "" for name in VALUES}) == Environment()
+    assert environment({}) == environment({variable_name(name): "" for name in VALUES}) == Environment()
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_wrong_value_is_one_sentence(name: str) -> None:
     with pytest.raises(PlanError) as caught:
-        environment({variable_of(name): MISTAKES[name]})
+        environment({variable_name(name): MISTAKES[name]})
     text = str(caught.value)
-    assert text.startswith(f"the environment has {variable_of(name)} = {MISTAKES[name]!r}; use ")
+    assert text.startswith(f"the environment has {variable_name(name)} = {MISTAKES[name]!r}; use ")
 
 
 def test_the_documentation_knows_every_variable() -> None:
     text = (DOCS / "cache.md").read_text()
     for name in SETTINGS:
-        assert f"`{variable_of(name)}`" in text
+        assert f"`{variable_name(name)}`" in text
 
 
 def test_precedence() -> None:
-    assert chosen(1, 2, 3) == 1
-    assert chosen(None, 2, 3) == 2
-    assert chosen(None, None, 3) == 3
-    assert chosen(0, 2, 3) == 0, "what is false is said all the same"
+    assert first_given(1, 2, 3) == 1
+    assert first_given(None, 2, 3) == 2
+    assert first_given(None, None, 3) == 3
+    assert first_given(0, 2, 3) == 0, "what is false is said all the same"
     assert unknown_variables({"AUTOTUNE_EFORT": "1", "AUTOTUNE_EFFORT": "quick", "OTHER": ""}) == ["AUTOTUNE_EFORT"]
 
 
 def options(env: Environment, **given: object) -> Options:
     arguments = {"strategy": None, "effort": None, "budget": None, "seed": None, "journal": None, "settings": None}
-    return options_for(env, **{**arguments, "progress": None, **given}, label="a kernel/1")  # type: ignore[arg-type]
+    return resolve_options(env, **{**arguments, "progress": None, **given}, label="a kernel/1")  # type: ignore[arg-type]
 
 
 def test_arguments_go_before_the_environment(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AUTOTUNE_CACHE_DIR", "~/c")
     assert get_cache_dir() == Path.home() / "c"
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert free_journal(Path("~/logs"), "k").parent == tmp_path / "logs"
+    assert new_journal_path(Path("~/logs"), "k").parent == tmp_path / "logs"
     monkeypatch.delenv("AUTOTUNE_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     assert "autotune" in os.fspath(get_cache_dir())
@@ -133,7 +133,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
     assert main(["env", "--json"]) == exits.DONE
     captured = capfd.readouterr()
     told = json.loads(captured.out)
-    assert list(told) == [variable_of(name) for name in SETTINGS]
+    assert list(told) == [variable_name(name) for name in SETTINGS]
     assert (told["AUTOTUNE_EFFORT"]["value"], told["AUTOTUNE_EFFORT"]["origin"]) == ("quick", "environment")
     assert told["AUTOTUNE_RANDOM_SEED"]["origin"] == "default"
     assert "AUTOTUNE_EFORT is set and means nothing" in captured.err

@@ -16,8 +16,8 @@ from helion.autotuner import cache_classes
 from helion.autotuner.base_search import BaseAutotuner, PopulationBasedSearch
 
 from autotune.backends.helion.evaluator import HelionEvaluator
-from autotune.backends.helion.provider import use_ahead_provider
-from autotune.backends.helion.space import Translation, translate
+from autotune.backends.helion.provider import use_pipeline_provider
+from autotune.backends.helion.space import Translation, make_space
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.search.effort import check_effort, strategy_for
@@ -26,9 +26,9 @@ from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.population import POPULATION_SETTING, InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
-from autotune.shell.options import Options, PathLike, Progress, free_journal, leaves_population_open
-from autotune.shell.settings import POPULATIONS, chosen, environment
-from autotune.shell.timeline import SEARCH, Record
+from autotune.shell.options import Options, PathLike, Progress, leaves_population_open, new_journal_path
+from autotune.shell.settings import POPULATIONS, environment, first_given
+from autotune.shell.timeline import SEARCH, PhaseTimeline
 from autotune.shell.tuning import make_plan, run_plan
 
 DRAWN = {"initial_population": 1, "population_size": 2}
@@ -41,7 +41,7 @@ POPULATION_VARIABLE = "HELION_AUTOTUNER_INITIAL_POPULATION"
 
 
 @dataclass(frozen=True)
-class Wishes:
+class AutotunerOptions:
     """The arguments of `autotuner` that make the plan."""
 
     strategy: str | AnyStrategy | None = None
@@ -55,31 +55,31 @@ class Wishes:
     timeline: PathLike | None = None
 
 
-def plan_of(search: Any, wishes: Wishes, translation: Translation) -> Plan:
+def make_plan_for(search: Any, wishes: AutotunerOptions, translation: Translation) -> Plan:
     """The plan for Helion's search object: its kernel's settings, its seeds, the best configs of its cache."""
     theirs = search.settings
     effort = check_effort(wishes.effort or theirs.autotune_effort)
     strategy = wishes.strategy or environment().strategy or DEFAULT_STRATEGY
     settings = _settings(theirs, wishes, strategy)
-    seconds = chosen(wishes.seconds, theirs.autotune_budget_seconds, environment().budget_seconds)
+    seconds = first_given(wishes.seconds, theirs.autotune_budget_seconds, environment().budget_seconds)
     own = {n: v for n, v in settings.items() if n not in Settings.__struct_fields__}
     made = strategy_for(strategy, effort, own)
     budget = Budget(wishes.evaluations, seconds, theirs.autotune_max_generations)
-    seeds = [*map(translation.point, given(search)), *_drawn(search, translation, made)]
+    seeds = [*map(translation.point, seed_configs_of(search)), *_drawn(search, translation, made)]
     return make_plan(
         translation.space,
         strategy,
         rebuild=False,  # binaries are kept in Triton's cache
         effort=effort,
         budget=budget,
-        seed=chosen(wishes.seed, theirs.autotune_random_seed, 0),
+        seed=first_given(wishes.seed, theirs.autotune_random_seed, 0),
         seeds=_distinct(seeds),
         best_available=_distinct(_cached(search, translation)),
         settings=settings,
     )
 
 
-def _settings(theirs: Any, wishes: Wishes, strategy: str | AnyStrategy) -> dict[str, Any]:
+def _settings(theirs: Any, wishes: AutotunerOptions, strategy: str | AnyStrategy) -> dict[str, Any]:
     found: dict[str, Any] = {"compile_timeout_s": float(theirs.autotune_compile_timeout)}
     if theirs.autotune_rebenchmark_threshold is not None:
         found["rebenchmark_threshold"] = float(theirs.autotune_rebenchmark_threshold)
@@ -92,10 +92,10 @@ def _settings(theirs: Any, wishes: Wishes, strategy: str | AnyStrategy) -> dict[
     return {**found, **wishes.settings}
 
 
-def options_of(search: Any, wishes: Wishes, plan: Plan) -> Options:
+def make_options(search: Any, wishes: AutotunerOptions, plan: Plan) -> Options:
     """How the plan is carried out: journal and progress."""
     log, label = environment().log, getattr(getattr(search.kernel, "kernel", None), "name", "") or "helion"
-    journal = wishes.journal if wishes.journal is not None else free_journal(log, label) if log else None
+    journal = wishes.journal if wishes.journal is not None else new_journal_path(log, label) if log else None
     return Options(
         strategy=name_of(plan.strategy), effort="full", budget=plan.budget, seed=plan.seed,
         journal=None if journal is None else Path(journal), settings={},
@@ -103,7 +103,7 @@ def options_of(search: Any, wishes: Wishes, plan: Plan) -> Options:
     )  # fmt: skip
 
 
-def given(search: Any) -> list[Any]:
+def seed_configs_of(search: Any) -> list[Any]:
     """Flat configs to try first: the user's seeds, then those of the compiler's heuristics."""
     generation = search.config_gen
     pairs = generation.user_seed_flat_config_pairs(search._autotune_seed_configs(), search.log)
@@ -165,7 +165,9 @@ def autotuner(
     AUTOTUNE_FORCE: it is written only.
     on_result: is told what the search found, with the measurements.
     """
-    wishes = Wishes(strategy, effort, seconds, evaluations, seed, dict(settings or {}), journal, progress, timeline)
+    wishes = AutotunerOptions(
+        strategy, effort, seconds, evaluations, seed, dict(settings or {}), journal, progress, timeline
+    )
 
     def fn(kernel: Any, args: Sequence[object], **kwargs: Any) -> BaseAutotuner:
         if kwargs:
@@ -182,12 +184,12 @@ def autotuner(
                 f"Helion has no cache {name!r}, which autotune_cache names; it has {', '.join(cache_classes)}"
             )
         cached: BaseAutotuner = cache_classes[name](make(), autotuner_factory=make)
-        return Forced(cached) if environment().force else cached
+        return ForcedCache(cached) if environment().force else cached
 
     return fn
 
 
-class Forced(BaseAutotuner):  # type: ignore[misc]  # Helion asks for its own base
+class ForcedCache(BaseAutotuner):  # type: ignore[misc]  # Helion asks for its own base
     """A search whose result is kept in the cache, whatever is there already."""
 
     def __init__(self, cached: BaseAutotuner) -> None:
@@ -206,14 +208,14 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
         kernel: Any,
         args: Sequence[object],
         *,
-        wishes: Wishes,
+        wishes: AutotunerOptions,
         batch: int | None = None,
         on_result: Callable[[Result], None] | None = None,
     ) -> None:
         super().__init__(kernel, args)
-        self._record = Record(wishes.timeline)
+        self._record = PhaseTimeline(wishes.timeline)
         if batch is None:
-            use_ahead_provider(self, self._record)
+            use_pipeline_provider(self, self._record)
         self.final_selection = None  # the verification is ours, so no part of the budget is kept back for Helion's
         self._wishes, self._batch, self._on_result = wishes, batch, on_result
 
@@ -227,11 +229,11 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
                 " or unset the variable"
             )
         began = time.perf_counter()
-        translation = translate(self.config_gen, given(self))
+        translation = make_space(self.config_gen, seed_configs_of(self))
         self._record.note(SEARCH, "space", began)
-        plan = plan_of(self, self._wishes, translation)
+        plan = make_plan_for(self, self._wishes, translation)
         evaluator = HelionEvaluator(self, translation, plan.budget.seconds, self._batch)
-        options = options_of(self, self._wishes, plan)
+        options = make_options(self, self._wishes, plan)
         self.log(f"Starting autotune's {options.strategy} on {len(translation.space.names)} parameters")
         try:
             found = run_plan(plan, evaluator, options)

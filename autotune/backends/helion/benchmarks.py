@@ -33,7 +33,7 @@ Order = Callable[[int], Sequence[int]]
 """In which order the calls are sampled in a round, given its number."""
 
 
-def compare(
+def compare_members(
     search: Any, members: Sequence[PopulationMember], rounds: int, seconds: float | None, order: Order
 ) -> list[Outcome]:
     """The outcome of each member. Each has run and answered right before, in a process of its own where Helion could
@@ -44,8 +44,8 @@ def compare(
     own = search.settings.autotune_benchmark_fn
     if own is not None:
         return side_by_side(lambda i, runs: float(own([calls[i]], repeat=runs)[0]), order, rounds, seconds)
-    with device_of(search.kernel.env.device) as device:
-        return side_by_side(sampling(device, calls), order, rounds, seconds)
+    with open_device(search.kernel.env.device) as device:
+        return side_by_side(make_sampler(device, calls), order, rounds, seconds)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -79,7 +79,7 @@ def _call(member: PopulationMember, arguments: Sequence[object]) -> Callable[[],
 
 
 @contextmanager
-def device_of(where: Any) -> Iterator[Device]:
+def open_device(where: Any) -> Iterator[Device]:
     """What times kernels there: the GPU by its events, else this process by the wall clock."""
     if where.type != "cuda":
         yield HostDevice()
@@ -88,7 +88,7 @@ def device_of(where: Any) -> Iterator[Device]:
         yield CudaDevice("")
 
 
-def sampling(device: Device, calls: Sequence[Callable[[], object]]) -> Sample:
+def make_sampler(device: Device, calls: Sequence[Callable[[], object]]) -> Sample:
     """Samples with an empty L2 cache, which is emptied as Helion does (on AMD as we do): it times as its own does."""
     clear, ours = _make_l2_cache_clearer(), torch.version.hip is not None
     return lambda i, runs: median(device.time(lambda _: calls[i](), runs, lambda _: clear(), ours))
@@ -107,7 +107,7 @@ UNUSABLE = Failed("skipped", "Helion's backend cannot use this config")
 LATE = Failed("skipped", "the budget was over before it was measured")
 
 
-class Bench:
+class BenchmarkRecord:
     """By the config that Helion made of a point: points that mean the same are measured once."""
 
     def __init__(self, search: Any, translation: Translation, seconds: float | None) -> None:
@@ -230,6 +230,6 @@ class Bench:
 
         until = task.until if self._seconds is None else min(task.until or self._seconds, self._seconds)
         left = None if until is None else max(until - self.now(), 0.0)
-        found = compare(self.search, distinct, task.rounds, left, order)
+        found = compare_members(self.search, distinct, task.rounds, left, order)
         by_member = {id(member): outcome for member, outcome in zip(distinct, found, strict=True)}
         return tuple((trial.id, by_member[id(m)]) for trial, m in zip(task.trials, members, strict=True))

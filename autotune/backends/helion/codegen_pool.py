@@ -22,19 +22,19 @@ from typing import Any, NoReturn
 
 import torch
 
-from autotune.backends.helion.compile_pool import NICENESS, Work
-from autotune.backends.helion.prestart import end_with
+from autotune.backends.helion.compile_pool import NICENESS, CompileJob
+from autotune.backends.helion.prestart import die_with_parent
 
 
 @dataclass(frozen=True)
-class Devices:
+class KnownDevices:
     """properties: of each visible GPU, in torch's order. current: the number of the one in use."""
 
     properties: tuple[Any, ...]
     current: int
 
     @classmethod
-    def now(cls) -> "Devices | None":
+    def now(cls) -> "KnownDevices | None":
         """Ask torch, in a process that may; None where there is no GPU of CUDA's kind."""
         if not torch.cuda.is_available():
             return None
@@ -86,7 +86,7 @@ Generate = Callable[[Any], str]
 
 
 @dataclass(frozen=True)
-class Source:
+class GeneratedSource:
     """The text of a config's module; None where there is none, and why. When it was made, by time.perf_counter()."""
 
     text: str | None
@@ -95,11 +95,11 @@ class Source:
     ended: float = 0.0
 
 
-def serve(connection: Connection, generate: Generate, devices: Devices | None, parent: int) -> None:
+def serve_configs(connection: Connection, generate: Generate, devices: KnownDevices | None, parent: int) -> None:
     """Answer each config that comes with its Source. Nothing of the program is cleaned up here at the end."""
     status = 1
     try:
-        if end_with(parent):
+        if die_with_parent(parent):
             _settle_in(connection, devices)
             while True:
                 connection.send(_source(generate, connection.recv()))
@@ -109,7 +109,7 @@ def serve(connection: Connection, generate: Generate, devices: Devices | None, p
         os._exit(status)
 
 
-def _settle_in(connection: Connection, devices: Devices | None) -> None:
+def _settle_in(connection: Connection, devices: KnownDevices | None) -> None:
     """Become a process that disturbs nobody."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program hears of it, and ends this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -134,13 +134,13 @@ def _let_go(kept: int) -> None:
                 os.dup2(nowhere, int(name))
 
 
-def _source(generate: Generate, config: Any) -> Source:
+def _source(generate: Generate, config: Any) -> GeneratedSource:
     began = time.perf_counter()
     try:
         text, error = generate(config), ""
     except Exception as raised:
         text, error = None, f"{type(raised).__name__}: {raised}"
-    return Source(text, error, began, time.perf_counter())
+    return GeneratedSource(text, error, began, time.perf_counter())
 
 
 MOST = 4
@@ -152,23 +152,23 @@ PATIENCE_S = 10.0
 GIVEN_UP = "Code is generated in the program, one config after another; processes for that are of no use: {reason}."
 
 
-def source_of(kernel: Any, config: Any) -> str:
+def generate_source(kernel: Any, config: Any) -> str:
     """The text that the kernel's compile_config would load as a module."""
     normalized = kernel._normalized_config_copy(config)
     text: str = kernel.to_triton_code(normalized, emit_repro_caller=kernel.settings.print_output_code)
     return text
 
 
-def is_source_of(kernel: Any, config: Any, text: str) -> bool:
+def generates_same_source(kernel: Any, config: Any, text: str) -> bool:
     """Whether this process generates the same for a config."""
     try:
-        return source_of(kernel, config) == text
+        return generate_source(kernel, config) == text
     except Exception:  # Helion's own code generation
         return False
 
 
 @contextmanager
-def written(kernel: Any, text: str | None) -> Iterator[None]:
+def with_source(kernel: Any, text: str | None) -> Iterator[None]:
     """Let the kernel find its code written already, where there is a text."""
     if text is None:
         yield
@@ -180,22 +180,22 @@ def written(kernel: Any, text: str | None) -> Iterator[None]:
         del kernel.to_triton_code
 
 
-def generators_of(kernel: Any, jobs: int, warn: Callable[[str], Any]) -> "Generators":
+def make_codegen_pool(kernel: Any, jobs: int, warn: Callable[[str], Any]) -> "CodegenPool":
     """The processes for a kernel and so many compilers; none where its code has to be made in the program.
 
     That is so where sizes are not fixed: to generate code may then tell Helion for which other sizes it will do.
     """
     alike = kernel.settings.static_shapes and kernel.env.backend_name == "triton"
-    return Generators(partial(source_of, kernel), max(1, min(MOST, jobs)) if alike else 0, warn)
+    return CodegenPool(partial(generate_source, kernel), max(1, min(MOST, jobs)) if alike else 0, warn)
 
 
 class _Generator:
     """One process. config: what it works at, and since when; work: for whom, None where nobody waits any more."""
 
-    def __init__(self, generate: Generate, devices: Devices | None) -> None:
+    def __init__(self, generate: Generate, devices: KnownDevices | None) -> None:
         context = multiprocessing.get_context("fork")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, generate, devices, os.getpid()), daemon=True)
+        self.process = context.Process(target=serve_configs, args=(theirs, generate, devices, os.getpid()), daemon=True)
         try:
             self.process.start()
         except OSError:
@@ -203,19 +203,19 @@ class _Generator:
             raise
         finally:
             theirs.close()
-        self.work: Work | None = None
+        self.work: CompileJob | None = None
         self.config: Any = None
         self.until = float("inf")
 
-    def give(self, work: Work, config: Any) -> None:
+    def give(self, work: CompileJob, config: Any) -> None:
         self.work, self.config, self.until = work, config, time.perf_counter() + PATIENCE_S
         with suppress(OSError):  # it has ended, which is seen when its answer is taken
             self.connection.send(config)
 
-    def answer(self) -> Source | None:
+    def answer(self) -> GeneratedSource | None:
         """What has come; None: not yet. Raises EOFError where nothing will."""
         if self.connection.poll():
-            found: Source = self.connection.recv()
+            found: GeneratedSource = self.connection.recv()
             self.config, self.until = None, float("inf")
             return found
         if time.perf_counter() > self.until:
@@ -235,7 +235,7 @@ class _Generator:
         self.connection.close()
 
 
-class Generators:
+class CodegenPool:
     """Orders go in with `give`, texts come out with `taken`; `connections` are readable when there are any.
 
     count: processes. warn: is told when they are given up.
@@ -244,8 +244,8 @@ class Generators:
     def __init__(self, generate: Generate, count: int, warn: Callable[[str], Any] = str) -> None:
         self._warn = warn
         self._all: list[_Generator] = []
-        self._lost: list[Work] = []
-        devices = Devices.now() if count else None
+        self._lost: list[CompileJob] = []
+        devices = KnownDevices.now() if count else None
         try:
             for _ in range(count):
                 self._all.append(_Generator(generate, devices))
@@ -279,13 +279,13 @@ class Generators:
             return 0.0
         return min((one.until for one in self._all), default=float("inf")) - time.perf_counter()
 
-    def give(self, work: Work, config: Any) -> None:
+    def give(self, work: CompileJob, config: Any) -> None:
         """Let a free one generate a config."""
         next(one for one in self._all if one.config is None).give(work, config)
 
-    def taken(self) -> list[tuple[Work, Source]]:
+    def taken(self) -> list[tuple[CompileJob, GeneratedSource]]:
         """Whose texts have come. Those given up come without; they are, where one has ended or takes too long."""
-        found: list[tuple[Work, Source]] = []
+        found: list[tuple[CompileJob, GeneratedSource]] = []
         for one in self._all:
             try:
                 source = one.answer()
@@ -297,7 +297,7 @@ class Generators:
             if source is not None:
                 one.work = None
         lost, self._lost = self._lost, []
-        return found + [(work, Source(None)) for work in lost]
+        return found + [(work, GeneratedSource(None)) for work in lost]
 
     def cancel(self) -> None:
         """Nobody waits any more for what they work at."""

@@ -25,7 +25,7 @@ NICENESS = 5
 
 
 @dataclass(eq=False)
-class Work:
+class CompileJob:
     """One config on its way. trials: who asked for it, several where Helion makes the same of their points."""
 
     config: Any
@@ -41,11 +41,11 @@ class Work:
         return self.future.elapsed if self.future is not None and self.future.process is not None else 0.0
 
 
-class Compiles:
+class CompilePool:
     """Those that compile now. adaptive: whether what the others took shortens what a compile may take."""
 
     def __init__(self, adaptive: bool) -> None:
-        self._running: list[Work] = []
+        self._running: list[CompileJob] = []
         self._adaptive = adaptive
         self._took: list[float] = []
 
@@ -62,7 +62,7 @@ class Compiles:
         """Until the first of them has had its time."""
         return min((work.future.seconds_left() for work in self._running), default=float("inf"))  # type: ignore[union-attr]
 
-    def begin(self, work: Work) -> None:
+    def begin(self, work: CompileJob) -> None:
         """Start a config's compiler."""
         future = work.future
         assert future is not None
@@ -76,14 +76,14 @@ class Compiles:
             future.start()
         self._running.append(work)
 
-    def ended(self) -> list[tuple[Work, Failed | None]]:
+    def ended(self) -> list[tuple[CompileJob, Failed | None]]:
         """Those that are over, and what went wrong with them."""
         over, self._running = _parted(self._running)
         found = [(work, _verdict(work)) for work in over]
         self._took += [work.compile_s for work, failed in found if failed is None and work.compile_s]
         return found
 
-    def cancel(self) -> list[Work]:
+    def cancel(self) -> list[CompileJob]:
         """End them all."""
         dropped, self._running = self._running, []
         for work in dropped:
@@ -108,9 +108,9 @@ def _end(future: Any) -> None:
             future.process.join(1.0)
 
 
-def _parted(running: Sequence[Work]) -> tuple[list[Work], list[Work]]:
-    over: list[Work] = []
-    left: list[Work] = []
+def _parted(running: Sequence[CompileJob]) -> tuple[list[CompileJob], list[CompileJob]]:
+    over: list[CompileJob] = []
+    left: list[CompileJob] = []
     for work in running:
         future = work.future
         assert future is not None
@@ -119,7 +119,7 @@ def _parted(running: Sequence[Work]) -> tuple[list[Work], list[Work]]:
     return over, left
 
 
-def _verdict(work: Work) -> Failed | None:
+def _verdict(work: CompileJob) -> Failed | None:
     """Take in how a compile ended. Where it failed, Helion's own account of it is set right as well.
 
     A compiler that takes too long is killed at once: Helion would wait ten seconds for it to end by itself. And one

@@ -4,9 +4,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from autotune.backends.helion.benchmarks import Bench
+from autotune.backends.helion.benchmarks import BenchmarkRecord
 from autotune.backends.helion.pipeline import PipelineSession
-from autotune.backends.helion.provider import AheadProvider
+from autotune.backends.helion.provider import PipelineProvider
 from autotune.backends.helion.space import Translation
 from autotune.core.outcomes import Detail, Outcome, Trial
 from autotune.core.search.messages import Compare, Event, Limits
@@ -23,10 +23,10 @@ class HelionEvaluator(Evaluator):
     """An evaluator for one search of Helion's. seconds: of the whole budget, its start being Helion's."""
 
     def __init__(self, search: Any, translation: Translation, seconds: float | None, batch: int | None = None) -> None:
-        self.bench = Bench(search, translation, seconds)
+        self.bench = BenchmarkRecord(search, translation, seconds)
         provider = search.benchmark_provider
-        self.pipelined = batch is None and isinstance(provider, AheadProvider) and provider.apart
-        if isinstance(provider, AheadProvider) and not self.pipelined:
+        self.pipelined = batch is None and isinstance(provider, PipelineProvider) and provider.apart
+        if isinstance(provider, PipelineProvider) and not self.pipelined:
             provider.leave_station()
         self._jobs = _compilers(search.settings) if self.pipelined else getattr(provider, "_jobs", 1)
         self._batch = batch or max(1, min(self._jobs, MOST_AT_ONCE))
@@ -49,7 +49,7 @@ def _compilers(settings: Any) -> int:
 class BatchSession(QueueSession):
     """One batch after the other: each `poll` compiles a batch side by side and times it."""
 
-    def __init__(self, bench: Bench, batch: int) -> None:
+    def __init__(self, bench: BenchmarkRecord, batch: int) -> None:
         super().__init__(bench.now, batch)
         self._bench = bench
 

@@ -23,7 +23,7 @@ from helion.autotuner.precompile_future import SerializedCompiledFunction, _unlo
 
 from autotune.backends.triton.timing import condensed
 from autotune.core.outcomes import FailureKind
-from autotune.shell.timeline import Stamps
+from autotune.shell.timeline import JobTimes
 
 REP_MS, FIRST_MS = 50, 10
 """Timed runs add up to this, as in Helion; to less where the config is no rival of the best one."""
@@ -36,7 +36,7 @@ PROBES = 2
 
 
 @dataclass(frozen=True)
-class Measured:
+class JobResult:
     """What came of it: samples in milliseconds, or why there are none. cut: it was too slow to go on with.
 
     began: by time.perf_counter(), of whichever process it was.
@@ -51,7 +51,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Check:
+class BaselineCheck:
     """The expected answer, and how close to it an answer must be."""
 
     baseline_path: str
@@ -69,12 +69,12 @@ class MeasureJob:
 
     fn_spec: SerializedCompiledFunction
     args_path: str
-    check: Check | None
+    check: BaselineCheck | None
     cutoff_ms: float | None = None
     best_ms: float | None = None
     probe_long_kernel: bool = False
 
-    def __call__(self) -> Measured:
+    def __call__(self) -> JobResult:
         began = time.perf_counter()
         with capture_output():
             fn = _load_compiled_fn_for_worker(self.fn_spec)
@@ -85,25 +85,25 @@ class MeasureJob:
                 if match_unrecoverable_runtime_error(error):
                     raise  # the process is spoilt, which whoever sent the job must see
                 text = f"{type(error).__name__}: {error}"
-                return Measured((), time.perf_counter() - began, False, _kind(error), text, began)
+                return JobResult((), time.perf_counter() - began, False, _kind(error), text, began)
             finally:
                 _unload_compiled_fn(fn)
 
-    def _measured(self, fn: Callable[..., Any], began: float) -> Measured:
+    def _measured(self, fn: Callable[..., Any], began: float) -> JobResult:
         call = functools.partial(fn, *load_trusted_kernel_args(self.args_path))
         output = call()
         synchronize_device()
         wrong = None if self.check is None else _mismatch(output, self.check)
         del output
         if wrong is not None:
-            return Measured((), time.perf_counter() - began, False, "wrong_answer", wrong)
+            return JobResult((), time.perf_counter() - began, False, "wrong_answer", wrong)
         bench = functools.partial(_timer(), call, return_mode="all", pre_warmed=True)
         if self.cutoff_ms is not None:
             first = _samples(bench(fixed_repetitions=PROBES))
             if min(first) > self.cutoff_ms:
-                return Measured(first, time.perf_counter() - began, True)
+                return JobResult(first, time.perf_counter() - began, True)
         times = self._times(functools.partial(bench, warmup=1, probe_long_kernel=self.probe_long_kernel))
-        return Measured(condensed(times), time.perf_counter() - began)
+        return JobResult(condensed(times), time.perf_counter() - began)
 
     def _times(self, timed: Callable[..., Any]) -> tuple[float, ...]:
         if self.best_ms is None:
@@ -115,23 +115,23 @@ class MeasureJob:
 
 
 @dataclass(frozen=True)
-class Begin:
-    """Load the libraries, which unpickling it has done, and take hold of the device. settings: as for `WarmUp`."""
+class StartDevice:
+    """Load the libraries, which unpickling this does, and initialise the device. settings: as for `LoadArguments`."""
 
     device: str
     settings: dict[str, str]
 
-    def __call__(self) -> Stamps:
+    def __call__(self) -> JobTimes:
         began = time.perf_counter()
         os.environ.update(self.settings)
         torch.empty(1, device=self.device)
         synchronize_device()  # by itself it would do nothing where the device has not been used yet
         importlib.import_module("torch._inductor.runtime.triton_helpers")  # as the code of every config does
-        return Stamps("device", began, time.perf_counter())
+        return JobTimes("device", began, time.perf_counter())
 
 
 @dataclass(frozen=True)
-class WarmUp:
+class LoadArguments:
     """Load in advance what every config needs: the arguments and the expected answer.
 
     settings: what the environment says of Triton and Helion by now, above all where Triton's cache is: the process may
@@ -142,7 +142,7 @@ class WarmUp:
     baseline_path: str | None
     settings: dict[str, str]
 
-    def __call__(self) -> Stamps:
+    def __call__(self) -> JobTimes:
         began = time.perf_counter()
         os.environ.update(self.settings)
         load_trusted_kernel_args(self.args_path)
@@ -151,7 +151,7 @@ class WarmUp:
         with suppress(Exception):  # whoever cannot check or time anything says so when it is to do so for a config
             assert_close(expected, expected, atol=0.0, rtol=0.0, scale_atol_by_expected_rms=True)
             _timer()(synchronize_device, return_mode="all", pre_warmed=True, fixed_repetitions=1)
-        return Stamps("arguments", began, time.perf_counter())
+        return JobTimes("arguments", began, time.perf_counter())
 
 
 def _timer() -> Callable[..., Any]:
@@ -160,7 +160,7 @@ def _timer() -> Callable[..., Any]:
     return found
 
 
-def _mismatch(output: object, check: Check) -> str | None:
+def _mismatch(output: object, check: BaselineCheck) -> str | None:
     try:
         assert_close(
             output,

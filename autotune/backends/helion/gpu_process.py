@@ -18,24 +18,24 @@ from typing import Any
 from helion.autotuner.benchmark_worker import BenchmarkSubprocessError, BenchmarkWorker
 from helion.autotuner.process_utils import signal_process_tree
 
-from autotune.backends.helion.prestart import SLOW, Started, started_worker
-from autotune.shell.timeline import GPU, SPARE, Record, Stamps
+from autotune.backends.helion.prestart import SLOW, PrestartedProcess, take_worker
+from autotune.shell.timeline import GPU, SPARE, JobTimes, PhaseTimeline
 
 START_TIMEOUT_S = 180.0
 
 Job = Callable[[], Any]
 
 
-class Station:
+class GpuProcess:
     """Orders go in with `give`, answers come out with `taken`; `wake` is readable as long as there are any.
 
     first: what the first process does at once, before it is known what it will need. record: is told when processes
     began what. warn: is told what did not go as it should.
     """
 
-    def __init__(self, first: Job, record: Record | None = None, warn: Callable[[str], Any] = str) -> None:
+    def __init__(self, first: Job, record: PhaseTimeline | None = None, warn: Callable[[str], Any] = str) -> None:
         self._warm_up, self._wants_spare = first, False
-        self._record, self._warn = record or Record(), warn
+        self._record, self._warn = record or PhaseTimeline(), warn
         self._orders: queue.SimpleQueue[tuple[Any, Job, float] | None] = queue.SimpleQueue()
         self._answers: deque[tuple[Any, Any]] = deque()
         self.wake, self._bell = os.pipe()
@@ -101,7 +101,7 @@ class Station:
 
     def _begin(self) -> None:
         asked = time.perf_counter()
-        self._current = started_worker(self._warn) or BenchmarkWorker(device=None)
+        self._current = take_worker(self._warn) or BenchmarkWorker(device=None)
         self._warmed(self._current, self._warm_up, GPU, asked)
 
     def _answer(self, key: Any, job: Job, timeout_s: float) -> Any:
@@ -115,7 +115,7 @@ class Station:
             found = self._current.run(job, timeout_s) if key is not None else self._warm(self._current, job)
         except Exception as error:
             return error
-        if isinstance(found, Stamps):
+        if isinstance(found, JobTimes):
             self._record.note(GPU, found.what, found.began, found.ended)
         return found
 
@@ -130,7 +130,7 @@ class Station:
 
     def _started(self) -> tuple[Any, threading.Thread]:
         asked = time.perf_counter()
-        worker = started_worker(self._warn)
+        worker = take_worker(self._warn)
         if worker is None:
             worker = BenchmarkWorker(device=None)
             worker._start()
@@ -142,7 +142,7 @@ class Station:
     def _warmed(self, worker: Any, job: Job, lane: str, asked: float) -> None:
         """Let a process do its first job, which tells when it was there and when it had taken hold of the GPU."""
         found = self._warm(worker, job)
-        if isinstance(found, Stamps):
+        if isinstance(found, JobTimes):
             self._record.note(lane, "start", asked, found.began)
             self._record.note(lane, found.what, found.began, found.ended)
 
@@ -157,7 +157,7 @@ class Station:
 
     def _warm(self, worker: Any, job: Job) -> Any:
         """Let it do its first job. One that `prepare` started and cannot is ended, and started as Helion does."""
-        prepared = isinstance(worker._process, Started)
+        prepared = isinstance(worker._process, PrestartedProcess)
         try:
             return worker.run(job, START_TIMEOUT_S)
         except Exception as error:  # who cannot warm up will say so when it is to run something

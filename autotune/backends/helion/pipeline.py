@@ -15,15 +15,21 @@ from helion.autotuner.benchmark_job import CompiledFunctionLoadError
 from helion.autotuner.benchmark_worker import BenchmarkSubprocessError, BenchmarkTimeout, BenchmarkWorkerUnkillable
 from threadpoolctl import ThreadpoolController
 
-from autotune.backends.helion.benchmarks import UNUSABLE, Bench
-from autotune.backends.helion.codegen_pool import Generators, Source, generators_of, is_source_of, written
-from autotune.backends.helion.compile_pool import Compiles, Work
-from autotune.backends.helion.gpu_jobs import Measured
-from autotune.backends.helion.gpu_process import Station
+from autotune.backends.helion.benchmarks import UNUSABLE, BenchmarkRecord
+from autotune.backends.helion.codegen_pool import (
+    CodegenPool,
+    GeneratedSource,
+    generates_same_source,
+    make_codegen_pool,
+    with_source,
+)
+from autotune.backends.helion.compile_pool import CompileJob, CompilePool
+from autotune.backends.helion.gpu_jobs import JobResult
+from autotune.backends.helion.gpu_process import GpuProcess
 from autotune.core.outcomes import Failed, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.shell.evaluators.protocol import WorkerSession
-from autotune.shell.timeline import GENERATOR, GPU, SEARCH, Record
+from autotune.shell.timeline import GENERATOR, GPU, SEARCH, PhaseTimeline
 
 AHEAD = 1
 """Configs that are queued although nothing is free yet to make them."""
@@ -35,19 +41,19 @@ PATIENCE_S = 2.0
 class PipelineSession(WorkerSession):
     """jobs: at once, of those that generate code or compile it."""
 
-    def __init__(self, bench: Bench, jobs: int) -> None:
+    def __init__(self, bench: BenchmarkRecord, jobs: int) -> None:
         super().__init__(bench.now)
         self._bench, self._jobs = bench, jobs
         self._provider: Any = bench.search.benchmark_provider
-        self._record: Record = self._provider.record
-        self._queue: deque[Work] = deque()
-        self._compiles = Compiles(bench.search.settings.autotune_adaptive_timeout)
-        self._running: dict[int, Work] = {}
-        self._under_way: dict[Any, Work] = {}
+        self._record: PhaseTimeline = self._provider.record
+        self._queue: deque[CompileJob] = deque()
+        self._compiles = CompilePool(bench.search.settings.autotune_adaptive_timeout)
+        self._running: dict[int, CompileJob] = {}
+        self._under_way: dict[Any, CompileJob] = {}
         self._comparison: Compare | None = None
         self._given = 0
-        self._station: Station | None = None
-        self._generators = Generators(str, 0)
+        self._station: GpuProcess | None = None
+        self._generators = CodegenPool(str, 0)
         self._agreed = False
         self._limited: Any = None
 
@@ -97,7 +103,7 @@ class PipelineSession(WorkerSession):
         self._limited = ThreadpoolController().limit(limits=1, user_api="blas")  # the compilers have all cores
         self._station = self._provider.station
         search = self._bench.search
-        self._generators = generators_of(search.kernel, self._jobs, search.log.warning)
+        self._generators = make_codegen_pool(search.kernel, self._jobs, search.log.warning)
         return self
 
     def __exit__(
@@ -118,7 +124,7 @@ class PipelineSession(WorkerSession):
         elif (member := self._bench.enter(trial, config)) is None:
             self._report([trial], UNUSABLE)
         else:
-            self._under_way[config] = work = Work(config, member, [trial], limits)
+            self._under_way[config] = work = CompileJob(config, member, [trial], limits)
             self._queue.append(work)
 
     @property
@@ -145,7 +151,7 @@ class PipelineSession(WorkerSession):
             self._take_answers()  # as does generating code, in this process
             self._take_compiled()
 
-    def _start(self, work: Work) -> None:
+    def _start(self, work: CompileJob) -> None:
         """Let the config's code be generated: elsewhere, where that can be."""
         config = self._wanted(work)
         if config is None or self._bench.over():
@@ -155,13 +161,13 @@ class PipelineSession(WorkerSession):
         else:
             self._compile(work, config, None)
 
-    def _generated(self, work: Work, source: Source) -> None:
+    def _generated(self, work: CompileJob, source: GeneratedSource) -> None:
         """Compile what has been generated elsewhere. What could not be is generated here, so that Helion logs why."""
         config, text = self._wanted(work), source.text
         if source.ended:
             self._record.note(GENERATOR, "generate", source.began, source.ended, work.trials[0].id)
         if text is not None and not self._agreed:  # once: a fork might take the machine for another
-            self._agreed = is_source_of(self._bench.search.kernel, config, text)
+            self._agreed = generates_same_source(self._bench.search.kernel, config, text)
             if not self._agreed:
                 self._generators.give_up("the code is not the same")
                 text = None
@@ -169,11 +175,11 @@ class PipelineSession(WorkerSession):
         if text is None and work.fn is not None and self._generators.count:
             self._generators.give_up(source.error)
 
-    def _compile(self, work: Work, config: Any, text: str | None) -> None:
+    def _compile(self, work: CompileJob, config: Any, text: str | None) -> None:
         """Load the config's code, generated here where there is no text, and begin to compile it elsewhere."""
         kernel, began = self._bench.search.kernel, time.perf_counter()
         try:
-            with written(kernel, text):
+            with with_source(kernel, text):
                 work.fn = kernel.compile_config(config, allow_print=False)
         except Exception as error:  # Helion's own code generation: it is for Helion to log
             self._settle(work, Failed("compile_error", f"{type(error).__name__}: {error}"))
@@ -183,12 +189,12 @@ class PipelineSession(WorkerSession):
         self._compiles.begin(work)
         self._record.note(SEARCH, "generate" if text is None else "load", began, trial=work.trials[0].id)
 
-    def _wanted(self, work: Work) -> Any:
+    def _wanted(self, work: CompileJob) -> Any:
         """The config as Helion's filter leaves it; None where it is dropped."""
         wanted = self._bench.search.settings.autotune_config_filter
         return work.member.config if wanted is None else wanted(work.member.config)
 
-    def _compiled(self, work: Work, failed: Failed | None) -> None:
+    def _compiled(self, work: CompileJob, failed: Failed | None) -> None:
         if work.compile_s:
             now = time.perf_counter()
             self._record.note("compiler", "compile", now - work.compile_s, now, work.trials[0].id)
@@ -210,11 +216,11 @@ class PipelineSession(WorkerSession):
             if work is not None and self._under_way.get(work.config) is work:
                 self._measured(work, answer)
 
-    def _measured(self, work: Work, answer: Any) -> None:
+    def _measured(self, work: CompileJob, answer: Any) -> None:
         if isinstance(answer, CompiledFunctionLoadError):  # Helion has a way around it, in this process
             self._settle(work, None)
             return
-        found = answer if isinstance(answer, Measured) else _lost(answer)
+        found = answer if isinstance(answer, JobResult) else _lost(answer)
         if found.began:
             self._record.note(GPU, "run", found.began, found.began + found.run_s, work.trials[0].id)
         self._provider.measured[self._wanted(work)] = found
@@ -223,7 +229,7 @@ class PipelineSession(WorkerSession):
         else:
             self._settle(work, Failed(found.failure, found.message, work.compile_s, found.run_s))
 
-    def _settle(self, work: Work, outcome: Outcome | None) -> None:
+    def _settle(self, work: CompileJob, outcome: Outcome | None) -> None:
         trials, began = work.trials, time.perf_counter()
         found = self._bench.settle(work.config, work.member, work.fn, trials[0].generation, outcome)
         self._record.note(SEARCH, "settle", began, trial=trials[0].id)
@@ -255,9 +261,9 @@ class PipelineSession(WorkerSession):
                 self._running.pop(key, None)
 
 
-def _lost(error: BaseException) -> Measured:
+def _lost(error: BaseException) -> JobResult:
     """What a job means whose process has ended, or was spoilt, before it answered."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, BenchmarkTimeout):
-        return Measured(failure="run_timeout", message=text)
-    return Measured(failure="crash" if isinstance(error, BenchmarkSubprocessError) else "run_error", message=text)
+        return JobResult(failure="run_timeout", message=text)
+    return JobResult(failure="crash" if isinstance(error, BenchmarkSubprocessError) else "run_error", message=text)

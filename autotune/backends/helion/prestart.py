@@ -33,11 +33,11 @@ CODE = (
 SLOW = "the process that times configs is started now, and imports what this one has imported"
 
 
-class Started:
+class PrestartedProcess:
     """A process and our end of the socket that it gets its jobs from, as far as Helion asks of a process."""
 
     def __init__(self) -> None:
-        self.devices = devices_now()
+        self.devices = visible_devices()
         ours, theirs = socketpair()
         note, told = os.pipe()
         with theirs:
@@ -80,19 +80,19 @@ class Started:
         self.connection.close()
 
 
-class Reserve:
+class PrestartReserve:
     """One process waits; when it is taken the next one is started, by a thread of its own: nobody waits for that."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
         self._changed = threading.Condition()
-        self._waiting: Started | None = None
+        self._waiting: PrestartedProcess | None = None
         self._error: OSError | None = None
         self._closed = False
         self._thread = threading.Thread(target=self._keep, name="helion-prepare", daemon=True)
         self._thread.start()
 
-    def take(self, warn: Callable[[str], Any] = str) -> Started | None:
+    def take(self, warn: Callable[[str], Any] = str) -> PrestartedProcess | None:
         """The process that waits, ready or not yet; None where none can be had, and `warn` is told why."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is not None or self._error is not None or self._closed)
@@ -104,7 +104,7 @@ class Reserve:
         reason = None
         if not found.is_alive():
             reason = f"The process that prepare() started has ended with status {found._popen.returncode}"
-        elif found.devices != devices_now():
+        elif found.devices != visible_devices():
             reason = "Which devices are visible was changed after prepare(); call it later"
         if reason is None:
             return found
@@ -129,14 +129,14 @@ class Reserve:
             while not self._closed and self._error is None:
                 if self._waiting is None:
                     try:
-                        self._waiting = Started()
+                        self._waiting = PrestartedProcess()
                     except OSError as error:
                         self._error = error
                     self._changed.notify_all()
                 self._changed.wait_for(lambda: self._waiting is None or self._closed)
 
 
-_reserve: Reserve | None = None
+_reserve: PrestartReserve | None = None
 
 
 def prepare() -> bool:
@@ -149,12 +149,12 @@ def prepare() -> bool:
     if sys.platform != "linux" or not sys.executable:
         return False
     if _reserve is None or _reserve.owner != os.getpid():
-        _reserve = Reserve()
+        _reserve = PrestartReserve()
         atexit.register(_reserve.close)
     return True
 
 
-def started_worker(warn: Callable[[str], Any] = str) -> Any | None:
+def take_worker(warn: Callable[[str], Any] = str) -> Any | None:
     """A worker of Helion's whose process was started before; None where `prepare` was not called."""
     started = _reserve.take(warn) if _reserve is not None and _reserve.owner == os.getpid() else None
     if started is None:
@@ -166,7 +166,7 @@ def started_worker(warn: Callable[[str], Any] = str) -> Any | None:
     return made
 
 
-def devices_now() -> dict[str, str]:
+def visible_devices() -> dict[str, str]:
     """What the environment says of the devices that a process sees: it is too late to change that in one that runs."""
     return {
         name: value
@@ -180,7 +180,7 @@ MODULES = ("torch._inductor.runtime.triton_helpers", "autotune.backends.helion.g
 """What the code of every config imports, and what jobs are made of."""
 
 
-def serve(fd: int) -> None:
+def serve_jobs(fd: int) -> None:
     """Run what comes over the socket `fd`, as Helion's benchmark process does, until its other end is closed."""
     from helion.autotuner.benchmark_worker import _worker_loop
 
@@ -190,7 +190,7 @@ def serve(fd: int) -> None:
     _worker_loop(Connection(fd), None)
 
 
-def end_with(parent: int) -> bool:
+def die_with_parent(parent: int) -> bool:
     """Let this process be killed when `parent`, which has started it, ends; False where it has ended already."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     return os.getppid() == parent

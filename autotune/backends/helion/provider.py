@@ -14,30 +14,30 @@ from helion.autotuner.base_search import PopulationBasedSearch
 from helion.autotuner.benchmark_provider import LocalBenchmarkProvider
 from helion.autotuner.precompile_future import PrecompileFuture, _serialize_compiled_fn
 
-from autotune.backends.helion.gpu_jobs import Begin, Check, Measured, MeasureJob, WarmUp
-from autotune.backends.helion.gpu_process import Station
-from autotune.shell.timeline import SEARCH, Record
+from autotune.backends.helion.gpu_jobs import BaselineCheck, JobResult, LoadArguments, MeasureJob, StartDevice
+from autotune.backends.helion.gpu_process import GpuProcess
+from autotune.shell.timeline import SEARCH, PhaseTimeline
 
 SETTINGS = ("TRITON_", "HELION_", "TORCH", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
 """What the names of environment variables begin with that compilers and kernels may depend on."""
 
 
-class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
+class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
     """futures, measured: by the config that they are for, each taken once. What is not there is made as Helion does.
 
     record: when each process did what.
     """
 
-    def __init__(self, record: Record | None = None, **context: Any) -> None:
-        self.record = record or Record()
+    def __init__(self, record: PhaseTimeline | None = None, **context: Any) -> None:
+        self.record = record or PhaseTimeline()
         self.record.begin()
         self.futures: dict[Any, PrecompileFuture] = {}
-        self.measured: dict[Any, Measured] = {}
+        self.measured: dict[Any, JobResult] = {}
         settings = context["settings"]
         wanted = settings.autotune_precompile == "fork" and settings.autotune_benchmark_subprocess
         # It loads its libraries while Helion makes its baseline.
-        first = Begin(str(context["kernel"].env.device), settings_now())
-        self.station = Station(first, self.record, context["log"].warning) if wanted else None
+        first = StartDevice(str(context["kernel"].env.device), relevant_environment())
+        self.station = GpuProcess(first, self.record, context["log"].warning) if wanted else None
         try:
             super().__init__(**context)
         except BaseException:
@@ -97,13 +97,13 @@ class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion ask
         baseline = self._precompile_baseline_path
         check = None
         if self.settings.autotune_accuracy_check and baseline is not None:
-            check = Check(baseline, self._effective_atol, self._effective_rtol, self._scale_atol)
+            check = BaselineCheck(baseline, self._effective_atol, self._effective_rtol, self._scale_atol)
         long = self._probe_long_kernel()
         return MeasureJob(spec, self._precompile_args_path or "", check, cutoff_ms, best_ms, long)
 
-    def warm_up(self) -> WarmUp:
+    def warm_up(self) -> LoadArguments:
         """What a benchmark process does before it is needed."""
-        return WarmUp(self._precompile_args_path or "", self._precompile_baseline_path, settings_now())
+        return LoadArguments(self._precompile_args_path or "", self._precompile_baseline_path, relevant_environment())
 
     def _create_precompile_future(self, config: Any, fn: Any) -> PrecompileFuture:
         return self.futures.pop(config, None) or super()._create_precompile_future(config, fn)
@@ -128,12 +128,12 @@ class AheadProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion ask
         return inf
 
 
-def settings_now() -> dict[str, str]:
+def relevant_environment() -> dict[str, str]:
     """What the environment says by now of what compilers and kernels may depend on."""
     return {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
 
 
-def use_ahead_provider(search: PopulationBasedSearch, record: Record) -> None:
+def use_pipeline_provider(search: PopulationBasedSearch, record: PhaseTimeline) -> None:
     """Let a search that has Helion's usual provider have this one."""
     if search._benchmark_provider_cls is LocalBenchmarkProvider:
-        search._benchmark_provider_cls = partial(AheadProvider, record)
+        search._benchmark_provider_cls = partial(PipelineProvider, record)

@@ -24,17 +24,17 @@ FEW_VALUES = 6
 """Of how many values all are tried as a switch."""
 
 
-def rules_of(space: Space, default: Config, repair: Callable[[Config], Config | None]) -> list[str]:
+def find_rules(space: Space, default: Config, repair: Callable[[Config], Config | None]) -> list[str]:
     """Constraints that what the repair makes keeps, and that forbid what it would change.
 
     repair: what becomes of a point; None where it is refused.
     """
     raw, repaired = _probes(space, PROBES, repair)
-    rules = switched(space, default, repair, repaired)
-    rules |= {name: rule for name, rule in learned(space, raw, repaired) if name not in rules}
+    rules = find_switch_rules(space, default, repair, repaired)
+    rules |= {name: rule for name, rule in find_reset_rules(space, raw, repaired) if name not in rules}
     found = list(rules.values())
     narrower = Space(space.parameters, found)
-    return [*found, *excluded(narrower, *_probes(narrower, MORE_PROBES, repair))]
+    return [*found, *find_exclusions(narrower, *_probes(narrower, MORE_PROBES, repair))]
 
 
 def _probes(space: Space, count: int, repair: Callable[[Config], Config | None]) -> tuple[list[Config], list[Config]]:
@@ -44,7 +44,7 @@ def _probes(space: Space, count: int, repair: Callable[[Config], Config | None])
     return [raw for raw, _ in good], [repaired for _, repaired in good]
 
 
-def learned(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[tuple[str, str]]:
+def find_reset_rules(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[tuple[str, str]]:
     """Each parameter that another one resets, with its rule. raw, repaired: probes, and what was made of them."""
     for name in space.names:
         changed = [i for i, (a, b) in enumerate(zip(raw, repaired, strict=True)) if token(a[name]) != token(b[name])]
@@ -73,7 +73,7 @@ def _rule(space: Space, name: str, changed: Sequence[int], repaired: Sequence[Co
     return None
 
 
-def switched(
+def find_switch_rules(
     space: Space, default: Config, repair: Callable[[Config], Config | None], repaired: Sequence[Config]
 ) -> dict[str, str]:
     """By parameter: "this is so unless one of those parameters has one of these values", as found at the default.
@@ -108,7 +108,7 @@ def switched(
     }
 
 
-def excluded(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[str]:
+def find_exclusions(space: Space, raw: Sequence[Config], repaired: Sequence[Config]) -> Iterator[str]:
     """Constraints "with this value of one parameter, another has none of those", such as registers beside warps."""
     for name in space.names:
         changed = [i for i, (a, b) in enumerate(zip(raw, repaired, strict=True)) if token(a[name]) != token(b[name])]

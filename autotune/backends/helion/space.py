@@ -38,7 +38,7 @@ from helion.autotuner.config_fragment import (
 )
 from helion.autotuner.config_generation import ConfigGeneration
 
-from autotune.backends.helion.repair_rules import rules_of
+from autotune.backends.helion.repair_rules import find_rules
 from autotune.core.config import Config, Value, freeze, token
 from autotune.core.constraints import Members, members
 from autotune.core.errors import ConfigError, SpaceError
@@ -49,7 +49,7 @@ ROLES = {Category.BLOCK_SIZE: "block_size", Category.NUM_WARPS: "num_warps"}
 
 
 @dataclass(frozen=True)
-class Field:
+class FragmentField:
     """parameter: None where there is nothing to choose. theirs, ours: a value in Helion's form, and in ours."""
 
     parameter: Parameter | None
@@ -57,14 +57,14 @@ class Field:
     ours: Callable[[Any], Value]
 
 
-def field_of(fragment: ConfigSpecFragment) -> Field:
+def make_field(fragment: ConfigSpecFragment) -> FragmentField:
     """The field for a fragment that is not a list. One of a kind that is not known is left as it is."""
     role = ROLES.get(fragment.category())
     match fragment:
         case BooleanFragment():
             return _plain(Boolean())
         case PermutationFragment(length=length):
-            return Field(Permutation(length) if length > 1 else None, list, tuple)
+            return FragmentField(Permutation(length) if length > 1 else None, list, tuple)
         case PowerOfTwoFragment(low=low, high=high):
             return _plain(PowerOfTwo(low, high, role=role) if low < high else None)
         case BaseIntegerFragment(low=low, high=high):
@@ -76,15 +76,15 @@ def field_of(fragment: ConfigSpecFragment) -> Field:
     return _labelled(tuple(fragment.search_values() or ()))
 
 
-def _plain(parameter: Parameter | None) -> Field:
-    return Field(parameter, _same, _same)
+def _plain(parameter: Parameter | None) -> FragmentField:
+    return FragmentField(parameter, _same, _same)
 
 
 def _same(value: Any) -> Any:
     return value
 
 
-def _labelled(values: tuple[Any, ...], ordered: bool = False) -> Field:
+def _labelled(values: tuple[Any, ...], ordered: bool = False) -> FragmentField:
     """A choice of values that stand for themselves, or by their text where JSON cannot hold them."""
     by_label = {token(_label(value)): value for value in values}
     labels = tuple({token(_label(value)): _label(value) for value in values}.values())
@@ -92,7 +92,7 @@ def _labelled(values: tuple[Any, ...], ordered: bool = False) -> Field:
     def theirs(label: Value) -> Any:
         return by_label[token(label)]
 
-    return Field(Choice(labels, ordered=ordered) if len(labels) > 1 else None, theirs, _label)
+    return FragmentField(Choice(labels, ordered=ordered) if len(labels) > 1 else None, theirs, _label)
 
 
 def _label(value: Any) -> Value:
@@ -112,14 +112,14 @@ THREADS = 32
 PRODUCT = re.compile(r"(?:(?P<factor>\d+)\*)?(?P<blocks>[a-z_]\w*(?:\*[a-z_]\w*)*) <= \d+")
 
 
-class Named(Protocol):
+class NamedSlot(Protocol):
     """A parameter and where it lives."""
 
     @property
     def name(self) -> str: ...
 
 
-def per_thread(generation: Any, slots: Mapping[int, Named], base: Sequence[Any]) -> Iterator[str]:
+def limit_tiles_per_thread(generation: Any, slots: Mapping[int, NamedSlot], base: Sequence[Any]) -> Iterator[str]:
     """A constraint for each tile of the kernel: its elements over the threads. slots: by their place in `base`."""
     warps_at = generation.num_warps_index
     if warps_at < 0:
@@ -128,7 +128,7 @@ def per_thread(generation: Any, slots: Mapping[int, Named], base: Sequence[Any])
     rolled = bool(generation.config_spec.reduction_loops)
     seen = set()
     for limit in generation.config_spec.tensor_numel_constraints:
-        factor = factor_of(limit.expr_str, len(limit.block_indices))
+        factor = product_factor(limit.expr_str, len(limit.block_indices))
         if factor is None:
             continue
         places = [generation.block_size_indices[i] for i in limit.block_indices]
@@ -142,7 +142,7 @@ def per_thread(generation: Any, slots: Mapping[int, Named], base: Sequence[Any])
             yield text
 
 
-def factor_of(text: str, count: int) -> int | None:
+def product_factor(text: str, count: int) -> int | None:
     """c of a limit `c*u0*u1*… <= most` on the product of `count` block sizes; None where it has another form."""
     found = PRODUCT.fullmatch(text)
     if found is None or len(found["blocks"].split("*")) != count:
@@ -163,7 +163,7 @@ class Slot:
     name: str
     index: int
     place: int | None
-    field: Field
+    field: FragmentField
     parameter: Parameter
 
     def get(self, flat: Flat) -> Value:
@@ -219,7 +219,7 @@ class Translation:
             return None
 
 
-def translate(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Translation:
+def make_space(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Translation:
     """The space of a kernel. Raises SpaceError where nothing is left to choose.
 
     known: flat configs that must have a point; what seems to be a rule but leaves one of them out is none.
@@ -259,7 +259,7 @@ def _slots(generation: ConfigGeneration) -> Iterator[Slot]:
             items = [fragment.inner] * fragment.length if isinstance(fragment, ListOf) else [fragment]
             for place, item in enumerate(items):
                 listed = isinstance(fragment, ListOf)
-                field = field_of(item)
+                field = make_field(item)
                 if field.parameter is not None:
                     name = f"{key}_{place}" if listed else f"{key}_{position}" if is_sequence else key
                     yield Slot(name, index, place if listed else None, field, field.parameter)
@@ -269,7 +269,7 @@ def _constraints(
     generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space, default: Config
 ) -> Iterator[str | Members]:
     yield from _sizes(generation, slots, base, free)
-    yield from per_thread(generation, {slot.index: slot for slot in slots}, base)
+    yield from limit_tiles_per_thread(generation, {slot.index: slot for slot in slots}, base)
 
     def repair(config: Config) -> Config | None:
         try:
@@ -278,7 +278,7 @@ def _constraints(
         except (exc.InvalidConfig, ValueError, TypeError, AssertionError):
             return None
 
-    yield from rules_of(free, default, repair)
+    yield from find_rules(free, default, repair)
 
 
 def _sizes(generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space) -> Iterator[Members]:

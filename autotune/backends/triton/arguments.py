@@ -19,8 +19,8 @@ from autotune.backends.triton.messages import (
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.shell.evaluators import tensors
-from autotune.shell.evaluators.bench import checked, checksum
-from autotune.shell.evaluators.outputs import Check, Tolerance, leaves
+from autotune.shell.evaluators.bench import apply_checker, compute_checksum
+from autotune.shell.evaluators.checking import OutputCheck, Tolerance, list_leaves
 from autotune.shell.evaluators.tensors import is_tensor
 
 GRAIN = 256
@@ -157,18 +157,18 @@ class PreparedArguments:
         self._terms = terms
         self.named = made(given, launch, terms.names)
         if device == "cuda" and not callable(given.arguments):  # what was given on the CPU can only be meant to move
-            self.named = {n: tensors.copied(v, device) if _on_cpu(v) else v for n, v in self.named.items()}
+            self.named = {n: tensors.copy_tensor(v, device) if _on_cpu(v) else v for n, v in self.named.items()}
         self.outputs = self._names("outputs", terms.outputs)
         self._zeroed = self._names("reset_to_zero", terms.reset_to_zero)
         self._restored = self._names("restore_value", terms.restore_value)
-        self._pristine = {name: tensors.kept(self.named[name]) for name in self._restored}
-        self._check: Check | None = None
+        self._pristine = {name: tensors.copy_to_restore(self.named[name]) for name in self._restored}
+        self._check: OutputCheck | None = None
         self._expected_value: Any = None
         if terms.reference is not None:
             self._expect(given, launch)
         self.compared = self._compared()
         self._watched = self._unwritten() if terms.reference is not None or terms.outputs else ()
-        self._sums = tensors.checksums({name: self.named[name] for name in self._watched})
+        self._sums = tensors.compute_checksums({name: self.named[name] for name in self._watched})
         self._expected_sums = self._sum_expected()
 
     def reset(self) -> None:
@@ -211,7 +211,7 @@ class PreparedArguments:
 
     def changed(self) -> list[str]:
         """The arguments that must stay as they are and have not."""
-        now = tensors.checksums({name: self.named[name] for name in self._watched})
+        now = tensors.compute_checksums({name: self.named[name] for name in self._watched})
         return [name for name, total in now.items() if total != self._sums[name]]
 
     def copies(self, l2_bytes: int) -> list[dict[str, Any]]:
@@ -219,13 +219,15 @@ class PreparedArguments:
         given = [value for value in self.named.values() if is_tensor(value)]
         size = max(1, tensors.nbytes(given))
         wanted = min(MOST_COPIES, 1 + 2 * l2_bytes // size) if given else 1
-        more = [{n: tensors.copied(v) if is_tensor(v) else v for n, v in self.named.items()} for _ in range(wanted - 1)]
+        more = [
+            {n: tensors.copy_tensor(v) if is_tensor(v) else v for n, v in self.named.items()} for _ in range(wanted - 1)
+        ]
         return [self.named, *more]
 
     def _compare(self, result: Any) -> tuple[str, dict[str, Detail]] | None:
         terms = self._terms
         if terms.checker is not None:
-            message = checked(terms.checker, _alone(result), self._expected_value)
+            message = apply_checker(terms.checker, _alone(result), self._expected_value)
             return None if message is None else (message, {})
         if self._check is None:
             return None
@@ -241,15 +243,15 @@ class PreparedArguments:
             raise EvaluatorError("the reference returned None and changed no argument; return what must come out")
         self._expected_value = value
         if not self.outputs:
-            self._check = Check(_alone(value), terms.tolerance)
+            self._check = OutputCheck(_alone(value), terms.tolerance)
         else:
-            parts = [part for _, part in leaves(value)]
+            parts = [part for _, part in list_leaves(value)]
             if len(parts) != len(self.outputs):
                 raise EvaluatorError(
                     f"the reference gives {len(parts)} outputs, and outputs names {len(self.outputs)}:"
                     f" {', '.join(self.outputs)}; make them agree"
                 )
-            self._check = Check(dict(zip(self.outputs, parts, strict=True)), terms.tolerance, named=True)
+            self._check = OutputCheck(dict(zip(self.outputs, parts, strict=True)), terms.tolerance, named=True)
         if terms.checker is None:
             self._check.required()
 
@@ -257,13 +259,13 @@ class PreparedArguments:
         """Call the reference; where it works in place, what it changed is what must come out."""
         remade = callable(given.arguments)
         own, backup = (self.named, None) if remade else self._lent()
-        before = tensors.checksums(own)
+        before = tensors.compute_checksums(own)
         value = call_reference(self._terms.reference, own)
-        changed = [name for name, total in tensors.checksums(own).items() if total != before[name]]
+        changed = [name for name, total in tensors.compute_checksums(own).items() if total != before[name]]
         in_place = bool(changed) and value is None
         if in_place:
             kept = self.outputs or tuple(changed)
-            value = {name: tensors.kept(own[name]) for name in kept}
+            value = {name: tensors.copy_to_restore(own[name]) for name in kept}
             self.outputs = kept
         if changed and remade:
             del own
@@ -276,7 +278,7 @@ class PreparedArguments:
         if in_place:
             own_account = {*self._names("outputs", self._terms.outputs), *self._zeroed, *self._pristine}
             for name in (name for name in changed if name not in own_account):
-                self._pristine[name] = tensors.kept(self.named[name])
+                self._pristine[name] = tensors.copy_to_restore(self.named[name])
         return value
 
     def _lent(self) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -285,16 +287,16 @@ class PreparedArguments:
         import torch
 
         try:
-            return {n: tensors.copied(v) if is_tensor(v) else v for n, v in self.named.items()}, None
+            return {n: tensors.copy_tensor(v) if is_tensor(v) else v for n, v in self.named.items()}, None
         except torch.OutOfMemoryError:
-            return self.named, {n: tensors.copied(v, "cpu") for n, v in self.named.items() if is_tensor(v)}
+            return self.named, {n: tensors.copy_tensor(v, "cpu") for n, v in self.named.items() if is_tensor(v)}
 
     def _unwritten(self) -> tuple[str, ...]:
         written = {*self.outputs, *self._zeroed, *self._restored}
         return tuple(name for name, value in self.named.items() if is_tensor(value) and name not in written)
 
     def _sum_expected(self) -> int:
-        return checksum(self._expected_value)
+        return compute_checksum(self._expected_value)
 
     def _names(self, what: str, given: Sequence[str | int]) -> tuple[str, ...]:
         names = list(self.named)
@@ -319,7 +321,7 @@ def _apart(value: Any, lent: Mapping[str, Any]) -> Any:
         return value
     where = value.untyped_storage().data_ptr()
     shared = any(is_tensor(one) and one.untyped_storage().data_ptr() == where for one in lent.values())
-    return tensors.kept(value) if shared else value
+    return tensors.copy_to_restore(value) if shared else value
 
 
 def _on_cpu(value: Any) -> bool:
@@ -341,5 +343,5 @@ def call_reference(function: Callable[..., Any], named: Mapping[str, Any]) -> An
 
 def _alone(value: Any) -> Any:
     """A result of one output as that output itself, whether it came in a tuple or not."""
-    parts = [part for _, part in leaves(value)]
+    parts = [part for _, part in list_leaves(value)]
     return parts[0] if len(parts) == 1 else value

@@ -13,8 +13,8 @@ from autotune.backends.triton import arguments, fake_driver, messages, warm_up
 from autotune.backends.triton.kernel import Launch, unpack
 from autotune.backends.triton.messages import both_ends
 from autotune.core.config import Config
-from autotune.shell.evaluators.worker_main import Post
-from autotune.shell.wording import describe
+from autotune.shell.evaluators.worker_main import WorkerPort
+from autotune.shell.formatting import describe_error
 
 NICENESS = 5
 """The process that launches kernels must get a core when it wants one."""
@@ -37,7 +37,7 @@ class Loaded:
                 made = [arguments.made(one, self.launch, parts["names"]) for one in self.sets]
             self.named = [arguments.make_stand_ins(arguments.described(named)) for named in made]
         except Exception as error:
-            self.note = describe(error)
+            self.note = describe_error(error)
 
 
 def load(payload_fd: int) -> Loaded:
@@ -63,7 +63,7 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
         with suppress(ValueError):  # opaque: everything is compiled where it is run
             loaded.named = [arguments.make_stand_ins(one) for one in described]
     worker = CompileWorker(loaded, fake_driver.install(settings["target"]))
-    Post(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(worker.obey, messages.ReadyReply())
+    WorkerPort(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(worker.obey, messages.ReadyReply())
 
 
 class CompileWorker:

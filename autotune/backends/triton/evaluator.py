@@ -20,10 +20,10 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
-from autotune.shell.cache.sources import is_kernel
-from autotune.shell.evaluators.outputs import require_comparable
+from autotune.shell.cache.sources import is_triton_kernel
+from autotune.shell.evaluators.checking import require_comparable
 from autotune.shell.evaluators.protocol import Session, clock_after
-from autotune.shell.settings import timeout
+from autotune.shell.settings import timeout_setting
 
 if TYPE_CHECKING:
     from autotune.backends.triton.jobs import Rules
@@ -81,7 +81,7 @@ def check(given: "TritonEvaluator") -> None:
 def _check_kernel(given: "TritonEvaluator") -> None:
     if (given.kernel is None) == (given.build is None):
         raise EvaluatorError("give either kernel= with grid=, or build=")
-    if given.kernel is not None and not is_kernel(given.kernel):
+    if given.kernel is not None and not is_triton_kernel(given.kernel):
         raise EvaluatorError(
             f"kernel is {name_of(given.kernel)}, not a @triton.jit function; take the decorators above @triton.jit"
             " away, or use build="
@@ -113,7 +113,7 @@ def _check_workloads(given: "TritonEvaluator") -> None:
 
 def name_of(part: Any) -> str:
     """A function, kernel or class by name; anything else by its type."""
-    if callable(part) or is_kernel(part):
+    if callable(part) or is_triton_kernel(part):
         return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', type(part).__name__)}"
     return type(part).__name__
 
@@ -187,8 +187,8 @@ class TritonEvaluator:
     devices: Sequence[int] | None = None
     compile_workers: int | None = None
     ahead: int | None = None
-    compile_timeout_s: float = field(default_factory=partial(timeout, "compile_timeout", 60.0))
-    run_timeout_s: float = field(default_factory=partial(timeout, "benchmark_timeout", 30.0))
+    compile_timeout_s: float = field(default_factory=partial(timeout_setting, "compile_timeout", 60.0))
+    run_timeout_s: float = field(default_factory=partial(timeout_setting, "benchmark_timeout", 30.0))
     warmup_ms: float = 5.0
     target_ms: float = 40.0
     min_repeats: int = 5
@@ -324,7 +324,7 @@ class TritonEvaluator:
         from autotune.backends.triton.gpu_worker import TimingOptions
         from autotune.backends.triton.kernel import pack
         from autotune.backends.triton.timing import Schedule
-        from autotune.shell.evaluators.outputs import Tolerance
+        from autotune.shell.evaluators.checking import Tolerance
 
         tolerance = Tolerance(self.rtol, self.atol, self.bitwise, self.allowed_mismatch, self.reduction)
         terms = CheckSpec(

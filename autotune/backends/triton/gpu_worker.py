@@ -29,12 +29,12 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
 from autotune.shell.evaluators import tensors
-from autotune.shell.evaluators.bench import first_wrong
-from autotune.shell.evaluators.outputs import differing_bits, leaves
+from autotune.shell.evaluators.bench import find_wrong_call
+from autotune.shell.evaluators.checking import count_bit_differences, list_leaves
 from autotune.shell.evaluators.tensors import is_tensor
-from autotune.shell.evaluators.worker_main import Post
+from autotune.shell.evaluators.worker_main import WorkerPort
+from autotune.shell.formatting import describe_error
 from autotune.shell.processes import messages as plain
-from autotune.shell.wording import describe
 
 GRAPHED_MS = 1.0
 GRAPHED_RUNS = 256
@@ -162,7 +162,7 @@ class GpuBenchmark:
     def _check_again(self, ready: list[Ready]) -> None:
         """Check a few runs more; raises Wrong."""
         for one in ready:
-            found = first_wrong(partial(self._wrong, one)) if one.stage.compared else None
+            found = find_wrong_call(partial(self._wrong, one)) if one.stage.compared else None
             if found is not None:
                 raise Wrong(f"it was right at first, and wrong after it was timed: {found}", {})
 
@@ -187,18 +187,20 @@ class GpuBenchmark:
         if self._options.repeatable:
             self._repeat(stage, launch, returned)
         if not stage.outputs:
-            for _, tensor in leaves(returned):  # the next config may get this memory, and must not find it right
+            for _, tensor in list_leaves(returned):  # the next config may get this memory, and must not find it right
                 tensors.poison(tensor)
         return details
 
     def _repeat(self, stage: PreparedArguments, launch: Callable[[Any], Any], returned: Any) -> None:
-        before = [(place, tensors.copied(t)) for place, t in leaves(stage.result_of(returned)) if is_tensor(t)]
+        before = [
+            (place, tensors.copy_tensor(t)) for place, t in list_leaves(stage.result_of(returned)) if is_tensor(t)
+        ]
         stage.clear()
         self._around(stage.named, launch)
         self._device.synchronize()
-        after = [t for _, t in leaves(stage.result_of(self._last)) if is_tensor(t)]
+        after = [t for _, t in list_leaves(stage.result_of(self._last)) if is_tensor(t)]
         for (place, first), second in zip(before, after, strict=True):
-            if differing := differing_bits(first, second):
+            if differing := count_bit_differences(first, second):
                 raise Wrong(f"two runs differ in {differing} of {first.numel()} elements of {place}", {})
 
     def _around(self, named: dict[str, Any], launch: Callable[[Any], Any]) -> None:
@@ -288,7 +290,7 @@ class GpuBenchmark:
             case CompilerRefused():
                 kind, message = "compile_error", both_ends(error.__cause__ or error)
             case _:
-                kind, message = _kind(error), describe(error)
+                kind, message = _kind(error), describe_error(error)
         suspect = suspect or (kind == "out_of_memory" and "shared memory" not in message)
         return messages.Refused(Failed(kind, message, run_s=run_s, details=details), spoilt or suspect, suspect)
 
@@ -372,7 +374,7 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
     except (Exception, SystemExit) as error:
         with suppress(Exception):  # the user's functions may have done anything with it
             sys.stderr.flush()
-        sock.sendall(plain.encode(plain.Broken(describe(error))))
+        sock.sendall(plain.encode(plain.Broken(describe_error(error))))
         os._exit(1)
     gc.collect()
     gc.freeze()
@@ -413,7 +415,7 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
         """Configs that are compared are kept together; before the first of them the process must be as it was."""
         return isinstance(order, messages.PrepareOrder) and desk.keeps
 
-    Post(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(
+    WorkerPort(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(
         obey, messages.ReadyReply(device.gpu, described), joins
     )
 

@@ -21,9 +21,9 @@ import cloudpickle
 
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
-from autotune.shell.cache.sources import is_kernel
+from autotune.shell.cache.sources import is_triton_kernel
 from autotune.shell.evaluators.tensors import is_tensor
-from autotune.shell.evaluators.workload import by_value, importable
+from autotune.shell.evaluators.workload import is_importable, pickled_by_value
 
 LAUNCH_OPTIONS = ("num_warps", "num_stages", "num_ctas", "maxnreg", "ir_override")
 """Names that a config may have beside those of the kernel's parameters; further options of the backend are given
@@ -110,7 +110,7 @@ _OPTIONS = ("version", "do_not_specialize", "do_not_specialize_on_alignment", "d
 
 def pack(parts: dict[str, Any]) -> bytes:
     """These values as a pickle for our own workers; raises EvaluatorError naming the one that does not pickle."""
-    with by_value(_functions(parts.values())):
+    with pickled_by_value(_functions(parts.values())):
         try:
             return _dump(parts)
         except Exception as error:
@@ -138,7 +138,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """The hook that the standard library has for objects that need another way."""
 
     def reducer_override(self, value: Any) -> Any:
-        if is_kernel(value):
+        if is_triton_kernel(value):
             return _reduced(value)
         if is_tensor(value) and value.is_cuda:
             return _handle(value)
@@ -174,7 +174,7 @@ def _handle(tensor: Any) -> Any:
 def _reduced(kernel: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     function = kernel.fn
     module = sys.modules.get(function.__module__)
-    if module is not None and getattr(module, function.__qualname__, None) is kernel and importable(module):
+    if module is not None and getattr(module, function.__qualname__, None) is kernel and is_importable(module):
         return getattr, (module, function.__qualname__)
     given = getattr(kernel, "kwargs", None) or {n: getattr(kernel, n) for n in _OPTIONS[:-2] if hasattr(kernel, n)}
     if getattr(kernel, "_repr", None) is not None:
@@ -214,7 +214,7 @@ def _functions(parts: Iterable[Any]) -> list[Any]:
             found += _functions(part)
         elif is_dataclass(part):
             found += _functions(vars(part).values())
-        elif is_kernel(part):
+        elif is_triton_kernel(part):
             found.append(part.fn)
         elif callable(part):
             found.append(part)

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.outcomes import Detail, Failed
+from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
 from autotune.shell.processes.messages import Broken
-from autotune.shell.wording import LONGEST_MESSAGE, describe
 
 
 class TensorArgument(Struct, frozen=True, tag="tensor"):
@@ -202,6 +202,6 @@ HEAD = 120
 
 def both_ends(error: BaseException) -> str:
     """The kind of the error and how it begins, and how it ends where that is too long."""
-    short = describe(error)
+    short = describe_error(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return short if len(text) <= LONGEST_MESSAGE else f"{text[:HEAD]} … {text[HEAD - LONGEST_MESSAGE + 3 :]}"

@@ -39,7 +39,7 @@ from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.processes.pool import Lost
-from autotune.shell.timeline import NOBODY, Timeline, What
+from autotune.shell.timeline import NO_TRIAL, Activity, Timeline
 
 SAMPLING_SHARE = 0.8
 PATIENCE_S = 2.0
@@ -275,7 +275,7 @@ class TritonSession:
             self._limited.restore_original_limits()
         now = self.now()
         for lane, age_s, loading_s in self._processes.loaded():
-            self._timeline.note(lane, "start", NOBODY, now - age_s, now - age_s + loading_s)
+            self._timeline.note(lane, "start", NO_TRIAL, now - age_s, now - age_s + loading_s)
         self._timeline.close(now)
         self._processes.close(self._kept)
 
@@ -341,11 +341,11 @@ class TritonSession:
         elif self._runs.hear(worker, reply):
             pass
         elif isinstance(reply, messages.ReadyReply):
-            self._timeline.note(self._lane(worker), "start", NOBODY, now - worker.age_s, now)
+            self._timeline.note(self._lane(worker), "start", NO_TRIAL, now - worker.age_s, now)
         elif self._comparison is not None:
             if seconds is not None:
-                what: What = "run" if self._processes.index_of(worker) is not None else "compile"
-                self._timeline.note(self._lane(worker), what, NOBODY, now - seconds, now)
+                what: Activity = "run" if self._processes.index_of(worker) is not None else "compile"
+                self._timeline.note(self._lane(worker), what, NO_TRIAL, now - seconds, now)
             self._comparison.take_reply(worker, reply)
         elif isinstance(reply, messages.Refused) and reply.spoilt:
             self._runs.let_go(worker)

@@ -11,9 +11,9 @@ from autotune.core.errors import CacheError
 from autotune.core.identity import identity
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.identity import current_device, processor
-from autotune.shell.cache.keys import LooseKey, digest_of
+from autotune.shell.cache.keys import LooseKey, compute_digest
 from autotune.shell.cache.reuse import KeyedCache, Use
-from autotune.shell.cache.sources import kernel_digest, stand_in, value_digest
+from autotune.shell.cache.sources import kernel_digest, replace_known, value_digest
 from autotune.shell.settings import Environment
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ def _extra(options: DecoratorOptions, candidates: Candidates) -> dict[str, str]:
     if options.bucket is not None:
         found["bucket"] = described(options.bucket)
     if candidates.hooked:
-        found["hooks"] = digest_of([_instrument(one.pre_hook) for one in candidates.listed.values()])
+        found["hooks"] = compute_digest([_instrument(one.pre_hook) for one in candidates.listed.values()])
     if pruning.model is not None:
         found["top_k"] = str(pruning.top_k)
     if of.use_cuda_graph:
         found["cuda_graph"] = "yes"
     if LABEL in candidates.space.names and candidates.listed:
-        found["configs"] = digest_of([str(one) for one in candidates.listed.values()])
+        found["configs"] = compute_digest([str(one) for one in candidates.listed.values()])
     return found
 
 
@@ -91,5 +91,7 @@ def _instrument(function: Any) -> str:
     is judged anew before it is believed.
     """
     return (
-        "" if function is None else identity(getattr(function, "__func__", function), stand_in, contents=False).digest
+        ""
+        if function is None
+        else identity(getattr(function, "__func__", function), replace_known, contents=False).digest
     )

@@ -24,12 +24,12 @@ from autotune.core.identity import identity
 from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor
 from autotune.shell.cache.sources import (
     container_name,
-    is_kernel,
+    is_triton_kernel,
+    jsonable_number,
+    replace_known,
     source_digest,
-    stand_in,
     stride_class,
     value_digest,
-    written_number,
 )
 
 Bucket = Literal["power_of_two"] | Sequence[int] | Callable[[Any], Any]
@@ -260,9 +260,9 @@ def value_key(value: Any) -> Any:
         return "constexpr", value_key(value.value)
     if kind.__name__ == "dtype":
         return f"{kind.__module__}.dtype", str(value)
-    if is_kernel(value) or isinstance(value, FunctionType | type | Enum):
+    if is_triton_kernel(value) or isinstance(value, FunctionType | type | Enum):
         return IdentityKey(value)
-    found = identity(value, stand_in)
+    found = identity(value, replace_known)
     return ("object", found.digest) if found.portable else IdentityKey(value)
 
 
@@ -332,7 +332,7 @@ def written(value: Any) -> Any:
     """
     kind = type(value)
     if value is None or kind is bool or kind is str or kind is int or kind is float:
-        return written_number(value)
+        return jsonable_number(value)
     if isinstance(value, tuple | list):
         return {container_name(value): [written(one) for one in value]}
     if kind.__name__ == "constexpr":

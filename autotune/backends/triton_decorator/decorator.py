@@ -22,9 +22,9 @@ from autotune.core.errors import PlanError
 from autotune.core.search.plan import Budget
 from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
-from autotune.shell.evaluators.outputs import Tolerance
+from autotune.shell.evaluators.checking import Tolerance
 from autotune.shell.options import PathLike, Progress
-from autotune.shell.settings import Mode
+from autotune.shell.settings import DecoratorMode
 
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
@@ -45,7 +45,7 @@ def triton(
     cache_results: bool = True,
     *,
     bucket: Buckets | None = None,
-    mode: Mode | None = None,
+    mode: DecoratorMode | None = None,
     hull: bool = False,
     seeds: Sequence[Mapping[str, Value]] = (),
     strategy: str | AnyStrategy | None = None,

@@ -25,9 +25,9 @@ from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Compared, Event, Limits, Observed
 from autotune.core.space import Space
-from autotune.shell.evaluators.bench import first_wrong
+from autotune.shell.evaluators.bench import find_wrong_call
 from autotune.shell.evaluators.protocol import Rounds, WallClock, clock_after
-from autotune.shell.wording import describe
+from autotune.shell.formatting import describe_error
 
 DoBench = Callable[..., Any]
 """`do_bench(call, quantiles=(0.5, 0.2, 0.8))` gives milliseconds: the quantiles in this order, or one number."""
@@ -76,7 +76,7 @@ class DoBenchEvaluator:
             launch = Launch(build=self.launcher)
             stage = PreparedArguments(ArgumentSet(dict(self.named)), launch, self.terms, device="here")
         except (Exception, SystemExit) as error:
-            raise EvaluatorError(f"the reference cannot be had: {describe(error)}") from error
+            raise EvaluatorError(f"the reference cannot be had: {describe_error(error)}") from error
         return DoBenchSession(self, stage, clock_after(past))
 
 
@@ -236,7 +236,7 @@ class DoBenchSession:
             failed = self._check(call)
             return None if failed is None else failed.message
 
-        wrong = first_wrong(message) if self._stage.compared else None
+        wrong = find_wrong_call(message) if self._stage.compared else None
         return (
             None if wrong is None else Failed("wrong_answer", f"it was right at first, and wrong afterwards: {wrong}")
         )
@@ -255,10 +255,10 @@ class DoBenchSession:
                 self._of.synchronize()
             except Exception as broken:
                 raise EvaluatorError(
-                    f"the GPU's context did not survive a config ({describe(broken)}); start the program again, and"
-                    ' use isolation="process", where that costs one config'
+                    f"the GPU's context did not survive a config ({describe_error(broken)}); start the program again,"
+                    ' and use isolation="process", where that costs one config'
                 ) from error
-            return Failed(_kind(error), describe(error))
+            return Failed(_kind(error), describe_error(error))
 
 
 def _kind(error: BaseException) -> FailureKind:

@@ -10,9 +10,9 @@ from autotune.core.errors import PlanError
 from autotune.core.search.effort import check_effort
 from autotune.core.search.plan import Budget
 from autotune.core.strategies.protocol import AnyStrategy
-from autotune.shell.evaluators.outputs import Tolerance
+from autotune.shell.evaluators.checking import Tolerance
 from autotune.shell.options import PathLike, Progress
-from autotune.shell.settings import MODES, Environment, Mode, chosen
+from autotune.shell.settings import DECORATOR_MODES, DecoratorMode, Environment, first_given
 
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
@@ -48,11 +48,11 @@ class SearchOptions:
         given = self.budget
         budget = given if isinstance(given, Budget) or given is None else Budget(seconds=float(given))
         said = None if env.budget_seconds is None else Budget(seconds=env.budget_seconds)
-        return chosen(budget, said, Budget() if listed else Budget(seconds=SECONDS))
+        return first_given(budget, said, Budget() if listed else Budget(seconds=SECONDS))
 
     def effort_for(self, env: Environment) -> str:
         """Argument, environment, default."""
-        return chosen(self.effort, env.effort, EFFORT)
+        return first_given(self.effort, env.effort, EFFORT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,24 +93,24 @@ class DecoratorOptions:
     searching: SearchOptions
     measuring: MeasureOptions
     pruning: Pruning = field(default_factory=Pruning)
-    mode: Mode | None = None
+    mode: DecoratorMode | None = None
     bucket: Buckets | None = None
     heuristics: tuple[Any, ...] = ()
 
 
-def parse_mode(mode: str | None) -> Mode | None:
+def parse_mode(mode: str | None) -> DecoratorMode | None:
     """The mode that an argument names; raises PlanError."""
     if mode is None:
         return None
-    for known in MODES:
+    for known in DECORATOR_MODES:
         if mode == known:
             return known
-    raise PlanError(f"no mode is called {mode!r}; there are {', '.join(MODES)}")
+    raise PlanError(f"no mode is called {mode!r}; there are {', '.join(DECORATOR_MODES)}")
 
 
-def mode_for(mode: Mode | None, env: Environment) -> Mode:
+def mode_for(mode: DecoratorMode | None, env: Environment) -> DecoratorMode:
     """Argument, environment, default."""
-    return chosen(mode, env.mode, "force" if env.force else "tune")
+    return first_given(mode, env.mode, "force" if env.force else "tune")
 
 
 def check_names(what: str, given: Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...]:

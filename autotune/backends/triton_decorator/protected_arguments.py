@@ -10,7 +10,7 @@ from copy import copy
 from typing import Any, NamedTuple
 
 from autotune.backends.triton_decorator.written_arguments import Effects, Names
-from autotune.shell.evaluators.tensors import copied, is_tensor, kept, nbytes
+from autotune.shell.evaluators.tensors import copy_tensor, copy_to_restore, is_tensor, nbytes
 
 HEADROOM = 1 << 30
 """Bytes of a GPU that are left alone: another process needs them for its context, and kernels for their scratch."""
@@ -79,10 +79,10 @@ def _rewrapped(value: Any) -> Any:
         copies = [_rewrapped(one) for one in value]
         return type(value)(*copies) if hasattr(value, "_fields") else tuple(copies)
     if is_tensor(value):
-        return copied(value)
+        return copy_tensor(value)
     if holds_tensor(value):
         value, base = copy(value), value.base
-        value.base = copied(base)
+        value.base = copy_tensor(base)
     return value
 
 
@@ -121,7 +121,7 @@ def restoring(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequenc
     """A function that gives the tensors within descriptors and tuples the values that every run must find."""
     zeros = [tensor for name in written.wrapped if name in zeroed for tensor in _held(named[name])]
     again = [tensor for name in written.wrapped if name not in zeroed for tensor in _held(named[name])]
-    values = [kept(tensor) for tensor in again]
+    values = [copy_to_restore(tensor) for tensor in again]
 
     def restore() -> None:
         for tensor, value in zip(again, values, strict=True):

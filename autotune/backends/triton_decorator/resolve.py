@@ -24,7 +24,7 @@ from autotune.backends.triton_decorator.written_arguments import Effects, effect
 from autotune.core.config import Config
 from autotune.core.outcomes import Outcome, Timed
 from autotune.shell.processes.gpu_lock import PATIENCE_S, GpuLock
-from autotune.shell.settings import Environment, Mode, environment
+from autotune.shell.settings import DecoratorMode, Environment, environment
 
 if TYPE_CHECKING:
     from autotune.shell.cache.entries import Entry
@@ -313,7 +313,9 @@ class ConfigResolver:
         )
         return ResolvedConfig.of(candidates, candidates.first, "first"), why is None
 
-    def _tuned(self, call: Call, candidates: Candidates, env: Environment, mode: Mode, grid: Any) -> ResolvedConfig:
+    def _tuned(
+        self, call: Call, candidates: Candidates, env: Environment, mode: DecoratorMode, grid: Any
+    ) -> ResolvedConfig:
         """What the cache has, or else what a search finds."""
         memory = self._memory(call, env, "force" if mode == "force" else "normal")
         job = self._job(call, candidates, grid)

@@ -31,14 +31,14 @@ from autotune.core.outcomes import Outcome
 from autotune.core.search.messages import Event
 from autotune.core.search.result import Result
 from autotune.core.search.state import Search
-from autotune.shell.cache.sources import is_kernel
+from autotune.shell.cache.sources import is_triton_kernel
 from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.evaluators.tensors import is_tensor
+from autotune.shell.formatting import describe_error, format_duration, format_milliseconds
 from autotune.shell.options import Progress
-from autotune.shell.progress import Watch, watching
+from autotune.shell.progress import Watch, show_progress
 from autotune.shell.settings import Environment
 from autotune.shell.tuning import tune
-from autotune.shell.wording import describe, duration, milliseconds
 
 if TYPE_CHECKING:
     from autotune.shell.cache.reuse import KeyedCache
@@ -56,7 +56,7 @@ class TuningLog:
 
     def __call__(self, search: Search, event: Event) -> None:
         if self._watch is None:
-            self._watch = self._stack.enter_context(watching(search, self._progress))
+            self._watch = self._stack.enter_context(show_progress(search, self._progress))
         self.last = search
         self._watch(search, event)
 
@@ -69,15 +69,15 @@ class TuningLog:
     def begin(self, points: int | None, seconds: float | None) -> None:
         """What will be done."""
         among = "" if points is None else f" among {points:,} configs"
-        limit = "" if seconds is None else f", for {duration(seconds)} at most"
+        limit = "" if seconds is None else f", for {format_duration(seconds)} at most"
         self.say(f"tuning{among}{limit}")
 
     def end(self, result: Result) -> None:
         """What was found."""
         faster = "" if result.speedup is None else f", {result.speedup.value:.3g}x over the {self._baseline}"
-        tried = "" if self.last is None else f"; {result.evaluations} configs in {duration(result.elapsed_s)}"
+        tried = "" if self.last is None else f"; {result.evaluations} configs in {format_duration(result.elapsed_s)}"
         kept = "" if result.complete else "; interrupted, and not kept"
-        self.say(f"{milliseconds(result.best.time_ms)}{faster}{tried}{kept}: {result.best.config}")
+        self.say(f"{format_milliseconds(result.best.time_ms)}{faster}{tried}{kept}: {result.best.config}")
 
     def close(self) -> None:
         """The search is over."""
@@ -188,7 +188,7 @@ def choose_isolation(job: Job) -> Isolation:
     own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or job.candidates.hooked
     torch = sys.modules.get("torch")
     nvidia = job.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
-    odd = any(map(holds_tensor, job.named.values())) or not is_kernel(kernel_of(job.kernel))
+    odd = any(map(holds_tensor, job.named.values())) or not is_triton_kernel(kernel_of(job.kernel))
     return "in_process" if own or odd or job.interpreted or not nvidia else "process"
 
 
@@ -277,7 +277,7 @@ def fault(job: Job, config: Config) -> str | None:
             launcher(config)(**stage.named)
             synchronizer(job.device)()
         except Exception as error:
-            return describe(error)
+            return describe_error(error)
         found = stage.verdict(None)
     return None if found is None else found[0]
 

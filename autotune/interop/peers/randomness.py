@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from autotune.shell.variables import variables_set
+from autotune.shell.variables import set_variables
 
 
 @contextmanager
@@ -39,4 +39,4 @@ ONE_THREAD = {"LOKY_MAX_CPU_COUNT": "1"}
 
 def one_thread() -> AbstractContextManager[None]:
     """Forests add up their trees in one order, so that no last bit depends on the machine."""
-    return variables_set(ONE_THREAD)
+    return set_variables(ONE_THREAD)

@@ -25,8 +25,8 @@ from autotune.core.errors import CacheError
 from autotune.core.outcomes import Failed
 from autotune.shell.cache.entries import (
     Entry,
+    EntryHead,
     Found,
-    Head,
     Measurement,
     Run,
     decode_entry,
@@ -35,8 +35,8 @@ from autotune.shell.cache.entries import (
     new_run,
 )
 from autotune.shell.cache.identity import installed_versions
-from autotune.shell.cache.keys import Device, Key, StrictKey, Versions, canonical
-from autotune.shell.cache.store import PathLike, Store, age, settled
+from autotune.shell.cache.keys import Device, Key, StrictKey, Versions, canonical_json
+from autotune.shell.cache.store import PathLike, Store, age, is_settled
 from autotune.shell.files import as_path
 from autotune.shell.settings import environment
 
@@ -86,8 +86,8 @@ def triton_cache_dir(device_index: int) -> Path:
     return get_cache_dir() / "triton" / str(device_index)
 
 
-Mode = Literal["read_write", "read_only", "off"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+CacheMode = Literal["read_write", "read_only", "off"]
+CACHE_MODES: tuple[CacheMode, ...] = get_args(CacheMode)
 
 REMEMBERED = 4096
 """Keys that are remembered at most; then all are looked up again."""
@@ -118,13 +118,13 @@ class Cache:
     """
 
     def __init__(
-        self, directory: PathLike | None = None, *, shipped: Iterable[PathLike] = (), mode: Mode = "read_write"
+        self, directory: PathLike | None = None, *, shipped: Iterable[PathLike] = (), mode: CacheMode = "read_write"
     ) -> None:
-        if not isinstance(mode, str) or mode not in MODES:
-            raise CacheError(f"no cache mode is called {shown(mode)}; there are {', '.join(MODES)}")
+        if not isinstance(mode, str) or mode not in CACHE_MODES:
+            raise CacheError(f"no cache mode is called {shown(mode)}; there are {', '.join(CACHE_MODES)}")
         others = [as_path(one, "shipped: a directory", CacheError) for one in
                   items(shipped, "shipped", "a list of directories", CacheError)]  # fmt: skip
-        self.mode: Mode = mode
+        self.mode: CacheMode = mode
         first = get_cache_dir() if directory is None else as_path(directory, "the cache's directory", CacheError)
         self.stores = (Store(first, mode == "read_write"), *(Store(other, writable=False) for other in others))
         self._looked: dict[str, _Looked] = {}
@@ -207,7 +207,7 @@ class Cache:
         """The entries of all layers, newest first, of which at most `max_scan` are read; broken ones are left out."""
         return (entry for _, entry in self._newest(max_scan, decode_entry))
 
-    def heads(self, max_scan: int | None = None) -> Iterator[tuple[str, Head]]:
+    def heads(self, max_scan: int | None = None) -> Iterator[tuple[str, EntryHead]]:
         """The names of the same entries with what is at their head; `read` gives the rest."""
         return self._newest(max_scan, decode_head)
 
@@ -263,7 +263,7 @@ class Cache:
             looked = _Looked(stamps, self._look(digest))
             if len(self._looked) >= REMEMBERED:
                 self._looked.clear()
-            if all(map(settled, stamps)):
+            if all(map(is_settled, stamps)):
                 self._looked[digest] = looked
             else:
                 self._looked.pop(digest, None)
@@ -296,7 +296,7 @@ class SavedBestConfig(Struct, frozen=True):
     constants. config_spec_hash: the fingerprint of the space. flat_config: the values in the order of the config.
     """
 
-    hardware: str
+    device_label: str
     specialization_key: str
     config: Config
     config_spec_hash: str
@@ -313,21 +313,25 @@ def iter_cache_entries(cache_path: PathLike, *, max_scan: int | None = None) -> 
     as_path(cache_path, "cache_path", CacheError)
     cache = Cache(cache_path, mode="read_only")
     for _, head in cache.heads(max_scan):
-        saved = saved_best(head)
+        saved = saved_best_config(head)
         if saved is not None:
             yield saved
 
 
-def saved_best(entry: Entry | Head) -> SavedBestConfig | None:
+def saved_best_config(entry: Entry | EntryHead) -> SavedBestConfig | None:
     """The best config of an entry; None where its run found none."""
     if entry.best is None:
         return None
     key = entry.key.loose
     return SavedBestConfig(
-        hardware(key.device), canonical(key.specialization).decode(), entry.best, key.space, tuple(entry.best.values())
+        device_label(key.device),
+        canonical_json(key.specialization).decode(),
+        entry.best,
+        key.space,
+        tuple(entry.best.values()),
     )
 
 
-def hardware(device: Device) -> str:
+def device_label(device: Device) -> str:
     """A device in a few words."""
     return " ".join(part for part in (device.kind, device.name, device.architecture) if part)

@@ -27,7 +27,7 @@ from autotune.core.search.state import Search
 from autotune.core.space_spec import SpaceSpec
 from autotune.core.strategies.registry import StrategySpec, to_spec
 from autotune.shell.cache.keys import StrictKey
-from autotune.shell.codec import decoder_of, encode
+from autotune.shell.codec import encode, make_decoder
 from autotune.shell.journal import SIGNED, UNREADABLE, signed
 from autotune.version import __version__
 
@@ -38,7 +38,7 @@ LARGE = (b',"space":{', b',"measurements":[')
 LATEST = 253402300800.0
 """Seconds from 1970 to the year 10000, beyond which no calendar goes."""
 
-Found = TypeVar("Found", "Entry", "Head")
+Found = TypeVar("Found", "Entry", "EntryHead")
 NOTHING = msgspec.Raw(b"null")
 
 
@@ -150,7 +150,7 @@ class _ResultHead(Struct, frozen=True):
     complete: bool = False
 
 
-class Head(Struct, frozen=True):
+class EntryHead(Struct, frozen=True):
     """What of an entry says whether it is wanted: a third of the work of decoding it all."""
 
     format: str
@@ -170,9 +170,9 @@ class Head(Struct, frozen=True):
         return self.result is not None and self.result.complete
 
 
-_entry = decoder_of(Entry)
-_head = decoder_of(Head)
-_measurements: msgspec.json.Decoder[Any] = decoder_of(tuple[Measurement, ...] | None)  # type: ignore[arg-type]
+_entry = make_decoder(Entry)
+_head = make_decoder(EntryHead)
+_measurements: msgspec.json.Decoder[Any] = make_decoder(tuple[Measurement, ...] | None)  # type: ignore[arg-type]
 _space: msgspec.json.Decoder[Any] = msgspec.json.Decoder(SpaceSpec | None)
 
 
@@ -219,7 +219,7 @@ def decode_entry(text: bytes) -> Entry:
     return _whole(text, _entry)
 
 
-def decode_head(text: bytes) -> Head:
+def decode_head(text: bytes) -> EntryHead:
     """The head of the entry that a file holds; raises CacheError like `decode_entry`, but for what it leaves out."""
     return _whole(text, _head, LARGE)
 
@@ -277,7 +277,7 @@ def new_run(evaluator: Mapping[str, Detail] | None = None, effort: str = "full",
     )  # fmt: skip
 
 
-def entry_of(search: Search, key: StrictKey, run: Run) -> Entry:
+def entry_of_search(search: Search, key: StrictKey, run: Run) -> Entry:
     """What a search has measured itself so far, and its result where it has one."""
     plan, concluded = search.plan, search.concluded
     found = _result(search)
@@ -287,10 +287,10 @@ def entry_of(search: Search, key: StrictKey, run: Run) -> Entry:
         seed=plan.seed,
     )  # fmt: skip
     taken = tuple(search.trials[i].config.digest for i, o in dict(search.outcomes).items() if CACHED in o.details)
-    return make_entry(key, now, measured(search), space=plan.space.spec, result=found, taken=taken)
+    return make_entry(key, now, own_measurements(search), space=plan.space.spec, result=found, taken=taken)
 
 
-def measured(search: Search) -> tuple[Measurement, ...]:
+def own_measurements(search: Search) -> tuple[Measurement, ...]:
     """The latest outcome of every trial that was measured and not taken from the cache, in the order of asking."""
     latest = dict(search.outcomes)
     return tuple(

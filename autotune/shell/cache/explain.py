@@ -10,7 +10,7 @@ from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.keys import OTHER_VERSION, Difference, Key, StrictKey, changed_versions, differences, distance
 
 
-class Near(Struct, frozen=True):
+class NearEntry(Struct, frozen=True):
     """An entry, how far its key is from the one that was asked for, and where they differ."""
 
     entry: Entry
@@ -23,9 +23,9 @@ class Near(Struct, frozen=True):
         return not self.differences and self.entry.finished
 
 
-def explain(
+def explain_miss(
     cache: Cache, key: Key, *, at_most: int = 3, max_scan: int | None = None, without: str = ""
-) -> tuple[Near, ...]:
+) -> tuple[NearEntry, ...]:
     """The entries nearest to a key, nearest first, at most one for each key. A loose key is compared without versions.
 
     max_scan: look at so many of the newest entries; None: at all. without: the name of an entry to leave out.
@@ -41,7 +41,7 @@ def explain(
             found[head.key.digest] = _Candidate(known.distance, False, name)
     nearest = nsmallest(at_most, found.values(), key=lambda one: (one.distance, one.unfinished))
     entries = [(one.distance, cache.read(one.name)) for one in nearest]
-    return tuple(Near(entry, apart, _differences(key, entry)) for apart, entry in entries if entry is not None)
+    return tuple(NearEntry(entry, apart, _differences(key, entry)) for apart, entry in entries if entry is not None)
 
 
 class _Candidate(NamedTuple):

@@ -27,7 +27,7 @@ from autotune.shell.cache.keys import (
     Specialization,
     StrictKey,
     Versions,
-    digest_of,
+    compute_digest,
 )
 from autotune.shell.cache.sources import source_digest, specialization_of, value_digest
 from autotune.shell.evaluators.callable import CallableEvaluator, as_evaluator
@@ -145,7 +145,7 @@ def _of_callable(evaluator: CallableEvaluator) -> Identity:
     if make_args is not None:
         specialization = Specialization({"make_args": Constant(source_digest(make_args))})
     check = [evaluator.rtol, evaluator.atol, _digest(evaluator.reference), _digest(evaluator.checker)]
-    extra = {"check": digest_of(check), "arguments": digest_of([_kind(arg) for arg in evaluator.args])}
+    extra = {"check": compute_digest(check), "arguments": compute_digest([_kind(arg) for arg in evaluator.args])}
     if evaluator.timer is not None:
         extra["timer"] = _digest(evaluator.timer)
     kernel = f"{getattr(build, '__module__', '?')}.{getattr(build, '__qualname__', type(build).__name__)}"

@@ -15,7 +15,7 @@ from autotune.shell.cache.store import Store
 DAY_S = 86400.0
 
 
-class Merged(Struct, frozen=True):
+class MergeCounts(Struct, frozen=True):
     """How many entries were copied, were there already, and could not be read."""
 
     copied: int
@@ -30,7 +30,7 @@ class Removal(Struct, frozen=True):
     why: str
 
 
-def merge(source: Store, into: Store) -> Merged:
+def merge_stores(source: Store, into: Store) -> MergeCounts:
     """Copy the entries of one directory that the other lacks, or has an earlier state of; nothing is ever lost by it.
 
     Raises CacheError where the other cannot be written to.
@@ -42,10 +42,10 @@ def merge(source: Store, into: Store) -> Merged:
         if there is None or there.run.written_at < entry.run.written_at:
             into.publish(entry)
             copied += 1
-    return Merged(copied, len(read) - copied, len(source.broken))
+    return MergeCounts(copied, len(read) - copied, len(source.broken))
 
 
-def export(
+def export_entries(
     source: Store, into: Store, wanted: Callable[[Entry], bool], *, only_best: bool = False, measurements: bool = True
 ) -> int:
     """Copy the finished entries that are wanted and not superseded; how many.
@@ -54,7 +54,7 @@ def export(
     results alone, which are smaller.
     """
     chosen: dict[str, list[Entry]] = defaultdict(list)
-    for entry in standing(source):
+    for entry in list_current(source):
         if entry.finished and wanted(entry):
             chosen[entry.key.digest].append(entry)
     count = 0
@@ -65,7 +65,7 @@ def export(
     return count
 
 
-def standing(store: Store) -> Iterator[Entry]:
+def list_current(store: Store) -> Iterator[Entry]:
     """The entries of a directory that no other of it supersedes, newest first."""
     superseded: set[str] = set()
     for entry in store.entries():
@@ -74,7 +74,7 @@ def standing(store: Store) -> Iterator[Entry]:
             yield entry
 
 
-def removals(
+def list_removals(
     store: Store,
     *,
     older_than_days: float | None = None,

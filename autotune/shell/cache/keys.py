@@ -19,10 +19,10 @@ class _ByText:
     """Parts of keys are equal when their JSON texts are, in which 1, 1.0 and True differ."""
 
     def __eq__(self, other: object) -> bool:
-        return canonical(self) == canonical(other) if type(other) is type(self) else NotImplemented
+        return canonical_json(self) == canonical_json(other) if type(other) is type(self) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(canonical(self))
+        return hash(canonical_json(self))
 
 
 class Tensor(Struct, frozen=True, tag="tensor"):
@@ -82,7 +82,7 @@ class LooseKey(_ByText, Struct, frozen=True, dict=True, omit_defaults=True):
     @cached_property
     def digest(self) -> str:
         """32 hexadecimal digits, the same in every process."""
-        return digest_of(self)
+        return compute_digest(self)
 
     @property
     def loose(self) -> "LooseKey":
@@ -98,7 +98,7 @@ class StrictKey(_ByText, Struct, frozen=True, dict=True):
     @cached_property
     def digest(self) -> str:
         """32 hexadecimal digits, the same in every process."""
-        return digest_of(self)
+        return compute_digest(self)
 
 
 Key = LooseKey | StrictKey
@@ -107,12 +107,12 @@ KeyKind = Literal["loose", "strict"]
 """The two kinds of key by a word each."""
 
 
-def digest_of(value: Any) -> str:
+def compute_digest(value: Any) -> str:
     """A digest of the canonical JSON of plain data: names sorted, so that neither order nor hash seed matters."""
-    return blake2b(FORMAT + canonical(value), digest_size=16).hexdigest()
+    return blake2b(FORMAT + canonical_json(value), digest_size=16).hexdigest()
 
 
-def canonical(value: Any) -> bytes:
+def canonical_json(value: Any) -> bytes:
     """The JSON text of plain data, names sorted; 1, 1.0 and True stay apart."""
     return msgspec.json.encode(value, order="deterministic")
 

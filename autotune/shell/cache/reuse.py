@@ -30,7 +30,7 @@ from autotune.core.strategies.population import POPULATION_SETTING, InitialPopul
 from autotune.core.strategies.random_search import FiniteSearch, RandomSearch
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.cached_evaluator import CachedEvaluator
-from autotune.shell.cache.entries import CACHED, Entry, Run, entry_of, make_entry, measured, new_run
+from autotune.shell.cache.entries import CACHED, Entry, Run, entry_of_search, make_entry, new_run, own_measurements
 from autotune.shell.cache.hit_rule import Requirements, reusable, shortfall
 from autotune.shell.cache.identity import installed_versions, key_named
 from autotune.shell.cache.keys import Key, KeyKind, StrictKey, Versions, changed_versions
@@ -239,7 +239,7 @@ def _measured_again(
         entry.run, id=fresh.id, began_at=fresh.began_at, written_at=time.time(), host=fresh.host,
         evaluator=fresh.evaluator, versions=fresh.versions, journal="",
     )  # fmt: skip
-    _publish(keyed.cache, make_entry(keyed.strict, kept, measured(last[0]), space=space.spec, result=result))
+    _publish(keyed.cache, make_entry(keyed.strict, kept, own_measurements(last[0]), space=space.spec, result=result))
     again = f"its config was measured again, as the toolchain changed: {changed}"
     return _with_notes(result, origin_note(entry), again)
 
@@ -352,7 +352,7 @@ class Recorder:
 
     def _save(self, search: Search) -> None:
         self._saved = search.observed
-        entry = entry_of(search, self._key, self._run)
+        entry = entry_of_search(search, self._key, self._run)
         if entry.finished:  # an unfinished search replaces nothing
             entry = replace(entry, supersedes=self._supersedes)
         if not _publish(self._cache, entry):

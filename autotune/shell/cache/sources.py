@@ -17,7 +17,7 @@ import numpy as np
 
 from autotune.core.errors import CacheError
 from autotune.core.identity import identity
-from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor, digest_of
+from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor, compute_digest
 
 JIT_SETTINGS = ("do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "version")
 """What `@triton.jit` was told that decides what is compiled."""
@@ -31,18 +31,18 @@ def source_digest(source: str | Callable[..., Any]) -> str:
     reaches an object of which no digest can be made.
     """
     if isinstance(source, str):
-        return digest_of(["text", source])
-    known = stand_in(source)
+        return compute_digest(["text", source])
+    known = replace_known(source)
     if known is not None:
-        return digest_of(["key", *known])
+        return compute_digest(["key", *known])
     if not callable(source):
         raise CacheError(f"{source!r:.80} has no source that a cache key could be made of; pass a key of your own")
-    return digest_of(["function", value_digest(source)])
+    return compute_digest(["function", value_digest(source)])
 
 
 def value_digest(value: Any) -> str:
     """32 hexadecimal digits of any value by its content; CacheError where a part of it has none."""
-    found = identity(value, stand_in)
+    found = identity(value, replace_known)
     if not found.portable:
         name = getattr(value, "__qualname__", type(value).__qualname__)
         raise CacheError(
@@ -58,25 +58,25 @@ def code_digest(evaluator: object) -> str | None:
     if not is_dataclass(evaluator) or isinstance(evaluator, type):
         return None
     parts = {one.name: getattr(evaluator, one.name) for one in fields(evaluator)}
-    given = {name: part for name, part in parts.items() if callable(part) or is_kernel(part)}
+    given = {name: part for name, part in parts.items() if callable(part) or is_triton_kernel(part)}
     try:
         found = {name: identity(part, _kernels_alone, contents=False) for name, part in given.items()}
     except Exception:  # a foreign object may do anything when it is asked
         return None
     known = [(name, one.digest) for name, one in found.items() if one.portable]
-    return digest_of(known) if known else None
+    return compute_digest(known) if known else None
 
 
 def _kernels_alone(value: Any) -> Any:
-    return ("kernel", kernel_digest(value)) if is_kernel(value) else None
+    return ("kernel", kernel_digest(value)) if is_triton_kernel(value) else None
 
 
-def stand_in(value: Any) -> Any:
+def replace_known(value: Any) -> Any:
     """Plain data for what says more than its attributes: kernels, tensors, compiled functions; None for all else."""
     if isinstance(value, type | FunctionType | ModuleType):
         wrapped = value.__dict__.get("_torchdynamo_orig_callable")  # what torch.compile was given
         return None if wrapped is None else ("compiled", wrapped)
-    if is_kernel(value):
+    if is_triton_kernel(value):
         return "kernel", kernel_digest(value)
     kind = type(value)
     if hasattr(kind, "data_ptr") and hasattr(kind, "untyped_storage"):
@@ -115,7 +115,7 @@ def kernel_digest(kernel: Any) -> str:
         used: list[Any] = []
         for label, value in _used(one.fn):
             if not _is_jitted(value):
-                used.append((label, identity(_unwrapped(value), stand_in).digest))
+                used.append((label, identity(_unwrapped(value), replace_known).digest))
             elif not value.fn.__module__.startswith("triton."):
                 if id(value) not in places:
                     places[id(value)] = len(places)
@@ -141,7 +141,7 @@ def _settings(kernel: Any) -> list[tuple[str, str]]:
 
 def _is_jitted(value: Any) -> bool:
     """Whether this is a kernel, or another function that Triton evaluates when it compiles one."""
-    return is_kernel(value) or (
+    return is_triton_kernel(value) or (
         type(value).__module__.startswith("triton.") and isinstance(getattr(value, "fn", None), FunctionType)
     )
 
@@ -210,7 +210,7 @@ def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
     elif hasattr(value, "shape") and hasattr(value, "dtype"):
         into[name] = tensor_of(value)
     elif value is None or isinstance(value, bool | int | float | str):
-        into[name] = Constant(written_number(value))
+        into[name] = Constant(jsonable_number(value))
     elif isinstance(value, list | tuple):
         into[name] = Constant({container_name(value): len(value)})
         for i, item in enumerate(value):
@@ -228,7 +228,7 @@ def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
         )
 
 
-def written_number(value: Any) -> Any:
+def jsonable_number(value: Any) -> Any:
     """A number as JSON has it, one that JSON lacks as its text; a text that reads like one of those is marked."""
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
         return str(value)
@@ -304,7 +304,7 @@ def _letter(stride: int) -> str:
     return "-" if stride < 0 else "d" if stride % DIVISOR == 0 else "s"
 
 
-def is_kernel(value: Any) -> bool:
+def is_triton_kernel(value: Any) -> bool:
     """Whether this is a function of `@triton.jit` or `@gluon.jit`, compiled or interpreted; nothing is imported."""
     return any(
         kind.__name__ in ("JITFunction", "InterpretedFunction") and kind.__module__.startswith("triton.")

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from autotune.core.errors import CacheError
 from autotune.shell.cache.entries import Entry, Found, decode_entry, encode_entry
-from autotune.shell.files import KINDS_OF_FILE, replace_file
-from autotune.shell.wording import counted
+from autotune.shell.files import FILE_KINDS, replace_file
+from autotune.shell.formatting import format_count
 
 PathLike = str | os.PathLike[str]
 
@@ -59,7 +59,7 @@ class Store:
         return self.root / name[:2] / name
 
     def stamp(self, digest: str) -> int:
-        """A number that changes when an entry with that digest comes or goes; 0 where there are none; see `settled`."""
+        """A number that changes when an entry with that digest comes or goes; 0 where there is none; `is_settled`."""
         try:
             return os.stat(f"{self.directory}/entries/{digest[:2]}").st_mtime_ns
         except OSError:
@@ -105,7 +105,7 @@ class Store:
         shown = "; ".join(f"{self.path(name)}: {self.broken[name]}" for name in new[:MOST_NAMED])
         more = f"; and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else ""
         warnings.warn(
-            f"{counted(len(new), 'broken cache entry', 'broken cache entries')} left out: {shown}{more}; "
+            f"{format_count(len(new), 'broken cache entry', 'broken cache entries')} left out: {shown}{more}; "
             "`autotune cache prune` removes them",
             stacklevel=4,
         )
@@ -127,7 +127,7 @@ class Store:
         """
         path = self.path(entry.name)
         try:
-            write_whole(path, encode_entry(entry))
+            write_durably(path, encode_entry(entry))
         except OSError as error:
             raise CacheError(
                 f"the cache {self.directory} cannot be written ({error.strerror}); "
@@ -137,7 +137,7 @@ class Store:
 
     def remove(self, name: str) -> bool:
         """Remove an entry; whether it was there."""
-        return removed(self.path(name))
+        return remove_path(self.path(name))
 
     def leftovers(self, older_than_s: float = 3600.0) -> list[Path]:
         """What killed writers left: unfinished files that nobody has written to for so long."""
@@ -174,7 +174,7 @@ def _content(path: str) -> bytes:
         os.close(descriptor)
 
 
-def removed(path: Path) -> bool:
+def remove_path(path: Path) -> bool:
     """Remove a file of whatever kind, or an empty directory; whether that was possible."""
     with suppress(OSError):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -184,7 +184,7 @@ def removed(path: Path) -> bool:
 
 def _refuse(found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        kind = KINDS_OF_FILE.get(stat.S_IFMT(found.st_mode), "a special file")
+        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "a special file")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file")
     if found.st_size > LARGEST_ENTRY:
         raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, which no entry has")
@@ -202,12 +202,12 @@ age = itemgetter(slice(42, None))
 """What orders names by when their runs began; ties by the run."""
 
 
-def settled(stamp: int) -> bool:
+def is_settled(stamp: int) -> bool:
     """Whether a stamp is old enough for a later change to have another one, whatever the clock's resolution."""
     return time.time_ns() - stamp > SETTLED_NS
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes) -> None:
     """Put content at `path`, in a directory that is made where it is missing, so that a crash cannot take it back."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content)

@@ -11,8 +11,8 @@ from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
 from autotune.core.space import Space
 from autotune.core.strategies.population import MOST_BEST_AVAILABLE
-from autotune.shell.cache.cache import Cache, hardware
-from autotune.shell.cache.entries import Entry, Head
+from autotune.shell.cache.cache import Cache, device_label
+from autotune.shell.cache.entries import Entry, EntryHead
 from autotune.shell.cache.keys import LooseKey, distance
 from autotune.shell.origin import Origin
 
@@ -80,7 +80,7 @@ def _sources(cache: Cache, key: LooseKey, space: Space, options: WarmStart) -> l
     return sorted(sources, key=lambda source: source.distance)
 
 
-def _standing(heads: Iterator[tuple[str, Head]]) -> Iterator[tuple[str, Head]]:
+def _standing(heads: Iterator[tuple[str, EntryHead]]) -> Iterator[tuple[str, EntryHead]]:
     """Those that no newer one supersedes."""
     superseded: set[str] = set()
     for name, head in heads:
@@ -111,4 +111,6 @@ def _fitting(space: Space, cache: Cache, name: str) -> Iterator[tuple[Entry, Con
 
 def _origin(distance: float, entry: Entry, config: Config, time_ms: float) -> Origin:
     key = entry.key.loose
-    return Origin(dict(config), entry.name, entry.run.id, key.kernel, hardware(key.device), round(distance, 3), time_ms)
+    return Origin(
+        dict(config), entry.name, entry.run.id, key.kernel, device_label(key.device), round(distance, 3), time_ms
+    )

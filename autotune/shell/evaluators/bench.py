@@ -18,10 +18,10 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, timed_or_failed
 from autotune.shell.evaluators import tensors, timing
-from autotune.shell.evaluators.outputs import Check, Tolerance, has_equality, leaves
+from autotune.shell.evaluators.checking import OutputCheck, Tolerance, has_equality, list_leaves
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.workload import Workload
-from autotune.shell.wording import describe
+from autotune.shell.formatting import describe_error
 
 ATOMS = (
     *(bool, int, float, complex, str, bytes, range, type, np.generic, np.dtype),
@@ -52,11 +52,11 @@ class Inputs:
     def changed(self) -> list[int]:
         """The numbers of the arguments that differ from the originals, as far as they can be compared."""
         pairs = enumerate(zip(self.working, self._pristine, strict=True))
-        return [i for i, (a, b) in pairs if not same(a, b)]
+        return [i for i, (a, b) in pairs if not is_same(a, b)]
 
     def checksum(self) -> int:
         """A checksum of the originals, which no kernel may change."""
-        return checksum(self._pristine)
+        return compute_checksum(self._pristine)
 
 
 class Copier:
@@ -147,7 +147,7 @@ class Copier:
 
     def _tensor(self, tensor: Any) -> Any:
         if self._owners[_owner(tensor)] < 2 or tensor.is_conj() or tensor.is_neg():
-            return tensors.copied(tensor)
+            return tensors.copy_tensor(tensor)
         import torch
 
         key = _owner(tensor)
@@ -158,39 +158,39 @@ class Copier:
         return made.requires_grad_(tensor.requires_grad)
 
 
-def checksum(value: Any) -> int:
+def compute_checksum(value: Any) -> int:
     """A checksum of the arrays and tensors in `value`, however it is nested."""
     total = 0
-    for _, leaf in leaves(value):
+    for _, leaf in list_leaves(value):
         if isinstance(leaf, np.ndarray) and not leaf.dtype.hasobject and leaf.size:
             total = crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, total)
         elif is_tensor(leaf):
-            total = crc32(repr(tensors.checksums({"": leaf})).encode(), total)
+            total = crc32(repr(tensors.compute_checksums({"": leaf})).encode(), total)
         elif isinstance(leaf, bytearray):
             total = crc32(leaf, total)
     return total
 
 
-def same(a: Any, b: Any) -> bool:
+def is_same(a: Any, b: Any) -> bool:
     """Whether two values are equal, NaN to NaN; objects without an == of their own count as equal."""
     if isinstance(b, np.ma.MaskedArray):
         return isinstance(a, np.ma.MaskedArray) and all(
-            same(x, y) for (_, x), (_, y) in zip(leaves(a), leaves(b), strict=True)
+            is_same(x, y) for (_, x), (_, y) in zip(list_leaves(a), list_leaves(b), strict=True)
         )
     if isinstance(b, np.ndarray):
         return isinstance(a, np.ndarray) and a.shape == b.shape and a.dtype == b.dtype and _equal_arrays(a, b)
     if is_tensor(b):
-        return is_tensor(a) and a.shape == b.shape and a.dtype == b.dtype and tensors.equal(a, b)
+        return is_tensor(a) and a.shape == b.shape and a.dtype == b.dtype and tensors.has_same_bits(a, b)
     if type(a) is not type(b):
         return False
     if isinstance(b, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(is_same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(b, dict):
-        return list(a) == list(b) and all(same(a[key], b[key]) for key in b)
+        return list(a) == list(b) and all(is_same(a[key], b[key]) for key in b)
     try:
         if has_equality(b) and not hasattr(b, "__dict__"):
             return bool(a == b) or bool(a != a and b != b)
-        return same(_parts(a), _parts(b))
+        return is_same(_parts(a), _parts(b))
     except Exception:  # a foreign == may do anything, and objects may hold one another
         return True
 
@@ -203,7 +203,7 @@ def _parts(value: Any) -> dict[str, Any]:
 
 def _equal_arrays(a: Any, b: Any) -> bool:
     if a.dtype.hasobject:
-        return all(same(x, y) for x, y in zip(a.reshape(-1).tolist(), b.reshape(-1).tolist(), strict=True))
+        return all(is_same(x, y) for x, y in zip(a.reshape(-1).tolist(), b.reshape(-1).tolist(), strict=True))
     return np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
 
 
@@ -234,7 +234,7 @@ def _refilled(working: Any, pristine: Any) -> Any:
 
 
 def _arrays_in(value: Any) -> Iterator[Any]:
-    return (leaf for _, leaf in leaves(value) if isinstance(leaf, np.ndarray) or is_tensor(leaf))
+    return (leaf for _, leaf in list_leaves(value) if isinstance(leaf, np.ndarray) or is_tensor(leaf))
 
 
 def _root(array: Any) -> Any:
@@ -262,7 +262,7 @@ class Tainted(Exception):
     """The inputs or the expected output were overwritten from outside: nothing more can be trusted here."""
 
 
-class Kernel:
+class BuiltConfig:
     """A built config: the function, and what is learned about it on the way."""
 
     def __init__(self, function: Callable[..., Any], compile_s: float) -> None:
@@ -288,20 +288,20 @@ class Bench:
         self.compared = "by the checker" if work.checker is not None else self._check.describe() if self._check else ""
         self._checksum = self._sum()
 
-    def build(self, config: Config) -> Kernel | Failed:
+    def build(self, config: Config) -> BuiltConfig | Failed:
         """Build under no timeout; a failure is an outcome."""
         start = perf_counter()
         try:
             function = self._work.build(config)
         except (Exception, SystemExit) as error:
-            return replace(failure("compile_error", error), compile_s=perf_counter() - start)
+            return replace(failure_of("compile_error", error), compile_s=perf_counter() - start)
         seconds = perf_counter() - start
         if not callable(function):
             message = f"build returned {type(function).__name__}; return the function to time"
             return Failed("compile_error", message, compile_s=seconds)
-        return Kernel(function, seconds)
+        return BuiltConfig(function, seconds)
 
-    def run(self, kernel: Kernel, cutoff_ms: float | None, budget_s: float) -> Outcome:
+    def run(self, kernel: BuiltConfig, cutoff_ms: float | None, budget_s: float) -> Outcome:
         """The first call, its check, warm-up, samples, and a last check. After `budget_s` seconds no further sample is
         begun."""
         start = perf_counter_ns()
@@ -317,16 +317,16 @@ class Bench:
         except Tainted:
             raise
         except (Exception, SystemExit) as error:
-            return replace(failure("run_error", error), compile_s=kernel.compile_s, run_s=_since(start))
+            return replace(failure_of("run_error", error), compile_s=kernel.compile_s, run_s=_since(start))
         if again is not None:
             return replace(again, run_s=_since(start))
         outcome = timed_or_failed(samples.times_ms, kernel.compile_s, _since(start), samples.cut)
         if not isinstance(outcome, Timed):
             return outcome
-        checked = {"checked": self.compared} if self.compared else {}
-        return replace(outcome, details={"calls_per_sample": samples.calls, **checked})
+        apply_checker = {"checked": self.compared} if self.compared else {}
+        return replace(outcome, details={"calls_per_sample": samples.calls, **apply_checker})
 
-    def prepare(self, kernel: Kernel) -> Failed | None:
+    def prepare(self, kernel: BuiltConfig) -> Failed | None:
         """The first call, its check and warm-up, for `sample` to follow."""
         try:
             message = self._check_call(kernel)
@@ -339,43 +339,43 @@ class Bench:
         except Tainted:
             raise
         except (Exception, SystemExit) as error:
-            return replace(failure("run_error", error), compile_s=kernel.compile_s)
+            return replace(failure_of("run_error", error), compile_s=kernel.compile_s)
         return None
 
-    def sample(self, kernel: Kernel) -> float | Failed:
+    def sample(self, kernel: BuiltConfig) -> float | Failed:
         """One sample in milliseconds, after one untimed call that brings the caches back."""
         try:
             reset, call = self._reset(kernel), self._caller(kernel)
             timing.sample(call, 1, reset)
             return timing.sample(call, kernel.calls, reset, self._work.timer)
         except (Exception, SystemExit) as error:
-            return replace(failure("run_error", error), compile_s=kernel.compile_s)
+            return replace(failure_of("run_error", error), compile_s=kernel.compile_s)
 
-    def verify(self, kernel: Kernel) -> Failed | None:
+    def verify(self, kernel: BuiltConfig) -> Failed | None:
         """Check a few calls more: a kernel may be right at first and wrong once it has run, or now and then."""
         if not self.compared:
             return None
         try:
-            message = first_wrong(lambda: self._check_call(kernel))
+            message = find_wrong_call(lambda: self._check_call(kernel))
         except Tainted:
             raise
         except (Exception, SystemExit) as error:
-            return replace(failure("run_error", error), compile_s=kernel.compile_s)
+            return replace(failure_of("run_error", error), compile_s=kernel.compile_s)
         if message is None:
             return None
         why = f"it was right at first, and wrong after it was timed: {message}"
         return Failed("wrong_answer", why, kernel.compile_s)
 
-    def _caller(self, kernel: Kernel) -> timing.Call:
+    def _caller(self, kernel: BuiltConfig) -> timing.Call:
         function, inputs, args = kernel.function, self._inputs, self._inputs.working
         if kernel.mutates and not inputs.in_place:  # what is copied anew before a sample is another object
             return lambda: function(*inputs.working)
         return lambda: function(*args)
 
-    def _reset(self, kernel: Kernel) -> timing.Call | None:
+    def _reset(self, kernel: BuiltConfig) -> timing.Call | None:
         return self._inputs.restore if kernel.mutates else None
 
-    def _check_call(self, kernel: Kernel) -> str | None:
+    def _check_call(self, kernel: BuiltConfig) -> str | None:
         self._inputs.restore()
         output = kernel.function(*self._inputs.working)
         message = self._verdict(self._arguments(self._inputs) if self._in_place else output)
@@ -386,7 +386,7 @@ class Bench:
 
     def _verdict(self, output: Any) -> str | None:
         if self._work.checker is not None:
-            return checked(self._work.checker, self._plain(output), self._plain(self._expected))
+            return apply_checker(self._work.checker, self._plain(output), self._plain(self._expected))
         found = self._check.mismatch(output) if self._check is not None else None
         return None if found is None else found.message
 
@@ -407,25 +407,25 @@ class Bench:
                 "the reference returned None and changed no argument; let it return what must come out, or change its"
                 " arguments as the kernel must"
             )
-        self._in_place = tuple(i for i, value in enumerate(inputs.working) if comparable(value))
+        self._in_place = tuple(i for i, value in enumerate(inputs.working) if is_comparable(value))
         return self._arguments(inputs)
 
     def _arguments(self, inputs: Inputs) -> dict[str, Any]:
         """What a reference or a kernel that works in place has made of the arguments."""
         return {f"args[{i}]": inputs.working[i] for i in self._in_place}
 
-    def _checks(self) -> Check | None:
+    def _checks(self) -> OutputCheck | None:
         work = self._work
         if work.reference is None or work.checker is not None:
             return None
         tolerance = Tolerance(work.rtol, work.atol, usual=(USUAL_RTOL, USUAL_ATOL), same_type=False)
-        return Check(self._expected, tolerance, named=bool(self._in_place)).required()
+        return OutputCheck(self._expected, tolerance, named=bool(self._in_place)).required()
 
     def _sum(self) -> tuple[int, int]:
-        return self._inputs.checksum(), checksum(self._expected)
+        return self._inputs.checksum(), compute_checksum(self._expected)
 
 
-def first_wrong(check: Callable[[], str | None]) -> str | None:
+def find_wrong_call(check: Callable[[], str | None]) -> str | None:
     """What is wrong with the first of a few calls that is wrong; None where all are right.
 
     At least two in a row, so that no kernel passes that is wrong every other time, and more while there is time.
@@ -439,15 +439,15 @@ def first_wrong(check: Callable[[], str | None]) -> str | None:
     return None
 
 
-def comparable(value: Any) -> bool:
+def is_comparable(value: Any) -> bool:
     """Whether an argument is something that could be compared: arrays, numbers, texts, and what holds these."""
     try:
-        return bool(Check(value, Tolerance(0.0, 0.0)).leaves) and not callable(value)
+        return bool(OutputCheck(value, Tolerance(0.0, 0.0)).leaves) and not callable(value)
     except EvaluatorError:
         return False
 
 
-def checked(checker: Callable[[Any, Any], bool | str], output: Any, expected: Any) -> str | None:
+def apply_checker(checker: Callable[[Any, Any], bool | str], output: Any, expected: Any) -> str | None:
     """What the user's checker says of an output: None, or what is wrong with it."""
     try:
         answer = checker(output, expected)
@@ -457,12 +457,12 @@ def checked(checker: Callable[[Any, Any], bool | str], output: Any, expected: An
             return answer or "the checker refused the output"
         return None if bool(answer) else "the checker refused the output"
     except Exception as error:
-        return f"the checker raised {describe(error)}"
+        return f"the checker raised {describe_error(error)}"
 
 
-def failure(kind: FailureKind, error: BaseException) -> Failed:
+def failure_of(kind: FailureKind, error: BaseException) -> Failed:
     """The outcome that an exception means; running out of memory is its own kind wherever it happens."""
-    return Failed("out_of_memory" if isinstance(error, MemoryError) else kind, describe(error))
+    return Failed("out_of_memory" if isinstance(error, MemoryError) else kind, describe_error(error))
 
 
 def _since(start_ns: int) -> float:

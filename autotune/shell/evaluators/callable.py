@@ -12,15 +12,15 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
+from autotune.shell.evaluators.checking import require_comparable
 from autotune.shell.evaluators.in_process import InProcessSession
-from autotune.shell.evaluators.isolated import IsolatedSession, Rules
-from autotune.shell.evaluators.outputs import require_comparable
+from autotune.shell.evaluators.isolated import IsolatedSession, WorkerRules
 from autotune.shell.evaluators.protocol import Evaluator, Session, clock_after
 from autotune.shell.evaluators.timing import Schedule, Timer
 from autotune.shell.evaluators.workload import Workload, pack
 from autotune.shell.processes import messages
 from autotune.shell.processes.pool import WorkerPool
-from autotune.shell.settings import timeout
+from autotune.shell.settings import timeout_setting
 
 if TYPE_CHECKING:
     from autotune.core.space import Space
@@ -75,8 +75,8 @@ class CallableEvaluator:
     workers: int = 1
     isolation: Literal["process", "in_process"] = "process"
     overlap: bool = False
-    build_timeout_s: float = field(default_factory=partial(timeout, "compile_timeout", 60.0))
-    run_timeout_s: float = field(default_factory=partial(timeout, "benchmark_timeout", 60.0))
+    build_timeout_s: float = field(default_factory=partial(timeout_setting, "compile_timeout", 60.0))
+    run_timeout_s: float = field(default_factory=partial(timeout_setting, "benchmark_timeout", 60.0))
     memory_limit_mb: int | None = None
     warmup_ms: float = 20.0
     target_ms: float = 100.0
@@ -145,7 +145,7 @@ class CallableEvaluator:
         clock = clock_after(past)
         if self.isolation == "in_process":
             return InProcessSession(work, self.run_timeout_s, clock)
-        rules = Rules(self.workers, self.overlap, self.build_timeout_s, self.run_timeout_s)
+        rules = WorkerRules(self.workers, self.overlap, self.build_timeout_s, self.run_timeout_s)
         return IsolatedSession(WorkerPool(pack(work), messages.decode_reply, self.memory_limit_mb), rules, clock)
 
     def _check_isolation(self) -> None:

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, Outcome, Trial
 from autotune.core.search.messages import Compare, Limits
-from autotune.shell.evaluators.bench import Bench, Kernel, Tainted
+from autotune.shell.evaluators.bench import Bench, BuiltConfig, Tainted
 from autotune.shell.evaluators.comparison import Comparison, Contender, Step, take_turns
 from autotune.shell.evaluators.protocol import QueueSession
 from autotune.shell.evaluators.workload import Workload
-from autotune.shell.wording import describe
+from autotune.shell.formatting import describe_error
 
 
 @dataclass(eq=False, kw_only=True)
 class _Contender(Contender):
     trial: Trial
-    kernel: Kernel | None = None
+    kernel: BuiltConfig | None = None
 
 
 class InProcessSession(QueueSession):
@@ -27,7 +27,7 @@ class InProcessSession(QueueSession):
         try:
             self._bench = Bench(work)
         except (Exception, SystemExit) as error:
-            raise EvaluatorError(f"the workload cannot be set up: {describe(error)}") from error
+            raise EvaluatorError(f"the workload cannot be set up: {describe_error(error)}") from error
         self._run_timeout_s = run_timeout_s
 
     def _measure(self, trials: Sequence[Trial], limits: Limits) -> Sequence[Outcome]:
@@ -54,7 +54,7 @@ class InProcessSession(QueueSession):
             contender.kernel = built
             return None
         assert contender.kernel is not None, "it was built before"
-        do: dict[Step, Callable[[Kernel], float | Failed | None]]
+        do: dict[Step, Callable[[BuiltConfig], float | Failed | None]]
         do = {"prepare": bench.prepare, "sample": bench.sample, "verify": bench.verify}
         try:
             return do[step](contender.kernel)

@@ -28,7 +28,7 @@ SAMPLING_SHARE = 0.8
 """The share of a run's timeout after which no new sample begins, so that a slow kernel is timed and not killed."""
 
 
-class Rules(NamedTuple):
+class WorkerRules(NamedTuple):
     """workers: how many configs may be built or wait for their turn; overlap: builds go on while a kernel is timed."""
 
     workers: int
@@ -55,7 +55,7 @@ class _WorkerComparison:
     """
 
     def __init__(
-        self, task: Compare, pool: WorkerPool[messages.Reply], rules: Rules, clock: Callable[[], float]
+        self, task: Compare, pool: WorkerPool[messages.Reply], rules: WorkerRules, clock: Callable[[], float]
     ) -> None:
         fresh = task.purpose == "verify"
         contenders = [_Contender(trial=trial, place=place, fresh=fresh) for place, trial in enumerate(task.trials)]
@@ -164,7 +164,7 @@ class _Job:
 class IsolatedSession(WorkerSession):
     """See `CallableEvaluator`. Its state: a queue, the job of each worker, and the worker whose turn it is to run."""
 
-    def __init__(self, pool: WorkerPool[messages.Reply], rules: Rules, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: WorkerPool[messages.Reply], rules: WorkerRules, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self._pool = pool
         self._rules = rules

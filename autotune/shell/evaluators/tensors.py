@@ -33,7 +33,7 @@ def poison(tensor: Any) -> None:
         tensor.fill_(int.from_bytes(bytes([POISON]) * tensor.element_size(), "little"))
 
 
-def copied(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
+def copy_tensor(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
     """The same data in memory of its own, with the same strides, also where elements overlap or leave gaps.
 
     pinned: in memory of the host that a GPU reads at full speed.
@@ -54,25 +54,25 @@ def copied(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
     return flat.as_strided(tensor.shape, tensor.stride(), shift).requires_grad_(learns)
 
 
-def restore(tensor: Any, kept: Any) -> None:
+def restore(tensor: Any, copy_to_restore: Any) -> None:
     """Give a tensor the data of another of the same form, and no gradient."""
     tensor.grad = None
-    tensor, kept = tensor.detach(), kept.detach()
+    tensor, copy_to_restore = tensor.detach(), copy_to_restore.detach()
     if tensor.numel():
         reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
         flat = tensor.as_strided((reach,), (1,), tensor.storage_offset())
-        flat.copy_(kept.as_strided((reach,), (1,), kept.storage_offset()))
+        flat.copy_(copy_to_restore.as_strided((reach,), (1,), copy_to_restore.storage_offset()))
 
 
-def equal(a: Any, b: Any) -> bool:
+def has_same_bits(a: Any, b: Any) -> bool:
     """Whether two tensors of one form and type hold the same bits."""
     import torch
 
-    x, y = (plain(one).to(a.device).reshape(-1) for one in (a, b))
+    x, y = (plain_values(one).to(a.device).reshape(-1) for one in (a, b))
     return bool(a.numel() == 0 or torch.equal(x.view(torch.uint8), y.view(torch.uint8)))
 
 
-def plain(tensor: Any) -> Any:
+def plain_values(tensor: Any) -> Any:
     """The tensor's values as they lie in memory: no gradient, no pending conjugation or negation, no sparse layout."""
     tensor = tensor.detach()
     if tensor.is_quantized:
@@ -82,17 +82,17 @@ def plain(tensor: Any) -> Any:
     return tensor.resolve_conj().resolve_neg()
 
 
-def kept(tensor: Any) -> Any:
+def copy_to_restore(tensor: Any) -> Any:
     """A copy to restore it from: where it is, or in the host's memory where there is no more of the device's."""
     import torch
 
     try:
-        return copied(tensor)
+        return copy_tensor(tensor)
     except torch.OutOfMemoryError:
-        return copied(tensor, "cpu", pinned=torch.cuda.is_available())
+        return copy_tensor(tensor, "cpu", pinned=torch.cuda.is_available())
 
 
-def checksums(named: Mapping[str, Any]) -> dict[str, int]:
+def compute_checksums(named: Mapping[str, Any]) -> dict[str, int]:
     """A number for the memory of each tensor, without copies: other values, or the same elsewhere, give another one."""
     import torch
 
@@ -107,7 +107,7 @@ def _sum(tensor: Any) -> Any:
     """
     import torch
 
-    tensor = plain(tensor)
+    tensor = plain_values(tensor)
     reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
     words = tensor.as_strided((reach,), (1,), tensor.storage_offset()).view(torch.uint8)
     for kind, size in ((torch.int32, 4), (torch.int16, 2)):

@@ -31,7 +31,7 @@ class Schedule(Struct, frozen=True):
     min_sample_ms: float = 1.0
 
 
-class Samples(Struct, frozen=True):
+class SampleSeries(Struct, frozen=True):
     """Samples in milliseconds per call, each the mean of `calls` calls; cut: stopped early, slower than the cut-off."""
 
     times_ms: tuple[float, ...]
@@ -78,7 +78,7 @@ def measure(
     reset: Call | None = None,
     timer: Timer | None = None,
     stop_at_ns: int | None = None,
-) -> Samples:
+) -> SampleSeries:
     """Warm up and take samples until the schedule is fulfilled.
 
     cutoff_ms: stop once the first three samples, or fewer that fill the target time, are all slower than this.
@@ -86,8 +86,8 @@ def measure(
     stop_at_ns: no new sample after this `perf_counter_ns`, but one at least, so that a slow kernel still gets a time.
     """
     first = sample(call, 1, reset, timer)
-    if not usable(first):
-        return Samples((first,))
+    if not is_duration(first):
+        return SampleSeries((first,))
     if first >= schedule.warmup_ms:
         calls, times = 1, [first]
     else:
@@ -96,16 +96,16 @@ def measure(
     spent = sum(times)
     while True:
         if _is_cut(times, spent, cutoff_ms, schedule):
-            return Samples(tuple(times), calls, cut=True)
+            return SampleSeries(tuple(times), calls, cut=True)
         if times and (_is_enough(times, spent, schedule) or _is_late(stop_at_ns, times[-1] * calls)):
-            return Samples(tuple(times), calls)
+            return SampleSeries(tuple(times), calls)
         times.append(sample(call, calls, reset, timer))
         spent += times[-1] * calls
-        if not usable(times[-1]):
-            return Samples(tuple(times), calls)
+        if not is_duration(times[-1]):
+            return SampleSeries(tuple(times), calls)
 
 
-def usable(time_ms: float) -> bool:
+def is_duration(time_ms: float) -> bool:
     """Whether this can be a duration at all."""
     return isfinite(time_ms) and time_ms > 0
 

@@ -19,12 +19,12 @@ from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.outcomes import Failed
-from autotune.shell.evaluators.bench import Bench, Kernel, Tainted
+from autotune.shell.evaluators.bench import Bench, BuiltConfig, Tainted
 from autotune.shell.evaluators.workload import unpack
+from autotune.shell.formatting import describe_error
 from autotune.shell.processes import messages
 from autotune.shell.processes.process_state import ThreadWatch, changes, worker_state
 from autotune.shell.processes.supervisor import kill_own_group
-from autotune.shell.wording import describe
 
 TAINTED_EXIT, CHANGED_EXIT = 70, 71
 
@@ -32,7 +32,7 @@ Orders = TypeVar("Orders")
 """What a parent orders."""
 
 
-class Post(Generic[Orders]):
+class WorkerPort(Generic[Orders]):
     """Where a worker process gets its orders and sends its answers.
 
     It ends the process where an earlier config has changed it: to the parent that is a crash, after which it gives the
@@ -119,13 +119,13 @@ class Post(Generic[Orders]):
         os._exit(status)
 
 
-class Worker:
+class ConfigRunner:
     """One workload and the config in hand."""
 
     def __init__(self, bench: Bench, memory_limit_mb: int | None) -> None:
         self._bench = bench
         self._memory_limit_mb = memory_limit_mb
-        self._kernel: Kernel | None = None
+        self._kernel: BuiltConfig | None = None
 
     def obey(self, order: messages.Order) -> messages.Reply:
         """Do what is asked; a config that has its outcome is dropped."""
@@ -181,7 +181,7 @@ def limit_memory(limit_mb: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
-def load(payload_fd: int) -> Bench:
+def load_bench(payload_fd: int) -> Bench:
     """The bench of the workload in an open file; mapped, because all workers share the file's offset."""
     with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
         work = unpack(blob)
@@ -195,14 +195,14 @@ def main(settings: dict[str, Any]) -> NoReturn:
     sock = socket.socket(fileno=settings["socket"])
     limit_mb = settings["memory_limit_mb"]
     try:
-        bench = load(settings["payload"])
+        bench = load_bench(settings["payload"])
     except (Exception, SystemExit) as error:
-        sock.sendall(messages.encode(messages.Broken(describe(error))))
+        sock.sendall(messages.encode(messages.Broken(describe_error(error))))
         os._exit(1)
     gc.collect()
     gc.freeze()  # what is loaded now stays: collecting after each config then costs next to nothing
-    post = Post(sock, messages.decode_order, limit_mb is not None)
+    post = WorkerPort(sock, messages.decode_order, limit_mb is not None)
     try:
-        post.serve(Worker(bench, limit_mb).obey, messages.Ready())
+        post.serve(ConfigRunner(bench, limit_mb).obey, messages.Ready())
     except Tainted as error:
         post.end(str(error), TAINTED_EXIT)

@@ -33,7 +33,7 @@ class Workload:
 
 def pack(work: Workload) -> bytes:
     """`work` as a pickle for workers; raises EvaluatorError naming the part that does not pickle."""
-    with by_value((work.build, work.make_args, work.reference, work.checker, work.timer)):
+    with pickled_by_value((work.build, work.make_args, work.reference, work.checker, work.timer)):
         try:
             return bytes(cloudpickle.dumps(work))
         except Exception as error:
@@ -62,9 +62,9 @@ def _culprit(work: Workload) -> str:
 
 
 @contextmanager
-def by_value(parts: Iterable[Any]) -> Iterator[None]:
+def pickled_by_value(parts: Iterable[Any]) -> Iterator[None]:
     """Send functions of modules that a worker could not import (files loaded by path, say) with their code."""
-    modules = {module.__name__: module for part in parts if (module := _module_of(part)) and not importable(module)}
+    modules = {module.__name__: module for part in parts if (module := _module_of(part)) and not is_importable(module)}
     already = cloudpickle.list_registry_pickle_by_value()
     added = [module for name, module in modules.items() if name not in already]
     for module in added:
@@ -83,7 +83,7 @@ def _module_of(part: Any) -> ModuleType | None:
     return None if name == "__main__" else sys.modules.get(name)
 
 
-def importable(module: ModuleType) -> bool:
+def is_importable(module: ModuleType) -> bool:
     """Whether a new process with our sys.path would find this very file by the module's name."""
     parent, _, _ = module.__name__.rpartition(".")
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else None

@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from autotune.shell.formatting import describe_error
 from autotune.shell.processes import messages, supervisor
 from autotune.shell.processes.fork_server import Fork, Forked, Loaded, NotForked, Reap, Reaped
 from autotune.shell.processes.supervisor import kill_own_group
-from autotune.shell.wording import describe
 
 ORPHANS_S = 5.0
 """How long what is killed may take to end, before it is left to the guardian."""
@@ -37,7 +37,7 @@ def main(settings: dict[str, Any]) -> NoReturn:
         loaded = module.load(settings["payload"])
     except (Exception, SystemExit) as error:
         traceback.print_exc()
-        sock.sendall(messages.encode(messages.Broken(describe(error))))
+        sock.sendall(messages.encode(messages.Broken(describe_error(error))))
         os._exit(1)
     supervisor.become_subreaper()
     gc.collect()

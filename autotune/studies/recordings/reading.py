@@ -19,7 +19,7 @@ import numpy as np
 from autotune.core.config import Value, freeze, token
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FAILURE_KINDS, FailureKind
-from autotune.shell.files import contradiction, read_regular, write_output
+from autotune.shell.files import read_regular, suffix_conflict, write_output
 from autotune.studies.recordings.objective import TIME, Objective
 from autotune.studies.recordings.recording import TIMED, Recording
 
@@ -452,7 +452,7 @@ def publish(path: Path, text: bytes) -> None:
 def check_name(path: Path) -> None:
     """Raises RecordingError for a name that says another format than JSON, packed or not."""
     packed = ".gz" if path.name.endswith(".gz") else ""
-    if (fault := contradiction(path.name.removesuffix(".gz"), ".json")) is not None:
+    if (fault := suffix_conflict(path.name.removesuffix(".gz"), ".json")) is not None:
         raise RecordingError(f"{path}: {fault}{packed}")
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
-from autotune.shell.wording import counted
+from autotune.shell.formatting import format_count
 from autotune.studies.recordings import reading
 from autotune.studies.recordings.objective import (
     AS_WRITTEN,
@@ -129,7 +129,7 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
         except (ValueError, TypeError) as error:
             raise RecordingError(f"{path}: result {number} ({key_of(point)}): {error}; {_MENDED}") from None
     if len(rows) < len(results):
-        again = counted(len(results) - len(rows), "result")
+        again = format_count(len(results) - len(rows), "result")
         warnings.warn(f"{path}: {again} left out, as a later one is of the same configuration", stacklevel=3)
     header = Header(reading.stem(path), "", file.metadata.device, "", names, values, partial=cut, objective=objective)
     return recording_of(header, list(rows.values()), source=path)

@@ -16,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from autotune import Cache, CacheError, Config, Specialization, StrictKey
 from autotune.shell.cache.entries import Entry, decode_entry, decode_head, encode_entry, new_run
-from autotune.shell.cache.inspect import export, merge, removals
+from autotune.shell.cache.inspect import export_entries, list_removals, merge_stores
 from autotune.shell.cache.keys import Constant
 from autotune.shell.cache.store import Store
 from property_tests.cache_entries import entry_number, key_number
@@ -113,7 +113,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule()
     def merge_the_shipped(self) -> None:
         with ignoring_broken():
-            merge(Store(self.shipped), Store(self.mine))
+            merge_stores(Store(self.shipped), Store(self.mine))
         self.upper = {**{n: e for n, e in self.lower.items() if self._newer(n, e)}, **self.upper}
 
     def _newer(self, name: str, entry: Entry) -> bool:
@@ -192,11 +192,11 @@ def test_merging_loses_nothing_and_twice_is_once(a: Written, b: Written) -> None
             for number, times in entries:
                 store.publish(entry_number(number, times))
         before = {name for store in stores for name in store.names()}
-        assert merge(stores[1], stores[0]).copied == len(b)
+        assert merge_stores(stores[1], stores[0]).copied == len(b)
         assert set(stores[0].names()) == before
-        assert merge(stores[1], stores[0]).copied == 0
+        assert merge_stores(stores[1], stores[0]).copied == 0
         out = Store(Path(folder) / "out")
-        assert export(stores[0], out, lambda entry: True, only_best=True) == len({n for n, _ in [*a, *b]})
+        assert export_entries(stores[0], out, lambda entry: True, only_best=True) == len({n for n, _ in [*a, *b]})
         for number in {n for n, _ in [*a, *b]}:
             key = key_number(number)
             best, shipped = Cache(stores[0].directory).find(key), Cache(out.directory).find(key)
@@ -265,7 +265,7 @@ def test_broken_entries_are_skipped_with_one_warning(tmp_path: Path) -> None:
     assert "broken cache entries left out" in str(caught[0].message)
     assert str(tmp_path) in str(caught[0].message)
     with pytest.warns(UserWarning, match="left out"):
-        gone = removals(Store(tmp_path))
+        gone = list_removals(Store(tmp_path))
     assert sorted(r.why.partition(" (")[0] for r in gone)[0].startswith("broken: it")
     assert len(gone) == 3
 
@@ -277,17 +277,17 @@ def test_pruning_names_what_goes_and_keeps_the_fastest(tmp_path: Path) -> None:
     old = msgspec.structs.replace(new_run(), written_at=0.0)
     cache.publish(entry_number(1, {1: 1.0}, run=old))
     store = Store(tmp_path)
-    assert removals(store) == []
-    assert [r.why for r in removals(store, older_than_days=1)] == ["old"]
-    surplus = removals(store, keep=1)
+    assert list_removals(store) == []
+    assert [r.why for r in list_removals(store, older_than_days=1)] == ["old"]
+    surplus = list_removals(store, keep=1)
     assert [decode_entry(r.path.read_bytes()).result.best.time_ms for r in surplus] == [4.0, 5.0]  # type: ignore[union-attr]
-    assert len(removals(store, other_versions=True)) == 5
+    assert len(list_removals(store, other_versions=True)) == 5
     leftover = store.path("ab" + "0" * 60).with_name(".x.json.1-a.tmp")
     leftover.parent.mkdir(parents=True, exist_ok=True)
     leftover.write_bytes(b"{")
-    assert removals(store) == [], "its writer may still be at it"
+    assert list_removals(store) == [], "its writer may still be at it"
     os.utime(leftover, (0, 0))
-    assert [r.path for r in removals(store)] == [leftover]
+    assert [r.path for r in list_removals(store)] == [leftover]
 
 
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:

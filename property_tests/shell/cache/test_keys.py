@@ -21,8 +21,8 @@ from autotune.shell.cache.keys import (
     StrictKey,
     Tensor,
     Versions,
+    compute_digest,
     differences,
-    digest_of,
     distance,
 )
 from autotune.shell.cache.sources import contiguous_strides, source_digest, specialization_of, stride_class, tensor_of
@@ -272,7 +272,7 @@ def test_arguments_that_are_no_tensors() -> None:
     assert specialization_of((np.float32(1),)) != specialization_of((np.float32(2),))
     assert found.arguments["3"] == Constant(True)
     msgspec.json.encode(found)
-    assert digest_of(specialization_of((1,))) != digest_of(specialization_of((True,)))
+    assert compute_digest(specialization_of((1,))) != compute_digest(specialization_of((True,)))
     with pytest.raises(CacheError, match="argument 0 is of type object"):
         specialization_of((object(),))
     with pytest.raises(CacheError, match="is a tensor"):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from autotune.core.errors import EvaluatorError
-from autotune.shell.evaluators.outputs import Check, Expected, Tolerance
+from autotune.shell.evaluators.checking import ExpectedLeaf, OutputCheck, Tolerance
 
 torch = pytest.importorskip("torch")
 
@@ -50,14 +50,14 @@ def test_tensors_of_floats(kind: str, wanted: list[float], data: Any, tolerance:
     if any(undecided(x, y, *tolerance) for x, y in pairs):
         return
     right = all(near(x, y, *tolerance) for x, y in pairs)
-    assert (Expected(expected, Tolerance(*tolerance)).mismatch(output) is None) == right
+    assert (ExpectedLeaf(expected, Tolerance(*tolerance)).mismatch(output) is None) == right
     if kind in ("float16", "float32", "float64"):
         a, b = output.numpy(), expected.numpy()
-        assert (Expected(b, Tolerance(*tolerance)).mismatch(a) is None) == right
-        lists = Check({"a": [b]}, Tolerance(*tolerance)).mismatch({"a": (a,)})
+        assert (ExpectedLeaf(b, Tolerance(*tolerance)).mismatch(a) is None) == right
+        lists = OutputCheck({"a": [b]}, Tolerance(*tolerance)).mismatch({"a": (a,)})
         assert (lists is None) == right
     as_bits = [bytes(one) for one in (output.view(torch.uint8).numpy(), expected.view(torch.uint8).numpy())]
-    assert (Expected(expected, Tolerance(bitwise=True)).mismatch(output) is None) == (as_bits[0] == as_bits[1])
+    assert (ExpectedLeaf(expected, Tolerance(bitwise=True)).mismatch(output) is None) == (as_bits[0] == as_bits[1])
 
 
 @settings(max_examples=200)
@@ -67,8 +67,8 @@ def test_complex_numbers(kind: str, wanted: list[float], data: Any, tolerance: t
     imaginary = data.draw(st.lists(st.sampled_from(SPECIAL), min_size=len(wanted), max_size=len(wanted)))
     expected = torch.complex(torch.tensor(wanted).double(), torch.tensor(imaginary).double()).to(getattr(torch, kind))
     for one in (expected, expected.conj().resolve_conj().conj()):
-        assert Expected(expected, Tolerance(*tolerance)).mismatch(one.clone()) is None
-        assert Expected(expected, Tolerance(bitwise=True)).mismatch(one.clone()) is None
+        assert ExpectedLeaf(expected, Tolerance(*tolerance)).mismatch(one.clone()) is None
+        assert ExpectedLeaf(expected, Tolerance(bitwise=True)).mismatch(one.clone()) is None
     other = expected.clone()
     at = data.draw(st.integers(0, len(wanted) - 1))
     part = torch.view_as_real(other)[at]
@@ -77,9 +77,9 @@ def test_complex_numbers(kind: str, wanted: list[float], data: Any, tolerance: t
     if not (math.isfinite(was) and math.isfinite(part[0].item())):
         right = near(part[0].item(), was, *tolerance)
         for a, b in ((other, expected), (other.numpy(), expected.numpy())):
-            assert (Expected(b, Tolerance(*tolerance)).mismatch(a) is None) == right
+            assert (ExpectedLeaf(b, Tolerance(*tolerance)).mismatch(a) is None) == right
     same = torch.view_as_real(other).numpy().tobytes() == torch.view_as_real(expected).numpy().tobytes()
-    assert (Expected(expected, Tolerance(bitwise=True)).mismatch(other) is None) == same
+    assert (ExpectedLeaf(expected, Tolerance(bitwise=True)).mismatch(other) is None) == same
 
 
 @pytest.mark.parametrize("kind", INTEGERS)
@@ -91,18 +91,18 @@ def test_integers_are_equal_or_wrong(kind: str, data: Any) -> None:
     found = data.draw(st.lists(st.integers(low, high), min_size=len(wanted), max_size=len(wanted)) | st.just(wanted))
     a, b = torch.tensor(found).to(dtype), torch.tensor(wanted).to(dtype)
     for bitwise in (False, True):
-        assert (Expected(b, Tolerance(bitwise=bitwise)).mismatch(a) is None) == (found == wanted)
-        assert (Expected(b.numpy(), Tolerance(bitwise=bitwise)).mismatch(a.numpy()) is None) == (found == wanted)
+        assert (ExpectedLeaf(b, Tolerance(bitwise=bitwise)).mismatch(a) is None) == (found == wanted)
+        assert (ExpectedLeaf(b.numpy(), Tolerance(bitwise=bitwise)).mismatch(a.numpy()) is None) == (found == wanted)
 
 
 def test_integers_beyond_the_exactness_of_floats() -> None:
     big = np.array([2**63 - 1, 2**53 + 1], np.int64)
-    assert Expected(big, Tolerance(1e-3, 1e-4)).mismatch(big - 1) is not None
+    assert ExpectedLeaf(big, Tolerance(1e-3, 1e-4)).mismatch(big - 1) is not None
     unsigned = np.array([2**64 - 1], np.uint64)
-    assert Expected(unsigned, Tolerance(same_type=False)).mismatch(unsigned - np.uint64(1)) is not None
-    assert Expected(unsigned, Tolerance(same_type=False)).mismatch(np.array([-1], np.int64)) is not None
-    assert Expected(2**70, Tolerance(same_type=False)).mismatch(2**70 + 1) is not None
-    assert Expected(2**70, Tolerance(same_type=False)).mismatch(2**70) is None
+    assert ExpectedLeaf(unsigned, Tolerance(same_type=False)).mismatch(unsigned - np.uint64(1)) is not None
+    assert ExpectedLeaf(unsigned, Tolerance(same_type=False)).mismatch(np.array([-1], np.int64)) is not None
+    assert ExpectedLeaf(2**70, Tolerance(same_type=False)).mismatch(2**70 + 1) is not None
+    assert ExpectedLeaf(2**70, Tolerance(same_type=False)).mismatch(2**70) is None
 
 
 def test_two_numbers_in_a_byte_are_compared_by_bits() -> None:
@@ -111,9 +111,9 @@ def test_two_numbers_in_a_byte_are_compared_by_bits() -> None:
         pytest.skip("this torch has no packed float4")
     raw = torch.arange(16, dtype=torch.uint8)
     expected, output = raw.view(kind), raw.clone()
-    assert Expected(expected, Tolerance()).mismatch(output.view(kind)) is None
+    assert ExpectedLeaf(expected, Tolerance()).mismatch(output.view(kind)) is None
     output[3] ^= 1
-    told = Expected(expected, Tolerance()).mismatch(output.view(kind))
+    told = ExpectedLeaf(expected, Tolerance()).mismatch(output.view(kind))
     assert told is not None
     assert told.message.startswith("1 of 16 elements")
 
@@ -135,17 +135,17 @@ def test_what_is_not_a_number_is_equal_or_wrong() -> None:
         1 + 2j,
     ):
         if value is not None:
-            assert Check(value, Tolerance(1e-3, 0.0)).elements
-        assert Check(value, Tolerance(1e-3, 0.0)).mismatch(value) is None
+            assert OutputCheck(value, Tolerance(1e-3, 0.0)).elements
+        assert OutputCheck(value, Tolerance(1e-3, 0.0)).mismatch(value) is None
     other = record.copy()
     other["b"][0] = 2.5
-    assert Check(record, Tolerance()).mismatch(other) is not None
-    assert Check(date, Tolerance()).mismatch(date[::-1]) is not None
-    assert Check(objects, Tolerance()).mismatch(np.array([None, "x", 2**80 + 1, 1.5], object)) is not None
-    assert Check("text", Tolerance()).mismatch("Text") is not None
-    assert Check({1, 2}, Tolerance()).mismatch({1, 3}) is not None
+    assert OutputCheck(record, Tolerance()).mismatch(other) is not None
+    assert OutputCheck(date, Tolerance()).mismatch(date[::-1]) is not None
+    assert OutputCheck(objects, Tolerance()).mismatch(np.array([None, "x", 2**80 + 1, 1.5], object)) is not None
+    assert OutputCheck("text", Tolerance()).mismatch("Text") is not None
+    assert OutputCheck({1, 2}, Tolerance()).mismatch({1, 3}) is not None
     with pytest.raises(EvaluatorError, match="cannot be compared"):
-        Check([object()], Tolerance())
+        OutputCheck([object()], Tolerance())
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_what_is_not_a_number_is_equal_or_wrong() -> None:
 )
 def test_nothing_is_not_a_comparison(value: Any) -> None:
     with pytest.raises(EvaluatorError, match="nothing to compare"):
-        Check(value, Tolerance()).required()
+        OutputCheck(value, Tolerance()).required()
 
 
 def test_form_counts() -> None:
     def wrong(expected: Any, output: Any) -> bool:
-        return Check(expected, Tolerance(1e-3, 1e-4, same_type=False)).mismatch(output) is not None
+        return OutputCheck(expected, Tolerance(1e-3, 1e-4, same_type=False)).mismatch(output) is not None
 
     one = np.ones(3)
     assert wrong([one, one], [one])
@@ -181,7 +181,7 @@ def test_what_has_parts_is_compared_by_its_parts() -> None:
     masked = np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])
 
     def wrong(expected: Any, output: Any) -> bool:
-        return Check(expected, Tolerance()).mismatch(output) is not None
+        return OutputCheck(expected, Tolerance()).mismatch(output) is not None
 
     assert not wrong(masked, np.ma.array([1.0, 9.0, 3.0], mask=[0, 1, 0])), "what the mask hides does not count"
     assert wrong(masked, np.ma.array([1.0, 2.0, 3.0], mask=[0, 0, 0]))
@@ -195,10 +195,10 @@ def test_types_of_every_width() -> None:
     half = [(torch.ones(3) * factor).to(torch.complex32) for factor in (1.0, 1.1)]
     wide = [[np.full(3, factor, kind) for factor in (1.0, 1.1)] for kind in (np.longdouble, np.clongdouble)]
     for expected, off in (half, *wide):
-        assert Expected(expected, Tolerance()).mismatch(expected) is None
-        assert Expected(expected, Tolerance()).mismatch(off) is not None
+        assert ExpectedLeaf(expected, Tolerance()).mismatch(expected) is None
+        assert ExpectedLeaf(expected, Tolerance()).mismatch(off) is not None
     lenient = Tolerance(same_type=False)
-    assert Expected(np.int64(2**53 + 1), lenient).mismatch(float(2**53)) is not None
-    assert Expected(torch.tensor([3], dtype=torch.uint16), lenient).mismatch(torch.tensor([3])) is None
-    assert Expected(torch.tensor([2**64 - 1], dtype=torch.uint64), lenient).mismatch(torch.tensor([-1])) is not None
-    assert Expected(1.5, lenient).mismatch(1.5 + 0j) is not None
+    assert ExpectedLeaf(np.int64(2**53 + 1), lenient).mismatch(float(2**53)) is not None
+    assert ExpectedLeaf(torch.tensor([3], dtype=torch.uint16), lenient).mismatch(torch.tensor([3])) is None
+    assert ExpectedLeaf(torch.tensor([2**64 - 1], dtype=torch.uint64), lenient).mismatch(torch.tensor([-1])) is not None
+    assert ExpectedLeaf(1.5, lenient).mismatch(1.5 + 0j) is not None

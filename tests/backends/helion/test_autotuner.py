@@ -32,11 +32,11 @@ from helion.exc import NoConfigFound  # noqa: E402
 
 from autotune.backends.helion import autotuner as autotuner_module  # noqa: E402
 from autotune.backends.helion import space as translation  # noqa: E402
-from autotune.backends.helion.repair_rules import excluded, learned, rules_of, switched  # noqa: E402
+from autotune.backends.helion.repair_rules import find_exclusions, find_reset_rules, find_rules, find_switch_rules  # noqa: E402
 from autotune.backends.helion.space import (  # noqa: E402
     Translation,
-    field_of,
-    translate,
+    make_field,
+    make_space,
 )
 from autotune.helion import autotuner  # noqa: E402
 
@@ -120,7 +120,7 @@ class Run:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_point_of_the_space_is_what_helion_makes_of_it(kernels: ModuleType, name: str) -> None:
-    made = translate(generation(bound(kernels, name)))
+    made = make_space(generation(bound(kernels, name)))
     assert made.space.size > 10**7
     assert made.space.with_role("num_warps") == ("num_warps",)
     assert all(n.startswith(("block_sizes_", "reduction_loops_")) for n in made.space.with_role("block_size"))
@@ -148,7 +148,7 @@ def test_on_a_gpu_with_descriptors_points_need_no_repair_as_good_as_ever(
     given = kernel.make().bind(tuple(torch.empty(s, dtype=torch.float16) for s in kernel.large))
     given.config_spec.device, given.config_spec.target_device_capability = torch.device("cuda"), (9, 0)
     theirs = generation(given)
-    made = translate(theirs)
+    made = make_space(theirs)
     assert "host_tensor_descriptors" in made.space.names
     assert made.space.parameters["maxnreg"] == Choice((None, 32, 64, 128, 256))
     assert "tensor_descriptor" in made.space.parameters["indexing_0"].describe()
@@ -165,7 +165,7 @@ def test_on_a_gpu_with_descriptors_points_need_no_repair_as_good_as_ever(
 @pytest.mark.parametrize("name", NAMES)
 def test_the_default_and_helions_own_draws_have_points(kernels: ModuleType, name: str) -> None:
     theirs = generation(bound(kernels, name))
-    made = translate(theirs)
+    made = make_space(theirs)
     assert made.space.default == made.point(theirs.default_flat())
     assert made.project(made.space.default or Config()) == theirs.unflatten(theirs.default_flat())
     for flat in theirs.random_population_flat(20):
@@ -175,17 +175,17 @@ def test_the_default_and_helions_own_draws_have_points(kernels: ModuleType, name
 
 
 def test_what_is_overridden_is_no_parameter(kernels: ModuleType) -> None:
-    made = translate(generation(bound(kernels, "matmul")))
+    made = make_space(generation(bound(kernels, "matmul")))
     assert not any(name.startswith(("range_num_stages", "range_unroll")) for name in made.space.names)
     config = made.project(made.space.decode(made.space.sample(root(0), 1))[0])
     assert config is not None
     assert config.config["range_num_stages"] == [0, 0]
-    free = translate(generation(bound(kernels, "matmul", autotune_config_overrides={})))
+    free = make_space(generation(bound(kernels, "matmul", autotune_config_overrides={})))
     assert "range_num_stages_1" in free.space.names
 
 
 def test_options_of_persistent_kernels_are_tied_to_them(kernels: ModuleType) -> None:
-    space = translate(generation(bound(kernels, "attention"))).space
+    space = make_space(generation(bound(kernels, "attention"))).space
     for config in space.decode(space.sample(root(1), 200)):
         if config["pid_type"] in ("flat", "xyz"):
             assert config["num_sm_multiplier"] == 1
@@ -196,7 +196,7 @@ def test_options_of_persistent_kernels_are_tied_to_them(kernels: ModuleType) -> 
 def test_limits_on_the_elements_of_a_tile_are_constraints(kernels: ModuleType) -> None:
     wide = torch.empty(8192, 8192, dtype=torch.float16)
     theirs = generation(kernels.KERNELS["matmul"].make().bind((wide, wide)))
-    space = translate(theirs).space
+    space = make_space(theirs).space
     assert theirs.config_spec.tensor_numel_constraints
     assert any("given rows" in constraint.describe() for constraint in space.constraints)
     for config in space.decode(space.sample(root(1), 200)):
@@ -222,7 +222,7 @@ def test_limits_on_the_elements_of_a_tile_are_constraints(kernels: ModuleType) -
     ],
 )
 def test_every_fragment_has_its_parameter(fragment: Any, parameter: Any) -> None:
-    field = field_of(fragment)
+    field = make_field(fragment)
     assert field.parameter == parameter
     if parameter is not None:
         for value in parameter.decode(parameter.unrank(np.arange(parameter.size))):
@@ -232,7 +232,7 @@ def test_every_fragment_has_its_parameter(fragment: Any, parameter: Any) -> None
 
 def test_choices_that_json_cannot_hold_go_by_their_text() -> None:
     strange = object()
-    field = field_of(fragments.EnumFragment((strange, 1)))
+    field = make_field(fragments.EnumFragment((strange, 1)))
     assert field.parameter == Choice((repr(strange), 1))
     assert field.theirs(repr(strange)) is strange
 
@@ -245,11 +245,11 @@ def test_rules_are_read_off_a_repair_and_nothing_else_is() -> None:
         config.replace(depth=1 if config["mode"] in ("a", "c") else config["depth"], odd=config["odd"] // 2 * 2)
         for config in raw
     ]
-    ((name, rule),) = learned(space, raw, repaired)
+    ((name, rule),) = find_reset_rules(space, raw, repaired)
     assert name == "depth"
     assert rule in ("depth == 1 or mode not in ('a', 'c',)", "depth == 1 or mode not in ('c', 'a',)")
-    assert not list(learned(space, raw, raw))
-    assert not list(learned(space, raw[:9], repaired[:9]))
+    assert not list(find_reset_rules(space, raw, raw))
+    assert not list(find_reset_rules(space, raw[:9], repaired[:9]))
 
 
 SWITCHED = Space(
@@ -277,9 +277,11 @@ def test_what_switches_a_parameter_on_is_found_however_many_switches_there_are()
     raw = SWITCHED.decode(SWITCHED.sample(root(0), 400))
     repaired = [reset(config) for config in raw]
     rule = "on_host is False or first in ('descriptor',) or second in ('descriptor',)"
-    assert switched(SWITCHED, default, reset, repaired) == {"on_host": rule}
-    assert switched(SWITCHED, default, reset, [*repaired, default.replace(on_host=True)]) == {}  # it would not hold
-    found = rules_of(SWITCHED, default, reset)
+    assert find_switch_rules(SWITCHED, default, reset, repaired) == {"on_host": rule}
+    assert (
+        find_switch_rules(SWITCHED, default, reset, [*repaired, default.replace(on_host=True)]) == {}
+    )  # it would not hold
+    found = find_rules(SWITCHED, default, reset)
     assert found[0] == rule
     narrow = Space(SWITCHED.parameters, found)
     points = narrow.decode(narrow.sample(root(1), 300))
@@ -290,10 +292,10 @@ def test_what_switches_a_parameter_on_is_found_however_many_switches_there_are()
 
 def test_pairs_that_never_last_are_excluded_only_where_they_explain_every_change() -> None:
     raw = [c for c in SWITCHED.decode(SWITCHED.sample(root(0), 600)) if reset(c)["on_host"] == c["on_host"]]
-    rules = set(excluded(SWITCHED, raw, [reset(config) for config in raw]))
+    rules = set(find_exclusions(SWITCHED, raw, [reset(config) for config in raw]))
     assert {rule.partition(" or ")[0] for rule in rules} == {"num_warps not in (16,)", "num_warps not in (32,)"}
     odd = [reset(c).replace(registers=None) if c["tile"] == 16 else reset(c) for c in raw]
-    assert not list(excluded(SWITCHED, raw, odd))  # something else changes it as well
+    assert not list(find_exclusions(SWITCHED, raw, odd))  # something else changes it as well
 
 
 # The search
@@ -410,7 +412,7 @@ def test_where_nothing_works_helion_is_told_so(kernels: ModuleType, monkeypatch:
 
 
 def test_points_that_mean_one_config_are_measured_once(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translation, "rules_of", lambda *probes: ())
+    monkeypatch.setattr(translation, "find_rules", lambda *probes: ())
     fixed = {
         "block_sizes": [64, 64], "range_unroll_factors": [0, 0], "range_num_stages": [0, 0], "num_stages": 2,
         "range_multi_buffers": [None, None], "range_flattens": [None, None], "load_eviction_policies": ["", ""],
@@ -456,11 +458,11 @@ def test_a_spec_without_a_choice_is_named(kernels: ModuleType) -> None:
     theirs = generation(bound(kernels, "softmax"))
     theirs.__dict__["overridden_flat_indices"] = set(range(len(theirs.flat_spec)))
     with pytest.raises(SpaceError, match="nothing to choose"):
-        translate(theirs)
+        make_space(theirs)
 
 
 def test_a_config_outside_of_the_space_has_no_point(kernels: ModuleType) -> None:
-    made: Translation = translate(generation(bound(kernels, "matmul")))
+    made: Translation = make_space(generation(bound(kernels, "matmul")))
     assert made.point_of(helion.Config(block_sizes=[16, 16])) is None
     assert made.point_of(helion.Config(block_sizes=[16, 16, 1 << 14])) is None
 

@@ -19,15 +19,15 @@ from helion.autotuner.config_generation import ConfigGeneration  # noqa: E402
 
 from autotune.backends.helion import codegen_pool  # noqa: E402
 from autotune.backends.helion.codegen_pool import (  # noqa: E402
-    Devices,
-    Generators,
-    Source,
-    generators_of,
-    is_source_of,
-    source_of,
-    written,
+    CodegenPool,
+    GeneratedSource,
+    KnownDevices,
+    generate_source,
+    generates_same_source,
+    make_codegen_pool,
+    with_source,
 )
-from autotune.backends.helion.compile_pool import Work  # noqa: E402
+from autotune.backends.helion.compile_pool import CompileJob  # noqa: E402
 from autotune.core.search.messages import Limits  # noqa: E402
 
 NAMES = ("matmul", "rms_norm", "softmax", "attention")
@@ -40,14 +40,14 @@ def nobody_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not [child for child in multiprocessing.active_children() if child.is_alive()]
 
 
-def work(config: Any) -> Work:
-    return Work(config, None, [], Limits())
+def work(config: Any) -> CompileJob:
+    return CompileJob(config, None, [], Limits())
 
 
-def sources(pool: Generators, configs: list[Any]) -> dict[Any, Source]:
+def sources(pool: CodegenPool, configs: list[Any]) -> dict[Any, GeneratedSource]:
     """What becomes of all configs, each given as soon as one is free."""
     left = list(configs)
-    found: dict[Any, Source] = {}
+    found: dict[Any, GeneratedSource] = {}
     until = time.monotonic() + 60
     while len(found) < len(configs):
         assert time.monotonic() < until
@@ -74,7 +74,7 @@ def test_a_fork_writes_what_the_program_would(kernels: ModuleType, name: str) ->
     space = ConfigGeneration(bound.config_spec)
     configs = list({space.unflatten(space.default_flat()), *(space.random_config() for _ in range(5))})
     told: list[str] = []
-    pool = generators_of(bound, 2, told.append)
+    pool = make_codegen_pool(bound, 2, told.append)
     try:
         assert pool.count == 2
         found = sources(pool, configs)
@@ -85,11 +85,11 @@ def test_a_fork_writes_what_the_program_would(kernels: ModuleType, name: str) ->
         assert source.error == ""
         assert source.text is not None
         assert 0 < source.began < source.ended
-        assert is_source_of(bound, config, source.text)
-        assert not is_source_of(bound, config, source.text + "#")
-        with written(bound, source.text):
+        assert generates_same_source(bound, config, source.text)
+        assert not generates_same_source(bound, config, source.text + "#")
+        with with_source(bound, source.text):
             fn = bound.compile_config(config, allow_print=False)
-        assert Path(bound.get_cached_path(config)).read_text() == source.text == source_of(bound, config)
+        assert Path(bound.get_cached_path(config)).read_text() == source.text == generate_source(bound, config)
         assert bound.compile_config(config) is fn
         assert "to_triton_code" not in vars(bound)
 
@@ -97,11 +97,11 @@ def test_a_fork_writes_what_the_program_would(kernels: ModuleType, name: str) ->
 def test_code_that_may_say_for_which_sizes_it_is_good_is_generated_in_the_program(kernels: ModuleType) -> None:
     kernel = kernels.KERNELS["softmax"]
     bound = kernel.make(autotune_log_level=0, static_shapes=False).bind(kernel.arguments("cpu"))
-    assert generators_of(bound, 4, str).count == 0
+    assert make_codegen_pool(bound, 4, str).count == 0
 
 
 def test_all_are_answered_once_and_by_several_processes() -> None:
-    pool = Generators(lambda config: f"{config} {os.getpid()}", 3)
+    pool = CodegenPool(lambda config: f"{config} {os.getpid()}", 3)
     try:
         for i in range(3):
             assert pool.free
@@ -133,7 +133,7 @@ def test_an_error_is_told_and_the_process_goes_on() -> None:
             raise ValueError(f"{config} is odd")
         return str(config)
 
-    pool = Generators(odd, 2)
+    pool = CodegenPool(odd, 2)
     try:
         found = sources(pool, [1, 2, 3, 4])
         assert [(found[i].text, found[i].error) for i in (1, 2, 3, 4)] == [
@@ -162,7 +162,7 @@ def test_all_are_given_up_with_one_that_ends_or_hangs(
 ) -> None:
     monkeypatch.setattr(codegen_pool, "PATIENCE_S", patience_s)
     told: list[str] = []
-    pool = Generators(lambda config: generate(config) if config == "bad" else hanging(config), 2, told.append)
+    pool = CodegenPool(lambda config: generate(config) if config == "bad" else hanging(config), 2, told.append)
     pool.give(work("bad"), "bad")
     pool.give(work("good"), "good")
     found: list[Any] = []
@@ -179,7 +179,7 @@ def test_all_are_given_up_with_one_that_ends_or_hangs(
 
 
 def test_what_is_lost_when_they_are_given_up_comes_without_a_text() -> None:
-    pool = Generators(hanging, 2)
+    pool = CodegenPool(hanging, 2)
     pool.give(work(1), 1)
     pool.give_up("of a test")
     assert len(pool) == 1
@@ -189,7 +189,7 @@ def test_what_is_lost_when_they_are_given_up_comes_without_a_text() -> None:
 
 
 def test_nobody_hears_of_what_was_cancelled() -> None:
-    pool = Generators(doubled, 1)
+    pool = CodegenPool(doubled, 1)
     try:
         pool.give(work("a"), "a")
         pool.cancel()
@@ -209,7 +209,7 @@ def test_a_fork_that_cannot_be_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", full)
     told: list[str] = []
-    pool = Generators(doubled, 2, told.append)
+    pool = CodegenPool(doubled, 2, told.append)
     assert pool.count == 0
     assert len(told) == 1
     assert "no more processes" in told[0]
@@ -222,7 +222,7 @@ def test_a_fork_prints_nothing_and_holds_no_pipe_of_the_program(capfd: pytest.Ca
         return config
 
     reader, writer = os.pipe()
-    pool = Generators(loud, 2)
+    pool = CodegenPool(loud, 2)
     try:
         assert sources(pool, ["a", "b"])["b"].text == "b"
         os.close(writer)
@@ -237,7 +237,7 @@ def test_a_fork_ends_with_the_program() -> None:
     reader, writer = multiprocessing.get_context("fork").Pipe(duplex=False)
 
     def program() -> None:
-        pool = Generators(hanging, 2)
+        pool = CodegenPool(hanging, 2)
         pool.give(work("a"), "a")
         writer.send([one.process.pid for one in pool._all])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -269,7 +269,7 @@ CARDS = (SimpleNamespace(name="one", major=9, minor=0), SimpleNamespace(name="tw
 
 
 def test_a_fork_knows_the_devices_and_leaves_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Devices, "now", classmethod(lambda cls: cls(CARDS, 1)))
+    monkeypatch.setattr(KnownDevices, "now", classmethod(lambda cls: cls(CARDS, 1)))
 
     def said(config: Any) -> str:
         from torch._dynamo.device_interface import CudaInterface, get_interface_for_device
@@ -289,7 +289,7 @@ def test_a_fork_knows_the_devices_and_leaves_them_alone(monkeypatch: pytest.Monk
              cuda.get_device_capability(), cc, str(made.device), asked)
         )  # fmt: skip
 
-    pool = Generators(said, 1)
+    pool = CodegenPool(said, 1)
     try:
         found = sources(pool, ["a"])["a"]
     finally:
@@ -303,5 +303,5 @@ def test_a_fork_knows_the_devices_and_leaves_them_alone(monkeypatch: pytest.Monk
 def test_without_a_gpu_there_is_nothing_to_tell() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    assert Devices.now() is None
-    assert codegen_pool.Source(None).error == ""
+    assert KnownDevices.now() is None
+    assert codegen_pool.GeneratedSource(None).error == ""

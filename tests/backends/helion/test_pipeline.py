@@ -31,15 +31,15 @@ from helion.autotuner.precompile_future import PrecompileFuture, _run_kernel_in_
 from autotune.backends.helion import autotuner as autotuner_module  # noqa: E402
 from autotune.backends.helion import codegen_pool, compile_pool, gpu_process, pipeline, provider  # noqa: E402
 from autotune.backends.helion import gpu_jobs as job  # noqa: E402
-from autotune.backends.helion.codegen_pool import Generators  # noqa: E402
-from autotune.backends.helion.compile_pool import Compiles, Work  # noqa: E402
-from autotune.backends.helion.gpu_jobs import Measured  # noqa: E402
-from autotune.backends.helion.gpu_process import Station  # noqa: E402
+from autotune.backends.helion.codegen_pool import CodegenPool  # noqa: E402
+from autotune.backends.helion.compile_pool import CompileJob, CompilePool  # noqa: E402
+from autotune.backends.helion.gpu_jobs import JobResult  # noqa: E402
+from autotune.backends.helion.gpu_process import GpuProcess  # noqa: E402
 from autotune.core.outcomes import Failed  # noqa: E402
 from autotune.core.search.messages import Limits  # noqa: E402
 from autotune.helion import autotuner  # noqa: E402
 from autotune.shell.timeline import (  # noqa: E402
-    Record,
+    PhaseTimeline,
     read_timeline,
 )
 
@@ -141,8 +141,8 @@ def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Context, "kernel", Quiet())
 
 
-def ended(body: Callable[[], None], folder: Path, timeout: float = 60.0) -> tuple[Work, Failed | None]:
-    running, work = Compiles(adaptive=False), Work("c", None, [], Limits())
+def ended(body: Callable[[], None], folder: Path, timeout: float = 60.0) -> tuple[CompileJob, Failed | None]:
+    running, work = CompilePool(adaptive=False), CompileJob("c", None, [], Limits())
     work.future = compiler(body, folder, "result", timeout)
     running.begin(work)
     while not (found := running.ended()):
@@ -178,15 +178,15 @@ def test_a_compiler_that_takes_too_long_is_killed_at_once(tmp_path: Path) -> Non
 
 def test_what_compilers_usually_take_limits_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile_pool, "LEAST_S", 0.5)
-    running = Compiles(adaptive=True)
+    running = CompilePool(adaptive=True)
     for i in range(compile_pool.FROM):
-        work = Work(i, None, [], Limits(compile_timeout_s=40.0))
+        work = CompileJob(i, None, [], Limits(compile_timeout_s=40.0))
         work.future = compiler(quick, tmp_path, str(i))
         running.begin(work)
         assert work.future.timeout == 40.0
         while not running.ended():
             time.sleep(0.01)
-    late = Work("late", None, [], Limits())
+    late = CompileJob("late", None, [], Limits())
     late.future = compiler(hanging, tmp_path, "late")
     running.begin(late)
     assert late.future.timeout < 20
@@ -197,7 +197,7 @@ def test_what_compilers_usually_take_limits_the_others(tmp_path: Path, monkeypat
 # The process of the GPU
 
 
-def answers(place: Station, count: int) -> list[tuple[Any, Any]]:
+def answers(place: GpuProcess, count: int) -> list[tuple[Any, Any]]:
     found: list[tuple[Any, Any]] = []
     until = time.monotonic() + 20
     while len(found) < count and time.monotonic() < until:
@@ -211,7 +211,7 @@ def timing_out() -> None:
 
 
 def test_the_next_process_is_there_when_one_is_ended() -> None:
-    place = Station(quick)
+    place = GpuProcess(quick)
     place.prepare(quick, spare=True)
     try:
         place.give(1, functools.partial(int, 7), 1.0)
@@ -227,7 +227,7 @@ def test_the_next_process_is_there_when_one_is_ended() -> None:
 
 
 def test_what_has_not_begun_can_be_taken_back() -> None:
-    place, gate = Station(quick), threading.Event()
+    place, gate = GpuProcess(quick), threading.Event()
     place.prepare(quick, spare=False)
     try:
         place.give(1, gate.wait, 1.0)
@@ -259,15 +259,15 @@ class MadeUpJob:
     time_ms: float
     fate: str
 
-    def __call__(self) -> Measured:
+    def __call__(self) -> JobResult:
         time.sleep(0.002)
         if self.fate == "hangs":
             raise BenchmarkTimeout("benchmark timeout after 30.0s")
         if self.fate == "dies":
             raise BenchmarkWorkerDied("worker pipe closed")
         if self.fate in ("wrong_answer", "out_of_memory"):
-            return Measured(failure=self.fate, message="as it was made up")  # type: ignore[arg-type]
-        return Measured((self.time_ms, self.time_ms * 1.01), 0.002, began=time.perf_counter() - 0.002)
+            return JobResult(failure=self.fate, message="as it was made up")  # type: ignore[arg-type]
+        return JobResult((self.time_ms, self.time_ms * 1.01), 0.002, began=time.perf_counter() - 0.002)
 
 
 FATES = ("wrong_answer", "out_of_memory", "hangs", "dies", "refused", "ok", "ok", "ok", "ok", "ok")
@@ -280,13 +280,13 @@ def fate_of(config: Any) -> str:
     return FATES[int(hashlib.md5(repr(config).encode()).hexdigest(), 16) % len(FATES)]
 
 
-class MadeUpProvider(provider.AheadProvider):  # type: ignore[misc]
+class MadeUpProvider(provider.PipelineProvider):  # type: ignore[misc]
     """Compiles by sleeping in a fork; what it was asked for is written down."""
 
     fates: Callable[[Any], str] = staticmethod(lambda config: "ok")
     compile_s = 0.02
 
-    def __init__(self, record: Record, **context: Any) -> None:
+    def __init__(self, record: PhaseTimeline, **context: Any) -> None:
         super().__init__(record, **context)
         self.sent: list[Any] = []
         self.texts: dict[Any, str | None] = {}
@@ -333,11 +333,13 @@ def tuned(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         """generate: what forks generate; None: no forks. here: what this process does for what they have not."""
         searches: list[Any] = []
 
-        def generators(kernel: Any, jobs: int, warn: Callable[[str], Any]) -> Generators:
-            searches[0].generators = made = Generators(generate or str, 2 if generate else 0, searches[0].warned.append)
+        def generators(kernel: Any, jobs: int, warn: Callable[[str], Any]) -> CodegenPool:
+            searches[0].generators = made = CodegenPool(
+                generate or str, 2 if generate else 0, searches[0].warned.append
+            )
             return made
 
-        monkeypatch.setattr(pipeline, "generators_of", generators)
+        monkeypatch.setattr(pipeline, "make_codegen_pool", generators)
         monkeypatch.setattr(codegen_pool, "PATIENCE_S", 100.0)  # a busy machine is no error
 
         class Patched(autotuner_module.StrategySearch):
@@ -422,7 +424,7 @@ def test_what_forks_generate_is_what_is_compiled(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     checked: list[str] = []
-    monkeypatch.setattr(pipeline, "is_source_of", lambda kernel, config, text: not checked.append(text))
+    monkeypatch.setattr(pipeline, "generates_same_source", lambda kernel, config, text: not checked.append(text))
     _, result, search = tuned(strategy="random_search", evaluations=60, generate=generated, timeline=tmp_path / "spans")
     assert result.counts == {"timed": 60}
     sent, texts = search.benchmark_provider.sent, search.benchmark_provider.texts
@@ -462,7 +464,7 @@ def deadly(config: Any) -> str:
 def test_forks_that_cannot_are_given_up_and_nothing_is_lost(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, generate: Callable[[Any], str], words: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "is_source_of", lambda *_: True)
+    monkeypatch.setattr(pipeline, "generates_same_source", lambda *_: True)
     _, result, search = tuned(strategy="random_search", evaluations=60, generate=generate)
     assert result.counts == {"timed": 60}
     sent, texts = search.benchmark_provider.sent, search.benchmark_provider.texts
@@ -479,7 +481,7 @@ def test_forks_that_cannot_are_given_up_and_nothing_is_lost(
 def test_forks_that_generate_something_else_are_not_used(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "is_source_of", lambda *_: False)
+    monkeypatch.setattr(pipeline, "generates_same_source", lambda *_: False)
     _, result, search = tuned(strategy="random_search", evaluations=30, generate=generated)
     assert result.counts == {"timed": 30}
     assert set(search.benchmark_provider.texts.values()) == {None}
@@ -489,7 +491,7 @@ def test_forks_that_generate_something_else_are_not_used(
 def test_a_config_that_nobody_can_generate_code_for_costs_itself_only(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "is_source_of", lambda *_: True)
+    monkeypatch.setattr(pipeline, "generates_same_source", lambda *_: True)
     _, result, search = tuned(strategy="random_search", evaluations=60, generate=only_wide, here=only_wide)
     assert set(result.counts) == {"timed", "compile_error"}
     assert sum(result.counts.values()) == 60
@@ -579,7 +581,7 @@ def test_a_job_checks_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_unload_compiled_fn", lambda fn: calls.append("unload"))
     monkeypatch.setattr(job, "load_trusted_kernel_args", lambda path: (torch.ones(4),))
     monkeypatch.setattr(job, "_load_trusted_baseline_output", lambda path: torch.ones(4))
-    check = job.Check("baseline", 1e-2, 1e-2, True)
+    check = job.BaselineCheck("baseline", 1e-2, 1e-2, True)
     found = job.MeasureJob("right", "args", check)()  # type: ignore[arg-type]
     assert found.failure is None
     assert len(found.times_ms) >= 1
@@ -616,7 +618,7 @@ def test_a_process_learns_where_binaries_are_kept_before_it_loads_any(
     """It was started before Helion had made up its mind."""
     seen: list[str | None] = []
     monkeypatch.setenv("TRITON_CACHE_DIR", "of the parent")
-    made = object.__new__(provider.AheadProvider)
+    made = object.__new__(provider.PipelineProvider)
     made._precompile_args_path, made._precompile_baseline_path = "args", None
     order = made.warm_up()
     monkeypatch.setenv("TRITON_CACHE_DIR", "of the process")

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from helion.autotuner.benchmark_worker import BenchmarkTimeout, BenchmarkWorkerDied  # noqa: E402
 
 from autotune.backends.helion import gpu_process, prestart  # noqa: E402
-from autotune.backends.helion.gpu_process import Station  # noqa: E402
+from autotune.backends.helion.gpu_process import GpuProcess  # noqa: E402
 from autotune.helion import prepare  # noqa: E402
 
 
@@ -50,7 +50,7 @@ def waiting() -> int:
     return pid
 
 
-def answer(place: Station) -> object:
+def answer(place: GpuProcess) -> object:
     """The next answer; a warm-up has none that is told."""
     found: list[tuple[object, object]] = []
     assert eventually(lambda: bool(found.extend(place.taken()) or found), 120.0)
@@ -71,11 +71,11 @@ def product() -> float:
 
 @pytest.mark.slow
 def test_workers_are_started_before_they_are_asked_for_and_die_alone() -> None:
-    assert prestart.started_worker() is None
+    assert prestart.take_worker() is None
     assert prepare()
     assert prepare()  # again does nothing
     pid = waiting()
-    worker = prestart.started_worker()
+    worker = prestart.take_worker()
     assert worker is not None
     assert worker.run(os.getpid, 120.0) == worker._process.pid == pid
     assert waiting() not in (pid, os.getpid())  # the next one is on its way
@@ -84,7 +84,7 @@ def test_workers_are_started_before_they_are_asked_for_and_die_alone() -> None:
         worker.run(sleep, 0.2)
     assert not worker.alive()
     assert eventually(lambda: not lives(pid))
-    other = prestart.started_worker()
+    other = prestart.take_worker()
     assert other is not None
     with pytest.raises(BenchmarkWorkerDied):
         other.run(die, 120.0)
@@ -135,10 +135,10 @@ def test_one_that_has_died_is_done_without_and_another_is_started() -> None:
     os.kill(dead, signal.SIGKILL)
     assert eventually(lambda: not lives(dead))
     said: list[str] = []
-    assert prestart.started_worker(said.append) is None
+    assert prestart.take_worker(said.append) is None
     assert "has ended with status -9" in said[0]
     assert waiting() != dead
-    assert prestart.started_worker(said.append) is not None
+    assert prestart.take_worker(said.append) is not None
     assert len(said) == 1
 
 
@@ -147,18 +147,18 @@ def test_one_that_sees_other_devices_is_not_used(monkeypatch: pytest.MonkeyPatch
     first = waiting()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     said: list[str] = []
-    assert prestart.started_worker(said.append) is None
+    assert prestart.take_worker(said.append) is None
     assert "call it later" in said[0]
     assert eventually(lambda: not lives(first))
     assert waiting() != first
-    assert prestart.started_worker(said.append) is not None
+    assert prestart.take_worker(said.append) is not None
 
 
 def test_a_machine_that_starts_no_process_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert prepare()
     said: list[str] = []
-    assert prestart.started_worker(said.append) is None
+    assert prestart.take_worker(said.append) is None
     assert "No such file" in said[0]
 
 
@@ -166,7 +166,7 @@ def test_a_machine_that_starts_no_process_says_so(monkeypatch: pytest.MonkeyPatc
 def test_the_process_of_the_gpu_is_one_of_them() -> None:
     prepare()
     first = waiting()
-    place = Station(os.getpid)
+    place = GpuProcess(os.getpid)
     try:
         place.prepare(os.getpid, spare=False)
         pids = []
@@ -191,7 +191,7 @@ def test_a_search_that_ends_before_its_processes_are_there_waits_for_none_and_st
     monkeypatch.setattr(gpu_process.BenchmarkWorker, "_start", started.append)
     prepare()
     said: list[str] = []
-    place = Station(os.getpid, warn=said.append)
+    place = GpuProcess(os.getpid, warn=said.append)
     assert eventually(lambda: place._current is not None)
     time.sleep(0.2)
     place.close()
@@ -201,7 +201,7 @@ def test_a_search_that_ends_before_its_processes_are_there_waits_for_none_and_st
 
 def test_one_that_cannot_warm_up_makes_way_for_a_process_of_its_own() -> None:
     prepare()
-    worker = prestart.started_worker()
+    worker = prestart.take_worker()
     assert worker is not None
     tried: list[object] = []
 
@@ -221,7 +221,7 @@ def test_one_that_cannot_warm_up_makes_way_for_a_process_of_its_own() -> None:
             self.killed, self._process = True, None
 
     said: list[str] = []
-    place = Station(os.getpid, warn=said.append)
+    place = GpuProcess(os.getpid, warn=said.append)
     try:
         place._warm(Slow(), os.getpid)
     finally:

@@ -20,8 +20,8 @@ from autotune.backends.triton.timing import (  # noqa: E402
     Objective,
     Schedule,
 )
-from autotune.shell.evaluators import outputs, tensors  # noqa: E402
-from autotune.shell.evaluators.outputs import Expected, Tolerance  # noqa: E402
+from autotune.shell.evaluators import checking, tensors  # noqa: E402
+from autotune.shell.evaluators.checking import ExpectedLeaf, Tolerance  # noqa: E402
 
 FAST = Schedule(0.0, 0.0, 3, 3)
 
@@ -125,20 +125,20 @@ def test_an_argument_that_is_put_into_another_order_has_changed() -> None:
 @pytest.mark.parametrize("count", [2, 5, tensors.COLUMNS, 3 * tensors.COLUMNS + 7])
 def test_a_checksum_tells_where_values_are(kind: Any, count: int) -> None:
     one = (torch.arange(count) % 100).to(kind)
-    before = tensors.checksums({"x": one})
-    assert tensors.checksums({"x": one.clone()}) == before
+    before = tensors.compute_checksums({"x": one})
+    assert tensors.compute_checksums({"x": one.clone()}) == before
     for i, j in ((0, count - 1), (0, 1), (count // 2, count - 1)):
         swapped = one.clone()
         swapped[i], swapped[j] = one[j], one[i]
-        assert (tensors.checksums({"x": swapped}) == before) == torch.equal(swapped, one)
+        assert (tensors.compute_checksums({"x": swapped}) == before) == torch.equal(swapped, one)
         raised = one.clone()
         raised[i] += 1
-        assert tensors.checksums({"x": raised}) != before
+        assert tensors.compute_checksums({"x": raised}) != before
     whole = torch.zeros(4 * tensors.COLUMNS, 512)
     whole[0, 0] = 1.0  # by places that are powers of two apart, and values that differ in high bits alone
     there = torch.zeros(4 * tensors.COLUMNS, 512)
     there[2 * tensors.COLUMNS, 0] = 1.0
-    assert tensors.checksums({"x": whole}) != tensors.checksums({"x": there})
+    assert tensors.compute_checksums({"x": whole}) != tensors.compute_checksums({"x": there})
 
 
 def test_a_reference_that_works_in_place_says_what_is_written() -> None:
@@ -255,17 +255,17 @@ def test_names_that_are_not_there_are_refused() -> None:
     ids=["transposed", "strided", "expanded", "empty", "misaligned", "scalar"],
 )
 def test_copies_keep_strides_and_alignment(tensor: Any) -> None:
-    copy = tensors.copied(tensor)
+    copy = tensors.copy_tensor(tensor)
     assert copy.stride() == tensor.stride()
     assert copy.shape == tensor.shape
     assert torch.equal(copy, tensor)
     if tensor.numel():
         assert copy.data_ptr() % 256 == tensor.data_ptr() % 256
         assert copy.data_ptr() != tensor.data_ptr()
-        before = tensors.checksums({"x": tensor})
-        assert tensors.checksums({"x": copy}) == before
+        before = tensors.compute_checksums({"x": tensor})
+        assert tensors.compute_checksums({"x": copy}) == before
         tensor.select(0, 0).fill_(9) if tensor.dim() else tensor.fill_(9)
-        assert tensors.checksums({"x": tensor}) != before
+        assert tensors.compute_checksums({"x": tensor}) != before
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_without_memory_on_the_device_copies_are_kept_on_the_host(
     returns: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tensors themselves are lent to the reference, and get their values back."""
-    copied, hosted = tensors.copied, []
+    copied, hosted = tensors.copy_tensor, []
 
     def full(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
         if device is None:
@@ -335,7 +335,7 @@ def test_without_memory_on_the_device_copies_are_kept_on_the_host(
         hosted.append(tensor)
         return copied(tensor, device)
 
-    monkeypatch.setattr(tensors, "copied", full)
+    monkeypatch.setattr(tensors, "copy_tensor", full)
 
     def both(x: Any, out: Any) -> Any:
         x.add_(1)
@@ -359,7 +359,7 @@ def test_tolerances() -> None:
     off = expected + 0.003
 
     def answer(output: Any, **settings: Any) -> Any:
-        return Expected(expected.to(output.dtype), Tolerance(**settings), "it").mismatch(output)
+        return ExpectedLeaf(expected.to(output.dtype), Tolerance(**settings), "it").mismatch(output)
 
     assert answer(off) is None, "within twice a thousandth of 2"
     assert answer(off, rtol=1e-3) is not None
@@ -375,15 +375,15 @@ def test_tolerances() -> None:
     assert answer(few, allowed=0.01) is not None
     assert answer(few, allowed=0.02) is None
     both = torch.tensor([float("nan"), float("inf")])
-    assert Expected(both.clone(), Tolerance(), "it").mismatch(both) is None
-    assert "1 are NaN" in Expected(torch.tensor([0.0, float("inf")]), Tolerance(), "it").mismatch(both)[0]
-    assert "has type" in Expected(both.double(), Tolerance(), "it").mismatch(both)[0]
+    assert ExpectedLeaf(both.clone(), Tolerance(), "it").mismatch(both) is None
+    assert "1 are NaN" in ExpectedLeaf(torch.tensor([0.0, float("inf")]), Tolerance(), "it").mismatch(both)[0]
+    assert "has type" in ExpectedLeaf(both.double(), Tolerance(), "it").mismatch(both)[0]
 
 
 @pytest.mark.parametrize("bitwise", [False, True])
 def test_what_is_not_contiguous_is_compared_in_pieces(bitwise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """No copy of the whole is made, and every element is looked at once."""
-    monkeypatch.setattr(outputs, "CHUNK", 50)
+    monkeypatch.setattr(checking, "CHUNK", 50)
     expected = torch.randn(7, 30, 11)
     laid_out = (
         expected.clone(),
@@ -391,18 +391,18 @@ def test_what_is_not_contiguous_is_compared_in_pieces(bitwise: bool, monkeypatch
         torch.empty(7, 60, 11)[:, ::2].copy_(expected),
     )
     for output in laid_out:
-        largest = max(piece.numel() for piece, _ in outputs.pieces(output, expected))
+        largest = max(piece.numel() for piece, _ in checking.pieces(output, expected))
         assert largest <= 50
-        assert sum(piece.numel() for piece, _ in outputs.pieces(output, expected)) == expected.numel()
-        assert Expected(expected, Tolerance(bitwise=bitwise), "it").mismatch(output) is None
+        assert sum(piece.numel() for piece, _ in checking.pieces(output, expected)) == expected.numel()
+        assert ExpectedLeaf(expected, Tolerance(bitwise=bitwise), "it").mismatch(output) is None
         output = output.clone(memory_format=torch.preserve_format)
         output[3, 20, 5] = output[6, 29, 10] = 99.0
-        told = Expected(expected, Tolerance(bitwise=bitwise), "it").mismatch(output)
+        told = ExpectedLeaf(expected, Tolerance(bitwise=bitwise), "it").mismatch(output)
         assert told is not None
         assert told[0].startswith("2 of 2310 elements")
-        assert outputs.differing_bits(output, expected) == 2
+        assert checking.count_bit_differences(output, expected) == 2
     empty = torch.zeros(0, 3)
-    assert list(outputs.pieces(empty, empty)) == []
+    assert list(checking.pieces(empty, empty)) == []
 
 
 def test_stand_ins_are_what_the_dispatcher_sees() -> None:

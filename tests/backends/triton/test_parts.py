@@ -19,7 +19,7 @@ from autotune.backends.triton.resources import resources
 from autotune.backends.triton.timing import IN_FLIGHT, CudaDevice, Objective, Schedule
 from autotune.core.outcomes import Failed, Timed
 from autotune.core.search.messages import Observed
-from autotune.shell.timeline import NOBODY, Span, Timeline, busy_share, read_timeline
+from autotune.shell.timeline import NO_TRIAL, Span, Timeline, busy_share, read_timeline
 
 H200 = limits.gpu_of_target("sm_90")
 
@@ -228,12 +228,12 @@ def test_timeline(tmp_path: Path) -> None:
     line.begin("gpu 0", "run", 1, "y", 1.0)
     line.end("y", 3.5, took_s=2.0)  # heard of half a second later
     line.end("nobody", 3.0)
-    line.note("gpu 0", "start", NOBODY, 0.0, 1.0)
+    line.note("gpu 0", "start", NO_TRIAL, 0.0, 1.0)
     line.close(4.0)
     spans = read_timeline(path)
     assert spans == [
         Span("gpu 0", "run", 1, 1.0, 3.0),
-        Span("gpu 0", "start", NOBODY, 0.0, 1.0),
+        Span("gpu 0", "start", NO_TRIAL, 0.0, 1.0),
         Span("compile 1", "compile", 0, 0.0, 4.0),
     ]
     assert busy_share(spans, 2, 0.0, 4.0) == 0.5, "one of two compile workers is not enough"

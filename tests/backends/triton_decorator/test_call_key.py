@@ -12,7 +12,7 @@ import pytest
 import autotune
 from autotune.backends.triton_decorator.call_key import Calls, described, rounding_rules
 from autotune.core.errors import CacheError
-from autotune.shell.cache.keys import digest_of
+from autotune.shell.cache.keys import compute_digest
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
@@ -141,7 +141,7 @@ PAIRS: dict[str, tuple[Callable[[], tuple[Any, ...]], Callable[[], tuple[Any, ..
 
 def keys_of(calls: Calls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any, str]:
     bound = calls.bound(args, kwargs)
-    return calls.raw(args, dict(kwargs)), bound.canonical, digest_of(calls.specialization(bound))
+    return calls.raw(args, dict(kwargs)), bound.canonical, compute_digest(calls.specialization(bound))
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -153,7 +153,7 @@ def test_helion_configs_that_come_to_the_same_run_once_a_round(monkeypatch: pyte
         asked.extend((members, [order(number) for number in range(rounds)]))
         return [Timed((float(i + 1),)) for i in range(len(members))]
 
-    class Members(benchmarks.Bench):
+    class Members(benchmarks.BenchmarkRecord):
         def __init__(self) -> None:
             self.search, self._seconds = None, None
 
@@ -161,7 +161,7 @@ def test_helion_configs_that_come_to_the_same_run_once_a_round(monkeypatch: pyte
             return SAME[config["n"] % 2]
 
     SAME = (object(), object())
-    monkeypatch.setattr(benchmarks, "compare", compare)
+    monkeypatch.setattr(benchmarks, "compare_members", compare)
     task = task_with(3)
     found = dict(Members().compare(task))
     assert [found[trial.id].times_ms for trial in TRIALS] == [(1.0,), (2.0,), (1.0,), (2.0,)]

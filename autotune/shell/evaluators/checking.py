@@ -62,7 +62,7 @@ class Mismatch(NamedTuple):
     share: float
 
 
-class Expected:
+class ExpectedLeaf:
     """A leaf of what must come out, where it is, and how near an output must be to it.
 
     Raises EvaluatorError for a value that cannot be compared.
@@ -168,15 +168,15 @@ class Expected:
     def _wrong(self, a: Any, b: Any) -> Any:
         """Which elements [n] are wrong."""
         if self.kind == OTHER:
-            return bits(a, b) if self.tolerance.bitwise and not a.dtype.hasobject else _differ(a, b)
+            return find_bit_differences(a, b) if self.tolerance.bitwise and not a.dtype.hasobject else _differ(a, b)
         if self.tolerance.bitwise or _packed(a):
-            return bits(a, b)
+            return find_bit_differences(a, b)
         if _kind(a) == EXACT and self.exact:
             return _unequal_integers(a, b)
-        return far(a, b, self.rtol, self.atol)
+        return find_far(a, b, self.rtol, self.atol)
 
 
-class Check:
+class OutputCheck:
     """All that is compared with an output: the leaves of the expected value, in the form that it has."""
 
     def __init__(self, value: Any, tolerance: Tolerance, named: bool = False) -> None:
@@ -197,7 +197,7 @@ class Check:
         shown = [leaf.describe() for leaf in self.leaves if leaf.elements]
         return "; ".join(shown if len(shown) <= 4 else [*shown[:3], f"and {len(shown) - 3} more"])
 
-    def required(self) -> "Check":
+    def required(self) -> "OutputCheck":
         """This check; raises EvaluatorError where it compares nothing."""
         if not self.elements:
             raise EvaluatorError(
@@ -214,41 +214,41 @@ class Check:
 def require_comparable(reference: Any) -> None:
     """Raise EvaluatorError where a reference that is no function gives nothing to compare, or what cannot be."""
     if reference is not None and not callable(reference):
-        Check(reference, Tolerance()).required()
+        OutputCheck(reference, Tolerance()).required()
 
 
-def leaves(value: Any, place: str = "the output") -> list[tuple[str, Any]]:
+def list_leaves(value: Any, place: str = "the output") -> list[tuple[str, Any]]:
     """The leaves of a value that is nested in any way, each with a name for messages."""
     inner = _items(value, place)
-    return [(place, value)] if inner is None else [leaf for where, part in inner for leaf in leaves(part, where)]
+    return [(place, value)] if inner is None else [leaf for where, part in inner for leaf in list_leaves(part, where)]
 
 
-def far(a: Any, b: Any, rtol: float, atol: float) -> Any:
+def find_far(a: Any, b: Any, rtol: float, atol: float) -> Any:
     """Which elements [n] of `a` are not as near to those of `b` as the tolerances say; see `Tolerance`."""
     xp = _library(a)
-    x, y = wide(a, b)
+    x, y = widen(a, b)
     most = _largest(xp, y)
     if _kind(y) == COMPLEX or _kind(x) == COMPLEX:
         x, y = (one if _kind(one) == COMPLEX else one + 0j for one in (x, y))
         scale = (atol + rtol * xp.abs(y).clip(max=most)).clip(max=most)
         whole = xp.isfinite(y)
         near = whole & xp.isfinite(x) & (xp.abs(x - y) <= scale)
-        parts = ~whole & ~far(x.real, y.real, rtol, atol) & ~far(x.imag, y.imag, rtol, atol)
+        parts = ~whole & ~find_far(x.real, y.real, rtol, atol) & ~find_far(x.imag, y.imag, rtol, atol)
         return ~(near | parts)
     scale = (atol + rtol * xp.abs(y)).clip(max=most)
     near = xp.isfinite(x) & xp.isfinite(y) & (xp.abs(x - y) <= scale)
     return ~(near | (x == y) | (xp.isnan(x) & xp.isnan(y)))
 
 
-def bits(a: Any, b: Any) -> Any:
+def find_bit_differences(a: Any, b: Any) -> Any:
     """Which elements [n] of two flat arrays of one type differ in any bit."""
     x, y = _words(a), _words(b)
     return (x != y).any(1)
 
 
-def differing_bits(a: Any, b: Any) -> int:
+def count_bit_differences(a: Any, b: Any) -> int:
     """In how many elements two tensors of one form and type differ, where every bit counts."""
-    return sum(int(bits(x, y).sum()) for x, y in pieces(a, b))
+    return sum(int(find_bit_differences(x, y).sum()) for x, y in pieces(a, b))
 
 
 def pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
@@ -270,22 +270,22 @@ def pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
             yield from pieces(*(one[where] for one in arrays))
 
 
-def wide(*arrays: Any) -> list[Any]:
+def widen(*arrays: Any) -> list[Any]:
     """In types in which differences can be told."""
     return [_wide(one) for one in arrays] if len({_kind(one) for one in arrays}) == 1 else [_widest(a) for a in arrays]
 
 
 def _form(value: Any, tolerance: Tolerance, place: str) -> Any:
-    """The expected value with its leaves as `Expected`: a dict, a list, or one of these."""
+    """The expected value with its leaves as `ExpectedLeaf`: a dict, a list, or one of these."""
     items = _items(value, place)
     if items is None:
-        return Expected(value, tolerance, place)
+        return ExpectedLeaf(value, tolerance, place)
     parts = [_form(part, tolerance, where) for where, part in items]
     return dict(zip(_fields(value), parts, strict=True)) if not _is_sequence(value) else parts
 
 
-def _leaves_of(form: Any) -> Iterator[Expected]:
-    if isinstance(form, Expected):
+def _leaves_of(form: Any) -> Iterator[ExpectedLeaf]:
+    if isinstance(form, ExpectedLeaf):
         yield form
     else:
         for part in form.values() if isinstance(form, dict) else form:
@@ -293,7 +293,7 @@ def _leaves_of(form: Any) -> Iterator[Expected]:
 
 
 def _first_mismatch(form: Any, output: Any, place: str) -> Mismatch | None:
-    if isinstance(form, Expected):
+    if isinstance(form, ExpectedLeaf):
         return form.mismatch(output)
     if isinstance(form, dict):
         given = None if _is_sequence(output) or _items(output, "") is None else _fields(output)
@@ -352,7 +352,7 @@ def _field(value: Any, name: Any) -> Any:
 def _leaf(value: Any, place: str) -> Any:
     """A leaf in the form in which it is compared: a tensor, a numpy array, or a value with an == of its own."""
     if is_tensor(value):
-        return tensors.plain(value)
+        return tensors.plain_values(value)
     if isinstance(value, np.ndarray):
         return value.view(np.ndarray)
     if isinstance(value, str | bytes):
@@ -466,7 +466,7 @@ def _equal_columns(a: Any, b: Any) -> Any:
 
 
 def _object_differs(x: Any, y: Any) -> bool:
-    return Check(y, Tolerance(0.0, 0.0, same_type=False)).mismatch(x) is not None
+    return OutputCheck(y, Tolerance(0.0, 0.0, same_type=False)).mismatch(x) is not None
 
 
 def _wide(a: Any) -> Any:
@@ -499,7 +499,7 @@ def _largest(xp: Any, y: Any) -> float:
 def _error(a: Any, b: Any) -> tuple[float, int]:
     """The largest finite error, and how many are NaN where the reference has none."""
     xp = _library(a)
-    x, y = wide(a, b)
+    x, y = widen(a, b)
     with np.errstate(all="ignore"):
         error = xp.abs(x - y)
     error = error[xp.isfinite(error)]

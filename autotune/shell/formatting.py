@@ -8,7 +8,7 @@ UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 marks that turn the direction of the text round, halves of surrogate pairs, separators of lines and paragraphs."""
 
 
-def milliseconds(time_ms: float) -> str:
+def format_milliseconds(time_ms: float) -> str:
     """A kernel's time: four significant digits, never an exponent."""
     if time_ms >= 1000:
         return f"{time_ms:,.0f} ms"
@@ -16,7 +16,7 @@ def milliseconds(time_ms: float) -> str:
     return f"{time_ms:.{digits}f} ms" if time_ms >= 0.001 else f"{time_ms * 1e6:.3g} ns"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds for people: 0.4 s, 12 s, 3:25, 1:02:00."""
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -27,12 +27,12 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
+def format_count(number: int, noun: str, plural: str | None = None) -> str:
     """1 config, 2 configs; 1 entry, 2 entries."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """A text on one line with all that steers a terminal or a browser escaped, as in a string of Python.
 
     >>> visible("a\\x1b[31mb")
@@ -45,15 +45,15 @@ def visible(text: str) -> str:
     )
 
 
-def visible_lines(text: str) -> str:
+def escape_control_lines(text: str) -> str:
     """The same for a text of several lines."""
-    return "\n".join(map(visible, text.split("\n")))
+    return "\n".join(map(escape_controls, text.split("\n")))
 
 
 LONGEST_MESSAGE = 500
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception on one line."""
     try:
         text = " ".join(str(error).split())
