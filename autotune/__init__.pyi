@@ -77,7 +77,7 @@ from autotune.shell.cache.cache import SavedBestConfig as SavedBestConfig
 from autotune.shell.cache.cache import get_cache_dir as get_cache_dir
 from autotune.shell.cache.cache import iter_cache_entries as iter_cache_entries
 from autotune.shell.cache.cache import triton_cache_dir as triton_cache_dir
-from autotune.shell.cache.explain import explain_miss as explain_miss
+from autotune.shell.cache.explain import explain as explain
 from autotune.shell.cache.identity import Identity as Identity
 from autotune.shell.cache.identity import installed_versions as installed_versions
 from autotune.shell.cache.identity import key_for as key_for

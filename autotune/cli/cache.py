@@ -19,7 +19,7 @@ from autotune.core.errors import CacheError
 from autotune.interop.tuned_configs import write_tuned_configs
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.entries import Entry
-from autotune.shell.cache.explain import explain_miss as explained
+from autotune.shell.cache.explain import explain as explained
 from autotune.shell.cache.hit_rule import shortfall
 from autotune.shell.cache.identity import key_for
 from autotune.shell.cache.inspect import export_entries as exported
@@ -75,7 +75,7 @@ def show(
 
 
 @cache.command("explain")
-def explain_miss(
+def explain(
     target: Annotated[str, typer.Argument(metavar="FILE[:NAME]|ENTRY", help="A problem's file, or a run's id.")],
     cache_dir: Directory = None,
     strict: Annotated[bool, typer.Option("--strict", help="Compare the versions of the toolchain too.")] = False,

@@ -19,7 +19,7 @@ from autotune.core.keys import fold, root, uniform
 from autotune.core.search.result import MeasuredConfig, Result
 from autotune.shell.cache.cache import iter_cache_entries
 from autotune.shell.cache.entries import Entry, Measurement, encode_entry, make_entry, new_run
-from autotune.shell.cache.explain import explain_miss
+from autotune.shell.cache.explain import explain
 from autotune.shell.cache.keys import Specialization, Tensor, Versions
 from autotune.shell.cache.store import SETTLED_NS, Store
 from autotune.shell.cache.warm_start import best_available
@@ -100,9 +100,7 @@ def report(folder: Path, keys: list[StrictKey]) -> None:
     options = WarmStart(other_devices=True, other_shapes=True)
     warm_start = [timed(lambda: best_available(Cache(folder), keys[0].loose, SPACE, options)) for _ in range(3)]
     shown("best_available, 500 scanned, any device", warm_start, "no limit")
-    shown(
-        "explain, all entries", [timed(lambda: explain_miss(Cache(folder), missing[0])) for _ in range(2)], "no limit"
-    )
+    shown("explain, all entries", [timed(lambda: explain(Cache(folder), missing[0])) for _ in range(2)], "no limit")
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ class NearEntry(Struct, frozen=True):
         return not self.differences and self.entry.finished
 
 
-def explain_miss(
+def explain(
     cache: Cache, key: Key, *, at_most: int = 3, max_scan: int | None = None, without: str = ""
 ) -> tuple[NearEntry, ...]:
     """The entries nearest to a key, nearest first, at most one for each key. A loose key is compared without versions.
