@@ -72,6 +72,7 @@ from autotune.core.strategies.random_search import RandomSearch as RandomSearch
 from autotune.core.strategies.registry import STRATEGIES as STRATEGIES
 from autotune.core.strategies.registry import register as register
 from autotune.interop.seed_configs import load_seeds as load_seeds
+from autotune.interop.tuned_configs import write_tuned_configs as write_tuned_configs
 from autotune.shell.cache.cache import Cache as Cache
 from autotune.shell.cache.cache import SavedBestConfig as SavedBestConfig
 from autotune.shell.cache.cache import get_cache_dir as get_cache_dir

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 import autotune
 from autotune import *
 from autotune import triton as tuned
+from autotune.evaluators import Evaluator, WallClock
+from autotune.strategies import Ask, Done, Key, Observation, Proposals, Seeds, Strategy, fold
 
 space = Space(
     {"BLOCK": PowerOfTwo(16, 1024, role="block_size"), "fast": Boolean(), "order": Permutation(3)},
@@ -98,16 +100,20 @@ class Halving(Struct, frozen=True):
 
     first: int = 8
 
-    def init(self, space: Space, seeds: Any, key: Any) -> int:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> int:
         return self.first
 
-    def propose(self, space: Space, state: int, ask: Any, key: Any) -> Any: ...
+    def propose(self, space: Space, state: int, ask: Ask, key: Key) -> Proposals | Done:
+        points = space.sample(fold(key, "points"), state)
+        new = points[ask.fresh(points)]
+        return Proposals(new, np.arange(len(new))) if state else Done("nothing is left to halve")
 
-    def observe(self, space: Space, state: int, seen: tuple[Any, ...]) -> int:
+    def observe(self, space: Space, state: int, seen: tuple[Observation, ...]) -> int:
         return state // 2
 
 
 halving: Strategy[int] = Halving()
+assert_type(WallClock()(), float)
 register("halving", Halving)
 
 

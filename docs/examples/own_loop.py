@@ -8,7 +8,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from time import monotonic, sleep
 
 import autotune as at
-from autotune.core.search.messages import Event
 
 SLOTS = 4  # how many configs we can measure at the same time
 
@@ -45,13 +44,13 @@ def together(outcomes: list[at.Outcome]) -> at.Outcome:
     return failed or at.Timed(times_ms=tuple(ms for o in outcomes if isinstance(o, at.Timed) for ms in o.times_ms))
 
 
-def run(plan: at.Plan) -> tuple[at.Search, list[Event]]:
+def run(plan: at.Plan) -> tuple[at.Search, list[at.Event]]:
     """The loop. The events are all there is to know: folding them with `advance` gives the same search again."""
-    events: list[Event] = []
+    events: list[at.Event] = []
     search, began = at.start(plan), monotonic()  # all times are seconds since the search began
     running: dict[Future[at.Outcome], int] = {}
 
-    def tell(event: Event) -> None:
+    def tell(event: at.Event) -> None:
         nonlocal search
         events.append(event)
         search = at.advance(search, event)

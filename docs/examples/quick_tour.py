@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from autotune import Boolean, Budget, CallableEvaluator, Choice, PowerOfTwo, Space, replay, resume, tune
-from autotune.core.keys import root
+from autotune.strategies import root
 
 # 1. A space: named parameters, constraints as expressions over the names, and the config you would use without tuning.
 space = Space(
