@@ -6,15 +6,14 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from autotune.core.arguments import shown
 from autotune.core.config import Value, freeze, token
 from autotune.core.errors import SpaceError
-from autotune.core.keys import Key, fold, integers, root, words
-from autotune.core.parameters.protocol import Codes, Column
-from autotune.core.parameters.ranges import MAX_SIZE, in_range, take_plain, within
+from autotune.core.keys import Key, fold, root, words
+from autotune.core.parameters.protocol import Codes
+from autotune.core.parameters.ranges import MAX_SIZE, OneColumnParameter, take_plain
 
 ONE_HOT_VALUES, SIGNS = 64, 40
 """Up to 64 values are told apart by a feature each; more of them by 40 features, half of which differ between any two
@@ -23,7 +22,7 @@ friendly random projections", J. Computer and System Sciences 66, 2003). Two of 
 a probability of one in 100,000."""
 
 
-class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
+class Choice(OneColumnParameter, frozen=True, tag="choice", omit_defaults=True, dict=True):
     """One of the given hashable JSON values (None included; 1, 1.0 and True are three values).
 
     ordered: the values lie on a scale in the given order, so that neighbours are those close by.
@@ -66,10 +65,6 @@ class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
         return tuple(self.__dict__["codes"]), self.ordered, self.role
 
     @property
-    def width(self) -> int:
-        return 1
-
-    @property
     def size(self) -> int:
         return len(self.values)
 
@@ -83,24 +78,12 @@ class Choice(Struct, frozen=True, tag="choice", omit_defaults=True, dict=True):
             raise ValueError(f"one of {self.describe()}")
         return (code,)
 
-    def contains(self, codes: Codes) -> NDArray[np.bool_]:
-        return in_range(codes, self.size)
-
-    def column(self, codes: Codes) -> Column:
-        column: Column = self.__dict__["table"][codes[:, 0]]
+    def column(self, codes: Codes) -> NDArray[np.generic]:
+        column: NDArray[np.generic] = self.__dict__["table"][codes[:, 0]]
         return column
 
-    def rank(self, codes: Codes) -> NDArray[np.int64]:
-        return codes[:, 0]
-
-    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
-        return ranks[:, None]
-
-    def sample(self, key: Key, n: int) -> Codes:
-        return integers(key, self.size, n)[:, None]
-
     def neighbours(self, codes: Codes, radius: int) -> Codes:
-        return within(int(codes[0]), self.size, radius if self.ordered else self.size)
+        return super().neighbours(codes, radius if self.ordered else self.size)
 
     def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
         either = np.where((words(key, len(a)) >> np.uint64(63)).astype(bool)[:, None], b, c)

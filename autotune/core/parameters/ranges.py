@@ -1,4 +1,6 @@
-"""Parameters that are ranges: PowerOfTwo, Integer, Boolean. They are formulas, so a huge one costs nothing."""
+"""Parameters that are ranges: PowerOfTwo, Integer, Boolean. Their values are formulas, so a huge one costs nothing."""
+
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -12,7 +14,7 @@ from autotune.core.keys import Key, integers
 from autotune.core.parameters.protocol import Codes
 
 MAX_SIZE = 2**62
-"""The largest number, by its absolute value, that a range may hold: sums of two still fit 64 bits."""
+"""The largest absolute value of a number in a range: the sum of two fits 64 bits."""
 
 MOST_VALUES = 2**63
 """A range has fewer values than this, so that each has a rank of 63 bits."""
@@ -22,34 +24,64 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def take_plain(parameter: Struct, *names: str) -> None:
-    """Scalars of numpy in these fields become Python's; SpaceError for a role that is no text."""
-    kind = type(parameter).__name__
+def take_plain(parameter: Any, *names: str) -> None:
+    """Turn numpy scalars in these fields into Python's; SpaceError for a role that is no text."""
     for name in names:
         force_setattr(parameter, name, plain(getattr(parameter, name)))
-    role = getattr(parameter, "role")  # noqa: B009
-    if role is not None and not isinstance(role, str):
-        raise SpaceError(f"{kind}: role is {shown(role)}; give a text such as 'block_size', or leave it out")
+    if parameter.role is not None and not isinstance(parameter.role, str):
+        kind = type(parameter).__name__
+        raise SpaceError(f"{kind}: role is {shown(parameter.role)}; give a text such as 'block_size', or leave it out")
 
 
-def in_range(codes: Codes, size: int) -> NDArray[np.bool_]:
-    """Which of the numbers [n, 1] are from 0 to size - 1, shape [n]."""
-    return (codes[:, 0] >= 0) & (codes[:, 0] < size)
+class OneColumnParameter(Struct, frozen=True):
+    """The methods that are the same for parameters of one column whose codes are their ranks.
+
+    Neighbours are within `radius` ranks, and a mutation is a step of one rank in the direction of b - c.
+    """
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @property
+    def size(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def features(self) -> int:
+        return 1
+
+    def column(self, codes: Codes) -> NDArray[np.generic]:
+        raise NotImplementedError
+
+    def decode(self, codes: Codes) -> list[Value]:
+        values: list[Value] = self.column(codes).tolist()
+        return values
+
+    def contains(self, codes: Codes) -> NDArray[np.bool_]:
+        return (codes[:, 0] >= 0) & (codes[:, 0] < self.size)
+
+    def rank(self, codes: Codes) -> NDArray[np.int64]:
+        return codes[:, 0]
+
+    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
+        return ranks[:, None]
+
+    def sample(self, key: Key, n: int) -> Codes:
+        return integers(key, self.size, n)[:, None]
+
+    def neighbours(self, codes: Codes, radius: int) -> Codes:
+        code = int(codes[0])
+        near = np.arange(max(0, code - radius), min(self.size - 1, code + radius) + 1)
+        others: Codes = near[near != code][:, None]
+        return others
+
+    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
+        moved: Codes = np.clip(a + np.sign(b - c), 0, self.size - 1)
+        return moved
 
 
-def within(code: int, size: int, radius: int) -> Codes:
-    """Codes at most `radius` away from `code` in range(size), without it; shape [m, 1]."""
-    near = np.arange(max(0, code - radius), min(size - 1, code + radius) + 1)
-    others: Codes = near[near != code][:, None]
-    return others
-
-
-def _step(a: Codes, b: Codes, c: Codes, size: int) -> Codes:
-    moved: Codes = np.clip(a + np.sign(b - c), 0, size - 1)
-    return moved
-
-
-class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
+class PowerOfTwo(OneColumnParameter, frozen=True, tag="power_of_two", omit_defaults=True):
     """The powers of two from `low` to `high`, both included and both powers of two.
 
     >>> PowerOfTwo(16, 128).describe()
@@ -74,46 +106,16 @@ class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
         return self.low.bit_length() - 1
 
     @property
-    def width(self) -> int:
-        return 1
-
-    @property
     def size(self) -> int:
         return self.high.bit_length() - self.low.bit_length() + 1
-
-    def decode(self, codes: Codes) -> list[Value]:
-        values: list[Value] = self.column(codes).tolist()
-        return values
 
     def encode(self, value: Value) -> tuple[int, ...]:
         if not _is_int(value) or not self.low <= value <= self.high or value & (value - 1):
             raise ValueError(f"a power of two from {self.low} to {self.high}")
         return (value.bit_length() - self.low.bit_length(),)
 
-    def contains(self, codes: Codes) -> NDArray[np.bool_]:
-        return in_range(codes, self.size)
-
     def column(self, codes: Codes) -> NDArray[np.int64]:
         return np.left_shift(np.int64(1), codes[:, 0] + self._first)
-
-    def rank(self, codes: Codes) -> NDArray[np.int64]:
-        return codes[:, 0]
-
-    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
-        return ranks[:, None]
-
-    def sample(self, key: Key, n: int) -> Codes:
-        return integers(key, self.size, n)[:, None]
-
-    def neighbours(self, codes: Codes, radius: int) -> Codes:
-        return within(int(codes[0]), self.size, radius)
-
-    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
-        return _step(a, b, c, self.size)
-
-    @property
-    def features(self) -> int:
-        return 1
 
     def encode_features(self, codes: Codes) -> NDArray[np.float64]:
         return (codes + self._first).astype(np.float64)
@@ -124,7 +126,7 @@ class PowerOfTwo(Struct, frozen=True, tag="power_of_two", omit_defaults=True):
         return f"{self.low}, {self.low * 2}, …, {self.high}"
 
 
-class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
+class Integer(OneColumnParameter, frozen=True, tag="integer", omit_defaults=True):
     """The integers low, low + step, … up to `high`.
 
     >>> Integer(1, 10, step=4).describe()
@@ -149,16 +151,8 @@ class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
             raise SpaceError(f"{whole} has {self.size} values, more than 63 bits can number; use a step, or fewer")
 
     @property
-    def width(self) -> int:
-        return 1
-
-    @property
     def size(self) -> int:
         return (self.high - self.low) // self.step + 1
-
-    def decode(self, codes: Codes) -> list[Value]:
-        values: list[Value] = self.column(codes).tolist()
-        return values
 
     def encode(self, value: Value) -> tuple[int, ...]:
         if not _is_int(value) or not self.low <= value <= self.high or (value - self.low) % self.step:
@@ -166,30 +160,8 @@ class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
             raise ValueError(f"an integer from {self.low} to {self.high}{stepped}")
         return ((value - self.low) // self.step,)
 
-    def contains(self, codes: Codes) -> NDArray[np.bool_]:
-        return in_range(codes, self.size)
-
     def column(self, codes: Codes) -> NDArray[np.int64]:
         return codes[:, 0] * self.step + self.low
-
-    def rank(self, codes: Codes) -> NDArray[np.int64]:
-        return codes[:, 0]
-
-    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
-        return ranks[:, None]
-
-    def sample(self, key: Key, n: int) -> Codes:
-        return integers(key, self.size, n)[:, None]
-
-    def neighbours(self, codes: Codes, radius: int) -> Codes:
-        return within(int(codes[0]), self.size, radius)
-
-    def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
-        return _step(a, b, c, self.size)
-
-    @property
-    def features(self) -> int:
-        return 1
 
     def encode_features(self, codes: Codes) -> NDArray[np.float64]:
         return (codes * self.step + self.low).astype(np.float64)
@@ -201,7 +173,7 @@ class Integer(Struct, frozen=True, tag="integer", omit_defaults=True):
         return f"{self.low}, {self.low + self.step}, …, {last}"
 
 
-class Boolean(Struct, frozen=True, tag="boolean", omit_defaults=True):
+class Boolean(OneColumnParameter, frozen=True, tag="boolean", omit_defaults=True):
     """False or True.
 
     >>> Boolean().size
@@ -214,46 +186,19 @@ class Boolean(Struct, frozen=True, tag="boolean", omit_defaults=True):
         take_plain(self)
 
     @property
-    def width(self) -> int:
-        return 1
-
-    @property
     def size(self) -> int:
         return 2
-
-    def decode(self, codes: Codes) -> list[Value]:
-        values: list[Value] = self.column(codes).tolist()
-        return values
 
     def encode(self, value: Value) -> tuple[int, ...]:
         if not isinstance(value, bool):
             raise ValueError("True or False")
         return (int(value),)
 
-    def contains(self, codes: Codes) -> NDArray[np.bool_]:
-        return in_range(codes, self.size)
-
     def column(self, codes: Codes) -> NDArray[np.bool_]:
         return codes[:, 0].astype(bool)
 
-    def rank(self, codes: Codes) -> NDArray[np.int64]:
-        return codes[:, 0]
-
-    def unrank(self, ranks: NDArray[np.int64]) -> Codes:
-        return ranks[:, None]
-
-    def sample(self, key: Key, n: int) -> Codes:
-        return integers(key, 2, n)[:, None]
-
-    def neighbours(self, codes: Codes, radius: int) -> Codes:
-        return 1 - codes[None, :] if radius > 0 else codes[None, :][:0]
-
     def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
         return np.where(b != c, 1 - a, a)
-
-    @property
-    def features(self) -> int:
-        return 1
 
     def encode_features(self, codes: Codes) -> NDArray[np.float64]:
         return codes.astype(np.float64)
