@@ -1,4 +1,7 @@
-"""Arguments as they are meant, or one sentence that names the argument, says what was given and what to give."""
+"""Checks of arguments: the value in its plain form, or an error that names the argument, its value and the remedy.
+
+what: the argument's name in the error. wanted: the values to give. error: the class of the error.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -16,33 +19,33 @@ Error = type[AutotuneError]
 
 
 def plain(value: Any) -> Any:
-    """The Python number, truth value or text of a scalar of numpy (float32 as a double); all else as it is."""
+    """The Python number, bool or text of a numpy scalar (float32 as a double); any other value itself."""
     return value.item() if isinstance(value, np.bool_ | np.number | np.str_) else value
 
 
 def shown(value: object) -> str:
-    """A value in a message: one line, not too long, whatever its class makes of `repr`."""
+    """A value in a message: its `repr` on one line, not too long, even if the class's `repr` fails."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # a foreign class may fail at anything
+    except Exception:  # a foreign class may raise anything
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
 def refuse(what: str, value: object, wanted: str, error: Error) -> AutotuneError:
-    """The error for an argument: what it is called, what was given, and what to give."""
+    """The error for an argument: its name, its value, and the values to give."""
     return error(f"{what} is {shown(value)}; give {wanted}")
 
 
 def of_kind(value: Any, kind: type[T], what: str, wanted: str, error: Error) -> T:
-    """The value, if it is of this class; otherwise an error."""
+    """The value, if it is of this class; otherwise raises the error."""
     if not isinstance(value, kind):
         raise refuse(what, value, wanted, error)
     return value
 
 
 def integer(value: Any, what: str, error: Error, least: int | None = None) -> int:
-    """A whole number, of numpy or not; an error for anything else, and for one below `least`."""
+    """A Python or numpy integer of at least `least`; raises the error for anything else."""
     number = plain(value)
     if not isinstance(number, int) or isinstance(number, bool) or (least is not None and number < least):
         raise refuse(what, value, "an integer" if least is None else f"an integer of at least {least}", error)
@@ -50,26 +53,26 @@ def integer(value: Any, what: str, error: Error, least: int | None = None) -> in
 
 
 def truth(value: Any, what: str, error: Error) -> bool:
-    """True or False, of numpy or not; an error for anything else."""
+    """A Python or numpy bool; raises the error for anything else."""
     return of_kind(plain(value), bool, what, "True or False", error)
 
 
 def items(value: Any, what: str, wanted: str, error: Error) -> Iterator[Any]:
-    """The items of a list or anything else that can be gone through, but no text and no mapping."""
+    """The items of an iterable that is neither text nor a mapping; raises the error for anything else."""
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
         raise refuse(what, value, wanted, error)
     return iter(value)
 
 
 def text(value: Any, what: str, wanted: str, error: Error) -> str:
-    """A text that can be written; an error for anything else."""
+    """A printable text; raises the error for anything else."""
     if not isinstance(value, str) or not value.isprintable():
         raise refuse(what, value, wanted, error)
     return value
 
 
 def codes(value: Any, what: str, width: int | None, error: Error, dimensions: int = 2) -> NDArray[np.int64]:
-    """An array of whole numbers of so many dimensions, the last one of this width (None: any); else an error."""
+    """An int64 array of so many dimensions, the last of this width (None: any); raises the error for anything else."""
     ready = isinstance(value, np.ndarray) and value.dtype == np.int64 and value.ndim == dimensions
     if ready and (width is None or value.shape[-1] == width):
         rows: NDArray[np.int64] = value
@@ -87,8 +90,10 @@ def codes(value: Any, what: str, width: int | None, error: Error, dimensions: in
 
 
 def take_fields(settings: Struct, what: str, error: Error) -> None:
-    """Give the fields of a new Struct the types that it declares (scalars of numpy become Python's, 5 a float where one
-    is meant); an error that names the field for a value of another type, a NaN, or a number of more than 63 bits."""
+    """Convert the fields of a new Struct to their declared types (numpy scalars to Python's, 5 to a float field's 5.0).
+
+    Raises the error, which names the field, for a value of another type, a NaN, or a number of more than 63 bits.
+    """
     for field in msgspec.structs.fields(type(settings)):
         given = getattr(settings, field.name)
         try:
@@ -105,7 +110,7 @@ _WORDS = {"int": "an integer", "float": "a number", "bool": "True or False", "st
 
 
 def _told(wrong: str) -> str:
-    """What msgspec expected, in the words of these messages."""
+    """The type that msgspec expected, in the words of these messages."""
     if not wrong.startswith("Expected "):
         return "give one of the values that the documentation names"
     expected = wrong.partition(", got")[0].removeprefix("Expected ").strip("`")

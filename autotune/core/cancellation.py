@@ -1,8 +1,7 @@
-"""Cancellation: long work in the core passes checkpoints, at which the caller may give it up.
+"""Cancellation: long work in the core passes checkpoints, at which its caller may end it.
 
-The core has no clock. Whoever waits for it says within `cancellable` what is to be asked at each checkpoint; the check
-raises `Cancelled` to end the work. Pure functions have no effect that could be left half done, and no result depends
-on a check that does not raise.
+The core has no clock. A caller passes `cancellable` a check, which every checkpoint calls; the check raises `Cancelled`
+to end the work. Pure functions leave no effect half done, and no result depends on a check that does not raise.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,11 +12,11 @@ Check = Callable[[], None]
 
 
 class Cancelled(BaseException):
-    """The work was given up. No Exception, so that nobody who handles errors on the way takes it for one."""
+    """The work was given up. It is no Exception, so that no handler of errors on the way catches it."""
 
 
 def _never() -> None:
-    """Where nobody waits."""
+    """The check where no caller has passed one."""
 
 
 _check: ContextVar[Check] = ContextVar("check", default=_never)
@@ -25,7 +24,7 @@ _check: ContextVar[Check] = ContextVar("check", default=_never)
 
 @contextmanager
 def cancellable(check: Check) -> Iterator[None]:
-    """Have `check` called at the checkpoints of all that is computed within the block, in this thread."""
+    """Every checkpoint that this thread passes within the block calls `check`."""
     token = _check.set(check)
     try:
         yield
@@ -34,5 +33,5 @@ def cancellable(check: Check) -> Iterator[None]:
 
 
 def checkpoint() -> None:
-    """A place between two steps that take a fraction of a second each, where work may be given up."""
+    """Call the check: between two steps of work that take a fraction of a second each."""
     _check.get()()

@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from autotune.core.arguments import plain, shown
 from autotune.core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from autotune.core.space import Space
+
 Value = Any
 """A hashable JSON value: None, bool, int, float, str, or a tuple of these."""
 
 
 def freeze(value: Any) -> Value:
-    """`value` with its lists turned to tuples and scalars of numpy to Python's, so that it can be hashed and written.
+    """The value with lists as tuples and numpy scalars as Python's, so that it can be hashed and written.
 
-    Raises TypeError for what JSON cannot hold.
+    Raises TypeError for a value that JSON cannot hold.
     """
     value = plain(value)
     if isinstance(value, str):
@@ -41,17 +44,10 @@ def token(value: Value) -> bytes:
 
 
 def as_config(given: Any, what: str = "the config") -> Mapping[str, Value]:
-    """A mapping as it is; raises ConfigError for what is none."""
+    """The mapping itself; raises ConfigError for anything else."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{what} is {shown(given)}; give values by name, such as {{'BLOCK': 64}}")
     return given
-
-
-class HasDefault(Protocol):
-    """What `Config.minimize` needs of a space."""
-
-    @property
-    def default(self) -> "Config | None": ...
 
 
 class Config(Mapping[str, Value]):
@@ -76,7 +72,7 @@ class Config(Mapping[str, Value]):
 
     @classmethod
     def of(cls, frozen: dict[str, Value]) -> "Config":
-        """The config that holds this dict itself, whose values must be frozen already: for populations of them."""
+        """A config around this dict itself, whose values must be frozen already: cheap, for whole populations."""
         config = cls.__new__(cls)
         config._items, config._token = frozen, None
         return config
@@ -101,7 +97,7 @@ class Config(Mapping[str, Value]):
         if isinstance(other, Mapping):
             try:
                 return self._content() == Config(other)._content()
-            except ConfigError:  # it holds what no config does
+            except ConfigError:  # it holds a value that no config can hold
                 return False
         return NotImplemented
 
@@ -116,7 +112,7 @@ class Config(Mapping[str, Value]):
 
     @property
     def digest(self) -> str:
-        """32 hexadecimal digits that depend on the content alone: not on order, process or hash seed."""
+        """32 hexadecimal digits that depend on the content alone, not on the order, the process or the hash seed."""
         return blake2b(self._content(), digest_size=16).hexdigest()
 
     def to_json(self) -> str:
@@ -131,13 +127,13 @@ class Config(Mapping[str, Value]):
         except (msgspec.DecodeError, TypeError, UnicodeError) as error:
             raise ConfigError(f'not a config in JSON ({error}); write one object such as {{"BLOCK": 64}}') from None
 
-    def minimize(self, space: "HasDefault") -> "Config":
-        """Without the values that equal the default of `space`; `space.complete` puts them back."""
+    def minimize(self, space: "Space") -> "Config":
+        """The config without the values that equal the default of `space`; `space.complete` puts them back."""
         default = space.default
         if default is None:
             return self
         return Config({n: v for n, v in self._items.items() if n not in default or token(default[n]) != token(v)})
 
     def replace(self, **changed: Value) -> "Config":
-        """A config with some values changed, in the same order."""
+        """The config with some values changed, in the same order."""
         return Config({**self._items, **changed})

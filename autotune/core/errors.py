@@ -1,16 +1,16 @@
-"""What a user can get wrong: each error is one sentence that names the fault, the place and the remedy."""
+"""Errors for users: each is one sentence that names the fault, the place and the remedy."""
 
 
 class AutotuneError(Exception):
-    """Base of every error that this library raises on purpose; its text is meant for the user as it stands."""
+    """Base of every error that this library raises on purpose. Its text is written for the user."""
 
 
 class SpaceError(AutotuneError):
-    """A parameter, a constraint or a whole space that cannot be what it says."""
+    """A parameter, a constraint or a whole space that contradicts itself."""
 
 
 class ConfigError(AutotuneError):
-    """A config that does not belong to the space it is used with."""
+    """A config that does not belong to its space."""
 
 
 class StrategyError(AutotuneError):
@@ -18,15 +18,15 @@ class StrategyError(AutotuneError):
 
 
 class PlanError(AutotuneError):
-    """A search that cannot begin: its budget, effort or seeds contradict the space or one another."""
+    """A search that cannot begin: its budget, effort or seeds contradict the space or each other."""
 
 
 class OutcomeError(AutotuneError, ValueError):
-    """An outcome that cannot be: times that are none."""
+    """An impossible outcome, such as a time that is no finite number above zero."""
 
 
 class EvaluatorError(AutotuneError):
-    """An evaluator that cannot work at all (as opposed to one config that fails)."""
+    """An evaluator that cannot work at all, as opposed to a config that fails."""
 
 
 class JournalError(AutotuneError):
@@ -34,8 +34,8 @@ class JournalError(AutotuneError):
 
 
 class RecordingError(AutotuneError):
-    """A recording that cannot be read, or that does not hold what is asked of it."""
+    """A recording that cannot be read, or that lacks the requested data."""
 
 
 class CacheError(AutotuneError):
-    """A cache that cannot be used as it is asked to be, or a value that no key can be made of."""
+    """A cache that cannot be used as requested, or a value that cannot be part of a cache key."""

@@ -1,13 +1,13 @@
-"""Append-only collections that share their storage between versions.
+"""Append-only collections whose versions share their storage.
 
-A search is an immutable value, and a new version of it is made for every event. Copying its history each time would
-make a run quadratic; so an append writes behind the end of a buffer that older versions share and never look at. Only
-when an older version is extended a second time (a branch) is the buffer copied. Every version keeps seeing exactly its
-own items.
+A search is an immutable value, and every event makes a new version of it. Copying the history each time would make a
+run quadratic. So an append writes behind the end of a buffer, which older versions share and never read there. The
+buffer is copied only when an older version is extended a second time (a branch). Every version sees exactly its own
+items.
 
-Many threads may extend one version at once. The right to write behind the end of a buffer is an entry of a dict of one,
-the length up to which it was written; `pop` gives it to a single thread, and whoever does not get it copies. No lock is
-held, so a forked process never waits for one.
+Many threads may extend one version at once. The right to write behind the end of a buffer is the only entry of a dict,
+whose key is the length written so far; `pop` gives it to one thread, and the others copy the buffer. No lock is held,
+so a forked process never waits for one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ FIELDS = np.dtype(
         ("generation", np.int64),
     ]
 )
-"""One record an observation; the three times are 0 where `ok` is False, and never to be read there."""
+"""One record an observation. The three times are 0 where `ok` is False, and must not be read there."""
 
 
 class Log(Sequence[T], Generic[T]):
@@ -50,7 +50,7 @@ class Log(Sequence[T], Generic[T]):
         self._end = {self._length: True}
 
     def append(self, *new: T) -> "Log[T]":
-        """This log and the new items, as another log."""
+        """A log of these items and the new ones."""
         items, end = self._items, self._end
         if not end.pop(self._length, False):
             items, end = self._items[: self._length], {}
@@ -85,7 +85,7 @@ class Log(Sequence[T], Generic[T]):
 
 
 class Points:
-    """The points asked for so far, in order, and which rows are among them."""
+    """The points asked for so far, in order, and an index of their rows."""
 
     __slots__ = ("_end", "_index", "_length", "_rows")
 
@@ -96,7 +96,7 @@ class Points:
         self._end = {0: True}
 
     def append(self, rows: Codes) -> "Points":
-        """These points and new ones [n, columns]; a row that is there already keeps its first place in the index."""
+        """These points and the rows [n, columns]; a row that is among them keeps its first place in the index."""
         buffer, index, end, length = self._rows, self._index, self._end, self._length + len(rows)
         if not end.pop(self._length, False):
             index = {key: i for key, i in index.copy().items() if i < self._length}
@@ -145,7 +145,7 @@ class Records:
         self._end = {0: True}
 
     def append(self, record: tuple[int, bool, float, float, float, float, int, int]) -> "Records":
-        """These records and one more, given as a tuple in the order of FIELDS."""
+        """These records and one more, a tuple in the order of FIELDS."""
         buffer, first, end = self._buffer, self._first, self._end
         if not end.pop(self._length, False):
             first = {trial: i for trial, i in first.copy().items() if i < self._length}
@@ -191,10 +191,10 @@ def _records_of(array: NDArray[np.void]) -> Records:
 
 @dataclass(frozen=True)
 class Archive:
-    """What has been measured, one entry a trial in the order of asking; a revised trial shows its latest outcome.
+    """The measurements, one entry a trial in the order of asking; a revised trial shows its latest outcome.
 
-    Everything is an array over the n observed trials: `points` [n, columns], the rest [n].
-    first, first_generation: what came before this trial is left out, and this generation is called 0.
+    Every attribute is an array over the n observed trials: `points` [n, columns], the others [n].
+    first, first_generation: trials before `first` are left out, and generations count from `first_generation`.
     """
 
     records: Records
@@ -246,7 +246,7 @@ class Archive:
 
     @property
     def ok(self) -> NDArray[np.bool_]:
-        """Whether the config was timed; the times of the others are not to be read."""
+        """Whether the config was timed; the times of other trials must not be read."""
         return self.latest["ok"]
 
     @property
@@ -260,7 +260,7 @@ class Archive:
 
     @property
     def generation(self) -> NDArray[np.int64]:
-        """The strategy's batch that asked; -1 for what it did not ask for (the default, simplification)."""
+        """The strategy's batch that asked; -1 for trials that it did not ask for (the default, simplification)."""
         return self.latest["generation"]
 
     @property

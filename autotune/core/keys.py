@@ -1,9 +1,8 @@
 """Counter-based random keys: the only source of randomness in the library.
 
-A key is 128 bits. `fold(key, *path)` derives an independent key for a named purpose, so a draw depends on what it is
-for and never on what was drawn before it. Draws are made from raw Philox-4x64 words (Salmon et al., "Parallel random
-numbers: as easy as 1, 2, 3", SC 2011), which numpy guarantees to keep, and not from its distributions, which it may
-change.
+A key is 128 bits. `fold(key, *path)` derives an independent key for a named purpose, so a draw depends on its purpose
+alone and never on earlier draws. Draws use raw Philox-4x64 words (Salmon et al., "Parallel random numbers: as easy as
+1, 2, 3", SC 2011), which numpy guarantees to keep, and not numpy's distributions, which may change.
 """
 
 from hashlib import blake2b
@@ -19,7 +18,7 @@ Words = NDArray[np.uint64]
 
 
 def root(seed: int) -> Key:
-    """The key that a whole search hangs from. `seed` is any Python integer."""
+    """The key from which all keys of a search are derived. `seed` is any Python integer."""
     return fold(Key(0), "seed", seed)
 
 
@@ -33,16 +32,11 @@ def fold(key: Key, *path: int | str | bytes) -> Key:
     return Key(int.from_bytes(digest.digest(), "little"))
 
 
-def split(key: Key, n: int) -> tuple[Key, ...]:
-    """`n` independent keys."""
-    return tuple(fold(key, i) for i in range(n))
-
-
 _LOW = (1 << 64) - 1
 
 _idle: list[np.random.Philox] = []
-"""Generators between two draws: making one takes five times as long as a usual draw. A draw takes one out, so that no
-two threads share one, and no process forked meanwhile waits for a lock that a thread of its parent holds."""
+"""Generators between two draws: creating one takes five times as long as a usual draw. A draw takes one out, so that no
+two threads share a generator, and no forked process waits for a lock that a thread of its parent holds."""
 
 
 def words(key: Key, n: int) -> Words:
@@ -73,7 +67,7 @@ def uniform(key: Key, *shape: int) -> NDArray[np.float64]:
 
 
 def integers(key: Key, bounds: int | NDArray[np.int64], n: int | None = None) -> NDArray[np.int64]:
-    """Integers in [0, bound), one for each entry of `bounds` (shape kept), or `n` of them for one bound.
+    """Integers in [0, bound): one for each entry of `bounds`, in its shape, or `n` of them for one bound.
 
     The bias of the reduction modulo the bound is under bound / 2**64.
     """

@@ -1,4 +1,4 @@
-"""Values that are computed once: attributes of immutable objects, and arrays that their readers cannot change."""
+"""Attributes of immutable objects that are computed once, and arrays that readers cannot change."""
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
@@ -13,8 +13,8 @@ A = TypeVar("A", bound=NDArray[Any])
 class memo(Generic[T]):
     """An attribute that is computed at its first use and kept in the instance's `__dict__`; an array is read-only.
 
-    In place of `functools.cached_property`, which before Python 3.12 holds a lock while it computes: a process forked
-    meanwhile by another thread would wait for it for ever. Two threads may compute the same value here, once each.
+    It replaces `functools.cached_property`, which before Python 3.12 holds a lock while it computes: a process that
+    another thread forks at that time would wait for the lock for ever. Here two threads may both compute the value.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

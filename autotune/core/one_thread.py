@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 
 class Library(NamedTuple):
-    """A BLAS that is loaded. of_thread: whether its number of threads is a setting of the thread that asks (OpenMP)."""
+    """A loaded BLAS. of_thread: whether its number of threads is a setting of the calling thread (OpenMP)."""
 
     threads: Callable[[], int]
     use: Callable[[int], object]
@@ -24,7 +24,7 @@ class Library(NamedTuple):
 
 
 class _Callers:
-    """How many callers are inside of `one_thread` now, and how many threads each library had before the first."""
+    """The number of callers inside `one_thread`, and the number of threads of each library before the first."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -37,7 +37,7 @@ _callers = _Callers()
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Numpy's BLAS uses one thread until the end of the block, or of the last of several that overlap."""
+    """Numpy's BLAS uses one thread until the end of the block, or of the last of several overlapping blocks."""
     own = [(library, library.threads()) for library in libraries() if library.of_thread]
     for library, _ in own:
         library.use(1)
@@ -82,14 +82,14 @@ def libraries() -> tuple[Library, ...]:
 
     found = []
     for one in ThreadpoolController().select(user_api="blas").lib_controllers:
-        # Newer versions let but one thread of a process set anything, which a search in any other would not notice.
+        # Newer versions of threadpoolctl let only one thread of a process set it; calls of others do nothing.
         use = getattr(one, "_real_set_num_threads", one.set_num_threads)
         found.append(Library(one.get_num_threads, use, getattr(one, "threading_layer", "") == "openmp"))
     return tuple(found)
 
 
 def _forked() -> None:
-    """A child has none of its parent's other threads, so nobody in it would open the lock or end their blocks."""
+    """A child has none of its parent's other threads, which would have to release the lock and end their blocks."""
     global _callers
     inside, before, _callers = _callers.inside, _callers.before, _Callers()
     if inside:

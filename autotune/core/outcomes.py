@@ -1,4 +1,4 @@
-"""What became of a trial: it was timed, or it failed in one of a few named ways. There is no time for a failure."""
+"""The outcome of a trial: it was timed, or it failed in one of a few named ways. A failure has no time."""
 
 from collections.abc import Iterable
 from math import isfinite
@@ -29,12 +29,12 @@ Detail = bool | int | float | str
 
 
 class Timed(Struct, frozen=True, tag="timed", omit_defaults=True):
-    """The config ran and, where a reference was given, answered right.
+    """The config ran, and gave the right answer if a reference was given.
 
     times_ms: the samples, in milliseconds, in the order they were taken; at least one, each finite and above zero.
-    compile_s, run_s: seconds spent on building it, and on running and checking it.
+    compile_s, run_s: seconds spent on building the kernel, and on running and checking it.
     cut: timing stopped early because the config was clearly slower than the best one; the samples are still real.
-    details: what else the evaluator knows (registers, shared bytes, …).
+    details: further facts from the evaluator (registers, shared bytes, …).
     """
 
     times_ms: tuple[float, ...]
@@ -59,7 +59,7 @@ class Timed(Struct, frozen=True, tag="timed", omit_defaults=True):
 
 
 class Failed(Struct, frozen=True, tag="failed", omit_defaults=True):
-    """The config gave no time, and why: a kind to count by and a message for people."""
+    """The config gave no time. kind: the kind of failure, to count by. message: the reason, for people."""
 
     kind: FailureKind
     message: str = ""
@@ -76,7 +76,7 @@ class Failed(Struct, frozen=True, tag="failed", omit_defaults=True):
 
 
 def writable(text: str) -> str:
-    """The text, with what UTF-8 cannot hold (half of a surrogate pair) escaped: no message may spoil a journal."""
+    """The text with characters that UTF-8 cannot hold (half of a surrogate pair) escaped, for a journal."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -95,7 +95,7 @@ Outcome = Timed | Failed
 def timed_or_failed(
     times_ms: Iterable[float], compile_s: float = 0.0, run_s: float = 0.0, cut: bool = False
 ) -> Outcome:
-    """`Timed` if the samples are usable times, else `Failed("invalid_time")`: for evaluators whose clock may lie."""
+    """`Timed` if the samples are usable times, else `Failed("invalid_time")`: for a clock that may be wrong."""
     samples = tuple(float(t) for t in times_ms)
     try:
         return Timed(samples, compile_s, run_s, cut)
@@ -105,10 +105,10 @@ def timed_or_failed(
 
 
 class Trial(Struct, frozen=True, omit_defaults=True):
-    """One config to be measured, and who wanted it.
+    """One config to be measured, and its origin.
 
     id: 0, 1, 2, … in the order of asking. origin: "default", "seed", "strategy" or "simplify".
-    walk: the strategy's own number for the walk or member that asked. generation: the strategy's batch.
+    walk: the strategy's number for the walk or member that asked. generation: the strategy's batch.
     """
 
     id: int

@@ -1,10 +1,12 @@
 """The search space: named parameters, the constraints between them, and optionally a default config.
 
-A point is a row of small integers (`columns` of them), a population an array [n, columns]; configs exist at the edge.
+A point is a row of small integers (`columns` of them), a population an array [n, columns]. Configs exist only where
+users and evaluators need them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from math import prod
 from types import MappingProxyType
 from typing import Any
 
@@ -24,24 +26,25 @@ from autotune.core.points import first_of_each
 from autotune.core.space_spec import SpaceSpec, constraint_spec, describe_space, fingerprint, from_constraint_spec
 
 Unseen = Callable[[Codes], NDArray[np.bool_]]
-"""Which rows of [n, columns] are new, as a mask [n]."""
+"""From rows [n, columns] to whether each is new, a mask [n]."""
 
 ENUMERABLE = 1 << 21
-"""Up to this many valid points, a search for the last unseen ones lists them all."""
+"""If there are up to this many valid points (some 100 MB), a search for the last unseen ones lists them all."""
 
 
 class Space:
-    """Every config a kernel may be built with. Immutable: equal, and of one fingerprint, are spaces that do the same.
+    """Every config that a kernel may be built with. Immutable; spaces with the same content are equal and share a
+    fingerprint.
 
     >>> space = Space({"BLOCK": PowerOfTwo(16, 128), "num_warps": PowerOfTwo(1, 8)}, ["BLOCK >= 16 * num_warps"])
     >>> space.count()
     10
 
     parameters: names to parameter kinds, in the order that configs are shown in.
-    constraints: expressions over the names (strings), or functions of their arguments, which cannot be written to a
-    journal. A function belongs to the space with all that it reaches when the space is made; where that is changed
-    afterwards, SpaceError says so.
-    default: a complete valid config, where the kernel has one; it is the baseline of every search.
+    constraints: expressions over the names (strings), or functions of the named values, which cannot be written to a
+    journal. A function belongs to the space with everything that it reaches when the space is made; if that changes
+    afterwards, the space raises SpaceError.
+    default: a complete valid config, if the kernel has one; it is the baseline of every search.
     Raises SpaceError for an impossible space and ConfigError for a default outside of it.
     """
 
@@ -88,7 +91,7 @@ class Space:
         raise AttributeError(f"a Space cannot be changed, and {name!r} was deleted; make another one")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A space travels as its arguments, and is built again where it arrives."""
+        """A space is pickled as its arguments."""
         return Space, (dict(self.parameters), self.constraints, self.default)
 
     def __copy__(self) -> "Space":
@@ -101,14 +104,11 @@ class Space:
 
     @memo
     def size(self) -> int:
-        """How many points there are before constraints."""
-        size = 1
-        for parameter in self.parameters.values():
-            size *= parameter.size
-        return size
+        """The number of points, constraints aside."""
+        return prod(parameter.size for parameter in self.parameters.values())
 
     def count(self) -> int | None:
-        """How many points satisfy the constraints; None when that is too much to count."""
+        """The number of points that satisfy the constraints; None if that takes too long to count."""
         return self.feasible.count()
 
     @memo
@@ -119,14 +119,14 @@ class Space:
 
     @classmethod
     def from_spec(cls, spec: SpaceSpec) -> "Space":
-        """The space that `spec` describes; raises SpaceError when a constraint was a Python function."""
+        """The space that `spec` describes; raises SpaceError if a constraint is a Python function."""
         return cls(spec.parameters, [from_constraint_spec(c) for c in spec.constraints], spec.default)
 
     @property
     def fingerprint(self) -> str:
-        """32 hexadecimal digits: another for another space, and the same in every process if the space is portable.
+        """32 hexadecimal digits, different for different spaces; the same in every process if the space is portable.
 
-        SpaceError where a value that a constraint reads has changed since the space was made.
+        SpaceError if a value that a constraint reads has changed since the space was made.
         """
         self.feasible.check_unchanged()
         return self._fingerprint
@@ -137,12 +137,12 @@ class Space:
 
     @property
     def portable(self) -> bool:
-        """Whether other processes find this fingerprint: not where a constraint reaches an open file and the like."""
+        """Whether other processes find the same fingerprint: not if a constraint reaches an open file, a lock, …"""
         return self.opaque is None
 
     @property
     def opaque(self) -> str | None:
-        """Which constraint reaches what, where the space is not portable; else None."""
+        """The constraint that makes the space not portable, and the object that it reaches; None if it is portable."""
         functions = [constraint for constraint in self.constraints if isinstance(constraint, Function)]
         return next(
             (f"the constraint {one.describe()} reaches {one.identity.opaque[0]}" for one in functions

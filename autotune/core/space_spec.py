@@ -1,6 +1,5 @@
-"""A space as plain data, to be written, compared, fingerprinted and shown."""
+"""A space as plain data: to write, compare, fingerprint and describe it."""
 
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -15,10 +14,11 @@ IDENTITY = "identity:"
 
 
 class Opaque(Struct, frozen=True, tag="function", omit_defaults=True):
-    """What is written of a constraint that is a Python function: enough to tell it from another, not to run it.
+    """A constraint that is a Python function, as it is written: enough to tell it from another, not to run it.
 
-    token: IDENTITY and the digest of the function. Version 0.1.0 wrote the function's name and source in its place.
-    opaque: what the function reaches that has no stable digest; empty where another process can find the same token.
+    token: IDENTITY and the digest of the function. Version 0.1.0 wrote the function's name and source instead.
+    opaque: the objects without a stable digest that the function reaches; if there are none, other processes find the
+    same token.
     """
 
     description: str
@@ -46,13 +46,15 @@ class SpaceSpec(Struct, frozen=True, omit_defaults=True):
 
 
 def constraint_spec(constraint: Constraint) -> ConstraintSpec:
+    """The constraint as it is written."""
     if isinstance(constraint, Function):
         found = constraint.identity
         return Opaque(constraint.describe(), f"{IDENTITY}{found.digest}", found.opaque)
     return constraint
 
 
-def from_constraint_spec(spec: ConstraintSpec) -> str | Callable[..., object] | Constraint:
+def from_constraint_spec(spec: ConstraintSpec) -> Constraint:
+    """The constraint that was written; SpaceError for a Python function."""
     if isinstance(spec, Opaque):
         raise SpaceError(
             f"the constraint {spec.description} is a Python function, which is not written down; "
@@ -67,7 +69,7 @@ def fingerprint(spec: SpaceSpec) -> str:
 
 
 def incomparable(spec: SpaceSpec) -> str | None:
-    """Why no space of today can be shown to be the one that is written down; None where that can be decided."""
+    """The reason why no space can be shown to be the written one; None if a fingerprint can decide that."""
     for constraint in spec.constraints:
         if isinstance(constraint, Opaque) and constraint.opaque:
             return (

@@ -1,10 +1,10 @@
-"""What repeated timings say: intervals of a median, and ratios of samples that were taken side by side. Pure.
+"""Statistics of repeated timings: intervals of a median, and ratios of samples that were taken side by side. Pure.
 
-Intervals are made of order statistics, which hold for any distribution of the noise: of n samples, k - 1 or fewer lie
-on one side of the median with the probability of so few heads in n tosses, so the k-th smallest and the k-th largest
+Intervals are order statistics, which hold for any distribution of the noise: of n samples, at most k - 1 lie on one
+side of the median with the probability of at most k - 1 heads in n tosses, so the k-th smallest and the k-th largest
 enclose it. David and Nagaraja, "Order statistics" (2003), section 7.1; Thompson, "On confidence ranges for the median"
-(1936). Samples that differ in their own medians, as under drift, make such an interval hold more often, not less:
-Hoeffding, "On the distribution of the number of successes in independent trials" (1956).
+(1936). Samples whose medians differ, as under drift, make such an interval hold more often, not less: Hoeffding, "On
+the distribution of the number of successes in independent trials" (1956).
 """
 
 from collections.abc import Sequence
@@ -15,28 +15,28 @@ from math import atan, comb, cos, exp, fsum, log, pi, sin, sqrt
 from msgspec import Struct
 
 LEVEL = 0.97
-"""How often an interval is to hold the truth: 0.95, and what a choice among several takes of it. What is reported says
-the level that it reaches, mostly a little more."""
+"""How often an interval must hold the truth: 0.95, and a margin for the choice among several configs. A reported
+interval says which level it reaches, mostly a little more."""
 
 STRICT = 0.99
-"""How often where being wrong costs more: before a config replaces the default, before a reset counts as harmful."""
+"""The level where an error costs more: before a config replaces the default, before a reset counts as harmful."""
 
 UNKNOWN_NOISE = 0.05
-"""Half the relative width assumed for the time of a noisy config that was sampled once."""
+"""Half the relative width that is assumed for a time that was sampled once."""
 
 EQUAL = 0.001
-"""Two times whose ratio is nearer to 1 than this are equal for all practical purposes."""
+"""Two times whose ratio is closer to 1 than this count as equal."""
 
 HARMLESS = 0.01
 """A simpler config that seems slower by no more than this, and is not certainly slower, is as good."""
 
 LARGEST = 1.7976931348623157e308
-"""Stands for what the samples do not bound and for what is too large for a number: nothing is ever infinite."""
+"""The largest float: the end of an interval that the samples do not bound, and any greater number. None is infinite."""
 
 
 class Ratio(Struct, frozen=True):
-    """An estimate with its interval. level: how often such an interval holds the truth; 1: the times are exact; None:
-    nobody knows, as where a time was sampled once and its noise is assumed."""
+    """An estimate with its interval. level: how often such an interval holds the truth; 1 for exact times; None if that
+    is unknown, as for a time that was sampled once, whose noise is assumed."""
 
     value: float
     low: float
@@ -56,15 +56,15 @@ def quantile(ordered: Sequence[float], share: float) -> float:
 
 
 def middle(samples: Sequence[float]) -> float:
-    """The median, which is finite where the mean of the two middle ones is too large for a number."""
+    """The median; finite even if the mean of the two middle samples is too large for a float."""
     return min(quantile(sorted(samples), 0.5), LARGEST)
 
 
 def notch(samples: Sequence[float]) -> tuple[float, float]:
-    """Low and high end of the notch around the median: a rough guess by which the search goes, and nothing reported.
+    """The low and the high end of the notch around the median: a rough guess that guides the search, never reported.
 
-    Unlike an interval it is no wider for few samples, and it needs one only. Two medians differ when their notches do
-    not meet. McGill, Tukey and Larsen, "Variations of box plots" (1978): median -+ 1.57 IQR / sqrt(n).
+    Unlike an interval it is no wider for few samples, and one sample is enough. Two medians differ if their notches do
+    not overlap. McGill, Tukey and Larsen, "Variations of box plots" (1978): median -+ 1.57 IQR / sqrt(n).
     """
     ordered = sorted(samples)
     center = quantile(ordered, 0.5)
@@ -76,24 +76,24 @@ def notch(samples: Sequence[float]) -> tuple[float, float]:
 
 @cache
 def _depth(n: int, level: float) -> int:
-    """The k for which the k-th smallest and largest of n samples enclose their median often enough; 0: none does."""
+    """The largest k for which the k-th smallest and largest of n samples enclose the median often enough; 0 if none."""
     tails = accumulate(comb(n, i) for i in range(n // 2))
     return sum(2 * tail <= (1 - level) * 2**n for tail in tails)
 
 
 @cache
 def interval_level(n: int, level: float = LEVEL) -> float:
-    """How often the interval of a median of n samples holds the truth: `level` or a little more, where n allows it;
-    0 for one sample, which says nothing of its noise."""
+    """How often the interval of a median of n samples holds the truth: `level` or a little more, if n allows it; 0 for
+    one sample, which says nothing about its noise."""
     depth = max(_depth(n, level), 1)
     return float(max(1 - 2 * sum(comb(n, i) for i in range(depth)) / 2**n, 0.0))
 
 
 def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """The interval of the median, of any distribution: two of the samples, in their order.
+    """The interval of the median, for any distribution: two of the samples.
 
-    Where so few cannot reach the level (six or fewer: 0.97) it is the least and the greatest of them;
-    `interval_level` says what is reached.
+    If there are too few to reach the level (six or fewer for 0.97), these are the least and the greatest sample;
+    `interval_level` says which level they reach.
     """
     ordered = sorted(samples)
     depth = max(_depth(len(ordered), level), 1)
@@ -103,10 +103,10 @@ def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[flo
 def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], level: float = LEVEL) -> Ratio:
     """The ratio of two series sampled side by side: the median of the ratios round by round, with its interval.
 
-    What slowed both of a round alike widens nothing. Seven rounds and more: the interval of a median, as above, which
-    holds whatever the noise is. Fewer cannot say 0.97 in this way: Student's t of the logarithms of the ratios, which
-    assumes that these are about normal, and then reaches beyond the samples; Student, "The probable error of a mean"
-    (1908). One round: twice the noise that is assumed for a time.
+    A disturbance that slows both samples of a round widens nothing. With seven rounds or more, the interval is that of
+    a median, as above, which holds for any noise. Fewer cannot reach 0.97 in this way: for them it is Student's t of
+    the logarithms of the ratios, which assumes that these are about normal, and reaches beyond the samples; Student,
+    "The probable error of a mean" (1908). With one round, it is twice the noise that is assumed for a time.
     """
     ratios = [divided(a, b) for a, b in zip(numerator, denominator, strict=False)]
     low, high, reached = _center(ratios, level, 2 * UNKNOWN_NOISE)
@@ -117,7 +117,7 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], level
 def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float], level: float = LEVEL) -> Ratio:
     """The ratio of two medians that were not sampled side by side, with the widest range that their intervals allow.
 
-    It holds nothing of a drift between the two.
+    The range does not cover a drift between the two series.
     """
     low_n, high_n, level_n = _center(numerator, level, UNKNOWN_NOISE)
     low_d, high_d, level_d = _center(denominator, level, UNKNOWN_NOISE)
@@ -127,12 +127,12 @@ def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float], lev
 
 
 def divided(numerator: float, denominator: float) -> float:
-    """The ratio of two numbers of at least 0; LARGEST where it is larger than any number."""
+    """The ratio of two numbers of at least 0; LARGEST if it is larger than any float."""
     return min(numerator / denominator, LARGEST) if denominator > 0 else LARGEST
 
 
 def _center(samples: Sequence[float], level: float, assumed: float) -> tuple[float, float, float | None]:
-    """The interval of the center of positive samples and its level: by their order, else by their logarithms."""
+    """The interval of the centre of positive samples and its level: from their order or their logarithms."""
     n = len(samples)
     if _depth(n, level):
         return *median_interval(samples, level), interval_level(n, level)
@@ -150,7 +150,7 @@ def _power(exponent: float) -> float:
 
 @cache
 def student(freedom: int, level: float) -> float:
-    """The t within whose plus and minus Student's distribution has the share `level`, by bisection of its integral."""
+    """The t such that Student's distribution has the share `level` between -t and t, by bisection of its integral."""
     low, high = 0.0, 1.0
     while _within(high, freedom) < level:
         high *= 2

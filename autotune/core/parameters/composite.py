@@ -17,11 +17,10 @@ from autotune.core.parameters.protocol import Codes, Column
 from autotune.core.parameters.ranges import Boolean, Integer, PowerOfTwo, take_plain
 
 SPECIAL_NEIGHBOURS = 32
-"""At most this many values of the inner parameter are next to the special value: all when they are few."""
-
+"""At most this many values of the inner parameter are neighbours of the special value."""
 
 MOST_ITEMS = 256
-"""A longer permutation has so many neighbours that a list of them takes over 100 MB."""
+"""The list of a longer permutation's neighbours takes over 100 MB."""
 
 MOST_COLUMNS = 10_000
 """A longer list is no setting of a kernel; a population of such points does not fit into memory."""
@@ -78,7 +77,7 @@ class Permutation(Struct, frozen=True, tag="permutation", omit_defaults=True):
         for i in reversed(range(self.n)):
             rest, digits[:, i] = np.divmod(rest, self.n - i)
         codes = digits.copy()
-        for i in reversed(range(self.n)):  # what comes later makes room for the earlier item of the same rank
+        for i in reversed(range(self.n)):  # later items make room for the earlier item of the same rank
             codes[:, i + 1 :] += codes[:, i + 1 :] >= codes[:, i : i + 1]
         return codes
 
@@ -237,7 +236,7 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
         return 1 + int(self.inner.size)
 
     def _join(self, active: NDArray[np.bool_], inner: Codes) -> Codes:
-        """Codes [n, width]: the flag, then the inner codes, zeroed where the special value is meant."""
+        """Codes [n, width]: the flag (0 for the special value), then the inner codes, 0 for the special value."""
         flag = active.astype(np.int64)[:, None]
         return np.concatenate([flag, inner * flag], axis=1)
 
@@ -246,7 +245,7 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
         return [v if active else self.special for v, active in zip(values, codes[:, 0].tolist(), strict=True)]
 
     def _usable(self, codes: Codes) -> Codes:
-        """Inner codes that decode: where the special value is meant, those of the first value."""
+        """Inner codes that can be decoded: those of the first value in place of the special value."""
         first = self.inner.unrank(np.zeros(1, np.int64))
         return np.where(codes[:, :1] == 1, codes[:, 1:], first)
 
@@ -278,12 +277,12 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
     def sample(self, key: Key, n: int) -> Codes:
         if self.size < 2**32:
             special = words(fold(key, "special"), n) % np.uint64(self.size) == 0
-        else:  # rarer than any sample could show, yet not impossible
+        else:  # rarer than any sample can show, yet possible
             special = np.array([big_integer(fold(key, "special", i), self.size) == 0 for i in range(n)], bool)
         return self._join(~special, self.inner.sample(fold(key, "inner"), n))
 
     def _beside_special(self) -> Codes:
-        """The inner codes that neighbour the special value: all of a small parameter, an even choice of a large one."""
+        """The inner codes that neighbour the special value: all of a few, evenly spread ones of many."""
         if self.inner.size <= SPECIAL_NEIGHBOURS:
             return self.inner.unrank(np.arange(self.inner.size))
         if self.inner.size >= 2**63:

@@ -1,4 +1,4 @@
-"""What every parameter kind is: a finite ordered set of values behind one or more columns of small integers."""
+"""The protocol of parameter kinds: a finite ordered set of values, encoded as one or more columns of small integers."""
 
 from typing import Protocol
 
@@ -12,11 +12,11 @@ Codes = NDArray[np.int64]
 """Integer codes of points: shape [n, width] for one parameter, [n, columns] for a space."""
 
 Column = NDArray[np.generic] | tuple["Column", ...]
-"""The values of n points for expressions: shape [n], of dtype int64, float64, bool or object; a tuple of columns for a
-parameter whose value is a tuple (one column an element)."""
+"""The values of n points for expressions: shape [n], of dtype int64, float64, bool or object; for a parameter whose
+values are tuples, one column an element."""
 
 BLOCK_SIZE, NUM_WARPS = "block_size", "num_warps"
-"""The roles that strategies know."""
+"""The roles that strategies treat specially."""
 
 
 class ParameterKind(Protocol):
@@ -27,24 +27,24 @@ class ParameterKind(Protocol):
 
     @property
     def role(self) -> str | None:
-        """What the parameter is to a kernel ("block_size", "num_warps", …), for strategies that treat it specially."""
+        """The role of the parameter in a kernel ("block_size", "num_warps", …), for strategies that treat it apart."""
 
     @property
     def width(self) -> int:
-        """How many columns a value takes."""
+        """The number of columns of a value."""
 
     @property
     def size(self) -> int:
-        """How many values there are; a Python integer of any size."""
+        """The number of values; a Python integer of any size."""
 
     def decode(self, codes: Codes) -> list[Value]:
         """The values of codes [n, width]."""
 
     def encode(self, value: Value) -> tuple[int, ...]:
-        """The codes of one value; raises ValueError, saying what is allowed, when it is none of the values."""
+        """The codes of one value; raises ValueError, whose text names the allowed values, for any other value."""
 
     def contains(self, codes: Codes) -> NDArray[np.bool_]:
-        """Which of any integers [n, width] are the codes of a value, shape [n]."""
+        """Which rows of integers [n, width] are the codes of a value, shape [n]."""
 
     def column(self, codes: Codes) -> Column:
         """The values of codes [n, width], as arrays for expressions."""
@@ -59,17 +59,17 @@ class ParameterKind(Protocol):
         """`n` values drawn uniformly and independently."""
 
     def neighbours(self, codes: Codes, radius: int) -> Codes:
-        """All values at most `radius` steps from one value (codes [width]), without it; shape [m, width]. Symmetric."""
+        """The values at most `radius` steps from one value (codes [width]), without it; shape [m, width]. Symmetric."""
 
     def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
-        """a + (b - c) row by row, as differential evolution means it for this kind; shape [n, width]."""
+        """a + (b - c) row by row, as differential evolution defines it for this kind; shape [n, width]."""
 
     @property
     def features(self) -> int:
-        """How many features a value has."""
+        """The number of features of a value."""
 
     def encode_features(self, codes: Codes) -> NDArray[np.float64]:
-        """Features for models, shape [n, features], on a scale where equal steps are equally far."""
+        """Features for models, shape [n, features], on a scale where equal steps are equal distances."""
 
     def describe(self) -> str:
         """The values in a few words, for people."""
