@@ -23,7 +23,7 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.bool_ | np.number | np.str_) else value
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value in a message: its `repr` on one line, not too long, even if the class's `repr` fails."""
     try:
         text = " ".join(repr(value).split())
@@ -32,46 +32,46 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def refuse(what: str, value: object, wanted: str, error: Error) -> AutotuneError:
+def argument_error(what: str, value: object, wanted: str, error: Error) -> AutotuneError:
     """The error for an argument: its name, its value, and the values to give."""
-    return error(f"{what} is {shown(value)}; give {wanted}")
+    return error(f"{what} is {short_repr(value)}; give {wanted}")
 
 
-def of_kind(value: Any, kind: type[T], what: str, wanted: str, error: Error) -> T:
+def check_kind(value: Any, kind: type[T], what: str, wanted: str, error: Error) -> T:
     """The value, if it is of this class; otherwise raises the error."""
     if not isinstance(value, kind):
-        raise refuse(what, value, wanted, error)
+        raise argument_error(what, value, wanted, error)
     return value
 
 
-def integer(value: Any, what: str, error: Error, least: int | None = None) -> int:
+def check_integer(value: Any, what: str, error: Error, least: int | None = None) -> int:
     """A Python or numpy integer of at least `least`; raises the error for anything else."""
     number = plain(value)
     if not isinstance(number, int) or isinstance(number, bool) or (least is not None and number < least):
-        raise refuse(what, value, "an integer" if least is None else f"an integer of at least {least}", error)
+        raise argument_error(what, value, "an integer" if least is None else f"an integer of at least {least}", error)
     return number
 
 
-def truth(value: Any, what: str, error: Error) -> bool:
+def check_bool(value: Any, what: str, error: Error) -> bool:
     """A Python or numpy bool; raises the error for anything else."""
-    return of_kind(plain(value), bool, what, "True or False", error)
+    return check_kind(plain(value), bool, what, "True or False", error)
 
 
-def items(value: Any, what: str, wanted: str, error: Error) -> Iterator[Any]:
+def check_items(value: Any, what: str, wanted: str, error: Error) -> Iterator[Any]:
     """The items of an iterable that is neither text nor a mapping; raises the error for anything else."""
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
-        raise refuse(what, value, wanted, error)
+        raise argument_error(what, value, wanted, error)
     return iter(value)
 
 
-def text(value: Any, what: str, wanted: str, error: Error) -> str:
+def check_text(value: Any, what: str, wanted: str, error: Error) -> str:
     """A printable text; raises the error for anything else."""
     if not isinstance(value, str) or not value.isprintable():
-        raise refuse(what, value, wanted, error)
+        raise argument_error(what, value, wanted, error)
     return value
 
 
-def codes(value: Any, what: str, width: int | None, error: Error, dimensions: int = 2) -> NDArray[np.int64]:
+def check_codes(value: Any, what: str, width: int | None, error: Error, dimensions: int = 2) -> NDArray[np.int64]:
     """An int64 array of so many dimensions, the last of this width (None: any); raises the error for anything else."""
     ready = isinstance(value, np.ndarray) and value.dtype == np.int64 and value.ndim == dimensions
     if ready and (width is None or value.shape[-1] == width):
@@ -82,14 +82,14 @@ def codes(value: Any, what: str, width: int | None, error: Error, dimensions: in
     try:
         array = np.asarray(value)
     except ValueError:  # lists of several lengths
-        raise refuse(what, value, wanted, error) from None
+        raise argument_error(what, value, wanted, error) from None
     fits = array.ndim == dimensions and (width is None or array.shape[-1] == width)
     if not fits or not (np.issubdtype(array.dtype, np.integer) or not array.size):
-        raise refuse(what, value, wanted, error)
+        raise argument_error(what, value, wanted, error)
     return array.astype(np.int64)
 
 
-def take_fields(settings: Struct, what: str, error: Error) -> None:
+def convert_fields(settings: Struct, what: str, error: Error) -> None:
     """Convert the fields of a new Struct to their declared types (numpy scalars to Python's, 5 to a float field's 5.0).
 
     Raises the error, which names the field, for a value of another type, a NaN, or a number of more than 63 bits.
@@ -99,10 +99,10 @@ def take_fields(settings: Struct, what: str, error: Error) -> None:
         try:
             value = msgspec.convert(plain(given), field.type)
         except (msgspec.ValidationError, UnicodeError) as wrong:
-            raise error(f"{what}: {field.name} is {shown(given)}; {_told(str(wrong))}") from None
+            raise error(f"{what}: {field.name} is {short_repr(given)}; {_told(str(wrong))}") from None
         numeric = isinstance(value, int | float)
         if numeric and (value != value or (isinstance(value, int) and abs(value) >= 2**63)):
-            raise error(f"{what}: {field.name} is {shown(given)}; give a number of at most 63 bits")
+            raise error(f"{what}: {field.name} is {short_repr(given)}; give a number of at most 63 bits")
         msgspec.structs.force_setattr(settings, field.name, value)
 
 

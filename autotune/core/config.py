@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from autotune.core.arguments import plain, shown
+from autotune.core.arguments import plain, short_repr
 from autotune.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def freeze(value: Any) -> Value:
     if isinstance(value, list | tuple):
         return tuple(freeze(item) for item in value)
     kind = type(value).__name__
-    raise TypeError(f"{shown(value)} ({kind}) is not a JSON value; use None, bool, int, float, str or a list")
+    raise TypeError(f"{short_repr(value)} ({kind}) is not a JSON value; use None, bool, int, float, str or a list")
 
 
 def token(value: Value) -> bytes:
@@ -46,7 +46,7 @@ def token(value: Value) -> bytes:
 def as_config(given: Any, what: str = "the config") -> Mapping[str, Value]:
     """The mapping itself; raises ConfigError for anything else."""
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{what} is {shown(given)}; give values by name, such as {{'BLOCK': 64}}")
+        raise ConfigError(f"{what} is {short_repr(given)}; give values by name, such as {{'BLOCK': 64}}")
     return given
 
 
@@ -63,7 +63,7 @@ class Config(Mapping[str, Value]):
         given = {**as_config({} if items is None else items), **named}
         for name in given:
             if not isinstance(name, str):
-                raise ConfigError(f"a config has the name {shown(name)}; names are strings")
+                raise ConfigError(f"a config has the name {short_repr(name)}; names are strings")
         try:
             self._items = {str(name): freeze(value) for name, value in given.items()}
         except TypeError as error:

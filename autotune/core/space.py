@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.arguments import codes, integer, items, plain, refuse, shown
+from autotune.core.arguments import argument_error, check_codes, check_integer, check_items, plain, short_repr
 from autotune.core.cancellation import checkpoint
 from autotune.core.config import Config, Value, as_config
 from autotune.core.constraints import Constraint, Function, as_constraint
@@ -65,7 +65,8 @@ class Space:
         kinds = _checked_parameters(parameters)
         if isinstance(constraints, str) or not isinstance(constraints, Iterable):
             raise SpaceError(
-                f"constraints is {shown(constraints)}; give a list of expressions or functions, as ['a * b <= 4096']"
+                f"constraints is {short_repr(constraints)}; "
+                "give a list of expressions or functions, as ['a * b <= 4096']"
             )
         widths = [parameter.width for parameter in kinds.values()]
         ends = np.cumsum(widths).tolist()
@@ -195,7 +196,7 @@ class Space:
         """The rows [n, columns] of configs; raises ConfigError for values that are not the parameters'."""
         if isinstance(configs, Mapping):
             raise ConfigError("configs is one config; give a list of them")
-        given = list(items(configs, "configs", "a list of configs", ConfigError))
+        given = list(check_items(configs, "configs", "a list of configs", ConfigError))
         rows = [self._row(as_config(config), "the config") for config in given]
         return np.array(rows, np.int64).reshape(len(rows), self.columns)
 
@@ -207,7 +208,7 @@ class Space:
 
     def decode(self, rows: Codes) -> list[Config]:
         """The configs of rows [n, columns]."""
-        rows = codes(rows, "rows", self.columns, SpaceError)
+        rows = check_codes(rows, "rows", self.columns, SpaceError)
         values = [self.parameters[name].decode(rows[:, self.slices[name]]) for name in self.names]
         return [Config.of(dict(zip(self.names, row, strict=True))) for row in zip(*values, strict=True)]
 
@@ -221,12 +222,12 @@ class Space:
 
     def valid(self, rows: Codes) -> NDArray[np.bool_]:
         """Which of rows [n, columns] satisfy every constraint, as a mask [n]."""
-        return self.feasible.valid(codes(rows, "rows", self.columns, SpaceError))
+        return self.feasible.valid(check_codes(rows, "rows", self.columns, SpaceError))
 
     def rank(self, rows: Codes) -> NDArray[np.int64]:
         """Positions [n] of rows in the order of the unconstrained product; raises SpaceError past 63 bits."""
         self._rankable()
-        rows = codes(rows, "rows", self.columns, SpaceError)
+        rows = check_codes(rows, "rows", self.columns, SpaceError)
         ranks = np.zeros(len(rows), np.int64)
         for name, parameter in self.parameters.items():
             ranks = ranks * parameter.size + parameter.rank(rows[:, self.slices[name]])
@@ -235,7 +236,7 @@ class Space:
     def unrank(self, ranks: NDArray[np.int64]) -> Codes:
         """The rows [n, columns] at these positions of the unconstrained product."""
         self._rankable()
-        rest, parts = codes(ranks, "ranks", None, SpaceError, 1).copy(), []
+        rest, parts = check_codes(ranks, "ranks", None, SpaceError, 1).copy(), []
         for parameter in reversed(list(self.parameters.values())):
             rest, digit = np.divmod(rest, parameter.size)
             parts.append(parameter.unrank(digit))
@@ -257,9 +258,9 @@ class Space:
 
     def _population(self, n: int) -> int:
         """How many points to draw; SpaceError for what is no number, or more than a row each has room for."""
-        number = integer(n, "n", SpaceError, 0)
+        number = check_integer(n, "n", SpaceError, 0)
         if number > 2**40 // self.columns:
-            raise refuse("n", n, "a number of points that fit into memory", SpaceError)
+            raise argument_error("n", n, "a number of points that fit into memory", SpaceError)
         return number
 
     def sample(self, key: Key, n: int) -> Codes:
@@ -291,7 +292,7 @@ class Space:
     def moves(self, row: Codes, radius: int = 1) -> Codes:
         """The points [m, columns] that differ from one point [columns] in one parameter, by at most `radius`;
         constraints aside."""
-        row, radius = codes(row, "row", self.columns, SpaceError, 1), integer(radius, "radius", SpaceError)
+        row, radius = check_codes(row, "row", self.columns, SpaceError, 1), check_integer(radius, "radius", SpaceError)
         return np.concatenate(
             [self.with_part(row, name, block) for name, block in self._neighbour_blocks(row, radius).items()]
         )
@@ -334,7 +335,7 @@ class Space:
 
     def features(self, rows: Codes) -> NDArray[np.float64]:
         """Features for models, shape [n, len(feature_names)]: log2 of powers, values of integers, one-hot choices."""
-        rows = codes(rows, "rows", self.columns, SpaceError)
+        rows = check_codes(rows, "rows", self.columns, SpaceError)
         return np.concatenate(
             [p.encode_features(rows[:, self.slices[name]]) for name, p in self.parameters.items()], axis=1
         )
@@ -342,9 +343,9 @@ class Space:
 
 def as_key(given: Any) -> Key:
     """A key for random numbers; SpaceError for what is none."""
-    key = integer(given, "key", SpaceError, 0)
+    key = check_integer(given, "key", SpaceError, 0)
     if key >> 128:
-        raise refuse("key", given, "128 bits, as root(seed) gives them", SpaceError)
+        raise argument_error("key", given, "128 bits, as root(seed) gives them", SpaceError)
     return Key(key)
 
 
@@ -354,20 +355,20 @@ def as_space(given: Any) -> Space:
         return given
     if isinstance(given, Mapping):
         return Space(given)
-    raise refuse("space", given, "a Space, or parameters by name", SpaceError)
+    raise argument_error("space", given, "a Space, or parameters by name", SpaceError)
 
 
 def _checked_parameters(given: object) -> dict[str, Parameter]:
     """The parameters by name, a copy; SpaceError for anything else."""
     if not isinstance(given, Mapping):
         raise SpaceError(
-            f"parameters is {shown(given)}; give names with their kinds, such as {{'BLOCK': PowerOfTwo(16, 128)}}"
+            f"parameters is {short_repr(given)}; give names with their kinds, such as {{'BLOCK': PowerOfTwo(16, 128)}}"
         )
     if not given:
         raise SpaceError("a space needs at least one parameter, such as {'BLOCK': PowerOfTwo(16, 128)}")
     for name, parameter in given.items():
         if not isinstance(name, str):
-            raise SpaceError(f"a parameter has the name {shown(name)}; names are strings")
+            raise SpaceError(f"a parameter has the name {short_repr(name)}; names are strings")
         if not isinstance(parameter, Parameter):
-            raise SpaceError(f"parameter {name!r} is {shown(parameter)}; use PowerOfTwo, Integer, Choice, …")
+            raise SpaceError(f"parameter {name!r} is {short_repr(parameter)}; use PowerOfTwo, Integer, Choice, …")
     return dict(given)

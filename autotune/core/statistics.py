@@ -55,7 +55,7 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
-def middle(samples: Sequence[float]) -> float:
+def finite_median(samples: Sequence[float]) -> float:
     """The median; finite even if the mean of the two middle samples is too large for a float."""
     return min(quantile(sorted(samples), 0.5), LARGEST)
 
@@ -108,9 +108,9 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], level
     the logarithms of the ratios, which assumes that these are about normal, and reaches beyond the samples; Student,
     "The probable error of a mean" (1908). With one round, it is twice the noise that is assumed for a time.
     """
-    ratios = [divided(a, b) for a, b in zip(numerator, denominator, strict=False)]
+    ratios = [finite_ratio(a, b) for a, b in zip(numerator, denominator, strict=False)]
     low, high, reached = _center(ratios, level, 2 * UNKNOWN_NOISE)
-    value = middle(ratios)
+    value = finite_median(ratios)
     return Ratio(value, min(low, value), max(high, value), reached)
 
 
@@ -121,12 +121,12 @@ def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float], lev
     """
     low_n, high_n, level_n = _center(numerator, level, UNKNOWN_NOISE)
     low_d, high_d, level_d = _center(denominator, level, UNKNOWN_NOISE)
-    value = divided(middle(numerator), middle(denominator))
+    value = finite_ratio(finite_median(numerator), finite_median(denominator))
     known = None if level_n is None or level_d is None else max(level_n + level_d - 1, 0.0)
-    return Ratio(value, min(divided(low_n, high_d), value), max(divided(high_n, low_d), value), known)
+    return Ratio(value, min(finite_ratio(low_n, high_d), value), max(finite_ratio(high_n, low_d), value), known)
 
 
-def divided(numerator: float, denominator: float) -> float:
+def finite_ratio(numerator: float, denominator: float) -> float:
     """The ratio of two numbers of at least 0; LARGEST if it is larger than any float."""
     return min(numerator / denominator, LARGEST) if denominator > 0 else LARGEST
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from autotune.core.arguments import refuse
+from autotune.core.arguments import argument_error
 from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import AutotuneError, ConfigError
 
@@ -21,7 +21,7 @@ def as_path(given: object, what: str, error: type[AutotuneError]) -> Path:
     """The path of a file or directory; an error that names the argument for what is none."""
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text or any("\ud800" <= one <= "\udbff" for one in text):
-        raise refuse(what, given, "a path", error)
+        raise argument_error(what, given, "a path", error)
     return Path(text)
 
 

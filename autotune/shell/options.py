@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from autotune.core.arguments import integer, refuse
+from autotune.core.arguments import argument_error, check_integer
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.search.effort import OF_THEIR_OWN
 from autotune.core.search.plan import Budget, as_budget
@@ -53,7 +53,9 @@ def resolve_options(
     own = as_settings(settings)
     picked = as_strategy((env.strategy or DEFAULT_STRATEGY) if strategy is None else strategy)
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
-        raise refuse("progress", progress, "True, False, None, or a function that is told of every event", PlanError)
+        raise argument_error(
+            "progress", progress, "True, False, None, or a function that is told of every event", PlanError
+        )
     if env.compile_timeout is not None:
         own.setdefault("compile_timeout_s", env.compile_timeout)
     if env.initial_population is not None:
@@ -67,7 +69,7 @@ def resolve_options(
         budget=as_budget(
             first_given(budget, None if env.budget_seconds is None else Budget(seconds=env.budget_seconds), Budget())
         ),
-        seed=integer(first_given(seed, env.random_seed, 0), "seed", PlanError),
+        seed=check_integer(first_given(seed, env.random_seed, 0), "seed", PlanError),
         journal=_journal(journal, env.log, label),
         settings=own,
         progress=env.progress if progress is None else progress,
@@ -79,7 +81,7 @@ def as_settings(given: object) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise refuse("settings", given, "single settings by name, such as {'verify_rounds': 9}", PlanError)
+        raise argument_error("settings", given, "single settings by name, such as {'verify_rounds': 9}", PlanError)
     return dict(given)
 
 

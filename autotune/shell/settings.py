@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from msgspec import Struct
 
-from autotune.core.arguments import refuse
+from autotune.core.arguments import argument_error
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.search.effort import EFFORTS, Effort
 from autotune.core.strategies.population import InitialPopulationStrategy
@@ -64,7 +64,7 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     """
     source = os.environ if variables is None else variables
     if not isinstance(source, Mapping) or not all(isinstance(one, str) for one in source.values()):
-        raise refuse("variables", variables, "a mapping of names to texts", PlanError)
+        raise argument_error("variables", variables, "a mapping of names to texts", PlanError)
     found = {name: source[variable_name(name)] for name in SETTINGS if source.get(variable_name(name), "").strip()}
     return Environment(**{name: _read(name, text.strip()) for name, text in found.items()}) if found else NOTHING
 

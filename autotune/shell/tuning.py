@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.core.arguments import integer, items, truth
+from autotune.core.arguments import check_bool, check_integer, check_items
 from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.outcomes import Detail
@@ -75,16 +75,16 @@ def make_plan(
         space,
         strategy_for(strategy, level, own, one_at_a_time),
         as_budget(budget),
-        integer(seed, "seed", PlanError),
+        check_integer(seed, "seed", PlanError),
         as_configs(seeds, "seeds"),
         as_configs(best_available, "best_available"),
-        settings_for(level, {"rebuild": rebuild, **machine, "exact": truth(exact, "exact", PlanError)}),
+        settings_for(level, {"rebuild": rebuild, **machine, "exact": check_bool(exact, "exact", PlanError)}),
     )
 
 
 def as_configs(given: object, what: str) -> tuple[Config, ...]:
     """Configs as they were given in a list; an error that names the argument for anything else."""
-    found = items(given, what, "a list of configs", PlanError)
+    found = check_items(given, what, "a list of configs", PlanError)
     return tuple(Config(as_config(config, f"{what}: config {i}")) for i, config in enumerate(found))
 
 

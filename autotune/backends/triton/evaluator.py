@@ -15,7 +15,7 @@ from autotune.backends.triton.arguments import Arguments, ArgumentSet, passed_te
 from autotune.backends.triton.kernel import Grid, Hook, Launch, unknown_names
 from autotune.backends.triton.resources import arch_of
 from autotune.backends.triton.timing import Cache, Objective
-from autotune.core.arguments import shown
+from autotune.core.arguments import short_repr
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
@@ -57,7 +57,9 @@ def check(given: "TritonEvaluator") -> None:
     _check_kernel(given)
     for name, allowed in _CHOICES.items():
         if not isinstance(getattr(given, name), str) or getattr(given, name) not in allowed:
-            raise EvaluatorError(f"{name} is {shown(getattr(given, name))}; use one of {', '.join(map(repr, allowed))}")
+            raise EvaluatorError(
+                f"{name} is {short_repr(getattr(given, name))}; use one of {', '.join(map(repr, allowed))}"
+            )
     for name, kind, least, most in _RANGES:
         value = getattr(given, name)
         if value is not None and not (isinstance(value, kind) and least <= value <= most):

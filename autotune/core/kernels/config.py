@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
-from autotune.core.arguments import shown
+from autotune.core.arguments import short_repr
 from autotune.core.config import Config, Value, freeze, token
 from autotune.core.errors import ConfigError
 from autotune.core.space import Space
@@ -91,19 +91,19 @@ def check_field(name: str, value: object) -> Value:
     try:
         frozen = freeze(value)
     except TypeError as error:
-        raise ConfigError(f"the kernel config has {name} = {shown(value)}: {error}") from None
+        raise ConfigError(f"the kernel config has {name} = {short_repr(value)}: {error}") from None
     field = FIELDS.get(name)
     if field is None:
         return frozen
     try:
         frozen = msgspec.convert(frozen, field.kind, strict=True)
     except msgspec.ValidationError:
-        raise ConfigError(f"the kernel config has {name} = {shown(value)}; it takes {field.wanted}") from None
+        raise ConfigError(f"the kernel config has {name} = {short_repr(value)}; it takes {field.wanted}") from None
     if name == "loop_orders":
         for order in frozen:
             if sorted(order) != list(range(len(order))):
                 raise ConfigError(
-                    f"the kernel config has {name} = {shown(value)}; {list(order)} is no order of its loops"
+                    f"the kernel config has {name} = {short_repr(value)}; {list(order)} is no order of its loops"
                 )
     return frozen
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from autotune.core.arguments import integer, items, plain, refuse, shown, truth
+from autotune.core.arguments import argument_error, check_bool, check_integer, check_items, plain, short_repr
 from autotune.core.errors import SpaceError
 from autotune.core.memo import memo
 
@@ -29,9 +29,9 @@ class Tile(Struct, frozen=True):
             if value is None and name == "high":
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise SpaceError(f"{shown(self)}: {name} must be a positive integer")
+                raise SpaceError(f"{short_repr(self)}: {name} must be a positive integer")
             if name != "size" and value & (value - 1):
-                raise SpaceError(f"{shown(self)}: {name} must be a power of two")
+                raise SpaceError(f"{short_repr(self)}: {name} must be a power of two")
         if self.low > self.largest:
             raise SpaceError(f"{self}: low is above the largest block, {self.largest}")
 
@@ -79,7 +79,7 @@ def device_limits(device: str | DeviceLimits) -> DeviceLimits:
         return device
     if not isinstance(device, str) or device not in DEVICES:
         known = ", ".join(DEVICES)
-        raise SpaceError(f"no device is called {shown(device)}; there are {known}, or give a DeviceLimits")
+        raise SpaceError(f"no device is called {short_repr(device)}; there are {known}, or give a DeviceLimits")
     return DEVICES[device]
 
 
@@ -161,23 +161,25 @@ def make_outline(
 ) -> Outline:
     """The outline of a kernel; raises SpaceError, naming the argument, for a description that no kernel has."""
     wanted = "a list with the size of each tile, such as [(4096, 4096), 1024]"
-    tiles = [plain(nest) for nest in items(tiles, "tiles", wanted, SpaceError)]
+    tiles = [plain(nest) for nest in check_items(tiles, "tiles", wanted, SpaceError)]
     if not tiles:
-        raise refuse("tiles", tiles, wanted, SpaceError)
+        raise argument_error("tiles", tiles, wanted, SpaceError)
     flat: list[Tile] = []
     nests: list[tuple[int, ...]] = []
     for nest in tiles:
-        members = [nest] if isinstance(nest, int | Tile) else list(items(nest, "tiles: a nest", wanted, SpaceError))
+        members = (
+            [nest] if isinstance(nest, int | Tile) else list(check_items(nest, "tiles: a nest", wanted, SpaceError))
+        )
         if not members:
             raise SpaceError(f"tiles = {tiles!r}: a nest has at least one tile")
         nests.append(tuple(range(len(flat), len(flat) + len(members))))
         flat.extend(tile if isinstance(tile, Tile) else Tile(tile) for tile in members)
-    given = items(reductions, "reductions", "a list of their sizes", SpaceError)
+    given = check_items(reductions, "reductions", "a list of their sizes", SpaceError)
     reductions = [_natural("a reduction", size, 1) for size in given]
     least = len(nests) - 1 + len(reductions)
     count = least if loops is None else _natural("loops", loops, 0)
     if count > MOST_ITEMS:
-        raise refuse("loops", loops, f"at most {MOST_ITEMS}", SpaceError)
+        raise argument_error("loops", loops, f"at most {MOST_ITEMS}", SpaceError)
     if count < least:
         raise SpaceError(f"loops = {loops}: the nests after the first and the reductions are {least} loops already")
     axes = len(flat) + len(reductions)
@@ -188,16 +190,16 @@ def make_outline(
         _accesses("loads", loads, axes),
         _accesses("stores", stores, axes),
         count,
-        truth(persistent, "persistent", SpaceError),
+        check_bool(persistent, "persistent", SpaceError),
         limits,
         _natural("element_bytes", element_bytes, 1),
     )
 
 
 def _natural(what: str, value: object, least: int) -> int:
-    number = integer(value, what, SpaceError, least)
+    number = check_integer(value, what, SpaceError, least)
     if number > MOST:
-        raise refuse(what, value, f"an integer of at most {MOST}", SpaceError)
+        raise argument_error(what, value, f"an integer of at most {MOST}", SpaceError)
     return number
 
 
@@ -206,16 +208,16 @@ def _accesses(what: str, given: Accesses, axes: int) -> tuple[tuple[int, ...] | 
     if isinstance(given, int):
         number = _natural(what, given, 0)
         if number > MOST_ITEMS:
-            raise refuse(what, given, f"at most {MOST_ITEMS}", SpaceError)
+            raise argument_error(what, given, f"at most {MOST_ITEMS}", SpaceError)
         return (None,) * number
     wanted = f"a number, or lists of axes from 0 to {axes - 1}, tiles first, then reductions"
     found: list[tuple[Any, ...]] = []
-    for access in items(given, what, wanted, SpaceError):
+    for access in check_items(given, what, wanted, SpaceError):
         listed = isinstance(access, Iterable) and not isinstance(access, str)
         members = [plain(axis) for axis in access] if listed else [None]
         if any(not isinstance(axis, int) or axis not in range(axes) for axis in members):
             raise SpaceError(
-                f"{what}: {shown(access)} is not a list of axes; the axes are 0 to {axes - 1}, tiles first, then "
+                f"{what}: {short_repr(access)} is not a list of axes; the axes are 0 to {axes - 1}, tiles first, then "
                 "reductions"
             )
         found.append(tuple(members))

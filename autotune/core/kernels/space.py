@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 
-from autotune.core.arguments import items, of_kind, refuse, text, truth
+from autotune.core.arguments import argument_error, check_bool, check_items, check_kind, check_text
 from autotune.core.config import Config, Value
 from autotune.core.constraints import Constraint
 from autotune.core.errors import SpaceError
@@ -87,14 +87,14 @@ def kernel_space(
     (32, 32, 32)
     """
     if user is not None and not (isinstance(user, Mapping) and all(isinstance(name, str) for name in user)):
-        raise refuse("user", user, "further parameters by name", SpaceError)
-    files = [text(one, "a control file", "its path", SpaceError) for one in
-             items(control_files, "control_files", "a list of paths", SpaceError)]  # fmt: skip
+        raise argument_error("user", user, "further parameters by name", SpaceError)
+    files = [check_text(one, "a control file", "its path", SpaceError) for one in
+             check_items(control_files, "control_files", "a list of paths", SpaceError)]  # fmt: skip
     if isinstance(constraints, str) or not isinstance(constraints, Iterable):
-        raise refuse("constraints", constraints, "a list of expressions or functions", SpaceError)
+        raise argument_error("constraints", constraints, "a list of expressions or functions", SpaceError)
     if default is not None:
-        of_kind(default, KernelConfig, "default", "a KernelConfig, or leave it out", SpaceError)
-    threads = truth(threads, "threads", SpaceError)
+        check_kind(default, KernelConfig, "default", "a KernelConfig, or leave it out", SpaceError)
+    threads = check_bool(threads, "threads", SpaceError)
     kernel = make_outline(tiles, reductions, loops, loads, stores, persistent, device_limits(device), element_bytes)
     parameters: Parameters = {}
     for part in (_tiles(kernel, threads), _loops(kernel), _memory(kernel), _launch(kernel, tuple(files))):

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.arguments import shown
+from autotune.core.arguments import short_repr
 from autotune.core.config import Value, freeze, token
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, fold, root, words
@@ -38,9 +38,9 @@ class Choice(OneColumnParameter, frozen=True, tag="choice", omit_defaults=True, 
     def __post_init__(self) -> None:
         take_plain(self, "ordered")
         if not isinstance(self.ordered, bool):
-            raise SpaceError(f"Choice: ordered is {shown(self.ordered)}; give True or False")
+            raise SpaceError(f"Choice: ordered is {short_repr(self.ordered)}; give True or False")
         if isinstance(self.values, str | bytes | Mapping | Set) or not isinstance(self.values, Iterable):
-            raise SpaceError(f"Choice: the values are {shown(self.values)}; give a list, whose order is kept")
+            raise SpaceError(f"Choice: the values are {short_repr(self.values)}; give a list, whose order is kept")
         try:
             frozen = tuple(freeze(value) for value in self.values)
         except TypeError as error:

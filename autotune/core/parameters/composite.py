@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.arguments import shown
+from autotune.core.arguments import short_repr
 from autotune.core.config import Value, freeze, token
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, big_integer, fold, permutations, words
@@ -39,7 +39,7 @@ class Permutation(Struct, frozen=True, tag="permutation", omit_defaults=True):
     def __post_init__(self) -> None:
         take_plain(self, "n")
         if not isinstance(self.n, int) or isinstance(self.n, bool) or not 1 <= self.n <= MOST_ITEMS:
-            raise SpaceError(f"Permutation({shown(self.n)}): n must be an integer from 1 to {MOST_ITEMS}")
+            raise SpaceError(f"Permutation({short_repr(self.n)}): n must be an integer from 1 to {MOST_ITEMS}")
 
     @property
     def width(self) -> int:
@@ -119,9 +119,11 @@ class ListOf(Struct, frozen=True, tag="list_of", omit_defaults=True):
         take_plain(self, "length")
         _check_inner(self)
         if not isinstance(self.length, int) or isinstance(self.length, bool) or self.length < 1:
-            raise SpaceError(f"ListOf(…, {shown(self.length)}): length must be an integer of at least 1")
+            raise SpaceError(f"ListOf(…, {short_repr(self.length)}): length must be an integer of at least 1")
         if self.width > MOST_COLUMNS:
-            raise SpaceError(f"ListOf(…, {shown(self.length)}) takes {self.width} columns; use at most {MOST_COLUMNS}")
+            raise SpaceError(
+                f"ListOf(…, {short_repr(self.length)}) takes {self.width} columns; use at most {MOST_COLUMNS}"
+            )
 
     def _parts(self, codes: Codes) -> list[Codes]:
         w = self.inner.width
@@ -326,4 +328,6 @@ Parameter = PowerOfTwo | Integer | Choice | Boolean | Permutation | ListOf | Opt
 def _check_inner(parameter: ListOf | OptionalOf) -> None:
     if not isinstance(parameter.inner, Parameter):
         kind = type(parameter).__name__
-        raise SpaceError(f"{kind}: the inner parameter is {shown(parameter.inner)}; use PowerOfTwo, Integer, Choice, …")
+        raise SpaceError(
+            f"{kind}: the inner parameter is {short_repr(parameter.inner)}; use PowerOfTwo, Integer, Choice, …"
+        )

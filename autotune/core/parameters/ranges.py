@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import force_setattr
 from numpy.typing import NDArray
 
-from autotune.core.arguments import plain, shown
+from autotune.core.arguments import plain, short_repr
 from autotune.core.config import Value
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, integers
@@ -30,7 +30,9 @@ def take_plain(parameter: Any, *names: str) -> None:
         force_setattr(parameter, name, plain(getattr(parameter, name)))
     if parameter.role is not None and not isinstance(parameter.role, str):
         kind = type(parameter).__name__
-        raise SpaceError(f"{kind}: role is {shown(parameter.role)}; give a text such as 'block_size', or leave it out")
+        raise SpaceError(
+            f"{kind}: role is {short_repr(parameter.role)}; give a text such as 'block_size', or leave it out"
+        )
 
 
 class OneColumnParameter(Struct, frozen=True):
@@ -96,8 +98,8 @@ class PowerOfTwo(OneColumnParameter, frozen=True, tag="power_of_two", omit_defau
         take_plain(self, "low", "high")
         for bound in (self.low, self.high):
             if not _is_int(bound) or bound < 1 or bound & (bound - 1) or bound > MAX_SIZE:
-                whole = f"PowerOfTwo({shown(self.low)}, {shown(self.high)})"
-                raise SpaceError(f"{whole}: {shown(bound)} is not a power of two up to 2**62; use 1, 2, 4, 8, …")
+                whole = f"PowerOfTwo({short_repr(self.low)}, {short_repr(self.high)})"
+                raise SpaceError(f"{whole}: {short_repr(bound)} is not a power of two up to 2**62; use 1, 2, 4, 8, …")
         if self.low > self.high:
             raise SpaceError(f"PowerOfTwo({self.low}, {self.high}): low is above high; swap them")
 
@@ -140,7 +142,7 @@ class Integer(OneColumnParameter, frozen=True, tag="integer", omit_defaults=True
 
     def __post_init__(self) -> None:
         take_plain(self, "low", "high", "step")
-        whole = f"Integer({shown(self.low)}, {shown(self.high)}, step={shown(self.step)})"
+        whole = f"Integer({short_repr(self.low)}, {short_repr(self.high)}, step={short_repr(self.step)})"
         if not all(_is_int(v) and abs(v) <= MAX_SIZE for v in (self.low, self.high, self.step)):
             raise SpaceError(f"{whole}: low, high and step must be integers from -2**62 to 2**62")
         if self.step < 1:

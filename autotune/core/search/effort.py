@@ -4,7 +4,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from autotune.core.arguments import shown
+from autotune.core.arguments import short_repr
 from autotune.core.errors import PlanError
 from autotune.core.search.plan import Settings
 from autotune.core.strategies.gaussian_process import GaussianProcessSearch
@@ -48,7 +48,7 @@ def check_effort(effort: object) -> Effort:
     for known in EFFORTS:
         if isinstance(effort, str) and effort == known:
             return known
-    raise PlanError(f"no effort is called {shown(effort)}; there are {', '.join(EFFORTS)}")
+    raise PlanError(f"no effort is called {short_repr(effort)}; there are {', '.join(EFFORTS)}")
 
 
 def settings_for(effort: Effort, overrides: dict[str, Any]) -> Settings:

@@ -42,7 +42,7 @@ from autotune.core.search.limits import (
 from autotune.core.search.messages import Compare, Compared, Finished, Measure, Wait
 from autotune.core.search.rounds import count_rounds, request_comparison
 from autotune.core.search.state import SIMPLIFY, Search
-from autotune.core.statistics import HARMLESS, LARGEST, STRICT, Ratio, divided, paired_ratio
+from autotune.core.statistics import HARMLESS, LARGEST, STRICT, Ratio, finite_ratio, paired_ratio
 from autotune.core.strategies.protocol import allowed_points
 
 DRIFT = 0.02
@@ -373,7 +373,7 @@ def _read_comparison(
     """The ratio of each compared rival's time to the base's time; a Step that asks for the comparison where it was not
     held yet; None where it was held and shows nothing (too few rounds)."""
     if search.plan.settings.exact:
-        ratios = {i: divided(first_ms[i][0], first_ms[base][0]) for i in rivals}
+        ratios = {i: finite_ratio(first_ms[i][0], first_ms[base][0]) for i in rivals}
         return {i: Ratio(value, value, value, 1.0) for i, value in ratios.items()}
     event = next(compared, None)
     if event is None:

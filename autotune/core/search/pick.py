@@ -43,8 +43,8 @@ from autotune.core.statistics import (
     LEVEL,
     STRICT,
     Ratio,
-    divided,
-    middle,
+    finite_median,
+    finite_ratio,
     paired_ratio,
     unpaired_ratio,
 )
@@ -153,7 +153,7 @@ def _pick_unverified(search: Search, timed: dict[int, Timed]) -> Pick:
 
 def _pick_exact(search: Search, timed: dict[int, Timed]) -> Pick:
     def ratio_of(one: int, other: int, level: float) -> Ratio:
-        value = divided(timed[one].time_ms, timed[other].time_ms)
+        value = finite_ratio(timed[one].time_ms, timed[other].time_ms)
         return Ratio(value, value, value, 1.0)
 
     least = min(outcome.time_ms for outcome in timed.values())
@@ -209,6 +209,6 @@ def drift_of(samples: Sequence[Sequence[float]]) -> Ratio | None:
     rounds = min(map(len, samples), default=0)
     if rounds < 6:
         return None
-    shares = [[divided(time, middle(own[:rounds])) for time in own[:rounds]] for own in samples]
+    shares = [[finite_ratio(time, finite_median(own[:rounds])) for time in own[:rounds]] for own in samples]
     seen = [median(each) for each in zip(*shares, strict=True)]
     return unpaired_ratio(seen[-(rounds // 3) :], seen[: rounds // 3])

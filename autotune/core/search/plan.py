@@ -6,7 +6,15 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from autotune.core.arguments import integer, items, of_kind, plain, refuse, shown, take_fields
+from autotune.core.arguments import (
+    argument_error,
+    check_integer,
+    check_items,
+    check_kind,
+    convert_fields,
+    plain,
+    short_repr,
+)
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.space import Space
@@ -30,13 +38,13 @@ class Budget(Struct, frozen=True, omit_defaults=True):
             value = plain(getattr(self, name))
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise PlanError(
-                    f"the budget has {name} = {shown(value)}; use an integer of at least 1, or leave it out"
+                    f"the budget has {name} = {short_repr(value)}; use an integer of at least 1, or leave it out"
                 )
             force_setattr(self, name, value)
         seconds = plain(self.seconds)
         number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
         if seconds is not None and not (number and 0 < seconds < float("inf")):
-            raise PlanError(f"the budget has seconds = {shown(seconds)}; use a number above 0, or leave it out")
+            raise PlanError(f"the budget has seconds = {short_repr(seconds)}; use a number above 0, or leave it out")
         force_setattr(self, "seconds", None if seconds is None else float(seconds))
 
 
@@ -47,7 +55,7 @@ def as_budget(given: Any) -> Budget:
     number = plain(given)
     if isinstance(number, int) and not isinstance(number, bool):
         return Budget(evaluations=number)
-    raise refuse("budget", given, "Budget(evaluations=…, seconds=…), or a number of evaluations", PlanError)
+    raise argument_error("budget", given, "Budget(evaluations=…, seconds=…), or a number of evaluations", PlanError)
 
 
 class Settings(Struct, frozen=True, omit_defaults=True):
@@ -90,7 +98,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     pad: bool = True
 
     def __post_init__(self) -> None:
-        take_fields(self, "settings", PlanError)
+        convert_fields(self, "settings", PlanError)
         lowest = {
             "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "contenders": 1, "finalists": 1,
             "verify_rounds": 0, "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
@@ -125,14 +133,16 @@ class Plan:
     settings: Settings = Settings()
 
     def __post_init__(self) -> None:
-        of_kind(self.space, Space, "space", "a Space", PlanError)
-        of_kind(self.budget, Budget, "budget", "a Budget", PlanError)
-        of_kind(self.settings, Settings, "settings", "Settings(…)", PlanError)
+        check_kind(self.space, Space, "space", "a Space", PlanError)
+        check_kind(self.budget, Budget, "budget", "a Budget", PlanError)
+        check_kind(self.settings, Settings, "settings", "Settings(…)", PlanError)
         if not is_strategy(self.strategy):
-            raise refuse("strategy", self.strategy, "a strategy with its settings, such as PatternSearch()", PlanError)
-        object.__setattr__(self, "seed", integer(self.seed, "seed", PlanError))
+            raise argument_error(
+                "strategy", self.strategy, "a strategy with its settings, such as PatternSearch()", PlanError
+            )
+        object.__setattr__(self, "seed", check_integer(self.seed, "seed", PlanError))
         for field, whose in (("seeds", "seed config"), ("best_available", "best available config")):
-            given = items(getattr(self, field), field, "a list of configs", PlanError)
+            given = check_items(getattr(self, field), field, "a list of configs", PlanError)
             configs = tuple(self.space.check(config, f"{whose} {i}") for i, config in enumerate(given))
             object.__setattr__(self, field, configs)
         if not self.settings.search and self.space.default is None:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.arguments import integer, of_kind, plain, shown
+from autotune.core.arguments import check_integer, check_kind, plain, short_repr
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.keys import fold
 from autotune.core.one_thread import one_thread
@@ -29,8 +29,8 @@ def request(search: Search, room: int = 1) -> Request:
     arrive first, or the clock reach `until`. Finished is final. Raises PlanError for arguments of another kind and
     StrategyError for an answer of the strategy that breaks its protocol.
     """
-    of_kind(search, Search, "search", "a search, as start gives it", PlanError)
-    room = integer(room, "room", PlanError)
+    check_kind(search, Search, "search", "a search, as start gives it", PlanError)
+    room = check_integer(room, "room", PlanError)
     if search.interrupted or search.concluded is not None:
         return request_finish(search)
     ends = search_deadline(search)
@@ -107,7 +107,8 @@ def _ask_strategy(
         answer = plan.strategy.propose(plan.space, search.state, ask, fold(search.key, "propose", search.asks))
     if not isinstance(answer, protocol.Proposals | protocol.AwaitOutcome | protocol.Done):
         raise StrategyError(
-            f"{type(plan.strategy).__name__}.propose gave {shown(answer)}; it gives Proposals, AwaitOutcome or Done"
+            f"{type(plan.strategy).__name__}.propose gave {short_repr(answer)}; "
+            "it gives Proposals, AwaitOutcome or Done"
         )
     return answer
 
@@ -154,7 +155,7 @@ def _check_proposals(answer: protocol.Proposals, space: Space) -> tuple[Codes, N
         given = f"{walks.dtype} of the shape {list(walks.shape)}"
         raise StrategyError(f"a strategy proposed {len(points)} points with walks as {given}; give an integer for each")
     if not isinstance(generation, int) or isinstance(generation, bool):
-        raise StrategyError(f"a strategy proposed points of the generation {shown(generation)}; give an integer")
+        raise StrategyError(f"a strategy proposed points of the generation {short_repr(generation)}; give an integer")
     return points.astype(np.int64), walks.astype(np.int64)
 
 

@@ -7,7 +7,7 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Struct
 
-from autotune.core.arguments import of_kind
+from autotune.core.arguments import check_kind
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
@@ -16,7 +16,7 @@ from autotune.core.search.messages import Reason
 from autotune.core.search.pick import Pick, choose_pick, drift_of
 from autotune.core.search.request import request
 from autotune.core.search.state import Search
-from autotune.core.statistics import Ratio, divided, interval_level, median_interval
+from autotune.core.statistics import Ratio, finite_ratio, interval_level, median_interval
 
 TOLD = 0.01
 """Relative change of the device's speed during the verification from which on a note tells of it."""
@@ -85,7 +85,7 @@ class TuningFailed(AutotuneError):
 
 def result(search: Search) -> Result:
     """The result of a search so far, finished or not. Raises TuningFailed when no config was timed."""
-    of_kind(search, Search, "search", "a search, as start gives it", PlanError)
+    check_kind(search, Search, "search", "a search, as start gives it", PlanError)
     counts, found = outcome_counts(search), choose_pick(search)
     if found is None:
         raise TuningFailed(_failure(dict(search.outcomes), counts), counts)
@@ -194,7 +194,7 @@ def _tie(found: Pick, default: int) -> str:
     other, own = found.times[found.fastest], found.times[default]
     return (
         "no config is certainly faster than the default, which is the pick: the one that looked fastest takes "
-        f"{divided(other.time_ms, own.time_ms):.4g} times as long"
+        f"{finite_ratio(other.time_ms, own.time_ms):.4g} times as long"
     )
 
 
@@ -205,9 +205,9 @@ def _differences(search: Search, found: Pick) -> Iterator[str]:
         return
     best = found.times[found.best].time_ms
     speedup = None if found.speedup is None else found.speedup.value
-    far = abs(divided(lead.time_ms, best) - 1) > DRIFT
+    far = abs(finite_ratio(lead.time_ms, best) - 1) > DRIFT
     if lead.speedup is not None and speedup is not None:
-        far = far or abs(divided(lead.speedup, speedup) - 1) > DRIFT
+        far = far or abs(finite_ratio(lead.speedup, speedup) - 1) > DRIFT
     if far:
         before = "" if lead.speedup is None else f", {lead.speedup:.3g}x over the default"
         after = "" if speedup is None else f", {speedup:.3g}x"
@@ -236,7 +236,9 @@ def best_so_far(search: Search) -> BestSoFar | None:
         return None
     latest, default = search.archive.latest, search.default_trial
     timed = default is not None and len(latest) and latest[0]["trial"] == default and latest[0]["ok"]
-    return BestSoFar(search.best_ms, divided(float(latest[0]["time_ms"]), search.best_ms) if timed else None, False)
+    return BestSoFar(
+        search.best_ms, finite_ratio(float(latest[0]["time_ms"]), search.best_ms) if timed else None, False
+    )
 
 
 def _first_timings(search: Search) -> BestSoFar | None:
@@ -248,4 +250,4 @@ def _first_timings(search: Search) -> BestSoFar | None:
         return None
     best = min(times.values())
     default = times.get(search.default_trial) if search.default_trial is not None else None
-    return BestSoFar(best, None if default is None else divided(default, best), False)
+    return BestSoFar(best, None if default is None else finite_ratio(default, best), False)

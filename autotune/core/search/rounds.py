@@ -16,7 +16,7 @@ from autotune.core.outcomes import Timed
 from autotune.core.search.limits import sample_seconds
 from autotune.core.search.messages import Compare, Purpose
 from autotune.core.search.state import Search
-from autotune.core.statistics import EQUAL, HARMLESS, divided, middle, paired_ratio, quantile
+from autotune.core.statistics import EQUAL, HARMLESS, finite_median, finite_ratio, paired_ratio, quantile
 
 CERTAIN = 0.999
 """The level at which a comparison may end early. It is checked after every round, and every check may be wrong: the
@@ -73,8 +73,8 @@ def _sample_noise(search: Search) -> float:
         if isinstance(outcome, Timed) and len(outcome.times_ms) > 2:
             ordered = sorted(outcome.times_ms)
             spread = quantile(ordered, 0.75) - quantile(ordered, 0.25)
-            found.append(min(divided(spread / 1.349, quantile(ordered, 0.5)), 1.0))
-    return middle(found) if found else 0.0
+            found.append(min(finite_ratio(spread / 1.349, quantile(ordered, 0.5)), 1.0))
+    return finite_median(found) if found else 0.0
 
 
 def order_of_round(task: Compare, number: int) -> tuple[int, ...]:
@@ -141,7 +141,7 @@ def is_decided(samples: Sequence[Sequence[float]]) -> bool:
     practical purposes. samples [configs][rounds]: times in milliseconds."""
     if len(samples) < 2:
         return True
-    first, *others = sorted(samples, key=middle)
+    first, *others = sorted(samples, key=finite_median)
     return all(_is_settled(other, first) for other in others)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from autotune.core.arguments import of_kind, refuse
+from autotune.core.arguments import argument_error, check_kind
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.history import Archive, Log, Points, Records
 from autotune.core.keys import Key, fold, root
@@ -112,7 +112,7 @@ class Search(Struct, frozen=True, dict=True):
 
 def start(plan: Plan) -> Search:
     """The search before anything is measured."""
-    of_kind(plan, Plan, "plan", "a plan, as make_plan gives it", PlanError)
+    check_kind(plan, Plan, "plan", "a plan, as make_plan gives it", PlanError)
     key = root(plan.seed)
     state = _initial_state(plan, fold(key, "init"), StrategyStart()) if plan.settings.search else None
     return Search(plan, key, state, Log(), Log(), Points(plan.space.columns), Records())
@@ -153,9 +153,9 @@ def advance(search: Search, event: Event) -> Search:
 
     Raises JournalError for an event about a trial that was never requested: no shell may send one.
     """
-    of_kind(search, Search, "search", "a search, as start gives it", PlanError)
+    check_kind(search, Search, "search", "a search, as start gives it", PlanError)
     if not isinstance(event, get_args(Event)):
-        raise refuse("event", event, "an event such as Observed or Ticked", PlanError)
+        raise argument_error("event", event, "an event such as Observed or Ticked", PlanError)
     search = replace(search, clock=max(search.clock, event.at))
     match event:
         case Asked(task=task):

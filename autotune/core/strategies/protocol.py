@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import fields
 from numpy.typing import NDArray
 
-from autotune.core.arguments import plain, shown, take_fields
+from autotune.core.arguments import convert_fields, plain, short_repr
 from autotune.core.errors import StrategyError
 from autotune.core.history import Archive
 from autotune.core.keys import Key
@@ -201,8 +201,8 @@ class CheckedSettings(Struct, frozen=True, omit_defaults=True):
         for field, allowed in _allowed_values(type(self)).items():
             value = plain(getattr(self, field))
             if value is not None and not allowed.hold(value):
-                raise StrategyError(f"{name}: {field} = {shown(value)} {allowed.words}")
-        take_fields(self, name, StrategyError)
+                raise StrategyError(f"{name}: {field} = {short_repr(value)} {allowed.words}")
+        convert_fields(self, name, StrategyError)
 
 
 def strategy_tag(kind: type[Struct]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.arguments import items
+from autotune.core.arguments import check_items
 from autotune.core.config import as_config
 from autotune.core.errors import StrategyError
 from autotune.core.keys import Key
@@ -67,7 +67,7 @@ class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True)
 
     def __post_init__(self) -> None:
         wanted = "a list of at least 2 configs"
-        given = list(items(self.configs, "finite_search: configs", wanted, StrategyError))
+        given = list(check_items(self.configs, "finite_search: configs", wanted, StrategyError))
         if len(given) < 2:
             raise StrategyError(f"finite_search: configs = {given!r} is out of range; use {wanted}")
         configs = tuple(dict(as_config(one, f"finite_search: config {i}")) for i, one in enumerate(given))

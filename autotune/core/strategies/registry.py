@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from autotune.core.arguments import plain, refuse, shown, text
+from autotune.core.arguments import argument_error, check_text, plain, short_repr
 from autotune.core.errors import StrategyError
 from autotune.core.strategies.differential_evolution import DESurrogateHybrid, DifferentialEvolutionSearch
 from autotune.core.strategies.gaussian_process import GaussianProcessSearch
@@ -42,9 +42,11 @@ def register(name: str, strategy: type[Any]) -> None:
 
     Raises StrategyError for a class that is no Struct, and for a name that another strategy has.
     """
-    text(name, "the name of a strategy", "a text such as 'my_search'", StrategyError)
+    check_text(name, "the name of a strategy", "a text such as 'my_search'", StrategyError)
     if not (isinstance(strategy, type) and issubclass(strategy, Struct)):
-        raise StrategyError(f"{shown(strategy)} is not a msgspec Struct; declare it as class …(Struct, frozen=True)")
+        raise StrategyError(
+            f"{short_repr(strategy)} is not a msgspec Struct; declare it as class …(Struct, frozen=True)"
+        )
     if STRATEGIES.setdefault(name, strategy) is not strategy:
         raise StrategyError(f"the name {name!r} is taken by {STRATEGIES[name].__name__}; choose another")
 
@@ -77,8 +79,8 @@ def as_strategy(given: Any) -> str | AnyStrategy:
                 f"{given.__name__}() cannot be made without settings ({error}); give an instance as strategy"
             ) from None
     if not is_strategy(given):
-        raise refuse("strategy", given, "a name such as 'pattern_search', or a strategy such as PatternSearch()",
-                     StrategyError)  # fmt: skip
+        wanted = "a name such as 'pattern_search', or a strategy such as PatternSearch()"
+        raise argument_error("strategy", given, wanted, StrategyError)
     strategy: AnyStrategy = given
     return strategy
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from msgspec import Struct
 
-from autotune.core.arguments import integer, items, shown
+from autotune.core.arguments import check_integer, check_items, short_repr
 from autotune.core.config import Config, Value
 from autotune.core.errors import CacheError
 from autotune.core.outcomes import Failed
@@ -121,9 +121,9 @@ class Cache:
         self, directory: PathLike | None = None, *, shipped: Iterable[PathLike] = (), mode: CacheMode = "read_write"
     ) -> None:
         if not isinstance(mode, str) or mode not in CACHE_MODES:
-            raise CacheError(f"no cache mode is called {shown(mode)}; there are {', '.join(CACHE_MODES)}")
+            raise CacheError(f"no cache mode is called {short_repr(mode)}; there are {', '.join(CACHE_MODES)}")
         others = [as_path(one, "shipped: a directory", CacheError) for one in
-                  items(shipped, "shipped", "a list of directories", CacheError)]  # fmt: skip
+                  check_items(shipped, "shipped", "a list of directories", CacheError)]  # fmt: skip
         self.mode: CacheMode = mode
         first = get_cache_dir() if directory is None else as_path(directory, "the cache's directory", CacheError)
         self.stores = (Store(first, mode == "read_write"), *(Store(other, writable=False) for other in others))
@@ -309,7 +309,7 @@ def iter_cache_entries(cache_path: PathLike, *, max_scan: int | None = None) -> 
     max_scan: read at most so many entries. Broken ones are left out, with one warning.
     """
     if max_scan is not None:
-        max_scan = integer(max_scan, "max_scan", CacheError, 0)
+        max_scan = check_integer(max_scan, "max_scan", CacheError, 0)
     as_path(cache_path, "cache_path", CacheError)
     cache = Cache(cache_path, mode="read_only")
     for _, head in cache.heads(max_scan):

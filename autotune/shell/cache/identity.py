@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from autotune.core.arguments import refuse
+from autotune.core.arguments import argument_error
 from autotune.core.errors import CacheError
 from autotune.core.space import Space, as_space
 from autotune.shell.cache.keys import (
@@ -119,7 +119,7 @@ def key_named(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key
         return key_for(space, evaluator)
     if isinstance(key, str) and key == "strict":
         return StrictKey(key_for(space, evaluator), installed_versions())
-    raise refuse("key", key, 'a LooseKey or a StrictKey, "loose" or "strict", or leave it out', CacheError)
+    raise argument_error("key", key, 'a LooseKey or a StrictKey, "loose" or "strict", or leave it out', CacheError)
 
 
 def key_for(space: Space, evaluator: object) -> LooseKey:

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 
 from msgspec.structs import replace
 
-from autotune.core.arguments import of_kind, shown
+from autotune.core.arguments import check_kind, short_repr
 from autotune.core.config import Config, Value
 from autotune.core.errors import CacheError, ConfigError, PlanError
 from autotune.core.outcomes import Failed, Outcome
@@ -167,7 +167,7 @@ def checked_use(use: object) -> Use:
     for known in USES:
         if isinstance(use, str) and use == known:
             return known
-    raise CacheError(f"no use of the cache is called {shown(use)}; there are {', '.join(USES)}")
+    raise CacheError(f"no use of the cache is called {short_repr(use)}; there are {', '.join(USES)}")
 
 
 def requirements(options: Options, seeds: Sequence[Mapping[str, Value]]) -> Requirements:
@@ -299,7 +299,7 @@ def warm_start(keyed: KeyedCache | None, options: Options, space: Space, wanted:
     """The beginning of a search. Where a warm start is asked for, the strategy's population comes from it, too."""
     settings = dict(options.settings)
     if wanted is not None:
-        of_kind(wanted, WarmStart, "warm_start", "a WarmStart, or leave it out", PlanError)
+        check_kind(wanted, WarmStart, "warm_start", "a WarmStart, or leave it out", PlanError)
     if keyed is None:
         if wanted is not None:
             raise PlanError("a warm start was asked for without a cache to take it from; pass cache=True")

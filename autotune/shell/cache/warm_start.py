@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from autotune.core.arguments import take_fields
+from autotune.core.arguments import convert_fields
 from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
 from autotune.core.space import Space
@@ -35,7 +35,7 @@ class WarmStart(Struct, frozen=True, omit_defaults=True):
     pad: bool = False
 
     def __post_init__(self) -> None:
-        take_fields(self, "the warm start", CacheError)
+        convert_fields(self, "the warm start", CacheError)
         for name in ("at_most", "scan"):
             if getattr(self, name) < 0:
                 raise CacheError(f"the warm start has {name} = {getattr(self, name)}; use 0 or more")

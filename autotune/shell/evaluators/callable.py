@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.core.arguments import refuse, shown
+from autotune.core.arguments import argument_error, short_repr
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
@@ -92,16 +92,16 @@ class CallableEvaluator:
         object.__setattr__(self, "args", tuple(self.args))
         for name in ("build", "make_args", "checker", "timer"):
             if not (callable(getattr(self, name)) or (name != "build" and getattr(self, name) is None)):
-                raise EvaluatorError(f"{name} is {shown(getattr(self, name))}; give a function")
+                raise EvaluatorError(f"{name} is {short_repr(getattr(self, name))}; give a function")
         if self.args and self.make_args is not None:
             raise EvaluatorError("args and make_args are both given; give one of them")
         if not isinstance(self.isolation, str) or self.isolation not in ("process", "in_process"):
-            raise EvaluatorError(f'isolation is {shown(self.isolation)}; use "process" or "in_process"')
+            raise EvaluatorError(f'isolation is {short_repr(self.isolation)}; use "process" or "in_process"')
         for name, kind, least, most in _RANGES:
             value = getattr(self, name)
             unset = name in ("memory_limit_mb", "rtol", "atol") and value is None
             if not unset and not (isinstance(value, kind) and least <= value <= most):
-                raise EvaluatorError(f"{name} is {shown(value)}; give {_KINDS[kind]} from {least:g} to {most:g}")
+                raise EvaluatorError(f"{name} is {short_repr(value)}; give {_KINDS[kind]} from {least:g} to {most:g}")
         if self.max_repeats < self.min_repeats:
             raise EvaluatorError(f"max_repeats is {self.max_repeats}, below min_repeats; raise it or lower that")
         self._check_isolation()
@@ -207,5 +207,5 @@ def as_evaluator(given: Any) -> Evaluator:
         return evaluator
     if callable(given) and not isinstance(given, type):
         return CallableEvaluator(given)
-    raise refuse("evaluator", given, "an evaluator such as CallableEvaluator(build), or the function `build`",
+    raise argument_error("evaluator", given, "an evaluator such as CallableEvaluator(build), or the function `build`",
                  EvaluatorError)  # fmt: skip
