@@ -1,22 +1,14 @@
 """Helion's kernels tuned by our strategies: `helion.kernel(…, autotuner_fn=autotune.helion.autotuner(…))`.
 
-Needs Helion: install the extra `helion`.
+Needs `pip install 'autotune[helion]'`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from autotune.backends.helion.prestart import prepare
+from autotune._lazy import lazy_names
+from autotune.backends.helion.prestart import prepare as prepare  # neither this nor its import waits for torch
 
 if TYPE_CHECKING:
-    from autotune.backends.helion.autotuner import autotuner
-
-__all__ = ["autotuner", "prepare"]
-
-
-def __getattr__(name: str) -> Any:
-    """Import `autotuner` on first use: it imports torch and Helion, and `prepare` must not wait for them."""
-    if name != "autotuner":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from autotune.backends.helion.autotuner import autotuner
-
-    return autotuner
+    from autotune.backends.helion.autotuner import autotuner as autotuner
+else:
+    __getattr__, __dir__ = lazy_names(__name__, eager=("prepare",), extra="helion")

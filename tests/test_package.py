@@ -1,24 +1,60 @@
 """The package as a whole: what it exports, and what importing it drags in."""
 
+import ast
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import autotune
 
+SHORT_PATHS = (
+    "autotune", "autotune.helion", "autotune.kernel_tuner", "autotune.optuna",
+    "autotune.studies",
+)  # fmt: skip
 
-def test_every_public_name_can_be_had() -> None:
-    assert {"__version__", "Space", "tune", "triton"} <= set(dir(autotune))
-    for name in dir(autotune):
-        assert getattr(autotune, name) is not None
-    assert set(autotune.__all__) == set(dir(autotune)) - {"triton"}, "a star import must leave Triton's name alone"
+
+@pytest.mark.parametrize("path", SHORT_PATHS)
+def test_every_public_name_is_there_and_the_same_object_as_at_home(path: str) -> None:
+    """What type checkers read is what is imported."""
+    pytest.importorskip({"kernel_tuner": "kernel_tuner", "optuna": "optuna"}.get(path.rpartition(".")[2], "numpy"))
+    if path == "autotune.helion":
+        pytest.importorskip("helion")
+    module = importlib.import_module(path)
+    tree = ast.parse(Path(str(module.__file__)).read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    seen = {alias.asname: node.module for node in imports for alias in node.names if alias.asname is not None}
+    assert seen
+    for name, home in seen.items():
+        assert getattr(module, name) is getattr(importlib.import_module(str(home)), name)
+        assert name in dir(module)
+
+
+def test_a_star_import_leaves_tritons_name_alone() -> None:
+    names: dict[str, object] = {}
+    exec("from autotune import *", names)
+    assert names.keys() - {"__builtins__"} == set(dir(autotune)) - {"triton"}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "extra"),
+    [("optuna", "suggest", "optuna"), ("kernel_tuner", "kernel_tuner_strategy", "kernel-tuner")],
+)
+def test_a_short_path_without_its_extra_says_what_to_install(path: str, name: str, extra: str) -> None:
+    code = f"import sys; sys.modules['{path}'] = None; import autotune.{path} as short; short.{name}"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stderr.splitlines()[-1].startswith(f"ImportError: autotune.{path} needs {path}")
+    assert ran.stderr.splitlines()[-1].endswith(f"; pip install 'autotune[{extra}]'")
 
 
 def test_importing_it_and_naming_everything_loads_nothing_heavy() -> None:
     heavy = ("torch", "triton", "sklearn", "matplotlib", "ray", "numba", "rich", "typer")
     code = (
         "import sys, autotune; [getattr(autotune, name) for name in dir(autotune)];"
+        "import autotune.evaluators, autotune.kernel_tuner, autotune.optuna, autotune.strategies;"
+        "import autotune.studies; [getattr(autotune.studies, name) for name in dir(autotune.studies)];"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ from autotune.cli.output import note, print_json, print_labelled, print_table, s
 from autotune.cli.problem_file import load_problem
 from autotune.core.config import Value
 from autotune.core.errors import PlanError
-from autotune.interop.seed_configs import AT_MOST, Seeds, fit_seeds, read_seeds, renamed, write_seeds
+from autotune.interop.seed_configs import AT_MOST, SeedConfigs, fit_seeds, read_seeds, renamed, write_seeds
 from autotune.interop.tuned_configs import FORMATS, Format, TunedConfigs
 from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.studies.recordings import load_recording, write_recording
@@ -64,7 +64,7 @@ def import_(
     found = read_seeds(file, checked_format(format), objective=objective, direction=checked_direction(direction))
     chosen = found.where(pairs(where or (), "--where"))
     names = {theirs: str(ours) for theirs, ours in pairs(rename or (), "--rename").items()}
-    fitted: Seeds | None = None
+    fitted: SeedConfigs | None = None
     if problem is not None:
         with stdout_for_results():
             space = load_problem(problem).space
@@ -111,7 +111,7 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, Value]:
     return found
 
 
-def _print(found: TunedConfigs, fitted: Seeds | None, written: str) -> None:
+def _print(found: TunedConfigs, fitted: SeedConfigs | None, written: str) -> None:
     rows = [("file", found.path), ("format", found.format), *found.about.items()]
     rows.append(("configs", f"{len(found.entries):,}"))
     if fitted is not None:

@@ -9,8 +9,8 @@ from autotune.cli import exits
 from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import print_json, print_labelled, stdout_for_results
 from autotune.cli.problem_file import load_problem
-from autotune.studies.record import record as record_space
-from autotune.studies.recordings.reading import check_name
+from autotune.studies.record import record_space
+from autotune.studies.recordings.files import check_name
 
 
 def record(

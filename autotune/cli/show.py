@@ -27,9 +27,9 @@ def show(
     as_json: AsJson = False,
 ) -> int:
     """Summarise a journal or a recording."""
-    from autotune.studies.recordings.load import located
+    from autotune.studies.recordings.load import locate_recording
 
-    file = located(file)
+    file = locate_recording(file)
     if save_config is not None:
         check_writable(save_config)
     if os.path.isdir(file):

@@ -18,10 +18,10 @@ from autotune.shell.evaluators.disturbance import Disturbance
 from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
 from autotune.shell.files import suffix_conflict, why_unwritable, write_output
 from autotune.studies.recordings import Recording, load_recording
-from autotune.studies.recordings.load import located
-from autotune.studies.simulation import Run, Simulation
+from autotune.studies.recordings.load import locate_recording
+from autotune.studies.simulation import SimulatedRun, Simulation
 from autotune.studies.simulation import simulate as run_once
-from autotune.studies.study_tables import settled_ms
+from autotune.studies.tables import warm_medians_ms
 
 NOISY = ("picked ms", "speed-up", "low", "high", "true speed-up")
 HEADER = ("seed", "evaluated", "failed", "best {}", "optimum/best", "to 5 %", "ended by itself", "ms each")
@@ -68,7 +68,7 @@ def simulate(
     loaded = load_recording(recording, objective=objective, direction=checked_direction(direction))
     simulation = Simulation.of(loaded)
     _check_traces(traces, recording)
-    runs: list[Run] = []
+    runs: list[SimulatedRun] = []
     try:
         for seed in seeds or [0]:
             evaluator = SimulatedEvaluator(
@@ -101,20 +101,20 @@ def _check_traces(path: Path | None, recording: Path) -> None:
     if path is None:
         return
     why = suffix_conflict(path, ".jsonl", ".json") or why_unwritable(path)
-    if why is None and os.path.exists(path) and os.path.samefile(path, located(recording)):
+    if why is None and os.path.exists(path) and os.path.samefile(path, locate_recording(recording)):
         why = "it is the recording; name another file"
     if why is not None:
         raise PlanError(f"the traces cannot be written to {path}: {why}")
 
 
-def _write_traces(path: Path, runs: Sequence[Run]) -> None:
+def _write_traces(path: Path, runs: Sequence[SimulatedRun]) -> None:
     try:
         write_output(path, b"".join(encode(run.trace) + b"\n" for run in runs))
     except OSError as error:
         raise PlanError(f"the traces cannot be written to {path} ({error.strerror}); name another file") from None
 
 
-def _report(recording: Recording, runs: list[Run], as_json: bool) -> None:
+def _report(recording: Recording, runs: list[SimulatedRun], as_json: bool) -> None:
     rows = [_figures(recording, run) for run in runs]
     more = () if runs[0].search.plan.settings.exact else NOISY
     ranked, optimum = recording.objective, recording.optimum_ms
@@ -135,7 +135,7 @@ def _report(recording: Recording, runs: list[Run], as_json: bool) -> None:
     )
 
 
-def _figures(recording: Recording, run: Run) -> dict[str, object]:
+def _figures(recording: Recording, run: SimulatedRun) -> dict[str, object]:
     """What one run came to, by the recorded times: noise decides what is picked, not how good it is."""
     row_of = {key: row for row, key in enumerate(recording.keys)}
     rows = np.array([row_of[key] for key in run.trace.keys], np.int64)
@@ -156,14 +156,14 @@ def _figures(recording: Recording, run: Run) -> dict[str, object]:
     return figures if run.search.plan.settings.exact else {**figures, **_held(recording, run)}
 
 
-def _held(recording: Recording, run: Run) -> dict[str, object]:
+def _held(recording: Recording, run: SimulatedRun) -> dict[str, object]:
     """What the search says of its pick, and the truth: the median of the recorded repeats, undisturbed."""
     names = ("picked_ms", "speedup", "speedup_low", "speedup_high", "true_speedup")
     try:
         found = result(run.search)
     except TuningFailed:
         return dict.fromkeys(names)
-    row_of, times = {recording.config(row): row for row in range(len(recording))}, settled_ms(recording)
+    row_of, times = {recording.config(row): row for row in range(len(recording))}, warm_medians_ms(recording)
     best = float(times[row_of[found.best.config]])
     if found.default is None or found.speedup is None:
         return {**dict.fromkeys(names), "picked_ms": best}

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from autotune.cli.options import AsJson, ShowProgress, parsed_settings
 from autotune.cli.output import note, print_json, print_table
 from autotune.studies.report import write_study
-from autotune.studies.runner import Progress, run_study, unwatched
+from autotune.studies.runner import RunProgress, ignore_progress, run_study
 from autotune.studies.spec import load_study
-from autotune.studies.study_tables import own_time_table, short_tables, study_tables
+from autotune.studies.tables import own_time_table, short_tables, study_tables
 
 
 def study(
@@ -76,10 +76,10 @@ def parsed_sweep(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
 
 
 @contextmanager
-def _watched(progress: bool | None) -> Iterator[Progress]:
+def _watched(progress: bool | None) -> Iterator[RunProgress]:
     """A bar on stderr: where asked for, or on a terminal."""
     if progress is False or (progress is None and not sys.stderr.isatty()):
-        yield unwatched
+        yield ignore_progress
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn

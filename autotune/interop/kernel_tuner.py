@@ -19,7 +19,7 @@ from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.interop.stepper import Stepper, outcome_of
-from autotune.studies.recordings.recording import parameter_of, role_of
+from autotune.studies.recordings.recording import parameter_for_values, role_for_name
 
 INVALID = sys.float_info.max
 """What Kernel Tuner gives a config that failed."""
@@ -69,7 +69,10 @@ class StrategyOptimizer(OptAlg):  # type: ignore[misc]  # Kernel Tuner asks for 
 
 def space_of(searchspace: Searchspace) -> Space:
     """The parameters with Kernel Tuner's values, and its list of valid configs as the constraint."""
-    parameters = {name: parameter_of(_plain(values), role_of(name)) for name, values in searchspace.tune_params.items()}
+    parameters = {
+        name: parameter_for_values(_plain(values), role_for_name(name))
+        for name, values in searchspace.tune_params.items()
+    }
     if searchspace.size == prod(len(values) for values in searchspace.tune_params.values()):
         return Space(parameters)
     names = tuple(parameters)

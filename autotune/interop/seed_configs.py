@@ -21,11 +21,11 @@ from autotune.interop.tuned_configs import Format, TunedConfig, TunedConfigs, re
 from autotune.shell.files import as_path, suffix_conflict, write_output
 from autotune.shell.formatting import format_count
 from autotune.studies.recordings import load_recording
+from autotune.studies.recordings.files import read_text
 from autotune.studies.recordings.objective import Direction
-from autotune.studies.recordings.reading import read_text
 
 AT_MOST = 20
-"""Seeds that a search begins with, where more are on offer: as many as it takes of the best configs of earlier runs."""
+"""Seeds of a search where a file has more: as many as it takes of the best configs of earlier runs."""
 
 NEUTRAL: dict[str, tuple[Value, ...]] = {"num_ctas": (1, None), "maxnreg": (None,), "waves_per_eu": (0, None)}
 """Settings of other libraries that say nothing: a space that lacks them loses nothing."""
@@ -39,7 +39,7 @@ _REASONS = 5
 """Reasons that are told one by one."""
 
 
-class Seeds(msgspec.Struct, frozen=True):
+class SeedConfigs(msgspec.Struct, frozen=True):
     """Configs of a space, each once; iterate over it, or give it to `tune` as `seeds`.
 
     left_out: a sentence for each kind of thing that did not fit. notes: what else to know, such as names of parameters
@@ -75,7 +75,7 @@ def load_seeds(
     where: Mapping[str, Value] | None = None,
     rename: Mapping[str, str] | None = None,
     at_most: int = AT_MOST,
-) -> Seeds:
+) -> SeedConfigs:
     """The configs in a file that are points of `space`, at most so many, in its order (of a recording the fastest).
 
     The file is one of vLLM, SGLang, flash-linear-attention, FlashInfer or Triton, a recording, what `write_seeds` or
@@ -191,7 +191,7 @@ def fit_seeds(
     where: Mapping[str, Value] | None = None,
     rename: Mapping[str, str] | None = None,
     at_most: int = AT_MOST,
-) -> Seeds:
+) -> SeedConfigs:
     """The configs that are points of `space`; see `load_seeds`. Raises ConfigError where nothing fits."""
     if at_most < 1:
         raise ConfigError(f"at_most = {at_most}; use at least 1")
@@ -229,7 +229,7 @@ def fit_seeds(
         left_out.append(f"the space has no {', '.join(unknown)}, left out of the configs")
     if not seeds:
         raise ConfigError(f"{found.path}: no config fits the space: {'; '.join(left_out) or 'there is none'}")
-    return Seeds(tuple(seeds), tuple(left_out), tuple(notes), found.path)
+    return SeedConfigs(tuple(seeds), tuple(left_out), tuple(notes), found.path)
 
 
 def _implied(entries: Iterable[TunedConfig], matched: Mapping[str, str]) -> set[str]:

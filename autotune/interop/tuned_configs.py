@@ -23,7 +23,8 @@ import msgspec
 from autotune.core.config import Config, Value
 from autotune.core.errors import AutotuneError, ConfigError
 from autotune.shell.files import suffix_conflict, write_output
-from autotune.studies.recordings.reading import FAILED_TIME, read_text, without_non_finite
+from autotune.studies.recordings.files import read_text, without_non_finite
+from autotune.studies.recordings.rows import FAILED_TIME
 
 Format = Literal["vllm", "sglang", "flash-linear-attention", "flashinfer", "triton"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -1,23 +1,20 @@
-"""Strategies of other tuners in a study: `PREFIX:NAME`, looked up when a study asks for one and never before."""
+"""Strategies of other tuners in a study: `PREFIX:NAME`, looked up when a study asks for one and never before.
 
-from collections.abc import Mapping
-from importlib import import_module
+A prefix belongs to a factory that was registered in this process (`register_peer`), or to an entry point of an
+installed package in the group `autotune.peers`, such as
+
+    [project.entry-points."autotune.peers"]
+    optuna = "autotune.interop.peers:make_optuna_peer"
+"""
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 from autotune.core.errors import StrategyError
 from autotune.studies.simulation import Simulation, Trace
 
-PEERS: dict[str, tuple[str, str]] = {
-    "helion": ("autotune.interop.peers.helion", "helion"),
-    "kernel_tuner": ("autotune.interop.peers.kernel_tuner", "kernel-tuner"),
-    "optuna": ("autotune.interop.peers.optuna", "optuna"),
-}
-"""Prefix to the module of its adapter and to the extra that installs what it needs. A module of an adapter has
-
-    make_peer(name: str, settings: Mapping[str, Any]) -> Peer
-
-which raises ImportError where the tuner is not installed, and StrategyError for a name or setting it does not have.
-"""
+_GROUP = "autotune.peers"
 
 
 class Peer(Protocol):
@@ -26,10 +23,29 @@ class Peer(Protocol):
 
     @property
     def version(self) -> str:
-        """Of the tuner: runs of another version are other runs."""
+        """The version of the tuner: runs of another version are other runs."""
 
     def run(self, simulation: Simulation, evaluations: int, seed: int, batch: int | None) -> Trace:
         """One search of at most so many evaluations; `keys` of the trace in the order they were measured."""
+
+
+PeerFactory = Callable[[str, Mapping[str, Any]], Peer]
+"""The peer of a name, without the prefix, with the settings of the study. Raises StrategyError, in one sentence, for a
+name or setting that the tuner does not have and for a tuner that is not installed."""
+
+_registered: dict[str, PeerFactory] = {}
+
+
+def register_peer(prefix: str, factory: PeerFactory) -> None:
+    """Make `PREFIX:NAME` known to the studies of this process and of the processes they start."""
+    if not prefix or ":" in prefix:
+        raise StrategyError(f"the prefix {prefix!r} of a peer is empty or has a colon; give a word")
+    _registered[prefix] = factory
+
+
+def registered_peers() -> dict[str, PeerFactory]:
+    """The factories that `register_peer` was called with, by prefix."""
+    return dict(_registered)
 
 
 def is_peer(name: str) -> bool:
@@ -39,14 +55,16 @@ def is_peer(name: str) -> bool:
 
 def find_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     """The peer of that name; raises StrategyError that says what to install where its tuner is missing."""
-    prefix, _, own = name.partition(":")
-    if prefix not in PEERS:
-        raise StrategyError(f"no tuner is called {prefix!r} (in {name!r}); there are {', '.join(PEERS)}")
-    module, extra = PEERS[prefix]
-    try:
-        peer: Peer = import_module(module).make_peer(own, settings)
-    except ImportError as error:
-        if (error.name or "").startswith("autotune"):
-            raise StrategyError(f"{name}: this version of autotune has no adapter for {prefix}; update it") from None
-        raise StrategyError(f"{name} needs {error.name or prefix}; pip install 'autotune[{extra}]'") from None
+    prefix, _, tuner_name = name.partition(":")
+    factory = _registered.get(prefix)
+    if factory is None:
+        found = {entry.name: entry for entry in entry_points(group=_GROUP)}
+        if prefix not in found:
+            known = ", ".join(sorted({*_registered, *found})) or "none"
+            raise StrategyError(f"no tuner is called {prefix!r} (in {name!r}); there are {known}")
+        try:
+            factory = found[prefix].load()
+        except ImportError as error:
+            raise StrategyError(f"{name}: {found[prefix].value} cannot be imported ({error}); install it") from None
+    peer: Peer = factory(tuner_name, settings)
     return peer

@@ -1,7 +1,7 @@
-"""Recording a space: measure every valid config with any evaluator, and keep it as a recording.
+"""Record a space: measure every valid config with any evaluator, and write the outcomes as a recording.
 
-It is a search like any other, of a strategy that stops when every config was tried; so it has a journal, can be killed
-and goes on where it was. The recording is what the journal amounts to.
+It is a search like any other, by a strategy that stops when every config was tried; so it has a journal, can be killed
+and goes on where it was. The recording is made from the journal.
 """
 
 import os
@@ -22,24 +22,25 @@ from autotune.shell.codec import encode
 from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.files import why_unwritable
 from autotune.shell.tuning import Progress, read_search, resume, tune
-from autotune.studies.recordings import Header, Recording, Row, recording_of, write_recording
-from autotune.studies.recordings.reading import Coder, check_name, distinct
+from autotune.studies.recordings import Recording, RecordingHeader, RecordingRow, build_recording, write_recording
+from autotune.studies.recordings.files import check_name
+from autotune.studies.recordings.rows import Coder, distinct_values
 from autotune.version import __version__
 
-MOST = 10_000_000
-"""More points than this are not recorded: nobody has the time."""
+_MAX_POINTS = 10_000_000
+"""At a tenth of a second a point, more than this would take over eleven days."""
 
-EVERYTHING = {
+_MEASURE_ONLY = {
     "cutoff_factor": None,
     "near_factor": None,
     "rebenchmark_threshold": 0.9,
     "verify_rounds": 0,
     "simplify_rounds": 0,
 }
-"""Settings of a search that only measures: each config once, and in full."""
+"""Settings of a search that measures each config once, in full, and decides nothing."""
 
 
-def record(
+def record_space(
     space: Space,
     evaluator: Evaluator,
     path: str | os.PathLike[str],
@@ -52,24 +53,27 @@ def record(
     versions: Mapping[str, str] | None = None,
     progress: Progress = None,
 ) -> Recording:
-    """Measure every valid config of `space` and write them to `path`, in a random order that drift cannot favour.
+    """Measure every valid config of `space`, in a random order that drift cannot favour, and write them to `path`.
 
-    While it goes on, `path` + ".journal.jsonl" holds what was measured; call it again with the same arguments to go on
+    While it goes on, `path` + ".journal.jsonl" holds the measurements; call it again with the same arguments to go on
     after a kill. Ctrl-C (or SIGTERM, as a time limit sends it) gives a partial recording, which the next call
     completes.
-    digits: significant digits of the repeats; None: all. versions: what else it was made with, for the header.
+    kernel, device, problem: names for the header. digits: significant digits of the repeats; None: all. versions: of
+    further software and hardware, for the header.
     Raises RecordingError for a space too large to measure, a path that cannot be written, and a name that says another
     format than JSON.
     """
     check_name(Path(path))
-    with suppress(OSError):  # the next line says what is wrong
+    with suppress(OSError):  # the check below says what is wrong
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     if (why := why_unwritable(path)) is not None:
         raise RecordingError(f"{os.fspath(path)}: cannot be written: {why}")
     count = space.count()
-    if count is None or count > MOST:
+    if count is None or count > _MAX_POINTS:
         many = "too many to count" if count is None else f"{count:,}"
-        raise RecordingError(f"the space has {many} valid configs and at most {MOST:,} are recorded; constrain it")
+        raise RecordingError(
+            f"the space has {many} valid configs and at most {_MAX_POINTS:,} are recorded; constrain it"
+        )
     journal = Path(f"{os.fspath(path)}.journal.jsonl")
     try:
         if os.path.exists(journal):
@@ -78,7 +82,7 @@ def record(
             strategy = RandomSearch(count=count)
             tune(
                 space, evaluator, strategy, effort="full", budget=Budget(), seed=seed, journal=journal,
-                settings=EVERYTHING, progress=progress,
+                settings=_MEASURE_ONLY, progress=progress,
             )  # fmt: skip
     except TuningFailed:
         pass  # a space in which nothing works is worth recording too
@@ -92,38 +96,46 @@ def recording_from(
     search: Search, name: str, kernel: str = "", device: str = "", problem: str = "",
     versions: Mapping[str, str] | None = None,
 ) -> Recording:  # fmt: skip
-    """What a search has measured, as a recording; partial unless it tried every valid config."""
+    """The measurements of a search as a recording; partial unless it tried every valid config."""
     space = search.plan.space
     latest = dict(search.outcomes)
     configs = [search.trials[trial].config for trial in sorted(latest)]
-    values = tuple(_values(space, name, [config[name] for config in configs]) for name in space.names)
+    values = tuple(
+        tuple(sorted(distinct_values(config[name] for config in configs), key=parameter.encode))
+        for name, parameter in space.parameters.items()
+    )
     coder = Coder(values)
     rows = []
     for trial in sorted(latest):
         point = [search.trials[trial].config[name] for name in space.names]
         rows.append(_row(coder.codes(point), latest[trial]))
-    header = Header(
+    header = RecordingHeader(
         name=name, kernel=kernel, device=device, problem=problem, parameters=space.names, values=values,
         partial=len(rows) != space.count(),
     )  # fmt: skip
-    return _described(recording_of(header, rows), space, versions or {})
+    versions = {
+        **(versions or {}),
+        "autotune": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    return replace(build_recording(header, rows), space=encode(space.spec).decode(), versions=versions)
 
 
-def _values(space: Space, name: str, used: list[object]) -> tuple[object, ...]:
-    """The values of a parameter in the order of their ranks: those that a config used."""
-    parameter = space.parameters[name]
-    return tuple(sorted(distinct(used), key=parameter.encode))
-
-
-def _row(codes: tuple[int, ...], outcome: Outcome) -> Row:
+def _row(codes: tuple[int, ...], outcome: Outcome) -> RecordingRow:
     if isinstance(outcome, Timed):
-        return Row(None, codes, outcome.time_ms, outcome.times_ms, outcome.compile_s, outcome.run_s)
-    return Row(
-        None, codes, None, compile_s=outcome.compile_s, run_s=outcome.run_s, kind=outcome.kind, message=outcome.message
+        return RecordingRow(
+            codes=codes,
+            time_ms=outcome.time_ms,
+            samples_ms=outcome.times_ms,
+            compile_s=outcome.compile_s,
+            run_s=outcome.run_s,
+        )
+    return RecordingRow(
+        codes=codes,
+        time_ms=None,
+        compile_s=outcome.compile_s,
+        run_s=outcome.run_s,
+        kind=outcome.kind,
+        message=outcome.message,
     )
-
-
-def _described(recording: Recording, space: Space, more: Mapping[str, str]) -> Recording:
-    """The recording with the space it is of, and what it was made with."""
-    versions = {**more, "autotune": __version__, "python": platform.python_version(), "machine": platform.machine()}
-    return replace(recording, space=encode(space.spec).decode(), versions=versions)

@@ -1,45 +1,48 @@
-"""Runs a study: what is not yet in its file, over processes, and the result of all of it."""
+"""Runs a study: the runs that are not yet in its file, over processes, then the result of all of it."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from msgspec import Struct
+
+from autotune.core.errors import AutotuneError
+from autotune.core.search.result import TuningFailed, result
+from autotune.core.strategies.registry import STRATEGIES, register
+from autotune.shell.evaluators.simulated import SimulatedEvaluator
 from autotune.shell.variables import set_variables
-from autotune.studies.recordings import load_recording
-from autotune.studies.result import Course, StudyResult
-from autotune.studies.scores import Judge
-from autotune.studies.spec import LEAST, Case, StudyError, StudySpec, cases_of, recording_paths
-from autotune.studies.task import (
-    RunRecord,
-    RunStore,
-    Task,
-    case_digest,
-    file_digest,
-    known_strategies,
-    learn_strategies,
-    perform,
-    run_key,
-)
+from autotune.studies.peers import PeerFactory, find_peer, register_peer, registered_peers
+from autotune.studies.recordings import Recording, load_recording
+from autotune.studies.result import Benchmark, StudyResult
+from autotune.studies.runs import RunRecord, RunStore, case_digest, recording_digest, run_key
+from autotune.studies.scores import Scorer
+from autotune.studies.simulation import SimulatedRun, Simulation, Trace, simulate
+from autotune.studies.spec import MIN_EVALUATIONS, Case, StudyError, StudySpec, list_cases, recording_paths
 
-CHUNK = 5
-"""Seeds in a task: what a killed study loses at most, for each process."""
+_SEEDS_PER_TASK = 5
+"""What a killed study loses at most, for each process."""
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-"""Each process of a study computes on one thread; they would fight for the cores."""
+_SIMULATIONS_KEPT = 4
+"""Recordings that a process keeps; the tasks come recording by recording, so each is loaded about once."""
 
-Progress = Callable[[int, int], None]
-"""Told how many runs are done, and of how many."""
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+"""Each process of a study computes on one thread; with more they would compete for the cores."""
+
+RunProgress = Callable[[int, int], None]
+"""Called with the number of runs that are done, and of all."""
 
 
-def unwatched(done: int, total: int) -> None:
-    """Where nobody looks."""
+def ignore_progress(done: int, total: int) -> None:
+    """The `RunProgress` that shows nothing."""
 
 
 def run_study(
@@ -48,9 +51,9 @@ def run_study(
     *,
     out: Path | str | None = None,
     jobs: int = 1,
-    progress: Progress = unwatched,
+    progress: RunProgress = ignore_progress,
 ) -> StudyResult:
-    """Run what is missing of a study and give all of it.
+    """Run what is missing of a study, and return all of it.
 
     folder: where the recordings are. out: a folder whose runs.jsonl keeps finished runs; a study that was cut off goes
     on from it. jobs: processes; 1: in this one. The result depends on none of these, nor on the order of events.
@@ -58,66 +61,84 @@ def run_study(
     """
     if jobs < 1:
         raise StudyError(f"jobs = {jobs}; use at least 1")
-    cases = cases_of(spec)
+    cases = list_cases(spec)
     digests = [case_digest(spec, case) for case in cases]
-    courses = tuple(_course(spec, path) for path in recording_paths(spec, Path(folder)))
-    names = [course.name for course in courses]
+    benchmarks = tuple(_load_benchmark(spec, path) for path in recording_paths(spec, Path(folder)))
+    names = [benchmark.name for benchmark in benchmarks]
     for name in names:
         if names.count(name) > 1:
             raise StudyError(f"two recordings are called {name!r}; rename one of the files, or exclude it")
-    planned = {
-        (case.label, course.name, seed): run_key(digest, course.digest, course.evaluations, seed)
-        for course in courses
+    keys = {
+        (case.label, benchmark.name, seed): run_key(digest, benchmark.digest, benchmark.evaluations, seed)
+        for benchmark in benchmarks
         for case, digest in zip(cases, digests, strict=True)
         for seed in spec.seed_list
     }
     with RunStore(None if out is None else Path(out) / "runs.jsonl") as store:
-        tasks = list(_tasks(spec, cases, courses, planned, set(store.runs)))
-        done = len(planned) - sum(len(task.seeds) for task in tasks)
-        progress(done, len(planned))
-        for runs in _performed(spec, tasks, jobs):
+        tasks = list(_missing_tasks(spec, cases, benchmarks, keys, set(store.runs)))
+        done = len(keys) - sum(len(task.seeds) for task in tasks)
+        progress(done, len(keys))
+        for runs in _run_tasks(spec, tasks, jobs):
             store.add(runs)
             done += len(runs)
-            progress(done, len(planned))
-        return StudyResult(spec, cases, courses, {place: store.runs[key] for place, key in planned.items()})
+            progress(done, len(keys))
+        return StudyResult(spec, cases, benchmarks, {place: store.runs[key] for place, key in keys.items()})
 
 
-def _course(spec: StudySpec, path: Path) -> Course:
-    judge = Judge(load_recording(path))
-    wanted = max(judge.baseline.budget, LEAST) if spec.evaluations == "methodology" else spec.evaluations
-    return Course(path, file_digest(path), judge, min(wanted, len(judge.recording)))
+def _load_benchmark(spec: StudySpec, path: Path) -> Benchmark:
+    scorer = Scorer(load_recording(path))
+    wanted = max(scorer.baseline.budget, MIN_EVALUATIONS) if spec.evaluations == "methodology" else spec.evaluations
+    return Benchmark(path, recording_digest(path), scorer, min(wanted, len(scorer.recording)))
 
 
-def _tasks(
+class _Task(Struct, frozen=True, kw_only=True):
+    """The part of a study that one process works on at a time: one case on the recording at `path`, a few seeds;
+    `keys` are the fingerprints of the runs, one a seed."""
+
+    path: Path
+    case: Case
+    evaluations: int
+    seeds: tuple[int, ...]
+    keys: tuple[str, ...]
+
+
+def _missing_tasks(
     spec: StudySpec,
     cases: Sequence[Case],
-    courses: Sequence[Course],
-    planned: dict[tuple[str, str, int], str],
+    benchmarks: Sequence[Benchmark],
+    keys: Mapping[tuple[str, str, int], str],
     finished: set[str],
-) -> Iterator[Task]:
+) -> Iterator[_Task]:
     """Recording by recording, so that a process seldom needs another one."""
-    for course in courses:
+    for benchmark in benchmarks:
         for case in cases:
-            keys = {seed: planned[case.label, course.name, seed] for seed in spec.seed_list}
-            missing = [seed for seed, key in keys.items() if key not in finished]
-            for i in range(0, len(missing), CHUNK):
-                seeds = tuple(missing[i : i + CHUNK])
-                yield Task(course.path.resolve(), case, course.evaluations, seeds, tuple(keys[s] for s in seeds))
+            key_of = {seed: keys[case.label, benchmark.name, seed] for seed in spec.seed_list}
+            missing = [seed for seed, key in key_of.items() if key not in finished]
+            for i in range(0, len(missing), _SEEDS_PER_TASK):
+                seeds = tuple(missing[i : i + _SEEDS_PER_TASK])
+                yield _Task(
+                    path=benchmark.path.resolve(),
+                    case=case,
+                    evaluations=benchmark.evaluations,
+                    seeds=seeds,
+                    keys=tuple(key_of[seed] for seed in seeds),
+                )
 
 
-def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[RunRecord]]:
-    """The runs of each task as it ends; on an error or Ctrl-C what has not begun is dropped."""
+def _run_tasks(spec: StudySpec, tasks: list[_Task], jobs: int) -> Iterator[list[RunRecord]]:
+    """The runs of each task as it ends; on an error or Ctrl-C the tasks that have not begun are dropped."""
     if jobs == 1 or len(tasks) < 2:
         for task in tasks:
-            yield perform(spec, task)
+            yield _run_task(spec, task)
         return
     context = multiprocessing.get_context("spawn")  # the same everywhere, and safe beside threads
+    known = (_user_strategies(), registered_peers())
     with (
-        set_variables(dict.fromkeys(ONE_THREAD, "1")),
-        ProcessPoolExecutor(min(jobs, len(tasks)), context, _prepare, (known_strategies(),)) as pool,
+        set_variables(dict.fromkeys(_ONE_THREAD, "1")),
+        ProcessPoolExecutor(min(jobs, len(tasks)), context, _initialise_process, known) as pool,
     ):
         with _sigint_held_back():
-            futures = [pool.submit(perform, spec, task) for task in tasks]
+            futures = [pool.submit(_run_task, spec, task) for task in tasks]
         try:
             for future in as_completed(futures):
                 if future.exception() is not None:
@@ -130,18 +151,27 @@ def _performed(spec: StudySpec, tasks: list[Task], jobs: int) -> Iterator[list[R
 
 
 def _first_error(futures: Sequence[Future[list[RunRecord]]]) -> BaseException:
-    """The error of the first task that failed, in their order and not in that of their ends, so that the same study
+    """The error of the first task that failed, in the order of the tasks and not of their ends, so that the same study
     fails with the same words. Tasks begin in order, so that none of these still waits for a process."""
     errors = (future.exception() for future in futures)
     return next(error for error in errors if error is not None)
 
 
-def _prepare(strategies: dict[str, type[Any]]) -> None:
-    """In a fresh process: end at once, and without a word, on Ctrl-C and when the study itself was killed."""
+def _user_strategies() -> dict[str, type[Any]]:
+    """The registered strategies that a fresh process does not know by itself."""
+    return {name: kind for name, kind in STRATEGIES.items() if not kind.__module__.startswith("autotune.")}
+
+
+def _initialise_process(strategies: dict[str, type[Any]], peers: dict[str, PeerFactory]) -> None:
+    """In a fresh process: register what the study's process knows, and end at once, without a word, on Ctrl-C and when
+    the study itself was killed."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    learn_strategies(strategies)
+    for name, kind in strategies.items():
+        register(name, kind)
+    for prefix, factory in peers.items():
+        register_peer(prefix, factory)
 
 
 def _end_with_parent() -> None:
@@ -159,3 +189,76 @@ def _sigint_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _run_task(spec: StudySpec, task: _Task) -> list[RunRecord]:
+    """The runs of a task; raises StudyError naming the run in which something went wrong."""
+    simulation = _load_simulation(task.path)
+    records = []
+    for seed, key in zip(task.seeds, task.keys, strict=True):
+        place = f"{task.case.label} on {task.path.name}, seed {seed}"
+        try:
+            records.append(_run(spec, task, simulation, seed, key))
+        except AutotuneError as error:
+            raise StudyError(f"{place}: {error}") from None
+        except Exception as error:
+            raise StudyError(f"{place}: {type(error).__name__}: {error}; mend the strategy") from error
+    return records
+
+
+@lru_cache(maxsize=_SIMULATIONS_KEPT)
+def _load_simulation(path: Path) -> Simulation:
+    return Simulation.of(load_recording(path))
+
+
+def _run(spec: StudySpec, task: _Task, simulation: Simulation, seed: int, key: str) -> RunRecord:
+    case, recording = task.case, simulation.recording
+    if case.is_peer:
+        peer = find_peer(case.name, case.settings)
+        trace = peer.run(simulation, task.evaluations, seed, spec.batch)
+        rows = _trace_rows(recording, trace)[: task.evaluations]  # a peer that measures in batches may overshoot
+        picked = _fastest(recording, rows)
+    else:
+        evaluator = SimulatedEvaluator(
+            simulation.table, spec.compile_workers, spec.devices, noise=spec.noise, repeats=spec.repeats, seed=seed,
+            batch=spec.batch,
+        )  # fmt: skip
+        run = simulate(
+            simulation, case.name, evaluations=task.evaluations, seed=seed, effort=case.effort, settings=case.settings,
+            evaluator=evaluator,
+        )  # fmt: skip
+        trace, rows, picked = run.trace, _trace_rows(recording, run.trace), _pick(simulation, run)
+    return RunRecord(
+        key=key,
+        strategy=case.label,
+        recording=trace.space,
+        seed=trace.seed,
+        rows=rows,
+        picked=picked,
+        own_end=trace.own_end,
+        rejected=trace.rejected,
+        cpu_s=trace.cpu_s,
+        wall_s=trace.wall_s,
+    )
+
+
+def _trace_rows(recording: Recording, trace: Trace) -> tuple[int, ...]:
+    """The rows of the keys of a trace, each once; StudyError for a key that the recording does not have."""
+    row_of = {key: row for row, key in enumerate(recording.keys)}
+    try:
+        return tuple(dict.fromkeys(row_of[key] for key in trace.keys))
+    except KeyError as error:
+        raise StudyError(f"the trace names the point {error}, which is not in {recording.name}") from None
+
+
+def _fastest(recording: Recording, rows: tuple[int, ...]) -> int | None:
+    timed = [row for row in rows if recording.timed[row]]
+    return timed[int(np.argmin(recording.time_ms[timed]))] if timed else None
+
+
+def _pick(simulation: Simulation, run: SimulatedRun) -> int | None:
+    """The point that the search itself takes for the fastest, by what it measured."""
+    try:
+        return simulation.table.row(result(run.search).best.config)
+    except TuningFailed:
+        return None

@@ -55,7 +55,7 @@ class Baseline:
         self.times_ms: Floats = np.sort(recording.time_ms[recording.timed])
         self.median_ms = float(np.median(self.times_ms))
         self.unknown_ms = float(self.times_ms.mean())
-        self.seconds_per_draw = float(seconds_of(recording).mean())
+        self.seconds_per_draw = float(evaluation_seconds(recording).mean())
 
     @cached_property
     def _log_factorials(self) -> Floats:
@@ -109,7 +109,7 @@ class Baseline:
         return self.budget * self.seconds_per_draw
 
 
-def seconds_of(recording: Recording) -> Floats:
+def evaluation_seconds(recording: Recording) -> Floats:
     """[N] simulated seconds that one evaluation costs: compiling, running and the framework, as recorded, one after
     the other. What a strategy itself takes is not in it; that is reported apart."""
     return recording.compile_s + recording.run_s + recording.framework_s
@@ -128,7 +128,7 @@ Axis = Literal["time", "evaluations"]
 AXES: tuple[Axis, ...] = ("time", "evaluations")
 
 
-class Score(Struct, frozen=True):
+class Score(Struct, frozen=True, kw_only=True):
     """What one run came to.
 
     by_time, by_evaluations: P. reached: the evaluations to within each of NEARNESS of the optimum, None if it never
@@ -146,7 +146,7 @@ class Score(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Judge:
+class Scorer:
     """Scores runs on one recording; what does not depend on the run is worked out once."""
 
     recording: Recording
@@ -157,7 +157,7 @@ class Judge:
 
     @cached_property
     def _seconds(self) -> Floats:
-        return seconds_of(self.recording)
+        return evaluation_seconds(self.recording)
 
     @cached_property
     def _times_ms(self) -> Floats:
@@ -198,9 +198,9 @@ class Judge:
 
     def points(self, rows: Integers, axis: Axis) -> Floats:
         """[POINTS] P_i; 0 where random search is at the optimum itself, as nothing can be told there."""
-        return self.standardised(self.curve(rows, axis), axis)
+        return self.standardise(self.curve(rows, axis), axis)
 
-    def standardised(self, curve: Floats, axis: Axis) -> Floats:
+    def standardise(self, curve: Floats, axis: Axis) -> Floats:
         """[…, POINTS] curves of best times on the scale where random search is 0 and the optimum 1."""
         base = self.baselines[axis]
         gap = base - self.baseline.optimum_ms
@@ -229,7 +229,7 @@ def _first(hits: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> int | None:
     return int(found[0]) + 1 if len(found) else None
 
 
-def kernels_of(recordings: Sequence[Recording]) -> tuple[str, ...]:
+def kernel_names(recordings: Sequence[Recording]) -> tuple[str, ...]:
     """The kernel of each recording: the one it names; else that of another file with the same name up to `__`, as
     one format says it and another does not; else that part of the file's name."""
     named = {_prefix(recording): recording.kernel for recording in recordings if recording.kernel}
@@ -240,7 +240,7 @@ def _prefix(recording: Recording) -> str:
     return recording.name.partition("__")[0]
 
 
-def weights_of(kernels: Sequence[str]) -> Floats:
+def recording_weights(kernels: Sequence[str]) -> Floats:
     """[recordings] what each counts: kernels count the same, and so do the recordings of a kernel. They add up to 1."""
     counts = [kernels.count(kernel) for kernel in kernels]
     return 1.0 / (np.array(counts, np.float64) * len(set(kernels)))
@@ -284,7 +284,7 @@ def bootstrap(values: Floats, kernels: Sequence[str], key: Key = KEY, draws: int
     for two levels, Davison and Hinkley, "Bootstrap methods and their application" (1997), section 3.8.
     """
     recordings, seeds = values.shape
-    weights = weights_of(kernels)
+    weights = recording_weights(kernels)
     drawn_seeds = integers(fold(key, "seeds"), seeds, draws * recordings * seeds).reshape(draws, recordings, seeds)
     means = np.take_along_axis(values[None], drawn_seeds, axis=2).mean(axis=2)
     drawn = integers(fold(key, "recordings"), recordings, draws * recordings).reshape(draws, recordings)

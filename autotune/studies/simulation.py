@@ -1,4 +1,4 @@
-"""Searches on a recording instead of a device: the space it spans, the table to look outcomes up in, traces of runs."""
+"""Searches on a recording instead of a device: its space, the table of its outcomes, and the traces of runs."""
 
 import time
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ from autotune.core.strategies.registry import name_of
 from autotune.shell.driver import Driver, Interruption
 from autotune.shell.evaluators.simulated import SimulatedEvaluator
 from autotune.shell.tuning import make_plan
-from autotune.studies.recordings import Recording, parameters_of
-from autotune.studies.recordings.reading import Coder
+from autotune.studies.recordings import Recording, recorded_parameters
+from autotune.studies.recordings.rows import Coder
 
 UNMEASURED = Failed("unknown", "this point was not recorded")
 
@@ -33,7 +33,7 @@ WITHOUT_FINISH: Mapping[str, Any] = {"simplify_rounds": 0, "verify_rounds": 0}
 
 
 class RecordedTable:
-    """The outcomes of a recording by config; what it does not hold is an explicit unknown."""
+    """The outcomes of a recording by config; a config that it does not hold fails as `UNMEASURED`."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -63,20 +63,23 @@ class RecordedTable:
         return samples[1:] if len(samples) > 1 else samples
 
 
-def space_of(recording: Recording) -> Space:
-    """The space of a recording: what was recorded is what is valid, and nothing else is.
+def recorded_space(recording: Recording) -> Space:
+    """The space of a recording, in which exactly the recorded configs are valid.
 
-    The parameters, constraints and default are the recorded ones where the file tells them; else they are read off the
-    values, and the set of recorded points is the constraint unless it is the full product.
+    The parameters, constraints and default are those of the file where it has them; else they are inferred from the
+    values, and the set of recorded points is the constraint unless it is the full product. Raises RecordingError for a
+    recording without points or with a damaged space.
     """
     if not len(recording):
         raise RecordingError(f"the recording {recording.name!r} holds no point, so there is nothing to search")
-    spec = SpaceSpec(dict(parameters_of(recording)))
+    spec = SpaceSpec(dict(recorded_parameters(recording)))
     if recording.space is not None:
         try:
             written = msgspec.json.decode(recording.space, type=SpaceSpec)
         except msgspec.DecodeError as error:
-            raise RecordingError(f"the recording {recording.name!r} tells its space wrongly ({error})") from None
+            raise RecordingError(
+                f"the recording {recording.name!r} holds a space that cannot be read ({error})"
+            ) from None
         constraints = tuple(c for c in written.constraints if not isinstance(c, Opaque))
         spec = SpaceSpec(written.parameters, constraints, written.default)
     space = Space.from_spec(spec)
@@ -88,7 +91,7 @@ def space_of(recording: Recording) -> Space:
 
 @dataclass(frozen=True)
 class Simulation:
-    """A recording made ready to search: its space and its table are built once, for any number of runs."""
+    """A recording with the space and the table that its searches need, built once for any number of runs."""
 
     recording: Recording
     space: Space
@@ -96,15 +99,15 @@ class Simulation:
 
     @classmethod
     def of(cls, recording: Recording) -> "Simulation":
-        return cls(recording, space_of(recording), RecordedTable(recording))
+        return cls(recording, recorded_space(recording), RecordedTable(recording))
 
 
-class Trace(Struct, frozen=True):
-    """One run, as a line of JSON: which points it measured, in order, and what it cost.
+class Trace(Struct, frozen=True, kw_only=True):
+    """One run, as a line of JSON: the points it measured, in order, and their cost.
 
-    space: the recording. peer: the strategy. keys: the points as the Kernel Tuner cache file spells them.
-    own_end: the strategy ended by itself. cpu_s: seconds of processor time that strategy and machine took, evaluation
-    not counted. wall_s: seconds the whole run took here. rejected: proposals that were no new point of the recording.
+    space: the recording. peer: the strategy. keys: the points as a Kernel Tuner cache file spells them.
+    own_end: the strategy ended by itself. cpu_s: processor seconds of strategy and search, without evaluation. wall_s:
+    seconds the whole run took here. rejected: proposals that were no new point of the recording.
     """
 
     space: str
@@ -118,7 +121,7 @@ class Trace(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Run:
+class SimulatedRun:
     """A finished simulated search and its trace."""
 
     search: Search
@@ -134,7 +137,7 @@ def simulate(
     effort: str = "full",
     settings: Mapping[str, Any] | None = None,
     evaluator: SimulatedEvaluator | None = None,
-) -> Run:
+) -> SimulatedRun:
     """One search of `evaluations` configs at most; the arguments are those of `tune`.
 
     evaluator: how the device behaves (noise, workers, batches); by default exact, one config at a time.
@@ -169,4 +172,4 @@ def simulate(
         wall_s=time.perf_counter() - began,
         rejected=search.rejected,
     )
-    return Run(search, trace)
+    return SimulatedRun(search, trace)

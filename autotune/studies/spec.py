@@ -1,4 +1,4 @@
-"""What a study is, as a TOML or JSON file: all that it takes to repeat it, beside the recordings it names."""
+"""A study as a TOML or JSON file: all that it takes to repeat it, beside the recordings it names."""
 
 import os
 from fnmatch import fnmatchcase
@@ -17,21 +17,22 @@ from autotune.core.strategies.registry import STRATEGIES, canonical_name
 from autotune.shell.evaluators.simulated import Noise
 from autotune.shell.files import read_regular
 from autotune.studies.peers import is_peer
-from autotune.studies.recordings.load import PREFIX, builtin_recordings
+from autotune.studies.recordings.load import BUILTIN, builtin_recordings
 from autotune.studies.simulation import WITHOUT_FINISH
 
-LEAST = 800
-"""`evaluations = "methodology"` means the budget of the methodology, and at least so many."""
+MIN_EVALUATIONS = 800
+"""`evaluations = "methodology"` means the budget of the methodology, and at least so many: the smallest budget of the
+development recordings, 46, ends within the initial population of most strategies."""
 
 
 class StudyError(AutotuneError):
     """A study that cannot be read, run or continued."""
 
 
-class Entry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class StrategyEntry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
     """One strategy of a study. name: a registered one, or PREFIX:NAME for a peer. label: what the tables call it.
 
-    settings: of the strategy or of the search. effort: "quick" or "full"; by default the study's.
+    settings: of the strategy or of the search. effort: "quick" or "full"; None: the study's.
     """
 
     name: str
@@ -40,19 +41,18 @@ class Entry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True)
     effort: str | None = None
 
 
-class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """strategies x recordings x seeds.
+class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """Strategies x recordings x seeds.
 
-    recordings, exclude: paths or globs, relative to the study's file (or to the folder given instead); "builtin:NAME"
-    or "builtin:*" for those that come with the package.
-    seeds: how many (0, 1, 2, …), or which. evaluations: for each run, or "methodology".
-    batch: so many configs at a time, and wait for all; None: keep `compile_workers` and `devices` busy.
-    noise: "off" or "resample", of `repeats` samples. effort: of all strategies that do not say otherwise.
-    settings: for each strategy that has them. sweep: setting to values; each strategy that has the setting is run with
-    each value. Neither concerns peers.
+    recordings, exclude: paths or globs, relative to the study's file or to another folder; "builtin:NAME" or
+    "builtin:*" for the recordings of the package. seeds: how many (0, 1, 2, …), or which. evaluations: for each run, or
+    "methodology". batch: so many configs at a time, and wait for all; None: keep `compile_workers` and `devices` busy.
+    noise: "off" or "resample", of `repeats` samples. effort: of all strategies that do not say otherwise. settings: for
+    each strategy that has them. sweep: setting to values; each strategy that has the setting is run with each value.
+    Neither concerns peers. Raises StudyError for an empty study and for numbers below 1.
     """
 
-    strategies: tuple[Entry, ...]
+    strategies: tuple[StrategyEntry, ...]
     recordings: tuple[str, ...]
     name: str = "study"
     exclude: tuple[str, ...] = ()
@@ -72,8 +72,11 @@ class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
             raise StudyError("a study needs at least one strategy and one recording")
         if not self.seed_list or len(set(self.seed_list)) < len(self.seed_list):
             raise StudyError(f"seeds = {self.seeds!r}: give a number of at least 1, or distinct seeds")
-        for name in ("evaluations", "batch", "repeats", "compile_workers", "devices"):
-            value = getattr(self, name)
+        counts = {
+            "evaluations": self.evaluations, "batch": self.batch, "repeats": self.repeats,
+            "compile_workers": self.compile_workers, "devices": self.devices,
+        }  # fmt: skip
+        for name, value in counts.items():
             if isinstance(value, int) and value < 1:
                 raise StudyError(f"{name} = {value}; use at least 1")
         if self.effort not in EFFORTS:
@@ -84,8 +87,8 @@ class StudySpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
 
 
-class Case(Struct, frozen=True):
-    """One strategy with all its settings, as the rows of the tables know it.
+class Case(Struct, frozen=True, kw_only=True):
+    """One strategy with all its settings: a row of the tables.
 
     base: the label of its entry. swept: the settings that a sweep gave it.
     """
@@ -98,7 +101,7 @@ class Case(Struct, frozen=True):
     swept: dict[str, Any] = {}
 
     @property
-    def peer(self) -> bool:
+    def is_peer(self) -> bool:
         return is_peer(self.name)
 
 
@@ -116,12 +119,12 @@ def load_study(path: Path | str) -> StudySpec:
         raise StudyError(f"{path}: {error}; docs/studies.md lists the fields of a study") from None
 
 
-def cases_of(spec: StudySpec) -> tuple[Case, ...]:
+def list_cases(spec: StudySpec) -> tuple[Case, ...]:
     """The strategies of a study, sweeps unfolded, in order.
 
     Raises StudyError for a label used twice or a sweep that fits no strategy, StrategyError for a wrong setting.
     """
-    cases = [case for entry in spec.strategies for case in _swept(spec, entry)]
+    cases = [case for entry in spec.strategies for case in _sweep(spec, entry)]
     for setting in (*spec.sweep, *spec.settings):
         if not any(_has(case.name, setting) for case in cases):
             raise StudyError(f"no strategy of the study has a setting {setting!r}; check its name")
@@ -130,66 +133,73 @@ def cases_of(spec: StudySpec) -> tuple[Case, ...]:
         if labels.count(label) > 1:
             raise StudyError(f"two strategies are called {label!r}; give each a label of its own")
     for case in cases:
-        if not case.peer:
-            made(case)
+        if not case.is_peer:
+            build_case(case)
         elif spec.noise != Noise.OFF:
-            raise StudyError(f"{case.label}: tuners of others are compared without noise; leave noise off, or it out")
+            raise StudyError(
+                f"{case.label}: strategies of other tuners are compared without noise; leave noise off, or leave it out"
+            )
     return tuple(cases)
 
 
-def made(case: Case) -> tuple[AnyStrategy, Settings]:
-    """The strategy of a case that is no peer, and the settings that its simulated search has; raises StrategyError or
+def build_case(case: Case) -> tuple[AnyStrategy, Settings]:
+    """The strategy of a case that is no peer, and the settings of its simulated search; raises StrategyError or
     PlanError."""
-    given = {name: value for name, value in case.settings.items() if name in Settings.__struct_fields__}
-    own = {name: value for name, value in case.settings.items() if name not in given}
-    machine = {**WITHOUT_FINISH, **given}
+    of_search = {name: value for name, value in case.settings.items() if name in Settings.__struct_fields__}
+    of_strategy = {name: value for name, value in case.settings.items() if name not in of_search}
     try:
-        return strategy_for(case.name, case.effort, own), settings_for(case.effort, machine)
+        return (
+            strategy_for(case.name, case.effort, of_strategy),
+            settings_for(case.effort, {**WITHOUT_FINISH, **of_search}),
+        )
     except PlanError as error:
         raise PlanError(f"{case.label}: {error}") from None
 
 
-def _swept(spec: StudySpec, entry: Entry) -> list[Case]:
+def _sweep(spec: StudySpec, entry: StrategyEntry) -> list[Case]:
     name = entry.name if is_peer(entry.name) else canonical_name(entry.name)
     base = entry.label or entry.name
     effort = check_effort(entry.effort or spec.effort)
     shared = {setting: value for setting, value in spec.settings.items() if _has(name, setting)}
-    given = {**shared, **entry.settings}
+    settings = {**shared, **entry.settings}
     axes = {setting: values for setting, values in spec.sweep.items() if _has(name, setting)}
     cases = []
     for values in product(*axes.values()):
         swept = dict(zip(axes, values, strict=True))
-        label = " ".join([base, *(f"{setting}={_shown(value)}" for setting, value in swept.items())])
-        cases.append(Case(label, base, name, {**given, **swept}, effort, swept))
+        label = " ".join([base, *(f"{setting}={_format(value)}" for setting, value in swept.items())])
+        case = Case(
+            label=label, base=base, name=name, settings={**settings, **swept}, effort=effort, swept=swept
+        )  # fmt: skip
+        cases.append(case)
     return cases
 
 
 def _has(name: str, setting: str) -> bool:
-    """Whether the setting concerns the strategy or its search; a peer's settings are its own affair."""
+    """Whether the strategy or its search has the setting; the settings of a peer are not known here."""
     return not is_peer(name) and setting in (*STRATEGIES[name].__struct_fields__, *Settings.__struct_fields__)
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def recording_paths(spec: StudySpec, folder: Path) -> tuple[Path, ...]:
     """The files of the recordings in `folder`, sorted by name; raises StudyError for a pattern that fits none."""
-    found: dict[Path, None] = {}
-    excluded = {path for pattern in spec.exclude for path in _fitting(folder, pattern)}
+    files: dict[Path, None] = {}
+    excluded = {path for pattern in spec.exclude for path in _matching(folder, pattern)}
     for pattern in spec.recordings:
-        paths = _fitting(folder, pattern)
+        paths = _matching(folder, pattern)
         if not paths:
             raise StudyError(f"no recording fits {pattern!r} in {folder}; check the path, or give --recordings FOLDER")
-        found.update(dict.fromkeys(path for path in paths if path not in excluded))
-    if not found:
+        files.update(dict.fromkeys(path for path in paths if path not in excluded))
+    if not files:
         raise StudyError(f"all recordings in {folder} are excluded; shorten `exclude`")
-    return tuple(sorted(found, key=lambda path: path.name))
+    return tuple(sorted(files, key=lambda path: path.name))
 
 
-def _fitting(folder: Path, pattern: str) -> list[Path]:
-    if pattern.startswith(PREFIX):
-        wanted = pattern.removeprefix(PREFIX)
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    if pattern.startswith(BUILTIN):
+        wanted = pattern.removeprefix(BUILTIN)
         return [path for name, path in builtin_recordings().items() if fnmatchcase(name, wanted)]
     path = Path(pattern)
     if path.is_absolute():

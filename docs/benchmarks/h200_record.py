@@ -27,7 +27,7 @@ from autotune import Failed, Timed
 from autotune.backends.triton.processes import default_compile_workers
 from autotune.core.search.messages import Observed
 from autotune.shell.timeline import Span, busy_share, read_timeline
-from autotune.studies.record import record
+from autotune.studies.record import record_space
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SHORT = {"warmup_ms": 1.0, "target_ms": 5.0, "min_repeats": 5, "max_repeats": 25}
@@ -130,7 +130,7 @@ def one(name: str, seconds: float, folder: Path) -> None:
         stop.start()
         began = time.monotonic()
         try:
-            found = record(
+            found = record_space(
                 problem.space, evaluator, out, kernel=f"docs/examples/{name}.py", device=gpu("name"),
                 problem=shape(name), versions=versions(), progress=Watch(name, problem.space.count()),
             )  # fmt: skip

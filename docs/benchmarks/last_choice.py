@@ -23,7 +23,7 @@ from autotune.core.search.messages import Compare, Conclude, Measure, Ticked
 from autotune.core.search.rounds import is_decided
 from autotune.core.search.state import Search
 from autotune.studies.recordings import load_recording
-from autotune.studies.simulation import space_of
+from autotune.studies.simulation import recorded_space
 
 DRIFT, JITTER = 0.008, 0.0026
 FLATTER = 5
@@ -39,7 +39,7 @@ class Bench:
         recording = load_recording(f"builtin:{name}")
         fastest = recording.time_ms.argsort()[:FASTEST].tolist()
         best = recording.optimum_ms
-        self.space = space_of(recording)
+        self.space = recorded_space(recording)
         self.true = {recording.config(i): best + (float(recording.time_ms[i]) - best) / FLATTER for i in fastest}
         self.other_ms = 2 * best
         self.draws = np.random.default_rng(seed)

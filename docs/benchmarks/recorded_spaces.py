@@ -16,7 +16,7 @@ from autotune.core.keys import fold, root
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import STRATEGIES
 from autotune.studies.recordings import load_recording
-from autotune.studies.simulation import Run, Simulation, simulate
+from autotune.studies.simulation import SimulatedRun, Simulation, simulate
 
 MARKS = (100, 200, 400, 800)
 
@@ -29,7 +29,7 @@ def strategy_for(name: str, simulation: Simulation, seed: int) -> str | AnyStrat
     return FiniteSearch(tuple(dict(config) for config in simulation.space.decode(points)))
 
 
-def figures(simulation: Simulation, run: Run) -> list[float]:
+def figures(simulation: Simulation, run: SimulatedRun) -> list[float]:
     archive = run.search.archive
     times = np.where(archive.ok, archive.time_ms, np.inf)
     best = np.minimum.accumulate(times)

@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.core.keys import fold, root
-from autotune.studies.recordings import Header, Recording, Row, recording_of
+from autotune.studies.recordings import Recording, RecordingHeader, RecordingRow, build_recording
+from autotune.studies.runs import RunRecord
 from autotune.studies.scores import (
     AXES,
     NEAR,
     NEARNESS,
     Baseline,
-    Judge,
+    Scorer,
     bootstrap,
-    seconds_of,
+    evaluation_seconds,
+    recording_weights,
     weighted_median,
-    weights_of,
 )
-from autotune.studies.study_tables import loss, settled_ms
-from autotune.studies.task import RunRecord
+from autotune.studies.tables import loss, warm_medians_ms
 
 TIMES = st.lists(st.none() | st.integers(1, 50).map(float), min_size=1, max_size=7).filter(any)
 
@@ -31,10 +31,21 @@ TIMES = st.lists(st.none() | st.integers(1, 50).map(float), min_size=1, max_size
 def recorded(times, seconds=None):
     """A recording with one parameter; None for a point that failed."""
     rows = [
-        Row(str(i), (i,), time, samples_ms=() if time is None else (3 * time, time, time), compile_s=cost)
+        RecordingRow(
+            key=str(i),
+            codes=(i,),
+            time_ms=time,
+            samples_ms=() if time is None else (3 * time, time, time),
+            compile_s=cost,
+        )
         for i, (time, cost) in enumerate(zip(times, seconds or [1.0] * len(times), strict=True))
     ]
-    return recording_of(Header("k__d", "k", "d", "", ("p",), (tuple(range(len(times))),)), rows)
+    return build_recording(
+        RecordingHeader(
+            name="k__d", kernel="k", device="d", problem="", parameters=("p",), values=(tuple(range(len(times))),)
+        ),
+        rows,
+    )
 
 
 def fastest(times, otherwise):
@@ -71,32 +82,32 @@ def test_the_budget_is_the_first_draw_near_enough(times):
 @given(TIMES.filter(lambda times: len(times) <= 5))
 def test_random_search_scores_nothing_by_evaluations(times):
     """Over all orders, exactly: that is what makes it the zero of the scale."""
-    judge = Judge(recorded(times))
-    scores = [judge.score(np.array(order)).by_evaluations for order in permutations(range(len(times)))]
+    scorer = Scorer(recorded(times))
+    scores = [scorer.score(np.array(order)).by_evaluations for order in permutations(range(len(times)))]
     assert fmean(scores) == pytest.approx(0, abs=1e-9)
 
 
 @given(TIMES, st.randoms())
 def test_the_best_first_scores_one_and_nothing_scores_more(times, random):
-    judge = Judge(recorded(times))
+    scorer = Scorer(recorded(times))
     order = list(range(len(times)))
     random.shuffle(order)
     best = min((i for i in order if times[i] is not None), key=lambda i: times[i])
-    perfect = judge.points(np.array([best]), "evaluations")
-    base = judge.baselines["evaluations"]
-    assert np.allclose(perfect, base > judge.baseline.optimum_ms * (1 + 1e-9))
+    perfect = scorer.points(np.array([best]), "evaluations")
+    base = scorer.baselines["evaluations"]
+    assert np.allclose(perfect, base > scorer.baseline.optimum_ms * (1 + 1e-9))
     for axis in AXES:
-        assert (judge.points(np.array(order), axis) <= 1 + 1e-9).all()
+        assert (scorer.points(np.array(order), axis) <= 1 + 1e-9).all()
 
 
 @given(TIMES, st.data())
 def test_another_evaluation_never_makes_a_score_worse_but_for_the_first(times, data):
-    judge = Judge(recorded(times))
+    scorer = Scorer(recorded(times))
     order = data.draw(st.permutations(range(len(times))))
     for n in range(1, len(order)):
-        if judge.best_ms(np.array(order[:n]))[-1] == judge.baseline.unknown_ms:
+        if scorer.best_ms(np.array(order[:n]))[-1] == scorer.baseline.unknown_ms:
             continue  # nothing timed yet: the first time may be worse than the mean that stood in for it
-        shorter, longer = (judge.score(np.array(order[:k])) for k in (n, n + 1))
+        shorter, longer = (scorer.score(np.array(order[:k])) for k in (n, n + 1))
         assert longer.by_evaluations >= shorter.by_evaluations - 1e-9
         assert longer.by_time >= shorter.by_time - 1e-9
         assert longer.final >= shorter.final
@@ -106,9 +117,9 @@ def test_another_evaluation_never_makes_a_score_worse_but_for_the_first(times, d
 def test_scores_do_not_depend_on_units(times, scale, data):
     order = np.array(data.draw(st.permutations(range(len(times)))))
     seconds = data.draw(st.lists(st.integers(1, 9).map(float), min_size=len(times), max_size=len(times)))
-    one = Judge(recorded(times, seconds)).score(order)
+    one = Scorer(recorded(times, seconds)).score(order)
     scaled = [None if time is None else time * scale for time in times]
-    other = Judge(recorded(scaled, [4 * cost for cost in seconds])).score(order)
+    other = Scorer(recorded(scaled, [4 * cost for cost in seconds])).score(order)
     assert other.by_time == pytest.approx(one.by_time, abs=1e-6)
     assert other.by_evaluations == pytest.approx(one.by_evaluations, abs=1e-6)
 
@@ -116,16 +127,16 @@ def test_scores_do_not_depend_on_units(times, scale, data):
 @given(TIMES, st.data())
 def test_equal_costs_make_time_and_evaluations_the_same_curve(times, data):
     order = np.array(data.draw(st.permutations(range(len(times)))))
-    judge = Judge(recorded(times, [2.5] * len(times)))
-    done = np.floor(judge.grid("time") / 2.5 * (1 + 1e-9)).astype(int)
-    assert np.array_equal(judge.curve(order, "time"), judge.best_ms(order)[np.minimum(done, len(order))])
+    scorer = Scorer(recorded(times, [2.5] * len(times)))
+    done = np.floor(scorer.grid("time") / 2.5 * (1 + 1e-9)).astype(int)
+    assert np.array_equal(scorer.curve(order, "time"), scorer.best_ms(order)[np.minimum(done, len(order))])
 
 
 @given(TIMES, st.data())
 def test_what_was_reached_is_what_the_definition_says(times, data):
     order = data.draw(st.permutations(range(len(times))))
     recording = recorded(times)
-    score = Judge(recording).score(np.array(order))
+    score = Scorer(recording).score(np.array(order))
     for near, reached in zip(NEARNESS, score.reached, strict=True):
         hits = [n for n, row in enumerate(order, 1) if times[row] and times[row] <= recording.optimum_ms * (1 + near)]
         assert reached == (hits[0] if hits else None)
@@ -139,8 +150,11 @@ def test_losses_add_up_to_what_was_lost(times, data):
     rows = data.draw(st.lists(st.sampled_from(range(len(times))), unique=True, min_size=1))
     timed = [row for row in rows if times[row] is not None]
     picked = data.draw(st.sampled_from(timed)) if timed else None
-    run = RunRecord("", "s", "r", 0, tuple(rows), picked, True, 0, 0.0, 0.0)
-    split = loss(run, settled_ms(recording))
+    run = RunRecord(
+        key="", strategy="s", recording="r", seed=0, rows=tuple(rows), picked=picked, own_end=True, rejected=0,
+        cpu_s=0.0, wall_s=0.0,
+    )  # fmt: skip
+    split = loss(run, warm_medians_ms(recording))
     if picked is None:
         assert split is None
         return
@@ -150,7 +164,7 @@ def test_losses_add_up_to_what_was_lost(times, data):
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=9))
 def test_kernels_count_the_same(kernels):
-    weights = weights_of(kernels)
+    weights = recording_weights(kernels)
     for kernel in set(kernels):
         own = sum(w for w, other in zip(weights, kernels, strict=True) if other == kernel)
         assert own == pytest.approx(1 / len(set(kernels)))
@@ -188,6 +202,8 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says():
 
 
 def test_the_seconds_of_an_evaluation_are_all_that_was_recorded():
-    header = Header("k__d", "k", "d", "", ("p",), ((0,),))
-    recording: Recording = recording_of(header, [Row("0", (0,), 1.0, compile_s=1, run_s=2, framework_s=4)])
-    assert seconds_of(recording).tolist() == [7]
+    header = RecordingHeader(name="k__d", kernel="k", device="d", problem="", parameters=("p",), values=((0,),))
+    recording: Recording = build_recording(
+        header, [RecordingRow(key="0", codes=(0,), time_ms=1.0, compile_s=1, run_s=2, framework_s=4)]
+    )
+    assert evaluation_seconds(recording).tolist() == [7]

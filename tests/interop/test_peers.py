@@ -1,6 +1,8 @@
 """Strategies of other tuners on a recording: one accounting for all, repeatable, and nothing global left changed."""
 
 import random
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 
 from autotune.core.errors import StrategyError
+from autotune.interop.peers import register_peers
 from autotune.interop.peers.accounting import STALE, Ledger, Spent, run_peer
-from autotune.studies.peers import find_peer
+from autotune.studies.peers import find_peer, registered_peers
 from autotune.studies.recordings import Recording, load_recording
-from autotune.studies.scores import Judge
+from autotune.studies.scores import Scorer
 from autotune.studies.simulation import Simulation
+from tests.support import ROOT
 
 EVALUATIONS = 60
 
@@ -53,6 +57,37 @@ def written(path: Path) -> Path:
         )
     )  # fmt: skip
     return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def peers_of_this_library() -> None:
+    """Whatever the metadata of the installed package says."""
+    register_peers()
+
+
+def test_the_entry_points_are_the_registered_factories() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        points = tomllib.load(file)["project"]["entry-points"]["autotune.peers"]
+    assert registered_peers().keys() == points.keys()
+    for prefix, factory in registered_peers().items():
+        assert points[prefix] == f"{factory.__module__}:{factory.__qualname__}"
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [("optuna:tpe", "optuna"), ("kernel_tuner:pso", "kernel-tuner"), ("helion:PatternSearch", "helion")],
+)
+def test_a_tuner_that_is_not_installed_is_named_with_its_extra(
+    name: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = name.partition(":")[0]
+    monkeypatch.setitem(sys.modules, prefix, None)
+    for module in [
+        module for module in sys.modules if module.startswith((f"{prefix}.", f"autotune.interop.peers.{prefix}"))
+    ]:
+        monkeypatch.delitem(sys.modules, module)
+    with pytest.raises(StrategyError, match=rf"{name} needs {prefix}.*; pip install 'autotune\[{extra}\]'"):
+        find_peer(name, {})
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +144,10 @@ def test_with_restarts_all_evaluations_are_used(name: str, simulation: Simulatio
 )
 def test_a_peer_that_learns_does_better_than_chance(name: str, settings: Any, simulation: Simulation) -> None:
     installed(name)
-    judge, rows = Judge(simulation.recording), {key: row for row, key in enumerate(simulation.recording.keys)}
+    scorer, rows = Scorer(simulation.recording), {key: row for row, key in enumerate(simulation.recording.keys)}
     peer = find_peer(name, settings)
     runs = [[rows[key] for key in peer.run(simulation, 40, seed, None).keys] for seed in range(6)]
-    assert np.mean([judge.best_ms(np.array(run))[-1] for run in runs]) < judge.baseline.expected_ms(40)
+    assert np.mean([scorer.best_ms(np.array(run))[-1] for run in runs]) < scorer.baseline.expected_ms(40)
 
 
 @pytest.mark.parametrize(

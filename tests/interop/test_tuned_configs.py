@@ -13,7 +13,7 @@ from autotune import Budget, CallableEvaluator, Config, Integer, PowerOfTwo, Spa
 from autotune.cli import exits, main
 from autotune.core.errors import AutotuneError, ConfigError
 from autotune.core.parameters import Boolean, Choice
-from autotune.interop.seed_configs import Seeds, fit_seeds, read_seeds, write_seeds
+from autotune.interop.seed_configs import SeedConfigs, fit_seeds, read_seeds, write_seeds
 from autotune.interop.tuned_configs import FORMATS, read_tuned_configs, write_tuned_configs
 
 SPACE = Space(
@@ -215,7 +215,7 @@ def test_wrong_choices_are_told(tmp_path):
 def test_an_argument_of_a_wrong_type_is_told(tmp_path, name, wrong):
     arguments = {"path": file(tmp_path, MOE, MOE_NAME), "space": SPACE, name: wrong}
     found = attempt(**arguments)
-    if isinstance(found, Seeds):
+    if isinstance(found, SeedConfigs):
         assert wrong is None or (name, wrong) in (("at_most", 3), ("space", SPACE))
     else:
         assert name in str(found) or "no label" in str(found) or "no config has" in str(found)
@@ -433,7 +433,7 @@ def test_nasty_values_anywhere_are_seeds_or_one_sentence(tmp_path, content, nast
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = attempt(path)
-        assert isinstance(found, Seeds) or ("\n" not in str(found) and len(str(found)) < 4_000)
+        assert isinstance(found, SeedConfigs) or ("\n" not in str(found) and len(str(found)) < 4_000)
 
 
 def attempt(path, space=SPACE, **options):

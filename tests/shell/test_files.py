@@ -153,11 +153,11 @@ def test_commands_write_into_devices_and_through_links(tmp_path: Path, capfd: py
 
 def test_a_recording_goes_through_a_link(tmp_path: Path) -> None:
     from autotune import CallableEvaluator, Integer, Space
-    from autotune.studies.record import record
+    from autotune.studies.record import record_space
 
     link, real = tmp_path / "out.json", tmp_path / "real.json"
     link.symlink_to(real)
     space = Space({"p": Integer(1, 3)})
-    record(space, CallableEvaluator(lambda config: lambda: None, isolation="in_process"), link, progress=False)
+    record_space(space, CallableEvaluator(lambda config: lambda: None, isolation="in_process"), link, progress=False)
     assert link.is_symlink()
     assert real.read_bytes().startswith(b"{")

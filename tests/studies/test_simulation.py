@@ -13,9 +13,9 @@ import pytest
 from autotune import Boolean, Choice, Config, Failed, Integer, PowerOfTwo, SimulatedEvaluator, Space, Timed, Trial
 from autotune.core.keys import root
 from autotune.core.search.messages import Compare, Limits, Observed
-from autotune.studies.record import record
+from autotune.studies.record import record_space
 from autotune.studies.recordings import Recording, load_recording, write_recording
-from autotune.studies.simulation import RecordedTable, Simulation, Trace, simulate, space_of
+from autotune.studies.simulation import RecordedTable, Simulation, Trace, recorded_space, simulate
 
 NAMES = ("block", "warps", "mode")
 STRATEGIES = ("random_search", "pattern_search", "differential_evolution")
@@ -56,7 +56,7 @@ def sparse(tmp_path: Path) -> Recording:
 
 
 def test_a_full_product_needs_no_constraint(whole: Recording) -> None:
-    space = space_of(whole)
+    space = recorded_space(whole)
     assert space.constraints == ()
     assert space.count() == 72
     assert isinstance(space.parameters["block"], PowerOfTwo)
@@ -64,7 +64,7 @@ def test_a_full_product_needs_no_constraint(whole: Recording) -> None:
 
 
 def test_otherwise_what_was_recorded_is_the_constraint(sparse: Recording) -> None:
-    space = space_of(sparse)
+    space = recorded_space(sparse)
     assert space.count() == len(sparse) < 72
     assert {str(config) for config in space.enumerate()} == {str(sparse.config(i)) for i in range(len(sparse))}
 
@@ -125,7 +125,7 @@ def test_noise_is_drawn_from_the_repeats_by_seed(whole: Recording) -> None:
     trial = Trial(0, Config(block=64, warps=4, mode="b"))
 
     def measured(seed: int) -> tuple[float, ...]:
-        with SimulatedEvaluator(table, noise="resample", seed=seed).open(space_of(whole)) as session:
+        with SimulatedEvaluator(table, noise="resample", seed=seed).open(recorded_space(whole)) as session:
             session.submit([trial], Limits())
             (event,) = session.poll()
             assert isinstance(event, Observed)
@@ -139,7 +139,7 @@ def test_noise_is_drawn_from_the_repeats_by_seed(whole: Recording) -> None:
 def test_workers_and_devices_share_out_virtual_time(whole: Recording) -> None:
     """Four compiles of 0.1, 0.2, 0.4 and 0.8 s on two workers, each 0.02 s on one device."""
     trials = [Trial(i, Config(block=16, warps=warps, mode="a")) for i, warps in enumerate((1, 2, 4, 8))]
-    with SimulatedEvaluator(RecordedTable(whole), compile_workers=2).open(space_of(whole)) as session:
+    with SimulatedEvaluator(RecordedTable(whole), compile_workers=2).open(recorded_space(whole)) as session:
         assert session.room == 2
         session.submit(trials, Limits())
         seen = []
@@ -152,7 +152,7 @@ def test_workers_and_devices_share_out_virtual_time(whole: Recording) -> None:
 
 def test_the_compile_timeout_of_the_batch_is_kept(whole: Recording) -> None:
     trial = Trial(0, Config(block=16, warps=8, mode="a"))
-    with SimulatedEvaluator(RecordedTable(whole)).open(space_of(whole)) as session:
+    with SimulatedEvaluator(RecordedTable(whole)).open(recorded_space(whole)) as session:
         session.submit([trial], Limits(compile_timeout_s=0.5))
         (event,) = session.poll()
     assert isinstance(event, Observed)
@@ -162,7 +162,7 @@ def test_the_compile_timeout_of_the_batch_is_kept(whole: Recording) -> None:
 
 def test_a_slow_config_is_cut_off(whole: Recording) -> None:
     trial = Trial(0, Config(block=16, warps=1, mode="a"))
-    with SimulatedEvaluator(RecordedTable(whole), noise="resample").open(space_of(whole)) as session:
+    with SimulatedEvaluator(RecordedTable(whole), noise="resample").open(recorded_space(whole)) as session:
         session.submit([trial], Limits(cutoff_ms=2.0))
         (event,) = session.poll()
     assert isinstance(event, Observed)
@@ -173,7 +173,7 @@ def test_a_slow_config_is_cut_off(whole: Recording) -> None:
 
 def test_a_comparison_gives_the_rounds_that_fit(whole: Recording) -> None:
     trials = tuple(Trial(i, Config(block=64, warps=4, mode=mode)) for i, mode in enumerate("ab"))
-    with SimulatedEvaluator(RecordedTable(whole), noise="resample").open(space_of(whole)) as session:
+    with SimulatedEvaluator(RecordedTable(whole), noise="resample").open(recorded_space(whole)) as session:
         session.compare(Compare(trials, 1000, "verify", until=0.8301))
         (event,) = session.poll()
     assert not isinstance(event, Observed)
@@ -217,7 +217,7 @@ SPACE = Space(
 
 def test_recording_a_space_measures_every_valid_config(tmp_path: Path) -> None:
     path = tmp_path / "made.json.gz"
-    made = record(SPACE, SimulatedEvaluator(Made()), path, kernel="sum", progress=False)
+    made = record_space(SPACE, SimulatedEvaluator(Made()), path, kernel="sum", progress=False)
     read = load_recording(path)
     assert read == made
     assert not read.partial
@@ -226,18 +226,18 @@ def test_recording_a_space_measures_every_valid_config(tmp_path: Path) -> None:
     for row in range(len(read)):
         assert read.outcome(row) == Made().outcome(read.config(row)) or isinstance(read.outcome(row), Failed)
     assert sum(read.failure(row) == "run_error" for row in range(len(read))) == 3
-    assert space_of(read) == SPACE
+    assert recorded_space(read) == SPACE
 
 
 def test_an_interrupted_recording_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     path, journal = tmp_path / "made.json", tmp_path / "made.json.journal.jsonl"
     evaluator = SimulatedEvaluator(Made(), noise="resample")
-    expected = record(SPACE, evaluator, tmp_path / "other" / "made.json", progress=False)
-    record(SPACE, evaluator, path, progress=False)
+    expected = record_space(SPACE, evaluator, tmp_path / "other" / "made.json", progress=False)
+    record_space(SPACE, evaluator, path, progress=False)
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[: len(lines) // 2]))
     path.unlink()
-    assert record(SPACE, evaluator, path, progress=False) == expected
+    assert record_space(SPACE, evaluator, path, progress=False) == expected
     events = [json.loads(line)["event"] for line in journal.read_bytes().splitlines()[1:]]
     observed = [event["trial"] for event in events if event["type"] == "observed"]
     assert sorted(observed) == list(range(SPACE.count() or 0))
@@ -245,14 +245,16 @@ def test_an_interrupted_recording_goes_on_and_repeats_nothing(tmp_path: Path) ->
 
 def test_a_recording_is_a_space_to_search(tmp_path: Path) -> None:
     path = tmp_path / "made.json"
-    record(SPACE, SimulatedEvaluator(Made()), path, progress=False)
+    record_space(SPACE, SimulatedEvaluator(Made()), path, progress=False)
     run = simulate(Simulation.of(load_recording(path)), "pattern_search", evaluations=30)
     assert run.search.plan.space.default == SPACE.default
     assert run.search.best_ms == min(o.time_ms for o in map(Made().outcome, SPACE.enumerate()) if isinstance(o, Timed))
 
 
 def test_samples_keep_their_order_and_rounding_is_said(tmp_path: Path) -> None:
-    made = record(SPACE, SimulatedEvaluator(Made(), noise="resample"), tmp_path / "m.json", digits=2, progress=False)
+    made = record_space(
+        SPACE, SimulatedEvaluator(Made(), noise="resample"), tmp_path / "m.json", digits=2, progress=False
+    )
     path = tmp_path / "again.json"
     write_recording(made, path)
     assert load_recording(path).samples(0).tolist() == made.samples(0).tolist()

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,16 @@ from autotune.cli.study import parsed_sweep
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.strategies.protocol import Done
 from autotune.core.strategies.registry import STRATEGIES
-from autotune.studies import peers, task
-from autotune.studies.recordings import Header, Row, load_recording, recording_of, write_recording
+from autotune.studies import peers
+from autotune.studies import runs as run_files
+from autotune.studies.recordings import RecordingHeader, RecordingRow, build_recording, load_recording, write_recording
 from autotune.studies.report import write_study
 from autotune.studies.runner import run_study
-from autotune.studies.scores import Baseline, kernels_of
+from autotune.studies.runs import case_digest
+from autotune.studies.scores import Baseline, kernel_names
 from autotune.studies.simulation import Trace
-from autotune.studies.spec import Entry, StudyError, StudySpec, cases_of, load_study, recording_paths
-from autotune.studies.study_tables import study_tables
-from autotune.studies.tables import Table
-from autotune.studies.task import case_digest
+from autotune.studies.spec import StrategyEntry, StudyError, StudySpec, list_cases, load_study, recording_paths
+from autotune.studies.tables import Table, study_tables
 from tests.support import ROOT
 
 SPACES = Path(os.environ.get("AUTOTUNE_SPACES", ROOT.parent / "shared" / "spaces"))
@@ -40,7 +39,10 @@ SPACES = Path(os.environ.get("AUTOTUNE_SPACES", ROOT.parent / "shared" / "spaces
 AUTOTUNE = (sys.executable, "-c", "import sys; from autotune.cli import main; sys.exit(main())")
 
 SPEC = StudySpec(
-    strategies=(Entry("random_search"), Entry("pattern_search", "hill", {"initial_population": 5, "copies": 2})),
+    strategies=(
+        StrategyEntry(name="random_search"),
+        StrategyEntry(name="pattern_search", label="hill", settings={"initial_population": 5, "copies": 2}),
+    ),
     recordings=("*.json",),
     seeds=7,
     evaluations=40,
@@ -54,11 +56,15 @@ def recording(name: str, kernel: str = "", shift: int = 3, partial: bool = False
         for y in range(8):
             time_ms = 1.0 + slope * ((x - shift) ** 2 + 0.5 * (y - 5) ** 2)
             samples = tuple(time_ms * factor for factor in (2.0, 0.8, 1.0, 1.3))
-            timed = (time_ms, samples) if x + y <= 12 else (None, ())
-            rows.append(Row(f"{x},{y}", (x, y), *timed, compile_s=0.5, run_s=time_ms / 10, framework_s=0.01))
+            timed: dict[str, Any] = {"time_ms": time_ms, "samples_ms": samples} if x + y <= 12 else {"time_ms": None}
+            rows.append(
+                RecordingRow(key=f"{x},{y}", codes=(x, y), **timed, compile_s=0.5, run_s=time_ms / 10, framework_s=0.01)
+            )
     values = (tuple(range(8)), tuple(range(8)))
-    header = Header(name, kernel, "d", "", ("x", "y"), values, partial)
-    return recording_of(header, rows[: 50 if partial else 64])
+    header = RecordingHeader(
+        name=name, kernel=kernel, device="d", problem="", parameters=("x", "y"), values=values, partial=partial
+    )
+    return build_recording(header, rows[: 50 if partial else 64])
 
 
 @pytest.fixture
@@ -123,7 +129,7 @@ def test_what_determines_a_run_is_in_its_key(folder: Path) -> None:
         {"batch": 2},
         {"noise": "resample"},
         {"compile_workers": 2},
-        {"settings": {"initial_population": 6}, "strategies": (Entry("pattern_search"),)},
+        {"settings": {"initial_population": 6}, "strategies": (StrategyEntry(name="pattern_search"),)},
         {"effort": "quick"},
         {"settings": {"cutoff_factor": 2.0}},
         {"settings": {"verify_rounds": 21}},  # what tune does by default, and a study does not
@@ -135,22 +141,26 @@ def test_what_determines_a_run_is_in_its_key(folder: Path) -> None:
         seen |= changed
     write_recording(recording("a__one", "a", 4), folder / "a__one.json")
     assert not keys(small) & seen
-    renamed = msgspec.structs.replace(small, strategies=(Entry("PatternSearch", "x", SPEC.strategies[1].settings),))
-    assert case_digest(small, cases_of(small)[0]) == case_digest(renamed, cases_of(renamed)[0])  # a label is a label
+    renamed = msgspec.structs.replace(
+        small, strategies=(StrategyEntry(name="PatternSearch", label="x", settings=SPEC.strategies[1].settings),)
+    )
+    assert case_digest(small, list_cases(small)[0]) == case_digest(
+        renamed, list_cases(renamed)[0]
+    )  # a label is a label
 
 
 def test_a_run_depends_on_the_code_that_its_strategy_imports_and_on_no_other_strategy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     root = tmp_path / "autotune"
-    shutil.copytree(task.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(task, "ROOT", root)
+    shutil.copytree(run_files.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(run_files, "ROOT", root)
     modules = {name: STRATEGIES[name].__module__ for name in ("pattern_search", "lfbo_tree_search", "random_search")}
     modules["peer"] = "autotune.interop.peers.optuna"
 
     def digests() -> dict[str, str]:
-        task.code_digest.cache_clear()
-        return {name: task.code_digest(module) for name, module in modules.items()}
+        run_files.library_digest.cache_clear()
+        return {name: run_files.library_digest(module) for name, module in modules.items()}
 
     depends = {
         "core/strategies/pattern_search.py": {"pattern_search", "lfbo_tree_search"},
@@ -163,7 +173,7 @@ def test_a_run_depends_on_the_code_that_its_strategy_imports_and_on_no_other_str
         "interop/peers/accounting.py": {"peer"},
         "interop/peers/helion.py": set(),
         "core/space.py": set(modules),
-        "studies/recordings/reading.py": set(modules),
+        "studies/recordings/rows.py": set(modules),
         "shell/evaluators/simulated.py": set(modules),
     }
     before = digests()
@@ -172,7 +182,7 @@ def test_a_run_depends_on_the_code_that_its_strategy_imports_and_on_no_other_str
         after = digests()
         assert {name for name in modules if after[name] != before[name]} == who, file
         before = after
-    task.code_digest.cache_clear()
+    run_files.library_digest.cache_clear()
 
 
 def test_a_killed_study_loses_only_what_was_under_way(folder: Path) -> None:
@@ -224,7 +234,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:
 
 def test_a_sweep_runs_each_value_and_shows_its_effect(folder: Path) -> None:
     swept = msgspec.structs.replace(SPEC, sweep={"copies": (1, 2), "count": (30,)})
-    cases = cases_of(swept)
+    cases = list_cases(swept)
     assert [case.label for case in cases] == ["random_search count=30", "hill copies=1", "hill copies=2"]
     assert cases[2].settings == {"initial_population": 5, "copies": 2}
     table = next(table for table in study_tables(run_study(swept, folder)) if table.name == "sweep")
@@ -252,7 +262,7 @@ def test_noise_splits_the_loss(folder: Path) -> None:
 def test_nothing_but_recorded_points_is_measured(tmp_path: Path) -> None:
     write_recording(recording("p__x", partial=True), tmp_path / "p.json")
     result = run_study(msgspec.structs.replace(SPEC, evaluations=64), tmp_path)
-    assert result.courses[0].evaluations == 50
+    assert result.benchmarks[0].evaluations == 50
     for run in result.runs.values():
         assert len(set(run.rows)) == len(run.rows) <= 50
         assert max(run.rows) < 50
@@ -260,7 +270,7 @@ def test_nothing_but_recorded_points_is_measured(tmp_path: Path) -> None:
 
 def test_the_kernel_of_a_recording() -> None:
     told = [recording("conv__a", "conv_kernel"), recording("conv__b"), recording("other__c"), recording("plain")]
-    assert kernels_of(told) == ("conv_kernel", "conv_kernel", "other", "plain")
+    assert kernel_names(told) == ("conv_kernel", "conv_kernel", "other", "plain")
 
 
 @pytest.mark.skipif(not SPACES.is_dir(), reason="the shared recordings are not here")
@@ -296,16 +306,24 @@ def test_a_file_that_is_wrong_says_so(tmp_path: Path, text: str, says: str) -> N
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
-        ({"strategies": (Entry("random"),)}, StrategyError, "random_search"),
-        ({"strategies": (Entry("random_search"), Entry("random_search"))}, StudyError, "label"),
-        ({"strategies": (Entry("pattern_search", settings={"copy": 1}),)}, StrategyError, "copies"),
-        ({"strategies": (Entry("pattern_search", effort="x"),)}, PlanError, "effort"),
-        ({"strategies": (Entry("pattern_search", "me", {"reserve": True}),)}, PlanError, "me: .*reserve"),
+        ({"strategies": (StrategyEntry(name="random"),)}, StrategyError, "random_search"),
+        (
+            {"strategies": (StrategyEntry(name="random_search"), StrategyEntry(name="random_search"))},
+            StudyError,
+            "label",
+        ),
+        ({"strategies": (StrategyEntry(name="pattern_search", settings={"copy": 1}),)}, StrategyError, "copies"),
+        ({"strategies": (StrategyEntry(name="pattern_search", effort="x"),)}, PlanError, "effort"),
+        (
+            {"strategies": (StrategyEntry(name="pattern_search", label="me", settings={"reserve": True}),)},
+            PlanError,
+            "me: .*reserve",
+        ),
         ({"settings": {"nothing": 1}}, StudyError, "nothing"),
         ({"sweep": {"nothing": (1,)}}, StudyError, "nothing"),
         ({"recordings": ("*.csv",)}, StudyError, "csv"),
         ({"exclude": ("*",)}, StudyError, "exclude"),
-        ({"strategies": (Entry("nobody:x"),)}, StrategyError, "nobody"),
+        ({"strategies": (StrategyEntry(name="nobody:x"),)}, StrategyError, "nobody"),
     ],
 )
 def test_a_study_that_cannot_work_says_so_before_it_runs(
@@ -351,30 +369,62 @@ class EveryOther:
 
     def run(self, simulation: Any, evaluations: int, seed: int, batch: int | None) -> Trace:
         keys = [key for key in simulation.recording.keys[::2] for _ in range(2)][: 2 * evaluations + 5]
-        return Trace(simulation.recording.name, "fake:even", seed, tuple(keys), True, 0.0, 0.0, 0)
+        return Trace(
+            space=simulation.recording.name, peer="fake:even", seed=seed, keys=tuple(keys), own_end=True,
+            cpu_s=0.0, wall_s=0.0, rejected=0,
+        )  # fmt: skip
 
 
-def test_a_peer_is_judged_as_the_others_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    adapter = types.ModuleType("fake_adapter")
-    adapter.make_peer = lambda name, settings: EveryOther(settings)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fake_adapter", adapter)
-    monkeypatch.setitem(peers.PEERS, "fake", ("fake_adapter", "fake"))
-    spec = msgspec.structs.replace(SPEC, strategies=(Entry("fake:even"), Entry("random_search")))
+def make_every_other(name: str, settings: Any) -> EveryOther:
+    return EveryOther(settings)
+
+
+@pytest.fixture
+def own_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the registry of peers as it was."""
+    monkeypatch.setattr(peers, "_registered", peers.registered_peers())
+
+
+@pytest.mark.usefixtures("own_peers")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_registered_peer_works_in_every_process(folder: Path, jobs: int) -> None:
+    peers.register_peer("fake", make_every_other)
+    spec = msgspec.structs.replace(SPEC, strategies=(StrategyEntry(name="fake:even"),))
+    assert run_study(spec, folder, jobs=jobs).runs["fake:even", "a__one", 6].rows == tuple(range(0, 64, 2))
+
+
+@pytest.mark.usefixtures("own_peers")
+def test_a_peer_is_judged_as_the_others_are(folder: Path) -> None:
+    peers.register_peer("fake", make_every_other)
+    spec = msgspec.structs.replace(
+        SPEC, strategies=(StrategyEntry(name="fake:even"), StrategyEntry(name="random_search"))
+    )
     result = run_study(spec, folder)
     run = result.runs["fake:even", "a__one", 0]
     assert run.rows == tuple(range(0, 64, 2))
-    times = result.courses[0].judge.recording.time_ms
+    times = result.benchmarks[0].scorer.recording.time_ms
     assert times[run.picked] == np.nanmin(times[::2])
     few = run_study(msgspec.structs.replace(spec, evaluations=3), folder)
     assert few.runs["fake:even", "a__one", 0].rows == (0, 2, 4)
     with pytest.raises(StudyError, match="without noise"):
-        cases_of(msgspec.convert({**msgspec.to_builtins(spec), "noise": "resample"}, StudySpec))
+        list_cases(msgspec.convert({**msgspec.to_builtins(spec), "noise": "resample"}, StudySpec))
 
 
-def test_a_peer_that_is_not_installed_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(peers.PEERS, "fake", ("no_such_module_at_all", "extra-name"))
-    with pytest.raises(StrategyError, match=r"pip install 'autotune\[extra-name\]'"):
-        run_study(msgspec.structs.replace(SPEC, strategies=(Entry("fake:x"),)), folder)
+def test_a_peer_is_found_by_the_entry_point_of_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "somebody-1.0.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text(
+        "[autotune.peers]\nsomebody = somebodys_adapter:make\nbroken = no_such_module:make\n"
+    )
+    (tmp_path / "somebodys_adapter.py").write_text("def make(name, settings):\n    return name, settings\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found: Any = peers.find_peer("somebody:best", {"size": 3})
+    assert found == ("best", {"size": 3})
+    with pytest.raises(StrategyError, match=r"broken:x: no_such_module:make cannot be imported .*; install it"):
+        peers.find_peer("broken:x", {})
+    with pytest.raises(StrategyError, match=r"no tuner is called 'nobody' .*; there are .*broken.*somebody"):
+        peers.find_peer("nobody:x", {})
 
 
 class FirstRow(msgspec.Struct, frozen=True, tag="first_row_of_tests"):
@@ -397,12 +447,14 @@ class FirstRow(msgspec.Struct, frozen=True, tag="first_row_of_tests"):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_registered_strategies_work_in_every_process(folder: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
     monkeypatch.setitem(STRATEGIES, "first_row_of_tests", FirstRow)
-    spec = msgspec.structs.replace(SPEC, strategies=(Entry("first_row_of_tests"),))
+    spec = msgspec.structs.replace(SPEC, strategies=(StrategyEntry(name="first_row_of_tests"),))
     result = run_study(spec, folder, jobs=jobs)
     assert {run.rows for run in result.runs.values()} == {()}
     assert {run.picked for run in result.runs.values()} == {None}
     assert all(score.by_time < 0.5 and score.final == 0 for score in result.scores["first_row_of_tests", "a__one"])
-    broken = msgspec.structs.replace(spec, strategies=(Entry("first_row_of_tests", settings={"broken": True}),))
+    broken = msgspec.structs.replace(
+        spec, strategies=(StrategyEntry(name="first_row_of_tests", settings={"broken": True}),)
+    )
     with pytest.raises(StudyError, match=r"first_row_of_tests on a__one.json, seed 0: ZeroDivisionError"):
         run_study(broken, folder, jobs=jobs)
 
@@ -502,7 +554,7 @@ def test_runs_that_are_no_regular_file_are_refused(folder: Path) -> None:
     ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("x","y")', " =1", "-a", "\n=1", "+", "=1\r=1"],
 )
 def test_a_cell_that_a_spreadsheet_would_calculate_is_text(cell: str) -> None:
-    table = Table("t", "T", (cell, "b"), ((cell, "1"),))
+    table = Table(name="t", title="T", header=(cell, "b"), rows=((cell, "1"),))
     text = "'" + " ".join(cell.splitlines())
     assert list(csv.reader(io.StringIO(table.csv(), newline=""))) == [[text, "b"], [text, "1"]]
     assert len(table.markdown().splitlines()) == 5
@@ -510,11 +562,13 @@ def test_a_cell_that_a_spreadsheet_would_calculate_is_text(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", ["-0.170", "+3", "-1e-5", "-1,000", "never", "", "-", "a=b", "a-b", "12 %", "-5%"])
 def test_other_cells_stay_as_they_are(cell: str) -> None:
-    assert list(csv.reader(io.StringIO(Table("t", "T", ("a",), ((cell,),)).csv(), newline="")))[1:] in ([[cell]], [[]])
+    text = Table(name="t", title="T", header=("a",), rows=((cell,),)).csv()
+    assert list(csv.reader(io.StringIO(text, newline="")))[1:] in ([[cell]], [[]])
 
 
 def test_a_label_that_is_a_formula_is_text_in_every_table(folder: Path) -> None:
-    spec = StudySpec((Entry("random_search", "=1+1"),), ("*.json",), seeds=1, evaluations=5)
+    entry = StrategyEntry(name="random_search", label="=1+1")
+    spec = StudySpec(strategies=(entry,), recordings=("*.json",), seeds=1, evaluations=5)
     result = run_study(spec, folder, out=folder / "out")
     write_study(result, study_tables(result), folder / "out")
     for path in (folder / "out").glob("*.csv"):

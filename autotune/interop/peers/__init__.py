@@ -1,1 +1,52 @@
-"""Strategies of other tuners, driven over recordings; `autotune.studies.peers` looks the modules up by name."""
+"""Strategies of other tuners, run on recordings: `optuna:NAME`, `kernel_tuner:NAME`, `helion:NAME` in a study.
+
+pyproject.toml registers the factories as entry points of the group `autotune.peers`; `register_peers` does the same for
+a process in which the package's metadata is missing or out of date.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from autotune.core.errors import StrategyError
+from autotune.studies.peers import Peer, PeerFactory, register_peer
+
+
+def register_peers() -> None:
+    """Make the prefixes known to the studies of this process."""
+    for prefix, factory in _FACTORIES.items():
+        register_peer(prefix, factory)
+
+
+def make_helion_peer(name: str, settings: Mapping[str, Any]) -> Peer:
+    """The search class of Helion of that name."""
+    return _make("helion", "helion", name, settings)
+
+
+def make_kernel_tuner_peer(name: str, settings: Mapping[str, Any]) -> Peer:
+    """The strategy of Kernel Tuner of that name."""
+    return _make("kernel_tuner", "kernel-tuner", name, settings)
+
+
+def make_optuna_peer(name: str, settings: Mapping[str, Any]) -> Peer:
+    """The sampler of Optuna of that name."""
+    return _make("optuna", "optuna", name, settings)
+
+
+_FACTORIES: dict[str, PeerFactory] = {
+    "helion": make_helion_peer,
+    "kernel_tuner": make_kernel_tuner_peer,
+    "optuna": make_optuna_peer,
+}
+
+
+def _make(prefix: str, extra: str, name: str, settings: Mapping[str, Any]) -> Peer:
+    """The peer that the adapter of a tuner makes; raises StrategyError that names the extra where it is missing."""
+    try:
+        adapter = import_module(f"{__name__}.{prefix}")
+    except ImportError as error:
+        if (error.name or "").startswith("autotune"):
+            raise
+        raise StrategyError(f"{prefix}:{name} needs {error.name or prefix}; pip install 'autotune[{extra}]'") from None
+    peer: Peer = adapter.make_peer(name, settings)
+    return peer

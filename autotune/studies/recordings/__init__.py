@@ -4,17 +4,17 @@ from autotune.studies.recordings.kernel_tuner import write_kernel_tuner
 from autotune.studies.recordings.load import load_recording
 from autotune.studies.recordings.objective import Objective
 from autotune.studies.recordings.own import write_recording
-from autotune.studies.recordings.reading import Header, Row, recording_of
-from autotune.studies.recordings.recording import Recording, parameters_of
+from autotune.studies.recordings.recording import Recording, recorded_parameters
+from autotune.studies.recordings.rows import RecordingHeader, RecordingRow, build_recording
 
 __all__ = [
-    "Header",
     "Objective",
     "Recording",
-    "Row",
+    "RecordingHeader",
+    "RecordingRow",
+    "build_recording",
     "load_recording",
-    "parameters_of",
-    "recording_of",
+    "recorded_parameters",
     "write_kernel_tuner",
     "write_recording",
 ]

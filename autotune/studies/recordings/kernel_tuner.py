@@ -16,26 +16,23 @@ import msgspec
 from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
-from autotune.studies.recordings import reading
+from autotune.studies.recordings.files import decode, find_tear, is_json, recording_name, write_text
 from autotune.studies.recordings.objective import AS_WRITTEN, TIME, Objective, ObjectiveChoice, named_objective, settled
-from autotune.studies.recordings.reading import (
-    Coder,
-    Header,
-    Number,
-    Row,
-    ascending,
-    decode,
-    find_tear,
-    is_json,
-    mean,
-    milliseconds,
-    nested,
-    recording_of,
-    seconds,
-    tunable,
-    usable,
-)
 from autotune.studies.recordings.recording import Recording
+from autotune.studies.recordings.rows import (
+    Coder,
+    Number,
+    RecordingHeader,
+    RecordingRow,
+    build_recording,
+    duration_s,
+    find_nested,
+    mean_number,
+    parameter_values,
+    parse_samples,
+    parse_time,
+    sort_numbers,
+)
 
 ERRORS: dict[str, FailureKind] = {
     "CompilationFailedConfig": "compile_error",
@@ -97,10 +94,10 @@ def read_kernel_tuner(path: Path, text: bytes, cut: bool = False, chosen: Object
     columns = _columns(path, file.cache, names) if file.tune_params is None else file.tune_params
     values = tuple(_values(path, name, columns[name]) for name in names)
     if file.tune_params is None:
-        values = tuple(map(ascending, values))
+        values = tuple(map(sort_numbers, values))
     objective = _objective(path, file, chosen)
-    header = Header(
-        name=reading.stem(path),
+    header = RecordingHeader(
+        name=recording_name(path),
         kernel=file.kernel_name or "",
         device=file.device_name or "",
         problem=_problem(file.problem_size),
@@ -109,7 +106,7 @@ def read_kernel_tuner(path: Path, text: bytes, cut: bool = False, chosen: Object
         partial=cut,
         objective=objective,
     )
-    return recording_of(header, _rows(path, file.cache, names, values, objective), source=path)
+    return build_recording(header, _rows(path, file.cache, names, values, objective), source=path)
 
 
 def _columns(path: Path, cache: dict[str, msgspec.Raw], names: tuple[str, ...]) -> dict[str, list[Any]]:
@@ -156,7 +153,7 @@ def _closed(path: Path, text: bytes) -> bytes:
 
 def _values(path: Path, name: str, column: list[Any]) -> tuple[Value, ...]:
     try:
-        return tunable(column)
+        return parameter_values(column)
     except (ValueError, TypeError) as error:
         raise RecordingError(f"{path}: tune_params {name!r}: {error}") from None
 
@@ -173,7 +170,7 @@ def _rows(
     names: tuple[str, ...],
     values: tuple[tuple[Value, ...], ...],
     objective: Objective,
-) -> list[Row]:
+) -> list[RecordingRow]:
     coder = Coder(values)
     known = frozenset(names)
     rows = []
@@ -191,21 +188,21 @@ def _rows(
 
 def _row(
     key: str, codes: tuple[int, ...], fields: dict[str, Any], parameters: frozenset[str], objective: Objective
-) -> Row:
+) -> RecordingRow:
     entry = msgspec.convert(fields, _Entry)
     written, samples = _measured(entry, fields, parameters, objective)
-    time, kind, message = milliseconds(written, objective=objective)
+    time, kind, message = parse_time(written, objective=objective)
     if time is None:
         kind = entry.failure_kind or ERRORS.get(message, kind)
         message = message if entry.failure_message is None else entry.failure_message
-    return Row(
+    return RecordingRow(
         key=key,
         codes=codes,
         time_ms=time,
-        samples_ms=() if time is None else usable(samples, objective=objective),
-        compile_s=seconds(entry.compile_time, 1e3),
-        run_s=seconds(entry.benchmark_time, 1e3) + seconds(entry.verification_time, 1e3),
-        framework_s=seconds(entry.framework_time, 1e3),
+        samples_ms=() if time is None else parse_samples(samples, objective=objective),
+        compile_s=duration_s(entry.compile_time, 1e3),
+        run_s=duration_s(entry.benchmark_time, 1e3) + duration_s(entry.verification_time, 1e3),
+        framework_s=duration_s(entry.framework_time, 1e3),
         kind=kind,
         message=message,
     )
@@ -229,10 +226,10 @@ def _measured(
                 "it has no time"
                 + (f"; it has {', '.join(map(repr, others))}, which `objective` can name" if others else "")
             )
-        return mean(entry.times), entry.times
-    value = nested(fields, objective.name)
+        return mean_number(entry.times), entry.times
+    value = find_nested(fields, objective.name)
     if isinstance(value, list):
-        return mean(value), value
+        return mean_number(value), value
     if value is msgspec.UNSET:
         raise ValueError(f"it has no {objective.name!r}, the objective")
     if not isinstance(value, float | int | str | None) or isinstance(value, bool):
@@ -262,7 +259,7 @@ def write_kernel_tuner(recording: Recording, path: Path | str) -> None:
         key = msgspec.json.encode(recording.key(row))
         lines.append(key + b": " + msgspec.json.encode(_entry(recording, row)))
     text = msgspec.json.encode(header)[:-1] + b',\n"cache": {\n' + b",\n".join(lines) + b"}\n}"
-    reading.publish(Path(path), text)
+    write_text(Path(path), text)
 
 
 def _entry(recording: Recording, row: int) -> dict[str, Any]:

@@ -19,23 +19,22 @@ import msgspec
 
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
-from autotune.studies.recordings import reading
+from autotune.studies.recordings.files import decode, recording_name
 from autotune.studies.recordings.objective import PER_SECOND, ObjectiveChoice
-from autotune.studies.recordings.reading import (
-    Coder,
-    Header,
-    Number,
-    Row,
-    decode,
-    key_of,
-    mean,
-    milliseconds,
-    parameters_in,
-    recording_of,
-    seconds,
-    typed,
-)
 from autotune.studies.recordings.recording import Recording
+from autotune.studies.recordings.rows import (
+    Coder,
+    Number,
+    RecordingHeader,
+    RecordingRow,
+    build_recording,
+    collect_parameters,
+    duration_s,
+    join_key,
+    mean_number,
+    parse_time,
+    parse_value,
+)
 
 STATUS: dict[str, FailureKind] = {
     "ComputationFailed": "run_error",
@@ -130,7 +129,7 @@ def _converted(pair: dict[str, str]) -> Any:
         return value == "true"
     if kind in ("Double", "Float") or pair.get("IsDouble") == "true":
         return float(value)
-    return typed(value)
+    return parse_value(value)
 
 
 _DURATION = re.compile(r"(Total|Computation|Kernel) duration \((ns|us|ms|s)\)")
@@ -201,7 +200,9 @@ class _Columns:
             status="Ok" if self.status is None else line[self.status],
             total_duration=None if self.time is None else line[self.time],
             kernel_name=line[0],
-            configuration=[{"Name": name, "Value": typed(line[place])} for name, place in self.parameters.items()],
+            configuration=[
+                {"Name": name, "Value": parse_value(line[place])} for name, place in self.parameters.items()
+            ],
         )
 
 
@@ -225,7 +226,7 @@ def _recording(
                 raise ValueError("its Configuration has a parameter twice")
         except ValueError as error:
             raise RecordingError(f"{path}: result {number}: {error}; {_MENDED}") from None
-    names, values = parameters_in(path, configurations, _MENDED)
+    names, values = collect_parameters(path, configurations, _MENDED)
     coder = Coder(values)
     runs: dict[tuple[int, ...], list[_Result]] = {}
     for configuration, result in zip(configurations, results, strict=True):
@@ -235,12 +236,13 @@ def _recording(
         try:
             rows.append(_row(codes, repeated, per_second))
         except ValueError as error:
-            point = key_of(column[code] for column, code in zip(values, codes, strict=True))
+            point = join_key(column[code] for column, code in zip(values, codes, strict=True))
             raise RecordingError(f"{path}: the result of {point}: {error}; {_MENDED}") from None
-    header = Header(
-        reading.stem(path).removesuffix(".csv").removesuffix(".xml"), kernels[0], device, "", names, values, cut
-    )
-    return recording_of(header, rows, source=path)
+    header = RecordingHeader(
+        name=recording_name(path).removesuffix(".csv").removesuffix(".xml"), kernel=kernels[0], device=device,
+        parameters=names, values=values, partial=cut,
+    )  # fmt: skip
+    return build_recording(header, rows, source=path)
 
 
 def _pairs(result: _Result) -> Iterator[tuple[str, Any]]:
@@ -250,18 +252,17 @@ def _pairs(result: _Result) -> Iterator[tuple[str, Any]]:
         yield pair["Name"], pair["Value"]
 
 
-def _row(codes: tuple[int, ...], runs: Sequence[_Result], per_second: float) -> Row:
+def _row(codes: tuple[int, ...], runs: Sequence[_Result], per_second: float) -> RecordingRow:
     """A point from all of its runs: the last says whether it works, and its time is the mean of those that did."""
     scale = 1e3 / per_second
-    timed = [milliseconds(run.total_duration, scale) for run in runs if run.status == "Ok"]
+    timed = [parse_time(run.total_duration, scale) for run in runs if run.status == "Ok"]
     times = [time for time, _, _ in timed if time is not None]
     status = runs[-1].status
-    time: float | None = mean(times)
+    time: float | None = mean_number(times)
     kind, message = timed[-1][1:] if timed else ("unknown", status)
     if status != "Ok":
         time, kind, message = None, STATUS.get(status, "unknown"), status
-    return Row(
-        key=None,
+    return RecordingRow(
         codes=codes,
         time_ms=time,
         samples_ms=times if time is not None else (),
@@ -280,4 +281,4 @@ def _overheads(run: _Result) -> tuple[Number, ...]:
 
 
 def _spent(durations: Iterable[Number], per_second: float) -> float:
-    return sum(seconds(duration, per_second) for duration in durations)
+    return sum(duration_s(duration, per_second) for duration in durations)

@@ -12,34 +12,33 @@ from typing import get_args
 import msgspec
 
 from autotune.core.errors import RecordingError
-from autotune.studies.recordings import reading
+from autotune.studies.recordings.files import find_tear, is_json, read_text, recording_name, without_non_finite
 from autotune.studies.recordings.kernel_tuner import read_kernel_tuner
 from autotune.studies.recordings.ktt import TIMES, read_ktt_csv, read_ktt_json, read_ktt_xml
 from autotune.studies.recordings.objective import Direction, ObjectiveChoice
 from autotune.studies.recordings.own import is_own, read_own
-from autotune.studies.recordings.reading import find_tear, is_json, without_non_finite
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.t4 import read_t4
 
-PREFIX = "builtin:"
+BUILTIN = "builtin:"
 FOLDER = Path(__file__).parents[2] / "data"
 
 
 def builtin_recordings() -> dict[str, Path]:
     """The files by name."""
-    return {reading.stem(path): path for path in sorted(FOLDER.glob("*.json.gz"))}
+    return {recording_name(path): path for path in sorted(FOLDER.glob("*.json.gz"))}
 
 
-def located(path: Path | str) -> Path:
+def locate_recording(path: Path | str) -> Path:
     """The file that is meant; raises RecordingError for a built-in recording that there is not."""
     text = str(path)
-    if not text.startswith(PREFIX):
+    if not text.startswith(BUILTIN):
         return Path(path)
     known = builtin_recordings()
-    if text.removeprefix(PREFIX) not in known:
-        names = ", ".join(PREFIX + name for name in known)
+    if text.removeprefix(BUILTIN) not in known:
+        names = ", ".join(BUILTIN + name for name in known)
         raise RecordingError(f"there is no built-in recording {text!r}; there are {names}")
-    return known[text.removeprefix(PREFIX)]
+    return known[text.removeprefix(BUILTIN)]
 
 
 FORMATS = "Kernel Tuner's cache files, T4 results, what KTT saves (JSON, XML, CSV) and our own *.autotune.json"
@@ -65,7 +64,7 @@ def load_recording(path: Path | str, *, objective: str | None = None, direction:
         raise RecordingError(f"the direction {direction!r} is unknown; use 'lower' or 'higher'")
     if direction is not None and objective is None:
         raise RecordingError("a direction without an objective says nothing; give the objective's name too")
-    path = located(path)
+    path = locate_recording(path)
     try:
         return _load(path, ObjectiveChoice(objective, direction))
     except RecursionError:
@@ -73,7 +72,7 @@ def load_recording(path: Path | str, *, objective: str | None = None, direction:
 
 
 def _load(path: Path, chosen: ObjectiveChoice) -> Recording:
-    text, cut = reading.read_text(path)
+    text, cut = read_text(path)
     text = text.strip(b" \t\r\n") if text[:1] in b" \t\r\n{[" else text
     if cut:
         warnings.warn(f"{path}: the gzip data ends too early; {len(text)} bytes of text could be read", stacklevel=4)

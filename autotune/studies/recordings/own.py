@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FAILURE_KINDS, FailureKind
-from autotune.studies.recordings import reading
+from autotune.studies.recordings.files import decode, is_json, recording_name, write_text
 from autotune.studies.recordings.objective import TIME, Objective
-from autotune.studies.recordings.reading import decode, distinct, is_json, keys_of
 from autotune.studies.recordings.recording import TIMED, Floats, Integers, Recording
+from autotune.studies.recordings.rows import distinct_values, unique_keys
 
 FORMAT: Literal["autotune-recording"] = "autotune-recording"
 VERSIONS = (1, 2)
@@ -104,12 +104,12 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
         framework_s=recording.framework_s.tolist(),
         objective=msgspec.UNSET if recording.objective == TIME else recording.objective,
     )
-    reading.publish(Path(path), msgspec.json.encode(file))
+    write_text(Path(path), msgspec.json.encode(file))
 
 
 def _default_keys(values: Sequence[Sequence[Value]], codes: Integers) -> tuple[str, ...]:
     columns = [[column[code] for code in row] for column, row in zip(values, codes.T.tolist(), strict=True)]
-    return keys_of(list(zip(*columns, strict=True))) if columns else ("",) * len(codes)
+    return unique_keys(list(zip(*columns, strict=True))) if columns else ("",) * len(codes)
 
 
 def _rounded(samples: Floats, digits: int | None) -> Floats:
@@ -135,7 +135,7 @@ def read_own(path: Path, text: bytes) -> Recording:
 
 def _recording(path: Path, file: _File) -> Recording:
     n = len(file.time_ms)
-    values = tuple(distinct(column) for column in file.parameters.values())
+    values = tuple(distinct_values(column) for column in file.parameters.values())
     if list(map(len, values)) != list(map(len, file.parameters.values())):
         raise ValueError("a parameter lists a value twice")
     codes = np.array(file.codes, np.int64).reshape(len(values), n).T
@@ -143,7 +143,7 @@ def _recording(path: Path, file: _File) -> Recording:
     if not bool(((codes >= 0) & (codes < np.array(list(map(len, values)), np.int64))).all()):
         raise ValueError("a code lies outside its parameter's values")
     return Recording(
-        name=reading.stem(path),
+        name=recording_name(path),
         kernel=file.kernel,
         device=file.device,
         problem=file.problem,

@@ -270,12 +270,12 @@ ROLES: tuple[tuple[re.Pattern[str], str], ...] = (
 """Names known well enough to say what the parameter is to a kernel; the whole name must match."""
 
 
-def role_of(name: str) -> str | None:
+def role_for_name(name: str) -> str | None:
     """The role of a well-known name, else None."""
     return next((role for pattern, role in ROLES if pattern.fullmatch(name)), None)
 
 
-def parameter_of(values: Sequence[Value], role: str | None = None) -> Parameter:
+def parameter_for_values(values: Sequence[Value], role: str | None = None) -> Parameter:
     """The kind whose values are exactly these, in this order; a Choice if none is (ordered if numbers go one way)."""
     numbers = [value for value in values if type(value) in (int, float)]
     steps = [b - a for a, b in pairwise(numbers)]
@@ -292,7 +292,7 @@ def parameter_of(values: Sequence[Value], role: str | None = None) -> Parameter:
     return Choice(tuple(values), ordered=min(steps) > 0 or max(steps) < 0, role=role)
 
 
-def parameters_of(recording: Recording) -> dict[str, Parameter]:
+def recorded_parameters(recording: Recording) -> dict[str, Parameter]:
     """The parameters of a recorded space by name, for `Space`; raises SpaceError where a kind refuses the values."""
     named = zip(recording.parameters, recording.values, strict=True)
-    return {name: parameter_of(values, role_of(name)) for name, values in named}
+    return {name: parameter_for_values(values, role_for_name(name)) for name, values in named}

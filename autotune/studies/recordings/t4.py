@@ -17,7 +17,7 @@ import msgspec
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
 from autotune.shell.formatting import format_count
-from autotune.studies.recordings import reading
+from autotune.studies.recordings.files import MARK, decode, recording_name
 from autotune.studies.recordings.objective import (
     AS_WRITTEN,
     HOW_TO_CHOOSE,
@@ -28,25 +28,23 @@ from autotune.studies.recordings.objective import (
     named_objective,
     settled,
 )
-from autotune.studies.recordings.reading import (
-    MARK,
-    Coder,
-    Header,
-    Number,
-    Row,
-    as_number,
-    decode,
-    key_of,
-    mean,
-    milliseconds,
-    nested,
-    parameters_in,
-    recording_of,
-    seconds,
-    typed,
-    usable,
-)
 from autotune.studies.recordings.recording import Recording
+from autotune.studies.recordings.rows import (
+    Coder,
+    Number,
+    RecordingHeader,
+    RecordingRow,
+    build_recording,
+    collect_parameters,
+    duration_s,
+    find_nested,
+    join_key,
+    mean_number,
+    parse_number,
+    parse_samples,
+    parse_time,
+    parse_value,
+)
 
 INVALIDITY: dict[str, FailureKind] = {
     "compile": "compile_error",
@@ -114,25 +112,28 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
         raise RecordingError(f"{path}: it holds no results, and so no parameters; record a configuration first")
     if file.metadata.autotuner == "KTT":
         for result in results:
-            result.configuration = {name: typed(value) for name, value in result.configuration.items()}
+            result.configuration = {name: parse_value(value) for name, value in result.configuration.items()}
     whole = _listed(file.objectives) or _listed(file.metadata.objectives)
     objective, unit = _objective(path, results, whole, chosen)
     per_second = _per_second(path, file.metadata.timeunit, unit)
-    names, values = parameters_in(path, [result.configuration for result in results], _MENDED)
+    names, values = collect_parameters(path, [result.configuration for result in results], _MENDED)
     coder = Coder(values)
-    rows: dict[tuple[int, ...], Row] = {}
+    rows: dict[tuple[int, ...], RecordingRow] = {}
     for number, result in enumerate(results):
         point = [result.configuration[name] for name in names]
         try:
             codes = coder.codes(point)
             rows[codes] = _row(codes, result, per_second, objective, unit)
         except (ValueError, TypeError) as error:
-            raise RecordingError(f"{path}: result {number} ({key_of(point)}): {error}; {_MENDED}") from None
+            raise RecordingError(f"{path}: result {number} ({join_key(point)}): {error}; {_MENDED}") from None
     if len(rows) < len(results):
         again = format_count(len(results) - len(rows), "result")
         warnings.warn(f"{path}: {again} left out, as a later one is of the same configuration", stacklevel=3)
-    header = Header(reading.stem(path), "", file.metadata.device, "", names, values, partial=cut, objective=objective)
-    return recording_of(header, list(rows.values()), source=path)
+    header = RecordingHeader(
+        name=recording_name(path), device=file.metadata.device, parameters=names, values=values, partial=cut,
+        objective=objective,
+    )  # fmt: skip
+    return build_recording(header, list(rows.values()), source=path)
 
 
 def _objective(path: Path, results: list[_Result], whole: list[Any], chosen: ObjectiveChoice) -> tuple[Objective, str]:
@@ -177,7 +178,7 @@ def _per_second(path: Path, written: str | None, unit: str) -> float:
     return per_second
 
 
-def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: Objective, unit: str) -> Row:
+def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: Objective, unit: str) -> RecordingRow:
     times, scale = result.times, 1e3 / per_second
     failed = result.invalidity != "correct"
     time, kind, message, samples = _measured(result, scale, objective, unit, failed)
@@ -185,17 +186,16 @@ def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: 
         kind = INVALIDITY.get(result.invalidity, "unknown")
     elif time is not None and result.correctness == 0:
         time, kind, message = None, "wrong_answer", "correctness 0"
-    runtimes = [] if time is None else usable(times.runtimes or (), scale)
-    benchmark = fsum(runtimes) / 1e3 if times.benchmark is None else seconds(times.benchmark, per_second)
+    runtimes = [] if time is None else parse_samples(times.runtimes or (), scale)
+    benchmark = fsum(runtimes) / 1e3 if times.benchmark is None else duration_s(times.benchmark, per_second)
     compilation = times.compilation_time if times.compilation is None else times.compilation
-    return Row(
-        key=None,
+    return RecordingRow(
         codes=codes,
         time_ms=time,
         samples_ms=[] if time is None else samples or (runtimes if objective.is_time else []),
-        compile_s=seconds(compilation, per_second),
-        run_s=benchmark + seconds(times.validation, per_second),
-        framework_s=seconds(times.framework, per_second),
+        compile_s=duration_s(compilation, per_second),
+        run_s=benchmark + duration_s(times.validation, per_second),
+        framework_s=duration_s(times.framework, per_second),
         kind=kind,
         message=message,
     )
@@ -210,13 +210,13 @@ def _measured(
     """
     found = _measurement(result, objective.name)
     if failed:
-        word = None if found is None else as_number(found.value)
+        word = None if found is None else parse_number(found.value)
         return None, "unknown", word.removeprefix(MARK) if isinstance(word, str) and word else result.invalidity, []
     if found is None:
         if objective.name != TIME.name:
             raise ValueError(f"it has no measurement {objective.name!r}, the objective")
-        value = mean(result.times.runtimes or ()) if objective == TIME else None
-        return *milliseconds(value, scale, objective), []
+        value = mean_number(result.times.runtimes or ()) if objective == TIME else None
+        return *parse_time(value, scale, objective), []
     value, own = found.value, found.unit or ""
     if not objective.is_time:
         scale = 1.0
@@ -228,11 +228,11 @@ def _measured(
         raise ValueError(f"its {objective.name} is in {own!r}, which is no unit of time")
     samples: list[float] = []
     if isinstance(value, list) and value:
-        samples = usable(value, scale, objective)
-        value = mean(value)
+        samples = parse_samples(value, scale, objective)
+        value = mean_number(value)
     if not isinstance(value, float | int | str | None) or isinstance(value, bool):
         raise ValueError(f"the {objective.name} {value!r} is no number")
-    return *milliseconds(value, scale, objective), samples
+    return *parse_time(value, scale, objective), samples
 
 
 def _measurement(result: _Result, name: str) -> _Measurement | None:
@@ -242,7 +242,7 @@ def _measurement(result: _Result, name: str) -> _Measurement | None:
             return measurement
     for measurement in result.measurements:
         if isinstance(measurement.value, Mapping) and name.startswith(f"{measurement.name}."):
-            part = nested(measurement.value, name.removeprefix(f"{measurement.name}."))
+            part = find_nested(measurement.value, name.removeprefix(f"{measurement.name}."))
             if part is not msgspec.UNSET:
                 return _Measurement(name, part, measurement.unit)
     return None

@@ -20,11 +20,11 @@ from autotune.core.space import Space
 from autotune.interop.seed_configs import load_seeds
 from autotune.interop.tuned_configs import read_tuned_configs, write_tuned_configs
 from autotune.studies.recordings import (
-    Header,
-    Row,
+    RecordingHeader,
+    RecordingRow,
+    build_recording,
     load_recording,
-    parameters_of,
-    recording_of,
+    recorded_parameters,
     write_kernel_tuner,
     write_recording,
 )
@@ -78,7 +78,7 @@ def recordings(draw):
         time = draw(st.none() | TIMES)
         point = ",".join(str(column[code]) for column, code in zip(values, codes, strict=True))
         rows.append(
-            Row(
+            RecordingRow(
                 key=f"{number}" if keys else f"{point}#{number}" if len(points) > 1 else point,
                 codes=codes,
                 time_ms=time,
@@ -90,9 +90,17 @@ def recordings(draw):
                 message=draw(TEXT),
             )
         )
-    header = Header("x", draw(TEXT), draw(TEXT), draw(TEXT), tuple(names), values, draw(st.booleans()))
+    header = RecordingHeader(
+        name="x",
+        kernel=draw(TEXT),
+        device=draw(TEXT),
+        problem=draw(TEXT),
+        parameters=tuple(names),
+        values=values,
+        partial=draw(st.booleans()),
+    )
     return replace(
-        recording_of(header, rows),
+        build_recording(header, rows),
         constraints=tuple(draw(st.lists(TEXT, max_size=2))),
         space=draw(st.none() | st.just('{"a": [1,\n 2.50]}')),
         versions=draw(st.dictionaries(TEXT, TEXT, max_size=2)),
@@ -134,7 +142,7 @@ def test_lookup_is_a_dictionary(recording, data):
 @settings(deadline=None)
 @given(recordings())
 def test_parameters_have_the_values_in_the_order_of_the_recording(recording):
-    for parameter, values in zip(parameters_of(recording).values(), recording.values, strict=True):
+    for parameter, values in zip(recorded_parameters(recording).values(), recording.values, strict=True):
         codes = np.arange(parameter.size)[:, None]
         assert parameter.size == len(values)
         assert [token(value) for value in parameter.decode(codes)] == list(map(token, values))

@@ -8,9 +8,9 @@ import pytest
 from autotune.cli import main
 from autotune.core.errors import RecordingError
 from autotune.studies.recordings import load_recording
-from autotune.studies.recordings.load import FOLDER, builtin_recordings, located
-from autotune.studies.simulation import space_of
-from autotune.studies.spec import Entry, StudyError, StudySpec, recording_paths
+from autotune.studies.recordings.load import FOLDER, builtin_recordings, locate_recording
+from autotune.studies.simulation import recorded_space
+from autotune.studies.spec import StrategyEntry, StudyError, StudySpec, recording_paths
 from tests.support import ROOT
 
 NAMES = tuple(builtin_recordings())
@@ -27,7 +27,7 @@ def test_each_is_a_whole_space_and_says_what_it_was_made_with(name: str) -> None
     recording = load_recording(f"builtin:{name}")
     assert recording.name == name
     assert not recording.partial
-    space = space_of(recording)
+    space = recorded_space(recording)
     assert space.count() == len(recording) >= 300
     assert space.default is not None
     assert recording.device
@@ -42,8 +42,12 @@ def test_each_is_a_whole_space_and_says_what_it_was_made_with(name: str) -> None
 
 
 def test_what_is_meant_by_a_name() -> None:
-    assert located("some/file.json") == Path("some/file.json")
-    assert located(f"builtin:{NAMES[0]}") == located(Path(f"builtin:{NAMES[0]}")) == FOLDER / f"{NAMES[0]}.json.gz"
+    assert locate_recording("some/file.json") == Path("some/file.json")
+    assert (
+        locate_recording(f"builtin:{NAMES[0]}")
+        == locate_recording(Path(f"builtin:{NAMES[0]}"))
+        == FOLDER / f"{NAMES[0]}.json.gz"
+    )
     for unknown in ("builtin:", "builtin:nothing", "builtin:../data/x"):
         with pytest.raises(RecordingError, match=rf"no built-in recording '{unknown}'; there are builtin:{NAMES[0]}, "):
             load_recording(unknown)
@@ -68,7 +72,8 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_in_a_study() -> None:
-    everything = StudySpec((Entry("random_search"),), ("builtin:*",), exclude=(f"builtin:{NAMES[0]}",))
+    entries = (StrategyEntry(name="random_search"),)
+    everything = StudySpec(strategies=entries, recordings=("builtin:*",), exclude=(f"builtin:{NAMES[0]}",))
     assert [path.name for path in recording_paths(everything, Path("nowhere"))] == [f"{n}.json.gz" for n in NAMES[1:]]
     with pytest.raises(StudyError, match="no recording fits 'builtin:nothing'"):
-        recording_paths(StudySpec((Entry("random_search"),), ("builtin:nothing",)), Path("nowhere"))
+        recording_paths(StudySpec(strategies=entries, recordings=("builtin:nothing",)), Path("nowhere"))

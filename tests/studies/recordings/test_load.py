@@ -19,11 +19,11 @@ from autotune.core.parameters import Boolean, Choice, Integer, PowerOfTwo
 from autotune.studies.recordings import (
     Recording,
     load_recording,
-    parameters_of,
+    recorded_parameters,
     write_kernel_tuner,
     write_recording,
 )
-from autotune.studies.recordings.recording import parameter_of, role_of
+from autotune.studies.recordings.recording import parameter_for_values, role_for_name
 from tests.support import ROOT
 
 SPACES = Path(os.environ.get("AUTOTUNE_SPACES", ROOT.parent / "shared" / "spaces"))
@@ -614,15 +614,15 @@ def test_kernel_tuner_export_reads_back(tmp_path):
     ],
 )
 def test_the_kind_of_a_parameter(values, parameter):
-    assert parameter_of(values) == parameter
-    assert repr(parameter_of(values)) == repr(parameter)
+    assert parameter_for_values(values) == parameter
+    assert repr(parameter_for_values(values)) == repr(parameter)
 
 
 def test_roles_come_from_well_known_names_only():
     blocks = ["block_size_x", "block_size_z", "BLOCK", "BLOCK_M", "BLOCK_SIZE_N", "MWG", "KWG"]
-    assert {role_of(name) for name in blocks} == {"block_size"}
-    assert (role_of("num_warps"), role_of("num_stages")) == ("num_warps", "num_stages")
-    assert {role_of(name) for name in ["my_block_size_x", "block_size", "BLOCKS", "KWI", "num_warps2"]} == {None}
+    assert {role_for_name(name) for name in blocks} == {"block_size"}
+    assert (role_for_name("num_warps"), role_for_name("num_stages")) == ("num_warps", "num_stages")
+    assert {role_for_name(name) for name in ["my_block_size_x", "block_size", "BLOCKS", "KWI", "num_warps2"]} == {None}
 
 
 # The shared recordings, where they are
@@ -655,7 +655,7 @@ def test_every_shared_recording_survives_our_format_and_matches_its_parameters(t
         recording: Recording = load_recording(path)
         write_recording(recording, tmp_path / f"{recording.name}.autotune.json")
         assert load_recording(tmp_path / f"{recording.name}.autotune.json") == recording
-        for parameter, values in zip(parameters_of(recording).values(), recording.values, strict=True):
+        for parameter, values in zip(recorded_parameters(recording).values(), recording.values, strict=True):
             assert repr(tuple(parameter.decode(np.arange(parameter.size)[:, None]))) == repr(values)
         assert (recording.lookup(recording.codes) == np.arange(len(recording))).all()
 

@@ -1,0 +1,213 @@
+"""The text of a recording's file: bytes in and out, plain or gzip by content, and JSON of unknown origin.
+
+Torn gzip is read as far as it goes, JSON may hold Python's NaN and Infinity or stop in the middle, and files that are
+written appear whole or not at all.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from autotune.core.errors import RecordingError
+from autotune.shell.files import read_regular, suffix_conflict, write_output
+
+T = TypeVar("T")
+
+MAX_BYTES = 2**31
+"""A recording of more text is refused: no recording that was ever published has a tenth of it."""
+
+MAX_RATIO = 100
+"""A gzip that unpacks to more than this many times its size is refused past `FREE_BYTES`: recordings shrink to between
+a third and a tenth, indented JSON to a fortieth, and a thousand times is what gzip can do to zeros."""
+
+FREE_BYTES = 2**24
+"""So many bytes a gzip may unpack to whatever its size: decoded, they take some 0.5 GiB at the very worst."""
+
+_PIECE, _CHUNK = 2**12, 2**20
+"""A member is unpacked in pieces of so many bytes, from the first size doubling to the second: zlib copies the rest of
+a piece at the end of a member, and a file can hold a million members."""
+
+_GZIP = b"\x1f\x8b"
+
+# A string that never ends is taken to the end of the text, so that no text makes the search quadratic.
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)'
+_NON_FINITE = re.compile(_STRING + rb"|NaN|-?Infinity", re.DOTALL)
+_STRUCTURE = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
+
+MARK = "\x00"
+NON_FINITE = tuple(MARK + word for word in ("NaN", "Infinity", "-Infinity"))
+"""Stand in for the numbers that Python writes but JSON does not have."""
+
+
+def read_text(path: Path) -> tuple[bytes, bool]:
+    """The text of a file, unpacked if it is gzip (by its first bytes), and whether the gzip ends too early.
+
+    Raises RecordingError when the file cannot be read or is no regular file, its gzip is damaged, or it unpacks to more
+    than MAX_BYTES, or to more than MAX_RATIO times its size.
+    """
+    try:
+        content = read_regular(path, MAX_BYTES + 1)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
+    if len(content) > MAX_BYTES:
+        raise RecordingError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; split the recording")
+    if not content.startswith(_GZIP):
+        return content.removeprefix(b"\xef\xbb\xbf"), False
+    text, whole = bytearray(), False
+    limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * len(content)))
+    try:
+        for part, ended in _unpacked(content):
+            text += part
+            whole = ended
+            if len(text) > limit:
+                raise RecordingError(
+                    f"{path}: unpacks to more than {limit >> 20} MiB, which no recording of its size does; unpack it"
+                    " yourself if you trust it, or split the recording"
+                )
+    except zlib.error as error:
+        raise RecordingError(f"{path}: damaged gzip data ({error}); fetch the file again") from None
+    return bytes(text).removeprefix(b"\xef\xbb\xbf"), not whole
+
+
+def _unpacked(content: bytes) -> Iterator[tuple[bytes, bool]]:
+    """The text part by part, each with whether the gzip is whole with it; a file may be several members in a row."""
+    rest = memoryview(content)
+    while rest[:2] == _GZIP:
+        member, left, size = zlib.decompressobj(wbits=31), rest, _PIECE
+        while not member.eof and len(left):
+            piece, left, size = left[:size], left[size:], min(2 * size, _CHUNK)
+            part = member.decompress(piece, _CHUNK)
+            yield part, member.eof
+            while member.unconsumed_tail and not member.eof:
+                part = member.decompress(member.unconsumed_tail, _CHUNK)
+                yield part, member.eof
+        if not member.eof:
+            return
+        rest = rest[len(rest) - len(left) - len(member.unused_data) :]
+
+
+def write_text(path: Path, text: bytes) -> None:
+    """Write `text`, which is JSON, to `path`, packed if it ends in .gz: the same text gives the same bytes, and the
+    file appears whole.
+
+    Raises RecordingError when the directory cannot be written, or the file's name says that it is something else.
+    """
+    check_name(path)
+    content = gzip.compress(text, 9, mtime=0) if path.suffix == ".gz" else text
+    try:
+        write_output(path, content)
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be written ({error.strerror or error}); check the directory") from None
+
+
+def check_name(path: Path) -> None:
+    """Raises RecordingError for a name that says another format than JSON, packed or not."""
+    packed = ".gz" if path.name.endswith(".gz") else ""
+    if (fault := suffix_conflict(path.name.removesuffix(".gz"), ".json")) is not None:
+        raise RecordingError(f"{path}: {fault}{packed}")
+
+
+def recording_name(path: Path) -> str:
+    """The name of a recording: the file's, without .autotune.json, .json and .gz."""
+    return path.name.removesuffix(".gz").removesuffix(".json").removesuffix(".autotune")
+
+
+def decode(
+    kind: type[T] | msgspec.json.Decoder[T], text: bytes | msgspec.Raw, path: Path, place: str, remedy: str
+) -> T:
+    """The typed value of JSON text; raises RecordingError naming the file, the place and the remedy."""
+    decoder = kind if isinstance(kind, msgspec.json.Decoder) else msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise RecordingError(f"{path}: {place}: {error}; {remedy}") from None
+
+
+def is_json(text: bytes) -> bool:
+    """Whether text is one whole JSON value."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _broken_at(text: bytes) -> int:
+    """The offset where text that is not JSON stops being a beginning of JSON; its length when only more was to come."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        place = re.search(r"\(byte (\d+)\)", str(error))
+        return int(place.group(1)) if place else len(text) if "truncated" in str(error) else 0
+    except (ValueError, RecursionError):
+        return 0
+    return len(text)
+
+
+def without_non_finite(text: bytes) -> bytes:
+    """The text with NaN and ±Infinity, outside strings, replaced by marked strings that JSON can hold."""
+    if b"NaN" not in text and b"Infinity" not in text:
+        return text
+
+    def mark(match: re.Match[bytes]) -> bytes:
+        token = match.group()
+        return token if token.startswith(b'"') else b'"\\u0000' + token + b'"'
+
+    return _NON_FINITE.sub(mark, text)
+
+
+class Tear(NamedTuple):
+    """Where a file that was cut off can be closed again."""
+
+    end: int
+    """The offset just after the last whole entry."""
+    torn: bytes
+    """What follows it."""
+
+
+def find_tear(text: bytes, name: str) -> Tear | None:
+    """Where the object `name` of a cut-off JSON object can be closed; None when the text was not merely cut.
+
+    A cut leaves whole entries and at most one beginning. Text that stops being JSON earlier, a second object that
+    closes after the last whole entry, or an entry inside an entry (a lost brace) is damage in the middle: closing the
+    text there would lose entries in silence.
+    """
+    if _broken_at(text) < len(text) - len(b"-Infinity"):  # a word may be torn, such as Infini
+        return None
+    end = _last_entry(text, f'"{name}"'.encode())
+    if end is None:
+        return None
+    torn = text[end:].strip(b" \t\r\n,")
+    outside = re.sub(_STRING, b"", torn, flags=re.DOTALL)
+    if b"}" in outside and torn != b"}":
+        return None
+    return Tear(end, b"" if torn == b"}" else torn)
+
+
+def _last_entry(text: bytes, name: bytes) -> int | None:
+    """The offset after the last whole entry of the object `name`; None without it or where an entry holds an object."""
+    depth, key, nested = 0, b"", False
+    end: int | None = None
+    for match in _STRUCTURE.finditer(text):
+        token = match.group()
+        if token in (b"{", b"["):
+            depth += 1
+            nested = nested or (depth == 4 and token == b"{" and end is not None)
+            if depth == 2 and key == name:
+                end = match.end()
+        elif token in (b"}", b"]"):
+            depth -= 1
+            if depth == 2 and end is not None:
+                if nested:
+                    return None
+                end = match.end()
+            elif depth == 1 and end is not None:
+                break  # the object is whole, and what follows cannot be missing an entry
+        elif depth == 1:
+            key = token
+    return end
