@@ -41,7 +41,10 @@ class Lone:
     def ask(self, room):
         pending = self.points.rows[[trial.id for trial in self.flying]]
         archive = Archive(self.records, self.points)
-        return Ask(room, len(self.trials), len(pending), None, None, None, archive, self.points.unseen, lambda: pending)
+        return Ask(
+            room=room, proposed=len(self.trials), outstanding=len(pending), evaluations=None, seconds=None,
+            generations=None, archive=archive, fresh=self.points.unseen, find_pending=lambda: pending,
+        )  # fmt: skip
 
     def propose(self, room):
         ask, key = self.ask(room), fold(self.key, "propose", len(self.trials))
@@ -87,7 +90,7 @@ class Lone:
 
 def seeds_of(space):
     empty = space.encode([])
-    return Seeds(space.encode([space.default] if space.default else []), empty, empty)
+    return Seeds(default=space.encode([space.default] if space.default else []), user=empty, best=empty)
 
 
 @EVERY
