@@ -15,10 +15,10 @@ from autotune.core.constraints.by_row import Row, row_function, values_or_errors
 from autotune.core.constraints.column_ops import CompiledNode, Frame, NotVectorisable
 from autotune.core.constraints.syntax import (
     Binary,
-    Call,
-    Compare,
+    ComparisonChain,
     Conditional,
-    Group,
+    Display,
+    FunctionCall,
     Item,
     Literal,
     Logical,
@@ -115,15 +115,15 @@ class _Compiler:
                 return ops.unary(op, self.scalar(operand))
             case Binary(op, left, right):
                 return ops.binary(op, self.scalar(left), self.scalar(right))
-            case Compare(chain, operands):
+            case ComparisonChain(chain, operands):
                 return self._compare(chain, operands)
             case Conditional(test, then, otherwise):
                 return ops.conditional(self.truth(test), self.scalar(then), self.scalar(otherwise))
             case Item(of, index):
                 return _item(self.value(of), index)
-            case Call(function, arguments):
+            case FunctionCall(function, arguments):
                 return self._call(function, arguments)
-            case Group(_, items):
+            case Display(_, items):
                 return tuple(map(self.value, items))
             case Literal(_):
                 raise NotVectorisable  # a literal that a column can hold was a table already
@@ -140,7 +140,7 @@ class _Compiler:
         read = names(node)
         if len(read) > 1 or any(self.parameters[name].size > TABLE_LIMIT for name in read):
             return None
-        if isinstance(node, Group):
+        if isinstance(node, Display):
             return None
         if isinstance(node, Name) and not truth:
             return ops.gather(node.name, value_table(self.parameters[node.name]))
@@ -173,7 +173,7 @@ class _Compiler:
 
     def _items(self, node: Node) -> list[CompiledNode]:
         """The items that `in` looks through; literals that are no numbers equal no number and are left out."""
-        if isinstance(node, Group):
+        if isinstance(node, Display):
             numbers = (bool, int, float)
             return [self.scalar(i) for i in node.items if not isinstance(i, Literal) or isinstance(i.value, numbers)]
         return _elements(self.value(node))
@@ -192,7 +192,7 @@ class _Compiler:
 def _is_boolean(node: Node) -> bool:
     """Whether the value is certainly a bool."""
     match node:
-        case Compare() | Unary("not", _) | Call("bool" | "any" | "all", _):
+        case ComparisonChain() | Unary("not", _) | FunctionCall("bool" | "any" | "all", _):
             return True
         case Logical(_, operands):
             return all(map(_is_boolean, operands))

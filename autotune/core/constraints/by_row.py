@@ -11,10 +11,10 @@ from typing import Any
 from autotune.core.config import Value
 from autotune.core.constraints.syntax import (
     Binary,
-    Call,
-    Compare,
+    ComparisonChain,
     Conditional,
-    Group,
+    Display,
+    FunctionCall,
     Item,
     Literal,
     Logical,
@@ -70,7 +70,7 @@ def row_function(node: Node) -> RowFunction:
             return _unary(UNARY[op], row_function(operand), op)
         case Binary(op, left, right):
             return _binary(BINARY[op], row_function(left), row_function(right), op)
-        case Compare(ops, operands):
+        case ComparisonChain(ops, operands):
             return _compare(ops, tuple(map(row_function, operands)))
         case Logical(op, operands):
             return _logical(op == "or", tuple(map(row_function, operands)))
@@ -79,10 +79,10 @@ def row_function(node: Node) -> RowFunction:
         case Item(of, index):
             value_of = row_function(of)
             return lambda row: _tuple(value_of(row))[index]
-        case Call(function, arguments):
+        case FunctionCall(function, arguments):
             called, parts = FUNCTIONS[function], tuple(map(row_function, arguments))
             return lambda row: called(*[part(row) for part in parts])
-        case Group(kind, items):
+        case Display(kind, items):
             display, members = DISPLAYS[kind], tuple(map(row_function, items))
             return lambda row: display([item(row) for item in members])
 

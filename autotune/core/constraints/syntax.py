@@ -70,7 +70,7 @@ class Binary:
 
 
 @dataclass(frozen=True, slots=True)
-class Compare:
+class ComparisonChain:
     """A chain of comparisons: ops[i] stands between operands[i] and operands[i + 1]."""
 
     ops: tuple[str, ...]
@@ -103,7 +103,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """A call of one of the known functions."""
 
     function: str
@@ -111,14 +111,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Display:
     """A tuple, list or set written out item by item; kind is "tuple", "list" or "set"."""
 
     kind: str
     items: tuple["Node", ...]
 
 
-Node = Literal | Name | Unary | Binary | Compare | Logical | Conditional | Item | Call | Group
+Node = Literal | Name | Unary | Binary | ComparisonChain | Logical | Conditional | Item | FunctionCall | Display
 
 
 def parse(text: str) -> Node:
@@ -143,15 +143,15 @@ def children(node: Node) -> tuple[Node, ...]:
             return (node.operand,)
         case Binary():
             return (node.left, node.right)
-        case Compare() | Logical():
+        case ComparisonChain() | Logical():
             return node.operands
         case Conditional():
             return (node.test, node.then, node.otherwise)
         case Item():
             return (node.of,)
-        case Call():
+        case FunctionCall():
             return node.arguments
-        case Group():
+        case Display():
             return node.items
 
 
@@ -190,15 +190,15 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:  # noqa: C901 - one
         case ast.Compare():
             _check_is_operands(node, text)
             operands = tuple(map(under, [node.left, *node.comparators]))
-            return Compare(tuple(COMPARE[type(op)] for op in node.ops), operands)
+            return ComparisonChain(tuple(COMPARE[type(op)] for op in node.ops), operands)
         case ast.IfExp():
             return Conditional(under(node.test), under(node.body), under(node.orelse))
         case ast.Subscript():
             return Item(under(node.value), _literal_index(node, text))
         case ast.Call():
-            return Call(_function_name(node, text), tuple(map(under, node.args)))
+            return FunctionCall(_function_name(node, text), tuple(map(under, node.args)))
         case ast.Tuple() | ast.List() | ast.Set():
-            return Group(type(node).__name__.lower(), tuple(map(under, node.elts)))
+            return Display(type(node).__name__.lower(), tuple(map(under, node.elts)))
     raise _error(node, text, f"{type(node).__name__} is not allowed; {ALLOWED}")
 
 

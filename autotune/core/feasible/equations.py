@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints.syntax import Binary, Compare, Literal, Name, Node, Unary, names
+from autotune.core.constraints.syntax import Binary, ComparisonChain, Literal, Name, Node, Unary, names
 from autotune.core.constraints.tables import BOOL, INT, SAFE, Array, value_table
 from autotune.core.feasible.compiled import CompiledConstraint
 from autotune.core.parameters import Parameter
@@ -104,11 +104,11 @@ def as_equation(constraint: CompiledConstraint) -> Equation | None:
     left: Node
     right: Node
     match constraint.tree:
-        case Compare(("==",), (Binary("%", left, Literal(int(modulus))), Literal(int(target)))) if (
+        case ComparisonChain(("==",), (Binary("%", left, Literal(int(modulus))), Literal(int(target)))) if (
             0 < modulus < MOST_REACHABLE
         ):
             right = Literal(0)
-        case Compare(("==",), (left, right)):
+        case ComparisonChain(("==",), (left, right)):
             modulus = target = 0
         case _:
             return None

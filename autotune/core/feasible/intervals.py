@@ -14,7 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.constraints.by_row import row_function, values_or_errors
-from autotune.core.constraints.syntax import Binary, Call, Compare, Group, Logical, Name, Node, Unary, names
+from autotune.core.constraints.syntax import (
+    Binary,
+    ComparisonChain,
+    Display,
+    FunctionCall,
+    Logical,
+    Name,
+    Node,
+    Unary,
+    names,
+)
 from autotune.core.constraints.tables import BOOL, FLOAT, tabulate, value_table
 from autotune.core.feasible.compiled import CompiledConstraint
 from autotune.core.parameters import Integer, Parameter, PowerOfTwo
@@ -70,7 +80,7 @@ class _IntervalCompiler:
             case Unary("not", operand):
                 inner = self.truth(operand)
                 return None if inner is None else _negate(inner)
-            case Compare(ops, operands):
+            case ComparisonChain(ops, operands):
                 return self._compare(ops, operands)
         value = self.value(node)
         if value is None:
@@ -100,7 +110,7 @@ class _IntervalCompiler:
         return both
 
     def _compare(self, ops: tuple[str, ...], operands: tuple[Node, ...]) -> IntervalFunction | None:
-        if ops == ("in",) and isinstance(group := operands[1], Group) and group.items:
+        if ops == ("in",) and isinstance(group := operands[1], Display) and group.items:
             return self._logical("or", [self._compare(("==",), (operands[0], item)) for item in group.items])
         values = [self.value(operand) for operand in operands]
         links: list[IntervalFunction | None] = []
@@ -122,9 +132,9 @@ class _IntervalCompiler:
                 return self._apply(op, [left, right])
             case Binary("//" | "%" as op, left, divisor) if _positive(divisor):
                 return self._apply(op, [left, divisor])
-            case Call("min" | "max" as function, arguments) if len(arguments) > 1:
+            case FunctionCall("min" | "max" as function, arguments) if len(arguments) > 1:
                 return self._apply(function, list(arguments))
-            case Call("abs", arguments):
+            case FunctionCall("abs", arguments):
                 return self._apply("abs", list(arguments))
         return None
 
