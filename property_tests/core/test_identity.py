@@ -28,7 +28,7 @@ from autotune import (
     resume,
     tune,
 )
-from autotune.core.identity import identity
+from autotune.core.identity import identify
 from autotune.core.keys import root
 from autotune.core.strategies.proposals import list_small_space
 from autotune.shell.cache.sources import source_digest
@@ -43,15 +43,15 @@ HERE = Path(functions_by_pairs.__file__)
 @pytest.mark.parametrize("name", PAIRS)
 def test_functions_that_differ_in_one_respect_are_told_apart(name: str) -> None:
     one, other = PAIRS[name]
-    assert identity(one).portable
-    assert identity(other).portable
-    assert identity(one).digest != identity(other).digest
-    assert identity(one) == identity(one)
+    assert identify(one).portable
+    assert identify(other).portable
+    assert identify(one).digest != identify(other).digest
+    assert identify(one) == identify(one)
 
 
 def test_all_functions_are_told_apart_and_made_again_are_the_same() -> None:
-    digests = {name: identity(function).digest for name, function in made().items()}
-    again = {name: identity(function).digest for name, function in made().items()}
+    digests = {name: identify(function).digest for name, function in made().items()}
+    again = {name: identify(function).digest for name, function in made().items()}
     assert digests == again
 
 
@@ -61,8 +61,8 @@ spec = importlib.util.spec_from_file_location("{name}", "{path}")
 module = importlib.util.module_from_spec(spec)
 sys.modules["{name}"] = module
 spec.loader.exec_module(module)
-from autotune.core.identity import identity
-print(json.dumps({{name: identity(function).digest for name, function in module.made().items()}}))
+from autotune.core.identity import identify
+print(json.dumps({{name: identify(function).digest for name, function in module.made().items()}}))
 """
 
 
@@ -79,7 +79,7 @@ def test_other_processes_find_the_same(seed: str, tmp_path: Path) -> None:
         [sys.executable, "-c", ELSEWHERE.format(name="elsewhere", path=path)],
         env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
-    here = {name: identity(function).digest for name, function in made().items()}
+    here = {name: identify(function).digest for name, function in made().items()}
     there = json.loads(done.stdout)
     assert [name for name in here if here[name] != there[name]] == []
 
@@ -89,9 +89,9 @@ def test_the_file_is_not_read(tmp_path: Path) -> None:
     path.write_text("def fits(a):\n    return a < 3\n")
     scope: dict[str, Any] = {"__name__": "constraint"}
     exec(compile(path.read_text(), str(path), "exec"), scope)
-    before = identity(scope["fits"])
+    before = identify(scope["fits"])
     path.write_text("def fits(a):\n    return a < 4\n")
-    assert identity(scope["fits"]) == before
+    assert identify(scope["fits"]) == before
 
 
 def opaque() -> dict[str, Callable[..., Any]]:
@@ -108,8 +108,8 @@ def opaque() -> dict[str, Callable[..., Any]]:
 @pytest.mark.parametrize("name", opaque())
 def test_what_has_no_digest_is_its_own(name: str) -> None:
     one, other = opaque()[name], opaque()[name]
-    assert not identity(one).portable
-    assert identity(one).digest != identity(other).digest, "even where all else is equal"
+    assert not identify(one).portable
+    assert identify(one).digest != identify(other).digest, "even where all else is equal"
     spaces = [Space(PARAMETERS, [function]) for function in (one, other)]
     assert not spaces[0].portable
     assert spaces[0] != spaces[1]

@@ -8,7 +8,7 @@ from autotune.backends.triton_decorator.call_key import Call, Calls, described
 from autotune.backends.triton_decorator.configs import LABEL, Candidates
 from autotune.backends.triton_decorator.options import DecoratorOptions
 from autotune.core.errors import CacheError
-from autotune.core.identity import identity
+from autotune.core.identity import identify
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.identity import current_device, processor
 from autotune.shell.cache.keys import LooseKey, compute_digest
@@ -93,5 +93,5 @@ def _instrument(function: Any) -> str:
     return (
         ""
         if function is None
-        else identity(getattr(function, "__func__", function), replace_known, contents=False).digest
+        else identify(getattr(function, "__func__", function), replace_known, contents=False).digest
     )

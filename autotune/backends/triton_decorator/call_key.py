@@ -20,7 +20,7 @@ from types import FunctionType
 from typing import Any, Literal, NamedTuple
 
 from autotune.core.errors import PlanError
-from autotune.core.identity import identity
+from autotune.core.identity import identify
 from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor
 from autotune.shell.cache.sources import (
     container_name,
@@ -262,7 +262,7 @@ def value_key(value: Any) -> Any:
         return f"{kind.__module__}.dtype", str(value)
     if is_triton_kernel(value) or isinstance(value, FunctionType | type | Enum):
         return IdentityKey(value)
-    found = identity(value, replace_known)
+    found = identify(value, replace_known)
     return ("object", found.digest) if found.portable else IdentityKey(value)
 
 

@@ -17,7 +17,7 @@ from autotune.core.constraints.by_row import RowFunction, row_function, verdict_
 from autotune.core.constraints.syntax import Node, names, parse
 from autotune.core.constraints.verdicts import NO, RAISES, YES
 from autotune.core.errors import SpaceError
-from autotune.core.identity import Identity, WatchedIdentity
+from autotune.core.identity import ObjectIdentity, WatchedIdentity
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.points import join_ranks, sorted_unique
 
@@ -82,7 +82,7 @@ class Function:
         object.__setattr__(self, "_watched", WatchedIdentity(self.function))
 
     @property
-    def identity(self) -> Identity:
+    def identity(self) -> ObjectIdentity:
         """The identity of the function when the constraint was made."""
         watched: WatchedIdentity = self.__dict__["_watched"]
         return watched.identity

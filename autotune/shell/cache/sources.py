@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from autotune.core.errors import CacheError
-from autotune.core.identity import identity
+from autotune.core.identity import identify
 from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor, compute_digest
 
 JIT_SETTINGS = ("do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "version")
@@ -42,7 +42,7 @@ def source_digest(source: str | Callable[..., Any]) -> str:
 
 def value_digest(value: Any) -> str:
     """32 hexadecimal digits of any value by its content; CacheError where a part of it has none."""
-    found = identity(value, replace_known)
+    found = identify(value, replace_known)
     if not found.portable:
         name = getattr(value, "__qualname__", type(value).__qualname__)
         raise CacheError(
@@ -60,7 +60,7 @@ def code_digest(evaluator: object) -> str | None:
     parts = {one.name: getattr(evaluator, one.name) for one in fields(evaluator)}
     given = {name: part for name, part in parts.items() if callable(part) or is_triton_kernel(part)}
     try:
-        found = {name: identity(part, _kernels_alone, contents=False) for name, part in given.items()}
+        found = {name: identify(part, _kernels_alone, contents=False) for name, part in given.items()}
     except Exception:  # a foreign object may do anything when it is asked
         return None
     known = [(name, one.digest) for name, one in found.items() if one.portable]
@@ -115,14 +115,14 @@ def kernel_digest(kernel: Any) -> str:
         used: list[Any] = []
         for label, value in _used(one.fn):
             if not _is_jitted(value):
-                used.append((label, identity(_unwrapped(value), replace_known).digest))
+                used.append((label, identify(_unwrapped(value), replace_known).digest))
             elif not value.fn.__module__.startswith("triton."):
                 if id(value) not in places:
                     places[id(value)] = len(places)
                     todo.append(value)
                 used.append((label, places[id(value)]))
         parts.append((one.fn.__qualname__, source_text(one), used, _settings(one)))
-    return identity(parts).digest
+    return identify(parts).digest
 
 
 def source_text(kernel: Any) -> str:
@@ -131,7 +131,7 @@ def source_text(kernel: Any) -> str:
     if isinstance(text, str):
         with suppress(SyntaxError):
             return ast.unparse(ast.parse(text))
-    return text if isinstance(text, str) else identity((kernel.fn.__code__, kernel.fn.__defaults__)).digest
+    return text if isinstance(text, str) else identify((kernel.fn.__code__, kernel.fn.__defaults__)).digest
 
 
 def _settings(kernel: Any) -> list[tuple[str, str]]:
