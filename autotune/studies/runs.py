@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 import autotune
-from autotune.core.identity import identity
+from autotune.core.identity import identify
 from autotune.core.strategies.registry import STRATEGIES, to_spec
 from autotune.shell.files import read_regular
 from autotune.studies.peers import find_peer
@@ -156,7 +156,7 @@ def _foreign_digest(kind: type) -> str:
     that has no stable digest, of its file."""
     if kind.__module__.startswith("autotune."):
         return ""
-    reached = identity(kind)
+    reached = identify(kind)
     file = getsourcefile(kind)
     return reached.digest if reached.portable or file is None else _digest(Path(file).read_bytes())
 
