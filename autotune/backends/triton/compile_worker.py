@@ -13,7 +13,7 @@ from autotune.backends.triton import arguments, fake_driver, messages, warm_up
 from autotune.backends.triton.kernel import Launch, unpack
 from autotune.backends.triton.messages import both_ends
 from autotune.core.config import Config
-from autotune.shell.evaluators.worker_main import WorkerPort
+from autotune.shell.processes.child import OrderLoop
 from autotune.shell.formatting import describe_error
 
 NICENESS = 5
@@ -63,7 +63,7 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
         with suppress(ValueError):  # opaque: everything is compiled where it is run
             loaded.named = [arguments.make_stand_ins(one) for one in described]
     worker = CompileWorker(loaded, fake_driver.install(settings["target"]))
-    WorkerPort(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(worker.obey, messages.ReadyReply())
+    OrderLoop(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(worker.obey, messages.ReadyReply())
 
 
 class CompileWorker:

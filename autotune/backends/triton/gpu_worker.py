@@ -32,9 +32,9 @@ from autotune.shell.evaluators import tensors
 from autotune.shell.evaluators.bench import find_wrong_call
 from autotune.shell.evaluators.checking import count_bit_differences, list_leaves
 from autotune.shell.evaluators.tensors import is_tensor
-from autotune.shell.evaluators.worker_main import WorkerPort
-from autotune.shell.formatting import describe_error
 from autotune.shell.processes import messages as plain
+from autotune.shell.processes.child import OrderLoop
+from autotune.shell.formatting import describe_error
 
 GRAPHED_MS = 1.0
 GRAPHED_RUNS = 256
@@ -95,7 +95,7 @@ class GpuBenchmark:
         return bool(self._kept)
 
     def measure(self, order: messages.MeasureOrder) -> messages.MeasureReply | messages.Refused:
-        """Check the config and time it; it is forgotten then."""
+        """OutputCheck the config and time it; it is forgotten then."""
         start = perf_counter()
         try:
             ready, checked = self._checked(Config.from_json(order.config))
@@ -114,7 +114,7 @@ class GpuBenchmark:
         return messages.MeasureReply(condensed, perf_counter() - start, cut, details)
 
     def prepare(self, order: messages.PrepareOrder) -> messages.TritonReply:
-        """Check the config and keep it warm."""
+        """OutputCheck the config and keep it warm."""
         start = perf_counter()
         try:
             self._kept[order.slot] = self._checked(Config.from_json(order.config))[0]
@@ -136,7 +136,7 @@ class GpuBenchmark:
         return messages.SampleReply(tuple(times), perf_counter() - start, self._device.gauges())
 
     def verify(self, order: messages.VerifyOrder) -> messages.TritonReply:
-        """Check what is kept once more: a kernel may be right at first and wrong once it has run."""
+        """OutputCheck what is kept once more: a kernel may be right at first and wrong once it has run."""
         start = perf_counter()
         try:
             self._check_again(self._kept[order.slot])
@@ -160,7 +160,7 @@ class GpuBenchmark:
         return ready, details
 
     def _check_again(self, ready: list[Ready]) -> None:
-        """Check a few runs more; raises Wrong."""
+        """OutputCheck a few runs more; raises Wrong."""
         for one in ready:
             found = find_wrong_call(partial(self._wrong, one)) if one.stage.compared else None
             if found is not None:
@@ -192,9 +192,7 @@ class GpuBenchmark:
         return details
 
     def _repeat(self, stage: PreparedArguments, launch: Callable[[Any], Any], returned: Any) -> None:
-        before = [
-            (place, tensors.copy_tensor(t)) for place, t in list_leaves(stage.result_of(returned)) if is_tensor(t)
-        ]
+        before = [(place, tensors.copy_tensor(t)) for place, t in list_leaves(stage.result_of(returned)) if is_tensor(t)]
         stage.clear()
         self._around(stage.named, launch)
         self._device.synchronize()
@@ -415,7 +413,7 @@ def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoRetu
         """Configs that are compared are kept together; before the first of them the process must be as it was."""
         return isinstance(order, messages.PrepareOrder) and desk.keeps
 
-    WorkerPort(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(
+    OrderLoop(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(
         obey, messages.ReadyReply(device.gpu, described), joins
     )
 

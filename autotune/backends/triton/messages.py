@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.outcomes import Detail, Failed
+from autotune.shell.processes.messages import Broken, JobOrder
 from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
-from autotune.shell.processes.messages import Broken
 
 
 class TensorArgument(Struct, frozen=True, tag="tensor"):
@@ -72,14 +72,14 @@ class CompiledKernel(Struct, frozen=True, omit_defaults=True):
     blocks: int = 1
 
 
-class CompileOrder(Struct, frozen=True, tag="compile"):
+class CompileOrder(JobOrder, frozen=True, tag="compile"):
     """Compile all that this config (one JSON object) launches. The reply is Compiled, or NotCompiled."""
 
     config: str
 
 
-class MeasureOrder(Struct, frozen=True, tag="measure"):
-    """Check and time this config; begin no sample after `budget_s` seconds. The reply is MeasureReply, or Refused.
+class MeasureOrder(JobOrder, frozen=True, tag="measure"):
+    """OutputCheck and time this config; begin no sample after `budget_s` seconds. The reply is MeasureReply, or Refused.
 
     default_ms: what the default config takes on each workload, where the limits are relative to it.
     """
@@ -91,8 +91,8 @@ class MeasureOrder(Struct, frozen=True, tag="measure"):
     near_ms: float | None = None
 
 
-class PrepareOrder(Struct, frozen=True, tag="prepare"):
-    """Check this config and keep it as number `slot`, for samples to come. The reply is PrepareReply, or Refused."""
+class PrepareOrder(JobOrder, frozen=True, tag="prepare"):
+    """OutputCheck this config and keep it as number `slot`, for samples to come. The reply is PrepareReply, or Refused."""
 
     config: str
     slot: int
@@ -105,7 +105,7 @@ class SampleOrder(Struct, frozen=True, tag="sample"):
 
 
 class VerifyOrder(Struct, frozen=True, tag="verify"):
-    """Check the config in this slot once more. The reply is PrepareReply, or Refused."""
+    """OutputCheck the config in this slot once more. The reply is PrepareReply, or Refused."""
 
     slot: int
 

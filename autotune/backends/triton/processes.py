@@ -22,7 +22,7 @@ from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import os_process
 from autotune.shell.processes.fork_server import ForkServer
 from autotune.shell.processes.gpu_lock import GpuLock
-from autotune.shell.processes.pool import Lost, Worker, WorkerPool, wait_for
+from autotune.shell.processes.pool import Lost, Worker, WorkerPool, wait_for_replies
 
 TritonWorker = Worker[messages.TritonReply]
 News = list[tuple[TritonWorker, messages.TritonReply | Lost]]
@@ -126,7 +126,7 @@ class Processes:
         self.compile_pool: WorkerPool[messages.TritonReply] | None = None
         self.gpu_pools: list[WorkerPool[messages.TritonReply]] = []
         if nurseries.compiling is not None:
-            self.compile_pool = WorkerPool(b"", messages.decode_reply, start=self._start_compiler)
+            self.compile_pool = WorkerPool(self._start_compiler, messages.decode_reply)
         if nurseries.measuring is not None:
             self.gpu_pools = [self._pool(nurseries.measuring, name) for name in layout.visible]
 
@@ -180,7 +180,7 @@ class Processes:
         began = time.monotonic()
         if self._loading:
             timeout_s = min(timeout_s, LOADING_S)
-        news = wait_for(self._pools(), timeout_s)
+        news = wait_for_replies(self._pools(), timeout_s)
         if not news and time.monotonic() - began < min(timeout_s, TURN_S):
             time.sleep(min(timeout_s, TURN_S))  # nobody of ours is busy: it is another's turn on the GPU
         for worker, reply in news:
@@ -229,7 +229,7 @@ class Processes:
         assert self._nurseries.compiling is not None, "there is a compile_pool"
         if self._target is None or not self._nurseries.compiling.can_fork():
             return False
-        note = self._nurseries.compiling.loaded().note
+        note = self._nurseries.compiling.wait_until_loaded().note
         if note and not self.gpu_pools:
             raise EvaluatorError(
                 f"`arguments` cannot be made without memory or a GPU ({note}); give tensors whose shapes do not depend"
@@ -240,13 +240,13 @@ class Processes:
     def _start_compiler(self, sock: Any, stderr: int) -> Any:
         assert self._nurseries.compiling is not None, "there is a compile_pool"
         settings: dict[str, Any] = {"target": self._target}
-        if self._nurseries.compiling.loaded().note:
+        if self._nurseries.compiling.wait_until_loaded().note:
             settings["arguments"] = msgspec.to_builtins(self._arguments)
         return self._nurseries.compiling.start(settings, sock, stderr)
 
     def _pool(self, nursery: ForkServer, visible: str) -> WorkerPool[messages.TritonReply]:
         start = partial(nursery.start, {"device": self.layout.device, "visible": visible})
-        return WorkerPool(b"", messages.decode_reply, start=start, setting_up=_SETTING_UP)
+        return WorkerPool(start, messages.decode_reply, setting_up=_SETTING_UP)
 
 
 MIB_EACH = 1024

@@ -115,7 +115,7 @@ class GpuQueue:
         """Nobody wants any of it; a kernel that runs may end, for a while, so that its process can go on."""
         self.ready.clear()
         for worker, jobs in self._running.items():
-            worker.hurry(PATIENCE_S)
+            worker.shorten_deadline(PATIENCE_S)
             for job in jobs:
                 job.dropped = True
 
@@ -257,7 +257,7 @@ class TritonSession:
         if self._comparison is not None:
             self._comparison = None
             for worker in self._busy_desks():
-                worker.hurry(PATIENCE_S)
+                worker.shorten_deadline(PATIENCE_S)
         if self._processes.compile_pool is not None:
             self._processes.compile_pool.kill_busy()
         self._runs.abandon()

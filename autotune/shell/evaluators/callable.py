@@ -14,12 +14,10 @@ from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
 from autotune.shell.evaluators.checking import require_comparable
 from autotune.shell.evaluators.in_process import InProcessSession
-from autotune.shell.evaluators.isolated import IsolatedSession, WorkerRules
+from autotune.shell.evaluators.isolated import IsolatedSession, WorkerRules, pool_of
 from autotune.shell.evaluators.protocol import Evaluator, Session, clock_after
 from autotune.shell.evaluators.timing import Schedule, Timer
-from autotune.shell.evaluators.workload import Workload, pack
-from autotune.shell.processes import messages
-from autotune.shell.processes.pool import WorkerPool
+from autotune.shell.evaluators.workload import Workload
 from autotune.shell.settings import timeout_setting
 
 if TYPE_CHECKING:
@@ -146,7 +144,7 @@ class CallableEvaluator:
         if self.isolation == "in_process":
             return InProcessSession(work, self.run_timeout_s, clock)
         rules = WorkerRules(self.workers, self.overlap, self.build_timeout_s, self.run_timeout_s)
-        return IsolatedSession(WorkerPool(pack(work), messages.decode_reply, self.memory_limit_mb), rules, clock)
+        return IsolatedSession(pool_of(work, self.memory_limit_mb), rules, clock)
 
     def _check_isolation(self) -> None:
         if self.isolation == "in_process":

@@ -1,5 +1,6 @@
 """A session whose configs are built and timed in worker processes: many may build, one at a time is timed."""
 
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from msgspec.structs import replace
 
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
+from autotune.shell.evaluators import messages
 from autotune.shell.evaluators.comparison import Comparison, Contender, Step
 from autotune.shell.evaluators.protocol import WorkerSession
-from autotune.shell.processes import messages
+from autotune.shell.evaluators.workload import Workload, pack
+from autotune.shell.processes.os_process import Process, boot, unnamed_file
 from autotune.shell.processes.pool import Lost, Worker, WorkerPool
 
 SUSPECT: frozenset[FailureKind] = frozenset({"crash", "out_of_memory", "wrong_answer"})
@@ -35,6 +38,17 @@ class WorkerRules(NamedTuple):
     overlap: bool
     build_timeout_s: float
     run_timeout_s: float
+
+
+def pool_of(work: Workload, memory_limit_mb: int | None) -> WorkerPool[messages.Reply]:
+    """A pool whose workers load this workload; raises EvaluatorError where it cannot be sent to them."""
+    payload = unnamed_file(pack(work))
+
+    def start(sock: socket.socket, stderr: int) -> Process:
+        settings, files = {"memory_limit_mb": memory_limit_mb}, {"payload": payload.fileno()}
+        return boot("autotune.shell.evaluators.worker_main", settings, sock, files, stderr)
+
+    return WorkerPool(start, messages.decode_reply, memory_limit_mb=memory_limit_mb, files=(payload,))
 
 
 @dataclass(eq=False, kw_only=True)
@@ -264,12 +278,12 @@ class IsolatedSession(WorkerSession):
                 paused = worker.paused_s if job.stage == "building" else 0.0
                 compile_s = max(0.0, outcome.compile_s - paused) if job.stage == "building" else job.compile_s
                 self._finish(worker, job, replace(outcome, compile_s=compile_s))
-            case Lost(why, message):
+            case Lost(reason, message):
                 building = job.stage == "building"
                 late: FailureKind = "compile_timeout" if building else "run_timeout"
                 phase = "building" if building else "running"
-                failed = Failed("crash" if why == "crash" else late, f"{phase}: {message}")
-                spent = worker.allowed_s if why == "timeout" else 0.0
+                failed = Failed("crash" if reason == "crash" else late, f"{phase}: {message}")
+                spent = worker.allowed_s if reason == "timeout" else 0.0
                 times = {"compile_s": spent} if building else {"compile_s": job.compile_s, "run_s": spent}
                 self._finish(worker, job, replace(failed, **times))
             case _:

@@ -1,8 +1,9 @@
-"""Workers forked from a process that has loaded everything already: a new one is there in milliseconds.
+"""A fork server: workers are forked from a process that has loaded everything already, so a new one takes milliseconds.
 
 A Python process with torch and Triton in it takes seconds to start, which is too long where each compile that hangs
-costs a worker. So one process, the nursery, imports them and the user's functions once, touches no GPU, and forks a
-worker whenever it is told to. It keeps the dead until they are buried, so that their numbers name them alone.
+costs a worker. So one process, the fork server, imports them and the user's functions once, touches no GPU, and forks a
+worker at each request. It keeps dead workers as zombies until it is told to reap them, so that their numbers stay
+theirs. `fork_server_main` is the code of that process; this file is the parent's side and their messages.
 """
 
 import json
@@ -20,97 +21,94 @@ from msgspec import Struct
 from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import messages, os_process, supervisor
 from autotune.shell.processes.os_process import NoProcess
-from autotune.shell.processes.pool import TAIL
+from autotune.shell.processes.pool import read_tail
 
 LOAD_TIMEOUT_S = 180.0
+"""Seconds that the fork server may take to import its modules and the user's: ten times what torch takes here."""
 ANSWER_TIMEOUT_S = 30.0
+"""Seconds that it may take to answer a request, on a busy machine."""
 _MAIN = "autotune.shell.processes.fork_server_main"
 
 
 class Fork(Struct, frozen=True, tag="fork"):
-    """Fork a worker; its socket and its stderr come along. settings: JSON for its main function."""
+    """Request: fork a worker; its socket and its stderr come along. settings: JSON for the worker's main function."""
 
     settings: str
 
 
-class Reap(Struct, frozen=True, tag="bury"):
-    """Reap this worker, which is dead or dying."""
+class Reap(Struct, frozen=True, tag="reap"):
+    """Request: reap this worker, which is dead or dying."""
 
     pid: int
     timeout_s: float
 
 
 class Loaded(Struct, frozen=True, tag="loaded"):
-    """The nursery can fork. note: what the workers must be told because it could not be found out here."""
+    """Answer: the fork server can fork. note: why workers must be told what could not be found out in it."""
 
     note: str = ""
 
 
-class Forked(Struct, frozen=True, tag="born"):
-    """The worker's number."""
+class Forked(Struct, frozen=True, tag="forked"):
+    """Answer: the number of the new worker."""
 
     pid: int
 
 
-class NotForked(Struct, frozen=True, tag="not born"):
-    """The system has given no process; why."""
+class NotForked(Struct, frozen=True, tag="not_forked"):
+    """Answer: the system has given no process, and why."""
 
     message: str
 
 
-class Reaped(Struct, frozen=True, tag="buried"):
-    """How it ended; None if it did not in time."""
+class Reaped(Struct, frozen=True, tag="reaped"):
+    """Answer: the worker's exit status; None if it did not end in time."""
 
     status: int | None
 
 
-Answer = Loaded | Forked | NotForked | Reaped | messages.Broken
-
-_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_answers = msgspec.msgpack.Decoder(Loaded | Forked | NotForked | Reaped | messages.Broken)
 
 
 class ForkedProcess:
-    """A worker that the nursery has forked."""
+    """A worker that the fork server has forked; see `os_process.Process`."""
 
-    def __init__(self, nursery: "ForkServer", pid: int) -> None:
-        self._nursery = nursery
+    def __init__(self, server: "ForkServer", pid: int) -> None:
+        self._server = server
         self._pid = pid
         self._status: int | None = None
 
     @property
     def pid(self) -> int:
-        """Its number."""
         return self._pid
 
     @property
     def returncode(self) -> int | None:
-        """Its exit status, once it is reaped."""
         return self._status
 
     def has_exited(self) -> bool:
-        """Whether it is dead; the nursery reaps it when told to, not before."""
-        return self._status is not None or supervisor.state(self._pid) in ("Z", "X")
+        return self._status is not None or not supervisor.is_alive(self._pid)
 
     def kill(self) -> int | None:
-        """Kill it and its descendants, and let the nursery reap it; what it leaves to the nursery is ended there."""
+        """The fork server reaps the worker, and ends what the worker leaves to it."""
         if self._status is None:
-            os_process.signal_tree(self._pid, signal.SIGSTOP)  # so that nobody forks while we look
+            os_process.signal_tree(self._pid, signal.SIGSTOP)  # so that none of them forks while we look
             os_process.signal_tree(self._pid, signal.SIGKILL)
-            self._status = self._nursery.bury(self._pid, os_process.REAP_S)
+            self._status = self._server.reap(self._pid, os_process.REAP_S)
         return self._status
 
 
 class ForkServer:
-    """One process that forks workers. It loads while the caller goes on; the first `start` waits for it.
+    """The parent's side. The server loads while the caller goes on; the first `start` waits for it.
 
-    loading_s: how long that took, as far as the caller has noticed it; None: it is not over.
-    main: "module:function" that a worker runs, given what was loaded, its socket and its settings. env: its whole
-    environment. scratch: a folder of its own, removed when it ends.
+    payload: a file that the server's `load` reads. main: "module:function", what a worker runs, given what was loaded,
+    its socket and its settings. env: the server's whole environment. scratch: a folder of its own, removed at its end.
+    loading_s: seconds that it took to load, as far as the caller has noticed; None while it loads.
     """
 
     def __init__(self, payload: bytes, main: str, env: Mapping[str, str], scratch: str) -> None:
         self._loaded: Loaded | None = None
-        self._born = time.monotonic()
+        self._started_at = time.monotonic()
         self.loading_s: float | None = None
         self._owner = os.getpid()
         with ExitStack() as stack:
@@ -124,47 +122,48 @@ class ForkServer:
 
     @property
     def age_s(self) -> float:
-        """Seconds since it was started."""
-        return time.monotonic() - self._born
+        """Seconds since the server was started."""
+        return time.monotonic() - self._started_at
 
     def can_fork(self) -> bool:
-        """Whether it is loaded, without waiting; raises EvaluatorError where the user's functions cannot be loaded."""
-        if self._loaded is None and not os_process.readable(self._sock.fileno(), 0.0) and self._patient():
+        """Whether the server has loaded, without waiting; raises EvaluatorError where it cannot load."""
+        in_time = self.age_s < LOAD_TIMEOUT_S
+        if self._loaded is None and not os_process.is_readable(self._sock.fileno(), 0.0) and in_time:
             return False
-        self.loaded()
+        self.wait_until_loaded()
         return True
 
-    def loaded(self) -> Loaded:
-        """Wait until it can fork; raises EvaluatorError where the user's functions cannot be loaded."""
+    def wait_until_loaded(self) -> Loaded:
+        """Wait until the server can fork; raises EvaluatorError where the user's functions cannot be loaded."""
         if self._loaded is None:
-            left = LOAD_TIMEOUT_S - (time.monotonic() - self._born)
-            self._loaded = self._hear(Loaded, max(left, 0.01))
-            self.loading_s = time.monotonic() - self._born
+            self._loaded = self._receive(Loaded, max(LOAD_TIMEOUT_S - self.age_s, 0.01))
+            self.loading_s = self.age_s
         return self._loaded
 
     def start(self, settings: Mapping[str, Any], sock: socket.socket, stderr: int) -> os_process.Process:
-        """Fork a worker, once it is loaded."""
-        self.loaded()
+        """Fork a worker, once the server has loaded; raises NoProcess where the system gives none."""
+        self.wait_until_loaded()
         body = messages.encode(Fork(json.dumps(settings)))
         try:
             socket.send_fds(self._sock, [body], [sock.fileno(), stderr])
         except OSError:
             raise self._gone() from None
-        born = self._hear(Forked | NotForked, ANSWER_TIMEOUT_S)
-        if isinstance(born, NotForked):
-            raise NoProcess(f"cannot fork a worker process: {born.message}")
-        return ForkedProcess(self, born.pid)
+        answer = self._receive(Forked | NotForked, ANSWER_TIMEOUT_S)
+        if isinstance(answer, NotForked):
+            raise NoProcess(f"cannot fork a worker process: {answer.message}")
+        return ForkedProcess(self, answer.pid)
 
-    def bury(self, pid: int, timeout_s: float) -> int | None:
-        """Reap a worker that was killed; None if it does not die, or the nursery is gone and has taken it along."""
+    def reap(self, pid: int, timeout_s: float) -> int | None:
+        """Reap a worker that was killed; its exit status. None if it does not die, or if the server is gone, which
+        takes its workers along."""
         with suppress(OSError, EvaluatorError):
             self._sock.sendall(messages.encode(Reap(pid, timeout_s)))
-            buried: Reaped = self._hear(Reaped, timeout_s + ANSWER_TIMEOUT_S)
-            return buried.status
-        return -signal.SIGKILL if supervisor.state(pid) in ("Z", "X") else None
+            reaped: Reaped = self._receive(Reaped, timeout_s + ANSWER_TIMEOUT_S)
+            return reaped.status
+        return None if supervisor.is_alive(pid) else -signal.SIGKILL
 
     def close(self) -> None:
-        """End it; its workers must have been ended before."""
+        """End the server; its workers must have been ended before."""
         with suppress(OSError):
             self._sock.close()
         if self._owner == os.getpid():
@@ -172,40 +171,32 @@ class ForkServer:
         self._payload.close()
         self._stderr.close()
 
-    def _patient(self) -> bool:
-        """Whether it may still take longer to load."""
-        return time.monotonic() - self._born < LOAD_TIMEOUT_S
-
-    def _hear(self, kind: Any, timeout_s: float) -> Any:
+    def _receive(self, kind: Any, timeout_s: float) -> Any:
         self._sock.settimeout(timeout_s)
-        since = self._born if kind is Loaded else time.monotonic()
+        since = self._started_at if kind is Loaded else time.monotonic()
         try:
             body = messages.receive_body(self._sock)
         except TimeoutError:
             raise EvaluatorError(
                 f"a process that loads the kernel's file gave no answer for {time.monotonic() - since:.0f} s"
-                f"{self._tail()}; look for what takes long where that file is imported"
+                f"{self._stderr_tail()}; look for what takes long where that file is imported"
             ) from None
         if body is None:
             raise self._gone()
         answer = _answers.decode(body)
         if isinstance(answer, messages.Broken):
             raise EvaluatorError(f"the workload cannot be set up in a worker process: {answer.message}")
-        assert isinstance(answer, kind), "the nursery answers one request after another"
+        assert isinstance(answer, kind), "the fork server answers one request after another"
         return answer
 
     def _gone(self) -> EvaluatorError:
         os_process.await_exit(self._process, 1.0)
         status = self._process.kill()
         return EvaluatorError(
-            f"the process that loads the kernel's file {os_process.describe_exit(status)}{self._tail()}; check that the"
-            " file can be imported by a new Python process"
+            f"the process that loads the kernel's file {os_process.describe_exit(status)}{self._stderr_tail()}; check"
+            " that the file can be imported by a new Python process"
         )
 
-    def _tail(self) -> str:
-        with suppress(OSError, ValueError):
-            size = os.fstat(self._stderr.fileno()).st_size
-            text = os.pread(self._stderr.fileno(), 2000, max(0, size - 2000)).decode(errors="replace")
-            text = " ".join(text.split())[-TAIL:]
-            return f" (its stderr ends: {text})" if text else ""
-        return ""
+    def _stderr_tail(self) -> str:
+        text = read_tail(self._stderr)
+        return f" (its stderr ends: {text})" if text else ""

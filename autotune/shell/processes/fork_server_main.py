@@ -1,4 +1,4 @@
-"""The nursery process: loads the workload, then forks a worker at each request. See `nursery`."""
+"""The process of a fork server: it loads the workload, then forks a worker at each request. See `fork_server`."""
 
 import gc
 import os
@@ -15,19 +15,19 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from autotune.shell.formatting import describe_error
 from autotune.shell.processes import messages, supervisor
 from autotune.shell.processes.fork_server import Fork, Forked, Loaded, NotForked, Reap, Reaped
-from autotune.shell.processes.supervisor import kill_own_group
+from autotune.shell.formatting import describe_error
 
-ORPHANS_S = 5.0
-"""How long what is killed may take to end, before it is left to the guardian."""
+_ORPHANS_S = 5.0
+"""Seconds that killed orphans may take to end, before they are left to the supervisor."""
+_REAP_POLL_S, _ORPHAN_POLL_S = 0.001, 0.0005
 
 _requests: msgspec.msgpack.Decoder[Fork | Reap] = msgspec.msgpack.Decoder(Fork | Reap)
 
 
 def main(settings: dict[str, Any]) -> NoReturn:
-    """Entry point. settings["main"] names a module with `load(payload_fd)` and a function to run in each worker."""
+    """Entry point. settings["main"] names a module with `load(payload_fd)`, and the function that each worker runs."""
     for fd in (settings["socket"], settings["payload"]):
         os.set_inheritable(fd, False)
     sock = socket.socket(fileno=settings["socket"])
@@ -41,35 +41,35 @@ def main(settings: dict[str, Any]) -> NoReturn:
         os._exit(1)
     supervisor.become_subreaper()
     gc.collect()
-    gc.freeze()  # so that collections in the workers do not touch, and copy, what they all share
+    gc.freeze()  # so that collections in the workers do not touch, and copy, the memory that they all share
     sock.sendall(messages.encode(Loaded(loaded.note)))
-    ForkLoop(sock, lambda worker, own: getattr(module, function)(loaded, worker, own)).serve()
+    _ForkLoop(sock, lambda worker, own: getattr(module, function)(loaded, worker, own)).serve()
 
 
-class ForkLoop:
-    """Forks and buries as it is told, in one thread, so that a fork never finds a lock held."""
+class _ForkLoop:
+    """Forks and reaps at request, in one thread, so that a fork never finds a lock held."""
 
     def __init__(self, sock: socket.socket, run: Callable[[socket.socket, dict[str, Any]], NoReturn]) -> None:
         self._sock = sock
         self._run = run
-        self._living: set[int] = set()
-        self._own = frozenset(supervisor.children(os.getpid()))  # what the user's modules have started
+        self._workers: set[int] = set()
+        self._own = frozenset(supervisor.children(os.getpid()))  # started by the user's modules
         self._buffer = bytearray()
 
     def serve(self) -> NoReturn:
-        """Until the parent is gone; then the workers go as well."""
+        """Answer requests until the parent is gone; then the workers end as well."""
         while True:
-            message, fds = self._receive()
-            match message:
+            request, fds = self._receive()
+            match request:
                 case None:
-                    kill_own_group()  # the guardian sees to the workers
+                    supervisor.kill_own_group()  # the supervisor ends the workers
                 case Fork(settings):
                     answer = self._fork(settings, *fds)
                     for fd in fds:
                         os.close(fd)
                     self._sock.sendall(messages.encode(answer))
                 case Reap(pid, timeout_s):
-                    self._sock.sendall(messages.encode(Reaped(self._bury(pid, timeout_s))))
+                    self._sock.sendall(messages.encode(Reaped(self._reap(pid, timeout_s))))
 
     def _receive(self) -> tuple[Fork | Reap | None, list[int]]:
         fds: list[int] = []
@@ -82,7 +82,7 @@ class ForkLoop:
         return _requests.decode(bodies[0]), fds
 
     def _fork(self, settings: str, sock: int, stderr: int) -> Forked | NotForked:
-        nursery = os.getpid()
+        server = os.getpid()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of threads that an imported library may have
@@ -90,12 +90,12 @@ class ForkLoop:
         except OSError as error:
             return NotForked(str(error))
         if pid:
-            self._living.add(pid)
+            self._workers.add(pid)
             return Forked(pid)
         try:
             os.setsid()
             supervisor.become_subreaper()
-            supervisor.end_with_parent(nursery)
+            supervisor.end_with_parent(server)
             os.dup2(stderr, 2)
             if stderr != 2:
                 os.close(stderr)
@@ -111,30 +111,30 @@ class ForkLoop:
             finally:
                 os._exit(1)
 
-    def _bury(self, pid: int, timeout_s: float) -> int | None:
+    def _reap(self, pid: int, timeout_s: float) -> int | None:
         until = time.monotonic() + timeout_s
-        while pid in self._living:
+        while pid in self._workers:
             with suppress(ChildProcessError):
                 dead, status = os.waitpid(pid, os.WNOHANG)
                 if dead:
-                    self._living.discard(pid)
+                    self._workers.discard(pid)
                     self._end_orphans()
                     return os.waitstatus_to_exitcode(status)
                 if time.monotonic() < until:
-                    time.sleep(0.001)
+                    time.sleep(_REAP_POLL_S)
                     continue
             break
         return None
 
     def _end_orphans(self) -> None:
-        """End what workers that are dead had started: it is ours now, and no worker's."""
-        until = time.monotonic() + ORPHANS_S
+        """End the processes that dead workers had started: this process is their parent now."""
+        until = time.monotonic() + _ORPHANS_S
         while time.monotonic() < until:
-            orphans = [pid for pid in supervisor.children(os.getpid()) if pid not in self._living | self._own]
+            orphans = [pid for pid in supervisor.children(os.getpid()) if pid not in self._workers | self._own]
             for pid in orphans:
                 supervisor.signal_each([pid, *supervisor.descendants(pid)], signal.SIGKILL)
                 with suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
             if not orphans:
                 return
-            time.sleep(0.0005)
+            time.sleep(_ORPHAN_POLL_S)

@@ -1,6 +1,7 @@
-"""Processes as the program sees them: a worker behind its guardian, whether it is dead, how it ended, its memory.
+"""One worker process as the system sees it: how it starts, whether it is dead, how it ended, and what it may read.
 
-How a worker process comes to be: what it is told of its parent, what it may read, where its prints go.
+Every worker runs behind a supervisor (`supervisor.py`), a bare Python process that ends the worker and everything the
+worker has started, however the program ends.
 """
 
 import errno
@@ -22,119 +23,157 @@ from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import supervisor
 
 REAP_S = 5.0
-BIRTH_S = 30.0
-"""How long a guardian may take to say its worker's number: it is a bare Python process, on a machine that is busy."""
+"""Seconds to wait for the end of a process that was killed: it takes milliseconds unless a driver holds it up."""
+_FORK_S = 30.0
+"""Seconds that a supervisor may take to write its worker's number: a bare Python process on a busy machine."""
+_EXIT_POLL_S = 0.002
 
 
 class NoProcess(EvaluatorError):
-    """The system gives no further process now: no descriptors, memory, numbers or room on the disk are left."""
+    """The system gives no further process now: descriptors, memory, process numbers or disk space have run out."""
 
 
 class Process(Protocol):
-    """A process that somebody must reap. Until then its number names its group, and cannot be reused."""
+    """A process that its owner must reap. Until then its number names its group, and cannot be reused."""
 
     @property
     def pid(self) -> int: ...
 
     @property
     def returncode(self) -> int | None:
-        """How it ended (negative: by a signal), once it is reaped."""
+        """The exit status (negative: the signal that ended it), once the process is reaped."""
 
     def has_exited(self) -> bool:
-        """Whether it is dead, reaped or not."""
+        """Whether the process is dead, reaped or not."""
 
     def kill(self) -> int | None:
-        """Kill it and all that it has started, and reap it; its exit status, None if it cannot be killed."""
+        """Kill the process and everything it has started, and reap it. Returns the exit status, None if the process
+        cannot be killed."""
 
 
 class SupervisedProcess:
-    """A worker behind its guardian, which is a child of this process. note: where the guardian says its number."""
+    """A worker behind its supervisor, which is a child of this process.
 
-    def __init__(self, popen: "subprocess.Popen[bytes]", note: int) -> None:
-        self._guardian = popen
-        self._note = note
+    pid_pipe: the descriptor from which the worker's number can be read once the supervisor has forked it.
+    """
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", pid_pipe: int) -> None:
+        self._supervisor = popen
+        self._pid_pipe = pid_pipe
         self._pid = 0
 
     @property
     def pid(self) -> int:
-        """The worker's number; 0 where there is none yet, or the guardian ended before it had one."""
-        if self._note >= 0:
+        """The worker's number; 0 where the supervisor ended before it had a worker."""
+        if self._pid_pipe >= 0:
             with suppress(ValueError):
-                self._pid = int(os.read(self._note, 32)) if readable(self._note, BIRTH_S) else 0
-            self._let_go()
+                self._pid = int(os.read(self._pid_pipe, 32)) if is_readable(self._pid_pipe, _FORK_S) else 0
+            self._close_pipe()
         return self._pid
 
     @property
     def returncode(self) -> int | None:
-        """The worker's exit status, once the guardian is reaped."""
-        return self._guardian.returncode
+        """The worker's exit status, once the supervisor is reaped."""
+        return self._supervisor.returncode
 
     def has_exited(self) -> bool:
-        """Whether the worker is dead, and all that it had started; nothing is reaped by asking."""
+        """Whether the worker and everything it had started are dead; asking reaps nothing."""
         if self.returncode is not None:
             return True
         if not hasattr(os, "waitid"):
-            return self._guardian.poll() is not None
+            return self._supervisor.poll() is not None
         try:
-            return os.waitid(os.P_PID, self._guardian.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            return os.waitid(os.P_PID, self._supervisor.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:
             return True
 
     def kill(self) -> int | None:
-        """Let the guardian end it all; where that was killed itself, end what can be found."""
+        """Let the supervisor end everything; where the supervisor itself was killed, end what can be found."""
         if self.returncode is None:
-            self._guardian.terminate()
+            self._supervisor.terminate()
             with suppress(subprocess.TimeoutExpired):
-                self._guardian.wait(REAP_S)
+                self._supervisor.wait(REAP_S)
         if self.returncode is None:
-            supervisor.signal_each(supervisor.descendants(self._guardian.pid), signal.SIGKILL)
-            self._guardian.kill()
+            supervisor.signal_each(supervisor.descendants(self._supervisor.pid), signal.SIGKILL)
+            self._supervisor.kill()
             with suppress(subprocess.TimeoutExpired):
-                self._guardian.wait(REAP_S)
+                self._supervisor.wait(REAP_S)
         if self.returncode == -signal.SIGKILL and self._pid:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
-        self._let_go()
+        self._close_pipe()
         return self.returncode
 
-    def _let_go(self) -> None:
-        if self._note >= 0:
-            os.close(self._note)
-            self._note = -1
+    def _close_pipe(self) -> None:
+        if self._pid_pipe >= 0:
+            os.close(self._pid_pipe)
+            self._pid_pipe = -1
+
+
+class StartProcess(Protocol):
+    """A function that starts a process which leads a group of its own; raises NoProcess where it cannot now."""
+
+    def __call__(self, sock: socket.socket, stderr: int) -> Process:
+        """sock: the worker's end of the socket to us. stderr: an open file for the worker's prints. The caller closes
+        both."""
+
+
+_BOOT = (
+    "import sys; s = {settings!r}; sys.path[:] = s['path'];"
+    " from autotune.shell.processes.supervisor import fork_supervised;"
+    " fork_supervised(s['parent'], s['socket'], s['pid_pipe'], s.get('scratch', ''));"
+    " from {module} import main; main(s)"
+)
+"""The supervisor forks before anything large is imported, so that it stays small itself."""
+
+
+def boot(
+    module: str,
+    settings: Mapping[str, Any],
+    sock: socket.socket,
+    files: Mapping[str, int],
+    stderr: int,
+    env: Mapping[str, str] | None = None,
+) -> SupervisedProcess:
+    """Start this interpreter behind a supervisor, in a session of its own; it runs `main(settings)` of a module.
+
+    sock: the worker's end of a socket to this process. files: descriptors for the worker, by the names in `settings`
+    under which it finds their numbers. stderr: an open file for its prints. The worker also finds `parent`, the number
+    of this process, and `socket` in `settings`. Raises NoProcess where the system gives no process.
+    """
+    pid_pipe, theirs = pipe_above_stdio()
+    kept = [theirs]
+    try:
+        added: dict[str, Any] = {"path": [str(entry) for entry in sys.path], "parent": os.getpid(), "pid_pipe": theirs}
+        for name, fd in {"socket": sock.fileno(), **files}.items():
+            added[name] = above_stdio(fd)
+            kept.append(added[name])
+        popen = subprocess.Popen(
+            [sys.executable, "-c", _BOOT.format(module=module, settings={**settings, **added})],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            pass_fds=kept,
+            start_new_session=True,
+            env=None if env is None else dict(env),
+        )
+    except OSError as error:
+        os.close(pid_pipe)
+        raise NoProcess(f"cannot start a worker process with {sys.executable}: {error}") from error
+    finally:
+        for fd in kept:
+            os.close(fd)
+    return SupervisedProcess(popen, pid_pipe)
 
 
 def await_exit(process: Process, seconds: float) -> bool:
-    """Wait at most so long for the end of a process that is ending."""
+    """Wait so many seconds at most for the end of a process that is ending; whether it has ended."""
     until = time.monotonic() + seconds
     while not process.has_exited():
         if time.monotonic() > until:
             return False
-        time.sleep(0.002)
+        time.sleep(_EXIT_POLL_S)
     return True
-
-
-def signal_tree(pid: int, number: signal.Signals) -> None:
-    """Send a signal to the group that a process leads, and to its descendants that have left it."""
-    if pid <= 0:  # our own group
-        return
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
-    supervisor.signal_each(supervisor.descendants(pid), number)
-
-
-def readable(fd: int, seconds: float) -> bool:
-    """Whether there is something to read, or its end, within so many seconds; whatever the descriptor's number is."""
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(1e3 * max(0.0, seconds)))
-
-
-def resident_mb(pid: int) -> float:
-    """Memory in use by a process, in MiB; 0 where the system does not tell."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def describe_exit(status: int | None) -> str:
@@ -151,70 +190,41 @@ def describe_exit(status: int | None) -> str:
     return f"was killed by {name}{hint}"
 
 
-class StartProcess(Protocol):
-    """Starts a process that leads a group of its own; raises NoProcess where it cannot now."""
-
-    def __call__(self, sock: socket.socket, stderr: int) -> Process:
-        """sock: its end of the socket to us; stderr: an open file for what it prints. Both are closed by the caller."""
-
-
-_BOOT = (
-    "import sys; s = {settings!r}; sys.path[:] = s['path'];"
-    " from autotune.shell.processes.supervisor import fork_supervised;"
-    " fork_supervised(s['parent'], s['socket'], s['note'], s.get('scratch', ''));"
-    " from {module} import main; main(s)"
-)
-"""The guardian forks before what is large is imported, so that it stays small itself."""
+def signal_tree(pid: int, number: signal.Signals) -> None:
+    """Send a signal to the group that a process leads, and to the descendants that have left the group."""
+    if pid <= 0:  # our own group
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+    supervisor.signal_each(supervisor.descendants(pid), number)
 
 
-def boot(
-    module: str,
-    settings: Mapping[str, Any],
-    sock: socket.socket,
-    files: Mapping[str, int],
-    stderr: int,
-    env: Mapping[str, str] | None = None,
-) -> SupervisedProcess:
-    """A worker behind a guardian, in a session of its own, with this interpreter: it runs `main(settings)` of a module.
-
-    sock: its end of a socket to this process. files: descriptors that it gets, whose numbers there it is told by these
-    names. stderr: takes what it prints. What it is told besides: `parent`, this process's number, and `socket`.
-    """
-    note, theirs = pipe_above_stdio()
-    kept = [theirs]
+def resident_mb(pid: int) -> float:
+    """The memory of a process, in MiB; 0 where the system does not tell."""
     try:
-        told: dict[str, Any] = {"path": [str(entry) for entry in sys.path], "parent": os.getpid(), "note": theirs}
-        for name, fd in {"socket": sock.fileno(), **files}.items():
-            told[name] = above_stdio(fd)
-            kept.append(told[name])
-        popen = subprocess.Popen(
-            [sys.executable, "-c", _BOOT.format(module=module, settings={**settings, **told})],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=kept,
-            start_new_session=True,
-            env=None if env is None else dict(env),
-        )
-    except OSError as error:
-        os.close(note)
-        raise NoProcess(f"cannot start a worker process with {sys.executable}: {error}") from error
-    finally:
-        for fd in kept:
-            os.close(fd)
-    return SupervisedProcess(popen, note)
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def is_readable(fd: int, seconds: float) -> bool:
+    """Whether there is something to read, or the end of the stream, within so many seconds. Works for any number of a
+    descriptor, unlike `select`."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(1e3 * max(0.0, seconds)))
 
 
 def above_stdio(fd: int) -> int:
-    """A copy of a descriptor that is none of 0 to 2, as these are other files in a new process.
+    """A copy of a descriptor with another number than 0 to 2, which are other files in a new process.
 
-    They are free in a program that was started with its stdin closed, say, and then what it opens gets their numbers.
+    A program that was started with its stdin closed, say, gets these numbers for the files that it opens.
     """
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def pipe_above_stdio() -> tuple[int, int]:
-    """A pipe whose ends are none of 0 to 2."""
+    """A pipe whose ends have other numbers than 0 to 2."""
     ends = os.pipe()
     try:
         copies = [above_stdio(ends[0])]
@@ -225,36 +235,44 @@ def pipe_above_stdio() -> tuple[int, int]:
     return copies[0], copies[1]
 
 
-def unnamed_file(content: bytes = b"") -> IO[bytes]:
-    """A file without a name, in the folder for temporary files; in memory where that is gone, full or read-only.
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a socket; raises NoProcess where there are no descriptors for them."""
+    try:
+        return socket.socketpair()
+    except OSError as error:
+        raise NoProcess(f"there is no socket for a worker process: {error}") from error
 
-    Not the socket: what is large then never blocks the parent, and is written but once. Raises NoProcess where there
-    is no descriptor or memory for it.
+
+def unnamed_file(content: bytes = b"") -> IO[bytes]:
+    """A file without a name in the folder for temporary files; in memory where that is gone, full or read-only.
+
+    A worker reads large content from it, and not from its socket, so that the parent never blocks and writes it only
+    once. Raises NoProcess where there is no descriptor or memory for the file.
     """
     try:
         try:
-            return _filled(tempfile.TemporaryFile(prefix="autotune-"), content)
+            return _fill(tempfile.TemporaryFile(prefix="autotune-"), content)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE) or not hasattr(os, "memfd_create"):
                 raise
-        return _filled(open(os.memfd_create("autotune"), "w+b"), content)
+        return _fill(open(os.memfd_create("autotune"), "w+b"), content)
     except OSError as error:
         raise NoProcess(f"no file can be made for a worker process: {error}") from error
 
 
-def _filled(file: IO[bytes], content: bytes) -> IO[bytes]:
+def _fill(file: IO[bytes], content: bytes) -> IO[bytes]:
     try:
         file.write(content)
         file.flush()
     except BaseException:
-        with suppress(OSError):  # what could not be written is written again on closing
+        with suppress(OSError):  # closing tries to write the rest again
             file.close()
         raise
     return file
 
 
 def scratch_folder() -> str:
-    """A new folder for temporary files; raises NoProcess where there is no place for one."""
+    """A new folder for temporary files; raises NoProcess where no place has room for one."""
     reason = None
     for parent in (None, "/tmp", "/var/tmp", "/dev/shm", os.curdir):
         try:
@@ -262,11 +280,3 @@ def scratch_folder() -> str:
         except OSError as error:
             reason = reason or error
     raise NoProcess(f"no folder for temporary files can be made: {reason}; set TMPDIR to a folder that has room")
-
-
-def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a socket; raises NoProcess where there are no descriptors for them."""
-    try:
-        return socket.socketpair()
-    except OSError as error:
-        raise NoProcess(f"there is no socket for a worker process: {error}") from error

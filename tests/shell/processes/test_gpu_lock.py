@@ -1,4 +1,4 @@
-"""Turns between processes: of other users, stopped, forked, killed."""
+"""The GPU lock between processes: of other users, stopped, forked, killed."""
 
 import multiprocessing
 import os
@@ -15,19 +15,19 @@ from typing import Any
 
 import pytest
 
-from autotune.shell.processes import gpu_lock as turns
+from autotune.shell.processes import gpu_lock
 from autotune.shell.processes.gpu_lock import GpuLock
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from autotune.shell.processes import gpu_lock as turns
+from autotune.shell.processes import gpu_lock
 user, shared, name = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 os.umask(0o077)
 if user:
     os.setgid(user); os.setuid(user)
-turns.SHARED = shared
-one = turns.GpuLock(name)
+gpu_lock.SHARED = shared
+one = gpu_lock.GpuLock(name)
 print(one.acquire(), flush=True)
 time.sleep(600)
 """
@@ -40,8 +40,8 @@ def _shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared.chmod(0o1777)
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o755)
-    monkeypatch.setattr(turns, "SHARED", shared)
-    monkeypatch.setattr(turns, "_said", set())
+    monkeypatch.setattr(gpu_lock, "SHARED", shared)
+    monkeypatch.setattr(gpu_lock, "_warned", set())
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def name(tmp_path: Path) -> str:
 
 @contextmanager
 def holder(name: str, user: int = 0) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the turn."""
+    """Another process that holds the lock."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(user), str(turns.SHARED), name], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, str(user), str(gpu_lock.SHARED), name], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
@@ -106,7 +106,7 @@ def test_of_two_users_one_has_it(name: str) -> None:
 
 
 def test_without_a_file_the_name_is_enough(name: str) -> None:
-    (turns.SHARED / f"autotune-gpu-{name.replace('-', '_')}.lock").mkdir()
+    (gpu_lock.SHARED / f"autotune-gpu-{name.replace('-', '_')}.lock").mkdir()
     ours, theirs = GpuLock(name), GpuLock(name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -116,8 +116,8 @@ def test_without_a_file_the_name_is_enough(name: str) -> None:
 
 
 def test_where_nobody_can_be_kept_out_that_is_said_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    (turns.SHARED / f"autotune-gpu-{name.replace('-', '_')}.lock").mkdir()
-    monkeypatch.setattr(turns, "_name_taken", lambda what: -1)
+    (gpu_lock.SHARED / f"autotune-gpu-{name.replace('-', '_')}.lock").mkdir()
+    monkeypatch.setattr(gpu_lock, "_take_name", lambda name: -1)
     with pytest.warns(UserWarning, match="nothing keeps other processes of this machine from taking"):
         assert GpuLock(name).acquire()
     with warnings.catch_warnings():
@@ -125,9 +125,9 @@ def test_where_nobody_can_be_kept_out_that_is_said_once(name: str, monkeypatch: 
         assert GpuLock(name).acquire()
 
 
-def _taken_after(turn: GpuLock, within_s: float) -> float:
+def _acquired_after(lock: GpuLock, within_s: float) -> float:
     began = time.monotonic()
-    while not turn.acquire():
+    while not lock.acquire():
         assert time.monotonic() - began < within_s
         time.sleep(0.05)
     return time.monotonic() - began
@@ -139,7 +139,7 @@ def test_a_stopped_process_is_not_waited_for(name: str) -> None:
         assert not ours.acquire()
         other.send_signal(signal.SIGSTOP)
         with pytest.warns(UserWarning, match=f"is taken by process {other.pid}, which is stopped; this proc"):
-            assert _taken_after(ours, 30) > 1
+            assert _acquired_after(ours, 30) > 1
         ours.release()
         assert ours.acquire(), "the next time it is not waited for again"
 
@@ -147,7 +147,7 @@ def test_a_stopped_process_is_not_waited_for(name: str) -> None:
 def test_patience_ends(name: str) -> None:
     ours = GpuLock(name, patience_s=1.0)
     with holder(name) as other, pytest.warns(UserWarning, match=rf"by process {other.pid} for \d s; this process goes"):
-        assert _taken_after(ours, 30) > 0.9
+        assert _acquired_after(ours, 30) > 0.9
 
 
 def test_a_forked_child_does_not_keep_it(name: str) -> None:
@@ -160,7 +160,7 @@ def test_a_forked_child_does_not_keep_it(name: str) -> None:
     try:
         assert not theirs.acquire(), "the child has not let it go"
         ours.release()
-        _taken_after(theirs, 60)  # a child lets it go once it runs, which a busy machine puts off
+        _acquired_after(theirs, 60)  # a child lets it go once it runs, which a busy machine puts off
         theirs.release()
     finally:
         os.kill(child, signal.SIGKILL)

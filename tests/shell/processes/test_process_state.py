@@ -15,8 +15,8 @@ import pytest
 
 from autotune import CallableEvaluator, Config, Failed, Timed, Trial
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
-from autotune.shell.processes.process_state import changes, worker_state
-from autotune.shell.processes.supervisor import state
+from autotune.shell.processes.process_state import describe_change, read_state
+from autotune.shell.processes.supervisor import is_alive
 from tests.support import DOCS, ROOT, load_module
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is promised of processes is promised on Linux")
@@ -174,9 +174,9 @@ def test_threads_that_wait_for_work_are_no_reason_to_end_a_worker(tmp_path: Path
 
 
 def test_reading_the_state_of_a_worker_is_quick_and_changes_nothing() -> None:
-    first = worker_state()
-    best = min(timed(worker_state) for _ in range(20))
-    assert changes(first, worker_state()) == ""
+    first = read_state()
+    best = min(timed(read_state) for _ in range(20))
+    assert describe_change(first, read_state()) == ""
     assert best < 0.002, "it is read before every config"
 
 
@@ -447,6 +447,6 @@ def test_a_fork_behind_a_guardian_ends_with_the_program(tmp_path: Path) -> None:
     )
     found = [int(word) for word in pids.read_text().split()[:3]]
     until = time.monotonic() + 5
-    while any(state(pid) not in "ZX" for pid in found):
+    while any(is_alive(pid) for pid in found):
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -1,0 +1,74 @@
+"""The orders of `CallableEvaluator` to its workers, and their replies."""
+
+import msgspec
+from msgspec import Struct
+
+from autotune.core.outcomes import Outcome
+from autotune.shell.processes.messages import Broken, JobOrder
+
+
+class Build(JobOrder, frozen=True, tag="build"):
+    """Build this config (one JSON object). The reply is Built, or Ended with a failure."""
+
+    config: str
+
+
+class Run(Struct, frozen=True, tag="run"):
+    """Check and time the built config; begin no sample after `budget_s` seconds. The reply is Ended."""
+
+    cutoff_ms: float | None
+    budget_s: float
+
+
+class Prepare(Struct, frozen=True, tag="prepare"):
+    """Check and warm up the built config, for samples to come. The reply is Done, or Ended with a failure."""
+
+
+class Sample(Struct, frozen=True, tag="sample"):
+    """Take one sample. The reply is Done, or Ended with a failure."""
+
+
+class Verify(Struct, frozen=True, tag="verify"):
+    """Check the sampled config once more. The reply is Done, or Ended with a failure."""
+
+
+Order = Build | Run | Prepare | Sample | Verify
+
+
+class Ready(Struct, frozen=True, tag="ready"):
+    """The worker has loaded its workload."""
+
+
+class Built(Struct, frozen=True, tag="built"):
+    """The config is built. seconds: with the time for which the worker was stopped."""
+
+    seconds: float
+
+
+class Done(Struct, frozen=True, tag="done"):
+    """The config is prepared, sampled or verified. seconds: in all. time_ms: the sample, if it was one."""
+
+    seconds: float
+    time_ms: float | None = None
+
+
+class Ended(Struct, frozen=True, tag="ended"):
+    """The config has its outcome, and the worker has dropped it."""
+
+    outcome: Outcome
+
+
+Reply = Ready | Broken | Built | Done | Ended
+
+_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
+
+
+def decode_order(body: bytes) -> Order:
+    """The order in the body of a frame; raises msgspec.DecodeError for anything else."""
+    return _orders.decode(body)
+
+
+def decode_reply(body: bytes) -> Reply:
+    """The reply in the body of a frame; raises msgspec.DecodeError for anything else."""
+    return _replies.decode(body)
