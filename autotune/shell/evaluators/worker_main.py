@@ -1,8 +1,8 @@
 """A worker process of `CallableEvaluator`: it loads the workload once, then builds and runs configs as it is ordered.
 
 `isolated.pool_of` starts it behind a supervisor, in a session of its own, with three descriptors: a socket to the
-parent, the workload's file, and stderr. stdin and stdout are /dev/null, so that nothing that a kernel prints, even from C, can
-reach the socket.
+parent, the file of the workload, and stderr. stdin and stdout are /dev/null, so that nothing that a kernel prints, even
+from C, can reach the socket.
 """
 
 import gc
