@@ -13,8 +13,8 @@ from autotune.backends.triton import arguments, fake_driver, messages, warm_up
 from autotune.backends.triton.kernel import Launch, unpack
 from autotune.backends.triton.messages import both_ends
 from autotune.core.config import Config
-from autotune.shell.processes.child import OrderLoop
 from autotune.shell.formatting import describe_error
+from autotune.shell.processes.child import OrderLoop
 
 NICENESS = 5
 """The process that launches kernels must get a core when it wants one."""

@@ -32,9 +32,9 @@ from autotune.shell.evaluators import tensors
 from autotune.shell.evaluators.bench import find_wrong_call
 from autotune.shell.evaluators.checking import count_bit_differences, list_leaves
 from autotune.shell.evaluators.tensors import is_tensor
+from autotune.shell.formatting import describe_error
 from autotune.shell.processes import messages as plain
 from autotune.shell.processes.child import OrderLoop
-from autotune.shell.formatting import describe_error
 
 GRAPHED_MS = 1.0
 GRAPHED_RUNS = 256
@@ -95,7 +95,7 @@ class GpuBenchmark:
         return bool(self._kept)
 
     def measure(self, order: messages.MeasureOrder) -> messages.MeasureReply | messages.Refused:
-        """OutputCheck the config and time it; it is forgotten then."""
+        """Check the config and time it; it is forgotten then."""
         start = perf_counter()
         try:
             ready, checked = self._checked(Config.from_json(order.config))
@@ -114,7 +114,7 @@ class GpuBenchmark:
         return messages.MeasureReply(condensed, perf_counter() - start, cut, details)
 
     def prepare(self, order: messages.PrepareOrder) -> messages.TritonReply:
-        """OutputCheck the config and keep it warm."""
+        """Check the config and keep it warm."""
         start = perf_counter()
         try:
             self._kept[order.slot] = self._checked(Config.from_json(order.config))[0]
@@ -160,7 +160,7 @@ class GpuBenchmark:
         return ready, details
 
     def _check_again(self, ready: list[Ready]) -> None:
-        """OutputCheck a few runs more; raises Wrong."""
+        """Check a few runs more; raises Wrong."""
         for one in ready:
             found = find_wrong_call(partial(self._wrong, one)) if one.stage.compared else None
             if found is not None:
@@ -192,7 +192,9 @@ class GpuBenchmark:
         return details
 
     def _repeat(self, stage: PreparedArguments, launch: Callable[[Any], Any], returned: Any) -> None:
-        before = [(place, tensors.copy_tensor(t)) for place, t in list_leaves(stage.result_of(returned)) if is_tensor(t)]
+        before = [
+            (place, tensors.copy_tensor(t)) for place, t in list_leaves(stage.result_of(returned)) if is_tensor(t)
+        ]
         stage.clear()
         self._around(stage.named, launch)
         self._device.synchronize()

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Struct
 
 from autotune.core.outcomes import Detail, Failed
-from autotune.shell.processes.messages import Broken, JobOrder
 from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
+from autotune.shell.processes.messages import Broken, JobOrder
 
 
 class TensorArgument(Struct, frozen=True, tag="tensor"):
@@ -79,7 +79,7 @@ class CompileOrder(JobOrder, frozen=True, tag="compile"):
 
 
 class MeasureOrder(JobOrder, frozen=True, tag="measure"):
-    """OutputCheck and time this config; begin no sample after `budget_s` seconds. The reply is MeasureReply, or Refused.
+    """Check and time this config; begin no sample after `budget_s` seconds. The reply is MeasureReply, or Refused.
 
     default_ms: what the default config takes on each workload, where the limits are relative to it.
     """
@@ -92,7 +92,7 @@ class MeasureOrder(JobOrder, frozen=True, tag="measure"):
 
 
 class PrepareOrder(JobOrder, frozen=True, tag="prepare"):
-    """OutputCheck this config and keep it as number `slot`, for samples to come. The reply is PrepareReply, or Refused."""
+    """Check this config and keep it as number `slot`, for samples to come. The reply is PrepareReply, or Refused."""
 
     config: str
     slot: int
@@ -105,7 +105,7 @@ class SampleOrder(Struct, frozen=True, tag="sample"):
 
 
 class VerifyOrder(Struct, frozen=True, tag="verify"):
-    """OutputCheck the config in this slot once more. The reply is PrepareReply, or Refused."""
+    """Check the config in this slot once more. The reply is PrepareReply, or Refused."""
 
     slot: int
 

@@ -18,9 +18,9 @@ from autotune.core.outcomes import Failed
 from autotune.shell.evaluators import messages
 from autotune.shell.evaluators.bench import Bench, BuiltConfig, Tainted
 from autotune.shell.evaluators.workload import unpack
+from autotune.shell.formatting import describe_error
 from autotune.shell.processes.child import OrderLoop
 from autotune.shell.processes.messages import Broken, encode
-from autotune.shell.formatting import describe_error
 
 TAINTED_EXIT = 70
 """The exit code of a worker whose inputs or expected output a config has overwritten."""

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from autotune.shell.formatting import describe_error
 from autotune.shell.processes import messages, supervisor
 from autotune.shell.processes.fork_server import Fork, Forked, Loaded, NotForked, Reap, Reaped
-from autotune.shell.formatting import describe_error
 
 _ORPHANS_S = 5.0
 """Seconds that killed orphans may take to end, before they are left to the supervisor."""
