@@ -6,6 +6,7 @@ Needs `pip install 'autotune[kernel-tuner]'`.
 import sys
 from collections.abc import Mapping
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,11 @@ from autotune.core.outcomes import Failed, Outcome
 from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
-from autotune.interop.stepper import Stepper, outcome_of
+from autotune.interop.ask_tell import AskTellSearch, objective_outcome
 from autotune.studies.recordings.recording import parameter_for_values, role_for_name
 
-INVALID = sys.float_info.max
-"""What Kernel Tuner gives a config that failed."""
+_FAILED_COST = sys.float_info.max
+"""The cost that Kernel Tuner gives to a config that failed."""
 
 
 def kernel_tuner_strategy(
@@ -32,10 +33,10 @@ def kernel_tuner_strategy(
     effort: str = "full",
     settings: Mapping[str, Any] | None = None,
 ) -> OptAlgWrapper:
-    """What Kernel Tuner takes for its argument `strategy`; how long it runs, `strategy_options` say there.
+    """A strategy of ours for Kernel Tuner's argument `strategy`; the budget is in `strategy_options` there.
 
     The arguments are those of `tune`. A strategy that ends by itself begins again, until Kernel Tuner stops it or every
-    config was tried; settings={"restarts": 0} lets it end. The objective is a time, or a rate that is to be high.
+    config was tried; settings={"restarts": 0} lets it end. The objective is a time, or a rate to maximise.
     """
     return OptAlgWrapper(StrategyOptimizer(strategy, seed=seed, effort=effort, settings=settings))
 
@@ -56,19 +57,19 @@ class StrategyOptimizer(OptAlg):  # type: ignore[misc]  # Kernel Tuner asks for 
 
     def __call__(self, func: CostFunc, searchspace: Searchspace) -> tuple[tuple[Any, ...], float]:
         """The best config found and its cost; Kernel Tuner's own exception ends it when its budget is used up."""
-        space = space_of(searchspace)
-        stepper = Stepper(space, self._strategy, seed=self._seed, effort=self._effort, settings=self._settings)
-        best: tuple[tuple[Any, ...], float] = ((), INVALID)
-        while batch := stepper.ask_batch():
+        space = valid_space(searchspace)
+        search = AskTellSearch(space, self._strategy, seed=self._seed, effort=self._effort, settings=self._settings)
+        best: tuple[tuple[Any, ...], float] = ((), _FAILED_COST)
+        while batch := search.ask_batch():
             points = [tuple(trial.config[name] for name in space.names) for trial in batch]
             for trial, point, cost in zip(batch, points, func.eval_all(points), strict=True):
-                best = min(best, (point, cost), key=_cost)
-                stepper.tell(trial, _outcome(cost))
+                best = min(best, (point, cost), key=itemgetter(1))
+                search.tell(trial, _outcome(cost))
         return best
 
 
-def space_of(searchspace: Searchspace) -> Space:
-    """The parameters with Kernel Tuner's values, and its list of valid configs as the constraint."""
+def valid_space(searchspace: Searchspace) -> Space:
+    """A space of the same parameters, with Kernel Tuner's list of valid configs as its constraint."""
     parameters = {
         name: parameter_for_values(_plain(values), role_for_name(name))
         for name, values in searchspace.tune_params.items()
@@ -85,12 +86,8 @@ def _plain(values: Any) -> tuple[Any, ...]:
     return tuple(value.item() if isinstance(value, np.generic) else value for value in values)
 
 
-def _cost(pair: tuple[tuple[Any, ...], float]) -> float:
-    return pair[1]
-
-
 def _outcome(cost: float) -> Outcome:
-    """Kernel Tuner turns the sign of what is to be high."""
-    if cost == INVALID:
+    """The outcome for a cost of Kernel Tuner, which is negative for an objective to maximise."""
+    if cost == _FAILED_COST:
         return Failed("unknown", "failed in Kernel Tuner")
-    return outcome_of(-cost, maximize=True) if cost < 0 else outcome_of(cost)
+    return objective_outcome(-cost, maximize=True) if cost < 0 else objective_outcome(cost)

@@ -23,14 +23,14 @@ from autotune.core.parameters import Integer, Parameter
 from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
-from autotune.interop.stepper import Stepper, outcome_of
+from autotune.interop.ask_tell import AskTellSearch, objective_outcome
 
-WIDEST = 10_000
+_MAX_VALUES = 10_000
 """Optuna lists the values of a parameter that is not a range of integers: at most so many."""
 
 
 def suggest(trial: OptunaTrial, space: Space) -> Config:
-    """The config of a trial: its parameters suggested one by one, as `distributions` has them. Any sampler will do."""
+    """The config of a trial: its parameters suggested one by one, with their `distributions`. Any sampler will do."""
     values: dict[str, Value] = {}
     for name, parameter in space.parameters.items():
         if isinstance(parameter, Integer):
@@ -42,10 +42,10 @@ def suggest(trial: OptunaTrial, space: Space) -> Config:
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """The parameters in Optuna's words: ranges of integers, and lists of values for all else.
+    """The parameters as Optuna has them: ranges of integers, and lists of values for all others.
 
-    A tuple is called by its text. Where Optuna would take two values of a parameter for one (1, 1.0 and True; a tuple
-    and a string that reads the same), all of that parameter's are called by their JSON texts.
+    A tuple is listed as its text. Where Optuna would take two values of a parameter for one (1, 1.0 and True; a tuple
+    and a string that reads the same), all values of that parameter are listed as their JSON texts.
     Raises SpaceError for a parameter with too many values to list.
     """
     return {name: _distribution(name, parameter) for name, parameter in space.parameters.items()}
@@ -58,8 +58,8 @@ def _distribution(name: str, parameter: Parameter) -> BaseDistribution:
 
 
 def _labels(name: str, parameter: Parameter) -> dict[Any, Value]:
-    """What Optuna calls each value of a parameter, in order."""
-    if parameter.size > WIDEST:
+    """The labels under which Optuna lists the values of a parameter, in order, with the values."""
+    if parameter.size > _MAX_VALUES:
         raise SpaceError(f"Optuna would have to list {parameter.size} values of {name!r}; tune it with `tune` instead")
     values = parameter.decode(parameter.unrank(np.arange(parameter.size)))
     labels = {str(value) if isinstance(value, tuple) else value: value for value in values}
@@ -92,7 +92,7 @@ class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its
             for name, parameter in space.parameters.items()
             if not isinstance(parameter, Integer)
         }
-        self._stepper = Stepper(space, strategy, seed=seed, effort=effort, settings=settings)
+        self._search = AskTellSearch(space, strategy, seed=seed, effort=effort, settings=settings)
         self._key = fold(root(seed), "optuna")
         self._trials: dict[int, Trial] = {}
         self._lock = threading.Lock()
@@ -105,7 +105,7 @@ class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its
     ) -> dict[str, Any]:
         self._raise_error_if_multi_objective(study)
         with self._lock:
-            asked = self._stepper.ask()
+            asked = self._search.ask()
             if asked is not None:
                 self._trials[trial.number] = asked
         config = self._random(trial.number) if asked is None else asked.config
@@ -130,10 +130,10 @@ class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its
         with self._lock:
             asked = self._trials.pop(trial.number, None)
             if asked is not None and state == TrialState.COMPLETE and values:
-                self._stepper.tell(asked, outcome_of(values[0], study.direction == StudyDirection.MAXIMIZE))
+                self._search.tell(asked, objective_outcome(values[0], study.direction == StudyDirection.MAXIMIZE))
             elif asked is not None:
-                self._stepper.tell(asked, Failed("unknown", f"the trial ended as {state.name}"))
-            over = not self._trials and not self._stepper.has_next()
+                self._search.tell(asked, Failed("unknown", f"the trial ended as {state.name}"))
+            over = not self._trials and not self._search.has_next()
         if over:
             with suppress(RuntimeError):  # asked and told by hand, there is no loop to stop
                 study.stop()

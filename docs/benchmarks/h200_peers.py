@@ -71,11 +71,11 @@ def helion(kernel: str, seconds: float, late: Callable[[dict[str, Any]], None]) 
     from helion.autotuner import search_algorithms
     from helion.autotuner.external import _ExternalKernelAdapter, create_user_config_spec
 
-    from autotune.interop.peers.fragments import fields_of
+    from autotune.interop.peers.helion import parameter_fragments
 
     given = Callables(kernel)
     space = given.problem.space
-    fields = fields_of(space)
+    fields = parameter_fragments(space)
     asked: list[Config] = []
 
     def compiled(theirs: Any) -> Callable[..., Any]:

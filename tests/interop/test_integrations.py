@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from autotune import Boolean, Choice, EvaluatorError, Failed, Integer, Permutation, PowerOfTwo, Space, SpaceError, Timed
-from autotune.interop.stepper import Stepper, outcome_of
+from autotune.interop.ask_tell import AskTellSearch, objective_outcome
 
 SPACE = Space(
     {
@@ -30,19 +30,19 @@ def slow(config: Any) -> float:
 
 
 def test_a_search_asked_for_one_trial_at_a_time() -> None:
-    stepper = Stepper(SPACE, "pattern_search", seed=1, settings={"initial_population": 4, "copies": 1})
+    search = AskTellSearch(SPACE, "pattern_search", seed=1, settings={"initial_population": 4, "copies": 1})
     trials = []
-    while (trial := stepper.ask()) is not None or stepper.search.outstanding:
+    while (trial := search.ask()) is not None or search.search.outstanding:
         if trial is None:  # it wants to hear of the pending ones first
-            for pending in stepper.search.pending:
-                stepper.tell(pending, Timed((slow(pending.config),)))
+            for pending in search.search.pending:
+                search.tell(pending, Timed((slow(pending.config),)))
             continue
         trials.append(trial)
         if len(trials) == 200:
             break
     assert len({trial.config for trial in trials}) == len(trials) == 200
-    assert not stepper.finished
-    ends = Stepper(SPACE, "random_search", settings={"count": 3, "restarts": 0})
+    assert not search.finished
+    ends = AskTellSearch(SPACE, "random_search", settings={"count": 3, "restarts": 0})
     batch = ends.ask_batch()
     for trial in batch:
         ends.tell(trial, Failed("unknown"))
@@ -53,16 +53,16 @@ def test_a_search_asked_for_one_trial_at_a_time() -> None:
 
 @pytest.mark.parametrize(("value", "maximize", "time"), [(2.0, False, 2.0), (4.0, True, 0.25)])
 def test_a_time_or_a_rate_is_an_outcome(value: float, maximize: bool, time: float) -> None:
-    assert outcome_of(value, maximize) == Timed((time,))
+    assert objective_outcome(value, maximize) == Timed((time,))
 
 
 def test_what_is_neither_time_nor_rate() -> None:
-    assert isinstance(outcome_of(None), Failed)
-    assert isinstance(outcome_of(float("nan")), Failed)
+    assert isinstance(objective_outcome(None), Failed)
+    assert isinstance(objective_outcome(float("nan")), Failed)
     for maximize in (False, True):
         for value in (0.0, -3.0):
             with pytest.raises(EvaluatorError, match="above zero"):
-                outcome_of(value, maximize)
+                objective_outcome(value, maximize)
 
 
 # Kernel Tuner
@@ -124,15 +124,15 @@ def test_the_space_of_a_kernel_tuner_search_space() -> None:
     pytest.importorskip("kernel_tuner")
     from kernel_tuner.searchspace import Searchspace
 
-    from autotune.interop.kernel_tuner import space_of
+    from autotune.interop.kernel_tuner import valid_space
 
     values = {"block_size_x": [32, 64, 128], "mode": ["a", "b"], "unroll": [0, 1]}
-    whole = space_of(Searchspace(values, [], 1024))
+    whole = valid_space(Searchspace(values, [], 1024))
     assert whole.count() == 12
     assert not whole.constraints
     assert [type(p).__name__ for p in whole.parameters.values()] == ["PowerOfTwo", "Choice", "Choice"]
     assert whole.parameters["block_size_x"].role == "block_size"
-    part = space_of(Searchspace(values, ["block_size_x * (unroll + 1) <= 64"], 1024))
+    part = valid_space(Searchspace(values, ["block_size_x * (unroll + 1) <= 64"], 1024))
     assert {(c["block_size_x"], c["unroll"]) for c in part.enumerate()} == {(32, 0), (32, 1), (64, 0)}
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from autotune.core.errors import StrategyError
 from autotune.interop.peers import register_peers
-from autotune.interop.peers.accounting import STALE, Ledger, Spent, run_peer
+from autotune.interop.peers.accounting import MAX_FREE, BudgetSpent, PeerBudget, run_peer
 from autotune.studies.peers import find_peer, registered_peers
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.scores import Scorer
@@ -174,26 +174,26 @@ def test_settings_reach_the_tuner(simulation: Simulation) -> None:
     assert len(few.run(simulation, 100, 0, None).keys) < 30
 
 
-def test_the_ledger(recording: Recording) -> None:
-    ledger = Ledger(recording, 2)
+def test_the_budget_of_a_peer(recording: Recording) -> None:
+    budget = PeerBudget(recording, 2)
     failed = int(np.flatnonzero(~recording.timed)[0])
-    assert ledger.measure(None) is None
-    assert ledger.measure(failed) is None
-    assert ledger.measure(failed) is None
-    assert ledger.measure(0) == recording.time_ms[0]
-    assert (list(ledger.rows), ledger.free, ledger.left) == ([failed, 0], 2, 0)
-    with pytest.raises(Spent):
-        ledger.measure(0)
+    assert budget.measure(None) is None
+    assert budget.measure(failed) is None
+    assert budget.measure(failed) is None
+    assert budget.measure(0) == recording.time_ms[0]
+    assert (list(budget.rows), budget.free, budget.left) == ([failed, 0], 2, 0)
+    with pytest.raises(BudgetSpent):
+        budget.measure(0)
 
 
 def test_who_goes_in_a_circle_is_stopped(simulation: Simulation) -> None:
     calls = []
 
-    def circling(ledger: Ledger, seed: int) -> None:
+    def circling(budget: PeerBudget, seed: int) -> None:
         while True:
-            calls.append(ledger.measure(random.randrange(3)))
+            calls.append(budget.measure(random.randrange(3)))
 
-    trace = run_peer("x:y", simulation, circling, evaluations=50, seed=0, restarts=True, stale=100)
+    trace = run_peer("x:y", simulation, circling, evaluations=50, seed=0, restarts=True, max_free=100)
     assert (len(trace.keys), trace.own_end) == (3, True)
     assert len(calls) < 700
-    assert STALE > 100
+    assert MAX_FREE > 100

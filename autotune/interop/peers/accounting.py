@@ -1,38 +1,49 @@
-"""The rules by which a strategy of another tuner is measured on a recording, the same for all of them."""
+"""The rules by which a strategy of another tuner is measured on a recording, the same for all of them.
 
+Each distinct recorded point counts once; repeats, and points that were not recorded, are free. A run is repeatable: the
+global random state that a tuner draws from is seeded, and it computes on one thread.
+"""
+
+import random
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from autotune.core.errors import StrategyError
-from autotune.interop.peers.randomness import one_thread, seeded
+from autotune.shell.variables import set_variables
 from autotune.studies.recordings import Recording
 from autotune.studies.simulation import Simulation, Trace
 
-STALE = 5_000
-"""Free answers in succession after which a search is stopped: it goes in a circle."""
+MAX_FREE = 5_000
+"""Free answers in succession after which a search is stopped, because it goes in a circle."""
 
-IDLE_ROUNDS = 3
+_IDLE_ROUNDS = 3
 """Restarts in succession that measure nothing new after which there is no further one."""
 
+_ONE_THREAD = {"LOKY_MAX_CPU_COUNT": "1"}
+"""Read by scikit-learn where a tuner asks it for all processors. On one thread forests add up their trees in one order,
+so that no last bit depends on the machine."""
 
-class Spent(Exception):
-    """Told to a tuner that must stop: its evaluations are used up, or it only repeats itself."""
+
+class BudgetSpent(Exception):
+    """Raised in a tuner that must stop: its evaluations are used up, or it only repeats itself."""
 
 
-class Ledger:
-    """What one run has measured. Each distinct recorded point counts once; repeats and points that were not recorded
-    are free, but only `stale` of them in succession."""
+class PeerBudget:
+    """The points that one run has measured, and how many it may still measure.
 
-    def __init__(self, recording: Recording, evaluations: int, stale: int = STALE) -> None:
+    rows: the rows measured, in order. free: how many answers were free; `max_free` of them in succession end the run.
+    """
+
+    def __init__(self, recording: Recording, evaluations: int, max_free: int = MAX_FREE) -> None:
         self.rows: dict[int, None] = {}
-        """The rows measured, in order."""
         self.free = 0
         self._in_succession = 0
-        self._stale = stale
+        self._max_free = max_free
         self._evaluations = min(evaluations, len(recording))
         self._times = [
             time if ok else None for time, ok in zip(recording.time_ms.tolist(), recording.timed, strict=True)
@@ -43,17 +54,17 @@ class Ledger:
         """How many new points may still be measured."""
         return self._evaluations - len(self.rows)
 
-    def renew(self) -> None:
-        """A new start: what came before is no sign that it goes in a circle."""
+    def begin_round(self) -> None:
+        """Forget the free answers in succession: a new round may repeat the points of the one before."""
         self._in_succession = 0
 
     def measure(self, row: int | None) -> float | None:
         """The recorded milliseconds of a row; None for a failure, and for None, a point that was not recorded.
 
-        Raises Spent when it may not be measured any more.
+        Raises BudgetSpent when nothing may be measured any more.
         """
-        if not self.left or self._in_succession >= self._stale:
-            raise Spent
+        if not self.left or self._in_succession >= self._max_free:
+            raise BudgetSpent
         if row is None or row in self.rows:
             self.free += 1
             self._in_succession += 1
@@ -63,36 +74,33 @@ class Ledger:
         return None if row is None else self._times[row]
 
 
-Round = Callable[[Ledger, int], None]
-"""One search from its beginning to its end: told the ledger to measure by, and a seed below 2**32. It may end by
-itself, and lets Spent through."""
+PeerSearch = Callable[[PeerBudget, int], None]
+"""One search from its beginning to its end, which measures by the budget. The number is a seed below 2**32. It may end
+by itself, and lets BudgetSpent through."""
 
 
 def run_peer(
     name: str,
     simulation: Simulation,
-    search: Round,
+    search: PeerSearch,
     *,
     evaluations: int,
     seed: int,
     restarts: bool,
-    stale: int = STALE,
+    max_free: int = MAX_FREE,
 ) -> Trace:
-    """The trace of a search; with `restarts` it begins again, with another seed, while evaluations are left.
-
-    Global random state is seeded for each round, and afterwards what it was before; a round computes on one thread.
-    """
-    ledger = Ledger(simulation.recording, evaluations, stale)
+    """The trace of a search; with `restarts` it begins again, with another seed, while evaluations are left."""
+    budget = PeerBudget(simulation.recording, evaluations, max_free)
     began, cpu = time.perf_counter(), time.process_time()
     idle, rounds = 0, 0
-    while ledger.left and idle < IDLE_ROUNDS:
-        known = len(ledger.rows)
-        ledger.renew()
+    while budget.left and idle < _IDLE_ROUNDS:
+        known = len(budget.rows)
+        budget.begin_round()
         number = int(np.random.SeedSequence([seed, rounds]).generate_state(1)[0])
-        with seeded(number), one_thread(), suppress(Spent):
-            search(ledger, number)
+        with seeded(number), set_variables(_ONE_THREAD), suppress(BudgetSpent):
+            search(budget, number)
         rounds += 1
-        idle = idle + 1 if len(ledger.rows) == known else 0
+        idle = idle + 1 if len(budget.rows) == known else 0
         if not restarts:
             break
     recording = simulation.recording
@@ -100,12 +108,34 @@ def run_peer(
         space=recording.name,
         peer=name,
         seed=seed,
-        keys=tuple(recording.key(row) for row in ledger.rows),
-        own_end=len(ledger.rows) < evaluations,
+        keys=tuple(recording.key(row) for row in budget.rows),
+        own_end=len(budget.rows) < evaluations,
         cpu_s=time.process_time() - cpu,
         wall_s=time.perf_counter() - began,
-        rejected=ledger.free,
+        rejected=budget.free,
     )
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed `random` and `numpy.random` with a number below 2**32; afterwards they are what they were before.
+
+    Meanwhile a numpy generator that would take its seed from the operating system takes it from `numpy.random`.
+    """
+    before, numpy_before = random.getstate(), np.random.get_state()  # noqa: NPY002  # theirs, not ours
+    make = np.random.default_rng
+
+    def default_rng(seed: Any = None) -> np.random.Generator:
+        return make(np.random.randint(2**32, dtype=np.uint32) if seed is None else seed)  # noqa: NPY002
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        with patch.object(np.random, "default_rng", default_rng):
+            yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(numpy_before)  # noqa: NPY002
 
 
 def take_restarts(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -114,3 +144,10 @@ def take_restarts(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any
     if not isinstance(restarts, bool):
         raise StrategyError(f"{name}: restarts = {restarts!r}; use true or false")
     return {key: value for key, value in settings.items() if key != "restarts"}, restarts
+
+
+def check_options(name: str, options: Mapping[str, Any], allowed: list[str]) -> None:
+    """Raises StrategyError for an option that the tuner does not have."""
+    for option in options:
+        if option not in allowed:
+            raise StrategyError(f"{name} has no setting {option!r}; it has {', '.join([*allowed, 'restarts'])}")

@@ -1,53 +1,71 @@
 """`helion:NAME`: the search classes of Helion, each by its own name.
 
 The class is Helion's own with its own defaults, and so is the kernel it is told to tune: the one that Helion has for
-kernels that are not its own. Only the benchmark provider, which would compile and time, looks the config up in the
-recording. A point that was not recorded fails to build, as far as Helion can tell.
+kernels of other libraries. Only the benchmark provider, which would compile and time, looks the config up in the
+recording. A point that was not recorded fails to build, as far as Helion can tell. A space becomes one fragment of
+Helion for each parameter, of the kind that moves as the parameter does.
 """
 
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from math import inf
 from typing import Any
 
+import numpy as np
 import torch
 from helion import Config as HelionConfig
 from helion import exc
 from helion.autotuner import search_algorithms
 from helion.autotuner.benchmark_provider import BenchmarkProvider, BenchmarkResult
+from helion.autotuner.config_fragment import (
+    BlockSizeFragment,
+    BooleanFragment,
+    ConfigSpecFragment,
+    EnumFragment,
+    IntegerFragment,
+    NumWarpsFragment,
+    PermutationFragment,
+    PowerOfTwoFragment,
+)
 from helion.autotuner.external import _ExternalKernelAdapter, create_user_config_spec
 
-from autotune.core.config import Config
+from autotune.core.config import Config, Value
 from autotune.core.errors import StrategyError
-from autotune.interop.peers.accounting import Ledger, run_peer, take_restarts
-from autotune.interop.peers.fragments import Field, fields_of
+from autotune.core.parameters import Boolean, Choice, Integer, Parameter, Permutation, PowerOfTwo
+from autotune.core.space import Space
+from autotune.interop.peers.accounting import PeerBudget, check_options, run_peer, take_restarts
 from autotune.studies.peers import Peer
 from autotune.studies.simulation import Simulation, Trace
 
-NAMES = (
+_SEARCHES = (
     "LFBOTreeSearch", "LFBOPatternSearch", "PatternSearch", "DifferentialEvolutionSearch", "DESurrogateHybrid",
     "RandomSearch",
 )  # fmt: skip
-"""Those that search a space by themselves. The others of Helion are told what to try, by a list or a language model."""
+"""The classes that search a space by themselves. The others of Helion take their configs from a list or from a language
+model."""
 
-MACHINERY = ("self", "kernel", "args", "initial_population_strategy", "flash_structural_search")
+_NOT_SETTINGS = ("self", "kernel", "args", "initial_population_strategy", "flash_structural_search")
 """Arguments of the classes that are no settings."""
+
+_POWERS: dict[str | None, type[PowerOfTwoFragment]] = {"block_size": BlockSizeFragment, "num_warps": NumWarpsFragment}
+
+_MAX_VALUES = 1_000
+"""A parameter of a kind that Helion does not have becomes a list of at most so many values."""
 
 
 def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     """settings: arguments of the class, and `restarts`."""
     full = f"helion:{name}"
-    if name not in NAMES:
-        raise StrategyError(f"Helion has no search {name!r} for a study; there are {', '.join(NAMES)}")
+    if name not in _SEARCHES:
+        raise StrategyError(f"Helion has no search {name!r} for a study; there are {', '.join(_SEARCHES)}")
     options, restarts = take_restarts(full, settings)
-    allowed = [option for option in inspect.signature(search_algorithms[name]).parameters if option not in MACHINERY]
-    for option in options:
-        if option not in allowed:
-            raise StrategyError(f"{full} has no setting {option!r}; it has {', '.join([*allowed, 'restarts'])}")
+    arguments = inspect.signature(search_algorithms[name]).parameters
+    check_options(full, options, [option for option in arguments if option not in _NOT_SETTINGS])
     return HelionPeer(name, options, restarts)
 
 
@@ -62,53 +80,102 @@ class HelionPeer:
         return f"helion {metadata.version('helion')} torch {metadata.version('torch')}"
 
     def run(self, simulation: Simulation, evaluations: int, seed: int, batch: int | None) -> Trace:
-        fields = fields_of(simulation.space)
+        fragments = parameter_fragments(simulation.space)
 
-        def search(ledger: Ledger, number: int) -> None:
-            kernel = kernel_of(simulation, fields, number)
-            searching = search_algorithms[self._name](kernel, (), **self._options)
-            searching._benchmark_provider_cls = partial(Replay, simulation, fields, ledger)
-            with suppress(exc.NoConfigFound):  # nothing in the initial population worked: that is its end
-                searching.autotune()
+        def search(budget: PeerBudget, number: int) -> None:
+            kernel = _recorded_kernel(simulation, fragments, number)
+            tuner = search_algorithms[self._name](kernel, (), **self._options)
+            tuner._benchmark_provider_cls = partial(RecordingProvider, simulation, fragments, budget)
+            with suppress(exc.NoConfigFound):  # nothing in the initial population worked: the search ends there
+                tuner.autotune()
 
         name, restarts = f"helion:{self._name}", self._restarts
         return run_peer(name, simulation, search, evaluations=evaluations, seed=seed, restarts=restarts)
 
 
-def kernel_of(simulation: Simulation, fields: Mapping[str, Field], seed: int) -> _ExternalKernelAdapter:
+@dataclass(frozen=True)
+class ParameterFragment:
+    """One parameter as Helion has it: its name in the space, its fragment, and the two ways between their values."""
+
+    name: str
+    fragment: ConfigSpecFragment
+    encode: Callable[[Value], Any]
+    decode: Callable[[Any], Value]
+
+
+def parameter_fragments(space: Space) -> dict[str, ParameterFragment]:
+    """The parameters by the names p0, p1, … that they have for Helion, which uses some names itself; StrategyError for
+    a parameter that it cannot have."""
+    return {f"p{i}": _fragment(name, parameter) for i, (name, parameter) in enumerate(space.parameters.items())}
+
+
+def _fragment(name: str, parameter: Parameter) -> ParameterFragment:
+    match parameter:
+        case Boolean():
+            return ParameterFragment(name, BooleanFragment(), _same, _same)
+        case PowerOfTwo(low=low, high=high, role=role):
+            return ParameterFragment(name, _POWERS.get(role, PowerOfTwoFragment)(low, high), _same, _same)
+        case Permutation(n=n):
+            return ParameterFragment(name, PermutationFragment(n), list, tuple)
+        case Integer() | Choice(ordered=True):
+            return _ranked_fragment(name, parameter, IntegerFragment(0, parameter.size - 1))
+    if parameter.size > _MAX_VALUES:
+        raise StrategyError(f"Helion has no fragment for the parameter {name!r}: {parameter.describe()}; leave it out")
+    return _ranked_fragment(name, parameter, EnumFragment(tuple(range(parameter.size))))
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _ranked_fragment(name: str, parameter: Parameter, fragment: ConfigSpecFragment) -> ParameterFragment:
+    """Helion sees the ranks of the values: 0, 1, 2, …"""
+    values = parameter.decode(parameter.unrank(np.arange(parameter.size)))
+
+    def rank(value: Value) -> int:
+        return int(parameter.rank(np.array([parameter.encode(value)]))[0])
+
+    return ParameterFragment(name, fragment, rank, values.__getitem__)
+
+
+def _recorded_kernel(
+    simulation: Simulation, fragments: Mapping[str, ParameterFragment], seed: int
+) -> _ExternalKernelAdapter:
     """The kernel to tune, as Helion sees it: the fragments of the space, and settings that log nothing."""
     default = simulation.space.default
+    seeds = None
+    if default is not None:
+        encoded = {name: fragment.encode(default[fragment.name]) for name, fragment in fragments.items()}
+        seeds = [HelionConfig.from_dict(encoded)]
     kernel = _ExternalKernelAdapter(
-        create_user_config_spec({name: field.fragment for name, field in fields.items()}),
-        _never_called,
+        create_user_config_spec({name: fragment.fragment for name, fragment in fragments.items()}),
+        _refuse_to_compile,
         (),
         device=torch.device("cpu"),
         autotune_random_seed=seed,
         autotune_effort="full",
         autotune_log_level=0,
         autotune_progress_bar=False,
-        autotune_benchmark_fn=_again,
-        autotune_seed_configs=None if default is None else [_theirs(default, fields)],
+        autotune_benchmark_fn=_benchmark_again,
+        autotune_seed_configs=seeds,
     )
     kernel.settings.autotune_precompile = "fork"  # Helion's default, which decides how differential evolution updates
     return kernel
 
 
-def _never_called(config: HelionConfig) -> Callable[..., Any]:
+def _refuse_to_compile(config: HelionConfig) -> Callable[..., Any]:
     raise RuntimeError("a recording has nothing to compile")
 
 
-def _theirs(config: Config, fields: Mapping[str, Field]) -> HelionConfig:
-    return HelionConfig.from_dict({name: field.encode(config[field.name]) for name, field in fields.items()})
-
-
-class Replay(BenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
-    """Answers from the ledger."""
+class RecordingProvider(BenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
+    """Answers benchmarks from the recording."""
 
     mutated_arg_indices: Sequence[int] = ()
 
-    def __init__(self, simulation: Simulation, fields: Mapping[str, Field], ledger: Ledger, **context: Any) -> None:
-        self._table, self._fields, self._ledger = simulation.table, fields, ledger
+    def __init__(
+        self, simulation: Simulation, fragments: Mapping[str, ParameterFragment], budget: PeerBudget, **context: Any
+    ) -> None:
+        self._table, self._fragments, self._budget = simulation.table, fragments, budget
 
     def setup(self) -> None:
         """There is nothing to prepare."""
@@ -119,23 +186,23 @@ class Replay(BenchmarkProvider):  # type: ignore[misc]  # Helion asks for its ow
     def benchmark(
         self, configs: list[HelionConfig], *, desc: str = "", raise_if_no_viable_config: bool = True
     ) -> list[BenchmarkResult]:
-        return [self._result(config) for config in configs]
+        return [self._look_up(config) for config in configs]
 
-    def _result(self, config: HelionConfig) -> BenchmarkResult:
-        named = {field.name: field.decode(config.config[name]) for name, field in self._fields.items()}
+    def _look_up(self, config: HelionConfig) -> BenchmarkResult:
+        named = {fragment.name: fragment.decode(config.config[name]) for name, fragment in self._fragments.items()}
         row = self._table.row(Config(named))
-        time_ms = self._ledger.measure(row)
+        time_ms = self._budget.measure(row)
         perf = inf if time_ms is None else time_ms
         return BenchmarkResult(
-            config, partial(_timed, perf), perf, "error" if time_ms is None else "ok", None, time.perf_counter()
+            config, partial(_recorded_time, perf), perf, "error" if time_ms is None else "ok", None, time.perf_counter()
         )
 
 
-def _again(fns: Sequence[Callable[[], float]], **how: Any) -> list[float]:
+def _benchmark_again(fns: Sequence[Callable[[], float]], **how: Any) -> list[float]:
     """Measuring again gives the same times, and costs nothing."""
     return [fn() for fn in fns]
 
 
-def _timed(perf: float, *args: Any) -> float:
-    """What stands for a compiled kernel: it knows its time."""
+def _recorded_time(perf: float, *args: Any) -> float:
+    """Stands for a compiled kernel: it knows its time."""
     return perf

@@ -18,19 +18,18 @@ from kernel_tuner.searchspace import Searchspace
 from kernel_tuner.util import InvalidConfig, RuntimeFailedConfig, StopCriterionReached, TuningBudget
 
 from autotune.core.errors import StrategyError
-from autotune.interop.peers.accounting import Ledger, Spent, run_peer, take_restarts
-from autotune.interop.peers.randomness import seeded
+from autotune.interop.peers.accounting import BudgetSpent, PeerBudget, check_options, run_peer, seeded, take_restarts
 from autotune.studies.peers import Peer
 from autotune.studies.recordings import Recording
 from autotune.studies.simulation import Simulation, Trace
 
-NEEDS = {"skopt": ("skopt", "scikit-optimize"), "pyatf_strategies": ("pyatf", "pyatf")}
-"""Strategies that need a package which Kernel Tuner does not install: its module and its distribution."""
+_NEEDS = {"skopt": ("skopt", "scikit-optimize"), "pyatf_strategies": ("pyatf", "pyatf")}
+"""Strategies that need a package which Kernel Tuner does not install: the package's module and its distribution."""
 
-LAZY = ("scipy.stats.qmc", "scipy.optimize", "scipy.spatial.distance")
-"""What strategies import in the middle of a run, and what then draws from the random state that they draw from."""
+_LAZY = ("scipy.stats.qmc", "scipy.optimize", "scipy.spatial.distance")
+"""Modules that strategies import in the middle of a run, and that draw from the global random state on import."""
 
-OBJECTIVE = "time"
+_OBJECTIVE = "time"
 
 
 def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
@@ -38,16 +37,13 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     full = f"kernel_tuner:{name}"
     if name not in _STRATEGY_IMPORTS:
         raise StrategyError(f"Kernel Tuner has no strategy {name!r}; it has {', '.join(sorted(_STRATEGY_IMPORTS))}")
-    module, package = NEEDS.get(name, ("kernel_tuner", ""))
+    module, package = _NEEDS.get(name, ("kernel_tuner", ""))
     if find_spec(module) is None:
         raise StrategyError(f"{full} needs {package}; pip install {package}")
     options, restarts = take_restarts(full, settings)
     with seeded(0):
-        strategy, *_ = [import_module(module) for module in (_STRATEGY_IMPORTS[name], *LAZY)]
-    allowed = sorted(getattr(strategy, "_options", {}))
-    for option in options:
-        if option not in allowed:
-            raise StrategyError(f"{full} has no setting {option!r}; it has {', '.join([*allowed, 'restarts'])}")
+        strategy, *_ = [import_module(module) for module in (_STRATEGY_IMPORTS[name], *_LAZY)]
+    check_options(full, options, sorted(getattr(strategy, "_options", {})))
     return KernelTunerPeer(name, strategy, options, restarts)
 
 
@@ -64,9 +60,9 @@ class KernelTunerPeer:
     def run(self, simulation: Simulation, evaluations: int, seed: int, batch: int | None) -> Trace:
         recording = simulation.recording
 
-        def search(ledger: Ledger, number: int) -> None:
-            space, runner = searchspace_of(recording), Lookup(recording, ledger)
-            options = tuning_options(space, self._name, self._options, ledger.left, number)
+        def search(budget: PeerBudget, number: int) -> None:
+            space, runner = _recorded_searchspace(recording), RecordingRunner(recording, budget)
+            options = _tuning_options(space, self._name, self._options, budget.left, number)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self._strategy.tune(space, runner, options)
@@ -75,7 +71,7 @@ class KernelTunerPeer:
         return run_peer(name, simulation, search, evaluations=evaluations, seed=seed, restarts=restarts)
 
 
-def searchspace_of(recording: Recording) -> Searchspace:
+def _recorded_searchspace(recording: Recording) -> Searchspace:
     """Kernel Tuner's search space of the recorded points, built as from a cache file of its own."""
     values = {name: list(column) for name, column in zip(recording.parameters, recording.values, strict=True)}
     points = [recording.config(row) for row in range(len(recording))]
@@ -83,8 +79,8 @@ def searchspace_of(recording: Recording) -> Searchspace:
     return Searchspace(None, None, None, from_cache={"tune_params": values, "cache": cache})
 
 
-def tuning_options(space: Searchspace, name: str, options: Mapping[str, Any], evaluations: int, seed: int) -> Options:
-    """What `tune_kernel` hands to a strategy, with `max_fevals` among the options where the strategy takes it."""
+def _tuning_options(space: Searchspace, name: str, options: Mapping[str, Any], evaluations: int, seed: int) -> Options:
+    """The options that `tune_kernel` hands to a strategy, with `max_fevals` among them where the strategy takes it."""
     limit = {} if name == "brute_force" else {"max_fevals": evaluations}
     return Options(
         strategy=name,
@@ -92,7 +88,7 @@ def tuning_options(space: Searchspace, name: str, options: Mapping[str, Any], ev
         tune_params=space.tune_params,
         restrictions=[],
         restrictions_unmodified=[],
-        objective=[OBJECTIVE],
+        objective=[_OBJECTIVE],
         objective_higher_is_better=[False],
         budget=TuningBudget(max_fevals=evaluations),
         max_fevals=evaluations,
@@ -103,65 +99,65 @@ def tuning_options(space: Searchspace, name: str, options: Mapping[str, Any], ev
     )
 
 
-class Device:
-    """As much of a device as strategies ask for."""
+class RecordingDevice:
+    """The attributes of a device that strategies read."""
 
     max_threads = 1_000_000_000
     name = "recording"
 
 
-class Lookup(Runner):  # type: ignore[misc]  # Kernel Tuner asks for its own base
-    """Answers from the ledger instead of a device."""
+class RecordingRunner(Runner):  # type: ignore[misc]  # Kernel Tuner asks for its own base
+    """Answers from the recording instead of a device."""
 
-    def __init__(self, recording: Recording, ledger: Ledger) -> None:
+    def __init__(self, recording: Recording, budget: PeerBudget) -> None:
         super().__init__()
-        self.dev = Device()
-        self._ledger = ledger
+        self.dev = RecordingDevice()
+        self._budget = budget
         self._parameters = recording.parameters
         points = [tuple(recording.config(row).values()) for row in range(len(recording))]
-        self._rows = {_exactly(point): row for row, point in enumerate(points)}
-        self._alike = {_nearly(point): row for row, point in enumerate(points)}
+        self._rows = {_exact_key(point): row for row, point in enumerate(points)}
+        self._near_rows = {_near_key(point): row for row, point in enumerate(points)}
 
-    def get_device_info(self) -> Device:
+    def get_device_info(self) -> RecordingDevice:
         return self.dev
 
     def get_environment(self, tuning_options: Options) -> dict[str, Any]:
         return {}
 
     def run(self, parameter_space: Iterable[Any], tuning_options: Options) -> list[dict[str, Any] | None]:
-        """A result for each point; None for those for which no evaluation was left. Raises StopCriterionReached."""
+        """A result for each point; None where no evaluation was left for it. Raises StopCriterionReached."""
         results: list[dict[str, Any] | None] = []
         for point in parameter_space:
-            known = self._ledger.left
+            known = self._budget.left
             try:
                 results.append(self._result(tuple(point)))
-            except Spent:
+            except BudgetSpent:
                 if known:
                     raise StopCriterionReached("nothing new for a long time") from None
                 results.append(None)
-            tuning_options.budget.add_evaluations(known - self._ledger.left)
+            tuning_options.budget.add_evaluations(known - self._budget.left)
         return results
 
     def _result(self, point: tuple[Any, ...]) -> dict[str, Any]:
-        row = self._rows.get(_exactly(point))
+        row = self._rows.get(_exact_key(point))
         if row is None:  # Kernel Tuner keeps points in numpy arrays too, where 1 among numbers can become 1.0
-            row = self._alike.get(_nearly(point))
-        time_ms = self._ledger.measure(row)
+            row = self._near_rows.get(_near_key(point))
+        time_ms = self._budget.measure(row)
         result = dict(zip(self._parameters, point, strict=True))
         if row is None:
             return {**result, "__error__": InvalidConfig()}
-        return {**result, **({"__error__": RuntimeFailedConfig()} if time_ms is None else {OBJECTIVE: time_ms})}
+        return {**result, **({"__error__": RuntimeFailedConfig()} if time_ms is None else {_OBJECTIVE: time_ms})}
 
 
-def _exactly(values: Iterable[Any]) -> tuple[Any, ...]:
+def _exact_key(values: Iterable[Any]) -> tuple[Any, ...]:
     """A key that tells 1, 1.0 and True apart, and does not mind numpy's numbers."""
-    return tuple((type(value), value) for value in _plain(values))
+    return tuple((type(value), value) for value in _without_numpy(values))
 
 
-def _nearly(values: Iterable[Any]) -> tuple[Any, ...]:
+def _near_key(values: Iterable[Any]) -> tuple[Any, ...]:
     """A key that tells True from 1, but not 1 from 1.0."""
-    return tuple((isinstance(value, bool), value) for value in _plain(values))
+    return tuple((isinstance(value, bool), value) for value in _without_numpy(values))
 
 
-def _plain(values: Iterable[Any]) -> Iterable[Any]:
+def _without_numpy(values: Iterable[Any]) -> Iterable[Any]:
     return (value.item() if isinstance(value, np.generic) else value for value in values)

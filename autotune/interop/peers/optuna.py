@@ -1,7 +1,7 @@
 """`optuna:NAME`: samplers of Optuna, asked and told one point at a time.
 
-A parameter whose values have an order is an integer, its rank; any other is categorical. What fails, or was not
-recorded, is told as infinitely slow, because Optuna learns nothing from a trial that failed.
+A parameter whose values have an order is an integer, its rank; any other is categorical. A point that failed, or was
+not recorded, is reported as infinitely slow, because Optuna learns nothing from a trial that failed.
 """
 
 import inspect
@@ -20,11 +20,11 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from autotune.core.config import Config, Value
 from autotune.core.errors import StrategyError
 from autotune.core.parameters import Choice, Integer, Parameter, PowerOfTwo
-from autotune.interop.peers.accounting import Ledger, run_peer, take_restarts
+from autotune.interop.peers.accounting import PeerBudget, check_options, run_peer, take_restarts
 from autotune.studies.peers import Peer
 from autotune.studies.simulation import Simulation, Trace
 
-SAMPLERS = {
+_SAMPLERS = {
     "tpe": "TPESampler",
     "random": "RandomSampler",
     "cmaes": "CmaEsSampler",
@@ -32,23 +32,20 @@ SAMPLERS = {
     "qmc": "QMCSampler",
 }
 
-STALE = 500
-"""Free answers in succession after which a sampler is stopped; each makes the next one slower."""
+_MAX_FREE = 500
+"""Free answers in succession after which a sampler is stopped; fewer than for others, as each makes the next slower."""
 
 
 def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     """settings: arguments of the sampler, and `restarts`."""
     full = f"optuna:{name}"
-    if name not in SAMPLERS:
-        raise StrategyError(f"Optuna has no sampler {name!r} for a study; there are {', '.join(SAMPLERS)}")
+    if name not in _SAMPLERS:
+        raise StrategyError(f"Optuna has no sampler {name!r} for a study; there are {', '.join(_SAMPLERS)}")
     if name == "cmaes" and find_spec("cmaes") is None:
         raise StrategyError(f"{full} needs cmaes; pip install cmaes")
     options, restarts = take_restarts(full, settings)
-    kind = getattr(optuna.samplers, SAMPLERS[name])
-    allowed = [option for option in inspect.signature(kind).parameters if option != "seed"]
-    for option in options:
-        if option not in allowed:
-            raise StrategyError(f"{full} has no setting {option!r}; it has {', '.join([*allowed, 'restarts'])}")
+    kind = getattr(optuna.samplers, _SAMPLERS[name])
+    check_options(full, options, [option for option in inspect.signature(kind).parameters if option != "seed"])
     return OptunaPeer(name, kind, options, restarts)
 
 
@@ -67,24 +64,24 @@ class OptunaPeer:
         kinds = {name: _distribution(parameter) for name, parameter in space.parameters.items()}
         values = {name: _values(parameter) for name, parameter in space.parameters.items()}
 
-        def search(ledger: Ledger, number: int) -> None:
+        def search(budget: PeerBudget, number: int) -> None:
             study = optuna.create_study(sampler=self._kind(seed=number, **self._options))
-            while True:  # until the ledger ends it
+            while True:  # until the budget ends it
                 trial = study.ask(dict(kinds))
                 config = {name: values[name][trial.params[name]] for name in space.names}
-                time_ms = ledger.measure(simulation.table.row(Config(config)))
+                time_ms = budget.measure(simulation.table.row(Config(config)))
                 study.tell(trial, inf if time_ms is None else time_ms)
 
         name, restarts = f"optuna:{self._name}", self._restarts
         with _silent():
             return run_peer(
-                name, simulation, search, evaluations=evaluations, seed=seed, restarts=restarts, stale=STALE
+                name, simulation, search, evaluations=evaluations, seed=seed, restarts=restarts, max_free=_MAX_FREE
             )
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """No log lines, and no warnings that a sampler is experimental."""
+    """Keep Optuna from logging, and from warning that a sampler is experimental."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -96,7 +93,7 @@ def _silent() -> Iterator[None]:
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
-    """Of the ranks of a parameter's values."""
+    """The distribution of the ranks of a parameter's values."""
     match parameter:
         case Integer() | PowerOfTwo() | Choice(ordered=True):
             return IntDistribution(0, parameter.size - 1)
@@ -104,5 +101,5 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def _values(parameter: Parameter) -> list[Value]:
-    """By rank."""
+    """The values by rank."""
     return parameter.decode(parameter.unrank(np.arange(parameter.size)))

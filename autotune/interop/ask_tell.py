@@ -1,4 +1,4 @@
-"""A search for tuners that keep the loop to themselves: they ask for a trial, and tell what became of it."""
+"""The search behind an ask-and-tell interface, for tuners that keep the loop: they ask for trials and tell outcomes."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.shell.tuning import make_plan
 
-IN_THEIR_LOOP: Mapping[str, Any] = {"restarts": 1_000, "simplify_rounds": 0, "verify_rounds": 0}
-"""How many evaluations there are is the other tuner's affair, so a strategy that ends begins again."""
+_SETTINGS: Mapping[str, Any] = {"restarts": 1_000, "simplify_rounds": 0, "verify_rounds": 0}
+"""The other tuner decides how many evaluations there are, so a strategy that ends begins again."""
 
 
-class Stepper:
-    """A search under way. finished: there will be nothing more to try."""
+class AskTellSearch:
+    """A search under way. The arguments are those of `tune`. finished: there will be nothing more to try."""
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class Stepper:
         effort: str = "full",
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        given = {**IN_THEIR_LOOP, **(settings or {})}
-        self.search = start(make_plan(space, strategy, exact=True, effort=effort, seed=seed, settings=given))
+        settings = {**_SETTINGS, **(settings or {})}
+        self.search = start(make_plan(space, strategy, exact=True, effort=effort, seed=seed, settings=settings))
         self.finished = False
         self._queue: deque[Trial] = deque()
 
@@ -65,15 +65,15 @@ class Stepper:
         return batch
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
-        """What became of a trial."""
+        """Report the outcome of a trial that was asked for."""
         self.search = advance(self.search, Observed(0.0, trial.id, outcome))
 
 
-def outcome_of(value: float | None, maximize: bool = False) -> Outcome:
-    """The outcome of an objective: a time to make small, or a rate, such as GFLOP/s, to make large.
+def objective_outcome(value: float | None, maximize: bool = False) -> Outcome:
+    """The outcome of an objective: a time to minimise, or a rate, such as GFLOP/s, to maximise.
 
-    A rate counts as the time that one unit takes. None, NaN and infinity are failures; EvaluatorError for what is
-    neither time nor rate, because it is not above zero.
+    A rate counts as the time that one unit takes. None, NaN and infinity are failures. Raises EvaluatorError for a
+    value that is neither a time nor a rate, because it is not above zero.
     """
     if value is None or not isfinite(value):
         return Failed("unknown", "no value" if value is None else f"the value {value}")
