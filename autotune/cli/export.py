@@ -10,12 +10,12 @@ from autotune.cli.import_ import checked_format, pairs
 from autotune.cli.options import AsJson
 from autotune.cli.output import print_json, print_labelled
 from autotune.core.errors import PlanError
-from autotune.interop.tuned_configs import WRITTEN, write_tuned_configs
+from autotune.interop.tuned_configs import WRITABLE, write_tuned_configs
 from autotune.shell.files import load_config
 from autotune.shell.formatting import format_count
 
 ExportFormat = Annotated[
-    str | None, typer.Option("--export-format", metavar="NAME", help=f"Write OUT for a library: {', '.join(WRITTEN)}.")
+    str | None, typer.Option("--export-format", metavar="NAME", help=f"Write OUT for a library: {', '.join(WRITABLE)}.")
 ]
 Rename = Annotated[
     list[str] | None,
@@ -33,7 +33,7 @@ def export(
             metavar="KEY=CONFIG…", help="A size such as 16 (or a key as JSON), and a file that holds a config."
         ),
     ],
-    format: Annotated[str, typer.Option("--format", metavar="NAME", help=f"{', '.join(WRITTEN)}.")] = "vllm",
+    format: Annotated[str, typer.Option("--format", metavar="NAME", help=f"{', '.join(WRITABLE)}.")] = "vllm",
     rename: Rename = None,
     kernel_name: KernelName = "",
     triton_version: TritonVersion = "",

@@ -12,7 +12,7 @@ from autotune.cli.output import note, print_json, print_labelled, print_table, s
 from autotune.cli.problem_file import load_problem
 from autotune.core.config import Value
 from autotune.core.errors import PlanError
-from autotune.interop.seed_configs import AT_MOST, SeedConfigs, fit_seeds, read_seeds, renamed, write_seeds
+from autotune.interop.seed_configs import AT_MOST, SeedConfigs, fit_seeds, read_seeds, rename_configs, write_seeds
 from autotune.interop.tuned_configs import FORMATS, Format, TunedConfigs
 from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.studies.recordings import load_recording, write_recording
@@ -73,7 +73,7 @@ def import_(
     if out is not None and os.path.exists(out) and os.path.exists(file) and os.path.samefile(out, file):
         raise PlanError(f"{out} is the file that is read; name another one to write")
     if out is not None and (fitted is not None or found.format != "recording"):
-        configs = fitted.configs if fitted is not None else renamed(chosen, names)[:at_most]
+        configs = fitted.configs if fitted is not None else rename_configs(chosen, names)[:at_most]
         write_seeds(configs, out, str(file))
         written = f"{format_count(len(configs), 'seed')} in {out}"
     elif out is not None:

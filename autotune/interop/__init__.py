@@ -1,1 +1,1 @@
-"""Other tuners beside this one: their strategies in our studies (`peers`), ours in their tuning runs."""
+"""Other tuners and libraries: our strategies in their tuning runs, theirs in our studies, and their tuned configs."""

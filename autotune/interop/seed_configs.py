@@ -1,4 +1,4 @@
-"""Configs to begin a search with, from files: of other libraries, of recordings, of earlier results.
+"""Configs to begin a search with, from files of other libraries, recordings and earlier results.
 
 result = tune(space, evaluator, seeds=load_seeds("E=8,N=7168,device_name=NVIDIA_H100.json", space))
 """
@@ -25,25 +25,25 @@ from autotune.studies.recordings.files import read_text
 from autotune.studies.recordings.objective import Direction
 
 AT_MOST = 20
-"""Seeds of a search where a file has more: as many as it takes of the best configs of earlier runs."""
+"""Configs that `load_seeds` takes by default: as many as a search takes of the best configs of earlier runs."""
 
-NEUTRAL: dict[str, tuple[Value, ...]] = {"num_ctas": (1, None), "maxnreg": (None,), "waves_per_eu": (0, None)}
-"""Settings of other libraries that say nothing: a space that lacks them loses nothing."""
+_NEUTRAL: dict[str, tuple[Value, ...]] = {"num_ctas": (1, None), "maxnreg": (None,), "waves_per_eu": (0, None)}
+"""Values of other libraries' settings that are Triton's defaults: a space that lacks the settings loses nothing."""
 
-SEEDS_FORMAT: Literal["autotune-seeds"] = "autotune-seeds"
+_FORMAT: Literal["autotune-seeds"] = "autotune-seeds"
 
-LOOKED_AT = 10_000
+_MAX_COMPARED = 10_000
 """Configs of a file that are compared with the space."""
 
-_REASONS = 5
-"""Reasons that are told one by one."""
+_MAX_REASONS = 5
+"""Reasons that are given one by one."""
 
 
-class SeedConfigs(msgspec.Struct, frozen=True):
+class SeedConfigs(msgspec.Struct, frozen=True, kw_only=True):
     """Configs of a space, each once; iterate over it, or give it to `tune` as `seeds`.
 
-    left_out: a sentence for each kind of thing that did not fit. notes: what else to know, such as names of parameters
-    that were taken for others. source: where they are from.
+    left_out: a sentence for each reason why something did not fit. notes: sentences about the rest, such as names of
+    parameters that were taken for others. source: the file.
     """
 
     configs: tuple[Config, ...]
@@ -58,9 +58,7 @@ class SeedConfigs(msgspec.Struct, frozen=True):
         return len(self.configs)
 
 
-class _SeedsFile(msgspec.Struct):
-    """seeds: a config each. source: where they are from."""
-
+class _SeedsFile(msgspec.Struct, kw_only=True):
     format: Literal["autotune-seeds"]
     version: int
     seeds: list[dict[str, Any]]
@@ -76,14 +74,15 @@ def load_seeds(
     rename: Mapping[str, str] | None = None,
     at_most: int = AT_MOST,
 ) -> SeedConfigs:
-    """The configs in a file that are points of `space`, at most so many, in its order (of a recording the fastest).
+    """The configs in a file that are points of `space`, at most so many, in the file's order (of a recording the
+    fastest).
 
-    The file is one of vLLM, SGLang, flash-linear-attention, FlashInfer or Triton, a recording, what `write_seeds` or
-    `save_config` wrote, or a JSON list of configs. where: only configs with these labels, such as {"M": 16}. rename:
-    the file's name of a parameter to the space's; names that differ in case, underscores or a SIZE alone are matched
-    without it. What the space does not have is left out of a config, what a config does not have is the default's.
-
-    What did not fit is warned of in one sentence, and is in `left_out`. Raises ConfigError where nothing fits.
+    The file is one of vLLM, SGLang, flash-linear-attention, FlashInfer or Triton, a recording, a file of `write_seeds`
+    or `save_config`, or a JSON list of configs. where: only configs with these labels, such as {"M": 16}. rename: the
+    file's name of a parameter to the space's; names that differ in case, underscores or a SIZE alone are matched
+    without it. Parameters that the space does not have are left out of a config; for those that a config does not have
+    it gets the default's values. A warning says in one sentence what did not fit. Raises ConfigError where nothing
+    fits.
     """
     wrong = [
         f"{name} is of type {type(value).__name__}; give it {wanted}"
@@ -114,14 +113,15 @@ def read_seeds(
 ) -> TunedConfigs:
     """The configs in a file of any kind that `load_seeds` takes; its format may be "recording" or "configs" too.
 
-    objective, direction: of a recording, which the file then is. Raises ConfigError, or RecordingError for a recording.
+    objective, direction: as for `load_recording`; the file is then read as a recording. Raises ConfigError, or
+    RecordingError for a recording.
     """
     path = Path(path)
     if str(path).startswith("builtin:") or objective is not None or direction is not None:
-        return _recorded(path, objective, direction)
+        return _read_recording(path, objective, direction)
     if format is not None:
         return read_tuned_configs(path, format)
-    plain = _plain(path)
+    plain = _read_plain(path)
     if plain is not None:
         entries = tuple(TunedConfig(labels={}, config=config) for config in plain)
         return TunedConfigs(format="configs", path=str(path), about={}, entries=entries)
@@ -129,14 +129,14 @@ def read_seeds(
         return read_tuned_configs(path)
     except ConfigError as error:
         try:
-            return _recorded(path, objective, direction)
+            return _read_recording(path, objective, direction)
         except RecordingError as other:
             if "not a recording" not in str(other):
                 raise
             raise ConfigError(f"{error}, and is no recording nor a list of configs") from None
 
 
-def _recorded(path: Path, objective: str | None, direction: Direction | None) -> TunedConfigs:
+def _read_recording(path: Path, objective: str | None, direction: Direction | None) -> TunedConfigs:
     """The timed points of a recording, fastest first."""
     recording = load_recording(path, objective=objective, direction=direction)
     rows = np.flatnonzero(recording.timed)
@@ -146,12 +146,12 @@ def _recorded(path: Path, objective: str | None, direction: Direction | None) ->
         TunedConfig(labels={}, config=recording.config(row), time_ms=float(recording.time_ms[row]) if is_time else None)
         for row in rows.tolist()
     )
-    told = {"kernel_name": recording.kernel, "device_name": recording.device, "problem": recording.problem}
-    about = {name: text for name, text in told.items() if text}
+    header = {"kernel_name": recording.kernel, "device_name": recording.device, "problem": recording.problem}
+    about = {name: text for name, text in header.items() if text}
     return TunedConfigs(format="recording", path=str(path), about=about, entries=entries)
 
 
-def _plain(path: Path) -> list[Config] | None:
+def _read_plain(path: Path) -> list[Config] | None:
     """The configs of a file of seeds, of a list of configs, or of one config; None for another file."""
     try:
         text, _ = read_text(path)
@@ -161,7 +161,7 @@ def _plain(path: Path) -> list[Config] | None:
         value = msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    if isinstance(value, dict) and value.get("format") == SEEDS_FORMAT:
+    if isinstance(value, dict) and value.get("format") == _FORMAT:
         try:
             file = msgspec.convert(value, _SeedsFile)
         except msgspec.MsgspecError as error:
@@ -197,31 +197,31 @@ def fit_seeds(
         raise ConfigError(f"at_most = {at_most}; use at least 1")
     entries = found.where(where or {}).entries
     names = dict.fromkeys(name for entry in entries for name in entry.config)
-    matched = _matched(names, space.names, rename or {})
+    matched = _match_names(names, space.names, rename or {})
     notes = [
         f"{theirs} is taken for {ours}"
         for theirs, ours in matched.items()
         if theirs not in (rename or {}) and theirs != ours
     ]
-    told = _implied(entries, matched)
+    implied = _implied_names(entries, matched)
     unknown: Counter[str] = Counter()
     refused: Counter[str] = Counter()
     seeds: dict[Config, None] = {}
-    for entry in entries[:LOOKED_AT]:
+    for entry in entries[:_MAX_COMPARED]:
         if len(seeds) == at_most:
             notes.append(f"the first {at_most} that fit are taken, of {len(entries):,} configs")
             break
-        given = {matched[name]: value for name, value in entry.config.items() if name in matched}
+        fitting = {matched[name]: value for name, value in entry.config.items() if name in matched}
         unknown.update(
             name
             for name, value in entry.config.items()
-            if name not in matched and name not in told and value not in NEUTRAL.get(name, ())
+            if name not in matched and name not in implied and value not in _NEUTRAL.get(name, ())
         )
         try:
-            seeds[space.check({**(space.default or {}), **given}, "a config")] = None
+            seeds[space.check({**(space.default or {}), **fitting}, "a config")] = None
         except ConfigError as error:
             refused[str(error)] += 1
-    reasons = refused.most_common(_REASONS)
+    reasons = refused.most_common(_MAX_REASONS)
     left_out = [f"{format_count(number, 'config')} left out: {reason}" for reason, number in reasons]
     if len(refused) > len(reasons):
         left_out.append(f"{format_count(sum(refused.values()) - sum(n for _, n in reasons), 'more config')} left out")
@@ -229,19 +229,20 @@ def fit_seeds(
         left_out.append(f"the space has no {', '.join(unknown)}, left out of the configs")
     if not seeds:
         raise ConfigError(f"{found.path}: no config fits the space: {'; '.join(left_out) or 'there is none'}")
-    return SeedConfigs(tuple(seeds), tuple(left_out), tuple(notes), found.path)
+    return SeedConfigs(configs=tuple(seeds), left_out=tuple(left_out), notes=tuple(notes), source=found.path)
 
 
-def _implied(entries: Iterable[TunedConfig], matched: Mapping[str, str]) -> set[str]:
-    """Names that no one misses: a runner that all configs have, parts of a tactic, a tactic whose parts are used."""
+def _implied_names(entries: Iterable[TunedConfig], matched: Mapping[str, str]) -> set[str]:
+    """Names whose loss needs no warning: a runner that all configs share, parts of a tactic, a tactic with parts in
+    use."""
     parts = {name for entry in entries for name in entry.config if name.startswith("tactic.")}
     whole = {"tactic"} if any(name in matched for name in parts) else set()
     runners = {entry.config.get("runner") for entry in entries if "runner" in entry.labels}
     return parts | whole | ({"runner"} if len(runners) == 1 else set())
 
 
-def _matched(theirs: Iterable[str], ours: Iterable[str], rename: Mapping[str, str]) -> dict[str, str]:
-    """Their names of parameters to ours: as `rename` says, else the same name, else the one that is spelt alike."""
+def _match_names(theirs: Iterable[str], ours: Iterable[str], rename: Mapping[str, str]) -> dict[str, str]:
+    """Their names of parameters to ours: as `rename` has them, else the same name, else one of the same spelling."""
     theirs, ours = tuple(theirs), tuple(ours)
     for name, wanted in rename.items():
         if name not in theirs:
@@ -261,11 +262,11 @@ def _matched(theirs: Iterable[str], ours: Iterable[str], rename: Mapping[str, st
 
 
 def _spelling(name: str) -> str:
-    """BLOCK_SIZE_M, BLOCK_M and block_m alike; NUM_STAGE and num_stages too."""
+    """One text for BLOCK_SIZE_M, BLOCK_M and block_m, and one for NUM_STAGE and num_stages."""
     return name.lower().replace("_", "").replace("size", "").removesuffix("s")
 
 
-def renamed(found: TunedConfigs, rename: Mapping[str, str]) -> tuple[Config, ...]:
+def rename_configs(found: TunedConfigs, rename: Mapping[str, str]) -> tuple[Config, ...]:
     """The configs with other names of parameters, each once; raises ConfigError for a name that no config has."""
     names = dict.fromkeys(name for entry in found.entries for name in entry.config)
     for name in rename:
@@ -285,7 +286,7 @@ def write_seeds(configs: Iterable[Mapping[str, Value]], path: Path | str, source
     path = Path(path)
     if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"{path}: {fault}")
-    file = _SeedsFile(SEEDS_FORMAT, 1, [dict(config) for config in configs], source)
+    file = _SeedsFile(format=_FORMAT, version=1, seeds=[dict(config) for config in configs], source=source)
     try:
         write_output(path, msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n")
     except OSError as error:

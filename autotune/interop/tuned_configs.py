@@ -1,14 +1,14 @@
-"""The files in which other libraries keep tuned configs: read them, and write those whose format allows it.
+"""The files in which other libraries keep tuned configs: all are read, those whose format allows it are written.
 
 vllm, sglang: a config for each size, such as M. vLLM: layers/fused_moe/configs, layers/quantization/utils/configs,
-    layers/mamba/ops/configs, and of six nested sizes lora/ops/triton_ops; SGLang: layers/moe/fused_moe_triton/configs,
-    in a folder for each version of Triton.
+    layers/mamba/ops/configs, and with six nested sizes lora/ops/triton_ops. SGLang:
+    layers/moe/fused_moe_triton/configs, in a folder for each version of Triton.
 flash-linear-attention: a config for each key of Triton's autotuner. fla/ops/utils/cache.py,
     scripts/utils/autotune_export.py.
 flashinfer: a tactic for each operation, runner and shapes. flashinfer/autotuner.py (save_configs, load_configs).
 triton: all configs of a key with their times, KERNEL.autotune.json in Triton's cache. triton/runtime/autotuner.py.
 
-A file says little of what it belongs to; the rest is in its name and folder. Nothing is executed.
+What a file is tuned for is partly in its name and folder. Nothing is executed.
 """
 
 import json
@@ -29,23 +29,22 @@ from autotune.studies.recordings.rows import FAILED_TIME
 Format = Literal["vllm", "sglang", "flash-linear-attention", "flashinfer", "triton"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-WRITTEN: tuple[Format, ...] = ("vllm", "sglang", "flash-linear-attention")
-"""The formats in which a config can be given to the library. FlashInfer's tactics are numbers of its own kernels, valid
+WRITABLE: tuple[Format, ...] = ("vllm", "sglang", "flash-linear-attention")
+"""The formats that can be written. FlashInfer's tactics are numbers of its own kernels, valid
 for one version of it; Triton's files are named by a digest of the compiler's state."""
 
-DEEPEST = 8
-"""Levels of keys in a file of vLLM's family; its deepest has six (max_loras, num_slices, m, k, n, i)."""
-
-OPTIONS = ("num_warps", "num_stages", "num_ctas", "maxnreg")
-"""What a `triton.Config` holds beside the kernel's own parameters, with Triton's defaults in `DEFAULTS`."""
-
-DEFAULTS: dict[str, Value] = {"num_warps": 4, "num_stages": 3, "num_ctas": 1, "maxnreg": None}
-
 _LORA = ("max_loras", "num_slices", "m", "k", "n", "i")
+"""The nested sizes of vLLM's LoRA kernels."""
+
+_MAX_LEVELS = 8
+"""Levels of keys in a file of vLLM's family; the deepest, `_LORA`, has six."""
+
+_LAUNCH_OPTIONS: dict[str, Value] = {"num_warps": 4, "num_stages": 3, "num_ctas": 1, "maxnreg": None}
+"""The fields of a `triton.Config` beside the kernel's parameters, with Triton's defaults."""
 
 
 class TunedConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One config. labels: what it was tuned for, such as M. time_ms: what it took, where the file tells."""
+    """One config of a file. labels: the sizes or keys it was tuned for, such as M. time_ms: its time, where known."""
 
     labels: dict[str, Value]
     config: Config
@@ -55,7 +54,7 @@ class TunedConfig(msgspec.Struct, frozen=True, kw_only=True):
 class TunedConfigs(msgspec.Struct, frozen=True, kw_only=True):
     """The configs of a file, in its order.
 
-    format: one of `FORMATS`, or what else holds configs. about: what the file's name, folder and header tell, such as
+    format: one of `FORMATS`, "recording" or "configs". about: facts from the file's name, folder and header, such as
     device_name, dtype and kernel_name.
     """
 
@@ -65,7 +64,7 @@ class TunedConfigs(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[TunedConfig, ...]
 
     def where(self, wanted: Mapping[str, Value]) -> "TunedConfigs":
-        """Those whose labels have these values, compared as text. Raises ConfigError for a label that none has."""
+        """The configs with these labels, compared as text. Raises ConfigError for a label that no config has."""
         for name in wanted:
             if not any(name in entry.labels for entry in self.entries):
                 known = ", ".join(dict.fromkeys(label for entry in self.entries for label in entry.labels))
@@ -88,11 +87,11 @@ def _text(value: Value) -> str:
 def read_tuned_configs(path: Path | str, format: Format | None = None) -> TunedConfigs:
     """The tuned configs in a file; its format is recognised by its content, unless it is named.
 
-    Raises ConfigError, one sentence with the file, the place and the remedy, for a file that is none of these.
+    Raises ConfigError, one sentence with the file, the place and the remedy, for a file of no known format.
     """
     path = Path(path)
-    file = _object(path)
-    found = _format(path, file) if format is None else format
+    file = _read_object(path)
+    found = _recognise(path, file) if format is None else format
     if found not in FORMATS:
         raise ConfigError(f"{path}: the format {format!r} is unknown; use one of {', '.join(FORMATS)}")
     read = {
@@ -111,7 +110,7 @@ def read_tuned_configs(path: Path | str, format: Format | None = None) -> TunedC
     return TunedConfigs(format=found, path=str(path), about=_about(path, file), entries=entries)
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     try:
         text, cut = read_text(path)
     except AutotuneError as error:
@@ -124,8 +123,8 @@ def _object(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a JSON object ({error}); name a file of {', '.join(FORMATS)}") from None
 
 
-def _format(path: Path, file: Mapping[str, Any]) -> Format:
-    """What a file is, by its content; between vLLM and SGLang, which write the same, by its folder."""
+def _recognise(path: Path, file: Mapping[str, Any]) -> Format:
+    """The format of a file by its content; of vLLM and SGLang, which write the same, by its folder."""
     values = [value for name, value in file.items() if name not in ("triton_version", "_metadata")]
     if "configs_timings" in file:
         return "triton"
@@ -146,7 +145,7 @@ _PAIR = re.compile(r"(\w+)=(\[[^\]]*\]|[^,]*)")
 
 
 def _about(path: Path, file: Mapping[str, Any]) -> dict[str, str]:
-    """NAME=VALUE pairs of the file's name, and what the header has beside the configs."""
+    """The NAME=VALUE pairs of the file's name, and the texts of its header."""
     stem = path.name.removesuffix(".gz").removesuffix(".json").removesuffix(".autotune")
     down = {"projection": "down"} if stem.endswith("_down") else {}
     about = dict(_PAIR.findall(stem.removesuffix("_down"))) | down
@@ -178,9 +177,9 @@ def _vllm_entries(path: Path, file: dict[str, Any]) -> Iterator[TunedConfig]:
 
 
 def _leaves(tree: dict[str, Any], keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """The configs of nested objects: those of which no value is an object."""
-    if len(keys) >= DEEPEST:
-        raise ValueError(f"configs are more than {DEEPEST} levels deep")
+    """The configs of nested objects: the objects without an object as a value, each with the keys that lead to it."""
+    if len(keys) >= _MAX_LEVELS:
+        raise ValueError(f"configs are more than {_MAX_LEVELS} levels deep")
     for key, value in tree.items():
         if not isinstance(value, dict) or not value:
             raise ValueError(f"{' '.join((*keys, key))[:80]!r} holds no config")
@@ -203,7 +202,12 @@ class _TritonConfig(msgspec.Struct):
     maxnreg: int | None = None
 
     def flat(self) -> Config:
-        options = {name: getattr(self, name) for name in OPTIONS}
+        options = {
+            "num_warps": self.num_warps,
+            "num_stages": self.num_stages,
+            "num_ctas": self.num_ctas,
+            "maxnreg": self.maxnreg,
+        }
         return Config({**self.kwargs, **{name: value for name, value in options.items() if value is not None}})
 
 
@@ -219,7 +223,7 @@ class _FlaFile(msgspec.Struct):
 
 
 def _fla_entries(path: Path, file: dict[str, Any]) -> Iterator[TunedConfig]:
-    """The keyed configs, then the default; the files of the first version hold one config alone."""
+    """The configs by key, then the default; files of the first version hold one config alone."""
     if "kwargs" in file:
         yield TunedConfig(labels={"key": "default"}, config=msgspec.convert(file, _TritonConfig).flat())
         return
@@ -259,7 +263,7 @@ _CALL = re.compile(r"\(\s*'([^']{1,300})',\s*'([^']{1,300})',\s*(.*)\)", re.DOTA
 
 
 def _flashinfer_entries(path: Path, file: dict[str, Any]) -> Iterator[TunedConfig]:
-    """A tactic a call; of a tactic of several numbers each is there too, as tactic.0, tactic.1 and so on."""
+    """A tactic for each call; the parts of a tactic of several numbers are parameters too: tactic.0, tactic.1, …"""
     for key, value in file.items():
         if key == "_metadata":
             continue
@@ -283,37 +287,38 @@ def write_tuned_configs(
     kernel_name: str = "",
     triton_version: str = "",
 ) -> None:
-    """Write configs, each with what it was tuned for, as a library reads them; the file appears whole or not at all.
+    """Write configs as a library reads them; the file appears whole or not at all.
 
-    configs: for vllm and sglang a size each, such as M (or a tuple of sizes for nested levels); for
-    flash-linear-attention the key of Triton's autotuner, as a list, or None for the default. rename: our name of a
-    parameter to theirs. kernel_name: for flash-linear-attention, whose file is KERNEL_NAME.json. Raises ConfigError for
-    a format that cannot be written, a size that is none, one that occurs twice, or a file that cannot be written.
+    configs: pairs of the size that a config was tuned for, such as M (or a tuple of sizes for nested levels), and the
+    config; for flash-linear-attention the key of Triton's autotuner, as a list, or None for the default, stands in
+    place of the size. rename: our name of a parameter to theirs. kernel_name: for flash-linear-attention, whose file is
+    KERNEL_NAME.json. Raises ConfigError for a format that cannot be written, a size that is no whole number or occurs
+    twice, and a file that cannot be written.
     """
     path = Path(path)
-    if format not in WRITTEN:
+    if format not in WRITABLE:
         why = {"flashinfer": "its tactics are valid for one build of it", "triton": "its file names are digests"}.get(
             format
         )
-        known = ", ".join(WRITTEN)
+        known = ", ".join(WRITABLE)
         raise ConfigError(f"{format} cannot be written ({why or 'it is unknown'}); use one of {known}")
     if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"{path}: {fault}")
-    renamed = [(key, _renamed(config, rename or {})) for key, config in configs]
-    if not renamed:
+    named = [(key, _rename(config, rename or {})) for key, config in configs]
+    if not named:
         raise ConfigError(f"{path}: there is no config to write; tune for at least one size")
     if format == "flash-linear-attention":
-        tree = _fla_tree(renamed, kernel_name or path.stem, triton_version)
+        tree = _fla_tree(named, kernel_name or path.stem, triton_version)
     else:
         tree = {"triton_version": triton_version} if triton_version and format == "vllm" else {}
-        tree |= _vllm_tree(renamed)
+        tree |= _vllm_tree(named)
     try:
         write_output(path, json.dumps(tree, indent=4).encode() + b"\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file") from None
 
 
-def _renamed(config: Mapping[str, Value], rename: Mapping[str, str]) -> dict[str, Value]:
+def _rename(config: Mapping[str, Value], rename: Mapping[str, str]) -> dict[str, Value]:
     for name in rename:
         if name not in config:
             raise ConfigError(f"a config has no {name!r} to rename; it has {', '.join(config)}")
@@ -324,7 +329,7 @@ def _renamed(config: Mapping[str, Value], rename: Mapping[str, str]) -> dict[str
 
 
 def _vllm_tree(configs: Sequence[tuple[Any, dict[str, Value]]]) -> dict[str, Any]:
-    """Objects in objects, sizes ascending on each level."""
+    """Objects in objects, with the sizes in ascending order on each level."""
     levels: dict[tuple[Any, ...], dict[str, Value]] = {}
     for key, config in configs:
         sizes = tuple(key) if isinstance(key, tuple | list) else (key,)
@@ -348,8 +353,8 @@ def _fla_tree(configs: Sequence[tuple[Any, dict[str, Value]]], kernel_name: str,
     entries: dict[str, Any] = {}
     default: dict[str, Any] | None = None
     for key, config in configs:
-        kwargs = {name: value for name, value in config.items() if name not in OPTIONS}
-        full = {"kwargs": kwargs, **{name: config.get(name, DEFAULTS[name]) for name in OPTIONS}}
+        kwargs = {name: value for name, value in config.items() if name not in _LAUNCH_OPTIONS}
+        full = {"kwargs": kwargs, **{name: config.get(name, default) for name, default in _LAUNCH_OPTIONS.items()}}
         if key is None:
             default = full
             continue
