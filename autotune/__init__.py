@@ -93,10 +93,10 @@ if TYPE_CHECKING:
     from autotune.shell.cache.cache import get_cache_dir as get_cache_dir
     from autotune.shell.cache.cache import iter_cache_entries as iter_cache_entries
     from autotune.shell.cache.cache import triton_cache_dir as triton_cache_dir
-    from autotune.shell.cache.explain import explain as explain
     from autotune.shell.cache.identity import Identity as Identity
     from autotune.shell.cache.identity import installed_versions as installed_versions
     from autotune.shell.cache.identity import key_for as key_for
+    from autotune.shell.cache.inspect import explain as explain
     from autotune.shell.cache.keys import Device as Device
     from autotune.shell.cache.keys import LooseKey as LooseKey
     from autotune.shell.cache.keys import Specialization as Specialization
@@ -104,17 +104,17 @@ if TYPE_CHECKING:
     from autotune.shell.cache.keys import Versions as Versions
     from autotune.shell.cache.warm_start import WarmStart as WarmStart
     from autotune.shell.evaluators.callable import CallableEvaluator as CallableEvaluator
-    from autotune.shell.evaluators.disturbance import Disturbance as Disturbance
     from autotune.shell.evaluators.protocol import Evaluator as Evaluator
     from autotune.shell.evaluators.protocol import Session as Session
+    from autotune.shell.evaluators.simulated import Disturbance as Disturbance
     from autotune.shell.evaluators.simulated import SimulatedEvaluator as SimulatedEvaluator
     from autotune.shell.files import load_config as load_config
     from autotune.shell.files import save_config as save_config
-    from autotune.shell.problem import Problem as Problem
     from autotune.shell.replay import Replay as Replay
     from autotune.shell.replay import replay as replay
     from autotune.shell.settings import Environment as Environment
     from autotune.shell.settings import environment as environment
+    from autotune.shell.tuning import Problem as Problem
     from autotune.shell.tuning import make_plan as make_plan
     from autotune.shell.tuning import resume as resume
     from autotune.shell.tuning import tune as tune

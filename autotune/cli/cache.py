@@ -19,9 +19,9 @@ from autotune.core.errors import CacheError
 from autotune.interop.tuned_configs import write_tuned_configs
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.entries import Entry
-from autotune.shell.cache.explain import explain as explained
 from autotune.shell.cache.hit_rule import shortfall
 from autotune.shell.cache.identity import key_for
+from autotune.shell.cache.inspect import explain as explained
 from autotune.shell.cache.inspect import export_entries as exported
 from autotune.shell.cache.inspect import list_current, list_removals
 from autotune.shell.cache.inspect import merge_stores as merged

@@ -9,8 +9,7 @@ from autotune.cli.summary import counts_text, measured_text
 from autotune.core.outcomes import Timed
 from autotune.shell.cache.cache import Cache, device_label
 from autotune.shell.cache.entries import Entry
-from autotune.shell.cache.explain import NearEntry
-from autotune.shell.cache.inspect import Removal
+from autotune.shell.cache.inspect import NearEntry, Removal
 from autotune.shell.cache.keys import Constant, Key, Specialization, Tensor, fields_of
 from autotune.shell.formatting import format_count, format_milliseconds
 

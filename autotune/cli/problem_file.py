@@ -17,7 +17,7 @@ from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.search.plan import Budget
 from autotune.core.space import Space
 from autotune.shell.files import read_regular
-from autotune.shell.problem import Problem
+from autotune.shell.tuning import Problem
 
 DEFAULT_NAME = "problem"
 

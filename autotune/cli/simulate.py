@@ -14,8 +14,7 @@ from autotune.core.errors import PlanError
 from autotune.core.search.result import TuningFailed, result
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.codec import encode
-from autotune.shell.evaluators.disturbance import Disturbance
-from autotune.shell.evaluators.simulated import Noise, SimulatedEvaluator
+from autotune.shell.evaluators.simulated import Disturbance, Noise, SimulatedEvaluator
 from autotune.shell.files import suffix_conflict, why_unwritable, write_output
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.recordings.load import locate_recording

@@ -21,8 +21,8 @@ from autotune.shell import tuning
 from autotune.shell.cache.reuse import Use
 from autotune.shell.files import check_writable
 from autotune.shell.formatting import format_count
-from autotune.shell.problem import Problem
 from autotune.shell.settings import environment
+from autotune.shell.tuning import Problem
 
 
 class CacheChoice(NamedTuple):

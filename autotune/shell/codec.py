@@ -1,4 +1,4 @@
-"""Plans and events as JSON text and back. Decoding goes through msgspec types alone: what a file says is never run."""
+"""Plans and events as JSON text and back. Decoding goes through msgspec types alone: no text of a file is executed."""
 
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ _encoder = msgspec.json.Encoder(enc_hook=_enc_hook)
 _event_decoder = msgspec.json.Decoder(Event, dec_hook=_dec_hook)
 
 
-class PlanSpec(Struct, frozen=True, omit_defaults=True):
+class PlanSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A plan as plain data."""
 
     space: SpaceSpec
@@ -46,20 +46,21 @@ class PlanSpec(Struct, frozen=True, omit_defaults=True):
 
 
 def spec_of_plan(plan: Plan) -> PlanSpec:
+    """A plan as plain data; raises StrategyError for a strategy without a name."""
     return PlanSpec(
-        plan.space.spec,
-        plan.space.fingerprint,
-        to_spec(plan.strategy),
-        plan.budget,
-        plan.seed,
-        tuple(dict(config) for config in plan.seeds),
-        tuple(dict(config) for config in plan.best_available),
-        plan.settings,
+        space=plan.space.spec,
+        fingerprint=plan.space.fingerprint,
+        strategy=to_spec(plan.strategy),
+        budget=plan.budget,
+        seed=plan.seed,
+        seeds=tuple(dict(config) for config in plan.seeds),
+        best_available=tuple(dict(config) for config in plan.best_available),
+        settings=plan.settings,
     )
 
 
 def plan_of_spec(spec: PlanSpec, space: Space | None = None) -> Plan:
-    """The plan that `spec` describes, on the given space where the written one has constraints that are functions."""
+    """The plan that `spec` describes; `space` stands in for its space, whose constraints may be functions."""
     return Plan(
         space or Space.from_spec(spec.space),
         from_spec(spec.strategy),
@@ -77,7 +78,8 @@ def encode(value: Any) -> bytes:
 
 
 def make_decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    """A decoder of values that hold configs; what they hold may raise AutotuneError besides msgspec's errors."""
+    """A decoder of values that hold configs. It raises AutotuneError, besides msgspec's errors, for values that are
+    out of range."""
     return msgspec.json.Decoder(kind, dec_hook=_dec_hook)
 
 

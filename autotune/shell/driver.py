@@ -36,20 +36,20 @@ from autotune.shell.evaluators.protocol import Session, gives_up
 from autotune.shell.processes.os_process import NoProcess
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
-"""What the system says where there are no descriptors, memory or processes left."""
+"""Errors of a system that has no descriptors, memory or processes left."""
 
 Record = Callable[[Event], None]
-"""Writes an event down, before it is folded."""
+"""Writes an event to the journal, before it is folded."""
 
 Meter = Callable[[], float]
 """A clock in seconds."""
 
 Watch = Callable[[Search, Event], None]
-"""Sees every event and the search after it, to show progress."""
+"""Called with the search after each event, and the event: to show progress, or to keep the search."""
 
 
 class Interruption:
-    """Whether the user pressed Ctrl-C: once to finish with the best so far, twice to stop at once."""
+    """Whether the user has pressed Ctrl-C: once to finish with the best so far, twice to stop at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -57,7 +57,8 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def signal(self, number: int, *_: object) -> None:
-        """One Ctrl-C; the second raises KeyboardInterrupt. A fork of the program has no search, and does as before."""
+        """Handle one Ctrl-C; the second raises KeyboardInterrupt. A fork of the program has no search, and handles the
+        signal as the program did before."""
         if os.getpid() != self._owner:
             signal.signal(number, self._before.get(number, signal.SIG_DFL))
             signal.raise_signal(number)
@@ -68,7 +69,7 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator["Interruption"]:
-        """Takes SIGINT (and SIGTERM, which asks for the same) for as long as it lasts, where that is possible."""
+        """Handles SIGINT (and SIGTERM, which asks for the same) inside of the context, in the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -79,25 +80,26 @@ class Interruption:
             yield self
         finally:
             for number, handler in self._before.items():
-                # None: a handler that is not Python's, which cannot be put back
+                # None: a handler that is not Python's and cannot be restored
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def unrecorded(event: Event) -> None:
-    """Where there is no journal."""
+def ignore_event(event: Event) -> None:
+    """A record without a journal."""
 
 
-def unwatched(search: Search, event: Event) -> None:
-    """Where nobody looks."""
+def ignore_search(search: Search, event: Event) -> None:
+    """A watch that does nothing."""
 
 
-def unmetered() -> float:
-    """Where nobody asks what the search itself costs."""
+def stand_still() -> float:
+    """A meter that does not measure."""
     return 0.0
 
 
 def begin_search(plan: Plan, session: Session, interruption: Interruption) -> Search:
-    """The search of a plan, or one that can only end where its time is over, or is cut short, before it has begun."""
+    """The search of a plan; one that ends at once if it is interrupted, or its time is over, while the strategy draws
+    its first configs."""
 
     def refuse_delay() -> None:
         if interruption.requested or (plan.budget.seconds is not None and session.now() >= plan.budget.seconds):
@@ -113,17 +115,17 @@ def begin_search(plan: Plan, session: Session, interruption: Interruption) -> Se
 class Driver:
     """A search under way. `search` is always the fold of all that was recorded.
 
-    own_s: the time that strategy and machine have taken by `meter`, evaluation and journal not counted.
-    meter: such as `time.process_time`, which costs as much as a small step itself; by default nothing is metered.
+    own_s: seconds that the core has taken by `meter`, without evaluation and journal. meter: such as
+    `time.process_time`, which costs as much as a small step itself; by default nothing is measured.
     """
 
     def __init__(
         self,
         search: Search,
         session: Session,
-        record: Record = unrecorded,
-        watch: Watch = unwatched,
-        meter: Meter = unmetered,
+        record: Record = ignore_event,
+        watch: Watch = ignore_search,
+        meter: Meter = stand_still,
     ) -> None:
         self.search = search
         self.own_s = 0.0
@@ -143,26 +145,29 @@ class Driver:
         for event, stage in zip(events, stages, strict=True):
             self._watch(stage, event)
 
-    def requested(self) -> Request:
-        """What the search wants now."""
+    def next_request(self) -> Request:
+        """The search's request now."""
         began = self._meter()
         todo = request(self.search, self._session.room)
         self.own_s += self._meter() - began
         return todo
 
     def resubmit(self) -> None:
-        """Put back what a killed process had asked for and not received."""
+        """Submit again the trials, or the comparison, that a killed process had asked for and not received."""
         search = self.search
         pending = search.pending
-        if search.concluded is not None:  # what the strategy still had outstanding then was given up
+        if search.concluded is not None:  # the strategy's outstanding trials were abandoned then
             pending = tuple(trial for trial in pending if trial.origin == SIMPLIFY)
-        if search.comparing is not None:  # a verification has given up whatever is pending still
+        if search.comparing is not None:  # a verification has abandoned all pending trials
             self._session.compare(search.comparing)
         elif pending:
             self._session.submit(pending, limits_for(search, search.generation))
 
     def run(self, interruption: Interruption) -> Search:
-        """Until the search is finished, or the system gives no process any more: then with the best so far, if any."""
+        """Run until the search is finished, or the system gives no more processes: then it ends with the best so far.
+
+        Raises what the session raises where nothing has worked yet.
+        """
         try:
             return self._run(interruption)
         except (NoProcess, OSError) as error:
@@ -186,7 +191,7 @@ class Driver:
                 self.step(Ticked(session.now()))
             try:
                 with cancellable(partial(self._refuse_delay, interruption, ends)):
-                    todo = self.requested()
+                    todo = self.next_request()
             except Cancelled:
                 continue
             match todo:
@@ -200,7 +205,7 @@ class Driver:
                     assert_never(todo)
 
     def _refuse_delay(self, interruption: Interruption, ends: float | None) -> None:
-        """Give up what the strategy is working out where an interrupt or the end of the search proper has come."""
+        """Raise Cancelled in the middle of a computation of the strategy if an interrupt or the deadline has come."""
         if self.search.interrupted or self.search.concluded is not None:
             return
         if interruption.requested or (ends is not None and self.search.clock < ends <= self._session.now()):
@@ -224,7 +229,9 @@ class Driver:
         if not found and until is not None and session.now() >= until:
             self.step(Ticked(session.now()))
         elif not found and not session.idle:
-            self._watch(self.search, Ticked(session.now()))  # for who looks on; nothing happened, so not recorded
+            self._watch(
+                self.search, Ticked(session.now())
+            )  # shows that time goes by; not recorded, as nothing happened
         elif not found:
             raise EvaluatorError(
                 f"the evaluator lost {self.search.outstanding} trials without an outcome; report this as its defect"

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and configs in them: one JSON object each."""
+"""Files: paths that users name, writing whole or not at all, reading without waiting, and configs as JSON files."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ PathLike = str | os.PathLike[str]
 
 
 def as_path(given: object, what: str, error: type[AutotuneError]) -> Path:
-    """The path of a file or directory; an error that names the argument for what is none."""
+    """The path of a file or directory; an error that names the argument for any other value."""
     text = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text or any("\ud800" <= one <= "\udbff" for one in text):
         raise argument_error(what, given, "a path", error)
@@ -26,9 +26,9 @@ def as_path(given: object, what: str, error: type[AutotuneError]) -> Path:
 
 
 def save_config(config: Mapping[str, Value], path: PathLike) -> None:
-    """Write a config to a file as JSON, in place of what was there; a crash leaves the old file or the new one.
+    """Write a config to a file as JSON, replacing the file; a crash leaves the old file or the new one.
 
-    Raises ConfigError where the file cannot be written, or the config holds what JSON cannot.
+    Raises ConfigError where the file cannot be written, or the config holds a value that JSON has not.
     """
     path = as_path(path, "path", ConfigError)
     as_config(config, "config")
@@ -40,10 +40,10 @@ def save_config(config: Mapping[str, Value], path: PathLike) -> None:
 
 
 def replace_file(path: Path, content: bytes, like: os.stat_result | None = None) -> None:
-    """Put `content` in place of what is at `path`, whole or not at all; an OSError leaves nothing behind.
+    """Replace the file at `path` by one with this content, whole or not at all; an OSError leaves nothing behind.
 
-    What a crash leaves is the old file, or the new one, and maybe a hidden one whose name ends in .tmp. like: whose
-    permissions and owner the file gets, as far as they may be given.
+    A crash leaves the old file or the new one, and maybe a hidden one whose name ends in .tmp. like: the permissions
+    and the owner of the new file, as far as this process may set them.
     """
     temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
@@ -64,20 +64,20 @@ def replace_file(path: Path, content: bytes, like: os.stat_result | None = None)
 
 
 READER_S = 10.0
-"""How long to wait for a process that reads from a FIFO, when nothing moves."""
+"""Seconds without progress after which a FIFO is given up, as no process reads from it."""
 LINKS = 40
-"""Links in a row that Linux follows."""
+"""Symbolic links in a row that Linux follows (MAXSYMLINKS)."""
 WRITING = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def write_output(path: PathLike, content: bytes) -> None:
-    """Write a file that a user has named. Raises OSError, and what was there is there still.
+    """Write a file that a user has named; after an OSError the old file is still there.
 
-    A regular file is replaced whole and keeps its permissions; where `path` is a link, the file that it leads to is,
-    and the link stays. What is no regular file (a device, a FIFO, a descriptor such as /dev/stdout) is written into.
+    A regular file is replaced whole and keeps its permissions; where `path` is a link, its target is replaced and the
+    link stays. A device, a FIFO or a descriptor such as /dev/stdout is written into.
     """
     path = Path(path)
-    target, found = _led_to(path)
+    target, found = _follow_links(path)
     if found is None or stat.S_ISREG(found.st_mode):
         if target is not None:
             replace_file(target, content, found)
@@ -89,14 +89,14 @@ def write_output(path: PathLike, content: bytes) -> None:
 
 
 def why_unwritable(path: PathLike) -> str | None:
-    """Why `write_output` would fail, as far as can be told without writing, and what to do; None: nothing is known.
+    """Why `write_output` would fail, and what to do, as far as it can be told without writing; None if it may succeed.
 
     >>> why_unwritable("/dev/null/file")
     'there is no directory /dev/null; make it first'
     """
     path = Path(path)
     try:
-        target, found = _led_to(path)
+        target, found = _follow_links(path)
     except OSError as error:
         return f"{error.strerror}; name another file"
     if found is not None and stat.S_ISDIR(found.st_mode):
@@ -108,8 +108,8 @@ def why_unwritable(path: PathLike) -> str | None:
     return None if os.access(target.parent, os.W_OK) else f"{target.parent} is read-only; name another file"
 
 
-def _led_to(path: Path) -> tuple[Path | None, os.stat_result | None]:
-    """Where links lead, and what is there: None where nothing is. No place for a descriptor of a process."""
+def _follow_links(path: Path) -> tuple[Path | None, os.stat_result | None]:
+    """The path that links lead to (None for a descriptor of a process), and the file there (None: no file)."""
     for _ in range(LINKS):
         parent = os.path.realpath(path.parent)
         if parent.startswith("/proc/"):
@@ -126,11 +126,11 @@ def _led_to(path: Path) -> tuple[Path | None, os.stat_result | None]:
 
 
 def _write_into(path: Path, content: bytes) -> None:
-    """Write to a device, a FIFO or a descriptor, without waiting for ever for who reads."""
+    """Write to a device, a FIFO or a descriptor, without waiting for ever for a reader."""
     own = _own_descriptor(path)
     deadline = time.monotonic() + READER_S
     while True:
-        try:  # a descriptor of ours is written on where it stands, so that nothing before is overwritten
+        try:  # our own descriptor is written at its position, so that earlier output stays
             out = os.open(path, WRITING) if own is None else os.dup(own)
             break
         except OSError as error:
@@ -173,11 +173,11 @@ FILE_KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-"""The kinds that are read without end, or wait for a writer, or hold no bytes."""
+"""Kinds of files that are read without end, wait for a writer, or hold no bytes."""
 
 
 def read_regular(path: Path, at_most: int | None = None) -> bytes:
-    """The bytes of a regular file, or of a link to one; all of them, or the first `at_most`.
+    """The bytes of a regular file, or of a link to one: all of them, or the first `at_most`.
 
     Never waits: a FIFO, a device, a socket or a directory is an OSError whose strerror says which of them it is.
     """
@@ -186,7 +186,7 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
     _refuse_irregular(path, os.stat(path).st_mode)  # before it is opened: to open a device can be an action
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        _refuse_irregular(path, os.fstat(descriptor).st_mode)  # what is there now, if it was replaced meanwhile
+        _refuse_irregular(path, os.fstat(descriptor).st_mode)  # it may have been replaced meanwhile
         return file.read() if at_most is None else file.read(at_most)
 
 
@@ -196,7 +196,7 @@ def _refuse_irregular(path: Path, mode: int) -> None:
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
 
 
-SUFFIXES = {
+_FORMATS = {
     ".csv": "CSV",
     ".tsv": "tab-separated values",
     ".json": "JSON",
@@ -225,25 +225,25 @@ SUFFIXES = {
     ".zst": "zstd",
     ".zip": "a zip archive",
 }
-"""Suffixes that say what is in a file."""
+"""The format that a suffix stands for, in words."""
 
 
 def suffix_conflict(path: PathLike, *written: str) -> str | None:
-    """Why a file of this name cannot be written with what the suffixes `written` say; None where it can.
+    """Why a file of this name cannot hold the format of the suffixes `written`; None where it can.
 
-    A name without a suffix, or with one that stands for no format, says nothing about the content and contradicts none.
+    A name without a suffix, or with an unknown one, says nothing about the content and conflicts with no format.
 
-    >>> contradiction("best.csv", ".json")
+    >>> suffix_conflict("best.csv", ".json")
     'its name says CSV, and what is written is JSON; call it best.json'
     """
     name = Path(path).name
     if any(name.lower().endswith(suffix) for suffix in written):
         return None
     stem, dot, last = name.rpartition(".")
-    says = SUFFIXES.get(f".{last.lower()}") if stem and dot else None
-    if says is None:
+    named = _FORMATS.get(f".{last.lower()}") if stem and dot else None
+    if named is None:
         return None
-    return f"its name says {says}, and what is written is {SUFFIXES[written[0]]}; call it {stem}{written[0]}"
+    return f"its name says {named}, and what is written is {_FORMATS[written[0]]}; call it {stem}{written[0]}"
 
 
 def load_config(path: PathLike) -> Config:
@@ -262,7 +262,7 @@ def load_config(path: PathLike) -> Config:
 
 
 def check_writable(path: PathLike) -> None:
-    """Raises ConfigError if a config could not be written there: better known before a long search than after it."""
+    """Raises ConfigError if a config cannot be written to this path; to be called before a long search."""
     path = Path(path)
     if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"the config cannot be written to {path}: {fault}")

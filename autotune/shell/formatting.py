@@ -1,11 +1,10 @@
-"""Quantities in words, the same everywhere: times of kernels, durations, factors. And texts that others have chosen, so
-that people can look at them."""
+"""Texts for people: times, durations, counts, errors; foreign texts without the characters that steer a terminal."""
 
 import unicodedata
 
-UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_CONTROLS = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 """Categories of Unicode that steer a terminal or a browser instead of being shown: control characters such as ESC,
-marks that turn the direction of the text round, halves of surrogate pairs, separators of lines and paragraphs."""
+marks that reverse the direction of the text, halves of surrogate pairs, separators of lines and paragraphs."""
 
 
 def format_milliseconds(time_ms: float) -> str:
@@ -17,7 +16,7 @@ def format_milliseconds(time_ms: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds for people: 0.4 s, 12 s, 3:25, 1:02:00."""
+    """A number of seconds: 0.4 s, 12 s, 3:25, 1:02:00."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -28,12 +27,12 @@ def format_duration(seconds: float) -> str:
 
 
 def format_count(number: int, noun: str, plural: str | None = None) -> str:
-    """1 config, 2 configs; 1 entry, 2 entries."""
+    """A number with its noun: 1 config, 2 configs; 1 entry, 2 entries."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
 
 
 def escape_controls(text: str) -> str:
-    """A text on one line with all that steers a terminal or a browser escaped, as in a string of Python.
+    """A text on one line, with the characters that steer a terminal or a browser escaped as in a string of Python.
 
     >>> visible("a\\x1b[31mb")
     'a\\\\x1b[31mb'
@@ -41,20 +40,21 @@ def escape_controls(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        char.encode("unicode_escape").decode() if unicodedata.category(char) in UNSEEN else char for char in text
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _CONTROLS else char for char in text
     )
 
 
 def escape_control_lines(text: str) -> str:
-    """The same for a text of several lines."""
+    """`escape_controls` for a text of several lines."""
     return "\n".join(map(escape_controls, text.split("\n")))
 
 
 LONGEST_MESSAGE = 500
+"""Characters of an error in a message: enough for the first lines of a compiler, and no flood in a journal."""
 
 
 def describe_error(error: BaseException) -> str:
-    """An exception on one line."""
+    """An exception on one line: its type and its text, cut after LONGEST_MESSAGE characters."""
     try:
         text = " ".join(str(error).split())
     except Exception:

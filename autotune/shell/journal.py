@@ -29,18 +29,31 @@ from autotune.core.space import Space
 from autotune.core.space_spec import incomparable
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_of_spec, spec_of_plan
 from autotune.shell.files import read_regular, suffix_conflict
-from autotune.shell.origin import Origin
+from autotune.shell.signed_json import UNREADABLE, is_signed, sign
 from autotune.version import __version__
 
 FORMAT, VERSION = "autotune-journal", 2
 """Version 2 has the digest of the result, and the order of runs in comparisons; journals of version 1 are read."""
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for text that is not JSON of the right shape; RecursionError for a hundred thousand brackets."""
+
+class Origin(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The origin of one of the best available configs of a plan; the header has one for each, in order.
+
+    entry: the name of the cache entry. run, kernel, hardware: of that entry. distance: from the key of the search to
+    the entry's, 0 for the same key. time_ms: its time there, in milliseconds.
+    """
+
+    config: dict[str, Any]
+    entry: str
+    run: str
+    kernel: str
+    hardware: str
+    distance: float
+    time_ms: float
 
 
-class Header(Struct, frozen=True, omit_defaults=True):
-    """The first line: what is searched, with what, where, and what the best available configs came from."""
+class Header(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The first line: the plan, the evaluator, versions, host, and the origins of the best available configs."""
 
     format: str
     version: int
@@ -62,7 +75,7 @@ class _Line(Struct):
 
 
 def header_for(plan: Plan, evaluator: dict[str, Detail], warm_start: tuple[Origin, ...] = ()) -> Header:
-    """The header of a new journal, with the versions of all that numbers depend on."""
+    """The header of a new journal, with the versions of the libraries that results depend on."""
     versions = {
         "autotune": __version__,
         "python": platform.python_version(),
@@ -71,12 +84,18 @@ def header_for(plan: Plan, evaluator: dict[str, Detail], warm_start: tuple[Origi
         "scikit-learn": version("scikit-learn"),
     }
     host = {"system": platform.system(), "machine": platform.machine(), "node": platform.node()}
-    return Header(FORMAT, VERSION, spec_of_plan(plan), evaluator, versions, host, warm_start)
+    return Header(
+        format=FORMAT, version=VERSION, plan=spec_of_plan(plan), evaluator=evaluator, versions=versions, host=host,
+        warm_start=warm_start,
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Journal:
-    """A journal as read: of the file's `size` bytes `length` are whole lines, what follows them is torn."""
+    """A journal as read. size: bytes of the file; length: bytes of its whole lines.
+
+    checksum: chained through all events.
+    """
 
     path: Path
     header: Header
@@ -86,7 +105,7 @@ class Journal:
     checksum: int
 
     def plan(self, space: Space | None = None) -> Plan:
-        """The plan it was made with. `space` stands in for the written one, and must be the same (JournalError)."""
+        """The plan of the search. `space` stands in for the written one; raises JournalError if it is not the same."""
         if space is not None and space.fingerprint != self.header.plan.fingerprint:
             if (why := incomparable(self.header.plan.space)) is not None:
                 raise JournalError(f"{self.path} cannot go on with a space that is given: {why}; search anew")
@@ -115,7 +134,9 @@ def read_journal(path: str | os.PathLike[str]) -> Journal:
         events.append(event)
     if torn:
         warnings.warn(f"{path}: line {len(lines) + 1} is torn and was dropped, as a kill leaves it", stacklevel=2)
-    return Journal(path, header, tuple(events), len(data) - len(torn), len(data), checksum)
+    return Journal(
+        path=path, header=header, events=tuple(events), length=len(data) - len(torn), size=len(data), checksum=checksum
+    )
 
 
 def _header(path: Path, line: bytes) -> Header:
@@ -131,20 +152,11 @@ def _header(path: Path, line: bytes) -> Header:
             f"{VERSION}; upgrade autotune"
         )
     try:
-        if line != signed(line.rpartition(SIGNED)[0] + b"}"):
+        if not is_signed(line):
             raise msgspec.DecodeError("its checksum is wrong")
         return msgspec.json.decode(line, type=Header)
     except (*UNREADABLE, AutotuneError) as error:
         raise JournalError(f"{path}: line 1, the header, is damaged ({error}); restore the file from a copy") from None
-
-
-SIGNED = b',"sum":"'
-"""What stands between a header and its checksum."""
-
-
-def signed(header: bytes) -> bytes:
-    """A header's line: its JSON object with the checksum of that object as the last field."""
-    return b'%s%s%08x"}' % (header[:-1], SIGNED, zlib.crc32(header))
 
 
 def _event(path: Path, number: int, line: bytes, checksum: int) -> tuple[Event, int]:
@@ -163,7 +175,7 @@ def _event(path: Path, number: int, line: bytes, checksum: int) -> tuple[Event, 
 class JournalWriter:
     """Appends events to a journal file, each whole or not at all.
 
-    path: the file's, for messages. length: bytes of whole lines in it. checksum: of all of them.
+    path: of the file, for messages. length: bytes of the whole lines in it. checksum: chained through them.
     """
 
     def __init__(self, descriptor: int, path: Path, length: int, checksum: int) -> None:
@@ -186,7 +198,7 @@ class JournalWriter:
         except OSError as error:
             raise JournalError(f"the journal {path} cannot be written ({error.strerror}); name another file") from None
         _lock(descriptor, path)
-        line = signed(encode(header))
+        line = sign(encode(header))
         writer = cls(descriptor, path, 0, zlib.crc32(line))
         try:
             writer._append(line + b"\n")
@@ -205,7 +217,7 @@ class JournalWriter:
         except OSError as error:
             raise JournalError(f"{journal.path} cannot be written ({error.strerror}); check its permissions") from None
         _lock(descriptor, journal.path)
-        if os.fstat(descriptor).st_size != journal.size:  # another process went on with it before we held the lock
+        if os.fstat(descriptor).st_size != journal.size:  # another process went on with it before we got the lock
             os.close(descriptor)
             raise JournalError(f"another process has written to {journal.path} since it was read; resume it again")
         os.ftruncate(descriptor, journal.length)
@@ -220,8 +232,10 @@ class JournalWriter:
         self._checksum = checksum
 
     def _append(self, line: bytes) -> None:
-        """Write all of a line, or cut the file back to where it began: a disk that is full for a moment takes a part of
-        it, and would have the next line in the middle of this one."""
+        """Write all of a line, or cut the file back to where the line began.
+
+        A disk that is full for a moment takes a part of a line, and the next one would follow in the middle of it.
+        """
         left = memoryview(line)
         try:
             while left:
@@ -238,7 +252,7 @@ class JournalWriter:
         self._length += len(line)
 
     def _cut(self) -> str:
-        """Leave whole lines only; what is to be done then, in words."""
+        """Leave whole lines only. Returns what to do then, in words."""
         try:
             os.ftruncate(self._descriptor, self._length)
         except OSError:

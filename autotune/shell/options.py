@@ -1,4 +1,4 @@
-"""What a call of `tune` asks for, once the environment has filled in what the arguments leave open."""
+"""The options of a search: the arguments of `tune`, with those left out filled in from the environment."""
 
 import os
 import re
@@ -16,18 +16,18 @@ from autotune.core.search.plan import Budget, as_budget
 from autotune.core.strategies.population import POPULATION_SETTING
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
+from autotune.shell.driver import Watch
 from autotune.shell.files import as_path
-from autotune.shell.progress import Watch
 from autotune.shell.settings import Environment, first_given
 
 PathLike = str | os.PathLike[str]
 Progress = bool | None | Watch
-"""True, False, None (a progress line if the terminal can show one), or a callable told of every event."""
+"""True, False, None (a progress line if the terminal can show one), or a function that is called with every event."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """The arguments of `tune` that the environment knows too, none of them open any more."""
+    """The arguments of `tune` that the environment may set too, resolved."""
 
     strategy: str | AnyStrategy
     effort: str
@@ -49,7 +49,11 @@ def resolve_options(
     progress: Progress,
     label: str,
 ) -> Options:
-    """Arguments before environment before defaults. label: names a journal that only the environment asks for."""
+    """The options of a search: arguments go before the environment, that before the defaults.
+
+    label: part of the name of a journal that only the environment asks for. Raises PlanError, StrategyError or
+    JournalError for arguments that cannot work.
+    """
     own = as_settings(settings)
     picked = as_strategy((env.strategy or DEFAULT_STRATEGY) if strategy is None else strategy)
     if progress is not None and not isinstance(progress, bool) and not callable(progress):
@@ -77,7 +81,7 @@ def resolve_options(
 
 
 def as_settings(given: object) -> dict[str, Any]:
-    """Settings by name, a copy; PlanError for anything else."""
+    """A copy of settings by name; raises PlanError for anything else."""
     if given is None:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
@@ -86,29 +90,29 @@ def as_settings(given: object) -> dict[str, Any]:
 
 
 def takes_population(strategy: str | AnyStrategy) -> bool:
-    """Whether a strategy begins with an initial population that can be chosen."""
-    return POPULATION_SETTING in getattr(_kind_of(strategy), "__struct_fields__", ())
+    """Whether a strategy has an initial population that can be chosen."""
+    return POPULATION_SETTING in getattr(_strategy_class(strategy), "__struct_fields__", ())
 
 
-def _kind_of(strategy: str | AnyStrategy) -> type[Any]:
+def _strategy_class(strategy: str | AnyStrategy) -> type[Any]:
     return STRATEGIES[canonical_name(strategy)] if isinstance(strategy, str) else type(strategy)
 
 
 def leaves_population_open(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
-    """Whether a strategy has an initial population and nobody has said which."""
+    """Whether a strategy has an initial population that neither its settings nor `settings` choose."""
     if settings.get(POPULATION_SETTING) is not None or not takes_population(strategy):
         return False
     return isinstance(strategy, str) or getattr(strategy, POPULATION_SETTING) is None
 
 
 def leaves_population_to_effort(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
-    """Whether the effort says where a strategy begins, nobody else having said it."""
-    return leaves_population_open(strategy, settings) and _kind_of(strategy) not in OF_THEIR_OWN
+    """Whether the effort chooses the initial population of a strategy, as nothing else does."""
+    return leaves_population_open(strategy, settings) and _strategy_class(strategy) not in OF_THEIR_OWN
 
 
 def _warn_of_population(strategy: str | AnyStrategy, asked: str) -> None:
-    """A variable holds for every search of a process, so one of a strategy that cannot heed it is no error; but whoever
-    set it must not believe that it was heeded."""
+    """A variable holds for every search of a process, so a strategy without an initial population is no error; but the
+    user should know that the variable has no effect."""
     name = canonical_name(strategy) if isinstance(strategy, str) else type(strategy).__name__
     warnings.warn(
         f"AUTOTUNE_INITIAL_POPULATION = {asked} has no effect on {name}, which has no initial population; unset it, or "
@@ -126,7 +130,10 @@ def _journal(argument: PathLike | Literal[False] | None, log: Path | None, label
 
 
 def new_journal_path(folder: Path, label: str) -> Path:
-    """A journal in a folder under a name of its own, which says of what it is and when it was begun."""
+    """The path of a new journal in a folder; its name holds the label, the time in UTC and the process.
+
+    Raises JournalError where the folder cannot be made.
+    """
     folder = folder.expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,28 +1,41 @@
-"""Progress on stderr: a live line on a terminal, a line now and then in a log, nothing where nobody looks.
+"""Progress on stderr: a live line on a terminal, a line now and then in a log, nothing if progress is off.
 
-It is painted between events and without a thread of its own, which would disturb what is timed in this process.
-
-Where a search stands, in a line for people: phase, counts, best so far, and when it may be over.
+`progress_state` says how far a search is: phase, counts, best so far, and when it may be over. It is painted between
+events and without a thread of its own, which would disturb the kernels that this process times.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
 from autotune.core.search.messages import Asked, Compare, Conclude, Event, Interrupted
 from autotune.core.search.result import BestSoFar, best_so_far
 from autotune.core.search.state import SIMPLIFY, Search
+from autotune.shell.driver import Watch, ignore_search
 from autotune.shell.formatting import format_duration, format_milliseconds
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+SCREEN_S, LOG_S = 0.2, 10.0
+"""The least number of seconds between two paintings, on a terminal and in a log."""
+
+SHARE = 50
+"""The next painting is at least this many times the duration of the last one away: progress costs a fiftieth of a run
+at most."""
+
+BAR = 20
+"""The width of the bar on a terminal, in characters."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Where a search stood when someone began to watch it: how fast it goes is measured from there."""
+    """The evaluations and the clock of a search when a watcher began; its speed is measured from there."""
 
     observed: int
     clock: float
@@ -31,10 +44,11 @@ class Pace:
     def of(cls, search: Search) -> Self:
         return cls(search.observed, search.clock)
 
-    def left(self, search: Search, watched_s: float, silent_s: float = 0.0) -> float | None:
-        """Seconds of the watcher's clock until a budget is spent, going by the pace so far; None: nobody knows.
+    def seconds_left(self, search: Search, watched_s: float, silent_s: float = 0.0) -> float | None:
+        """Seconds of the watcher's clock until a budget is spent, going by the pace so far; None where no limit tells.
 
-        silent_s: how long ago the last event was; without events the search's clock stands, and time goes by.
+        watched_s: seconds since the watcher began. silent_s: seconds since the last event; the search's clock stands
+        still between events.
         """
         budget = search.plan.budget
         spans: list[tuple[float, float]] = []
@@ -42,18 +56,23 @@ class Pace:
             return None
         if budget.evaluations is not None and search.concluded is None:
             spans.append((search.observed - self.observed, budget.evaluations - search.observed))
-        if budget.seconds is not None:  # on the evaluator's clock, which runs faster than ours in a simulation
+        if budget.seconds is not None:  # on the evaluator's clock, which runs ahead of ours in a simulation
             spans.append((search.clock - self.clock, budget.seconds - search.clock))
         estimates = [(watched_s - silent_s) * max(left, 0) / done - silent_s for done, left in spans if done > 0]
         if budget.seconds is not None:
-            estimates.append(budget.seconds - search.clock - silent_s)  # no pace makes it longer than what is left
+            estimates.append(budget.seconds - search.clock - silent_s)  # however slow the search is
         return max(min(estimates), 0.0) if estimates else None
 
 
 @dataclass(frozen=True)
 class ProgressState:
-    """best_ms, default: by first timings, each taken alone, until they are `final`: the result's, by the verification.
-    share: of the budget that is spent first; None without a budget."""
+    """How far a search is.
+
+    evaluated, of: trials with an outcome, and the budget of evaluations, if there is one. best_ms: the best time so
+    far; default: how it compares with the default config, in words. Both go by first timings, each taken alone, until
+    they are `final`: those of the verification. share: the part of the budget that is spent, of the limit that will be
+    reached first; None without a budget. left_s: seconds that are left; None if unknown.
+    """
 
     phase: str
     generation: int | None
@@ -67,7 +86,7 @@ class ProgressState:
     final: bool = True
 
     def counts(self) -> str:
-        """How far it got."""
+        """Evaluations, failures, generation and time left, on one line."""
         parts = [
             f"evaluated {self.evaluated}" + ("" if self.of is None else f"/{self.of}"),
             f"failed {self.failed}",
@@ -77,19 +96,19 @@ class ProgressState:
         return "  ".join(part for part in parts if part)
 
     def best(self) -> str:
-        """What it has found."""
+        """The best time so far, and how it compares."""
         if self.best_ms is None:
             return f"no time yet, {self.default}" if self.default else "no time yet"
         parts = [f"best {format_milliseconds(self.best_ms)}", self.default, "" if self.final else "by first timings"]
         return ", ".join(part for part in parts if part)
 
     def text(self) -> str:
-        """All in one line."""
+        """Phase, counts and best time on one line."""
         return f"{self.phase}: {self.counts()}  {self.best()}"
 
 
 def progress_state(search: Search, left_s: float | None = None, silent_s: float = 0.0) -> ProgressState:
-    """Where a search stands, its trials counted by their latest outcome. silent_s: see `Pace.left`."""
+    """How far a search is. Its trials count by their latest outcome. silent_s: see `Pace.seconds_left`."""
     ok, best = search.archive.ok, best_so_far(search)
     return ProgressState(
         phase=phase(search),
@@ -106,7 +125,7 @@ def progress_state(search: Search, left_s: float | None = None, silent_s: float 
 
 
 def phase(search: Search) -> str:
-    """What the search is at."""
+    """The phase of a search, in words."""
     if search.interrupted:
         return "finishing early, Ctrl-C again stops at once"
     if search.comparing is not None:
@@ -135,38 +154,29 @@ def _share(search: Search, silent_s: float) -> float | None:
     return min(max(shares), 1.0) if shares else None
 
 
-SCREEN_S, LOG_S = 0.2, 10.0
-"""The least time between two paintings, on a terminal and in a log."""
-
-SHARE = 50
-"""And at least this many times what the last painting took: progress may cost a fiftieth of a run at most."""
-
-Watch = Callable[[Search, Event], None]
-
-
 class Painter(Protocol):
-    """Puts a standing where people see it."""
+    """Shows progress."""
 
     interval_s: float
 
     def paint(self, progress_state: ProgressState) -> None: ...
 
     def close(self, last: ProgressState | None) -> None:
-        """The search is over; `last` is how it stood, None if nothing ever happened."""
+        """The search is over. last: its final state, None if nothing ever happened."""
 
 
 @contextmanager
 def show_progress(search: Search, progress: bool | Watch | None) -> Iterator[Watch]:
-    """What to tell of every event: the caller's own function, a progress line, or nothing.
+    """The function that is called with every event: the caller's, one that shows progress, or one that does nothing.
 
-    progress: True: show it (lines now and then where stderr is no terminal); None: only on a terminal; False: never.
+    progress: True: show it (a line now and then if stderr is no terminal); None: only on a terminal; False: never.
     """
     if progress is not None and not isinstance(progress, bool):
         yield progress
         return
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if progress is False or sys.stderr is None or not (terminal or progress):
-        yield _unwatched
+        yield ignore_search
         return
     watcher = _Watcher(search, _painter(terminal))
     try:
@@ -175,33 +185,29 @@ def show_progress(search: Search, progress: bool | Watch | None) -> Iterator[Wat
         watcher.close()
 
 
-def _unwatched(search: Search, event: Event) -> None:
-    """Where nobody looks."""
-
-
-def _turns(event: Event) -> bool:
-    """Whether another phase begins that people want to hear of at once; there are a handful in a run."""
+def _begins_phase(event: Event) -> bool:
+    """Whether a phase begins that is shown at once; there are a handful of them in a run."""
     if isinstance(event, Asked):
         return isinstance(event.task, Conclude) or (isinstance(event.task, Compare) and event.task.purpose == "verify")
     return isinstance(event, Interrupted)
 
 
 class _Watcher:
-    """Passes on how a search stands, not too often. A terminal that went away must not end a search."""
+    """Paints the state of a search, not too often. A terminal that has gone away must not end a search."""
 
     def __init__(self, search: Search, painter: Painter) -> None:
         self._painter = painter
         self._pace, self._began = Pace.of(search), time.monotonic()
         self._next = 0.0
         self._last: Search | None = None
-        self._heard = self._began
+        self._last_event_at = self._began
 
     def __call__(self, search: Search, event: Event) -> None:
         now = time.monotonic()
         if search is not self._last:
-            self._heard = now
+            self._last_event_at = now
         self._last = search
-        if now < self._next and not _turns(event):
+        if now < self._next and not _begins_phase(event):
             return
         try:
             self._painter.paint(self._standing(search, now))
@@ -216,33 +222,75 @@ class _Watcher:
             self._painter.close(last)
 
     def _standing(self, search: Search, now: float) -> ProgressState:
-        silent = now - self._heard
-        return progress_state(search, self._pace.left(search, now - self._began, silent), silent)
+        silent = now - self._last_event_at
+        return progress_state(search, self._pace.seconds_left(search, now - self._began, silent), silent)
 
 
 def _painter(terminal: bool) -> Painter:
     if terminal:
-        from autotune.shell.screen import Screen, can_move
+        from rich.console import Console
 
-        if can_move():
-            return Screen(SCREEN_S)
+        console = Console(stderr=True)
+        if console.is_terminal and not console.is_dumb_terminal:
+            return _Screen(SCREEN_S)
     return _Log()
 
 
 class _Log:
-    """Plain lines, for a log file or a terminal that cannot move its cursor."""
+    """Writes plain lines, for a log file or a terminal that cannot move its cursor."""
 
     interval_s = LOG_S
 
     def __init__(self) -> None:
-        self._said = ""
+        self._written = ""
 
     def paint(self, progress_state: ProgressState) -> None:
         text = progress_state.text()
-        if text != self._said:
-            self._said = text
+        if text != self._written:
+            self._written = text
             print(f"autotune: {text}", file=sys.stderr, flush=True)
 
     def close(self, last: ProgressState | None) -> None:
         if last is not None:
             self.paint(last)
+
+
+class _Screen:
+    """Repaints two lines in place, and leaves nothing behind. It has no thread: it is painted when told to."""
+
+    def __init__(self, interval_s: float) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self.interval_s = interval_s
+        self._live = Live(
+            console=Console(stderr=True),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=True,
+        )
+        self._live.start()
+
+    def paint(self, state: ProgressState) -> None:
+        self._live.update(screen_lines(state), refresh=True)
+
+    def close(self, last: ProgressState | None) -> None:
+        self._live.stop()
+
+
+def screen_lines(state: ProgressState) -> "Group":
+    """The bar and the counts, and under them the best; cut where the terminal ends."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    top = Table.grid(padding=(0, 2, 0, 0))
+    cells: list[ProgressBar | Text] = [Text(state.counts())]
+    if state.share is not None:
+        top.add_column(min_width=BAR)
+        cells.insert(0, ProgressBar(total=1.0, completed=state.share, width=BAR))
+    top.add_column(no_wrap=True, overflow="ellipsis")
+    top.add_row(*cells)
+    return Group(top, Text.assemble((state.phase, "cyan"), ": ", state.best(), no_wrap=True, overflow="ellipsis"))

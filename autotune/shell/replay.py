@@ -1,5 +1,4 @@
-"""Replay: fold a journal and check that every task it asked for is what the search asks for today, and every result it
-gave out what its events lead to."""
+"""Replay: fold a journal, and check that the search asks for the same tasks today and comes to the same result."""
 
 from dataclasses import dataclass
 
@@ -16,9 +15,9 @@ from autotune.shell.tuning import PathLike
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first task or result that differs: the line of the journal, what it recorded, and what comes out today.
+    """The first task or result that differs: the line of the journal, the recorded one, and the one of today.
 
-    why: in a sentence, where that is known.
+    why: the reason in a sentence, if it is known.
     """
 
     line: int
@@ -27,10 +26,13 @@ class Divergence:
     why: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Replay:
-    """A journal folded again: the search it leads to, how many tasks and how many results were checked, and where it
-    diverged, if it did. Journals of format 1, and of a search that was killed, hold no result."""
+    """A journal folded again: the search it leads to, and where it diverged, if it did.
+
+    checked, results: how many tasks and how many results are the same. Journals of format 1, and journals of a search
+    that was killed, hold no result.
+    """
 
     journal: Journal
     search: Search
@@ -42,27 +44,30 @@ class Replay:
 def replay(journal: PathLike, *, space: Space | None = None) -> Replay:
     """Repeat every decision and every result of a journal without measuring anything, up to the first that differs.
 
-    Raises JournalError for a journal that is damaged or of another space than the one given.
+    Raises JournalError for a journal that is damaged, or of another space than `space`.
     """
     read = read_journal(as_path(journal, "journal", JournalError))
     search, checked, results = start(read.plan(None if space is None else as_space(space))), 0, 0
+    divergence: Divergence | None = None
     for line, event in enumerate(read.events, 2):
         if isinstance(event, Asked):
             today = request(search, event.room)
             if today != event.task:
-                return Replay(read, search, checked, results, Divergence(line, event.task, today, _earlier(read)))
+                divergence = Divergence(line, event.task, today, _explain_old_journal(read))
+                break
             checked += 1
         elif isinstance(event, Reported):
             found = Reported(event.at, result_digest(search))
             if found != event:
-                return Replay(read, search, checked, results, Divergence(line, event, found))
+                divergence = Divergence(line, event, found)
+                break
             results += 1
         search = advance(search, event)
-    return Replay(read, search, checked, results, None)
+    return Replay(journal=read, search=search, checked=checked, results=results, divergence=divergence)
 
 
-def _earlier(journal: Journal) -> str:
-    """What is known of a journal of a version whose comparisons ran in the order of their trials."""
+def _explain_old_journal(journal: Journal) -> str:
+    """Why a journal of a version whose comparisons ran in the order of their trials diverges; "" for other journals."""
     tasks = [event.task for event in journal.events if isinstance(event, Asked)]
     if not any(isinstance(task, Compare) and task.order is None for task in tasks):
         return ""

@@ -1,7 +1,8 @@
-"""Settings from the environment, in one place. An argument goes before the environment, that before the default."""
+"""Settings from environment variables. An argument goes before the environment, that before the default."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
@@ -13,23 +14,23 @@ from autotune.core.search.effort import EFFORTS, Effort
 from autotune.core.strategies.population import InitialPopulationStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
 
-PREFIX = "AUTOTUNE_"
+_PREFIX = "AUTOTUNE_"
 
 T = TypeVar("T")
 
 DecoratorMode = Literal["tune", "lookup", "force", "off"]
 DECORATOR_MODES: tuple[DecoratorMode, ...] = get_args(DecoratorMode)
-"""Of a decorated kernel: tune what is not known; never tune; tune anew; neither tune nor look anything up."""
+"""Of a decorated kernel: tune calls that are not in the cache; never tune; tune again; neither tune nor look up."""
 
 
-class Environment(Struct, frozen=True):
-    """What the environment says; None where it says nothing. The variable of a field is AUTOTUNE_ and its name.
+class Environment(Struct, frozen=True, kw_only=True):
+    """The settings in the environment; None where a variable is not set. The variable of `effort` is AUTOTUNE_EFFORT.
 
-    cache_dir: root of the cache. effort, strategy, random_seed: as the arguments of `tune`. budget_seconds: of a
-    search that is given no budget. force: look at no cached result and replace it. skip_cache: neither read nor write
-    the cache. disallow: raise an error where something would have to be tuned. log: a directory that receives a journal
-    of every search that is given none. progress: whether to show it. initial_population: of the strategies that leave
-    it open. compile_timeout, benchmark_timeout: seconds. mode: of kernels decorated with `autotune.triton`.
+    cache_dir: root of the cache. effort, strategy, random_seed: as the arguments of `tune`. budget_seconds: the budget
+    of searches without one. force: ignore cached results and replace them. skip_cache: neither read nor write the
+    cache. disallow: raise an error if a search would begin. log: a directory that receives a journal of every search
+    without one. progress: whether to show it. initial_population: of strategies that leave it open. compile_timeout,
+    benchmark_timeout: seconds. mode: of kernels decorated with `autotune.triton`.
     """
 
     cache_dir: Path | None = None
@@ -49,7 +50,7 @@ class Environment(Struct, frozen=True):
 
 
 class Setting(NamedTuple):
-    """How to read one variable. wanted: what it takes. default: what holds without it, in words."""
+    """How to read one variable. wanted: the values it takes; default: the value without it; meaning: all in words."""
 
     read: Callable[[str], Any]
     wanted: str
@@ -58,7 +59,7 @@ class Setting(NamedTuple):
 
 
 def environment(variables: Mapping[str, str] | None = None) -> Environment:
-    """The settings in the environment; empty variables count as not set.
+    """The settings in the environment (or in `variables`); empty variables count as not set.
 
     Raises PlanError, naming the variable, for a value that it cannot take.
     """
@@ -66,32 +67,47 @@ def environment(variables: Mapping[str, str] | None = None) -> Environment:
     if not isinstance(source, Mapping) or not all(isinstance(one, str) for one in source.values()):
         raise argument_error("variables", variables, "a mapping of names to texts", PlanError)
     found = {name: source[variable_name(name)] for name in SETTINGS if source.get(variable_name(name), "").strip()}
-    return Environment(**{name: _read(name, text.strip()) for name, text in found.items()}) if found else NOTHING
+    return Environment(**{name: _read(name, text.strip()) for name, text in found.items()}) if found else _UNSET
 
 
 def variable_name(name: str) -> str:
-    """AUTOTUNE_CACHE_DIR for cache_dir."""
-    return PREFIX + name.upper()
+    """The variable of a field: AUTOTUNE_CACHE_DIR for cache_dir."""
+    return _PREFIX + name.upper()
 
 
 def unknown_variables(variables: Mapping[str, str] | None = None) -> list[str]:
-    """Variables that begin with AUTOTUNE_ and mean nothing: mistyped, most likely."""
+    """Variables that begin with AUTOTUNE_ and have no meaning: mistyped, most likely."""
     source = os.environ if variables is None else variables
     known = {variable_name(name) for name in SETTINGS}
-    return sorted(name for name in source if name.startswith(PREFIX) and name not in known)
+    return sorted(name for name in source if name.startswith(_PREFIX) and name not in known)
 
 
 def first_given(argument: T | None, setting: T | None, default: T) -> T:
-    """The precedence of all settings: argument, environment, default."""
+    """The argument, else the setting of the environment, else the default: the precedence of all settings."""
     if argument is not None:
         return argument
     return default if setting is None else setting
 
 
 def timeout_setting(name: Literal["compile_timeout", "benchmark_timeout"], default: float) -> float:
-    """The seconds that the environment gives for a timeout, else the default."""
+    """A timeout of the environment, in seconds, else the default."""
     seconds: float | None = getattr(environment(), name)
     return default if seconds is None else seconds
+
+
+@contextmanager
+def set_variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process inside of the context; they are restored at its end."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _read(name: str, text: str) -> Any:
@@ -126,29 +142,32 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-POPULATIONS: tuple[str, ...] = tuple(InitialPopulationStrategy)
-TRUTH, SECONDS = "1 or 0", "a number of seconds above 0"
+POPULATION_NAMES: tuple[str, ...] = tuple(InitialPopulationStrategy)
+_TRUTH_WORDS, _SECONDS_WORDS = "1 or 0", "a number of seconds above 0"
 
 SETTINGS: dict[str, Setting] = {
     "cache_dir": Setting(Path, "a directory", "the user's cache directory", "root of the cache"),
     "effort": Setting(_one_of(EFFORTS), f"one of {', '.join(EFFORTS)}", "full", "how much to search"),
-    "budget_seconds": Setting(_seconds, SECONDS, "no limit", "how long a search may take"),
-    "random_seed": Setting(int, "an integer", "0", "the seed of all that is random"),
-    "force": Setting(_truth, TRUTH, "0", "look at no cached result, and replace it"),
-    "skip_cache": Setting(_truth, TRUTH, "0", "neither read nor write the cache"),
-    "disallow": Setting(_truth, TRUTH, "0", "raise an error where something would have to be tuned"),
+    "budget_seconds": Setting(_seconds, _SECONDS_WORDS, "no limit", "how long a search may take"),
+    "random_seed": Setting(int, "an integer", "0", "the seed of every random draw"),
+    "force": Setting(_truth, _TRUTH_WORDS, "0", "ignore cached results, and replace them"),
+    "skip_cache": Setting(_truth, _TRUTH_WORDS, "0", "neither read nor write the cache"),
+    "disallow": Setting(_truth, _TRUTH_WORDS, "0", "raise an error where a search would begin"),
     "log": Setting(Path, "a directory", "no journal but those asked for", "receives a journal of every search"),
-    "progress": Setting(_truth, TRUTH, "on a terminal", "whether to show progress"),
+    "progress": Setting(_truth, _TRUTH_WORDS, "on a terminal", "whether to show progress"),
     "strategy": Setting(canonical_name, f"one of {', '.join(STRATEGIES)}", "the library's", "the strategy"),
     "initial_population": Setting(
-        InitialPopulationStrategy, f"one of {', '.join(POPULATIONS)}", "as the effort says", "where strategies begin"
+        InitialPopulationStrategy,
+        f"one of {', '.join(POPULATION_NAMES)}",
+        "as the effort says",
+        "where strategies begin",
     ),
-    "compile_timeout": Setting(_seconds, SECONDS, "60", "how long a config may take to compile"),
-    "benchmark_timeout": Setting(_seconds, SECONDS, "the evaluator's", "how long a config may take to run"),
+    "compile_timeout": Setting(_seconds, _SECONDS_WORDS, "60", "how long a config may take to compile"),
+    "benchmark_timeout": Setting(_seconds, _SECONDS_WORDS, "the evaluator's", "how long a config may take to run"),
     "mode": Setting(
-        _one_of(DECORATOR_MODES), f"one of {', '.join(DECORATOR_MODES)}", "tune", "what decorated kernels may do"
+        _one_of(DECORATOR_MODES), f"one of {', '.join(DECORATOR_MODES)}", "tune", "what decorated kernels do"
     ),
 }
 """One entry for each field of `Environment`."""
 
-NOTHING = Environment()
+_UNSET = Environment()

@@ -1,6 +1,6 @@
-"""What every process did and when: one JSON line a span, to see whether a GPU or the compilers ever waited.
+"""When each process of a search did what: one JSON line for each span of time, to see whether a GPU or compiler waited.
 
-When each process of a search did what, from the moment at which Helion begins, for whoever wants to see it.
+`Timeline` counts time on the search's clock. `PhaseTimeline` counts from the moment at which Helion begins.
 """
 
 import os
@@ -15,16 +15,16 @@ import msgspec
 from msgspec import Struct
 
 Activity = Literal["compile", "run", "start", "device", "arguments", "baseline", "space", "generate", "load", "settle"]
-"""The last five, and taking hold of a GPU, are told of inside of Helion alone."""
+"""Triton knows the first three; inside of Helion all occur, "device" being the initialisation of the GPU."""
 
 NO_TRIAL = -1
-"""In place of a trial, for what concerns none or several: a process that starts, a comparison."""
+"""The trial of a span that concerns none or several: a process that starts, a comparison."""
 
 
 class Span(Struct, frozen=True):
-    """lane: "gpu 0", a compile worker, or what these are forked from. trial: its number, or NOBODY.
+    """A span of time. lane: the process, such as "gpu 0". trial: its number, or NO_TRIAL.
 
-    start_s, end_s: on the search's clock.
+    start_s, end_s: seconds on the search's clock.
     """
 
     lane: str
@@ -35,35 +35,35 @@ class Span(Struct, frozen=True):
 
 
 class Timeline:
-    """Writes spans as they end, where there is a path."""
+    """Writes spans to a file as they end; without a path it does nothing."""
 
     def __init__(self, path: str | Path | None) -> None:
         self._file = None if path is None else open(path, "ab", buffering=0)  # noqa: SIM115  # a line at a time: nothing is lost at a kill
         self._open: dict[Hashable, tuple[str, Activity, int, float]] = {}
 
     def begin(self, lane: str, what: Activity, trial: int, who: Hashable, now: float) -> None:
-        """`who` has begun something."""
+        """An activity begins; `who` identifies it until its end."""
         if self._file is not None:
             self._open[who] = (lane, what, trial, now)
 
     def end(self, who: Hashable, now: float, took_s: float | None = None) -> None:
-        """`who` is done with it, and was after `took_s` seconds, if that is known."""
+        """The activity of `who` has ended; took_s: how long it lasted by its own account, None if unknown."""
         begun = self._open.pop(who, None)
         if begun is not None:
             self.note(*begun, now if took_s is None else min(now, begun[-1] + took_s))
 
     def note(self, lane: str, what: Activity, trial: int, start_s: float, end_s: float) -> None:
-        """A span that is over already."""
+        """Write a span that is over."""
         if self._file is not None:
             self._file.write(msgspec.json.encode(Span(lane, what, trial, start_s, end_s)) + b"\n")
 
     def end_all(self, now: float) -> None:
-        """Everybody is done."""
+        """End all activities."""
         for who in list(self._open):
             self.end(who, now)
 
     def close(self, now: float) -> None:
-        """Nothing more will come."""
+        """End all activities, and close the file."""
         self.end_all(now)
         if self._file is not None:
             self._file.close()
@@ -71,12 +71,12 @@ class Timeline:
 
 
 def read_timeline(path: str | Path) -> list[Span]:
-    """The spans of a file; raises msgspec.DecodeError where it is none."""
+    """The spans in a file; raises msgspec.DecodeError for any other content."""
     return [msgspec.json.decode(line, type=Span) for line in Path(path).read_bytes().splitlines()]
 
 
 def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) -> float:
-    """The share of the time in which a GPU was timing, or all `compilers` were compiling."""
+    """The share of the time from start_s to end_s in which a GPU was timing, or all `compilers` were compiling."""
     turns: list[tuple[float, Activity, int]] = []
     for span in (span for span in spans if span.what in ("compile", "run")):
         begin, end = max(span.start_s, start_s), min(span.end_s, end_s)
@@ -93,7 +93,7 @@ def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) 
 
 
 SEARCH, GPU, SPARE, GENERATOR = "search", "gpu", "gpu spare", "generator"
-"""Lanes of the timeline: this process, the one that times configs, the one that stands ready, those that write code."""
+"""Lanes inside of Helion: this process, the one that times configs, the spare one, those that generate code."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +106,23 @@ class JobTimes:
 
 
 class PhaseTimeline:
-    """A timeline in a file, from `begin` on; without a path, none."""
+    """A timeline that counts from `begin`; without a path it writes nothing. Any thread may call its methods."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._timeline = Timeline(None if path is None else os.fspath(path))
         self._zero, self._lock = time.perf_counter(), threading.Lock()
 
     def begin(self) -> None:
-        """What follows is told from now."""
+        """Count from now."""
         self._zero = time.perf_counter()
 
     def note(self, lane: str, what: Activity, began: float, ended: float | None = None, trial: int = NO_TRIAL) -> None:
-        """What lasted from `began` to `ended`, by time.perf_counter(); until now where that is None."""
+        """Write a span from `began` to `ended`, by time.perf_counter(); until now where `ended` is None."""
         until = time.perf_counter() if ended is None else ended
         with self._lock:
             self._timeline.note(lane, what, trial, began - self._zero, until - self._zero)
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Close the file."""
         with self._lock:
             self._timeline.close(time.perf_counter() - self._zero)

@@ -1,8 +1,9 @@
-"""`tune`, `resume` and `replay`: a search with an evaluator, a journal, and a way to watch it."""
+"""`tune` and `resume`: a search with an evaluator, a journal, a cache, and a way to watch it."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +32,7 @@ from autotune.shell.cache.reuse import (
     use_cache,
 )
 from autotune.shell.cache.reuse import warm_start as beginning_of
-from autotune.shell.driver import Driver, Interruption, Watch, begin_search, unrecorded
+from autotune.shell.driver import Driver, Interruption, Watch, begin_search, ignore_event
 from autotune.shell.evaluators.callable import as_evaluator
 from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
 from autotune.shell.files import as_path
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
     from autotune.shell.cache.keys import Key, KeyKind
     from autotune.shell.cache.warm_start import WarmStart
-    from autotune.shell.origin import Origin
+    from autotune.shell.journal import Origin
 
 
 def make_plan(
@@ -63,7 +64,7 @@ def make_plan(
     best_available: Iterable[Mapping[str, Value]] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """The plan of a search, for those who step it by hand; the arguments are those of `tune`.
+    """The plan of a search, to step it by hand; the arguments are those of `tune`.
 
     exact: whether the evaluator always gives a config the same time. rebuild: whether it has to build a config again
     to compare it. one_at_a_time: whether it takes one config at a time. Raises StrategyError or PlanError.
@@ -83,7 +84,7 @@ def make_plan(
 
 
 def as_configs(given: object, what: str) -> tuple[Config, ...]:
-    """Configs as they were given in a list; an error that names the argument for anything else."""
+    """The configs of a list; raises PlanError, which names the argument, for anything else."""
     found = check_items(given, what, "a list of configs", PlanError)
     return tuple(Config(as_config(config, f"{what}: config {i}")) for i, config in enumerate(found))
 
@@ -109,23 +110,23 @@ def tune(
     """Find the fastest config of `space` as `evaluator` measures it.
 
     space: a Space, or parameters by name where there are no constraints. evaluator: an evaluator; a function becomes
-    CallableEvaluator(function): given a config, it gives a function of no arguments, which is timed.
+    CallableEvaluator(function): from a config it makes a function of no arguments, which is timed.
     strategy: a name ("pattern_search", …), a class, or a strategy with its settings, such as PatternSearch(copies=3);
-    one of your own needs a name (`register`) where there is a journal or a cache.
+    your own strategy needs a name (`register`) where there is a journal or a cache.
     effort: "none" measures the default config, "quick" searches a little, "full" takes the time it needs.
     budget: limits on evaluations, seconds or generations, whichever is reached first; a number: of evaluations.
     seed: any integer.
-    journal: a new file that receives all that happens; `resume` and `replay` read it. False: none in any case.
+    journal: a new file that receives every event; `resume` and `replay` read it. False: no journal in any case.
     seeds: configs to try first. best_available: the best of earlier runs, for from_best_available.
     settings: single settings of the strategy or of the machine that override what the effort says.
     progress: True, False, None (only on a terminal), or a callable told of every event.
-    cache: a Cache, its directory, or True for the user's: a result that is there is given at once, what was measured
-    before is not measured again, and what is found is kept. None or False: no cache.
+    cache: a Cache, its directory, or True for the user's. A remembered result is returned at once, earlier
+    measurements are not repeated, and the search is kept. None or False: no cache.
     key: what the measurements belong to. "strict": this kernel, device and space with the installed torch, triton,
-    driver and autotune; "loose" or None: with any of these; or a LooseKey or StrictKey of your own.
-    cache_use: "normal"; "force": ignore what is there and replace it; "skip": neither read nor write.
-    warm_start: where to take configs to begin with from; None: from runs on the same device, arguments and space.
-    What is left out is taken from the environment (AUTOTUNE_EFFORT, …; see `autotune env`), then from the defaults.
+    driver and autotune; "loose" or None: with any of these; or your own LooseKey or StrictKey.
+    cache_use: "normal"; "force": ignore the entries of the key and replace them; "skip": neither read nor write.
+    warm_start: which earlier runs the first configs come from; None: runs on the same device, arguments and space.
+    Arguments that are left out come from the environment (AUTOTUNE_EFFORT, …; see `autotune env`), then from defaults.
 
     Ctrl-C ends the search cleanly with the best so far (`complete` is False); a second one raises KeyboardInterrupt.
     Raises TuningFailed when no config could be timed, and another AutotuneError for arguments that cannot work.
@@ -136,7 +137,7 @@ def tune(
     options = resolve_options(env, strategy, effort, budget, seed, journal, settings, progress, label)
     seeds, best_available = as_configs(seeds, "seeds"), as_configs(best_available, "best_available")
     if not isinstance(options.strategy, str) and (keyed is not None or options.journal is not None):
-        name_of(options.strategy)  # a cache or a journal refers to it by that
+        name_of(options.strategy)  # by which a cache or a journal refers to it
     if keyed is not None:
         found = remembered_result(keyed, options, seeds, space, evaluator, run_plan)
         if found is not None:
@@ -152,6 +153,26 @@ def tune(
     return run_plan(plan, evaluator, options, keyed, beginning.origins)
 
 
+@dataclass(frozen=True)
+class Problem:
+    """A tuning problem in a Python file, which `autotune tune FILE` looks for.
+
+    The fields are the arguments of `tune`. The command line goes before them; None leaves a field to the environment
+    and the defaults.
+
+    >>> problem = Problem(space, CallableEvaluator(build, args=(a, b)))  # doctest: +SKIP
+    """
+
+    space: Space
+    evaluator: Evaluator
+    strategy: str | AnyStrategy | None = None
+    effort: str | None = None
+    budget: Budget | None = None
+    seed: int | None = None
+    seeds: tuple[Mapping[str, Value], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
 def run_plan(
     plan: Plan,
     evaluator: Evaluator,
@@ -159,7 +180,7 @@ def run_plan(
     keyed: KeyedCache | None = None,
     origins: "tuple[Origin, ...]" = (),
 ) -> Result:
-    """Do what a plan says, with a journal, with answers from the cache, and kept in it."""
+    """Carry out a plan, with a journal and a cache if there are any. origins: of its best available configs."""
     with ExitStack() as stack:
         watches: list[Watch] = []
         if keyed is not None:
@@ -167,16 +188,14 @@ def run_plan(
             watches.append(keeping)
         interruption = stack.enter_context(Interruption().listening())
         session = stack.enter_context(evaluator.open(plan.space))
-        search = begin_search(
-            plan, session, interruption
-        )  # on the session's clock, as drawing the first configs takes time
+        search = begin_search(plan, session, interruption)  # on the session's clock: drawing configs takes time
         writer = None
         if options.journal is not None:
-            header = header_for(plan, _described(evaluator), origins)
+            header = header_for(plan, _describe(evaluator), origins)
             writer = stack.enter_context(JournalWriter.create(options.journal, header))
         watch = combine_watches(stack.enter_context(show_progress(search, options.progress)), *watches)
-        driver = Driver(search, session, writer.write if writer else unrecorded, watch)
-        return _finished(driver, interruption, writer)
+        driver = Driver(search, session, writer.write if writer else ignore_event, watch)
+        return _finish(driver, interruption, writer)
 
 
 def resume(
@@ -188,13 +207,13 @@ def resume(
 ) -> Result:
     """Go on with the search of a journal, however it ended, in that same journal.
 
-    What was measured is kept, what was pending is asked for again, and what an interrupt added is taken back.
+    Outcomes are kept, pending trials are submitted again, and the effects of an interrupt are undone.
     space: needed where a constraint is a Python function; must be the space of the journal.
     Raises JournalError for a journal that is damaged, in use, or of another space or evaluator.
     """
     read, evaluator = read_journal(as_path(journal, "journal", JournalError)), as_evaluator(evaluator)
     plan = read.plan(None if space is None else as_space(space))
-    _compared(read, evaluator)
+    _check_evaluator(read, evaluator)
     if plan.settings.exact != evaluator.exact:
         kinds = {True: "an exact evaluator", False: "an evaluator with noise"}
         raise JournalError(
@@ -204,7 +223,7 @@ def resume(
     search = fold(plan, read.events)
     past = without_cached(read.events)
     if isinstance(done := request(search, 0), Finished) and done.complete:
-        if read.header.version > 1 and not isinstance(read.events[-1], Reported):  # it was killed just before
+        if read.header.version > 1 and not isinstance(read.events[-1], Reported):  # it was killed just before that
             with JournalWriter.append_to(read) as writer:
                 writer.write(Reported(search.clock, result_digest(search)))
         return result(search)
@@ -218,12 +237,12 @@ def resume(
             driver.step(Resumed(session.now()))
             if not evaluator.recovers:
                 driver.resubmit()
-        return _finished(driver, interruption, writer)
+        return _finish(driver, interruption, writer)
 
 
-def _compared(journal: Journal, evaluator: Evaluator) -> None:
-    """Refuse another kind of evaluator; warn of other code and other settings: times may not be comparable then."""
-    before, now = journal.header.evaluator, _described(evaluator)
+def _check_evaluator(journal: Journal, evaluator: Evaluator) -> None:
+    """Refuse another kind of evaluator; warn of other code and other settings, with which times may not compare."""
+    before, now = journal.header.evaluator, _describe(evaluator)
     if before.get("kind") != now.get("kind"):
         raise JournalError(
             f"{journal.path} was made with the evaluator {before.get('kind')!r} and this is {now.get('kind')!r}; "
@@ -231,8 +250,8 @@ def _compared(journal: Journal, evaluator: Evaluator) -> None:
         )
     if "code" in before and before["code"] != now.get("code"):
         warnings.warn(
-            f"the code of the functions that {journal.path} was made with has changed since; what is measured from here"
-            " on is of the new code, so search anew where it does something else",
+            f"the code of the functions that {journal.path} was made with has changed since; measurements from here"
+            " on are of the new code, so search anew if it does something else",
             stacklevel=3,
         )
     changed = [name for name in sorted({*before, *now} - {"code"}) if before.get(name) != now.get(name)]
@@ -241,8 +260,8 @@ def _compared(journal: Journal, evaluator: Evaluator) -> None:
         warnings.warn(f"{journal.path} goes on with another evaluator: {shown}", stacklevel=3)
 
 
-def _described(evaluator: Evaluator) -> dict[str, Detail]:
-    """Kind and settings of an evaluator, and a digest of the code that it was given."""
+def _describe(evaluator: Evaluator) -> dict[str, Detail]:
+    """Kind and settings of an evaluator, and the digest of its code."""
     from autotune.shell.cache.sources import code_digest
 
     code = code_digest(evaluator)
@@ -254,8 +273,8 @@ def fold(plan: Plan, events: Iterable[Event]) -> Search:
     return reduce(advance, events, start(plan))
 
 
-def _finished(driver: Driver, interruption: Interruption, writer: JournalWriter | None) -> Result:
-    """Run to the end; what was found is known to the journal by its digest, which replay compares."""
+def _finish(driver: Driver, interruption: Interruption, writer: JournalWriter | None) -> Result:
+    """Run to the end, and write the digest of the result to the journal, for replay to compare."""
     search = driver.run(interruption)
     if writer is not None:
         writer.write(Reported(search.clock, result_digest(search)))

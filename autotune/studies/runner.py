@@ -19,7 +19,7 @@ from autotune.core.errors import AutotuneError
 from autotune.core.search.result import TuningFailed, result
 from autotune.core.strategies.registry import STRATEGIES, register
 from autotune.shell.evaluators.simulated import SimulatedEvaluator
-from autotune.shell.variables import set_variables
+from autotune.shell.settings import set_variables
 from autotune.studies.peers import PeerFactory, find_peer, register_peer, registered_peers
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.result import Benchmark, StudyResult

@@ -19,7 +19,7 @@ from autotune.core.keys import fold, root, uniform
 from autotune.core.search.result import MeasuredConfig, Result
 from autotune.shell.cache.cache import iter_cache_entries
 from autotune.shell.cache.entries import Entry, Measurement, encode_entry, make_entry, new_run
-from autotune.shell.cache.explain import explain
+from autotune.shell.cache.inspect import explain
 from autotune.shell.cache.keys import Specialization, Tensor, Versions
 from autotune.shell.cache.store import SETTLED_NS, Store
 from autotune.shell.cache.warm_start import best_available

@@ -22,7 +22,7 @@ from autotune import (
 from autotune.core.keys import root
 from autotune.core.search.messages import Compare
 from autotune.core.statistics import paired_ratio
-from autotune.shell.evaluators.disturbance import DisturbedDevice
+from autotune.shell.evaluators.simulated import DisturbedDevice
 from tests.support import DOCS, load_module
 
 bench = load_module(DOCS / "benchmarks" / "noisy_searches.py")

@@ -223,15 +223,15 @@ def test_the_time_left_goes_by_the_pace_since_one_began_to_watch() -> None:
     resumed = after(until=5)  # 5 evaluations in 5 s
     pace = Pace.of(resumed)
     now = after()  # 9 of 40, and 9 s of the clock
-    assert pace.left(resumed, 1.0) is None, "nothing to go by yet"
-    assert pace.left(now, 2.0) == pytest.approx(2.0 * 31 / 4)
+    assert pace.seconds_left(resumed, 1.0) is None, "nothing to go by yet"
+    assert pace.seconds_left(now, 2.0) == pytest.approx(2.0 * 31 / 4)
     timed = after(budget=Budget(seconds=19.0))
-    assert pace.left(timed, 0.4) == pytest.approx(0.4 * 10 / 4), "a simulated clock is faster than ours"
+    assert pace.seconds_left(timed, 0.4) == pytest.approx(0.4 * 10 / 4), "a simulated clock is faster than ours"
     both = after(budget=Budget(evaluations=40, seconds=19.0))
-    assert pace.left(both, 0.4) == pytest.approx(0.4 * 10 / 4), "whichever is reached first"
-    assert Pace.of(searching()).left(after(budget=Budget()), 1.0) is None
-    assert pace.left(after(Interrupted(9.0)), 2.0) is None
-    assert pace.left(after(CONCLUDE), 2.0) is None
+    assert pace.seconds_left(both, 0.4) == pytest.approx(0.4 * 10 / 4), "whichever is reached first"
+    assert Pace.of(searching()).seconds_left(after(budget=Budget()), 1.0) is None
+    assert pace.seconds_left(after(Interrupted(9.0)), 2.0) is None
+    assert pace.seconds_left(after(CONCLUDE), 2.0) is None
 
 
 def test_a_failed_default_is_said() -> None:
@@ -289,11 +289,11 @@ def test_the_time_left_is_within_the_budget_and_counts_down() -> None:
     plan = make_plan(SPACE, "random_search", budget=Budget(seconds=60))
     search = start(plan)
     pace = Pace.of(search)
-    left = [pace.left(search, watched, watched) for watched in (0.0, 5.0, 59.0, 200.0)]
+    left = [pace.seconds_left(search, watched, watched) for watched in (0.0, 5.0, 59.0, 200.0)]
     assert left == [60.0, 55.0, 1.0, 0.0]
     search = advance(search, Ticked(0.01))
     for silent in (0.0, 3.0, 30.0):
-        late = pace.left(search, 2.0 + silent, silent)
+        late = pace.seconds_left(search, 2.0 + silent, silent)
         assert late is not None
         assert 0 <= late <= 60 - silent
     shares = [progress_state(search, None, silent).share for silent in (0.0, 30.0, 90.0)]

@@ -27,7 +27,7 @@ from autotune.core.strategies.population import POPULATION_SETTING, InitialPopul
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.shell.options import Options, PathLike, Progress, leaves_population_open, new_journal_path
-from autotune.shell.settings import POPULATIONS, environment, first_given
+from autotune.shell.settings import POPULATION_NAMES, environment, first_given
 from autotune.shell.timeline import SEARCH, PhaseTimeline
 from autotune.shell.tuning import make_plan, run_plan
 
@@ -86,8 +86,10 @@ def _settings(theirs: Any, wishes: AutotunerOptions, strategy: str | AnyStrategy
     asked = theirs.autotune_initial_population_strategy or os.environ.get(POPULATION_VARIABLE, "").lower()
     population = asked or environment().initial_population
     if population and leaves_population_open(strategy, wishes.settings):
-        if population not in POPULATIONS:
-            raise PlanError(f"Helion's initial population {population!r} is not known; use {', '.join(POPULATIONS)}")
+        if population not in POPULATION_NAMES:
+            raise PlanError(
+                f"Helion's initial population {population!r} is not known; use {', '.join(POPULATION_NAMES)}"
+            )
         found[POPULATION_SETTING] = population
     return {**found, **wishes.settings}
 

@@ -32,11 +32,12 @@ from autotune.core.search.messages import Event
 from autotune.core.search.result import Result
 from autotune.core.search.state import Search
 from autotune.shell.cache.sources import is_triton_kernel
+from autotune.shell.driver import Watch
 from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.formatting import describe_error, format_duration, format_milliseconds
 from autotune.shell.options import Progress
-from autotune.shell.progress import Watch, show_progress
+from autotune.shell.progress import show_progress
 from autotune.shell.settings import Environment
 from autotune.shell.tuning import tune
 

@@ -14,7 +14,7 @@ from unittest.mock import patch
 import numpy as np
 
 from autotune.core.errors import StrategyError
-from autotune.shell.variables import set_variables
+from autotune.shell.settings import set_variables
 from autotune.studies.recordings import Recording
 from autotune.studies.simulation import Simulation, Trace
 

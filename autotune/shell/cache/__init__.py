@@ -1,5 +1,6 @@
-"""What was measured before, on disk: typed keys, one JSON file a run and key, layers of directories, and warm starts.
+"""Earlier measurements on disk: typed keys, one JSON file for each run and key, layers of directories, warm starts.
 
-Nothing here takes a lock. A file is written once under a name of its own and published by a rename, so writers never
-meet, a reader never sees half of one, and what several runs know of a key is the union of their files.
+Nothing here takes a lock (docs/design/no_locks_in_the_cache.md): each file is written once, under a name of its own,
+and published by a rename. So writers never collide, a reader sees a whole file or none, and the measurements of a key
+are the union of its files.
 """

@@ -1,8 +1,6 @@
-"""The cache as it is used: a directory to write to above read-only ones, and a memory of what was looked up.
+"""The cache: a directory that is written above directories that are only read, and the entries that were read last.
 
-Where caches are on this machine.
-
-The entries of a cache as saved best configs, newest first.
+`get_cache_dir` says where caches are on this machine; `iter_cache_entries` lists saved best configs, newest first.
 """
 
 import os
@@ -42,22 +40,22 @@ from autotune.shell.settings import environment
 
 
 def get_cache_dir() -> Path:
-    """The root directory of all that this library caches: AUTOTUNE_CACHE_DIR, else the user's cache directory."""
+    """The root directory of this library's caches: AUTOTUNE_CACHE_DIR, else the user's cache directory."""
     named = environment().cache_dir
     try:
         if named is not None:
             return named.expanduser()
-        import platformdirs  # only where nobody says otherwise
+        import platformdirs  # only where the variable is not set
 
         found = Path(platformdirs.user_cache_dir("autotune", appauthor=False))
     except RuntimeError:  # there is no HOME, and no entry for the user
-        return _homeless()
-    return found if found.is_absolute() else _homeless()
+        return _directory_without_home()
+    return found if found.is_absolute() else _directory_without_home()
 
 
 @cache
-def _homeless() -> Path:
-    """A directory for a user without a home: among the temporary ones, and nobody else's."""
+def _directory_without_home() -> Path:
+    """A directory for a user without a home: a temporary one that only this user may write to."""
     folder = Path(tempfile.gettempdir()) / f"autotune-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -66,10 +64,10 @@ def _homeless() -> Path:
     except OSError:
         own = False
     if not own:
-        with suppress(OSError):  # where nothing can be written, the cache says so when it comes to that
+        with suppress(OSError):  # where nothing can be written, the cache says so when it writes
             folder = Path(tempfile.mkdtemp(prefix="autotune-"))
     warnings.warn(
-        f"this user has no home directory, and what is to be kept goes to {folder}; set AUTOTUNE_CACHE_DIR to one"
+        f"this user has no home directory, so the cache is in {folder}; set AUTOTUNE_CACHE_DIR to a directory"
         " that lasts",
         stacklevel=3,
     )
@@ -77,9 +75,10 @@ def _homeless() -> Path:
 
 
 def triton_cache_dir(device_index: int) -> Path:
-    """The directory under the cache root for what Triton compiles for one device: give it to TRITON_CACHE_DIR.
+    """The directory under the cache root for the kernels that Triton compiles for one device, for TRITON_CACHE_DIR.
 
-    Devices have one each, so that processes that tune on several at the same time do not meet in one.
+    Each device has its own, so that processes that tune on different devices do not share one. Raises CacheError for
+    a negative number.
     """
     if not isinstance(device_index, int) or isinstance(device_index, bool) or device_index < 0:
         raise CacheError(f"device_index = {device_index!r} is not the number of a device; use 0, 1, …")
@@ -90,7 +89,8 @@ CacheMode = Literal["read_write", "read_only", "off"]
 CACHE_MODES: tuple[CacheMode, ...] = get_args(CacheMode)
 
 REMEMBERED = 4096
-"""Keys that are remembered at most; then all are looked up again."""
+"""Keys whose entries are kept in memory at most; then all are read again. A process with more keys is rare, and an
+entry takes some kilobytes."""
 
 
 class CachedMeasurement(NamedTuple):
@@ -102,8 +102,8 @@ class CachedMeasurement(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """What was found under a digest when the layers had these stamps."""
+class _Lookup:
+    """The entries under a digest, with their layers, when the layers had these stamps."""
 
     stamps: tuple[int, ...]
     entries: tuple[tuple[int, Entry], ...]
@@ -113,8 +113,8 @@ class Cache:
     """Entries by key, in layers.
 
     directory: where new entries go; None: `get_cache_dir()`. shipped: further directories that are only read, such as
-    one that came with a package; what is in an earlier directory goes before. mode: "read_write"; "read_only", where
-    nothing is ever written; "off", where nothing is read either.
+    one that came with a package; an earlier directory goes before a later one. mode: "read_write"; "read_only": nothing
+    is ever written; "off": nothing is read either. Raises CacheError for other arguments.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Cache:
         self.mode: CacheMode = mode
         first = get_cache_dir() if directory is None else as_path(directory, "the cache's directory", CacheError)
         self.stores = (Store(first, mode == "read_write"), *(Store(other, writable=False) for other in others))
-        self._looked: dict[str, _Looked] = {}
+        self._lookups: dict[str, _Lookup] = {}
         self._rejections: dict[str, list[Entry]] = {}
 
     @property
@@ -140,7 +140,7 @@ class Cache:
         return f"Cache({layers}; {self.mode})"
 
     def entries(self, key: Key) -> tuple[Entry, ...]:
-        """All that is known of a key that was not superseded: of the first layer first, newest first within it.
+        """The entries of a key that are not superseded: the first layer first, newest first within a layer.
 
         A loose key finds the entries of every toolchain, a strict one those of its own.
         """
@@ -149,8 +149,8 @@ class Cache:
     def find(self, key: Key, accept: Callable[[Entry], bool] | None = None) -> Entry | None:
         """The best finished entry of a key, or None.
 
-        For a loose key the entries made with the installed toolchain go before. Then the first layer goes before the
-        others, the faster result before the slower, the newer before the older. accept: which entries will do.
+        For a loose key the entries of the installed toolchain go before the others. Then the first layer goes before
+        the others, the faster result before the slower, the newer before the older. accept: says which entries will do.
         """
         layered = self._layered(key)
         rejected = {(c, e.key.versions): e.run.began_at for _, e in reversed(layered) for c in e.rejects}
@@ -177,10 +177,10 @@ class Cache:
         return min(found, key=order)[1]
 
     def reject(self, key: Key, config: Mapping[str, Value], why: str) -> None:
-        """A cached config that no longer compiles or answers wrongly: say so, and never give it for this key again.
+        """Warn that a cached config no longer compiles or answers wrongly, and never give it for this key again.
 
-        It is remembered on disk for the installed toolchain, if the cache may be written to; what else was measured
-        stays. Tune again afterwards.
+        The rejection is written to disk for the installed toolchain, if the cache may be written to; other measurements
+        stay. Tune again afterwards.
         """
         bad = Config(config)
         warnings.warn(
@@ -192,11 +192,11 @@ class Cache:
         barred = tuple(e.name for e in self.entries(strict) if e.best == bad)
         entry = make_entry(strict, new_run(), (failed,), rejects=(bad,), barred=barred)
         self._rejections.setdefault(key.loose.digest, []).append(entry)
-        self._looked.pop(key.loose.digest, None)
+        self._lookups.pop(key.loose.digest, None)
         self.publish(entry)
 
     def measurements(self, key: Key) -> dict[Config, CachedMeasurement]:
-        """What all runs on a key measured, merged: for a config measured by several, the run that ended last."""
+        """The measurements of all runs on a key; of a config that several runs measured, by the run that ended last."""
         merged: dict[Config, CachedMeasurement] = {}
         for entry in sorted(self.entries(key), key=lambda e: (e.run.written_at, e.run.id)):
             for measurement in entry.measurements:
@@ -204,21 +204,21 @@ class Cache:
         return merged
 
     def newest(self, max_scan: int | None = None) -> Iterator[Entry]:
-        """The entries of all layers, newest first, of which at most `max_scan` are read; broken ones are left out."""
+        """The entries of all layers, newest first; at most `max_scan` are read, and broken ones are left out."""
         return (entry for _, entry in self._newest(max_scan, decode_entry))
 
     def heads(self, max_scan: int | None = None) -> Iterator[tuple[str, EntryHead]]:
-        """The names of the same entries with what is at their head; `read` gives the rest."""
+        """The names and heads of the same entries; `read` gives the rest."""
         return self._newest(max_scan, decode_head)
 
     def read(self, name: str) -> Entry | None:
-        """The entry of that name, of the first layer that has it whole; None where none has."""
+        """The entry of that name, from the first layer that has it whole; None if none has."""
         return next((entry for store in self.stores if (entry := store.read(name)) is not None), None)
 
     def _newest(self, max_scan: int | None, decode: Callable[[bytes], Found]) -> Iterator[tuple[str, Found]]:
         if self.mode == "off":
             return
-        found = self._located()
+        found = self._entries_by_name()
         newest = sorted(found, key=age, reverse=True) if max_scan is None else nlargest(max_scan, found, key=age)
         try:
             for name in newest:
@@ -230,8 +230,8 @@ class Cache:
             for store in self.stores:
                 store.warn_of_broken()
 
-    def _located(self) -> dict[str, tuple[Store, ...]]:
-        """Every entry by name, with the layers that have it."""
+    def _entries_by_name(self) -> dict[str, tuple[Store, ...]]:
+        """The layers that have each entry, by its name."""
         found: dict[str, tuple[Store, ...]] = {}
         for store in self.stores:
             names = store.unordered()
@@ -242,31 +242,34 @@ class Cache:
         return found
 
     def publish(self, entry: Entry) -> Path | None:
-        """Keep an entry; None where nothing is to be written. What it supersedes is removed where that is possible."""
+        """Write an entry and remove the entries that it supersedes; None where the mode forbids to write.
+
+        Raises CacheError where the directory cannot be written to.
+        """
         if self.mode != "read_write":
             return None
         path = self.stores[0].publish(entry)
         for name in entry.supersedes:
             if name != entry.name:
                 self.stores[0].remove(name)
-        self._looked.pop(entry.key.loose.digest, None)
+        self._lookups.pop(entry.key.loose.digest, None)
         return path
 
     def _layered(self, key: Key) -> tuple[tuple[int, Entry], ...]:
-        """(layer, entry) of a key, newest first within a layer."""
+        """The entries of a key with the numbers of their layers, newest first within a layer."""
         if self.mode == "off":
             return ()
         digest = key.loose.digest
         stamps = tuple([store.stamp(digest) for store in self.stores])
-        looked = self._looked.get(digest)
+        looked = self._lookups.get(digest)
         if looked is None or looked.stamps != stamps:
-            looked = _Looked(stamps, self._look(digest))
-            if len(self._looked) >= REMEMBERED:
-                self._looked.clear()
+            looked = _Lookup(stamps, self._look(digest))
+            if len(self._lookups) >= REMEMBERED:
+                self._lookups.clear()
             if all(map(is_settled, stamps)):
-                self._looked[digest] = looked
+                self._lookups[digest] = looked
             else:
-                self._looked.pop(digest, None)
+                self._lookups.pop(digest, None)
         if isinstance(key, StrictKey):
             return tuple([(layer, e) for layer, e in looked.entries if e.key.versions == key.versions])
         return looked.entries
@@ -289,14 +292,14 @@ def _is_rejected(entry: Entry, rejected: Mapping[tuple[Config, Versions], float]
     return entry.run.began_at < rejected.get((entry.result.best.config, entry.key.versions), 0.0)
 
 
-class SavedBestConfig(Struct, frozen=True):
+class SavedBestConfig(Struct, frozen=True, kw_only=True):
     """The best config of one entry.
 
     hardware: the device, such as "cuda NVIDIA H200 sm_90". specialization_key: the canonical JSON of arguments and
     constants. config_spec_hash: the fingerprint of the space. flat_config: the values in the order of the config.
     """
 
-    device_label: str
+    hardware: str
     specialization_key: str
     config: Config
     config_spec_hash: str
@@ -304,7 +307,7 @@ class SavedBestConfig(Struct, frozen=True):
 
 
 def iter_cache_entries(cache_path: PathLike, *, max_scan: int | None = None) -> Iterator[SavedBestConfig]:
-    """The best config of every entry in a directory that has one, newest first.
+    """The best config of every finished entry in a directory, newest first.
 
     max_scan: read at most so many entries. Broken ones are left out, with one warning.
     """
@@ -319,19 +322,19 @@ def iter_cache_entries(cache_path: PathLike, *, max_scan: int | None = None) -> 
 
 
 def saved_best_config(entry: Entry | EntryHead) -> SavedBestConfig | None:
-    """The best config of an entry; None where its run found none."""
+    """The best config of an entry with its key, in words; None if its run found none."""
     if entry.best is None:
         return None
     key = entry.key.loose
     return SavedBestConfig(
-        device_label(key.device),
-        canonical_json(key.specialization).decode(),
-        entry.best,
-        key.space,
-        tuple(entry.best.values()),
+        hardware=device_label(key.device),
+        specialization_key=canonical_json(key.specialization).decode(),
+        config=entry.best,
+        config_spec_hash=key.space,
+        flat_config=tuple(entry.best.values()),
     )
 
 
 def device_label(device: Device) -> str:
-    """A device in a few words."""
+    """A device in a few words, such as "cuda NVIDIA H200 sm_90"."""
     return " ".join(part for part in (device.kind, device.name, device.architecture) if part)

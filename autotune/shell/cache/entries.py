@@ -1,6 +1,6 @@
-"""An entry: what one run measured for one key, where it came from, and what it found. One JSON file each.
+"""An entry of the cache: the measurements of one run for one key, the run, and its result. One JSON file each.
 
-The provenance of measurements, and the entry of a search as it stands.
+Large fields come last and are decoded on demand; `EntryHead` is what decoding the first fields alone gives.
 """
 
 import os
@@ -28,26 +28,27 @@ from autotune.core.space_spec import SpaceSpec
 from autotune.core.strategies.registry import StrategySpec, to_spec
 from autotune.shell.cache.keys import StrictKey
 from autotune.shell.codec import encode, make_decoder
-from autotune.shell.journal import SIGNED, UNREADABLE, signed
+from autotune.shell.signed_json import UNREADABLE, is_signed, sign
 from autotune.version import __version__
 
 FORMAT, VERSION = "autotune-cache", 1
-LARGE = (b',"space":{', b',"measurements":[')
-"""What comes last in an entry, and is most of it."""
 
-LATEST = 253402300800.0
-"""Seconds from 1970 to the year 10000, beyond which no calendar goes."""
+_LARGE = (b',"space":{', b',"measurements":[')
+"""The beginnings of the last fields of an entry, which are most of it."""
+
+_LATEST = 253402300800.0
+"""Seconds from 1970 to the year 10000, where `time.gmtime` ends."""
 
 Found = TypeVar("Found", "Entry", "EntryHead")
 NOTHING = msgspec.Raw(b"null")
 
 
 class Run(Struct, frozen=True, omit_defaults=True):
-    """Where measurements come from.
+    """The run that made the measurements of an entry.
 
-    id: 16 hexadecimal digits, another for each run. began_at, written_at: seconds since 1970, UTC. stopped: why the
-    search ended, None while it goes on or where it was killed. host, evaluator, strategy, effort, budget, seed: as in
-    a journal's header. versions: of python, numpy and all else that is not in the key. journal: its path, if any.
+    id: 16 hexadecimal digits, drawn for each run. began_at, written_at: seconds since 1970, UTC. stopped: why the
+    search ended; None while it goes on, and if it was killed. host, evaluator, strategy, effort, budget, seed: as in a
+    journal's header. versions: of libraries that are not in the key. journal: its path, if any.
     """
 
     id: str
@@ -65,12 +66,12 @@ class Run(Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         for name in ("began_at", "written_at"):
-            if not 0 <= getattr(self, name) <= LATEST:
+            if not 0 <= getattr(self, name) <= _LATEST:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, which is no time in seconds since 1970")
 
 
 class Measurement(Struct, frozen=True, omit_defaults=True):
-    """A config and what became of it, the latest outcome where it was measured again. origin: who asked for it."""
+    """A config and its latest outcome. origin: of the trial, such as "seed" or "strategy"."""
 
     config: Config
     outcome: Outcome
@@ -78,13 +79,12 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
 
 
 class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
-    """One run on one key. Made by `make_entry` or `decode_entry`.
+    """One run on one key, from `make_entry` or `decode_entry`.
 
-    result: what the run found, None where it was killed or found nothing; `finished` where it came to its end.
-    supersedes: names of entries that this one replaces: they no longer count, wherever they are. rejects: configs that
-    turned out not to work: no earlier entry with one of them as its best is a hit. barred: names of the entries that
-    were rejected so, for the clock of the host that wrote one may be ahead. taken: digests of the configs whose
-    outcomes the run took from the cache instead of measuring them. What is large is decoded on demand.
+    result: None if the run was killed or found nothing. supersedes: names of entries that this one replaces; they no
+    longer count, in whatever layer they are. rejects: configs that turned out not to work: no earlier entry whose best
+    is one of them is a hit. barred: names of the entries that were rejected so, for the clock of the host that wrote
+    one may be ahead. taken: digests of the configs whose outcomes the run took from the cache.
     """
 
     format: str
@@ -102,38 +102,39 @@ class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
     def __post_init__(self) -> None:
         found = () if self.result is None else (self.result.best, *(one.measured for one in self.result.finalists))
         if not all(0 < one.time_ms < inf for one in found):
-            raise ValueError("its result has a time that is none")
+            raise ValueError("its result has a time that is not above 0 and finite")
 
     @cached_property
     def name(self) -> str:
-        """The name of its file: loose digest, start of the strict one, when it began in nanoseconds, run; in hex."""
+        """The name of its file, in hexadecimal: loose digest, start of the strict one, nanosecond of its beginning,
+        run."""
         began = int(self.run.began_at * 1e9)
         return f"{self.key.loose.digest}-{self.key.digest[:8]}-{began:016x}-{self.run.id[:8]}.json"
 
     @cached_property
     def measurements(self) -> tuple[Measurement, ...]:
-        """In the order of asking. Raises CacheError where they are not what they should be."""
-        measurements: tuple[Measurement, ...] | None = _decoded(_measurements, self.raw_measurements)
+        """In the order of asking. Raises CacheError where they cannot be decoded."""
+        measurements: tuple[Measurement, ...] | None = _decode_part(_measurements, self.raw_measurements)
         return measurements or ()
 
     @cached_property
     def space(self) -> SpaceSpec | None:
-        """The space as plain data; None where it was left out."""
-        spec: SpaceSpec | None = _decoded(_space, self.raw_space)
+        """The space as plain data; None if the entry has none. Raises CacheError where it cannot be decoded."""
+        spec: SpaceSpec | None = _decode_part(_space, self.raw_space)
         return spec
 
     @property
     def best(self) -> Config | None:
-        """The config that the run found, None where it did not finish."""
+        """The best config of the run; None if it has no result."""
         return None if self.result is None else self.result.best.config
 
     @property
     def finished(self) -> bool:
-        """Whether the search came to its end: no interrupt, no kill."""
+        """Whether the search came to its end, neither interrupted nor killed."""
         return self.result is not None and self.result.complete
 
     def ranked(self) -> list[tuple[Config, float]]:
-        """The timed configs with their times in milliseconds, fastest first; what was verified last counts."""
+        """The timed configs with their times in milliseconds, fastest first; of a finalist the verified time."""
         times = {m.config: m.outcome.time_ms for m in self.measurements if isinstance(m.outcome, Timed)}
         if self.result is not None:
             finals = (self.result.best, *(finalist.measured for finalist in self.result.finalists))
@@ -151,7 +152,7 @@ class _ResultHead(Struct, frozen=True):
 
 
 class EntryHead(Struct, frozen=True):
-    """What of an entry says whether it is wanted: a third of the work of decoding it all."""
+    """The fields of an entry that say whether it is wanted: a third of the work of decoding it all."""
 
     format: str
     version: int
@@ -161,12 +162,12 @@ class EntryHead(Struct, frozen=True):
 
     @property
     def best(self) -> Config | None:
-        """The config that the run found, None where it did not finish."""
+        """The best config of the run; None if it has no result."""
         return None if self.result is None else self.result.best.config
 
     @property
     def finished(self) -> bool:
-        """Whether the search came to its end: no interrupt, no kill."""
+        """Whether the search came to its end, neither interrupted nor killed."""
         return self.result is not None and self.result.complete
 
 
@@ -176,7 +177,7 @@ _measurements: msgspec.json.Decoder[Any] = make_decoder(tuple[Measurement, ...] 
 _space: msgspec.json.Decoder[Any] = msgspec.json.Decoder(SpaceSpec | None)
 
 
-def _decoded(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw) -> Any:
+def _decode_part(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw) -> Any:
     try:
         return decoder.decode(raw)
     except (*UNREADABLE, AutotuneError, ValueError) as error:
@@ -195,7 +196,7 @@ def make_entry(
     barred: tuple[str, ...] = (),
     taken: tuple[str, ...] = (),
 ) -> Entry:
-    """An entry to be published."""
+    """An entry of the current format; see `Entry` for the fields."""
     raw_space = NOTHING if space is None else msgspec.Raw(msgspec.json.encode(space))
     raw = msgspec.Raw(encode(measurements))
     return Entry(
@@ -206,7 +207,7 @@ def make_entry(
 
 def encode_entry(entry: Entry) -> bytes:
     """The content of its file: one JSON object with a checksum as its last field."""
-    return signed(encode(entry)) + b"\n"
+    return sign(encode(entry)) + b"\n"
 
 
 class _Version(Struct):
@@ -215,26 +216,26 @@ class _Version(Struct):
 
 
 def decode_entry(text: bytes) -> Entry:
-    """The entry that a file holds; raises CacheError, without the file's name, for anything else."""
-    return _whole(text, _entry)
+    """The entry in the content of a file; raises CacheError, without the file's name, for any other content."""
+    return _decode_whole(text, _entry)
 
 
 def decode_head(text: bytes) -> EntryHead:
-    """The head of the entry that a file holds; raises CacheError like `decode_entry`, but for what it leaves out."""
-    return _whole(text, _head, LARGE)
+    """The head of the entry in the content of a file; raises CacheError as `decode_entry`, but for the rest."""
+    return _decode_whole(text, _head, _LARGE)
 
 
-def _whole(text: bytes, decoder: msgspec.json.Decoder[Found], until: tuple[bytes, ...] = ()) -> Found:
-    """until: where what the decoder needs ends, if that can be told at a glance."""
+def _decode_whole(text: bytes, decoder: msgspec.json.Decoder[Found], until: tuple[bytes, ...] = ()) -> Found:
+    """The entry or its head. until: texts that end the part that the decoder needs."""
     line, said = text.rstrip(b"\n"), None
     try:
-        if line == signed(line.rpartition(SIGNED)[0] + b"}"):
-            entry = _first(line, decoder, until) or decoder.decode(line)
+        if is_signed(line):
+            entry = _decode_first(line, decoder, until) or decoder.decode(line)
             if (entry.format, entry.version) == (FORMAT, VERSION):
                 return entry
         said = msgspec.json.decode(line, type=_Version)
     except (*UNREADABLE, AutotuneError, ValueError) as error:
-        said, why = _version(line), f"it cannot be decoded ({error})"
+        said, why = _named_version(line), f"it cannot be decoded ({error})"
     else:
         why = "its checksum is wrong"
     if said is not None and said.format != FORMAT:
@@ -244,8 +245,8 @@ def _whole(text: bytes, decoder: msgspec.json.Decoder[Found], until: tuple[bytes
     raise CacheError(why)
 
 
-def _first(line: bytes, decoder: msgspec.json.Decoder[Found], until: tuple[bytes, ...]) -> Found | None:
-    """What the first part of a line decodes to; None where it does not stand alone: a key may look like a mark."""
+def _decode_first(line: bytes, decoder: msgspec.json.Decoder[Found], until: tuple[bytes, ...]) -> Found | None:
+    """The first part of a line, decoded; None where it is not complete, as a key may contain a text of `until`."""
     for mark in until:
         first, found, _ = line.partition(mark)
         if found:
@@ -254,8 +255,8 @@ def _first(line: bytes, decoder: msgspec.json.Decoder[Found], until: tuple[bytes
     return None
 
 
-def _version(text: bytes) -> _Version | None:
-    """What a file says it is, if it says that at all."""
+def _named_version(text: bytes) -> _Version | None:
+    """The format and version that a file names; None if it names none."""
     try:
         return msgspec.json.decode(text, type=_Version)
     except UNREADABLE:
@@ -263,11 +264,11 @@ def _version(text: bytes) -> _Version | None:
 
 
 CACHED = "cached"
-"""The detail of an outcome that was taken from the cache instead of measured; its value is the run that measured it."""
+"""The detail of an outcome from the cache; its value is the run that measured it."""
 
 
 def new_run(evaluator: Mapping[str, Detail] | None = None, effort: str = "full", journal: str = "") -> Run:
-    """A run that begins now, on this host."""
+    """A run that begins now on this host."""
     host = {"system": platform.system(), "machine": platform.machine(), "node": platform.node()}
     versions = {"python": platform.python_version(), "numpy": np.__version__, "msgspec": msgspec.__version__}
     now = time.time()
@@ -278,7 +279,7 @@ def new_run(evaluator: Mapping[str, Detail] | None = None, effort: str = "full",
 
 
 def entry_of_search(search: Search, key: StrictKey, run: Run) -> Entry:
-    """What a search has measured itself so far, and its result where it has one."""
+    """The entry of a search as it stands: its own measurements, and its result if it is over."""
     plan, concluded = search.plan, search.concluded
     found = _result(search)
     stopped = "interrupted" if search.interrupted else concluded.reason if concluded is not None else None
@@ -291,7 +292,7 @@ def entry_of_search(search: Search, key: StrictKey, run: Run) -> Entry:
 
 
 def own_measurements(search: Search) -> tuple[Measurement, ...]:
-    """The latest outcome of every trial that was measured and not taken from the cache, in the order of asking."""
+    """The latest outcome of every trial that the search measured itself, in the order of asking."""
     latest = dict(search.outcomes)
     return tuple(
         Measurement(trial.config, latest[trial.id], trial.origin)
@@ -301,7 +302,7 @@ def own_measurements(search: Search) -> tuple[Measurement, ...]:
 
 
 def _result(search: Search) -> Result | None:
-    """The result of a search that is over."""
+    """The result of a search; None while it goes on, and if no config could be timed."""
     if not search.interrupted and search.concluded is None:
         return None
     try:

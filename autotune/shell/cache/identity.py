@@ -1,6 +1,6 @@
-"""Which key a problem has: what its evaluator says it measures, and the space.
+"""The key of a tuning problem: what its evaluator says it measures, the space, this device and this toolchain.
 
-Which device and which toolchain this process has, as far as a key wants to know. Nothing heavy is imported.
+Nothing heavy is imported: torch is asked for the device only where the program has imported it.
 """
 
 import os
@@ -33,13 +33,13 @@ from autotune.shell.cache.sources import source_digest, specialization_of, value
 from autotune.shell.evaluators.callable import CallableEvaluator, as_evaluator
 from autotune.version import __version__
 
-DRIVERS = ("/proc/driver/nvidia/version", "/sys/module/amdgpu/version", "/sys/module/i915/version")
-"""Where Linux tells the version of a driver."""
+_DRIVERS = ("/proc/driver/nvidia/version", "/sys/module/amdgpu/version", "/sys/module/i915/version")
+"""Files in which Linux gives the version of a driver."""
 
 
 @lru_cache(maxsize=1)
 def installed_versions() -> Versions:
-    """The versions of torch, triton, the device driver and this library; torch and triton are not imported for it."""
+    """The versions of torch, triton, the device driver and this library; torch and triton are not imported."""
     return Versions(_version("torch"), _version("triton"), _driver(), __version__)
 
 
@@ -51,7 +51,7 @@ def _version(package: str) -> str:
 
 
 def _driver() -> str:
-    for path in DRIVERS:
+    for path in _DRIVERS:
         with suppress(OSError):
             found = re.search(r"\d+(?:\.\d+)+", Path(path).read_text())
             if found:
@@ -94,7 +94,7 @@ def processor() -> Device:
 
 
 class Identity(Struct, frozen=True):
-    """What an evaluator measures: a loose key without the space. The fields are those of `LooseKey`."""
+    """What an evaluator measures: the fields of `LooseKey` without the space."""
 
     kernel: str
     source: str
@@ -105,14 +105,14 @@ class Identity(Struct, frozen=True):
 
 @runtime_checkable
 class Identified(Protocol):
-    """An evaluator that knows what it measures, so that a cache key can be made of it."""
+    """An evaluator that says what it measures, so that it has a cache key."""
 
     def identity(self) -> Identity: ...
 
 
 def key_named(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key:
-    """The key that an argument of `tune` means: one that is given as it is, "strict" with the installed toolchain,
-    "loose" or None without. Raises CacheError for anything else."""
+    """The key that the argument `key` of `tune` names: a key as it is, "strict" with the installed toolchain, "loose"
+    or None without. Raises CacheError for anything else."""
     if isinstance(key, LooseKey | StrictKey):
         return key
     if key is None or (isinstance(key, str) and key == "loose"):
@@ -123,14 +123,14 @@ def key_named(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key
 
 
 def key_for(space: Space, evaluator: object) -> LooseKey:
-    """The loose key of a problem; raises CacheError where the evaluator does not say what it measures."""
+    """The loose key of a problem; raises CacheError if the evaluator does not say what it measures."""
     space, evaluator = as_space(space), as_evaluator(evaluator)
     if (reached := space.opaque) is not None:
         raise CacheError(f"{reached}, which is of this process only, so its results have no key in the cache")
     if isinstance(evaluator, Identified):
         found = evaluator.identity()
     elif isinstance(evaluator, CallableEvaluator):
-        found = _of_callable(evaluator)
+        found = _identity_of_callable(evaluator)
     else:
         raise CacheError(
             f"a {type(evaluator).__name__} does not say what it measures, so its results have no key in the cache; "
@@ -139,31 +139,34 @@ def key_for(space: Space, evaluator: object) -> LooseKey:
     return LooseKey(found.kernel, found.source, found.specialization, found.device, space.fingerprint, found.extra)
 
 
-def _of_callable(evaluator: CallableEvaluator) -> Identity:
+def _identity_of_callable(evaluator: CallableEvaluator) -> Identity:
     build, make_args = evaluator.build, evaluator.make_args
     specialization = specialization_of(evaluator.args)
     if make_args is not None:
         specialization = Specialization({"make_args": Constant(source_digest(make_args))})
     check = [evaluator.rtol, evaluator.atol, _digest(evaluator.reference), _digest(evaluator.checker)]
-    extra = {"check": compute_digest(check), "arguments": compute_digest([_kind(arg) for arg in evaluator.args])}
+    extra = {
+        "check": compute_digest(check),
+        "arguments": compute_digest([_argument_kind(arg) for arg in evaluator.args]),
+    }
     if evaluator.timer is not None:
         extra["timer"] = _digest(evaluator.timer)
     kernel = f"{getattr(build, '__module__', '?')}.{getattr(build, '__qualname__', type(build).__name__)}"
     return Identity(kernel, source_digest(build), specialization, _device(evaluator), extra)
 
 
-def _kind(arg: Any) -> str:
-    """The type of an argument, and where it is: an array of numpy and a tensor on a GPU are treated differently."""
+def _argument_kind(arg: Any) -> str:
+    """The type of an argument and its device: kernels treat an array of numpy and a tensor on a GPU differently."""
     kind, device = type(arg), getattr(getattr(arg, "device", None), "type", "")
     return f"{kind.__module__}.{kind.__qualname__} {device}".rstrip()
 
 
 def _device(evaluator: CallableEvaluator) -> Device:
-    """Where the tensors are; a timer of one's own times the accelerator, the wall clock this processor."""
+    """The device of the tensors. A user's timer is taken to time the accelerator, the wall clock the processor."""
     kinds = {getattr(getattr(arg, "device", None), "type", "") for arg in evaluator.args}
     return current_device() if kinds & {"cuda", "xpu"} or evaluator.timer is not None else processor()
 
 
 def _digest(part: Any) -> str:
-    """A digest of a function or of expected output."""
+    """The digest of a function or of an expected output; "" for None."""
     return "" if part is None else source_digest(part) if callable(part) else value_digest(part)

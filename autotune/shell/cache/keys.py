@@ -1,6 +1,7 @@
-"""What a measurement belongs to. Loose: kernel, arguments, device and space. Strict: versions of the toolchain too.
+"""Cache keys: what a measurement belongs to, and how far apart two keys are. Pure.
 
-How far apart two keys are, and in which fields: for warm starts, nearest first, and to explain a miss.
+A loose key names kernel, arguments, device and space; a strict key the versions of the toolchain as well. The distance
+of two keys orders warm starts, nearest first, and `differences` explains a miss.
 """
 
 from functools import cached_property
@@ -12,11 +13,11 @@ import msgspec
 from msgspec import Struct
 
 FORMAT = b"autotune-cache-key-1\n"
-"""Part of every digest, so that keys of another form are other keys."""
+"""Begins the text of every digest, so that keys of another form have other digests."""
 
 
 class _ByText:
-    """Parts of keys are equal when their JSON texts are, in which 1, 1.0 and True differ."""
+    """Equality by the JSON text, in which 1, 1.0 and True differ."""
 
     def __eq__(self, other: object) -> bool:
         return canonical_json(self) == canonical_json(other) if type(other) is type(self) else NotImplemented
@@ -26,7 +27,7 @@ class _ByText:
 
 
 class Tensor(Struct, frozen=True, tag="tensor"):
-    """An array argument. strides: the class of its strides, see `specializing.stride_class`; not the numbers."""
+    """An array argument. strides: their class (see `sources.stride_class`), not the numbers."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -43,15 +44,15 @@ Argument = Tensor | Constant
 
 
 class Specialization(_ByText, Struct, frozen=True, omit_defaults=True):
-    """What a kernel was specialised on: its arguments by name or position, and its compile-time constants."""
+    """The arguments that a kernel is specialised on, by name or position, and its compile-time constants."""
 
     arguments: dict[str, Argument] = {}
     constants: dict[str, Any] = {}
 
 
 class Device(Struct, frozen=True, omit_defaults=True):
-    """The hardware. kind: "cuda", "hip", "xpu", "cpu". units: multiprocessors or cores, which tell slices of one device
-    from the whole."""
+    """The hardware. kind: "cuda", "hip", "xpu" or "cpu". units: multiprocessors or cores, which tell a slice of a
+    device from the whole."""
 
     kind: str
     name: str
@@ -60,7 +61,7 @@ class Device(Struct, frozen=True, omit_defaults=True):
 
 
 class Versions(Struct, frozen=True, omit_defaults=True):
-    """The software that turns a config into machine code; empty where it is not installed."""
+    """Versions of the software that turns a config into machine code; empty if it is not installed."""
 
     torch: str = ""
     triton: str = ""
@@ -69,8 +70,11 @@ class Versions(Struct, frozen=True, omit_defaults=True):
 
 
 class LooseKey(_ByText, Struct, frozen=True, dict=True, omit_defaults=True):
-    """kernel: its name, for people. source: the digest of its source. space: the fingerprint of its space.
-    extra: whatever else makes times incomparable (an input's density, a power limit), by name."""
+    """A key without the toolchain.
+
+    kernel: its name, for people. source: the digest of its source. space: the fingerprint of its space. extra: other
+    conditions that make times incomparable (the density of an input, a power limit), by name.
+    """
 
     kernel: str
     source: str
@@ -90,7 +94,7 @@ class LooseKey(_ByText, Struct, frozen=True, dict=True, omit_defaults=True):
 
 
 class StrictKey(_ByText, Struct, frozen=True, dict=True):
-    """A loose key, and the toolchain."""
+    """A loose key and the toolchain."""
 
     loose: LooseKey
     versions: Versions
@@ -104,16 +108,16 @@ class StrictKey(_ByText, Struct, frozen=True, dict=True):
 Key = LooseKey | StrictKey
 
 KeyKind = Literal["loose", "strict"]
-"""The two kinds of key by a word each."""
+"""The two kinds of key, as `tune` takes them."""
 
 
 def compute_digest(value: Any) -> str:
-    """A digest of the canonical JSON of plain data: names sorted, so that neither order nor hash seed matters."""
+    """32 hexadecimal digits of the canonical JSON of plain data, the same in every process."""
     return blake2b(FORMAT + canonical_json(value), digest_size=16).hexdigest()
 
 
 def canonical_json(value: Any) -> bytes:
-    """The JSON text of plain data, names sorted; 1, 1.0 and True stay apart."""
+    """The JSON text of plain data, with sorted names; 1, 1.0 and True differ."""
     return msgspec.json.encode(value, order="deterministic")
 
 
@@ -149,10 +153,12 @@ def _flatten(prefix: str, tree: Any, leaves: dict[str, Any]) -> None:
 OTHER_KERNEL, OTHER_SOURCE, OTHER_SPACE, OTHER_EXTRA, OTHER_VERSION = 100.0, 1.0, 2.0, 1.0, 0.1
 OTHER_ARCHITECTURE, OTHER_NAME, OTHER_KIND = 4.0, 1.0, 8.0
 OTHER_DTYPE, OTHER_STRIDES, OTHER_FORM, OTHER_VALUE = 3.0, 1.0, 4.0, 1.0
+"""Parts of a distance, in doublings of a size. They only have to order entries sensibly: another kernel is farther than
+any sizes, another kind of device farther than another architecture, another version nearly nothing."""
 
 
 class Difference(NamedTuple):
-    """A field in which two keys differ, by its dotted name; None where one of them lacks it."""
+    """A field in which two keys differ, by its dotted name, and its values; None for a key that lacks the field."""
 
     field: str
     wanted: Any
@@ -171,7 +177,7 @@ def differences(wanted: Key, found: Key) -> tuple[Difference, ...]:
 
 
 def distance(a: LooseKey, b: LooseKey) -> float:
-    """0 for equal keys, more the less the times of one say about the other: in doublings of sizes, roughly."""
+    """How little the times of one key say about the other, 0 for equal keys, roughly in doublings of sizes."""
     apart = OTHER_KERNEL * (a.kernel != b.kernel) + OTHER_SOURCE * (a.source != b.source)
     apart += OTHER_SPACE * (a.space != b.space) + OTHER_EXTRA * len(_changed(a.extra, b.extra))
     apart += OTHER_VALUE * len(_changed(a.specialization.constants, b.specialization.constants))
@@ -214,5 +220,5 @@ def _argument(a: Argument | None, b: Argument | None) -> float:
 
 
 def _octaves(n: int, m: int) -> float:
-    """How many doublings lie between two sizes."""
+    """The number of doublings between two sizes."""
     return abs(log2((n + 1) / (m + 1))) if n != m else 0.0

@@ -1,6 +1,7 @@
-"""The source of a kernel as a digest: a text, a Python function with all that it reaches, or a Triton kernel.
+"""Digests of kernels and of values, and the specialization of arguments: the parts of a cache key.
 
-The specialization of real arguments: tensors by shape, dtype and stride class, all else by value.
+A kernel's digest covers its text, or the Python function with everything that it reaches, or a Triton kernel with its
+helpers. Arguments are specialised as Triton does: tensors by shape, dtype and class of strides, all else by value.
 """
 
 import ast
@@ -19,16 +20,16 @@ from autotune.core.errors import CacheError
 from autotune.core.identity import identify
 from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor, compute_digest
 
-JIT_SETTINGS = ("do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "version")
-"""What `@triton.jit` was told that decides what is compiled."""
+_JIT_SETTINGS = ("do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "version")
+"""Arguments of `@triton.jit` that change the compiled code."""
 
 
 def source_digest(source: str | Callable[..., Any]) -> str:
     """32 hexadecimal digits of a kernel's source: the text itself, or what a Python function reaches.
 
-    A function counts with all that `core.identity` finds, Triton kernels by their source, tensors by their content. An
-    object with a `cache_key` is taken at its word. Raises CacheError for what is no function, and for a function that
-    reaches an object of which no digest can be made.
+    A function counts with everything that `core.identity` finds, Triton kernels by their source, tensors by their
+    content, an object with a `cache_key` by that. Raises CacheError for a value that is not callable, and for a
+    function that reaches an object without a digest.
     """
     if isinstance(source, str):
         return compute_digest(["text", source])
@@ -41,7 +42,7 @@ def source_digest(source: str | Callable[..., Any]) -> str:
 
 
 def value_digest(value: Any) -> str:
-    """32 hexadecimal digits of any value by its content; CacheError where a part of it has none."""
+    """32 hexadecimal digits of any value by its content; raises CacheError if a part of it has no digest."""
     found = identify(value, replace_known)
     if not found.portable:
         name = getattr(value, "__qualname__", type(value).__qualname__)
@@ -53,15 +54,15 @@ def value_digest(value: Any) -> str:
 
 
 def code_digest(evaluator: object) -> str | None:
-    """32 hexadecimal digits of the functions and kernels that an evaluator was given, by their code alone: what they
-    close over counts by its type. None where it has none, or their code has no digest."""
+    """32 hexadecimal digits of the functions and kernels among the fields of an evaluator, by their code alone: values
+    in their closures count by their types. None if there are none, or their code has no digest."""
     if not is_dataclass(evaluator) or isinstance(evaluator, type):
         return None
     parts = {one.name: getattr(evaluator, one.name) for one in fields(evaluator)}
     given = {name: part for name, part in parts.items() if callable(part) or is_triton_kernel(part)}
     try:
         found = {name: identify(part, _kernels_alone, contents=False) for name, part in given.items()}
-    except Exception:  # a foreign object may do anything when it is asked
+    except Exception:  # a foreign object may raise anything
         return None
     known = [(name, one.digest) for name, one in found.items() if one.portable]
     return compute_digest(known) if known else None
@@ -72,9 +73,9 @@ def _kernels_alone(value: Any) -> Any:
 
 
 def replace_known(value: Any) -> Any:
-    """Plain data for what says more than its attributes: kernels, tensors, compiled functions; None for all else."""
+    """Plain data that stands for a kernel, a tensor or a compiled function in a digest; None for other values."""
     if isinstance(value, type | FunctionType | ModuleType):
-        wrapped = value.__dict__.get("_torchdynamo_orig_callable")  # what torch.compile was given
+        wrapped = value.__dict__.get("_torchdynamo_orig_callable")  # the argument of torch.compile
         return None if wrapped is None else ("compiled", wrapped)
     if is_triton_kernel(value):
         return "kernel", kernel_digest(value)
@@ -82,7 +83,7 @@ def replace_known(value: Any) -> Any:
     if hasattr(kind, "data_ptr") and hasattr(kind, "untyped_storage"):
         return "tensor", *tensor_content(value)
     key = function = None
-    with suppress(Exception):  # a foreign object may do anything when it is asked
+    with suppress(Exception):  # a foreign object may raise anything
         key, function = getattr(value, "cache_key", None), getattr(value, "py_func", None)
     if isinstance(key, str):
         return "cache_key", key
@@ -90,7 +91,7 @@ def replace_known(value: Any) -> Any:
 
 
 def tensor_content(tensor: Any) -> tuple[str, tuple[int, ...], str, str]:
-    """The dtype, shape, device and content of a tensor of torch; bits, whatever the dtype."""
+    """The dtype, shape, kind of device and digest of the bits of a torch tensor."""
     held = tensor.detach().resolve_conj().resolve_neg() if tensor.is_complex() else tensor.detach()
     data = held.cpu().contiguous().flatten()
     raw = data.view(_torch().uint8).numpy().tobytes() if data.numel() else b""
@@ -104,9 +105,10 @@ def _torch() -> Any:
 
 
 def kernel_digest(kernel: Any) -> str:
-    """32 hexadecimal digits for a `@triton.jit` function: its source without comments, its helpers', what they name.
+    """32 hexadecimal digits of a `@triton.jit` function: its source without comments, its helpers, the values they
+    name.
 
-    Triton's own key counts the line that a kernel begins in; a result should outlive a line added above it.
+    Triton's own key counts the line in which a kernel begins; a result should outlive a line added above it.
     """
     places: dict[int, int] = {id(kernel): 0}
     todo, parts = [kernel], []
@@ -126,7 +128,8 @@ def kernel_digest(kernel: Any) -> str:
 
 
 def source_text(kernel: Any) -> str:
-    """What Triton compiles, without comments and line breaks; of an interpreted kernel the digest of its byte code."""
+    """The source that Triton compiles, without comments and line breaks; of an interpreted kernel a digest of its
+    code."""
     text = getattr(kernel, "src", None)
     if isinstance(text, str):
         with suppress(SyntaxError):
@@ -136,23 +139,23 @@ def source_text(kernel: Any) -> str:
 
 def _settings(kernel: Any) -> list[tuple[str, str]]:
     given = {**getattr(kernel, "kwargs", {}), **vars(kernel)}
-    return [(name, repr(given[name])) for name in JIT_SETTINGS if given.get(name)]
+    return [(name, repr(given[name])) for name in _JIT_SETTINGS if given.get(name)]
 
 
 def _is_jitted(value: Any) -> bool:
-    """Whether this is a kernel, or another function that Triton evaluates when it compiles one."""
+    """Whether this is a kernel, or another function that Triton evaluates while it compiles one."""
     return is_triton_kernel(value) or (
         type(value).__module__.startswith("triton.") and isinstance(getattr(value, "fn", None), FunctionType)
     )
 
 
 def _unwrapped(value: Any) -> Any:
-    """A constant out of Triton's wrapping."""
+    """The value of a `tl.constexpr`; other values as they are."""
     return ("constexpr", value.value) if type(value).__name__ == "constexpr" else value
 
 
 def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """What a function names in its module, in modules named there, and around it."""
+    """The values that a function names: in its closure, in its module, and in modules that it names."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # not assigned yet
             yield name, cell.cell_contents
@@ -172,8 +175,8 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
 
-DIVISOR = 16
-"""Strides that this divides are a class of their own: compilers vectorise on it."""
+_DIVISOR = 16
+"""Strides that are multiples of it form a class: Triton specialises on it, to vectorise."""
 
 
 def specialization_of(
@@ -183,9 +186,9 @@ def specialization_of(
 ) -> Specialization:
     """The specialization of a call, its positional arguments named "0", "1", … unless they come with names.
 
-    A tensor is whatever has `shape` and `dtype`, and `stride()` in elements or `strides` in bytes. Lists, tuples and
-    dicts are walked through; scalars of numpy count by value. Raises CacheError for a value that is no tensor and that
-    JSON cannot hold.
+    A tensor is any object with `shape` and `dtype`, and `stride()` in elements or `strides` in bytes. Lists, tuples and
+    dicts are traversed; scalars of numpy count by value. Raises CacheError for a value that is neither a tensor nor
+    representable in JSON.
     """
     named = args if isinstance(args, Mapping) else {str(i): value for i, value in enumerate(args)}
     arguments: dict[str, Argument] = {}
@@ -204,7 +207,7 @@ def _constant(name: str, argument: Argument) -> Any:
 
 
 def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
-    """The leaves of one argument."""
+    """Put the leaves of one argument into a dict, by their dotted names."""
     if isinstance(value, np.generic):
         into[name] = Constant({str(value.dtype): str(value)})
     elif hasattr(value, "shape") and hasattr(value, "dtype"):
@@ -229,7 +232,8 @@ def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
 
 
 def jsonable_number(value: Any) -> Any:
-    """A number as JSON has it, one that JSON lacks as its text; a text that reads like one of those is marked."""
+    """A value as JSON can hold it: a number that JSON lacks as a text, and a text that reads like such a number
+    marked."""
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
         return str(value)
     if isinstance(value, float) and not isfinite(value):
@@ -240,24 +244,24 @@ def jsonable_number(value: Any) -> Any:
 
 
 def container_name(value: Any) -> str:
-    """list, tuple, or the name of a named tuple with those of its fields."""
+    """The type of a list or tuple by name, with the fields of a named tuple."""
     fields = getattr(value, "_fields", None)
     return type(value).__name__ if fields is None else f"{type(value).__name__}({', '.join(fields)})"
 
 
 def _written_name(key: Any) -> str:
-    """The name of an entry of a dict, which neither dots nor names of other types can be mixed up with."""
+    """The name of an entry of a dict, with dots escaped, so that no other name is the same."""
     return key.replace("\\", "\\\\").replace(".", "\\.") if isinstance(key, str) else f"\\{key!r}"
 
 
 def tensor_of(value: Any) -> Tensor:
-    """Shape, dtype and stride class of an array of numpy, torch or anything alike."""
+    """Shape, dtype and stride class of an array of numpy, torch or a similar library."""
     shape = tuple(int(n) for n in value.shape)
     return Tensor(shape, str(value.dtype).rpartition(".")[2], stride_class(shape, _strides(value, shape)))
 
 
 def _strides(value: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides in elements; those of a contiguous array where it has none."""
+    """Strides in elements; of an object without strides those of a contiguous array."""
     stride = getattr(value, "stride", None)
     if isinstance(stride, Callable):  # type: ignore[arg-type]
         return tuple(int(s) for s in stride())  # type: ignore[misc]
@@ -269,7 +273,7 @@ def _strides(value: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
-    """Strides in elements of an array without gaps, the last dimension next to itself in memory."""
+    """Strides in elements of a row-major array without gaps."""
     strides, step = [], 1
     for n in reversed(shape):
         strides.append(step)
@@ -278,10 +282,10 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def stride_class(shape: Sequence[int], strides: Sequence[int]) -> str:
-    """ "contiguous"; "dense:1,0" where the dimensions are only permuted; else a letter a dimension from the outermost.
+    """ "contiguous"; "dense:1,0" if the dimensions are only permuted; else a letter for each dimension.
 
-    The letters: 0 broadcast, 1 next to each other, d divisible by 16, - backwards, s any other. Dimensions of one
-    element do not count, as their stride is never used.
+    The letters: 0 broadcast, 1 adjacent, d divisible by 16, - backwards, s any other stride, . one element, whose
+    stride is never used. The order of the dimensions follows if the strides do not fall.
     """
     used = [i for i, n in enumerate(shape) if n > 1]
     if all(strides[i] == c for i, c in zip(used, _packed(shape, used), strict=True)):
@@ -301,11 +305,11 @@ def _packed(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
 def _letter(stride: int) -> str:
     if stride in (0, 1):
         return str(stride)
-    return "-" if stride < 0 else "d" if stride % DIVISOR == 0 else "s"
+    return "-" if stride < 0 else "d" if stride % _DIVISOR == 0 else "s"
 
 
 def is_triton_kernel(value: Any) -> bool:
-    """Whether this is a function of `@triton.jit` or `@gluon.jit`, compiled or interpreted; nothing is imported."""
+    """Whether this is a function of `@triton.jit` or `@gluon.jit`, compiled or interpreted. Nothing is imported."""
     return any(
         kind.__name__ in ("JITFunction", "InterpretedFunction") and kind.__module__.startswith("triton.")
         for kind in type(value).__mro__

@@ -1,8 +1,8 @@
-"""One directory of entries. Writing is a rename to a name nobody else uses, so nobody needs a lock.
+"""One directory of entries. Each is written by a rename to a name of its own, so no process needs a lock.
 
     DIRECTORY/entries/ab/abcdef…-12345678-0018…-89abcdef.json
 
-A file that is being written begins with a dot; a writer that is killed leaves such a file and nothing else.
+The name of a file in writing begins with a dot; a writer that is killed leaves such a file and nothing else.
 """
 
 import errno
@@ -23,26 +23,28 @@ from autotune.shell.formatting import format_count
 
 PathLike = str | os.PathLike[str]
 
-SETTLED_NS = 2_000_000_000
-"""A directory that was changed less than this long ago may change again without a new time stamp."""
+_SETTLED_NS = 2_000_000_000
+"""A directory that was changed less than this long ago may change again without a new time stamp: FAT counts in steps
+of two seconds, the coarsest of the file systems in use."""
 
-CHUNK = 1 << 16
+_CHUNK = 1 << 16
+"""Bytes of one read; most entries are smaller."""
 
 LARGEST_ENTRY = 1 << 30
-"""Bytes; a run of a million configs takes about 0.2 of these."""
+"""Bytes; a run of a million configs takes about a fifth of them."""
 
-MOST_NAMED = 20
-"""Broken files that one warning names."""
+_MOST_NAMED = 20
+"""Broken files that one warning names at most."""
 
-HEX = frozenset("0123456789abcdef")
+_HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True)
 class Store:
     """The entries in one directory, which need not exist to be read.
 
-    writable: False for a directory that is shared and only read. broken: why files could not be read, by their names;
-    each is named in one warning, together with those that were found broken by the same call.
+    writable: False for a shared directory that is only read. broken: why files could not be read, by their names; each
+    is named in one warning, together with the others that the same call found broken.
     """
 
     directory: Path
@@ -55,7 +57,7 @@ class Store:
         return self.directory / "entries"
 
     def path(self, name: str) -> Path:
-        """Where an entry of that name is or would be."""
+        """The file of an entry with that name, whether or not it exists."""
         return self.root / name[:2] / name
 
     def stamp(self, digest: str) -> int:
@@ -66,23 +68,23 @@ class Store:
             return 0
 
     def names(self, digest: str = "") -> list[str]:
-        """The names of the entries whose loose digest begins like that, oldest first."""
+        """The names of the entries whose loose digest begins with `digest`, oldest first."""
         return sorted(self.unordered(digest), key=age)
 
     def unordered(self, digest: str = "") -> list[str]:
-        """The same names in no order."""
+        """The same names, not ordered."""
         shards = [digest[:2]] if len(digest) >= 2 else self._shards()
         found = [name for shard in shards for name in self._shard(shard)]
         return [name for name in found if name.startswith(digest)] if digest else found
 
     def read(self, name: str) -> Entry | None:
-        """The entry of that name; None if it is gone, or broken, which is warned about."""
+        """The entry of that name; None if there is none, and, with a warning, if it is broken."""
         entry = self.decoded(name, decode_entry)
         self.warn_of_broken()
         return entry
 
     def decoded(self, name: str, decode: Callable[[bytes], Found]) -> Found | None:
-        """What `decode`, which raises CacheError, makes of the entry of that name; None if it is gone or broken."""
+        """The entry of that name as `decode` returns it; None if there is none or it is broken (CacheError)."""
         try:
             found = decode(_content(f"{self.directory}/entries/{name[:2]}/{name}"))
             if isinstance(found, Entry) and found.name != name:
@@ -97,13 +99,13 @@ class Store:
             return None
 
     def warn_of_broken(self) -> None:
-        """One warning that names all files found broken since the last one."""
+        """Warn once of all files that were found broken since the last warning."""
         new = [name for name in self.broken if name not in self._told]
         if not new:
             return
         self._told.update(new)
-        shown = "; ".join(f"{self.path(name)}: {self.broken[name]}" for name in new[:MOST_NAMED])
-        more = f"; and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else ""
+        shown = "; ".join(f"{self.path(name)}: {self.broken[name]}" for name in new[:_MOST_NAMED])
+        more = f"; and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
         warnings.warn(
             f"{format_count(len(new), 'broken cache entry', 'broken cache entries')} left out: {shown}{more}; "
             "`autotune cache prune` removes them",
@@ -111,7 +113,7 @@ class Store:
         )
 
     def entries(self, digest: str = "") -> Iterator[Entry]:
-        """The entries whose loose digest begins like that, newest first, read one by one."""
+        """The entries whose loose digest begins with `digest`, newest first, read one by one."""
         try:
             for name in reversed(self.names(digest)):
                 entry = self.decoded(name, decode_entry)
@@ -121,7 +123,7 @@ class Store:
             self.warn_of_broken()
 
     def publish(self, entry: Entry) -> Path:
-        """Write an entry, whole or not at all, in place of an earlier one of the same run and key.
+        """Write an entry, whole or not at all; it replaces an earlier one of the same run and key.
 
         Raises CacheError where the directory cannot be written to.
         """
@@ -140,7 +142,7 @@ class Store:
         return remove_path(self.path(name))
 
     def leftovers(self, older_than_s: float = 3600.0) -> list[Path]:
-        """What killed writers left: unfinished files that nobody has written to for so long."""
+        """Unfinished files of killed writers: not written to for `older_than_s` seconds."""
         since = time.time() - older_than_s
         found = []
         for shard in self._shards():
@@ -151,23 +153,23 @@ class Store:
         return found
 
     def _shards(self) -> list[str]:
-        return sorted(name for name in _listed(self.root) if len(name) == 2 and HEX.issuperset(name))
+        return sorted(name for name in _listed(self.root) if len(name) == 2 and _HEX.issuperset(name))
 
     def _shard(self, shard: str) -> list[str]:
         return [n for n in _listed(f"{self.directory}/entries/{shard}") if n[-5:] == ".json" and n[0] != "."]
 
 
 def _content(path: str) -> bytes:
-    """What a file holds. Without a file object, which costs as much as reading a small file.
+    """The content of a file, read without a file object, which costs as much as reading a small file.
 
-    Never waits and never grows without bound: an OSError says what is not a regular file, or is too large for an entry.
+    Never waits and never grows without bound: raises OSError for a file that is not regular or too large.
     """
     _refuse(os.stat(path))  # before it is opened: to open a device can be an action
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _refuse(os.fstat(descriptor))
         parts = []
-        while part := os.read(descriptor, CHUNK):
+        while part := os.read(descriptor, _CHUNK):
             parts.append(part)
         return b"".join(parts)
     finally:
@@ -175,7 +177,7 @@ def _content(path: str) -> bytes:
 
 
 def remove_path(path: Path) -> bool:
-    """Remove a file of whatever kind, or an empty directory; whether that was possible."""
+    """Remove a file of any kind, or an empty directory. Returns whether that was possible."""
     with suppress(OSError):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         return True
@@ -191,7 +193,7 @@ def _refuse(found: os.stat_result) -> None:
 
 
 def _listed(directory: PathLike) -> list[str]:
-    """What is in a directory, nothing where it cannot be listed."""
+    """The names in a directory; none where it cannot be listed."""
     try:
         return os.listdir(directory)
     except OSError:
@@ -199,19 +201,19 @@ def _listed(directory: PathLike) -> list[str]:
 
 
 age = itemgetter(slice(42, None))
-"""What orders names by when their runs began; ties by the run."""
+"""The part of a name that orders entries by the beginning of their runs, ties by the run."""
 
 
 def is_settled(stamp: int) -> bool:
-    """Whether a stamp is old enough for a later change to have another one, whatever the clock's resolution."""
-    return time.time_ns() - stamp > SETTLED_NS
+    """Whether a stamp is so old that a later change gets another one, whatever the resolution of the file system."""
+    return time.time_ns() - stamp > _SETTLED_NS
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Put content at `path`, in a directory that is made where it is missing, so that a crash cannot take it back."""
+    """Write a file, making its directory if needed, so that it survives a crash of the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content)
-    with suppress(OSError):  # not every file system lets a directory be synchronised
+    with suppress(OSError):  # not every file system can synchronise a directory
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)

@@ -1,4 +1,4 @@
-"""The best configs of earlier runs, to begin another search with: from this device and shape, or from the nearest."""
+"""The best configs of earlier runs, with which a search begins: of the same device and arguments, or of the nearest."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,18 +14,19 @@ from autotune.core.strategies.population import MOST_BEST_AVAILABLE
 from autotune.shell.cache.cache import Cache, device_label
 from autotune.shell.cache.entries import Entry, EntryHead
 from autotune.shell.cache.keys import LooseKey, distance
-from autotune.shell.origin import Origin
+from autotune.shell.journal import Origin
 
 MAX_SCAN = 500
+"""Entries that a warm start looks at by default, as Helion scans for its best available configs."""
 
 
 class WarmStart(Struct, frozen=True, omit_defaults=True):
-    """What a search may begin with.
+    """Which configs of earlier runs a search begins with.
 
-    at_most: configs (20 at most reach an initial population). scan: of the newest entries so many are looked at.
+    at_most: how many (20 at most reach an initial population). scan: how many of the newest entries are looked at.
     other_devices, other_shapes: also take entries of the same kernel on another device, or for other arguments,
     nearest first; then the space may be another one too, and configs that do not fit are left out.
-    pad: whether a population of the best available is filled up at random.
+    pad: whether the population of the best available is filled up at random.
     """
 
     at_most: int = MOST_BEST_AVAILABLE
@@ -43,17 +44,17 @@ class WarmStart(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class _Source:
-    """How far away an entry's key is, and its timed configs that fit, fastest first, read when they are needed."""
+    """The distance of an entry's key, and its timed configs that fit the space, fastest first, read when needed."""
 
     distance: float
     fitting: Iterator[tuple[Entry, Config, float]]
 
 
 def best_available(cache: Cache, key: LooseKey, space: Space, options: WarmStart | None = None) -> tuple[Origin, ...]:
-    """The best configs of earlier runs that fit a space, best first, each with where it comes from.
+    """The best configs of earlier runs that fit a space, best first, with their origins.
 
-    Without options: of runs with the same hardware, specialization and space fingerprint, whatever became of the
-    kernel's source since. Entries take turns, nearest first, each with its next best config.
+    By default of runs with the same hardware, specialization and space, even if the kernel's source has changed since.
+    Entries take turns, nearest first, each with its next best config.
     """
     options = options or WarmStart()
     sources = _sources(cache, key, space, options)
@@ -71,17 +72,17 @@ def best_available(cache: Cache, key: LooseKey, space: Space, options: WarmStart
 
 
 def _sources(cache: Cache, key: LooseKey, space: Space, options: WarmStart) -> list[_Source]:
-    """The entries to take configs from, nearest first; of equally near ones the newer first."""
+    """The entries that configs come from, nearest first; of equally near ones the newer first."""
     sources = [
         _Source(distance(key, head.key.loose), _fitting(space, cache, name))
-        for name, head in _standing(cache.heads(options.scan))
+        for name, head in _current(cache.heads(options.scan))
         if _matches(head.key.loose, key, options)
     ]
     return sorted(sources, key=lambda source: source.distance)
 
 
-def _standing(heads: Iterator[tuple[str, EntryHead]]) -> Iterator[tuple[str, EntryHead]]:
-    """Those that no newer one supersedes."""
+def _current(heads: Iterator[tuple[str, EntryHead]]) -> Iterator[tuple[str, EntryHead]]:
+    """The entries that no newer one supersedes."""
     superseded: set[str] = set()
     for name, head in heads:
         superseded.update(head.supersedes)
@@ -112,5 +113,6 @@ def _fitting(space: Space, cache: Cache, name: str) -> Iterator[tuple[Entry, Con
 def _origin(distance: float, entry: Entry, config: Config, time_ms: float) -> Origin:
     key = entry.key.loose
     return Origin(
-        dict(config), entry.name, entry.run.id, key.kernel, device_label(key.device), round(distance, 3), time_ms
-    )
+        config=dict(config), entry=entry.name, run=entry.run.id, kernel=key.kernel, hardware=device_label(key.device),
+        distance=round(distance, 3), time_ms=time_ms,
+    )  # fmt: skip
