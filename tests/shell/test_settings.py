@@ -93,7 +93,9 @@ def test_arguments_go_before_the_environment(tmp_path: Path) -> None:
         env, strategy="random_search", effort="full", budget=Budget(), seed=0, journal=False, settings=settings,
         progress=True,
     )  # fmt: skip
-    assert own == Options("random_search", "full", Budget(), 0, None, settings, True)
+    assert own == Options(
+        strategy="random_search", effort="full", budget=Budget(), seed=0, journal=None, settings=settings, progress=True
+    )
     with pytest.warns(UserWarning, match="AUTOTUNE_INITIAL_POPULATION"):
         assert options(env, strategy="random_search").settings == {"compile_timeout_s": 20.0}, "it has no population"
     fixed = PatternSearch(initial_population_strategy="from_random")

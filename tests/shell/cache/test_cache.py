@@ -48,7 +48,8 @@ from autotune.shell.cache import reuse
 from autotune.shell.cache.hit_rule import Requirements, shortfall
 from autotune.shell.cache.keys import Tensor, Versions
 from autotune.shell.cache.warm_start import best_available
-from autotune.shell.journal import read_journal, signed
+from autotune.shell.journal import read_journal
+from autotune.shell.signed_json import sign
 
 SPACE = Space({"a": Integer(0, 9), "b": Integer(0, 9)}, default={"a": 0, "b": 0})
 
@@ -549,7 +550,7 @@ def test_files_that_are_no_entries_stop_nothing(tmp_path: Path, capfd: pytest.Ca
         content = msgspec.json.decode(good.read_bytes())
         content.pop("sum")
         content["run"]["began_at"] = odd
-        (good.parent / f"{good.name[:-9]}{number:04x}.json").write_bytes(signed(msgspec.json.encode(content)) + b"\n")
+        (good.parent / f"{good.name[:-9]}{number:04x}.json").write_bytes(sign(msgspec.json.encode(content)) + b"\n")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert search(table, Cache(where)).best == result.best
