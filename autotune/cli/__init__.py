@@ -1,17 +1,17 @@
-"""The command line `autotune`: one file a command, listed below. Results go to stdout, all else to stderr."""
+"""The command line `autotune`: one file a command, and their exit codes. Results go to stdout, messages to stderr."""
 
 import errno
 import os
 import sys
 import warnings
 from collections.abc import Sequence
+from enum import IntEnum
 from importlib import import_module
 from keyword import iskeyword
 from typing import Any
 
 import typer
 
-from autotune.cli import exits
 from autotune.core.errors import AutotuneError
 from autotune.version import __version__
 
@@ -29,15 +29,33 @@ COMMANDS = {
     "cache": "What earlier searches measured: list it, explain a miss, merge, export and prune.",
     "env": "Show the settings that come from the environment, and what holds without them.",
 }
-"""Each is a function, or a group of them, of its name in a module of its name (a keyword with _ after it); only the one
-called is imported."""
+"""The help of each command. A command is a function, or a group of functions, of its name in a module of its name (with
+an underscore after a keyword); only the module of the command that is called is imported."""
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A disk, a quota or a file that is full: under a journal, or under stdout."""
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, a quota or a file is full: that of a journal, or of stdout."""
 
 
-def app_for(arguments: Sequence[str]) -> typer.Typer:
-    """The application, with the command that the arguments call; of the others no more than help needs."""
+class ExitCode(IntEnum):
+    """The exit codes of every command, as docs/command-line.md lists them."""
+
+    DONE = 0
+    ERROR = 1
+    """Something that the user can put right: one sentence on stderr says what, where and how."""
+    USAGE = 2
+    """An unknown option, a missing argument."""
+    NOTHING_TIMED = 3
+    """The search ended without one config that could be timed."""
+    DIVERGED = 4
+    """A replay decided otherwise than its journal."""
+    INTERRUPTED = 130
+    """Ctrl-C (or SIGTERM); after one of them the best so far is printed all the same."""
+    PIPE_CLOSED = 141
+    """The reader of stdout went away, as `head` does."""
+
+
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """The application, with the command that the arguments call; of the others only the help text."""
     app = typer.Typer(
         name="autotune",
         help="Find the fastest configuration of a kernel.",
@@ -47,7 +65,7 @@ def app_for(arguments: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(invoke_without_command=True)(_version)
+    app.callback(invoke_without_command=True)(_print_version)
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
     for name, text in COMMANDS.items():
         if name == called:
@@ -58,11 +76,11 @@ def app_for(arguments: Sequence[str]) -> typer.Typer:
             else:
                 app.command(name)(command)
         else:
-            app.command(name, help=text)(_not_called)
+            app.command(name, help=text)(_not_imported)
     return app
 
 
-def _version(
+def _print_version(
     version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
 ) -> None:
     if version:
@@ -70,79 +88,75 @@ def _version(
         raise typer.Exit
 
 
-def _not_called() -> None:
-    """In the place of a command whose help is one line of a list."""
+def _not_imported() -> None:
+    """Stands for a command that is not called."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code; every error a user can cause is one line on stderr."""
+    """Run one command and return its exit code; every error that a user can cause is one line on stderr."""
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _warned
+            warnings.showwarning = _print_warning
             code = _run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
     except BrokenPipeError:
         _stop_writing()
-        return exits.PIPE_CLOSED
+        return ExitCode.PIPE_CLOSED
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in _FULL_DISK:
             raise
         _stop_writing()
-        return _said(f"nothing more can be written ({error.strerror}); make room, then resume the journal", exits.ERROR)
+        return _fail(f"nothing more can be written ({error.strerror}); make room, then resume the journal")
     except KeyboardInterrupt:
-        return exits.INTERRUPTED
+        return ExitCode.INTERRUPTED
     return code
 
 
 def _run(arguments: list[str]) -> int:
-    command = typer.main.get_command(app_for(arguments))
+    command = typer.main.get_command(build_app(arguments))
     try:  # not `command.main`, which has exit codes of its own for a closed pipe and for Ctrl-C
         with command.make_context("autotune", arguments) as context:
             code = command.invoke(context)
     except AutotuneError as error:
-        return _said(error, _code(error))
+        from autotune.core.search.result import TuningFailed  # loaded by now if it matters, and not to be for --help
+
+        return _fail(error, ExitCode.NOTHING_TIMED if isinstance(error, TuningFailed) else ExitCode.ERROR)
     except typer.Exit as end:
         return end.exit_code
     except Exception as error:
         if not hasattr(error, "format_message"):  # the argument parser's own; its classes moved between versions
             raise
-        return _usage(error)
-    return code if isinstance(code, int) else exits.DONE
+        return _fail_usage(error)
+    return code if isinstance(code, int) else ExitCode.DONE
 
 
-def _code(error: AutotuneError) -> int:
-    from autotune.core.search.result import TuningFailed  # loaded by now if it matters, and not to be for --help
-
-    return exits.NOTHING_TIMED if isinstance(error, TuningFailed) else exits.ERROR
-
-
-def shown(message: object) -> str:
-    """A message with what its texts hold to steer a terminal escaped."""
+def _escape(message: object) -> str:
+    """A message whose control characters, which could steer a terminal, are escaped."""
     from autotune.shell.formatting import escape_control_lines
 
     return escape_control_lines(str(message))
 
 
 def _stop_writing() -> None:
-    """Or the interpreter would complain when it flushes stdout at its end."""
+    """Point stdout at nothing, or the interpreter would complain when it flushes stdout at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _said(error: Exception | str, code: int) -> int:
-    print(f"autotune: {shown(error)}", file=sys.stderr)
+def _fail(error: Exception | str, code: ExitCode = ExitCode.ERROR) -> int:
+    print(f"autotune: {_escape(error)}", file=sys.stderr)
     return code
 
 
-def _usage(error: Any) -> int:
+def _fail_usage(error: Any) -> int:
     context = getattr(error, "ctx", None)
     message = error.format_message().rstrip(".\n")
     if type(error).__name__ == "NoArgsIsHelpError":  # the message is the whole help
         print(message, file=sys.stderr)
-        return exits.USAGE
+        return ExitCode.USAGE
     place = context.command_path if context is not None else "autotune"
-    print(f"{place}: {shown(message)}; see {place} --help", file=sys.stderr)
-    return exits.USAGE
+    print(f"{place}: {_escape(message)}; see {place} --help", file=sys.stderr)
+    return ExitCode.USAGE
 
 
-def _warned(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"autotune: warning: {shown(message)}", file=sys.stderr)
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"autotune: warning: {_escape(message)}", file=sys.stderr)

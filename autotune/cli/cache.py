@@ -1,33 +1,34 @@
-"""`autotune cache …`: what is in the cache, why a key missed, and its housekeeping. One function a subcommand."""
+"""`autotune cache …`: list the cache, explain a miss, merge, export and prune."""
 
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from warnings import warn
 
 import typer
 
-from autotune.cli import cache_output
-from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion, reported
-from autotune.cli.import_ import checked_format, pairs
+from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion, print_exported
+from autotune.cli.import_ import parse_format, parse_pairs
 from autotune.cli.options import AsJson
-from autotune.cli.output import print_json, print_labelled, stdout_for_results
+from autotune.cli.output import print_json, print_labelled, print_table, stdout_for_results
 from autotune.cli.problem_file import load_problem
+from autotune.cli.results import format_counts, format_measured
 from autotune.core.config import Config
 from autotune.core.errors import CacheError
+from autotune.core.outcomes import Timed
 from autotune.interop.tuned_configs import write_tuned_configs
-from autotune.shell.cache.cache import Cache
+from autotune.shell.cache.cache import Cache, device_label
 from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.hit_rule import shortfall
 from autotune.shell.cache.identity import key_for
-from autotune.shell.cache.inspect import explain as explained
-from autotune.shell.cache.inspect import export_entries as exported
-from autotune.shell.cache.inspect import list_current, list_removals
-from autotune.shell.cache.inspect import merge_stores as merged
-from autotune.shell.cache.keys import Key, StrictKey, fields_of
+from autotune.shell.cache.inspect import NearEntry, Removal, export_entries, list_current, list_removals, merge_stores
+from autotune.shell.cache.inspect import explain as nearest_entries
+from autotune.shell.cache.keys import Constant, Key, Specialization, StrictKey, Tensor, fields_of
 from autotune.shell.cache.reuse import KeyedCache, requirements
 from autotune.shell.cache.store import Store, remove_path
+from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.shell.options import resolve_options
 from autotune.shell.settings import environment
 
@@ -51,13 +52,13 @@ def list_entries(
     as_json: AsJson = False,
 ) -> None:
     """List the entries of the cache, newest first."""
-    opened = _opened(cache_dir)
+    opened = _open_cache(cache_dir)
     found = (entry for entry in opened.newest() if kernel is None or kernel in entry.key.loose.kernel)
     shown = [entry for entry, _ in zip(found, range(limit), strict=False)]
     if as_json:
-        print_json({"cache": str(opened.directory), "entries": [cache_output.summary(entry) for entry in shown]})
+        print_json({"cache": str(opened.directory), "entries": [_summary_fields(entry) for entry in shown]})
     else:
-        cache_output.print_list(opened, shown)
+        _print_list(opened, shown)
 
 
 @cache.command("show")
@@ -66,12 +67,12 @@ def show(
     cache_dir: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show an entry: its key, where it comes from, what it found and what it measured."""
-    found = _entry(_opened(cache_dir), entry)
+    """Show an entry: its key, its origin, its result and its measurements."""
+    found = _find_entry(_open_cache(cache_dir), entry)
     if as_json:
-        print_json(cache_output.full(found))
+        print_json(_entry_fields(found))
     else:
-        cache_output.print_entry(found)
+        _print_entry(found)
 
 
 @cache.command("explain")
@@ -83,29 +84,29 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say whether a problem is in the cache, and which fields differ in the entries nearest to it."""
-    opened = _opened(cache_dir)
-    key, own, decide = _key(opened, target, strict)
-    near = explained(opened, key, at_most=limit, without=own)
+    opened = _open_cache(cache_dir)
+    key, own, decide = _resolve_key(opened, target, strict)
+    near = nearest_entries(opened, key, at_most=limit, without=own)
     why = {n.entry.name: decide(n.entry) for n in near if not n.differences}
     if as_json:
-        nearest = [cache_output.near_fields(n, why.get(n.entry.name)) for n in near]
-        print_json({"key": cache_output.key_fields(key), "nearest": nearest})
+        nearest = [_near_fields(n, why.get(n.entry.name)) for n in near]
+        print_json({"key": _key_fields(key), "nearest": nearest})
     else:
-        cache_output.print_near(opened, key, near, why)
+        _print_near(opened, key, near, why)
 
 
 @cache.command("merge")
-def merge_stores(
+def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Other cache directories.")],
     cache_dir: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy into the cache what other cache directories have and it lacks."""
-    into = _opened(cache_dir).stores[0]
+    """Copy into the cache the entries of other cache directories that it lacks."""
+    into = _open_cache(cache_dir).stores[0]
     rows = {}
     for source in sources:
-        _there(source)
-        rows[str(source)] = merged(Store(source, writable=False), into)
+        _require_directory(source)
+        rows[str(source)] = merge_stores(Store(source, writable=False), into)
     if as_json:
         print_json({"cache": str(into.directory), "merged": rows})
         return
@@ -115,13 +116,13 @@ def merge_stores(
 
 
 @cache.command("export")
-def export_entries(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A directory; what is in it stays.")],
+def export(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A directory; files in it stay.")],
     cache_dir: Directory = None,
     kernel: Kernel = None,
     device: Annotated[str | None, typer.Option(help="Only devices whose name contains this.")] = None,
     best: Annotated[bool, typer.Option("--best", help="Of each key the fastest entry alone.")] = False,
-    results: Annotated[bool, typer.Option("--results", help="The results without all that was measured.")] = False,
+    results: Annotated[bool, typer.Option("--results", help="The results without the measurements.")] = False,
     export_format: ExportFormat = None,
     by: Annotated[
         str | None,
@@ -143,16 +144,16 @@ def export_entries(
         key = entry.key.loose
         return (kernel or "") in key.kernel and (device or "") in key.device.name
 
-    source = _opened(cache_dir).stores[0]
+    source = _open_cache(cache_dir).stores[0]
     if export_format is not None:
         found = [entry for entry in list_current(source) if entry.result is not None and wanted(entry)]
-        names = {ours: str(theirs) for ours, theirs in pairs(rename or (), "--rename").items()}
-        chosen = checked_format(export_format) or "vllm"
-        configs = _by_size(found, by)
+        names = {ours: str(theirs) for ours, theirs in parse_pairs(rename or (), "--rename").items()}
+        chosen = parse_format(export_format) or "vllm"
+        configs = _best_by_size(found, by)
         write_tuned_configs(configs, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
-        reported(out, chosen, len(configs), as_json)
+        print_exported(out, chosen, len(configs), as_json)
         return
-    count = exported(source, Store(out), wanted, only_best=best, measurements=not results)
+    count = export_entries(source, Store(out), wanted, only_best=best, measurements=not results)
     if as_json:
         print_json({"out": str(out), "entries": count})
     else:
@@ -174,8 +175,8 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what is broken, unfinished or superseded, and what the options name."""
-    store = _opened(cache_dir).stores[0]
+    """Remove broken, unfinished and superseded entries, and those that the options name."""
+    store = _open_cache(cache_dir).stores[0]
     found = list_removals(store, older_than_days=older_than, keep=keep, other_versions=other_versions)
     if not dry_run:
         for removal in found:
@@ -184,13 +185,13 @@ def prune(
     if as_json:
         print_json({"removed": not dry_run, "files": [{"path": str(r.path), "why": r.why} for r in found]})
     else:
-        cache_output.print_removals(found, dry_run)
+        _print_removals(found, dry_run)
 
 
-def _by_size(entries: Iterable[Entry], field: str | None) -> list[tuple[Any, Config]]:
+def _best_by_size(entries: Iterable[Entry], field: str | None) -> list[tuple[Any, Config]]:
     """The best config of each size, which is a field of the keys.
 
-    Raises CacheError where no field is named, or where entries differ in others too.
+    Raises CacheError where no field is named, or where entries differ in other fields too.
     """
     best: dict[Any, tuple[float, Entry, Config]] = {}
     for entry in entries:
@@ -199,21 +200,21 @@ def _by_size(entries: Iterable[Entry], field: str | None) -> list[tuple[Any, Con
             raise CacheError(f"--export-format needs --by FIELD; the entries have {', '.join(fields)}")
         if entry.result is None:
             continue
-        size, found = _field(fields, field), (entry.result.best.time_ms, entry, Config(entry.result.best.config))
+        size, found = _size_field(fields, field), (entry.result.best.time_ms, entry, Config(entry.result.best.config))
         other = best.setdefault(size, found)
-        if _differs(fields, fields_of(other[1].key.loose), field):
+        if _differ_elsewhere(fields, fields_of(other[1].key.loose), field):
             names = f"{other[1].name} and {entry.name}"
             raise CacheError(f"{names} both have {field} = {size} and differ otherwise; narrow --kernel or --device")
         best[size] = min(other, found, key=lambda known: known[0])
     return [(size, config) for size, (_, _, config) in best.items()]
 
 
-def _differs(one: dict[str, Any], other: dict[str, Any], field: str) -> bool:
+def _differ_elsewhere(one: dict[str, Any], other: dict[str, Any], field: str) -> bool:
     return any(one.get(name) != other.get(name) for name in {**one, **other} if not field.startswith(name))
 
 
-def _field(fields: dict[str, Any], name: str) -> Any:
-    """The value of a field, or the part of it that a last number counts out: specialization.arguments.x.shape.0."""
+def _size_field(fields: dict[str, Any], name: str) -> Any:
+    """The value of a field, or the part of it at a last number: specialization.arguments.x.shape.0."""
     stem, _, last = name.rpartition(".")
     value = fields.get(name)
     if name not in fields and last.isdecimal() and isinstance(fields.get(stem), list | tuple):
@@ -223,18 +224,18 @@ def _field(fields: dict[str, Any], name: str) -> Any:
     return value
 
 
-def _opened(directory: Path | None) -> Cache:
+def _open_cache(directory: Path | None) -> Cache:
     if directory is not None:
-        _there(directory)
+        _require_directory(directory)
     return Cache(directory)
 
 
-def _there(directory: Path) -> None:
+def _require_directory(directory: Path) -> None:
     if not os.path.isdir(directory):
         raise CacheError(f"there is no directory {directory}; check the path")
 
 
-def _entry(opened: Cache, text: str) -> Entry:
+def _find_entry(opened: Cache, text: str) -> Entry:
     """The entry that a run's id, its beginning or a file names."""
     name = Path(text).name
     found = [e for e in opened.newest() if e.name == name or (text and e.run.id.startswith(text))]
@@ -245,12 +246,12 @@ def _entry(opened: Cache, text: str) -> Entry:
     raise CacheError(f"{text!r} could be any of {len(found)} entries of {opened.directory}; give more of the run's id")
 
 
-def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Callable[[Entry], str]]:
-    """The key of a problem, or of an entry with its name; and why `tune` would not take an entry of that key as its
-    result: "" for the one that it takes."""
+def _resolve_key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Callable[[Entry], str]]:
+    """The key of a problem, or of an entry; the name of that entry, else ""; and a function that says why `tune` would
+    not take an entry of that key as its result, "" for the entry that it takes."""
     if target.isalnum() and not os.path.exists(target):
-        entry = _entry(opened, target)
-        return (entry.key if strict else entry.key.loose), entry.name, lambda other: _state(other)
+        entry = _find_entry(opened, target)
+        return (entry.key if strict else entry.key.loose), entry.name, lambda other: _unfinished_reason(other)
     with stdout_for_results():
         problem = load_problem(target)
     key: Key = key_for(problem.space, problem.evaluator)
@@ -281,5 +282,144 @@ def _key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Callable[[
     return key, "", decide
 
 
-def _state(entry: Entry) -> str:
+def _unfinished_reason(entry: Entry) -> str:
     return "" if entry.finished else "it did not come to its end"
+
+
+# Output
+
+
+_COLUMNS = ("run", "kernel", "device", "arguments", "best", "measured", "when", "state")
+
+
+def _summary_fields(entry: Entry) -> dict[str, Any]:
+    """The fields of an entry in a list."""
+    return {
+        "run": entry.run.id,
+        "entry": entry.name,
+        "key": entry.key.digest,
+        "kernel": entry.key.loose.kernel,
+        "device": device_label(entry.key.loose.device),
+        "arguments": _format_arguments(entry.key.loose.specialization),
+        "best_ms": None if entry.result is None else entry.result.best.time_ms,
+        "config": entry.best,
+        "measured": len(entry.measurements),
+        "written_at": entry.run.written_at,
+        "state": _state(entry),
+    }
+
+
+def _entry_fields(entry: Entry) -> dict[str, Any]:
+    """An entry with all that is in it."""
+    return {
+        "entry": entry.name,
+        "key": entry.key,
+        "run": entry.run,
+        "result": entry.result,
+        "supersedes": entry.supersedes,
+        "rejects": entry.rejects,
+        "measurements": entry.measurements,
+    }
+
+
+def _key_fields(key: Key) -> dict[str, Any]:
+    return {"digest": key.digest, "fields": fields_of(key)}
+
+
+def _near_fields(near: NearEntry, why: str | None) -> dict[str, Any]:
+    """why: the reason why an entry of this very key is no hit; "" for the hit, None for entries of other keys."""
+    return {
+        "run": near.entry.run.id,
+        "distance": near.distance,
+        "hit": why == "",
+        "why": why,
+        "differences": [{"field": d.field, "wanted": d.wanted, "found": d.found} for d in near.differences],
+    }
+
+
+def _state(entry: Entry) -> str:
+    if entry.finished:
+        return "finished"
+    return "interrupted" if entry.run.stopped == "interrupted" else "no result" if entry.run.stopped else "unfinished"
+
+
+def _format_arguments(specialization: Specialization) -> str:
+    """Arguments in short, such as float16[4096,4096] 3."""
+    texts = [_format_argument(argument) for argument in specialization.arguments.values()]
+    return " ".join([*texts, *(f"{name}={value}" for name, value in specialization.constants.items())])
+
+
+def _format_argument(argument: Tensor | Constant) -> str:
+    if isinstance(argument, Constant):
+        return str(argument.value)
+    strides = "" if argument.strides == "contiguous" else f"({argument.strides})"
+    return f"{argument.dtype}[{','.join(map(str, argument.shape))}]{strides}"
+
+
+def _print_list(opened: Cache, entries: Sequence[Entry]) -> None:
+    if not entries:
+        print_labelled([("cache", f"{opened.directory}: no entries")])
+        return
+    print_labelled([("cache", str(opened.directory))])
+    print_table(_COLUMNS, [_row(entry) for entry in entries])
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    best = "-" if entry.result is None else format_milliseconds(entry.result.best.time_ms)
+    key = entry.key.loose
+    return (
+        entry.run.id[:8], key.kernel, key.device.name, _format_arguments(key.specialization), best,
+        str(len(entry.measurements)), _format_time(entry.run.written_at), _state(entry),
+    )  # fmt: skip
+
+
+def _format_time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+
+
+def _print_entry(entry: Entry) -> None:
+    rows = [(name, str(value)) for name, value in fields_of(entry.key).items()]
+    run = entry.run
+    began, written = _format_time(run.began_at), _format_time(run.written_at)
+    strategy = "-" if run.strategy is None else run.strategy.name
+    failed = sum(not isinstance(m.outcome, Timed) for m in entry.measurements)
+    rows += [
+        ("entry", entry.name),
+        ("run", f"{run.id} on {run.host.get('node', '?')}, {began} to {written} UTC"),
+        ("search", f"{strategy}, effort {run.effort}, seed {run.seed}: {_state(entry)}"),
+        ("measured", f"{format_count(len(entry.measurements), 'config')}, {failed} of them failed"),
+    ]
+    if entry.result is not None:
+        rows.append(("best", format_measured(entry.result.best)))
+        rows.append(("counts", format_counts(entry.result.counts)))
+        rows.append(("config", entry.result.best.config.to_json()))
+    print_labelled(rows)
+
+
+def _print_near(opened: Cache, key: Key, near: Sequence[NearEntry], why: Mapping[str, str]) -> None:
+    """why: by name of an entry of this key, the reason why it is no hit; "" for the hit."""
+    print_labelled([("cache", str(opened.directory)), ("kernel", key.loose.kernel), ("key", key.digest)])
+    if not near:
+        print_labelled([("nearest", "nothing: there are no other entries")])
+    for each in near:
+        print()
+        print_labelled(
+            [("run", f"{each.entry.run.id[:8]}, {_format_time(each.entry.run.written_at)}, {_state(each.entry)}")]
+        )
+        if each.differences:
+            rows = [(d.field, _or_dash(d.wanted), _or_dash(d.found)) for d in each.differences]
+            print_table(("field", "wanted", "in the cache"), rows)
+        elif not why[each.entry.name]:
+            print_labelled([("hit", "every field of the key is the same")])
+        else:
+            print_labelled([("same key", f"{why[each.entry.name]}: its measurements are used, it is no result")])
+
+
+def _or_dash(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _print_removals(found: Sequence[Removal], dry_run: bool) -> None:
+    for removal in found:
+        print_labelled([(removal.path.name, removal.why)])
+    print_labelled([("would be removed" if dry_run else "removed", format_count(len(found), "file"))])

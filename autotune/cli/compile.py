@@ -13,19 +13,24 @@ from autotune.backends.triton.evaluator import TritonEvaluator
 from autotune.backends.triton.precompile import precompile
 from autotune.backends.triton.resources import arch_of
 from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig
-from autotune.cli import exits
+from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
 from autotune.cli.problem_file import load_problem
+from autotune.cli.results import format_counts
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.keys import fold, root
 from autotune.core.space import Space
 
-MOST_WITHOUT_SAMPLE = 20_000
-SHOWN = 20
-PACE = 100
-FIGURES = ("shared_bytes", "registers", "spill_bytes")
+_MAX_WITHOUT_SAMPLE = 20_000
+"""Configs that are compiled without --sample: at a second each on 16 cores, some twenty minutes."""
+
+_MAX_SHOWN = 20
+"""Configs that the table shows, slowest to compile first; the manifest has them all."""
+
+_NOTE_EVERY = 100
+_FIGURES = ("shared_bytes", "registers", "spill_bytes")
 
 
 def compile(
@@ -41,7 +46,7 @@ def compile(
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="How many compile at a time.")] = None,
     as_json: AsJson = False,
     progress: ShowProgress = None,
-) -> int:
+) -> ExitCode:
     """Compile a Triton kernel's configs; no GPU is needed.
 
     The problem has a TritonEvaluator. What the binaries need of a GPU is printed, and the folder can be used on one.
@@ -57,21 +62,21 @@ def compile(
             )
         if workers is not None:
             evaluator = replace(evaluator, compile_workers=workers)
-        configs = _chosen(problem.space, sample, seed)
+        configs = _choose_configs(problem.space, sample, seed)
         folder = out or Path(f"{Path(target.partition(':')[0]).stem}-{architecture}")
         done: list[CompiledConfig] = []
         for one in precompile(problem.space, evaluator, configs, architecture, folder):
             done.append(one)
-            if len(done) % PACE == 0:
+            if len(done) % _NOTE_EVERY == 0:
                 note(f"compiled {len(done)} of {len(configs)}", progress)
     if as_json:
         print_json({"target": architecture, "folder": str(folder), "configs": [msgspec.to_builtins(d) for d in done]})
     else:
-        _show(done, architecture, folder, problem.space)
-    return exits.DONE if any(one.verdict == "compiled" for one in done) else exits.NOTHING_TIMED
+        _print_compiled(done, architecture, folder, problem.space)
+    return ExitCode.DONE if any(one.verdict == "compiled" for one in done) else ExitCode.NOTHING_TIMED
 
 
-def _chosen(space: Space, sample: int | None, seed: int) -> list[Config]:
+def _choose_configs(space: Space, sample: int | None, seed: int) -> list[Config]:
     """All configs, or a sample with the default in it."""
     if sample is not None:
         if sample < 1:
@@ -80,35 +85,37 @@ def _chosen(space: Space, sample: int | None, seed: int) -> list[Config]:
         first = [] if space.default is None else [space.default]
         return list(dict.fromkeys([*first, *drawn]))[: max(sample, len(first))]
     count = space.count()
-    if count is None or count > MOST_WITHOUT_SAMPLE:
+    if count is None or count > _MAX_WITHOUT_SAMPLE:
         many = "too many to count" if count is None else f"{count:,}"
         raise PlanError(f"the space has {many} valid configs; compile some of them with --sample 200, for example")
     return space.enumerate()
 
 
-def _show(done: list[CompiledConfig], architecture: str, folder: Path, space: Space) -> None:
+def _print_compiled(done: list[CompiledConfig], architecture: str, folder: Path, space: Space) -> None:
     names = list(space.names)
     ranked = sorted(done, key=lambda one: -one.seconds)
-    rows = [[*(_cell(one.config[name]) for name in names), *_figures(one), one.verdict] for one in ranked[:SHOWN]]
+    rows = [
+        [*(_format_value(one.config[name]) for name in names), *_format_figures(one), one.verdict]
+        for one in ranked[:_MAX_SHOWN]
+    ]
     print_table([*names, "seconds", "shared", "registers", "spilled", "verdict"], rows)
-    if len(ranked) > SHOWN:
-        print(f"({len(ranked) - SHOWN:,} more that compiled faster; {folder / MANIFEST} has them all)")
-    counts = Counter(one.verdict for one in done)
+    if len(ranked) > _MAX_SHOWN:
+        print(f"({len(ranked) - _MAX_SHOWN:,} more that compiled faster; {folder / MANIFEST} has them all)")
     compiled = [one.seconds for one in done if one.verdict == "compiled"]
     print()
     print_labelled(
         [
             ("target", architecture),
-            ("configs", ", ".join(f"{n:,} {kind.replace('_', ' ')}" for kind, n in counts.most_common())),
+            ("configs", format_counts(dict(Counter(one.verdict for one in done).most_common()))),
             ("seconds each", f"{median(compiled):.3g}, at most {max(compiled):.3g}" if compiled else "-"),
             ("folder", str(folder)),
         ]
     )
 
 
-def _cell(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _figures(one: CompiledConfig) -> list[str]:
-    return [f"{one.seconds:.2f}", *(str(one.details.get(name, "-")) for name in FIGURES)]
+def _format_figures(one: CompiledConfig) -> list[str]:
+    return [f"{one.seconds:.2f}", *(str(one.details.get(name, "-")) for name in _FIGURES)]

@@ -1,4 +1,4 @@
-"""`autotune env`: every setting that the environment can make, its value, and where that comes from."""
+"""`autotune env`: the settings that environment variables can make, their values, and where these come from."""
 
 import warnings
 from pathlib import Path
@@ -12,8 +12,8 @@ from autotune.shell.settings import SETTINGS, environment, unknown_variables, va
 
 def env(as_json: AsJson = False) -> None:
     """Show the settings that come from the environment, and what holds without them."""
-    said = environment()
-    rows = [_row(name, getattr(said, name)) for name in SETTINGS]
+    settings = environment()
+    rows = [_row(name, getattr(settings, name)) for name in SETTINGS]
     for name in unknown_variables():
         warnings.warn(f"{name} is set and means nothing; the variables are those listed", stacklevel=2)
     if as_json:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from autotune.cli.import_ import checked_format, pairs
+from autotune.cli.import_ import parse_format, parse_pairs
 from autotune.cli.options import AsJson
 from autotune.cli.output import print_json, print_labelled
 from autotune.core.errors import PlanError
@@ -42,18 +42,18 @@ def export(
     """Write configs as another library reads them.
 
     Each is for a size, or for a key of Triton's autotuner: vLLM, SGLang and flash-linear-attention. The configs are
-    files that `--save-config` wrote. For what is in the cache there is `autotune cache export`.
+    files that `--save-config` wrote. `autotune cache export` writes configs of the cache.
     """
-    named = pairs(configs, "KEY=CONFIG")
-    read = [(key_of(key), load_config(str(file))) for key, file in named.items()]
-    names = {ours: str(theirs) for ours, theirs in pairs(rename or (), "--rename").items()}
-    chosen = checked_format(format) or "vllm"
+    named = parse_pairs(configs, "KEY=CONFIG")
+    read = [(_parse_key(key), load_config(str(file))) for key, file in named.items()]
+    names = {ours: str(theirs) for ours, theirs in parse_pairs(rename or (), "--rename").items()}
+    chosen = parse_format(format) or "vllm"
     write_tuned_configs(read, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
-    reported(out, chosen, len(read), as_json)
+    print_exported(out, chosen, len(read), as_json)
 
 
-def key_of(text: str) -> Any:
-    """A key of JSON, such as 16 or [128, "torch.float16"]; "default" for none."""
+def _parse_key(text: str) -> Any:
+    """A key of JSON, such as 16 or [128, "torch.float16"]; None for "default"."""
     if text == "default":
         return None
     try:
@@ -62,7 +62,7 @@ def key_of(text: str) -> Any:
         raise PlanError(f"KEY=CONFIG {text}: the key is not JSON; write 16=best-16.json, for example") from None
 
 
-def reported(out: Path, format: str, count: int, as_json: bool) -> None:
+def print_exported(out: Path, format: str, count: int, as_json: bool) -> None:
     if as_json:
         print_json({"out": str(out), "format": format, "configs": count})
     else:

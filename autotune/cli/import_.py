@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, checked_direction
+from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, parse_direction
 from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
 from autotune.cli.problem_file import load_problem
 from autotune.core.config import Value
@@ -17,8 +17,8 @@ from autotune.interop.tuned_configs import FORMATS, Format, TunedConfigs
 from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.studies.recordings import load_recording, write_recording
 
-SHOWN = 20
-"""Configs that are shown to people; --json has them all."""
+_MAX_SHOWN = 20
+"""Configs that the table shows; --json has them all."""
 
 
 def import_(
@@ -61,9 +61,9 @@ def import_(
     With OUT, tuned configs are written as seeds, which `autotune tune FILE --seeds OUT` takes, and a recording in our
     own format; with --problem, the best of a recording are seeds too.
     """
-    found = read_seeds(file, checked_format(format), objective=objective, direction=checked_direction(direction))
-    chosen = found.where(pairs(where or (), "--where"))
-    names = {theirs: str(ours) for theirs, ours in pairs(rename or (), "--rename").items()}
+    found = read_seeds(file, parse_format(format), objective=objective, direction=parse_direction(direction))
+    chosen = found.where(parse_pairs(where or (), "--where"))
+    names = {theirs: str(ours) for theirs, ours in parse_pairs(rename or (), "--rename").items()}
     fitted: SeedConfigs | None = None
     if problem is not None:
         with stdout_for_results():
@@ -79,7 +79,7 @@ def import_(
     elif out is not None:
         if names or at_most is not None:
             raise PlanError(f"{file} is a recording, and written whole; give --problem to take seeds from it")
-        recording = load_recording(file, objective=objective, direction=checked_direction(direction))
+        recording = load_recording(file, objective=objective, direction=parse_direction(direction))
         write_recording(recording, out)
         written = f"{format_count(len(recording), 'point')} in {out}"
     if as_json:
@@ -90,17 +90,17 @@ def import_(
         fields = {"file": str(file), "format": chosen.format, "about": chosen.about, "entries": entries}
         print_json({**fields, "seeds": seeds, "out": None if out is None else str(out)})
     else:
-        _print(chosen, fitted, written)
+        _print_configs(chosen, fitted, written)
 
 
-def checked_format(text: str | None) -> Format | None:
+def parse_format(text: str | None) -> Format | None:
     """The format that an option names; raises PlanError for another word."""
     if text is not None and text not in FORMATS:
         raise PlanError(f"--format {text}: unknown; use one of {', '.join(FORMATS)}")
     return text
 
 
-def pairs(texts: Iterable[str], option: str) -> dict[str, Value]:
+def parse_pairs(texts: Iterable[str], option: str) -> dict[str, Value]:
     """NAME=VALUE texts as a dictionary; raises PlanError for another form."""
     found: dict[str, Value] = {}
     for text in texts:
@@ -111,7 +111,7 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, Value]:
     return found
 
 
-def _print(found: TunedConfigs, fitted: SeedConfigs | None, written: str) -> None:
+def _print_configs(found: TunedConfigs, fitted: SeedConfigs | None, written: str) -> None:
     rows = [("file", found.path), ("format", found.format), *found.about.items()]
     rows.append(("configs", f"{len(found.entries):,}"))
     if fitted is not None:
@@ -124,7 +124,7 @@ def _print(found: TunedConfigs, fitted: SeedConfigs | None, written: str) -> Non
     if fitted is not None:
         print_table(("seed",), [(config.to_json(),) for config in fitted])
         return
-    shown = found.entries[:SHOWN]
+    shown = found.entries[:_MAX_SHOWN]
     labels = list(dict.fromkeys(label for entry in shown for label in entry.labels))
     timed = any(entry.time_ms is not None for entry in shown)
     print_table(
@@ -138,5 +138,5 @@ def _print(found: TunedConfigs, fitted: SeedConfigs | None, written: str) -> Non
             for entry in shown
         ],
     )
-    if len(found.entries) > SHOWN:
-        note(f"{len(found.entries) - SHOWN:,} more configs; --json prints them all", True)
+    if len(found.entries) > _MAX_SHOWN:
+        note(f"{len(found.entries) - _MAX_SHOWN:,} more configs; --json prints them all", True)

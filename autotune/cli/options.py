@@ -1,8 +1,8 @@
-"""The options that several commands share, and what their texts mean."""
+"""The options that several commands share, and the parsing of their texts."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -11,7 +11,8 @@ from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.shell.files import load_config
 
-Direction = Literal["lower", "higher"]
+if TYPE_CHECKING:
+    from autotune.studies.recordings.objective import Direction
 
 Target = Annotated[
     str, typer.Argument(metavar="FILE[:NAME]", help="A Python file, and the Problem in it ('problem' if not named).")
@@ -24,7 +25,7 @@ ProblemOption = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
-UseCache = Annotated[bool, typer.Option("--cache", help="Take from the cache what it knows, and keep what is found.")]
+UseCache = Annotated[bool, typer.Option("--cache", help="Use what the cache knows, and keep what is found.")]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache-dir", metavar="DIR", help="The cache; else AUTOTUNE_CACHE_DIR, else the user's.")
 ]
@@ -77,7 +78,7 @@ SeedsFile = Annotated[
 ]
 
 
-def checked_direction(text: str | None) -> Direction | None:
+def parse_direction(text: str | None) -> "Direction | None":
     """The direction that --direction names; raises PlanError for another word."""
     match text:
         case None | "lower" | "higher":
@@ -85,24 +86,24 @@ def checked_direction(text: str | None) -> Direction | None:
     raise PlanError(f"--direction {text}: unknown; use lower or higher")
 
 
-def parsed_settings(texts: Iterable[str], option: str = "--set", example: str = "copies=3") -> dict[str, Any]:
+def parse_settings(texts: Iterable[str], option: str = "--set", example: str = "copies=3") -> dict[str, Any]:
     """KEY=VALUE texts as a dictionary; a value is JSON, and a string where it is not."""
     settings = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise PlanError(f"{option} {text}: not of the form key=value; write {option} {example}, for example")
-        settings[key.strip()] = _value(value)
+        settings[key.strip()] = _parse_value(value)
     return settings
 
 
-def _value(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError:
         return text
 
 
-def parsed_config(text: str) -> Config:
+def parse_config(text: str) -> Config:
     """A config given as JSON, or as @FILE; raises ConfigError."""
     return load_config(text[1:]) if text.startswith("@") else Config.from_json(text)

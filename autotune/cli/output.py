@@ -1,4 +1,4 @@
-"""What reaches stdout: labelled lines and tables, in colour on a terminal and plain elsewhere, or one JSON object."""
+"""Output on stdout: labelled lines and tables, in colour on a terminal and plain elsewhere, or one JSON object."""
 
 import os
 import sys
@@ -18,10 +18,10 @@ def print_json(value: Any) -> None:
 
 
 def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
-    """A label and a text a line, the texts under one another. Control characters are shown escaped."""
+    """A label and a text on each line, the texts aligned. Control characters are shown escaped."""
     rows = [(escape_controls(label), escape_controls(text)) for label, text in rows]
     if sys.stdout.isatty():
-        _rich_lines(rows)
+        _print_rich_lines(rows)
         return
     width = max((len(label) for label, _ in rows), default=0)
     for label, text in rows:
@@ -32,7 +32,7 @@ def print_table(header: Row, rows: Sequence[Row]) -> None:
     """Columns under a header. Control characters are shown escaped."""
     header, rows = [escape_controls(cell) for cell in header], [[escape_controls(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _rich_table(header, rows)
+        _print_rich_table(header, rows)
         return
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
@@ -40,14 +40,14 @@ def print_table(header: Row, rows: Sequence[Row]) -> None:
 
 
 def note(message: str, show: bool | None) -> None:
-    """A line on stderr beside the progress: only where that is shown."""
+    """Print a line on stderr, where progress is shown."""
     if show or (show is None and sys.stderr.isatty()):
         print(f"autotune: {escape_controls(message)}", file=sys.stderr)
 
 
 @contextmanager
 def stdout_for_results() -> Iterator[None]:
-    """Send what user code prints meanwhile, from C as well, to stderr: stdout is for the result alone."""
+    """Send output of user code, from C as well, to stderr meanwhile: stdout is for the result alone."""
     sys.stdout.flush()
     saved = os.dup(1)
     os.dup2(2, 1)
@@ -59,8 +59,8 @@ def stdout_for_results() -> Iterator[None]:
         os.close(saved)
 
 
-def _rich_lines(rows: Sequence[tuple[str, str]]) -> None:
-    """Not wrapped by us, so that a long config can be copied whole."""
+def _print_rich_lines(rows: Sequence[tuple[str, str]]) -> None:
+    """Not wrapped, so that a long config can be copied whole."""
     from rich.console import Console
     from rich.text import Text
 
@@ -69,7 +69,7 @@ def _rich_lines(rows: Sequence[tuple[str, str]]) -> None:
         console.print(Text.assemble((f"{label:<{width}}", "cyan"), "  ", text), soft_wrap=True)
 
 
-def _rich_table(header: Row, rows: Sequence[Row]) -> None:
+def _print_rich_table(header: Row, rows: Sequence[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

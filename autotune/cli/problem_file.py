@@ -1,6 +1,6 @@
-"""The `Problem` in a Python file of the user's: FILE[:NAME]. The file is executed, as `python FILE` would.
+"""The `Problem` in a user's Python file, FILE[:NAME]: the file is executed, as `python FILE` would.
 
-Nothing else is: a journal, a recording or any other JSON in its place is told apart before anything runs.
+No other file is: a journal, a recording or other JSON in its place is recognised before anything runs.
 """
 
 import os
@@ -21,6 +21,9 @@ from autotune.shell.tuning import Problem
 
 DEFAULT_NAME = "problem"
 
+_JOURNAL = b'{"format":"autotune-journal"'
+"""The beginning of every journal."""
+
 
 def load_problem(target: str) -> Problem:
     """The problem that FILE[:NAME] names.
@@ -28,36 +31,29 @@ def load_problem(target: str) -> Problem:
     Raises PlanError where there is no such file or value, or where the file cannot be executed.
     """
     path, name = split_target(target)
-    return _named(_executed(path, _python(path)), name, path)
-
-
-JOURNAL = b'{"format":"autotune-journal"'
-"""How journals begin."""
+    return _take_problem(_execute(path, _read_python(path)), name, path)
 
 
 def is_journal(path: Path) -> bool:
-    """Whether to read a file as a journal: by how it begins, or by its name where it does not begin like anything."""
-    return _start(path).startswith(JOURNAL) or path.suffix == ".jsonl"
+    """Whether a file is to be read as a journal, by its beginning or name. Raises PlanError where it cannot be read."""
+    try:
+        start = read_regular(path, 64)
+    except OSError as error:
+        raise PlanError(f"{path} cannot be read ({error.strerror}); check the path") from None
+    return start.startswith(_JOURNAL) or path.suffix == ".jsonl"
 
 
 def check_journal(path: Path, usage: str) -> None:
     """Raises PlanError for a file that is no journal, before a problem's file is executed for its sake.
 
-    usage: how the command is called; for two files in the wrong order.
+    usage: the order of the command's arguments, for the error.
     """
     if not is_journal(path):
         raise PlanError(f"{path} is no journal of autotune; the order is: autotune {usage}")
 
 
-def _start(path: Path) -> bytes:
-    try:
-        return read_regular(path, 64)
-    except OSError as error:
-        raise PlanError(f"{path} cannot be read ({error.strerror}); check the path") from None
-
-
-def _python(path: Path) -> bytes:
-    """The source in a file; raises PlanError for what cannot be read, or is JSON or packed and so no Python."""
+def _read_python(path: Path) -> bytes:
+    """The source in a file; raises PlanError for a file that cannot be read, or is JSON, packed or binary."""
     if os.path.isdir(path):
         raise PlanError(f"{path} is a directory; name the Python file that holds the problem")
     try:
@@ -66,7 +62,7 @@ def _python(path: Path) -> bytes:
         raise PlanError(
             f"{path} cannot be read ({error.strerror}); name the Python file that holds the problem"
         ) from None
-    if source.startswith(JOURNAL):
+    if source.startswith(_JOURNAL):
         kind = "a journal of a search"
     elif source.startswith(b"\x1f\x8b"):
         kind = "packed by gzip"
@@ -101,7 +97,7 @@ def split_target(target: str) -> tuple[Path, str]:
     return Path(file), name
 
 
-def _executed(path: Path, source: bytes) -> ModuleType:
+def _execute(path: Path, source: bytes) -> ModuleType:
     """The file as a module of a name that no import finds, so that its functions travel to workers with their code."""
     full = path.resolve()
     module = ModuleType("autotune_file_" + re.sub(r"\W", "_", path.stem))
@@ -132,10 +128,10 @@ def _line(error: BaseException, path: Path) -> int | str:
     return lines[-1] or "?" if lines else "?"
 
 
-def _named(module: ModuleType, name: str, path: Path) -> Problem:
+def _take_problem(module: ModuleType, name: str, path: Path) -> Problem:
     value = getattr(module, name, None)
     if isinstance(value, Problem):
-        return _checked(value, f"{path}: {name}")
+        return _check(value, f"{path}: {name}")
     if value is not None:
         raise PlanError(
             f"{path}: {name} is of type {type(value).__name__}, not Problem; write {name} = Problem(space, evaluator)"
@@ -146,8 +142,8 @@ def _named(module: ModuleType, name: str, path: Path) -> Problem:
     raise PlanError(f"{path} has no {name!r}; write {name} = Problem(space, evaluator) in it")
 
 
-def _checked(problem: Problem, place: str) -> Problem:
-    """The problem, whose parts are what they should be."""
+def _check(problem: Problem, place: str) -> Problem:
+    """The problem; raises PlanError where a part of it has another type than it must have."""
     if not isinstance(problem.space, Space):
         raise PlanError(f"{place} has a space of type {type(problem.space).__name__}; give it a Space")
     if not isinstance(problem.budget, Budget | None):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autotune.cli import exits
+from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import print_json, print_labelled, stdout_for_results
 from autotune.cli.problem_file import load_problem
@@ -16,16 +16,16 @@ from autotune.studies.recordings.files import check_name
 def record(
     target: Target,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The recording to write: NAME.json or NAME.json.gz.")],
-    kernel: Annotated[str, typer.Option(help="What was measured, for the header.")] = "",
-    device: Annotated[str, typer.Option(help="On what, for the header.")] = "",
-    problem_size: Annotated[str, typer.Option(help="At which size, for the header.")] = "",
+    kernel: Annotated[str, typer.Option(help="The kernel, for the header.")] = "",
+    device: Annotated[str, typer.Option(help="The device, for the header.")] = "",
+    problem_size: Annotated[str, typer.Option(help="The problem's size, for the header.")] = "",
     seed: Annotated[int, typer.Option(help="The order in which configs are measured.")] = 0,
     as_json: AsJson = False,
     progress: ShowProgress = None,
-) -> int:
+) -> ExitCode:
     """Measure every valid config of a problem's space, and write the recording.
 
-    Killed or interrupted, it goes on where it was when the same command is given again: OUT.journal.jsonl has it all.
+    After a kill or Ctrl-C the same command goes on where it was, from OUT.journal.jsonl.
     """
     check_name(out)
     with stdout_for_results():
@@ -46,4 +46,4 @@ def record(
                 ("optimum", f"{recording.optimum_ms:.6g} ms" if timed else "nothing was timed"),
             ]
         )
-    return exits.INTERRUPTED if recording.partial else exits.DONE
+    return ExitCode.INTERRUPTED if recording.partial else ExitCode.DONE

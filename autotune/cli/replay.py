@@ -4,21 +4,21 @@ from typing import Any
 
 import msgspec
 
-from autotune.cli import exits
+from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, JournalFile, ProblemOption
 from autotune.cli.output import print_json, stdout_for_results
 from autotune.cli.problem_file import check_journal, load_problem
 from autotune.core.search.messages import Reported, Request
-from autotune.shell import replay as replaying
 from autotune.shell.codec import encode
 from autotune.shell.formatting import escape_controls, format_count
 from autotune.shell.journal import Header, header_for
+from autotune.shell.replay import replay as replay_journal
 
-LONGEST = 300
-"""Characters of a request that are shown to people; --json has them all."""
+_MAX_LENGTH = 300
+"""Characters of a request that are printed; --json has them all."""
 
 
-def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson = False) -> int:
+def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson = False) -> ExitCode:
     """Check that the decisions of a journal can be repeated.
 
     Prints "identical: N decisions and the result checked", or the first thing that differs, both sides of it and its
@@ -29,10 +29,10 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
         check_journal(journal, "replay JOURNAL --problem FILE[:NAME]")
         with stdout_for_results():
             space = load_problem(problem).space
-    replayed = replaying.replay(journal, space=space)
+    replayed = replay_journal(journal, space=space)
     found = replayed.divergence
     if as_json:
-        sides = None if found is None else {**vars(found), "where": difference(found.recorded, found.today)}
+        sides = None if found is None else {**vars(found), "where": _difference_text(found.recorded, found.today)}
         print_json(
             {
                 "identical": found is None, "checked": replayed.checked, "results": replayed.results,
@@ -48,47 +48,47 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
         print(
             f"different: line {found.line} of {journal}, after {format_count(replayed.checked, 'identical decision')}"
         )
-        print(f"where     {difference(found.recorded, found.today)}")
-        print(f"recorded  {_short(found.recorded)}")
-        print(f"today     {_short(found.today)}")
+        print(f"where     {_difference_text(found.recorded, found.today)}")
+        print(f"recorded  {_shorten(found.recorded)}")
+        print(f"today     {_shorten(found.today)}")
         if found.why:
             print(f"note      {escape_controls(found.why)}")
-        for name, then, now in _changes(replayed.journal.header, replayed.search.plan):
+        for name, then, now in _version_changes(replayed.journal.header, replayed.search.plan):
             print(escape_controls(f"note      {name} was {then} and is {now} today"))
-    return exits.DONE if found is None else exits.DIVERGED
+    return ExitCode.DONE if found is None else ExitCode.DIVERGED
 
 
-def difference(recorded: Request | Reported, today: Request | Reported) -> str:
-    """The first place where two requests differ, with both values; of two results, that they do."""
+def _difference_text(recorded: Request | Reported, today: Request | Reported) -> str:
+    """The first place where two requests differ, with both values; of two results, only that they differ."""
     if isinstance(recorded, Reported):
         return "the result: the events before it lead to another one than was given out"
-    return _difference(msgspec.json.decode(encode(recorded)), msgspec.json.decode(encode(today)), "")
+    return _json_difference(msgspec.json.decode(encode(recorded)), msgspec.json.decode(encode(today)), "")
 
 
-def _difference(a: Any, b: Any, place: str) -> str:
-    """Of two different JSON values."""
+def _json_difference(a: Any, b: Any, place: str) -> str:
+    """The first difference of two JSON values."""
     if isinstance(a, dict) and isinstance(b, dict) and a.get("type") == b.get("type"):
         for name in {**a, **b}:
             if a.get(name) != b.get(name):
-                return _difference(a.get(name), b.get(name), f"{place}.{name}" if place else name)
+                return _json_difference(a.get(name), b.get(name), f"{place}.{name}" if place else name)
     if isinstance(a, list) and isinstance(b, list):
         for i, (one, other) in enumerate(zip(a, b, strict=False)):
             if one != other:
-                return _difference(one, other, f"{place}[{i}]")
+                return _json_difference(one, other, f"{place}[{i}]")
         return f"{place}: {len(a)} entries recorded, {len(b)} today"
     return f"{place or 'the request'}: {_cut(encode(a))} recorded, {_cut(encode(b))} today"
 
 
-def _short(task: Request | Reported) -> str:
+def _shorten(task: Request | Reported) -> str:
     return _cut(encode(task))
 
 
 def _cut(text: bytes) -> str:
     shown = text.decode()
-    return shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…"
+    return shown if len(shown) <= _MAX_LENGTH else shown[: _MAX_LENGTH - 1] + "…"
 
 
-def _changes(header: Header, plan: Any) -> list[tuple[str, str, str]]:
-    """What has another version than when the journal was made."""
+def _version_changes(header: Header, plan: Any) -> list[tuple[str, str, str]]:
+    """Name, version then and version today of everything that has changed since the journal was written."""
     today = header_for(plan, {}).versions
     return [(name, then, today[name]) for name, then in header.versions.items() if today.get(name, then) != then]

@@ -1,9 +1,10 @@
 """`autotune resume JOURNAL FILE[:NAME]`: go on with a search, however it ended."""
 
+from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, JournalFile, SaveConfig, ShowProgress, Target
 from autotune.cli.output import stdout_for_results
 from autotune.cli.problem_file import check_journal, load_problem
-from autotune.cli.searching import searched
+from autotune.cli.results import run_search
 from autotune.shell import tuning
 from autotune.shell.files import check_writable
 
@@ -14,7 +15,7 @@ def resume(
     save_config: SaveConfig = None,
     as_json: AsJson = False,
     progress: ShowProgress = None,
-) -> int:
+) -> ExitCode:
     """Go on with the search of a journal, in that journal.
 
     Strategy, budget and seed are the journal's; the file gives the evaluator, and its space must be the journal's.
@@ -24,7 +25,7 @@ def resume(
     check_journal(journal, "resume JOURNAL FILE[:NAME]")
     with stdout_for_results():
         problem = load_problem(target)
-    return searched(
+    return run_search(
         lambda: tuning.resume(journal, problem.evaluator, space=problem.space, progress=progress),
         target=target, journal=journal, as_json=as_json, save=save_config, progress=progress,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, checked_direction, parsed_settings
+from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, parse_direction, parse_settings
 from autotune.cli.output import print_json, print_labelled, print_table
 from autotune.core.errors import PlanError
 from autotune.core.search.result import TuningFailed, result
@@ -19,11 +19,11 @@ from autotune.shell.files import suffix_conflict, why_unwritable, write_output
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.recordings.load import locate_recording
 from autotune.studies.simulation import SimulatedRun, Simulation
-from autotune.studies.simulation import simulate as run_once
+from autotune.studies.simulation import simulate as simulate_run
 from autotune.studies.tables import warm_medians_ms
 
-NOISY = ("picked ms", "speed-up", "low", "high", "true speed-up")
-HEADER = ("seed", "evaluated", "failed", "best {}", "optimum/best", "to 5 %", "ended by itself", "ms each")
+_NOISY_COLUMNS = ("picked ms", "speed-up", "low", "high", "true speed-up")
+_COLUMNS = ("seed", "evaluated", "failed", "best {}", "optimum/best", "to 5 %", "ended by itself", "ms each")
 
 
 def simulate(
@@ -60,11 +60,11 @@ def simulate(
 ) -> None:
     """Search a recorded space; no device is needed, and no time passes.
 
-    Only recorded points are ever proposed. The numbers are exact unless --noise or --disturb says otherwise; then what
-    the search says of its pick, as far as --set verify_rounds=31 has it verified, is held against the truth.
+    Only recorded points are ever proposed. The numbers are exact unless --noise or --disturb says otherwise; then the
+    table compares the time of the pick, verified if --set verify_rounds=31 says so, with the true one.
     """
-    own, disturbance = parsed_settings(settings or ()), disturbance_of(disturb or ())
-    loaded = load_recording(recording, objective=objective, direction=checked_direction(direction))
+    own_settings, disturbance = parse_settings(settings or ()), _parse_disturbance(disturb or ())
+    loaded = load_recording(recording, objective=objective, direction=parse_direction(direction))
     simulation = Simulation.of(loaded)
     _check_traces(traces, recording)
     runs: list[SimulatedRun] = []
@@ -73,20 +73,20 @@ def simulate(
             evaluator = SimulatedEvaluator(
                 simulation.table, compile_workers, devices, noise=noise, seed=seed, batch=batch, disturbance=disturbance
             )
-            run = run_once(
-                simulation, strategy, evaluations=evaluations, seed=seed, effort=effort, settings=own,
+            run = simulate_run(
+                simulation, strategy, evaluations=evaluations, seed=seed, effort=effort, settings=own_settings,
                 evaluator=evaluator,
             )  # fmt: skip
             runs.append(run)
     finally:
         if traces is not None:
             _write_traces(traces, runs)
-    _report(simulation.recording, runs, as_json)
+    _print_runs(simulation.recording, runs, as_json)
 
 
-def disturbance_of(texts: Iterable[str]) -> Disturbance:
+def _parse_disturbance(texts: Iterable[str]) -> Disturbance:
     """KEY=SIZE texts as a disturbance; raises PlanError or EvaluatorError."""
-    given = parsed_settings(texts, "--disturb", "jitter=0.01")
+    given = parse_settings(texts, "--disturb", "jitter=0.01")
     for name, value in given.items():
         if name not in Disturbance.__struct_fields__:
             raise PlanError(f"--disturb {name}: there are {', '.join(Disturbance.__struct_fields__)}")
@@ -96,7 +96,7 @@ def disturbance_of(texts: Iterable[str]) -> Disturbance:
 
 
 def _check_traces(path: Path | None, recording: Path) -> None:
-    """Raises PlanError where the traces could not be written: better known before the runs than after them."""
+    """Raises PlanError, before the runs, where the traces could not be written after them."""
     if path is None:
         return
     why = suffix_conflict(path, ".jsonl", ".json") or why_unwritable(path)
@@ -113,9 +113,9 @@ def _write_traces(path: Path, runs: Sequence[SimulatedRun]) -> None:
         raise PlanError(f"the traces cannot be written to {path} ({error.strerror}); name another file") from None
 
 
-def _report(recording: Recording, runs: list[SimulatedRun], as_json: bool) -> None:
-    rows = [_figures(recording, run) for run in runs]
-    more = () if runs[0].search.plan.settings.exact else NOISY
+def _print_runs(recording: Recording, runs: list[SimulatedRun], as_json: bool) -> None:
+    rows = [_run_fields(recording, run) for run in runs]
+    more = () if runs[0].search.plan.settings.exact else _NOISY_COLUMNS
     ranked, optimum = recording.objective, recording.optimum_ms
     if as_json:
         fields = {"space": recording.name, "optimum_ms": optimum if ranked.is_time else None, "runs": rows}
@@ -130,18 +130,18 @@ def _report(recording: Recording, runs: list[SimulatedRun], as_json: bool) -> No
     )
     shown = [{name: value for name, value in row.items() if name != "best_ms"} for row in rows]
     print_table(
-        [title.format(ranked.unit or ranked.name) for title in (*HEADER, *more)], [_shown(row) for row in shown]
+        [title.format(ranked.unit or ranked.name) for title in (*_COLUMNS, *more)], [_format_row(row) for row in shown]
     )
 
 
-def _figures(recording: Recording, run: SimulatedRun) -> dict[str, object]:
-    """What one run came to, by the recorded times: noise decides what is picked, not how good it is."""
+def _run_fields(recording: Recording, run: SimulatedRun) -> dict[str, object]:
+    """The results of one run by the recorded times: noise decides the pick, not its quality."""
     row_of = {key: row for row, key in enumerate(recording.keys)}
     rows = np.array([row_of[key] for key in run.trace.keys], np.int64)
     times = np.where(recording.timed[rows], recording.time_ms[rows], np.inf)
     timed = bool(np.isfinite(times).any())
     near = np.flatnonzero(times <= recording.optimum_ms * 1.05)
-    figures: dict[str, object] = {
+    fields: dict[str, object] = {
         "seed": run.trace.seed,
         "evaluated": len(rows),
         "failed": int(np.isinf(times).sum()),
@@ -152,11 +152,11 @@ def _figures(recording: Recording, run: SimulatedRun) -> dict[str, object]:
         "own_end": run.trace.own_end,
         "own_ms_per_evaluation": run.trace.cpu_s / max(len(rows), 1) * 1e3,
     }
-    return figures if run.search.plan.settings.exact else {**figures, **_held(recording, run)}
+    return fields if run.search.plan.settings.exact else {**fields, **_pick_fields(recording, run)}
 
 
-def _held(recording: Recording, run: SimulatedRun) -> dict[str, object]:
-    """What the search says of its pick, and the truth: the median of the recorded repeats, undisturbed."""
+def _pick_fields(recording: Recording, run: SimulatedRun) -> dict[str, object]:
+    """The search's numbers for its pick, and the true ones by the medians of the recorded repeats."""
     names = ("picked_ms", "speedup", "speedup_low", "speedup_high", "true_speedup")
     try:
         found = result(run.search)
@@ -166,12 +166,12 @@ def _held(recording: Recording, run: SimulatedRun) -> dict[str, object]:
     best = float(times[row_of[found.best.config]])
     if found.default is None or found.speedup is None:
         return {**dict.fromkeys(names), "picked_ms": best}
-    told = (found.speedup.value, found.speedup.low, found.speedup.high)
-    return dict(zip(names, (best, *told, float(times[row_of[found.default.config]]) / best), strict=True))
+    measured = (found.speedup.value, found.speedup.low, found.speedup.high)
+    return dict(zip(names, (best, *measured, float(times[row_of[found.default.config]]) / best), strict=True))
 
 
-def _shown(figures: dict[str, object]) -> list[str]:
+def _format_row(fields: dict[str, object]) -> list[str]:
     return [
         "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value).lower()
-        for value in figures.values()
+        for value in fields.values()
     ]

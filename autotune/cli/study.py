@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from autotune.cli.options import AsJson, ShowProgress, parsed_settings
+from autotune.cli.options import AsJson, ShowProgress, parse_settings
 from autotune.cli.output import note, print_json, print_table
 from autotune.studies.report import write_study
 from autotune.studies.runner import RunProgress, ignore_progress, run_study
@@ -39,16 +39,16 @@ def study(
 ) -> None:
     """Compare strategies on recordings, as a study file says.
 
-    The scores are those of Willemsen et al. (2024). What has been run before is not run again. The folder receives
+    The scores are those of Willemsen et al. (2024). Runs that are finished are not run again. The folder receives
     tables, figures and one HTML report.
     """
     loaded = load_study(spec)
-    loaded = replace(loaded, sweep={**loaded.sweep, **parsed_sweep(sweep or ())})
+    loaded = replace(loaded, sweep={**loaded.sweep, **parse_sweep(sweep or ())})
     if seeds is not None:
         loaded = replace(loaded, seeds=seeds)
     folder = out or Path(f"{spec.stem}-study")
     try:
-        with _watched(progress) as watch:
+        with _show_progress(progress) as watch:
             result = run_study(loaded, recordings or spec.parent, out=folder, jobs=jobs, progress=watch)
     except KeyboardInterrupt:
         print(f"autotune: stopped; the same command goes on with what is in {folder}", file=sys.stderr)
@@ -65,19 +65,19 @@ def study(
         note(text, progress)
 
 
-def parsed_sweep(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+def parse_sweep(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     """KEY=V1,V2 texts as settings with their values; each is JSON, and a string where it is not."""
     settings: dict[str, tuple[Any, ...]] = {}
     for text in texts:
-        for key, value in parsed_settings([text]).items():
+        for key, value in parse_settings([text]).items():
             parts = value.split(",") if isinstance(value, str) else [text.partition("=")[2]]
-            settings[key] = tuple(parsed_settings([f"{key}={part}"])[key] for part in parts)
+            settings[key] = tuple(parse_settings([f"{key}={part}"])[key] for part in parts)
     return settings
 
 
 @contextmanager
-def _watched(progress: bool | None) -> Iterator[RunProgress]:
-    """A bar on stderr: where asked for, or on a terminal."""
+def _show_progress(progress: bool | None) -> Iterator[RunProgress]:
+    """Show a bar on stderr, where asked for or on a terminal."""
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield ignore_progress
         return

@@ -1,4 +1,4 @@
-"""`autotune tune FILE[:NAME]`: search, with what the problem says unless the options say otherwise."""
+"""`autotune tune FILE[:NAME]`: search, as the problem says unless the options say otherwise."""
 
 import os
 from contextlib import suppress
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from autotune.cli import options
+from autotune.cli import ExitCode, options
 from autotune.cli.output import note, stdout_for_results
 from autotune.cli.problem_file import DEFAULT_NAME, load_problem, split_target
-from autotune.cli.searching import searched
+from autotune.cli.results import run_search
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.search.plan import Budget, Settings
@@ -26,7 +26,7 @@ from autotune.shell.tuning import Problem
 
 
 class CacheChoice(NamedTuple):
-    """Which cache to use, and how."""
+    """The arguments `cache` and `cache_use` of `tune`."""
 
     cache: Path | bool | None
     use: Use | None
@@ -51,7 +51,7 @@ def tune(
     force: options.Force = False,
     as_json: options.AsJson = False,
     progress: options.ShowProgress = None,
-) -> int:
+) -> ExitCode:
     """Find the fastest config of the problem in a Python file.
 
     The journal is written as the search goes: `autotune resume` continues it after a kill, a crash or Ctrl-C.
@@ -60,25 +60,26 @@ def tune(
         raise PlanError("--journal and --no-journal contradict each other; give one of them")
     if save_config is not None:
         check_writable(save_config)
-    own, first = options.parsed_settings(settings or ()), [options.parsed_config(text) for text in seed_configs or ()]
+    own_settings = options.parse_settings(settings or ())
+    first = [options.parse_config(text) for text in seed_configs or ()]
     with stdout_for_results():
         problem = load_problem(target)
     limits = {"evaluations": evaluations, "seconds": seconds, "generations": generations}
-    wanted = replace(
-        _with_strategy(problem, strategy, own),
+    chosen = replace(
+        _with_strategy(problem, strategy, own_settings),
         effort=effort or problem.effort,
-        budget=_budget(problem.budget, {n: v for n, v in limits.items() if v is not None}),
+        budget=_limit_budget(problem.budget, {n: v for n, v in limits.items() if v is not None}),
         seed=problem.seed if seed is None else seed,
         seeds=(
             *({**(problem.space.default or {}), **config} for config in first),
-            *(() if seeds is None else _from_file(seeds, problem, progress)),
+            *(() if seeds is None else _load_seeds(seeds, problem, progress)),
             *problem.seeds,
         ),
     )
     path = None if no_journal else journal or free_journal(target)
-    memory = _cache(cache, cache_dir, force)
-    return searched(
-        lambda: _tuned(wanted, path, progress, memory),
+    cache_choice = _choose_cache(cache, cache_dir, force)
+    return run_search(
+        lambda: _tune(chosen, path, progress, cache_choice),
         target=target, journal=path, as_json=as_json, save=save_config, progress=progress,
     )  # fmt: skip
 
@@ -98,8 +99,8 @@ def free_journal(target: str) -> Path:
     return chosen
 
 
-def _from_file(path: Path, problem: Problem, progress: bool | None) -> tuple[Config, ...]:
-    """The configs of a file that are points of the problem's space; what does not fit is warned of."""
+def _load_seeds(path: Path, problem: Problem, progress: bool | None) -> tuple[Config, ...]:
+    """The configs of a file that are points of the problem's space; a warning says what does not fit."""
     from autotune.interop.seed_configs import load_seeds
 
     found = load_seeds(path, problem.space)
@@ -107,25 +108,25 @@ def _from_file(path: Path, problem: Problem, progress: bool | None) -> tuple[Con
     return found.configs
 
 
-def _budget(own: Budget | None, limits: dict[str, Any]) -> Budget | None:
+def _limit_budget(own: Budget | None, limits: dict[str, Any]) -> Budget | None:
     """The problem's budget with the limits of the command line; None where nobody sets one."""
     return msgspec.structs.replace(own or Budget(), **limits) if limits else own
 
 
-def _cache(wanted: bool, directory: Path | None, force: bool) -> CacheChoice:
-    """The cache that the options ask for: naming its directory or forcing it is asking for it."""
+def _choose_cache(wanted: bool, directory: Path | None, force: bool) -> CacheChoice:
+    """The cache that the options ask for; --cache-dir and --force ask for it too."""
     return CacheChoice(directory or (True if wanted or force else None), "force" if force else None)
 
 
 def _with_strategy(problem: Problem, strategy: str | None, settings: dict[str, Any]) -> Problem:
-    """The problem with these settings; its own settings of another strategy than the one to be used are left out."""
+    """The problem with these settings; its settings of the strategy that --strategy replaces are left out."""
     kept = dict(problem.settings)
     if strategy is not None and strategy != (problem.strategy or DEFAULT_STRATEGY):
         kept = {name: value for name, value in kept.items() if name in Settings.__struct_fields__}
     return replace(problem, strategy=strategy or problem.strategy, settings={**kept, **settings})
 
 
-def _tuned(problem: Problem, journal: Path | None, progress: bool | None, memory: CacheChoice) -> Result:
+def _tune(problem: Problem, journal: Path | None, progress: bool | None, cache: CacheChoice) -> Result:
     existed = journal is not None and os.path.exists(journal)
     try:
         return tuning.tune(
@@ -139,19 +140,19 @@ def _tuned(problem: Problem, journal: Path | None, progress: bool | None, memory
             seeds=problem.seeds,
             settings=problem.settings,
             progress=progress,
-            cache=memory.cache,
-            cache_use=memory.use,
+            cache=cache.cache,
+            cache_use=cache.use,
         )
     except TuningFailed:
         raise
-    except Exception:  # the evaluator could not start, whoever wrote it
+    except Exception:  # the evaluator, the user's or ours, could not start
         if journal is not None and not existed:
-            _forget(journal)
+            _remove_unused(journal)
         raise
 
 
-def _forget(journal: Path) -> None:
-    """Remove a journal in which nothing was measured, so that the corrected command can be given as it was."""
+def _remove_unused(journal: Path) -> None:
+    """Remove a journal in which nothing was measured, so that the same command can be given again."""
     with suppress(OSError):
         if b'"observed"' not in journal.read_bytes():
             journal.unlink()

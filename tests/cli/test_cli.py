@@ -16,9 +16,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from autotune.cli import COMMANDS, exits, main
-from autotune.cli.show_journal import JournalSummary
-from autotune.cli.show_recording import Optimum, RecordingSummary
+from autotune.cli import COMMANDS, ExitCode, main
+from autotune.cli.show import JournalSummary, Optimum, RecordingSummary
 from autotune.core.config import Config
 from autotune.core.search.messages import Asked
 from autotune.core.search.result import Finalist, MeasuredConfig, Result
@@ -155,7 +154,7 @@ FULL = "autotune: nothing more can be written (No space left on device); make ro
 
 def test_the_story_of_the_readme(folder: Path) -> None:
     done = autotune("tune", "problems.py")
-    assert done.returncode == exits.DONE
+    assert done.returncode == ExitCode.DONE
     assert done.stderr == "the file prints\n"  # quiet: stderr is no terminal
     assert "BLOCK      32    1" in done.stdout
     assert "speed-up" in done.stdout
@@ -163,12 +162,12 @@ def test_the_story_of_the_readme(folder: Path) -> None:
     assert "journal    problems.journal.jsonl" in done.stdout
 
     replayed = autotune("replay", "problems.journal.jsonl")
-    assert (replayed.returncode, replayed.stderr) == (exits.DONE, "")
+    assert (replayed.returncode, replayed.stderr) == (ExitCode.DONE, "")
     assert replayed.stdout.startswith("identical: ")
     assert int(replayed.stdout.split()[1]) > 3
 
     shown = autotune("show", "problems.journal.jsonl")
-    assert shown.returncode == exits.DONE
+    assert shown.returncode == ExitCode.DONE
     for text in ("BLOCK   PowerOfTwo", "random_search", "evaluations=50", "finished", "kind=simulated", "numpy="):
         assert text in shown.stdout
 
@@ -176,7 +175,7 @@ def test_the_story_of_the_readme(folder: Path) -> None:
 def test_json_is_all_of_stdout_whatever_user_code_prints(folder: Path) -> None:
     done = autotune("tune", "problems.py:here", "--json", "--no-journal")
     result = found(done.stdout)
-    assert done.returncode == exits.DONE
+    assert done.returncode == ExitCode.DONE
     assert set(result) == {
         "best", "default", "finalists", "speedup", "counts", "evaluations", "elapsed_s", "stopped", "detail",
         "complete", "notes", "drift",
@@ -193,7 +192,7 @@ def test_options_override_the_problem(folder: Path, capfd: pytest.CaptureFixture
     seeds = ["--seed-config", '{"BLOCK": 16}', "--seed-config", "@seed.json"]
     (folder / "seed.json").write_text('{"BLOCK": 8, "stages": 2, "order": "ij"}')
     saved = ["--save-config", "best.json", "--journal", "mine.jsonl"]
-    assert main(["tune", "problems.py:tuned", *options, *seeds, *saved, "--json"]) == exits.DONE
+    assert main(["tune", "problems.py:tuned", *options, *seeds, *saved, "--json"]) == ExitCode.DONE
     result = found(capfd.readouterr().out)
     assert len(result["best"]["times_ms"]) == 3
     header = json.loads((folder / "mine.jsonl").read_text().splitlines()[0])["plan"]
@@ -220,7 +219,7 @@ def test_another_strategy_leaves_the_settings_of_the_first_behind(
 
 
 def test_a_default_that_is_the_best_is_said(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["tune", "problems.py", "--effort", "none", "--no-journal"]) == exits.DONE
+    assert main(["tune", "problems.py", "--effort", "none", "--no-journal"]) == ExitCode.DONE
     out = capfd.readouterr().out
     assert "default    is the best" in out
     assert "speed-up" not in out
@@ -228,14 +227,14 @@ def test_a_default_that_is_the_best_is_said(folder: Path, capfd: pytest.CaptureF
 
 def test_every_run_has_its_own_journal(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for _ in range(3):
-        assert main(["tune", "problems.py:tuned"]) == exits.DONE
+        assert main(["tune", "problems.py:tuned"]) == ExitCode.DONE
     names = sorted(path.name for path in folder.glob("*.jsonl"))
     assert names == ["problems-tuned-2.journal.jsonl", "problems-tuned-3.journal.jsonl", "problems-tuned.journal.jsonl"]
 
 
 def test_nothing_timed_has_its_own_exit_code(folder: Path) -> None:
     done = autotune("tune", "problems.py:broken", "--json")
-    assert done.returncode == exits.NOTHING_TIMED
+    assert done.returncode == ExitCode.NOTHING_TIMED
     assert done.stdout == ""
     assert "configs failed" in done.stderr
     assert "compile error" in done.stderr
@@ -251,14 +250,14 @@ def test_a_result_can_be_piped_to_head(folder: Path) -> None:
     command = [sys.executable, "-c", "import sys; from autotune.cli import main; sys.exit(main())", "show", "j.jsonl"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (exits.PIPE_CLOSED, "")
+    assert (done.returncode, done.stderr) == (ExitCode.PIPE_CLOSED, "")
 
 
 def test_a_full_disk_is_said(journal: Path) -> None:
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-c", "import sys; from autotune.cli import main; sys.exit(main())"]
         done = subprocess.run([*command, "show", "j.jsonl"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
-    assert done.returncode == exits.ERROR
+    assert done.returncode == ExitCode.ERROR
     assert done.stderr == FULL
 
 
@@ -271,13 +270,13 @@ def test_an_interrupt_before_the_search_is_quiet(folder: Path) -> None:
         await_in(folder / "here", lambda text: True)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (exits.INTERRUPTED, "", "")
+    assert (process.returncode, out, err) == (ExitCode.INTERRUPTED, "", "")
 
 
 @pytest.fixture
 def whole(folder: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """What a search finds that nothing disturbs; the slow table gives the same on its simulated clock."""
-    assert main(["tune", "problems.py", "--json", "--no-journal"]) == exits.DONE
+    assert main(["tune", "problems.py", "--json", "--no-journal"]) == ExitCode.DONE
     return found(capfd.readouterr().out)
 
 
@@ -289,14 +288,14 @@ def test_killed_and_resumed_ends_as_if_nothing_had_happened(
         await_in(journal, lambda text: text.count("\n") > 15)
         process.kill()
         process.wait()
-    assert main(["show", journal.name, "--json"]) == exits.DONE
+    assert main(["show", journal.name, "--json"]) == ExitCode.DONE
     unfinished = json.loads(capfd.readouterr().out)
     assert unfinished["state"] == "unfinished"
     assert 0 < unfinished["evaluations"] < 49
-    assert main(["resume", journal.name, "problems.py", "--json"]) == exits.DONE
+    assert main(["resume", journal.name, "problems.py", "--json"]) == ExitCode.DONE
     assert found(capfd.readouterr().out) == whole
-    assert main(["replay", journal.name]) == exits.DONE
-    assert main(["show", journal.name, "--json"]) == exits.DONE
+    assert main(["replay", journal.name]) == ExitCode.DONE
+    assert main(["show", journal.name, "--json"]) == ExitCode.DONE
     shown = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert (shown["state"], shown["resumes"], shown["result"]) == ("finished", 1, whole)
 
@@ -309,14 +308,14 @@ def test_one_interrupt_prints_the_best_so_far_and_leaves_a_journal_to_resume(
         await_in(journal, lambda text: text.count("observed") > 5)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-    assert process.returncode == exits.INTERRUPTED
+    assert process.returncode == ExitCode.INTERRUPTED
     assert "Traceback" not in err
     assert "best  " in out
     assert "autotune resume j.jsonl problems.py:slow" in out
-    assert main(["show", "j.jsonl", "--json"]) == exits.DONE
+    assert main(["show", "j.jsonl", "--json"]) == ExitCode.DONE
     summary = json.loads(capfd.readouterr().out)
     assert (summary["state"], summary["interrupts"]) == ("interrupted", 1)
-    assert main(["resume", "j.jsonl", "problems.py", "--json"]) == exits.DONE
+    assert main(["resume", "j.jsonl", "problems.py", "--json"]) == ExitCode.DONE
     assert found(capfd.readouterr().out) == whole
 
 
@@ -328,7 +327,7 @@ def test_two_interrupts_stop_at_once(folder: Path) -> None:
         await_in(journal, lambda text: '"interrupted"' in text)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-    assert process.returncode == exits.INTERRUPTED
+    assert process.returncode == ExitCode.INTERRUPTED
     assert out == ""
     assert "stopped at once; go on with: autotune resume j.jsonl problems.py:real" in err
     assert "Traceback" not in err
@@ -341,20 +340,20 @@ def test_two_interrupts_stop_at_once(folder: Path) -> None:
 
 @pytest.fixture
 def journal(folder: Path, capfd: pytest.CaptureFixture[str]) -> Path:
-    assert main(["tune", "problems.py:tuned", "--journal", "j.jsonl"]) == exits.DONE
+    assert main(["tune", "problems.py:tuned", "--journal", "j.jsonl"]) == ExitCode.DONE
     capfd.readouterr()
     return folder / "j.jsonl"
 
 
 def test_a_divergence_names_the_line_and_both_sides(journal: Path, capfd: pytest.CaptureFixture[str]) -> None:
     asked = reseeded(journal)
-    assert main(["replay", "j.jsonl"]) == exits.DIVERGED
+    assert main(["replay", "j.jsonl"]) == ExitCode.DIVERGED
     out = capfd.readouterr().out
     assert out.startswith(f"different: line {asked[1]} of j.jsonl, after 1 identical decision\n")
     assert "where     trials[0].config." in out
     assert out.count('{"type":"measure"') == 2
     assert "numpy was 0.9 and is " in out
-    assert main(["replay", "j.jsonl", "--json"]) == exits.DIVERGED
+    assert main(["replay", "j.jsonl", "--json"]) == ExitCode.DIVERGED
     report = json.loads(capfd.readouterr().out)
     assert (report["identical"], report["checked"], report["divergence"]["line"]) == (False, 1, asked[1])
     assert report["divergence"]["recorded"] != report["divergence"]["today"]
@@ -362,7 +361,7 @@ def test_a_divergence_names_the_line_and_both_sides(journal: Path, capfd: pytest
 
 def test_a_torn_line_is_one_line_of_warning(journal: Path, capfd: pytest.CaptureFixture[str]) -> None:
     journal.write_bytes(journal.read_bytes()[:-9])
-    assert main(["replay", "j.jsonl"]) == exits.DONE
+    assert main(["replay", "j.jsonl"]) == ExitCode.DONE
     captured = capfd.readouterr()
     assert captured.err.startswith("autotune: warning: j.jsonl: line ")
     assert captured.err.count("\n") == 1
@@ -372,14 +371,14 @@ def test_a_torn_line_is_one_line_of_warning(journal: Path, capfd: pytest.Capture
 def test_a_journal_with_python_constraints_is_shown_and_replayed(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["tune", "problems.py:guarded", "--journal", "g.jsonl"]) == exits.DONE
+    assert main(["tune", "problems.py:guarded", "--journal", "g.jsonl"]) == ExitCode.DONE
     capfd.readouterr()
-    assert main(["replay", "g.jsonl"]) == exits.ERROR
+    assert main(["replay", "g.jsonl"]) == ExitCode.ERROR
     assert "even" in capfd.readouterr().err
-    assert main(["replay", "g.jsonl", "--problem", "problems.py:guarded"]) == exits.DONE
-    assert main(["show", "g.jsonl"]) == exits.DONE
+    assert main(["replay", "g.jsonl", "--problem", "problems.py:guarded"]) == ExitCode.DONE
+    assert main(["show", "g.jsonl"]) == ExitCode.DONE
     assert "--problem" in capfd.readouterr().err
-    assert main(["show", "g.jsonl", "--problem", "problems.py:guarded"]) == exits.DONE
+    assert main(["show", "g.jsonl", "--problem", "problems.py:guarded"]) == ExitCode.DONE
     assert "warning" not in capfd.readouterr().err
 
 
@@ -401,14 +400,14 @@ def test_a_recording_is_shown(folder: Path, capfd: pytest.CaptureFixture[str]) -
         },
     }  # fmt: skip
     (folder / "adder.json").write_text(json.dumps(cache))
-    assert main(["show", "adder.json", "--json", "--save-config", "best.json"]) == exits.DONE
+    assert main(["show", "adder.json", "--json", "--save-config", "best.json"]) == ExitCode.DONE
     summary = json.loads(capfd.readouterr().out)
     assert (summary["kind"], summary["device"], summary["points"]) == ("recording", "Test GPU", 6)
     assert summary["counts"] == {"timed": 5, "compile_error": 1}
     assert summary["optimum"] == {"config": {"x": 1, "y": 0}, "time_ms": 1.5, "key": "1,0"}
     assert summary["quantiles_ms"]["0.5"] == 2.5
     assert json.loads((folder / "best.json").read_text()) == {"x": 1, "y": 0}
-    assert main(["show", "adder.json"]) == exits.DONE
+    assert main(["show", "adder.json"]) == ExitCode.DONE
     out = capfd.readouterr().out
     assert "6 (all combinations of values)" in out
     assert "optimum" in out
@@ -420,23 +419,23 @@ def test_a_recording_of_another_objective_is_shown_and_searched(
     entries = {str(x): {"x": x, "time": 1.0, "GFLOP/s": 100.0 * x} for x in (1, 2, 3)}
     cache = {"tune_params": {"x": [1, 2, 3]}, "objective": "GFLOP/s", "cache": entries}
     (folder / "rates.json").write_text(json.dumps(cache))
-    assert main(["show", "rates.json", "--json"]) == exits.DONE
+    assert main(["show", "rates.json", "--json"]) == ExitCode.DONE
     summary = json.loads(capfd.readouterr().out)
     assert summary["optimum"] == {"config": {"x": 3}, "time_ms": None, "key": "3"}
     assert summary["objective"] == {"name": "GFLOP/s", "direction": "higher", "unit": "GFLOP/s"}
     assert (summary["quantiles"]["0"], summary["quantiles_ms"]) == (pytest.approx(300.0), {})
-    assert main(["show", "rates.json"]) == exits.DONE
+    assert main(["show", "rates.json"]) == ExitCode.DONE
     shown = capfd.readouterr().out
     assert "objective  GFLOP/s, higher is better" in shown
     assert "optimum   300 GFLOP/s  1x" in shown
     assert "worst     100 GFLOP/s  3x" in shown
     assert " ms" not in shown
-    assert main(["simulate", "rates.json", "--evaluations", "3", "--json"]) == exits.DONE
+    assert main(["simulate", "rates.json", "--evaluations", "3", "--json"]) == ExitCode.DONE
     found = json.loads(capfd.readouterr().out)
     assert (found["optimum"], found["optimum_ms"], found["runs"][0]["best"]) == (300.0, None, 300.0)
-    assert main(["simulate", "rates.json", "--evaluations", "3"]) == exits.DONE
+    assert main(["simulate", "rates.json", "--evaluations", "3"]) == ExitCode.DONE
     assert "best GFLOP/s" in capfd.readouterr().out
-    assert main(["simulate", "rates.json", "--evaluations", "3", "--objective", "time", "--json"]) == exits.DONE
+    assert main(["simulate", "rates.json", "--evaluations", "3", "--objective", "time", "--json"]) == ExitCode.DONE
     assert json.loads(capfd.readouterr().out)["optimum_ms"] == 1.0
 
 
@@ -447,7 +446,7 @@ FILES = {
     "syntax.py": "from autotune import Space\nspace = Space(\n",
     "raises.py": "import json\n\ndef read():\n    return json.loads('{')\n\nread()\n",
     "empty.py": "",
-    "exits.py": "import sys\nsys.exit(3)\n",
+    "ExitCode.py": "import sys\nsys.exit(3)\n",
     "space.py": "from autotune import Space\n\nspace = Space({})\n",
     "missing.py": "import not_there\n",
     "helped.py": "import helper_with_a_fault\n",
@@ -470,7 +469,7 @@ MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("syntax error", ["tune", "syntax.py"], 1, ["syntax.py, line 2: '(' was never closed"]),
     ("syntax error of a helper", ["tune", "helped.py"], 1, ["helper_with_a_fault.py, line 1: invalid syntax"]),
     ("file raises", ["tune", "raises.py"], 1, ["raises.py, line 4: JSONDecodeError"]),
-    ("file exits", ["tune", "exits.py"], 1, ["exits.py ended the process", "__main__"]),
+    ("file exits", ["tune", "ExitCode.py"], 1, ["ExitCode.py ended the process", "__main__"]),
     ("module missing", ["tune", "missing.py"], 1, ["missing.py, line 1", "not_there"]),
     ("bad space", ["tune", "space.py"], 1, ["space.py, line 3: a space needs at least one parameter"]),
     ("no problem", ["tune", "empty.py"], 1, ["empty.py has no 'problem'", "Problem(space, evaluator)"]),
@@ -584,12 +583,12 @@ def test_a_mistake_is_one_sentence(
 
 def test_a_mistake_reaches_the_shell_without_a_traceback(folder: Path) -> None:
     done = autotune("tune", "nothing.py")
-    assert (done.returncode, done.stdout) == (exits.ERROR, "")
+    assert (done.returncode, done.stdout) == (ExitCode.ERROR, "")
     assert done.stderr.count("\n") == 1
-    assert autotune().returncode == exits.USAGE
+    assert autotune().returncode == ExitCode.USAGE
     assert autotune("--version").stdout.startswith("autotune 0.")
     helped = autotune("tune", "--help")
-    assert helped.returncode == exits.DONE
+    assert helped.returncode == ExitCode.DONE
     assert "--seed-config" in helped.stdout
 
 
@@ -608,18 +607,18 @@ def test_the_documentation_knows_every_option_exit_code_and_field(capfd: pytest.
     for name, short in COMMANDS.items():
         assert f"\n## autotune {name} " in text
         section = text.partition(f"\n## autotune {name} ")[2].partition("\n## ")[0]
-        assert main([name, "--help"]) == exits.DONE
+        assert main([name, "--help"]) == ExitCode.DONE
         usage, _, options = capfd.readouterr().out.partition("Options:")
         assert short.rstrip(".") in " ".join(usage.split()), (
             "the list of commands and the command itself say different things"
         )
         for part in re.findall(r"^  ([a-z]+) ", options.partition("Commands:")[2], re.MULTILINE):
-            assert main([name, part, "--help"]) == exits.DONE
+            assert main([name, part, "--help"]) == ExitCode.DONE
             assert f"| `{part}" in section, f"{name} {part} is not documented"
             options += capfd.readouterr().out.partition("Options:")[2]
         for option in re.findall(r"--[a-z-]+", options):
             assert option == "--help" or f"`{option}" in section, f"{option} of {name} is not documented"
-    for code in (value for name, value in vars(exits).items() if name.isupper()):
+    for code in ExitCode:
         assert f"\n| {code} |" in text
     for fields in (Result, MeasuredConfig, Finalist, JournalSummary, RecordingSummary, Optimum):
         for field in fields.__struct_fields__:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from autotune import Budget, CallableEvaluator, Config, Integer, PowerOfTwo, Space, load_seeds, save_config, tune
-from autotune.cli import exits, main
+from autotune.cli import ExitCode, main
 from autotune.core.errors import AutotuneError, ConfigError
 from autotune.core.parameters import Boolean, Choice
 from autotune.interop.seed_configs import SeedConfigs, fit_seeds, read_seeds, write_seeds
@@ -507,11 +507,11 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_import_shows_fits_and_writes_seeds(folder, capfd):
-    assert main(["import", MOE_NAME]) == exits.DONE
+    assert main(["import", MOE_NAME]) == ExitCode.DONE
     shown = capfd.readouterr().out
     assert "device_name  GPU_X-80GB" in shown
     assert '4096  {"BLOCK_SIZE_M":128' in shown
-    assert main(["import", MOE_NAME, "seeds.json", "--problem", "problem.py", "--json"]) == exits.DONE
+    assert main(["import", MOE_NAME, "seeds.json", "--problem", "problem.py", "--json"]) == ExitCode.DONE
     fields = json.loads(capfd.readouterr().out)
     assert (fields["format"], len(fields["entries"]), len(fields["seeds"]["configs"]), fields["out"]) == (
         "vllm",
@@ -522,15 +522,16 @@ def test_import_shows_fits_and_writes_seeds(folder, capfd):
     assert "BLOCK_M = 512" in fields["seeds"]["left_out"][0]
     assert (
         main(["tune", "problem.py", "--seeds", "seeds.json", "--evaluations", "4", "--quiet", "--journal", "j.jsonl"])
-        == exits.DONE
+        == ExitCode.DONE
     )
     assert '"BLOCK_M":128,"BLOCK_N":64,"num_warps":8' in Path("j.jsonl").read_text()
     capfd.readouterr()
     assert (
-        main(["tune", "problem.py", "--seeds", MOE_NAME, "--evaluations", "4", "--quiet", "--no-journal"]) == exits.DONE
+        main(["tune", "problem.py", "--seeds", MOE_NAME, "--evaluations", "4", "--quiet", "--no-journal"])
+        == ExitCode.DONE
     )
     assert "1 config left out: a config has BLOCK_M = 512" in capfd.readouterr().err
-    assert main(["import", MOE_NAME, "s.json", "--where", "M=64", "--rename", "BLOCK_SIZE_M=BM"]) == exits.DONE
+    assert main(["import", MOE_NAME, "s.json", "--where", "M=64", "--rename", "BLOCK_SIZE_M=BM"]) == ExitCode.DONE
     assert json.loads(Path("s.json").read_bytes())["seeds"] == [
         {"BM": 32, "BLOCK_SIZE_N": 64, "num_warps": 8, "num_stages": 3}
     ]
@@ -540,14 +541,14 @@ def test_import_writes_a_recording_in_our_format(folder, capfd):
     entries = {str(m): {"BLOCK_M": m, "score": 1.0 * m} for m in (16, 32)}
     cache = {"tune_params": {"BLOCK_M": [16, 32]}, "objective": "score", "cache": entries}
     Path("cache.json").write_text(json.dumps(cache))
-    assert main(["import", "cache.json", "r.autotune.json"]) == exits.ERROR
+    assert main(["import", "cache.json", "r.autotune.json"]) == ExitCode.ERROR
     assert "'score' is better is said nowhere" in capfd.readouterr().err
     said = ["--objective", "score", "--direction", "higher"]
-    assert main(["import", "cache.json", "r.autotune.json", *said]) == exits.DONE
+    assert main(["import", "cache.json", "r.autotune.json", *said]) == ExitCode.DONE
     capfd.readouterr()
-    assert main(["show", "r.autotune.json", "--json"]) == exits.DONE
+    assert main(["show", "r.autotune.json", "--json"]) == ExitCode.DONE
     assert json.loads(capfd.readouterr().out)["optimum"]["config"] == {"BLOCK_M": 32}
-    assert main(["import", "cache.json", "s.json", "--problem", "problem.py", *said]) == exits.DONE
+    assert main(["import", "cache.json", "s.json", "--problem", "problem.py", *said]) == ExitCode.DONE
     assert [seed["BLOCK_M"] for seed in json.loads(Path("s.json").read_bytes())["seeds"]] == [32, 16]
 
 
@@ -555,12 +556,13 @@ def test_export_writes_what_import_reads(folder, capfd):
     save_config({"BLOCK_M": 32, "num_warps": 8}, "b16.json")
     save_config({"BLOCK_M": 16, "num_warps": 4}, "b1.json")
     assert (
-        main(["export", "E=1,N=2.json", "16=b16.json", "1=b1.json", "--rename", "BLOCK_M=BLOCK_SIZE_M"]) == exits.DONE
+        main(["export", "E=1,N=2.json", "16=b16.json", "1=b1.json", "--rename", "BLOCK_M=BLOCK_SIZE_M"])
+        == ExitCode.DONE
     )
     assert "2 configs to E=1,N=2.json, for vllm" in capfd.readouterr().out
     assert read_tuned_configs("E=1,N=2.json").entries[1].config == {"BLOCK_SIZE_M": 32, "num_warps": 8}
     name = ["--format", "flash-linear-attention", "--kernel-name", "scan"]
-    assert main(["export", "k.json", '[128,"x"]=b16.json', "default=b1.json", *name]) == exits.DONE
+    assert main(["export", "k.json", '[128,"x"]=b16.json', "default=b1.json", *name]) == ExitCode.DONE
     assert [e.labels["key"] for e in read_tuned_configs("k.json").entries] == ['[128,"x"]', "default"]
 
 
@@ -589,7 +591,7 @@ def test_export_writes_what_import_reads(folder, capfd):
 def test_mistakes_are_one_sentence(folder, capfd, arguments, words):
     save_config({"BLOCK_M": 32}, "b.json")
     Path("cache").mkdir()
-    assert main(arguments) == exits.ERROR
+    assert main(arguments) == ExitCode.ERROR
     complaint = capfd.readouterr().err.splitlines()
     assert len(complaint) == 1
     for word in words:
@@ -609,11 +611,13 @@ def test_the_cache_is_exported_by_a_field_of_its_keys(folder, capfd):
         evaluator = CallableEvaluator(build, args=(np.zeros(n), n), isolation="in_process")
         tune(space, evaluator, "random_search", budget=Budget(evaluations=3), cache=folder / "cache", journal=False)
     options = ["--cache-dir", "cache", "--export-format", "sglang"]
-    assert main(["cache", "export", "x.json", *options]) == exits.ERROR
+    assert main(["cache", "export", "x.json", *options]) == ExitCode.ERROR
     assert "--by FIELD; the entries have kernel, source" in capfd.readouterr().err
-    assert main(["cache", "export", "x.json", *options, "--by", "kernel"]) == exits.ERROR
+    assert main(["cache", "export", "x.json", *options, "--by", "kernel"]) == ExitCode.ERROR
     assert "and no size" in capfd.readouterr().err
-    assert main(["cache", "export", "N=1.json", *options, "--by", "specialization.arguments.0.shape.0"]) == exits.DONE
+    assert (
+        main(["cache", "export", "N=1.json", *options, "--by", "specialization.arguments.0.shape.0"]) == ExitCode.DONE
+    )
     assert "2 configs to N=1.json, for sglang" in capfd.readouterr().out
     found = read_tuned_configs("N=1.json")
     assert [entry.labels for entry in found.entries] == [{"M": 8}, {"M": 64}]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from autotune.cli import main
-from autotune.cli.study import parsed_sweep
+from autotune.cli.study import parse_sweep
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.strategies.protocol import Done
 from autotune.core.strategies.registry import STRATEGIES
@@ -351,7 +351,7 @@ def test_recordings_are_found_sorted_once_and_without_the_excluded(folder: Path)
 
 
 def test_sweeps_on_the_command_line() -> None:
-    assert parsed_sweep(["copies=1,2,5", "x=a,true", "y=[1,2]", 'z="a,b"', "w=0.5"]) == {
+    assert parse_sweep(["copies=1,2,5", "x=a,true", "y=[1,2]", 'z="a,b"', "w=0.5"]) == {
         "copies": (1, 2, 5), "x": ("a", True), "y": ([1, 2],), "z": ("a", "b"), "w": (0.5,),
     }  # fmt: skip
 

@@ -41,7 +41,7 @@ from autotune import (
     resume,
     tune,
 )
-from autotune.cli import exits, main
+from autotune.cli import ExitCode, main
 from autotune.shell.cache import cache as layers
 from autotune.shell.cache import identity as devices
 from autotune.shell.cache import reuse
@@ -449,12 +449,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def told(capfd: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    assert main([*arguments, "--json"]) == exits.DONE
+    assert main([*arguments, "--json"]) == ExitCode.DONE
     return json.loads(capfd.readouterr().out)
 
 
 def test_the_command_line_from_a_search_to_an_export(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["cache", "list"]) == exits.DONE
+    assert main(["cache", "list"]) == ExitCode.DONE
     assert "no entries" in capfd.readouterr().out
     first = told(capfd, "tune", "p.py", "--cache", "--quiet")
     again = told(capfd, "tune", "p.py", "--cache", "--quiet")
@@ -485,20 +485,20 @@ def test_the_command_line_from_a_search_to_an_export(folder: Path, capfd: pytest
 
 
 def test_the_command_line_for_people(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["tune", "p.py", "--cache-dir", "cache", "--quiet"]) == exits.DONE
-    assert main(["tune", "p.py", "--cache", "--quiet"]) == exits.DONE
+    assert main(["tune", "p.py", "--cache-dir", "cache", "--quiet"]) == ExitCode.DONE
+    assert main(["tune", "p.py", "--cache", "--quiet"]) == ExitCode.DONE
     out = capfd.readouterr().out
     assert "from the cache: measured" in out
     assert "journal    p.journal.jsonl" in out
     for arguments in (["list"], ["explain", "p.py"], ["prune"], ["export", "out"], ["merge", "out"]):
-        assert main(["cache", *arguments]) == exits.DONE
+        assert main(["cache", *arguments]) == ExitCode.DONE
     out = capfd.readouterr().out
     for words in ("autotune_file_p.build", "hit", "every field of the key is the same", "removed  0 files", "1 known"):
         assert words in out
     (entry,) = Cache().newest()
-    assert main(["cache", "show", entry.run.id]) == exits.DONE
+    assert main(["cache", "show", entry.run.id]) == ExitCode.DONE
     assert entry.run.id in capfd.readouterr().out
-    assert main(["cache", "explain", entry.run.id]) == exits.DONE
+    assert main(["cache", "explain", entry.run.id]) == ExitCode.DONE
     assert "no other entries" in capfd.readouterr().out
 
 
@@ -512,7 +512,7 @@ def test_the_command_line_for_people(folder: Path, capfd: pytest.CaptureFixture[
     ],
 )
 def test_mistakes(folder: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    assert main(["cache", *arguments]) == exits.ERROR
+    assert main(["cache", *arguments]) == ExitCode.ERROR
     captured = capfd.readouterr()
     assert words in captured.err
     assert captured.err.count("\n") == 1
@@ -570,7 +570,7 @@ def test_files_that_are_no_entries_stop_nothing(tmp_path: Path, capfd: pytest.Ca
     out = str(tmp_path / "out")
     for arguments in (["list"], ["export", out, "--best"], ["merge", str(where), "--cache-dir", out], ["prune"]):
         place = [] if "--cache-dir" in arguments else ["--cache-dir", str(where)]
-        assert main(["cache", *arguments, *place]) == exits.DONE, arguments
+        assert main(["cache", *arguments, *place]) == ExitCode.DONE, arguments
     capfd.readouterr()
     left = sorted(path.name for path in good.parent.iterdir())
     assert left == [good.name], "what is no entry is prunable"
