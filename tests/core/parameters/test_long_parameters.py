@@ -1,11 +1,6 @@
-"""What the search itself costs: one BLAS thread for models, and long parameters that stay cheap."""
+"""Long parameters: searches over them stay cheap, and a long choice has few features."""
 
-import os
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import numpy as np
 import pytest
@@ -29,7 +24,6 @@ from autotune import (
     start,
 )
 from autotune.core.models.gp_features import feature_map
-from autotune.core.one_thread import libraries, one_thread
 from autotune.core.parameters.choice import ONE_HOT_VALUES, SIGNS
 
 STRINGS = tuple(f"schedule {i}" for i in range(5000))
@@ -84,77 +78,3 @@ def test_a_long_choice_has_few_features_about_equally_far_apart() -> None:
     assert distances.std() < 0.2
     short = Choice(STRINGS[:ONE_HOT_VALUES])
     assert (short.encode_features(codes[:ONE_HOT_VALUES]) == np.eye(ONE_HOT_VALUES)).all()
-
-
-# One thread
-
-THREADS = """
-import numpy, threading, os
-from threadpoolctl import ThreadpoolController
-from msgspec import Struct
-from autotune import *
-from autotune.core.strategies.protocol import Done
-
-def threads():
-    return [one["num_threads"] for one in ThreadpoolController().select(user_api="blas").info()]
-
-seen = []
-
-class Looks(Struct, frozen=True, tag="looks"):
-    def init(self, space, seeds, key):
-        seen.extend(threads())
-        return ()
-    def propose(self, space, state, ask, key):
-        seen.extend(threads())
-        return Done("seen")
-    def observe(self, space, state, seen):
-        return state
-
-register("looks", Looks)
-before = threads()
-search = start(make_plan(Space({"a": Boolean()}), Looks()))
-request(search)
-print(sorted(set(before)), sorted(set(seen)), threads() == before)
-"""
-
-
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="a BLAS has more than one thread where there are cores for it")
-def test_strategies_are_asked_on_one_thread_and_what_was_set_is_set_back() -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
-    for wanted in ("2", None):
-        given = environment if wanted is None else {**environment, "OMP_NUM_THREADS": wanted}
-        done = subprocess.run([sys.executable, "-c", THREADS], env=given, capture_output=True, check=True, text=True)
-        before, inside, restored = done.stdout.replace("] ", "]|").split("|")
-        assert before != "[1]"
-        assert inside == "[1]"
-        assert restored.strip() == "True"
-
-
-def blas_threads() -> list[int]:
-    return [library.threads() for library in libraries()]
-
-
-def test_blocks_that_overlap_and_a_fork_within_one_set_back_what_was_before() -> None:
-    before, barrier = blas_threads(), Barrier(4)
-
-    def inside(turn: int) -> set[int]:
-        found: set[int] = set()
-        for _ in range(50):
-            barrier.wait()
-            with one_thread():
-                found |= set(blas_threads())
-        return found
-
-    with ThreadPoolExecutor(4) as pool:
-        assert set().union(*pool.map(inside, range(4))) == {1}
-    assert blas_threads() == before
-    with one_thread():
-        child = os.fork()
-        if not child:
-            with one_thread():
-                pass
-            os._exit(0 if blas_threads() == before else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    with pytest.raises(ZeroDivisionError), one_thread():
-        _ = 1 / 0
-    assert blas_threads() == before
