@@ -1,7 +1,8 @@
-"""Is an output what the reference says? One engine for numpy, torch and plain Python values.
+"""Comparison of an output with the expected one, for numpy, torch and plain Python values.
 
-An expected value is taken apart into leaves: what tuples, lists, dicts and dataclasses hold. Each leaf is compared by
-its kind. Tensors stay on their device. The answer is None, or one sentence that says how far off the output is.
+An expected value is taken apart into leaves: the parts of tuples, lists, dicts and dataclasses. Each leaf is compared
+by the kind of its elements. Tensors stay on their device. The answer is None, or a sentence that says how far the
+output is from the expected one.
 """
 
 import sys
@@ -21,27 +22,29 @@ from autotune.shell.evaluators import tensors
 from autotune.shell.evaluators.tensors import is_tensor
 
 CHUNK = 1 << 24
-"""Elements compared at a time: comparing needs several times their memory."""
+"""Elements that are compared at a time: a comparison takes several times their memory, so some hundred MiB."""
 
 RTOL = {"float32": 1e-3, "float16": 4e-3, "bfloat16": 2e-2, "complex64": 1e-3, "complex32": 4e-3}
-"""Relative tolerance by the type of the output: two to four of its steps, and for float32 what tf32 products lose."""
+"""Relative tolerance by the type of the output: two to four of its steps; for float32 the error of tf32 products."""
 RTOL_OF_FLOAT8, RTOL_OF_DOUBLE = 0.15, 1e-7
+"""The same for the eight-bit floats, whose steps are up to an eighth, and for float64 and all other types."""
 USUAL_REDUCTION = 1024
+"""Terms of a sum for which the tolerances above hold; errors grow with the root of the number of terms."""
 
 EXACT, REAL, COMPLEX, OTHER = "exact", "real", "complex", "other"
 NUMBERS = {(EXACT, EXACT), (EXACT, REAL), (REAL, REAL), (REAL, COMPLEX), (COMPLEX, COMPLEX)}
-"""What the elements of an array are: booleans and integers; floats; complex numbers; anything that only has ==."""
+"""Pairs of kinds that compare as numbers. The kinds: booleans and integers; floats; complex numbers; any other."""
 
 
 class Tolerance(Struct, frozen=True):
-    """What counts as right. rtol, atol: None, as the type of each output suggests.
+    """How near an output must be to the expected one. rtol, atol: None: by the type of each leaf.
 
     By default |output - expected| <= rtol * (|expected| + root mean square of expected), widened by
     sqrt(reduction / 1024) where more than 1024 terms are summed. An expected NaN must be a NaN, an expected infinity
-    the same infinity, and a finite number finite; of complex numbers that are not finite, so for each part. Integers,
-    booleans and all else must be equal; so must the bits of packed formats, such as two float4 in a byte.
+    the same infinity, and a finite number finite; complex numbers that are not finite are compared by their parts.
+    Integers, booleans and other values must be equal; so must the bits of packed formats, such as two float4 in a byte.
     bitwise: equal bits, and nothing else. allowed: the fraction of elements that may be wrong.
-    usual: rtol and atol for types of 32 bits and more, where they are left open.
+    reduction: the number of summed terms. usual: rtol and atol for types of 32 bits and more, where they are None.
     same_type: outputs must have the reference's type; else numbers may be of another width, an integer may stand where
     the reference has a float, and an array may be of another library.
     """
@@ -56,14 +59,14 @@ class Tolerance(Struct, frozen=True):
 
 
 class Mismatch(NamedTuple):
-    """What is wrong, and with which fraction of the elements of that leaf."""
+    """What is wrong with a leaf, and the fraction of its elements that are."""
 
     message: str
     share: float
 
 
 class ExpectedLeaf:
-    """A leaf of what must come out, where it is, and how near an output must be to it.
+    """A leaf of the expected output, its place, and how near an output must be to it.
 
     Raises EvaluatorError for a value that cannot be compared.
     """
@@ -80,7 +83,7 @@ class ExpectedLeaf:
 
     @property
     def elements(self) -> int:
-        """How many elements are compared; 0: an output of this form is right whatever it holds."""
+        """The number of elements that are compared; 0: any output of this form is right."""
         if _is_array(self.value):
             return int(prod(self.value.shape))
         return 0 if self.value is None or (hasattr(self.value, "__len__") and not len(self.value)) else 1
@@ -98,24 +101,25 @@ class ExpectedLeaf:
         return f"{self.place}: {form}, {rule}{allowed}"
 
     def mismatch(self, output: Any) -> Mismatch | None:
-        """What is wrong with an output, None if it is right."""
+        """What is wrong with an output; None if it is right."""
         place, expected = self.place, self.value
         if not _is_array(expected):
-            return self._unequal(output)
+            return self._compare_plain(output)
         try:
             found = _leaf(output, place)
         except EvaluatorError:
             found = None
         if not _is_array(found):
-            return Mismatch(f"{place} is {_shown(output)} where the reference has {_named_form(expected)}", 1.0)
+            wanted = _describe_form(expected)
+            return Mismatch(f"{place} is {_describe_value(output)} where the reference has {wanted}", 1.0)
         if found.shape != expected.shape:
             theirs, ours = tuple(found.shape), tuple(expected.shape)
             return Mismatch(f"{place} has shape {theirs} where the reference has {ours}", 1.0)
-        if unlike := self._other_type(found):
+        if unlike := self._type_mismatch(found):
             return Mismatch(unlike, 1.0)
         if not self.elements:
             return None
-        count, largest, unexpected_nan = self._counted(*_in_one_library(found, expected))
+        count, largest, unexpected_nan = self._count_wrong(*_in_one_library(found, expected))
         share = count / self.elements
         if share <= self.tolerance.allowed:
             return None
@@ -125,23 +129,23 @@ class ExpectedLeaf:
             text += f", {unexpected_nan} are NaN where the reference has none"
         return Mismatch(text, share)
 
-    def _unequal(self, output: Any) -> Mismatch | None:
+    def _compare_plain(self, output: Any) -> Mismatch | None:
         expected = self.value
         if expected is None and output is not None:
-            return Mismatch(f"{self.place} is {_shown(output)} where the reference has None", 1.0)
+            return Mismatch(f"{self.place} is {_describe_value(output)} where the reference has None", 1.0)
         try:
             found = _leaf(output, self.place)
         except EvaluatorError:
             found = output
-        with suppress(Exception):  # a foreign == may do anything; what it does not answer is no equality
+        with suppress(Exception):  # a foreign == may raise anything, and is then taken for unequal
             if type(found) is type(expected) and bool(found == expected):
                 return None
-        text = f"{self.place} is {_shown(output)} where the reference has {_shown(expected)}"
+        text = f"{self.place} is {_describe_value(output)} where the reference has {_describe_value(expected)}"
         if output is None:
             text += "; return the array that the kernel fills, or let the reference work in place as well"
         return Mismatch(text, 1.0)
 
-    def _other_type(self, output: Any) -> str:
+    def _type_mismatch(self, output: Any) -> str:
         expected, theirs, ours = self.value, _type_name(output), _type_name(self.value)
         strict = self.tolerance.same_type or self.tolerance.bitwise
         same = theirs == ours and is_tensor(output) == is_tensor(expected)
@@ -151,8 +155,9 @@ class ExpectedLeaf:
             return ""
         return f"{self.place} has type {theirs} where the reference has {ours}"
 
-    def _counted(self, output: Any, expected: Any) -> tuple[int, float, int]:
-        """How many elements are wrong, the largest finite error among them, and how many are NaN for no reason."""
+    def _count_wrong(self, output: Any, expected: Any) -> tuple[int, float, int]:
+        """The number of wrong elements, the largest finite error, and the number of elements that are NaN
+        unexpectedly."""
         count, largest, nan = 0, 0.0, 0
         for a, there in pieces(output, expected):
             b = there.to(a.device) if is_tensor(a) else there
@@ -166,7 +171,7 @@ class ExpectedLeaf:
         return count, largest, nan
 
     def _wrong(self, a: Any, b: Any) -> Any:
-        """Which elements [n] are wrong."""
+        """Which elements [n] are wrong, as booleans [n]."""
         if self.kind == OTHER:
             return find_bit_differences(a, b) if self.tolerance.bitwise and not a.dtype.hasobject else _differ(a, b)
         if self.tolerance.bitwise or _packed(a):
@@ -177,10 +182,10 @@ class ExpectedLeaf:
 
 
 class OutputCheck:
-    """All that is compared with an output: the leaves of the expected value, in the form that it has."""
+    """An expected value with its leaves, in the form that an output must have."""
 
     def __init__(self, value: Any, tolerance: Tolerance, named: bool = False) -> None:
-        """named: `value` is a dict of outputs by the names that messages shall call them."""
+        """named: `value` is a dict of outputs by their names in messages."""
         self.value = value
         self._form = _form(value, tolerance, "the output")
         if named:
@@ -189,20 +194,20 @@ class OutputCheck:
 
     @property
     def elements(self) -> int:
-        """How many elements are compared, all leaves together."""
+        """The number of elements that are compared, in all leaves."""
         return sum(leaf.elements for leaf in self.leaves)
 
     def describe(self) -> str:
-        """What is compared, leaf by leaf; long lists are cut."""
+        """The leaves that are compared, on one line; long lists are cut."""
         shown = [leaf.describe() for leaf in self.leaves if leaf.elements]
         return "; ".join(shown if len(shown) <= 4 else [*shown[:3], f"and {len(shown) - 3} more"])
 
     def required(self) -> "OutputCheck":
-        """This check; raises EvaluatorError where it compares nothing."""
+        """This check; raises EvaluatorError if it compares nothing."""
         if not self.elements:
             raise EvaluatorError(
-                f"the reference gives {_shown(self.value)}, in which there is nothing to compare; let it return what"
-                " must come out, or change its arguments as the kernel must"
+                f"the reference gives {_describe_value(self.value)}, in which there is nothing to compare; let it return"
+                " what must come out, or change its arguments as the kernel must"
             )
         return self
 
@@ -212,19 +217,19 @@ class OutputCheck:
 
 
 def require_comparable(reference: Any) -> None:
-    """Raise EvaluatorError where a reference that is no function gives nothing to compare, or what cannot be."""
+    """Raises EvaluatorError if a reference that is not a function holds nothing that can be compared."""
     if reference is not None and not callable(reference):
         OutputCheck(reference, Tolerance()).required()
 
 
 def list_leaves(value: Any, place: str = "the output") -> list[tuple[str, Any]]:
-    """The leaves of a value that is nested in any way, each with a name for messages."""
+    """The leaves of a nested value, each with its place in words."""
     inner = _items(value, place)
     return [(place, value)] if inner is None else [leaf for where, part in inner for leaf in list_leaves(part, where)]
 
 
 def find_far(a: Any, b: Any, rtol: float, atol: float) -> Any:
-    """Which elements [n] of `a` are not as near to those of `b` as the tolerances say; see `Tolerance`."""
+    """Which elements [n] of `a` are farther from those of `b` than the tolerances allow; see `Tolerance`."""
     xp = _library(a)
     x, y = widen(a, b)
     most = _largest(xp, y)
@@ -241,18 +246,19 @@ def find_far(a: Any, b: Any, rtol: float, atol: float) -> Any:
 
 
 def find_bit_differences(a: Any, b: Any) -> Any:
-    """Which elements [n] of two flat arrays of one type differ in any bit."""
-    x, y = _words(a), _words(b)
+    """Which elements [n] of two flat arrays of one type differ in a bit."""
+    x, y = _as_words(a), _as_words(b)
     return (x != y).any(1)
 
 
 def count_bit_differences(a: Any, b: Any) -> int:
-    """In how many elements two tensors of one form and type differ, where every bit counts."""
+    """The number of elements in which two tensors of one shape and type differ in a bit."""
     return sum(int(find_bit_differences(x, y).sum()) for x, y in pieces(a, b))
 
 
 def pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
-    """The same few elements of each of these arrays of one shape, flat; only pieces of what has gaps are copied."""
+    """Pieces of arrays of one shape: at most CHUNK of the same elements of each, flat. An array with gaps is copied piece
+    by piece, never as a whole."""
     first = arrays[0]
     count = int(prod(first.shape))
     if count <= CHUNK:
@@ -271,12 +277,12 @@ def pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def widen(*arrays: Any) -> list[Any]:
-    """In types in which differences can be told."""
+    """The arrays in types that are wide enough to subtract them."""
     return [_wide(one) for one in arrays] if len({_kind(one) for one in arrays}) == 1 else [_widest(a) for a in arrays]
 
 
 def _form(value: Any, tolerance: Tolerance, place: str) -> Any:
-    """The expected value with its leaves as `ExpectedLeaf`: a dict, a list, or one of these."""
+    """The expected value with its leaves as `ExpectedLeaf`: a dict, a list, or a leaf."""
     items = _items(value, place)
     if items is None:
         return ExpectedLeaf(value, tolerance, place)
@@ -300,12 +306,12 @@ def _first_mismatch(form: Any, output: Any, place: str) -> Mismatch | None:
         if given is None or set(given) != set(form):
             names = ", ".join(sorted(map(str, form)))
             return Mismatch(
-                f"{place} is {_shown(output)} where the reference has the items {names or 'of no name'}", 1.0
+                f"{place} is {_describe_value(output)} where the reference has the items {names or 'of no name'}", 1.0
             )
         pairs = [(f"item {name!r} of {place}", form[name], _field(output, name)) for name in form]
     else:
         if not _is_sequence(output) or len(output) != len(form):
-            return Mismatch(f"{place} is {_shown(output)} where the reference has {len(form)} items", 1.0)
+            return Mismatch(f"{place} is {_describe_value(output)} where the reference has {len(form)} items", 1.0)
         pairs = [(f"item {i} of {place}", a, b) for i, (a, b) in enumerate(zip(form, output, strict=True))]
     found = (_first_mismatch(part, one, where) for where, part, one in pairs)
     return next((one for one in found if one is not None), None)
@@ -326,7 +332,7 @@ def _is_sequence(value: Any) -> bool:
 
 
 def _has_fields(value: Any) -> bool:
-    """Whether a value is a container with named parts; an array with a mask has two, its mask and its values."""
+    """Whether a value is a container with named parts; a masked array has two, its mask and its values."""
     if isinstance(value, type):
         return False
     return isinstance(value, Mapping | np.ma.MaskedArray | SimpleNamespace | Struct) or is_dataclass(value)
@@ -350,7 +356,7 @@ def _field(value: Any, name: Any) -> Any:
 
 
 def _leaf(value: Any, place: str) -> Any:
-    """A leaf in the form in which it is compared: a tensor, a numpy array, or a value with an == of its own."""
+    """A leaf in the form in which it is compared: a tensor, a numpy array, or a value with its own ==."""
     if is_tensor(value):
         return tensors.plain_values(value)
     if isinstance(value, np.ndarray):
@@ -359,7 +365,7 @@ def _leaf(value: Any, place: str) -> Any:
         return str(value) if isinstance(value, str) else bytes(value)
     if isinstance(value, bool | int | float | complex | np.generic | array):
         made = np.asarray(value)
-        return value if made.dtype.hasobject else made  # an integer too large for numpy is itself
+        return value if made.dtype.hasobject else made  # an integer too large for numpy stays a Python integer
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     if isinstance(value, Set):
@@ -373,7 +379,7 @@ def _leaf(value: Any, place: str) -> Any:
 
 
 def has_equality(value: Any) -> bool:
-    """Whether two values of this type can be equal without being one and the same."""
+    """Whether the type of a value defines ==."""
     own: Any = type(value).__eq__
     return own is not object.__eq__
 
@@ -399,12 +405,12 @@ def _kind(value: Any) -> str:
 
 
 def _is_extension(dtype: Any) -> bool:
-    """Whether this is a float of eight or sixteen bits that another package has added to numpy, such as bfloat16."""
+    """Whether this is a float of eight or sixteen bits that another package adds to numpy, such as bfloat16."""
     return dtype.kind in "Vf" and dtype.fields is None and dtype.name.startswith(("bfloat", "float8"))
 
 
 def _packed(*arrays: Any) -> bool:
-    """Whether any holds several numbers in one element."""
+    """Whether an element of any of these arrays holds several numbers."""
     return any("float4" in str(one.dtype) or "bits" in str(one.dtype) for one in arrays)
 
 
@@ -417,7 +423,7 @@ def _contiguous(one: Any) -> bool:
 
 
 def _in_one_library(output: Any, expected: Any) -> tuple[Any, Any]:
-    """Both as tensors where one of them is."""
+    """Both as tensors if one of them is a tensor."""
     if is_tensor(output) == is_tensor(expected):
         return output, expected
     torch = sys.modules["torch"]
@@ -426,7 +432,7 @@ def _in_one_library(output: Any, expected: Any) -> tuple[Any, Any]:
 
 
 def _unequal_integers(a: Any, b: Any) -> Any:
-    """Which of n integers differ, whatever the types; torch compares none of the wider unsigned ones with others."""
+    """Which of n integers differ, of any types; torch does not compare its wider unsigned types with others."""
     if not is_tensor(a) or a.dtype == b.dtype:
         return a != b
     torch = sys.modules["torch"]
@@ -435,7 +441,7 @@ def _unequal_integers(a: Any, b: Any) -> Any:
     return (x != y) | (x < 0) if beyond[0] != beyond[1] else x != y
 
 
-def _words(a: Any) -> Any:
+def _as_words(a: Any) -> Any:
     """The bits of a flat array, [n, words]."""
     if not is_tensor(a):
         return np.ascontiguousarray(a).view(np.uint8).reshape(len(a), -1)
@@ -485,7 +491,7 @@ def _wide(a: Any) -> Any:
 
 
 def _widest(a: Any) -> Any:
-    """In 64 bits, whatever it was: numbers of different kinds are compared."""
+    """An array in 64 bits, for a comparison of numbers of different kinds."""
     if not is_tensor(a):
         return _wide(a)
     torch = sys.modules["torch"]
@@ -497,7 +503,7 @@ def _largest(xp: Any, y: Any) -> float:
 
 
 def _error(a: Any, b: Any) -> tuple[float, int]:
-    """The largest finite error, and how many are NaN where the reference has none."""
+    """The largest finite error, and the number of elements that are NaN where the reference has none."""
     xp = _library(a)
     x, y = widen(a, b)
     with np.errstate(all="ignore"):
@@ -530,7 +536,7 @@ def _bytes(a: Any) -> int:
 
 
 def _root_mean_square(expected: Any) -> float:
-    """Of the finite elements; scaled, so that squares do not overflow."""
+    """The root mean square of the finite elements, scaled so that squares do not overflow."""
     xp, total, number, scale = _library(expected), 0.0, 0, 0.0
     for (one,) in pieces(expected):
         part = xp.abs(_wide(one))
@@ -544,14 +550,14 @@ def _root_mean_square(expected: Any) -> float:
     return scale * sqrt(total / number) if number else 0.0
 
 
-def _named_form(value: Any) -> str:
+def _describe_form(value: Any) -> str:
     kind = "a tensor" if is_tensor(value) else "a number" if not value.shape else "an array"
     return f"{kind} of type {_type_name(value)}, shape {tuple(value.shape)}"
 
 
-def _shown(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     if _is_array(value):
-        return _named_form(value)
+        return _describe_form(value)
     if hasattr(value, "__len__") and not isinstance(value, str | bytes):
         return f"{type(value).__name__} of length {len(value)}"
     return f"{value!r:.60}"

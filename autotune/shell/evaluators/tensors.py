@@ -1,23 +1,27 @@
-"""Tensors that every config must find as they were: filled, zeroed, restored, and summed up to see who wrote where."""
+"""Operations on torch tensors: copy with the same strides, restore, poison, and checksums that show a stray write.
+
+torch is imported when the first tensor arrives.
+"""
 
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-POISON = 0x5A
-"""What outputs of integers hold until they are written, in every byte; floats hold NaN."""
+_POISON = 0x5A
+"""Every byte of an integer output before the kernel writes it: a number that is hardly ever right. Floats are NaN."""
+
 COLUMNS = 4096
-"""Words in a row, for a checksum."""
+"""Words in a row of a checksum: sums of rows and of columns are then both short of a hundred MiB."""
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether this is a torch tensor; where torch is not imported, nothing is."""
+    """Whether this is a torch tensor; without torch imported, no value is."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
 def poison(tensor: Any) -> None:
-    """Fill it with what no kernel should leave there."""
+    """Fill a tensor with values that no kernel should leave in it: NaN, or _POISON in every byte."""
     import torch
 
     if not isinstance(tensor, torch.Tensor) or tensor.numel() == 0:
@@ -28,15 +32,15 @@ def poison(tensor: Any) -> None:
     elif tensor.is_floating_point():
         tensor.view(torch.uint8).fill_(0x7F)  # NaN in most of the eight-bit formats, the largest number in the others
     elif tensor.dtype == torch.bool:
-        tensor.view(torch.uint8).fill_(POISON)
+        tensor.view(torch.uint8).fill_(_POISON)
     else:
-        tensor.fill_(int.from_bytes(bytes([POISON]) * tensor.element_size(), "little"))
+        tensor.fill_(int.from_bytes(bytes([_POISON]) * tensor.element_size(), "little"))
 
 
 def copy_tensor(tensor: Any, device: str | None = None, pinned: bool = False) -> Any:
-    """The same data in memory of its own, with the same strides, also where elements overlap or leave gaps.
+    """A copy with the same strides, also where elements overlap or leave gaps, and the same alignment to 256 bytes.
 
-    pinned: in memory of the host that a GPU reads at full speed.
+    device: of the copy; None: the same. pinned: in memory of the host that a GPU reads at full speed.
     """
     import torch
 
@@ -55,7 +59,7 @@ def copy_tensor(tensor: Any, device: str | None = None, pinned: bool = False) ->
 
 
 def restore(tensor: Any, copy_to_restore: Any) -> None:
-    """Give a tensor the data of another of the same form, and no gradient."""
+    """Copy the data of a tensor of the same form into `tensor`, and drop its gradient."""
     tensor.grad = None
     tensor, copy_to_restore = tensor.detach(), copy_to_restore.detach()
     if tensor.numel():
@@ -65,7 +69,7 @@ def restore(tensor: Any, copy_to_restore: Any) -> None:
 
 
 def has_same_bits(a: Any, b: Any) -> bool:
-    """Whether two tensors of one form and type hold the same bits."""
+    """Whether two tensors of one shape and type hold the same bits."""
     import torch
 
     x, y = (plain_values(one).to(a.device).reshape(-1) for one in (a, b))
@@ -73,7 +77,7 @@ def has_same_bits(a: Any, b: Any) -> bool:
 
 
 def plain_values(tensor: Any) -> Any:
-    """The tensor's values as they lie in memory: no gradient, no pending conjugation or negation, no sparse layout."""
+    """The tensor without gradient, pending conjugation or negation, quantisation and sparse layout."""
     tensor = tensor.detach()
     if tensor.is_quantized:
         tensor = tensor.dequantize()
@@ -83,7 +87,7 @@ def plain_values(tensor: Any) -> Any:
 
 
 def copy_to_restore(tensor: Any) -> Any:
-    """A copy to restore it from: where it is, or in the host's memory where there is no more of the device's."""
+    """A copy to restore the tensor from: on its device, or in the host's memory if the device's is short."""
     import torch
 
     try:
@@ -93,7 +97,7 @@ def copy_to_restore(tensor: Any) -> Any:
 
 
 def compute_checksums(named: Mapping[str, Any]) -> dict[str, int]:
-    """A number for the memory of each tensor, without copies: other values, or the same elsewhere, give another one."""
+    """A checksum of the memory of each tensor, without copies; it changes if values change or swap places."""
     import torch
 
     sums = {name: _sum(value) for name, value in named.items() if isinstance(value, torch.Tensor) and value.numel()}
@@ -101,9 +105,10 @@ def compute_checksums(named: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _sum(tensor: Any) -> Any:
-    """The words in rows: the sums of rows and of columns, each by its number, so that what changes places is seen.
+    """The sums of the rows and of the columns of the memory, each weighted by its position, so that a swap changes
+    them.
 
-    Of 32 bits, in sums of 64: differences of words times those of their places do not wrap to nothing.
+    Words have 32 bits and sums 64, so that weighted differences do not wrap to zero.
     """
     import torch
 
@@ -130,7 +135,7 @@ def _by_place(sums: Any) -> Any:
 
 
 def nbytes(tensors: Iterable[Any]) -> int:
-    """Bytes that these tensors reach over."""
+    """The bytes that these tensors span, gaps included."""
     total = 0
     for one in tensors:
         if one.numel():

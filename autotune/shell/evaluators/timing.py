@@ -1,4 +1,4 @@
-"""How often to call a kernel, and for how long: warm-up, batches for short kernels, a target time, an early cut-off."""
+"""Timing by the wall clock: warm-up, several calls a sample for short kernels, a target time, an early cut-off."""
 
 import gc
 from collections.abc import Callable
@@ -12,12 +12,15 @@ Call = Callable[[], object]
 Timer = Callable[[Call], float]
 """Calls its argument once and returns the milliseconds that the kernel took."""
 
-MOST_CALLS = 1 << 20
-CUT_AFTER = 3
+_MOST_CALLS = 1 << 20
+"""Calls of one sample at most: an empty Python function reaches a millisecond with a tenth of them."""
+
+_CUT_AFTER = 3
+"""A config is cut off if its first samples, this many, are all slower than the cut-off."""
 
 
 class Schedule(Struct, frozen=True):
-    """How much timing a config gets. All times in milliseconds.
+    """How much timing a config gets; times in milliseconds.
 
     warmup_ms: untimed calls before the first sample. A kernel whose single call lasts longer needs none.
     target_ms: samples are taken until they add up to this, but at least `min_repeats` and at most `max_repeats`.
@@ -40,7 +43,7 @@ class SampleSeries(Struct, frozen=True):
 
 
 def sample(call: Call, calls: int = 1, reset: Call | None = None, timer: Timer | None = None) -> float:
-    """Milliseconds per call, over `calls` calls in a row; `reset` runs before them, untimed."""
+    """Milliseconds per call, over `calls` calls in a row, without garbage collection; `reset` runs before, untimed."""
     if reset is not None:
         reset()
     collecting = gc.isenabled()
@@ -58,13 +61,14 @@ def sample(call: Call, calls: int = 1, reset: Call | None = None, timer: Timer |
 
 
 def warm_up(call: Call, schedule: Schedule, first_ms: float, reset: Call | None = None) -> int:
-    """Call until `warmup_ms` have passed; returns how many calls last `min_sample_ms`. `first_ms`: an earlier call."""
+    """Call until `warmup_ms` have passed. Returns how many calls take `min_sample_ms`. first_ms: time of a first
+    call."""
     calls, last, spent = 1, first_ms, first_ms
     while True:
-        if last * calls < schedule.min_sample_ms and calls < MOST_CALLS:
-            # At most tenfold a step: the first calls of a cold kernel say little about the later ones.
+        if last * calls < schedule.min_sample_ms and calls < _MOST_CALLS:
+            # At most ten times as many in a step: the first calls of a cold kernel say little about the later ones.
             wanted = ceil(1.1 * schedule.min_sample_ms / last) if last > 0 else 10 * calls
-            calls = min(max(wanted, calls + 1), 10 * calls, MOST_CALLS)
+            calls = min(max(wanted, calls + 1), 10 * calls, _MOST_CALLS)
         elif spent >= schedule.warmup_ms:
             return calls
         last = sample(call, calls, reset)
@@ -79,11 +83,11 @@ def measure(
     timer: Timer | None = None,
     stop_at_ns: int | None = None,
 ) -> SampleSeries:
-    """Warm up and take samples until the schedule is fulfilled.
+    """Warm up, and take samples until the schedule is fulfilled.
 
-    cutoff_ms: stop once the first three samples, or fewer that fill the target time, are all slower than this.
-    timer: takes each sample by one call; the default is the wall clock over as many calls as a sample needs.
-    stop_at_ns: no new sample after this `perf_counter_ns`, but one at least, so that a slow kernel still gets a time.
+    cutoff_ms: stop if the first three samples, or fewer that fill the target time, are all slower than this.
+    timer: takes each sample by one call; None: the wall clock over as many calls as a sample needs. stop_at_ns: the
+    `perf_counter_ns` after which no sample begins but the first, so that a slow kernel still gets a time.
     """
     first = sample(call, 1, reset, timer)
     if not is_duration(first):
@@ -106,14 +110,14 @@ def measure(
 
 
 def is_duration(time_ms: float) -> bool:
-    """Whether this can be a duration at all."""
+    """Whether this is finite and above zero."""
     return isfinite(time_ms) and time_ms > 0
 
 
 def _is_cut(times: list[float], spent_ms: float, cutoff_ms: float | None, schedule: Schedule) -> bool:
-    if cutoff_ms is None or not times or not (len(times) == CUT_AFTER or spent_ms >= schedule.target_ms):
+    if cutoff_ms is None or not times or not (len(times) == _CUT_AFTER or spent_ms >= schedule.target_ms):
         return False
-    return len(times) <= CUT_AFTER and min(times) > cutoff_ms
+    return len(times) <= _CUT_AFTER and min(times) > cutoff_ms
 
 
 def _is_enough(times: list[float], spent_ms: float, schedule: Schedule) -> bool:

@@ -1,4 +1,4 @@
-"""What a worker needs to know once: how to build, what to call it with, what is right. And how that travels."""
+"""The workload of an evaluator (how to build, arguments, reference), and how it is pickled for worker processes."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -16,9 +16,10 @@ from autotune.core.errors import EvaluatorError
 from autotune.shell.evaluators.timing import Schedule, Timer
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Workload:
-    """The user's side of an evaluation, the same for every config."""
+    """The functions and arguments of the user, the same for every config. The fields are those of
+    `CallableEvaluator`."""
 
     build: Callable[[Config], Callable[..., Any]]
     args: tuple[Any, ...]
@@ -32,7 +33,7 @@ class Workload:
 
 
 def pack(work: Workload) -> bytes:
-    """`work` as a pickle for workers; raises EvaluatorError naming the part that does not pickle."""
+    """A workload as a pickle; raises EvaluatorError, which names the part that does not pickle."""
     with pickled_by_value((work.build, work.make_args, work.reference, work.checker, work.timer)):
         try:
             return bytes(cloudpickle.dumps(work))
@@ -44,7 +45,7 @@ def pack(work: Workload) -> bytes:
 
 
 def unpack(blob: "bytes | mmap") -> Workload:
-    """The workload that `pack` wrote; trusted, because only the parent process writes it."""
+    """The workload of a pickle by `pack`; trusted, because only the parent process writes it."""
     work = cloudpickle.loads(blob)
     assert isinstance(work, Workload)
     return work
@@ -63,7 +64,7 @@ def _culprit(work: Workload) -> str:
 
 @contextmanager
 def pickled_by_value(parts: Iterable[Any]) -> Iterator[None]:
-    """Send functions of modules that a worker could not import (files loaded by path, say) with their code."""
+    """Pickle functions of modules that a worker cannot import (files loaded by path, say) with their code."""
     modules = {module.__name__: module for part in parts if (module := _module_of(part)) and not is_importable(module)}
     already = cloudpickle.list_registry_pickle_by_value()
     added = [module for name, module in modules.items() if name not in already]
@@ -84,7 +85,7 @@ def _module_of(part: Any) -> ModuleType | None:
 
 
 def is_importable(module: ModuleType) -> bool:
-    """Whether a new process with our sys.path would find this very file by the module's name."""
+    """Whether a new process with this sys.path would find the same file by the module's name."""
     parent, _, _ = module.__name__.rpartition(".")
     path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
     if parent and path is None:
