@@ -4,11 +4,16 @@ what: the argument's name in the error. wanted: the values to give. error: the c
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from copy import copy
+from enum import StrEnum
+from functools import lru_cache
+from math import isfinite
+from types import NoneType
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from autotune.core.errors import AutotuneError
@@ -115,3 +120,78 @@ def _told(wrong: str) -> str:
         return "give one of the values that the documentation names"
     expected = wrong.partition(", got")[0].removeprefix("Expected ").strip("`")
     return "give " + " or ".join(_WORDS.get(word, word) for word in expected.split(" | "))
+
+
+AtLeast0 = Annotated[int, Meta(ge=0)]
+AtLeast1 = Annotated[int, Meta(ge=1)]
+AtLeast4 = Annotated[int, Meta(ge=4)]
+Nonnegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+PositiveShare = Annotated[float, Meta(gt=0, le=1)]
+Proportion = Annotated[float, Meta(ge=0, le=1)]
+
+
+def check_settings(settings: Struct, what: str, error: Error, convert: bool = True) -> None:
+    """Check the types of the fields of a new Struct, and the bounds of their `msgspec.Meta`.
+
+    Every Struct of settings with bounds calls it, so that all of them say alike which values they take. convert: also
+    give the fields their declared types, as `convert_fields` does. Raises the error, which names the field and the
+    allowed values.
+    """
+    for field, allowed in _allowed_values(type(settings)).items():
+        value = plain(getattr(settings, field))
+        if value is not None and not allowed.hold(value):
+            raise error(f"{what}: {field} = {short_repr(value)} {allowed.words}")
+    convert_fields(settings if convert else copy(settings), what, error)
+
+
+class _Bounds(NamedTuple):
+    """Bounds of a number; a value of another type is left to the check of types."""
+
+    meta: Meta
+    words: str
+
+    def hold(self, value: object) -> bool:
+        meta = self.meta
+        return not isinstance(value, int | float) or (
+            isfinite(value)
+            and (meta.ge is None or value >= meta.ge)
+            and (meta.gt is None or value > meta.gt)
+            and (meta.le is None or value <= meta.le)
+            and (meta.lt is None or value < meta.lt)
+        )
+
+
+class _Members(NamedTuple):
+    """The members of an enumeration of texts."""
+
+    kind: type[StrEnum]
+    words: str
+
+    def hold(self, value: object) -> bool:
+        return isinstance(value, str) and value in tuple(self.kind)
+
+
+@lru_cache(maxsize=64)
+def _allowed_values(kind: type[Struct]) -> dict[str, _Bounds | _Members]:
+    """The values that each setting may have, apart from their types, in the order of the settings."""
+    found: dict[str, _Bounds | _Members] = {}
+    for field in msgspec.structs.fields(kind):
+        parts = [field.type] if get_origin(field.type) is Annotated else [field.type, *get_args(field.type)]
+        optional = ", or None" if NoneType in parts else ""
+        for part in parts:
+            if isinstance(part, type) and issubclass(part, StrEnum):
+                found[field.name] = _Members(part, f"is unknown; use one of {', '.join(part)}{optional}")
+            for meta in get_args(part) if get_origin(part) is Annotated else ():
+                if isinstance(meta, Meta):
+                    found[field.name] = _Bounds(meta, f"is out of range; use {_words(meta)}{optional}")
+    return found
+
+
+def _words(meta: Meta) -> str:
+    """The numbers within bounds, in words."""
+    if meta.ge is not None:
+        return f"at least {meta.ge:g}" if meta.le is None else f"a number from {meta.ge:g} to {meta.le:g}"
+    if meta.le is not None:
+        return f"a number above {meta.gt:g} up to {meta.le:g}"
+    return f"a number above {meta.gt:g}" if meta.lt is None else f"a number between {meta.gt:g} and {meta.lt:g}"

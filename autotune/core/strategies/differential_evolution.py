@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.arguments import AtLeast0, AtLeast1, AtLeast4, Nonnegative, Positive, PositiveShare, Proportion
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold, permutations
 from autotune.core.models.forest import Forest, fit_regressor
@@ -37,17 +38,10 @@ from autotune.core.strategies.population import (
 )
 from autotune.core.strategies.protocol import (
     Ask,
-    AtLeast0,
-    AtLeast1,
-    AtLeast4,
     AwaitOutcome,
     CheckedSettings,
     Done,
-    Nonnegative,
     Observation,
-    Positive,
-    PositiveShare,
-    Proportion,
     Proposals,
     Seeds,
     done_with_space,

@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from autotune.core.arguments import AtLeast0, AtLeast1, Positive, Proportion
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold
 from autotune.core.models.acquisition import choose_batch, normal_cdf
@@ -49,14 +50,10 @@ from autotune.core.strategies.proposals import (
 )
 from autotune.core.strategies.protocol import (
     Ask,
-    AtLeast0,
-    AtLeast1,
     AwaitOutcome,
     CheckedSettings,
     Done,
     Observation,
-    Positive,
-    Proportion,
     Proposals,
     Seeds,
     done_with_space,

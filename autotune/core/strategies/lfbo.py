@@ -25,6 +25,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from autotune.core.arguments import AtLeast0, AtLeast1, Nonnegative, Positive, PositiveShare, Proportion
 from autotune.core.errors import StrategyError
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold, integers, permutation, uniform
@@ -48,16 +49,10 @@ from autotune.core.strategies.population import (
 )
 from autotune.core.strategies.protocol import (
     Ask,
-    AtLeast0,
-    AtLeast1,
     AwaitOutcome,
     CheckedSettings,
     Done,
-    Nonnegative,
     Observation,
-    Positive,
-    PositiveShare,
-    Proportion,
     Proposals,
     Seeds,
     strategy_tag,

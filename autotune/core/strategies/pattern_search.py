@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from autotune.core.arguments import AtLeast0, AtLeast1, Nonnegative, Positive, PositiveShare, Proportion
 from autotune.core.errors import StrategyError
 from autotune.core.keys import Key, fold, permutation
 from autotune.core.models.ordering import promising_first
@@ -27,21 +28,7 @@ from autotune.core.strategies.population import (
     rank_timed,
     record_outcomes,
 )
-from autotune.core.strategies.protocol import (
-    Ask,
-    AtLeast0,
-    AtLeast1,
-    AwaitOutcome,
-    CheckedSettings,
-    Done,
-    Nonnegative,
-    Observation,
-    Positive,
-    PositiveShare,
-    Proportion,
-    Proposals,
-    Seeds,
-)
+from autotune.core.strategies.protocol import Ask, AwaitOutcome, CheckedSettings, Done, Observation, Proposals, Seeds
 
 
 class Walk(NamedTuple):

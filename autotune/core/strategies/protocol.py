@@ -2,17 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import lru_cache
-from types import NoneType
-from typing import Annotated, Any, NamedTuple, Protocol, TypeVar, get_args, get_origin, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from msgspec import Meta, Struct
-from msgspec.structs import fields
+from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.arguments import convert_fields, plain, short_repr
+from autotune.core.arguments import check_settings
 from autotune.core.errors import StrategyError
 from autotune.core.history import Archive
 from autotune.core.keys import Key
@@ -179,14 +175,6 @@ def is_strategy(value: object) -> bool:
 
 # Settings
 
-AtLeast0 = Annotated[int, Meta(ge=0)]
-AtLeast1 = Annotated[int, Meta(ge=1)]
-AtLeast4 = Annotated[int, Meta(ge=4)]
-Nonnegative = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
-PositiveShare = Annotated[float, Meta(gt=0, le=1)]
-Proportion = Annotated[float, Meta(ge=0, le=1)]
-
 
 class CheckedSettings(Struct, frozen=True, omit_defaults=True):
     """Base of the strategies of this library. Creating one gives its settings their declared types and holds them
@@ -197,65 +185,9 @@ class CheckedSettings(Struct, frozen=True, omit_defaults=True):
     """
 
     def __post_init__(self) -> None:
-        name = strategy_tag(type(self))
-        for field, allowed in _allowed_values(type(self)).items():
-            value = plain(getattr(self, field))
-            if value is not None and not allowed.hold(value):
-                raise StrategyError(f"{name}: {field} = {short_repr(value)} {allowed.words}")
-        convert_fields(self, name, StrategyError)
+        check_settings(self, strategy_tag(type(self)), StrategyError)
 
 
 def strategy_tag(kind: type[Struct]) -> str:
     """The name of a strategy in messages: the tag of its class."""
     return str(kind.__struct_config__.tag)
-
-
-class _Bounds(NamedTuple):
-    """Bounds of a number; a value of another type is left to the check of types."""
-
-    meta: Meta
-    words: str
-
-    def hold(self, value: object) -> bool:
-        meta = self.meta
-        return not isinstance(value, int | float) or (
-            (meta.ge is None or value >= meta.ge)
-            and (meta.gt is None or value > meta.gt)
-            and (meta.le is None or value <= meta.le)
-            and (meta.lt is None or value < meta.lt)
-        )
-
-
-class _Members(NamedTuple):
-    """The members of an enumeration of texts."""
-
-    kind: type[StrEnum]
-    words: str
-
-    def hold(self, value: object) -> bool:
-        return isinstance(value, str) and value in tuple(self.kind)
-
-
-@lru_cache(maxsize=64)
-def _allowed_values(kind: type[Struct]) -> dict[str, _Bounds | _Members]:
-    """The values that each setting may have, apart from their types, in the order of the settings."""
-    found: dict[str, _Bounds | _Members] = {}
-    for field in fields(kind):
-        parts = [field.type] if get_origin(field.type) is Annotated else [field.type, *get_args(field.type)]
-        optional = ", or None" if NoneType in parts else ""
-        for part in parts:
-            if isinstance(part, type) and issubclass(part, StrEnum):
-                found[field.name] = _Members(part, f"is unknown; use one of {', '.join(part)}{optional}")
-            for meta in get_args(part) if get_origin(part) is Annotated else ():
-                if isinstance(meta, Meta):
-                    found[field.name] = _Bounds(meta, f"is out of range; use {_words(meta)}{optional}")
-    return found
-
-
-def _words(meta: Meta) -> str:
-    """The numbers within bounds, in words."""
-    if meta.ge is not None:
-        return f"at least {meta.ge:g}" if meta.le is None else f"a number from {meta.ge:g} to {meta.le:g}"
-    if meta.le is not None:
-        return f"a number above {meta.gt:g} up to {meta.le:g}"
-    return f"a number above {meta.gt:g}" if meta.lt is None else f"a number between {meta.gt:g} and {meta.lt:g}"

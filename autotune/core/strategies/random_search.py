@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.arguments import check_items
+from autotune.core.arguments import AtLeast1, check_items
 from autotune.core.config import as_config
 from autotune.core.errors import StrategyError
 from autotune.core.keys import Key
@@ -19,16 +19,7 @@ from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each, row_keys
 from autotune.core.space import Space
 from autotune.core.strategies.population import draw_initial_population
-from autotune.core.strategies.protocol import (
-    Ask,
-    AtLeast1,
-    CheckedSettings,
-    Done,
-    Observation,
-    Proposals,
-    Seeds,
-    done_with_space,
-)
+from autotune.core.strategies.protocol import Ask, CheckedSettings, Done, Observation, Proposals, Seeds, done_with_space
 
 AT_ONCE = 16
 """At least so many points are proposed together: enough to spare the search most of its steps, and few enough that

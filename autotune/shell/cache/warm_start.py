@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from autotune.core.arguments import convert_fields
+from autotune.core.arguments import AtLeast0, check_settings
 from autotune.core.config import Config
 from autotune.core.errors import CacheError, ConfigError
 from autotune.core.space import Space
@@ -29,17 +29,14 @@ class WarmStart(Struct, frozen=True, omit_defaults=True):
     pad: whether the population of the best available is filled up at random.
     """
 
-    at_most: int = MOST_BEST_AVAILABLE
-    scan: int = MAX_SCAN
+    at_most: AtLeast0 = MOST_BEST_AVAILABLE
+    scan: AtLeast0 = MAX_SCAN
     other_devices: bool = False
     other_shapes: bool = False
     pad: bool = False
 
     def __post_init__(self) -> None:
-        convert_fields(self, "the warm start", CacheError)
-        for name in ("at_most", "scan"):
-            if getattr(self, name) < 0:
-                raise CacheError(f"the warm start has {name} = {getattr(self, name)}; use 0 or more")
+        check_settings(self, "the warm start", CacheError)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The evaluator for any Python function: `build(config)` gives the function, the wall clock times it."""
+"""The evaluator for any Python function: `build(config)` makes the function, the wall clock times it."""
 
 import os
 import sys
@@ -26,39 +26,40 @@ if TYPE_CHECKING:
 
 # Arguments are often arrays, which have no truth value as a whole: evaluators are equal only to themselves.
 @dataclass(frozen=True, eq=False)
-class CallableEvaluator:
+class CallableEvaluator(Evaluator):
     """Measure `build(config)(*args)` for each config.
 
-    build: makes the function for a config. What it raises is a compile_error; what the function raises, a run_error.
+    build: makes the function for a config. Its errors are outcomes of the kind compile_error; those of the function
+        are run_error.
         A kernel compiled at its first call (numba, say) should be called once inside `build`, to count as compiling.
-    args, make_args: the arguments, or a function that makes them anew in each worker (for what is large or does not
-        pickle). Every config finds them as they were given: arrays, tensors, lists, dicts, sets and buffers that a
+    args, make_args: the arguments, or a function that makes them in each worker (for values that are large or do not
+        pickle). Every config gets them as the user gave them: arrays, tensors, lists, dicts, sets and buffers that a
         kernel changes are restored before its checks and before each of its samples, and other objects are copied
-        anew for each config. What cannot be copied is an error.
-    reference: the expected output, or a function of the arguments that computes it, once per worker. Where it returns
-        None it has worked in place: what it did to the arguments is then what the kernel must do to them, whatever the
-        kernel returns. One that gives nothing to compare is an error.
-    checker: `checker(output, expected)` gives True, or False or a message where the output is wrong; in place of the
-        comparison of `outputs.Tolerance`. Without a reference and a checker nothing is checked.
+        for each config. An argument that cannot be copied is an error.
+    reference: the expected output, or a function of the arguments that computes it, once per worker. If it returns
+        None it has worked in place: the kernel must then change the arguments in the same way, whatever it returns. A
+        reference that gives nothing to compare is an error.
+    checker: `checker(output, expected)` returns True, or False or a message if the output is wrong; it replaces the
+        comparison by `checking.Tolerance`. Without a reference and a checker nothing is checked.
     rtol, atol: floats may be off by `atol + rtol * |expected|`: 1e-3 and 1e-4, and for types of fewer than 32 bits as
         in `TritonEvaluator`. The first call of a config and one after its last sample are checked.
     isolation: "process": each config is built and run in a worker process, which is killed at its timeout; a crash, a
         hang, a leak or a flood of prints costs that config alone. The functions are sent by cloudpickle, with their
         code where the worker could not import it. Needs POSIX.
-        "in_process": all happens in this process. For notebooks and for what does not pickle. There are no hard
-        timeouts (a hang hangs the run; run_timeout_s only ends the sampling), a crash ends the process, prints are not
-        caught, and what one config leaves behind (memory, threads, global state) the next one finds.
+        "in_process": everything happens in this process, for notebooks and for functions that do not pickle. There are
+        no hard timeouts (a hang hangs the run; run_timeout_s only ends the sampling), a crash ends the process, prints
+        are not caught, and memory, threads and global state of one config stay for the next one.
     workers: how many processes build side by side. One kernel at a time is timed, in the process that built it.
     overlap: let builds go on while a kernel is timed. By default they are stopped meanwhile (SIGSTOP; their clock
         stops too), since they would take its cores, caches and memory bandwidth; set it where the kernel runs on
         another device, or where a kernel may wait for a lock that a build holds.
     build_timeout_s, run_timeout_s: seconds for `build`, and for first call, check, warm-up and samples together (each
-        sample by itself in a comparison). A kernel too slow for all its samples gets fewer. What is left out is what
-        AUTOTUNE_COMPILE_TIMEOUT and AUTOTUNE_BENCHMARK_TIMEOUT say, else 60.
+        sample by itself in a comparison). A kernel too slow for all its samples gets fewer. The defaults are those of
+        AUTOTUNE_COMPILE_TIMEOUT and AUTOTUNE_BENCHMARK_TIMEOUT, else 60.
     memory_limit_mb: MiB that a config may allocate (address space, Linux only); beyond, allocations fail and the config
         with them, as out_of_memory or as a crash.
     warmup_ms, target_ms, min_repeats, max_repeats, min_sample_ms: see `timing.Schedule`.
-    timer: `timer(call)` calls `call` once and returns milliseconds, in place of the wall clock (device events, say).
+    timer: `timer(call)` calls `call` once and returns milliseconds; it replaces the wall clock (by device events, say).
     exact: the timer always gives the same time for the same config.
     """
 
@@ -107,17 +108,12 @@ class CallableEvaluator:
             require_comparable(self.reference)
 
     @property
-    def recovers(self) -> bool:
-        """False: the driver submits again what a killed run had not finished."""
-        return False
-
-    @property
     def takes_one(self) -> bool:
-        """One worker builds and times one config at a time."""
+        """True with one worker, which builds and times one config at a time."""
         return self.workers == 1
 
     def describe(self) -> dict[str, Detail]:
-        """Kind and settings. Functions appear by name, arguments by number, what is None not at all."""
+        """Kind and settings: functions by name, arguments by their number, without those that are None."""
         described: dict[str, Detail] = {"kind": "callable", "build": _name(self.build), "args": len(self.args)}
         for name in ("make_args", "reference", "checker", "timer"):
             if getattr(self, name) is not None:
@@ -198,7 +194,8 @@ def _name(part: Any) -> str:
 
 
 def as_evaluator(given: Any) -> Evaluator:
-    """An evaluator as it is; a function, which builds configs, becomes a CallableEvaluator; else EvaluatorError."""
+    """An evaluator as it is; a function that builds configs becomes a CallableEvaluator. Raises EvaluatorError for any
+    other value."""
     parts = ("open", "describe", "exact")
     if not isinstance(given, type) and all(hasattr(given, part) for part in parts):
         evaluator: Evaluator = given

@@ -206,8 +206,8 @@ class OutputCheck:
         """This check; raises EvaluatorError if it compares nothing."""
         if not self.elements:
             raise EvaluatorError(
-                f"the reference gives {_describe_value(self.value)}, in which there is nothing to compare; let it return"
-                " what must come out, or change its arguments as the kernel must"
+                f"the reference gives {_describe_value(self.value)}, in which there is nothing to compare; let it"
+                " return what must come out, or change its arguments as the kernel must"
             )
         return self
 
@@ -257,8 +257,10 @@ def count_bit_differences(a: Any, b: Any) -> int:
 
 
 def pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
-    """Pieces of arrays of one shape: at most CHUNK of the same elements of each, flat. An array with gaps is copied piece
-    by piece, never as a whole."""
+    """Pieces of arrays of one shape: at most CHUNK of the same elements of each, flat.
+
+    An array with gaps is copied piece by piece, never as a whole.
+    """
     first = arrays[0]
     count = int(prod(first.shape))
     if count <= CHUNK:

@@ -1,6 +1,8 @@
-"""A simulated device: recorded outcomes on a virtual clock, with compile workers feeding devices. No time passes.
+"""A simulated device: recorded outcomes on a virtual clock, with compile workers that feed devices. Pure.
 
-Everything is a pure function of what was submitted and when, so a search can be repeated, cut and resumed exactly.
+Everything is a function of the trials and the times at which they were submitted, so a search can be repeated, cut and
+resumed exactly. A `Disturbance` adds noise, outliers, drift and carry-over to the recorded times, as a function of the
+seed, the config and the virtual clock, so that claims about noisy searches can be held against the truth.
 """
 
 import heapq
@@ -16,6 +18,7 @@ import numpy as np
 from msgspec import Struct, structs
 from numpy.typing import NDArray
 
+from autotune.core.arguments import Nonnegative, Positive, Proportion, check_settings
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.keys import Key, fold, integers, root, uniform
@@ -35,54 +38,49 @@ from autotune.core.search.rounds import order_of_round
 from autotune.core.space import Space
 from autotune.shell.evaluators.protocol import Session, gives_up
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
-WALK_S, FINEST_S = 2.0**20, 2.0**-7
+_CUT_AFTER = 3
+"""A noisy config is cut off if its first samples, this many, are all slower than the cut-off: as in `timing`."""
+
+_WALK_S, _FINEST_S = 2.0**20, 2.0**-7
 """The random walk is drawn for twelve days, after which it starts again, and is straight within 8 ms."""
 
-FARTHEST = 20.0
-"""The largest logarithm of a factor: heavy tails know no bound, and a time must be a number."""
+_FARTHEST = 20.0
+"""The largest logarithm of a factor: heavy tails have no bound, and a time must be finite."""
 
 
 class Disturbance(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All sizes are relative: 0.01 is 1 % of a time. What is 0 is not there.
+    """Disturbances of a simulated device. All sizes are relative: 0.01 is 1 % of a time, 0 is none.
 
-    jitter: the standard deviation of the logarithm of a sample; half of all samples are below the true time.
-    tails: draw it from Student's t of so many degrees (above 0; 3 has heavy tails); None: normal.
+    jitter: the standard deviation of the logarithm of a sample; half of the samples are below the true time.
+    tails: degrees of freedom of Student's t, from which the jitter is drawn (3 has heavy tails); None: normal.
     outliers, outlier_size: the share of samples that take longer by so much.
-    walk: the standard deviation by which the device's speed has changed after one second, as a random walk.
+    walk: the standard deviation of the change of the device's speed after one second, as a random walk.
     trend, trend_s: the clock falls by so much, evenly over the first so many seconds, and stays there.
-    carry_over: in a comparison, what runs after another config of its round takes longer by so much.
+    carry_over: in a comparison, a config that does not run first in its round takes longer by so much.
     """
 
-    jitter: float = 0.0
-    tails: float | None = None
-    outliers: float = 0.0
-    outlier_size: float = 0.0
-    walk: float = 0.0
-    trend: float = 0.0
-    trend_s: float = 60.0
-    carry_over: float = 0.0
+    jitter: Nonnegative = 0.0
+    tails: Positive | None = None
+    outliers: Proportion = 0.0
+    outlier_size: Nonnegative = 0.0
+    walk: Nonnegative = 0.0
+    trend: Proportion = 0.0
+    trend_s: Positive = 60.0
+    carry_over: Nonnegative = 0.0
 
     def __post_init__(self) -> None:
-        for name, value in structs.asdict(self).items():
-            if value is not None and (isinstance(value, bool) or not 0 <= value < float("inf")):
-                raise EvaluatorError(f"the disturbance has {name} = {value!r}; use a number of at least 0")
-        for name, below in (("outliers", 1.0), ("trend", 1.0)):
-            if getattr(self, name) > below:
-                raise EvaluatorError(f"the disturbance has {name} = {getattr(self, name)}; use a number from 0 to 1")
-        for name in ("tails", "trend_s"):
-            if getattr(self, name) == 0:
-                raise EvaluatorError(f"the disturbance has {name} = 0; use a number above 0")
+        check_settings(self, "the disturbance", EvaluatorError, convert=False)
 
     @property
     def none(self) -> bool:
-        """Whether times are exact."""
+        """Whether there is no disturbance, so that times are exact."""
         return not (self.jitter or (self.outliers and self.outlier_size) or self.walk or self.trend or self.carry_over)
 
 
 class DisturbedDevice:
-    """A device with a disturbance; `key` is its seed's."""
+    """A device with a disturbance. key: of its seed."""
 
     def __init__(self, disturbance: Disturbance, key: Key) -> None:
         self._of = disturbance
@@ -91,32 +89,32 @@ class DisturbedDevice:
         )
 
     def drift(self, at: float) -> float:
-        """The factor of every time at this second of the virtual clock: what is true then, in the long run."""
+        """The factor of every time at this second of the virtual clock."""
         of = self._of
         slower = 1 / max(1 - of.trend * min(at / of.trend_s, 1.0), 1e-3) if of.trend else 1.0
         return slower * exp(of.walk * self._walk(at)) if of.walk else slower
 
-    def noise(self, key: Key, n: int) -> Floats:
-        """The factors of n samples [n], by the key of what is timed."""
+    def noise(self, key: Key, n: int) -> _Floats:
+        """The factors [n] of n samples. key: of the config and the time."""
         of = self._of
         logs = of.jitter * _normal(fold(key, "jitter"), n, of.tails) if of.jitter else np.zeros(n)
-        factors: Floats = np.exp(np.clip(logs, -FARTHEST, FARTHEST))
+        factors: _Floats = np.exp(np.clip(logs, -_FARTHEST, _FARTHEST))
         if of.outliers and of.outlier_size:
             factors *= 1 + of.outlier_size * (uniform(fold(key, "outliers"), n) < of.outliers)
         return factors
 
     def after(self, place: int) -> float:
-        """The factor of what runs at this place of a round."""
+        """The factor of a config that runs at this place of a round."""
         return 1 + self._of.carry_over if place else 1.0
 
     def _walk(self, at: float) -> float:
-        """Brownian motion at one time, from the coarse to the fine: each middle by its two ends, and so on.
+        """Brownian motion at one time, by bisection: the middle of an interval is drawn given its two ends.
 
         Lévy, "Processus stochastiques et mouvement brownien" (1948).
         """
-        length, place = WALK_S, at % WALK_S
+        length, place = _WALK_S, at % _WALK_S
         begin, end, i, level = 0.0, sqrt(length) * self._node(0, 0), 0, 1
-        while length > FINEST_S:
+        while length > _FINEST_S:
             half = (begin + end) / 2 + sqrt(length) / 2 * self._node(level, i)
             length /= 2
             i = floor(place / length)
@@ -125,55 +123,51 @@ class DisturbedDevice:
         return begin + (end - begin) * (place / length - i)
 
 
-def _normal(key: Key, n: int, tails: float | None = None) -> Floats:
-    """n normal numbers, or numbers of Student's t: Box and Muller (1958); Bailey, "Polar generation of random variates
-    with the t-distribution" (1994)."""
+def _normal(key: Key, n: int, tails: float | None = None) -> _Floats:
+    """n normal numbers, or n numbers of Student's t with `tails` degrees of freedom.
+
+    Box and Muller (1958); Bailey, "Polar generation of random variates with the t-distribution" (1994).
+    """
     first, second = uniform(key, 2, n)
     first = 1 - first  # above 0
     radius = -2 * np.log(first) if tails is None else tails * (first ** (-2 / tails) - 1)
-    drawn: Floats = np.sqrt(radius) * np.cos(2 * np.pi * second)
+    drawn: _Floats = np.sqrt(radius) * np.cos(2 * np.pi * second)
     return drawn
 
 
-CUT_AFTER = 3
-"""A noisy config is cut off when this many first samples are all past the cut-off."""
+_UNDISTURBED = Disturbance()
 
 
-NOTHING = Disturbance()
-"""No disturbance."""
-
-
-def _parts(disturbance: Disturbance) -> dict[str, Detail]:
-    """What is set of a disturbance, by name."""
-    return {name: value for name, value in structs.asdict(disturbance).items() if value != getattr(NOTHING, name)}
+def _set_fields(disturbance: Disturbance) -> dict[str, Detail]:
+    """The fields of a disturbance that differ from their defaults, by name."""
+    return {name: value for name, value in structs.asdict(disturbance).items() if value != getattr(_UNDISTURBED, name)}
 
 
 class Noise(StrEnum):
-    """Whether measuring a config twice gives the same time twice."""
+    """The noise of a simulated evaluator: none, or samples drawn again for each measurement."""
 
     OFF = "off"
     RESAMPLE = "resample"
 
 
 class Table(Protocol):
-    """What was recorded: for each config its outcome, and its repeats."""
+    """A recording: the outcome and the repeats of each config."""
 
     def outcome(self, config: Config) -> Outcome:
-        """The outcome without noise; Failed("unknown") for a config that was not recorded, never a made-up number."""
+        """The outcome without noise; Failed("unknown") for a config that was not recorded, never an estimate."""
 
     def samples(self, config: Config) -> NDArray[np.float64]:
-        """The recorded repeats [n] in milliseconds, fit for resampling; empty where none were kept."""
+        """The recorded repeats [n] in milliseconds, for resampling; empty if none were kept."""
 
 
 @dataclass(frozen=True)
 class SimulatedEvaluator:
-    """Looks configs up instead of running them.
+    """Looks configs up in a recording instead of running them.
 
-    table: where to look. compile_workers, devices: how many configs compile, and how many run, at the same time.
-    noise: "off" (every config has its one recorded time) or "resample" (`repeats` of its recorded samples, drawn anew
-    for each measurement by `seed`). disturbance: noise, outliers, drift and carry-over by `seed`, on top of that; none:
-    the times are exact where noise is "off". batch: take this many trials at a time and no more before all are done;
-    None: keep every worker busy.
+    table: the recording. compile_workers, devices: how many configs compile, and how many run, at the same time.
+    noise: "off" (every config has its one recorded time) or "resample" (`repeats` of its recorded samples, drawn for
+    each measurement by `seed`). disturbance: by `seed`, on top of that; without one, times are exact if noise is "off".
+    batch: take this many trials at a time, and no more before all are done; None: keep every worker busy.
     """
 
     table: Table
@@ -183,7 +177,7 @@ class SimulatedEvaluator:
     repeats: int = 7
     seed: int = 0
     batch: int | None = None
-    disturbance: Disturbance = NOTHING
+    disturbance: Disturbance = _UNDISTURBED
 
     def __post_init__(self) -> None:
         for name in ("compile_workers", "devices", "repeats", *(("batch",) if self.batch is not None else ())):
@@ -209,12 +203,12 @@ class SimulatedEvaluator:
             "repeats": self.repeats,
             "seed": self.seed,
             "batch": self.batch or 0,
-            **_parts(self.disturbance),
+            **_set_fields(self.disturbance),
         }
 
     def true_ms(self, config: Config, at: float) -> float | None:
-        """The median time that the config would have if it were timed for ever as the device is at this second of the
-        virtual clock, outliers left out; None: it fails."""
+        """The median time in milliseconds that the config would have, timed for ever in the state of the device at this
+        second of the virtual clock, without outliers; None: it fails."""
         outcome = self.table.outcome(config)
         if isinstance(outcome, Failed):
             return None
@@ -225,7 +219,7 @@ class SimulatedEvaluator:
     def open(self, space: Space, past: Sequence[Event] = ()) -> "SimulatedSession":
         session = SimulatedSession(self)
         for event in without_interrupted_tail(past):
-            session.relive(event)
+            session.replay(event)
         return session
 
 
@@ -297,8 +291,8 @@ class SimulatedSession(Session):
             if done is not None:
                 return (done,)
 
-    def relive(self, event: Event) -> None:
-        """Repeat what an event of a journal did to this session; its results are known already."""
+    def replay(self, event: Event) -> None:
+        """Bring the session into the state after an event of a journal, whose results are known."""
         if isinstance(event, Asked) and gives_up(event.task):
             self.abandon()
         match event:
@@ -326,7 +320,7 @@ class SimulatedSession(Session):
         return outcome.time_ms if isinstance(outcome, Timed) else 0.0
 
     def _fill(self) -> None:
-        """Start what can start now."""
+        """Start all builds and runs that can start now."""
         while self._waiting and self._compiling < self._evaluator.compile_workers:
             job = self._waiting.popleft()
             outcome, limit = self._lookup(job.trial), job.limits.compile_timeout_s
@@ -360,7 +354,7 @@ class SimulatedSession(Session):
         return Observed(self._clock, trial, job.outcome)
 
     def _measured(self, job: _Job) -> Outcome:
-        """What a device that starts on the job now will report."""
+        """The outcome of a job that a device starts now."""
         outcome, cutoff = job.outcome, job.limits.cutoff_ms
         assert outcome is not None
         if isinstance(outcome, Failed) or self._evaluator.exact:
@@ -369,13 +363,13 @@ class SimulatedSession(Session):
         times = self._drawn(job.trial, self._evaluator.repeats, key)
         if not self._evaluator.disturbance.none:
             times = self._disturbed(times, key, self._clock + np.cumsum((0.0, *times[:-1])) / 1000)
-        if cutoff is not None and len(times) > CUT_AFTER and min(times[:CUT_AFTER]) > cutoff:
-            kept = times[:CUT_AFTER]
-            return Timed(kept, outcome.compile_s, outcome.run_s * CUT_AFTER / len(times), cut=True)
+        if cutoff is not None and len(times) > _CUT_AFTER and min(times[:_CUT_AFTER]) > cutoff:
+            kept = times[:_CUT_AFTER]
+            return Timed(kept, outcome.compile_s, outcome.run_s * _CUT_AFTER / len(times), cut=True)
         return Timed(times, outcome.compile_s, outcome.run_s)
 
     def _drawn(self, trial: Trial, n: int, key: Key) -> tuple[float, ...]:
-        """`n` of the recorded repeats, by the key and the time it is now."""
+        """n of the recorded repeats, drawn by the key and the virtual clock."""
         samples = self._evaluator.table.samples(trial.config)
         if not len(samples):
             return (self._time_ms(trial),) * n
@@ -384,7 +378,7 @@ class SimulatedSession(Session):
     def _disturbed(
         self, times_ms: tuple[float, ...], key: Key, at: NDArray[np.float64], places: Sequence[int] = ()
     ) -> tuple[float, ...]:
-        """These samples, taken at these seconds [n] and places of their round, as the device shows them."""
+        """The samples with the disturbances of the device. at: their times in seconds [n]; places: in their rounds."""
         device = self._device
         factors = device.noise(fold(key, self._clock.hex()), len(times_ms)) * [device.drift(t) for t in at.tolist()]
         if places:
