@@ -27,7 +27,7 @@ from autotune import (
     SpaceError,
     Timed,
 )
-from autotune.core.constraints import members
+from autotune.core.constraints import Members
 from autotune.core.outcomes import FAILURE_KINDS
 from autotune.core.parameters import PARAMETER_KINDS, Parameter
 from autotune.core.strategies.protocol import AnyStrategy
@@ -128,7 +128,7 @@ def spaces(draw: st.DrawFn, most: int = TINY, default: bool | None = None) -> Sp
         case "rows":
             count = draw(st.integers(1, len(rows)))
             first = draw(st.integers(0, len(rows) - count))
-            constraints = [members(chosen, tuple(chosen), rows[first : first + count])]
+            constraints = [Members.of(chosen, tuple(chosen), rows[first : first + count])]
         case "expression":
             names = list(chosen)
             first, last = names[0], names[-1]

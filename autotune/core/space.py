@@ -17,6 +17,7 @@ from autotune.core.arguments import argument_error, check_codes, check_integer, 
 from autotune.core.cancellation import checkpoint
 from autotune.core.config import Config, Value, as_config
 from autotune.core.constraints import Constraint, Function, as_constraint
+from autotune.core.constraints.kinds import joint_ranks
 from autotune.core.errors import ConfigError, SpaceError
 from autotune.core.feasible import Feasible
 from autotune.core.keys import Key, fold, integers, permutation, uniform
@@ -62,7 +63,7 @@ class Space:
         constraints: Iterable[str | Callable[..., object] | Constraint] = (),
         default: Mapping[str, Value] | None = None,
     ) -> None:
-        kinds = _checked_parameters(parameters)
+        kinds = _check_parameters(parameters)
         if isinstance(constraints, str) or not isinstance(constraints, Iterable):
             raise SpaceError(
                 f"constraints is {short_repr(constraints)}; "
@@ -83,7 +84,7 @@ class Space:
             default=None,
         )
         if default is not None:
-            self.__dict__["default"] = self._checked(as_config(default, "default"), "the default config")
+            self.__dict__["default"] = self._validate(as_config(default, "default"), "the default config")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Space cannot be changed, and {name!r} was set; make another one")
@@ -159,17 +160,18 @@ class Space:
     def __repr__(self) -> str:
         try:
             count = self.count()
-        except SpaceError:  # whoever asks for points is told; a space can be shown all the same
+        except SpaceError:  # a space without valid points can be shown, too
             count = None
         return describe_space(self.spec, self.size, count)
 
     def with_role(self, role: str) -> tuple[str, ...]:
-        """The names of the parameters of a role, in order."""
+        """The names of the parameters with a role, in order."""
         return tuple(name for name, kind in self.parameters.items() if isinstance(role, str) and kind.role == role)
 
     # Configs and rows
 
     def _row(self, config: Mapping[str, Value], whose: str) -> list[int]:
+        """The codes of a config, constraints aside; ConfigError for a value that is missing, wrong or unknown."""
         row: list[int] = []
         for name, parameter in self.parameters.items():
             if name not in config:
@@ -185,7 +187,8 @@ class Space:
             raise ConfigError(f"{whose} has {extra!r}, which the space does not know; {hint}")
         return row
 
-    def _checked(self, config: Mapping[str, Value], whose: str) -> Config:
+    def _validate(self, config: Mapping[str, Value], whose: str) -> Config:
+        """The config in canonical order; ConfigError if it is no valid point."""
         row = np.array([self._row(config, whose)], np.int64)
         if not self.feasible.valid(row)[0]:
             broken = next(c for c in self.constraints if not Feasible(self.parameters, (c,)).valid(row)[0])
@@ -193,7 +196,7 @@ class Space:
         return self.decode(row)[0]
 
     def encode(self, configs: Sequence[Mapping[str, Value]]) -> Codes:
-        """The rows [n, columns] of configs; raises ConfigError for values that are not the parameters'."""
+        """The rows [n, columns] of configs, constraints aside; raises ConfigError for values that no parameter has."""
         if isinstance(configs, Mapping):
             raise ConfigError("configs is one config; give a list of them")
         given = list(check_items(configs, "configs", "a list of configs", ConfigError))
@@ -201,7 +204,7 @@ class Space:
         return np.array(rows, np.int64).reshape(len(rows), self.columns)
 
     def contains(self, rows: Codes) -> NDArray[np.bool_]:
-        """Which of any integers [n, columns] are points, constraints aside: a mask [n]."""
+        """Which rows of integers [n, columns] are points, constraints aside: a mask [n]."""
         found = [kind.contains(rows[:, self.slices[name]]) for name, kind in self.parameters.items()]
         held: NDArray[np.bool_] = np.logical_and.reduce(found)
         return held
@@ -213,12 +216,12 @@ class Space:
         return [Config.of(dict(zip(self.names, row, strict=True))) for row in zip(*values, strict=True)]
 
     def check(self, config: Mapping[str, Value], whose: str = "the config") -> Config:
-        """The config in canonical order; raises ConfigError, naming the fault, if it is not a valid point."""
-        return self._checked(as_config(config, whose), whose)
+        """The config in canonical order; raises ConfigError, which names the fault, if it is no valid point."""
+        return self._validate(as_config(config, whose), whose)
 
     def complete(self, config: Mapping[str, Value]) -> Config:
-        """The config with what it lacks taken from the default: the inverse of `Config.minimize`."""
-        return self._checked({**(self.default or {}), **as_config(config)}, "the config")
+        """The config with missing values taken from the default: the inverse of `Config.minimize`."""
+        return self._validate({**(self.default or {}), **as_config(config)}, "the config")
 
     def valid(self, rows: Codes) -> NDArray[np.bool_]:
         """Which of rows [n, columns] satisfy every constraint, as a mask [n]."""
@@ -226,38 +229,35 @@ class Space:
 
     def rank(self, rows: Codes) -> NDArray[np.int64]:
         """Positions [n] of rows in the order of the unconstrained product; raises SpaceError past 63 bits."""
-        self._rankable()
+        self._check_rankable()
         rows = check_codes(rows, "rows", self.columns, SpaceError)
-        ranks = np.zeros(len(rows), np.int64)
-        for name, parameter in self.parameters.items():
-            ranks = ranks * parameter.size + parameter.rank(rows[:, self.slices[name]])
-        return ranks
+        return joint_ranks(self.parameters, {name: rows[:, part] for name, part in self.slices.items()})
 
     def unrank(self, ranks: NDArray[np.int64]) -> Codes:
         """The rows [n, columns] at these positions of the unconstrained product."""
-        self._rankable()
+        self._check_rankable()
         rest, parts = check_codes(ranks, "ranks", None, SpaceError, 1).copy(), []
         for parameter in reversed(list(self.parameters.values())):
             rest, digit = np.divmod(rest, parameter.size)
             parts.append(parameter.unrank(digit))
         return np.concatenate(parts[::-1], axis=1)
 
-    def _rankable(self) -> None:
+    def _check_rankable(self) -> None:
         if self.size >= 2**63:
             raise SpaceError("this space has too many points to number them with 63 bits; work with rows instead")
 
     # Populations
 
     def rows(self) -> Codes:
-        """All valid points [count, columns], in the order of their ranks; raises SpaceError when there are too many."""
+        """All valid points [count, columns], in the order of their ranks; raises SpaceError if there are too many."""
         return self.feasible.rows()
 
     def enumerate(self) -> list[Config]:
         """All valid configs, in the order of their ranks."""
         return self.decode(self.rows())
 
-    def _population(self, n: int) -> int:
-        """How many points to draw; SpaceError for what is no number, or more than a row each has room for."""
+    def _check_count(self, n: int) -> int:
+        """A number of points to draw; SpaceError for any other value, and for more points than fit into memory."""
         number = check_integer(n, "n", SpaceError, 0)
         if number > 2**40 // self.columns:
             raise argument_error("n", n, "a number of points that fit into memory", SpaceError)
@@ -265,11 +265,11 @@ class Space:
 
     def sample(self, key: Key, n: int) -> Codes:
         """`n` valid points drawn independently, with repeats; uniformly unless `feasible.uniform` is False."""
-        return self.feasible.sample(as_key(key), self._population(n))
+        return self.feasible.sample(as_key(key), self._check_count(n))
 
     def sample_distinct(self, key: Key, n: int, unseen: Unseen | None = None) -> Codes:
-        """Up to `n` different valid points of those `unseen`; fewer only when hardly any is left."""
-        key, n = as_key(key), self._population(n)
+        """Up to `n` different valid points that are `unseen`; fewer only if hardly any are left."""
+        key, n = as_key(key), self._check_count(n)
         found, tries = np.empty((0, self.columns), np.int64), 0
         while len(found) < n and tries < 8:
             checkpoint()
@@ -298,12 +298,12 @@ class Space:
         )
 
     def neighbours(self, row: Codes, radius: int = 1) -> Codes:
-        """Those of the `moves` from one point [columns] that are valid: [m, columns]."""
+        """The valid `moves` from one point [columns]: [m, columns]."""
         rows = self.moves(row, radius)
         return rows[self.valid(rows)]
 
     def with_part(self, row: Codes, name: str, codes: Codes) -> Codes:
-        """Copies [m, columns] of one point with the codes [m, width] of one parameter put in."""
+        """Copies [m, columns] of one point with the codes [m, width] of one parameter replaced."""
         rows = np.tile(row, (len(codes), 1))
         rows[:, self.slices[name]] = codes
         return rows
@@ -317,7 +317,7 @@ class Space:
         return np.concatenate(blocks, axis=1)
 
     def crossover(self, x: Codes, mutant: Codes, rate: float, key: Key) -> Codes:
-        """Rows of `x` with each parameter taken from `mutant` at this rate, at least one of them; constraints aside."""
+        """Rows of `x` with each parameter, and at least one, taken from `mutant` at this rate; constraints aside."""
         n, count = len(x), len(self.names)
         taken = uniform(fold(key, "rate"), n, count) < rate
         taken[np.arange(n), integers(fold(key, "one"), count, n)] = True
@@ -326,7 +326,7 @@ class Space:
 
     @memo
     def feature_names(self) -> tuple[str, ...]:
-        """What the columns of `features` stand for, such as ("BLOCK", "layout[0]", "layout[1]")."""
+        """The names of the columns of `features`, such as ("BLOCK", "layout[0]", "layout[1]")."""
         return tuple(
             name if parameter.features == 1 else f"{name}[{i}]"
             for name, parameter in self.parameters.items()
@@ -342,7 +342,7 @@ class Space:
 
 
 def as_key(given: Any) -> Key:
-    """A key for random numbers; SpaceError for what is none."""
+    """A key for random numbers; SpaceError for any other value."""
     key = check_integer(given, "key", SpaceError, 0)
     if key >> 128:
         raise argument_error("key", given, "128 bits, as root(seed) gives them", SpaceError)
@@ -350,7 +350,7 @@ def as_key(given: Any) -> Key:
 
 
 def as_space(given: Any) -> Space:
-    """A space as it is; parameters by name become the space of all their values. SpaceError for anything else."""
+    """The space itself, or the space of all values of parameters by name; SpaceError for anything else."""
     if isinstance(given, Space):
         return given
     if isinstance(given, Mapping):
@@ -358,7 +358,7 @@ def as_space(given: Any) -> Space:
     raise argument_error("space", given, "a Space, or parameters by name", SpaceError)
 
 
-def _checked_parameters(given: object) -> dict[str, Parameter]:
+def _check_parameters(given: object) -> dict[str, Parameter]:
     """The parameters by name, a copy; SpaceError for anything else."""
     if not isinstance(given, Mapping):
         raise SpaceError(

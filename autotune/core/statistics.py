@@ -34,7 +34,7 @@ LARGEST = 1.7976931348623157e308
 """The largest float: the end of an interval that the samples do not bound, and any greater number. None is infinite."""
 
 
-class Ratio(Struct, frozen=True):
+class Ratio(Struct, frozen=True, kw_only=True):
     """An estimate with its interval. level: how often such an interval holds the truth; 1 for exact times; None if that
     is unknown, as for a time that was sampled once, whose noise is assumed."""
 
@@ -111,7 +111,7 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], level
     ratios = [finite_ratio(a, b) for a, b in zip(numerator, denominator, strict=False)]
     low, high, reached = _center(ratios, level, 2 * UNKNOWN_NOISE)
     value = finite_median(ratios)
-    return Ratio(value, min(low, value), max(high, value), reached)
+    return Ratio(value=value, low=min(low, value), high=max(high, value), level=reached)
 
 
 def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float], level: float = LEVEL) -> Ratio:
@@ -123,7 +123,8 @@ def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float], lev
     low_d, high_d, level_d = _center(denominator, level, UNKNOWN_NOISE)
     value = finite_ratio(finite_median(numerator), finite_median(denominator))
     known = None if level_n is None or level_d is None else max(level_n + level_d - 1, 0.0)
-    return Ratio(value, min(finite_ratio(low_n, high_d), value), max(finite_ratio(high_n, low_d), value), known)
+    low, high = finite_ratio(low_n, high_d), finite_ratio(high_n, low_d)
+    return Ratio(value=value, low=min(low, value), high=max(high, value), level=known)
 
 
 def finite_ratio(numerator: float, denominator: float) -> float:

@@ -14,7 +14,7 @@ from kernel_tuner.searchspace import Searchspace
 from kernel_tuner.strategies.common import CostFunc
 from kernel_tuner.strategies.wrapper import OptAlg, OptAlgWrapper
 
-from autotune.core.constraints import members
+from autotune.core.constraints import Members
 from autotune.core.outcomes import Failed, Outcome
 from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
@@ -78,7 +78,7 @@ def valid_space(searchspace: Searchspace) -> Space:
         return Space(parameters)
     names = tuple(parameters)
     rows = Space(parameters).encode([dict(zip(names, _plain(point), strict=True)) for point in searchspace.list])
-    return Space(parameters, [members(parameters, names, rows)])
+    return Space(parameters, [Members.of(parameters, names, rows)])
 
 
 def _plain(values: Any) -> tuple[Any, ...]:

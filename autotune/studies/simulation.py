@@ -11,7 +11,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from autotune.core.config import Config
-from autotune.core.constraints import members
+from autotune.core.constraints import Members
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import Failed, Outcome
 from autotune.core.search.plan import Budget
@@ -86,7 +86,7 @@ def recorded_space(recording: Recording) -> Space:
     if space.count() == len(recording):
         return space
     rows = space.encode([recording.config(row) for row in range(len(recording))])
-    return Space(space.parameters, [*space.constraints, members(space.parameters, space.names, rows)], space.default)
+    return Space(space.parameters, [*space.constraints, Members.of(space.parameters, space.names, rows)], space.default)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ def measured(trial: int, time_ms: float, **details: Any) -> MeasuredConfig:
 
 
 def found(best: MeasuredConfig, default: MeasuredConfig | None) -> Result:
-    return Result(best, default, (), Ratio(2.0, 1.9, 2.1), {"timed": 9}, 9, 3.0, "seconds", "3 s are over", True)
+    return Result(
+        best, default, (), Ratio(value=2.0, low=1.9, high=2.1), {"timed": 9}, 9, 3.0, "seconds", "3 s are over", True
+    )
 
 
 def test_a_config_for_several_shapes_says_what_it_takes_on_each() -> None:

@@ -40,7 +40,7 @@ from helion.autotuner.config_generation import ConfigGeneration
 
 from autotune.backends.helion.repair_rules import find_rules
 from autotune.core.config import Config, Value, freeze, token
-from autotune.core.constraints import Members, members
+from autotune.core.constraints import Members
 from autotune.core.errors import ConfigError, SpaceError
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, Permutation, PowerOfTwo
 from autotune.core.space import Space
@@ -297,7 +297,7 @@ def _sizes(generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free
             if limit.check_fn(*sizes):
                 good.append([code for n in names for code in free.parameters[n].encode(chosen[n])])
         if 0 < len(good) < prod(len(v) for v in values):
-            yield members(free.parameters, names, np.array(good, np.int64))
+            yield Members.of(free.parameters, names, np.array(good, np.int64))
 
 
 def _values(parameter: Parameter) -> list[Value]:

@@ -138,8 +138,16 @@ class Members(Struct, frozen=True, tag="members", dict=True):
 
     def __post_init__(self) -> None:
         if any(not isinstance(rank, int) or not 0 <= rank < JOINT_LIMIT for rank in self.ranks):
-            raise SpaceError("members: a rank is not an integer from 0 to 2**63 - 1; write ranks with `members`")
+            raise SpaceError("members: a rank is not an integer from 0 to 2**63 - 1; write ranks with `Members.of`")
         self.__dict__["table"] = sorted_unique(np.array(self.ranks, np.int64))
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Parameter], names: tuple[str, ...], rows: Codes) -> "Members":
+        """The constraint that allows exactly these rows of codes [n, total width]; SpaceError past 63 bits."""
+        _joint_size(parameters, names)
+        ends = np.cumsum([parameters[name].width for name in names])[:-1]
+        codes = dict(zip(names, np.split(rows, ends, axis=1), strict=True))
+        return cls(names, tuple(sorted_unique(joint_ranks(parameters, codes)).tolist()))
 
     @property
     def table(self) -> NDArray[np.int64]:
@@ -203,14 +211,6 @@ def as_constraint(given: str | Callable[..., Any] | Constraint, parameters: Mapp
                 f"constraint {constraint.describe()!r} has a rank of {size} or more; it is of another space"
             )
     return constraint
-
-
-def members(parameters: Mapping[str, Parameter], names: tuple[str, ...], rows: Codes) -> Members:
-    """The constraint that allows exactly these rows of codes [n, total width of the names]; SpaceError past 63 bits."""
-    _joint_size(parameters, names)
-    ends = np.cumsum([parameters[name].width for name in names])[:-1]
-    codes = dict(zip(names, np.split(rows, ends, axis=1), strict=True))
-    return Members(names, tuple(sorted_unique(joint_ranks(parameters, codes)).tolist()))
 
 
 def _joint_size(parameters: Mapping[str, Parameter], names: tuple[str, ...]) -> int:

@@ -374,7 +374,7 @@ def _read_comparison(
     held yet; None where it was held and shows nothing (too few rounds)."""
     if search.plan.settings.exact:
         ratios = {i: finite_ratio(first_ms[i][0], first_ms[base][0]) for i in rivals}
-        return {i: Ratio(value, value, value, 1.0) for i, value in ratios.items()}
+        return {i: Ratio(value=value, low=value, high=value, level=1.0) for i, value in ratios.items()}
     event = next(compared, None)
     if event is None:
         return Step(base, rivals=rivals)
@@ -388,7 +388,7 @@ def _read_comparison(
 
 def _ratio(outcome: Outcome, base: Timed, level: float) -> Ratio:
     if isinstance(outcome, Failed):
-        return Ratio(LARGEST, LARGEST, LARGEST)
+        return Ratio(value=LARGEST, low=LARGEST, high=LARGEST)
     return paired_ratio(outcome.times_ms, base.times_ms, level)
 
 

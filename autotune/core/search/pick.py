@@ -154,7 +154,7 @@ def _pick_unverified(search: Search, timed: dict[int, Timed]) -> Pick:
 def _pick_exact(search: Search, timed: dict[int, Timed]) -> Pick:
     def ratio_of(one: int, other: int, level: float) -> Ratio:
         value = finite_ratio(timed[one].time_ms, timed[other].time_ms)
-        return Ratio(value, value, value, 1.0)
+        return Ratio(value=value, low=value, high=value, level=1.0)
 
     least = min(outcome.time_ms for outcome in timed.values())
     equal = sorted(i for i, outcome in timed.items() if outcome.time_ms == least)
@@ -196,7 +196,7 @@ def _make_pick(
 
 def _ratio_to_itself() -> Ratio:
     """The ratio of a time to itself."""
-    return Ratio(1.0, 1.0, 1.0, 1.0)
+    return Ratio(value=1.0, low=1.0, high=1.0, level=1.0)
 
 
 def drift_of(samples: Sequence[Sequence[float]]) -> Ratio | None:

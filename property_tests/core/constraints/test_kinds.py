@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from autotune.core.constraints import Members, as_constraint, members
+from autotune.core.constraints import Members, as_constraint
 from autotune.core.feasible.compiled import compile_constraint
 from autotune.core.parameters import (
     Boolean,
@@ -24,7 +24,7 @@ def test_members_are_the_rows_they_were_made_of(data: st.DataObject) -> None:
     assume(math.prod(parameters[name].size for name in names) < 2**63)
     codes = points(parameters, 40)
     rows = np.concatenate([codes[name][:15] for name in names], axis=1)
-    made = as_constraint(members(parameters, names, rows), parameters)
+    made = as_constraint(Members.of(parameters, names, rows), parameters)
     assert isinstance(made, Members)
     kept = {tuple(row) for row in rows.tolist()}
     every = np.concatenate([codes[name] for name in names], axis=1)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from autotune.core.cancellation import Cancelled, cancellable
-from autotune.core.constraints import Constraint, as_constraint, members
+from autotune.core.constraints import Constraint, Members, as_constraint
 from autotune.core.constraints.verdicts import decode
 from autotune.core.errors import SpaceError
 from autotune.core.feasible import Feasible, filters, order
@@ -140,7 +140,7 @@ def test_members_are_a_constraint_like_any_other(
     parts = split(parameters, found)
     joined = np.concatenate([parts[name] for name in names], axis=1)
     wanted = found[[tuple(row) in given_rows for row in joined.tolist()]]
-    constraints = (*texts_only, members(parameters, names, rows))
+    constraints = (*texts_only, Members.of(parameters, names, rows))
     with pytest.MonkeyPatch.context() as patch:
         if data.draw(st.booleans()):
             patch.setattr(filters, "FAST_TABLE", 0)  # too large for a table: the rows seed the search instead

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from autotune.core.constraints import Constraint, Expression, members
+from autotune.core.constraints import Constraint, Expression, Members
 from autotune.core.constraints.verdicts import NO, RAISES, decode
 from autotune.core.errors import SpaceError
 from autotune.core.feasible import Feasible, filters
@@ -44,7 +44,7 @@ def test_the_search_prunes_nothing_that_python_allows(texts: list[str], tables: 
     if members_too:
         kept = np.arange(len(rows)) % 3 == 0
         given_constraints.append(
-            members(SMALL, ("a", "c", "t"), np.concatenate([codes[n] for n in "act"], axis=1)[kept])
+            Members.of(SMALL, ("a", "c", "t"), np.concatenate([codes[n] for n in "act"], axis=1)[kept])
         )
         verdicts = np.vstack([verdicts, compile_constraint(given_constraints[-1], SMALL).verdicts(codes)])
     allowed = (verdicts != NO).all(axis=0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from autotune.core.config import Config
-from autotune.core.constraints import Constraint, Expression, Function, Members, as_constraint, members
+from autotune.core.constraints import Constraint, Expression, Function, Members, as_constraint
 from autotune.core.errors import SpaceError
 from autotune.core.keys import root
 from autotune.core.parameters import Boolean, Integer, Parameter
@@ -72,11 +72,11 @@ def test_constraints_are_written_and_read_as_json() -> None:
 
 def test_members_keep_their_rows_and_know_their_space() -> None:
     rows = np.array([[3, 1], [0, 0], [3, 1]])
-    made = members(PARAMETERS, ("stages", "fast"), rows)
+    made = Members.of(PARAMETERS, ("stages", "fast"), rows)
     assert made.ranks == (0, 7)
     with pytest.raises(SpaceError, match="another space"):
         as_constraint(Members(("stages", "fast"), (10,)), PARAMETERS)
     with pytest.raises(SpaceError, match="63 bits"):
-        members({"a": Integer(0, 2**40), "b": Integer(0, 2**40)}, ("a", "b"), np.zeros((1, 2), np.int64))
+        Members.of({"a": Integer(0, 2**40), "b": Integer(0, 2**40)}, ("a", "b"), np.zeros((1, 2), np.int64))
     only = feasible(Members(("stages", "fast"), (0, 7)), stages=Integer(0, 4), fast=Boolean())
     assert only.rows().tolist() == [[0, 0], [3, 1]]

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from autotune.core.constraints import as_constraint, members
+from autotune.core.constraints import Members, as_constraint
 from autotune.core.errors import SpaceError
 from autotune.core.feasible import Feasible
 from autotune.core.keys import root
@@ -23,7 +23,7 @@ def test_one_constraint_may_guard_another() -> None:
 def test_members_of_a_huge_space_cost_only_their_rows() -> None:
     parameters: dict[str, Parameter] = {"a": Integer(1, 10**9), "b": Integer(1, 10**9), "free": Integer(1, 10**9)}
     rows = np.stack([np.arange(1000) * 7919, np.arange(1000) ** 2], axis=1)
-    made = Feasible(parameters, (members(parameters, ("a", "b"), rows), as_constraint("a % 2 == 0", parameters)))
+    made = Feasible(parameters, (Members.of(parameters, ("a", "b"), rows), as_constraint("a % 2 == 0", parameters)))
     assert made.count() == 500 * 10**9
     assert made.uniform
     assert made.valid(made.sample(root(1), 100)).all()
