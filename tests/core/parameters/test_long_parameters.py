@@ -72,7 +72,7 @@ def test_a_long_choice_has_few_features_about_equally_far_apart() -> None:
     assert features.shape == (5000, choice.features) == (5000, SIGNS)
     assert len(np.unique(features, axis=0)) == 5000
     axes = feature_map(Space({"s": choice, "b": Integer(0, 1)}))
-    points = axes.of(np.concatenate([codes[:400], np.zeros((400, 1), np.int64)], axis=1))
+    points = axes.features(np.concatenate([codes[:400], np.zeros((400, 1), np.int64)], axis=1))
     distances = np.square(points[:, None] - points).sum(axis=2)[np.triu_indices(400, 1)]
     assert distances.mean() == pytest.approx(1, abs=0.05)
     assert distances.std() < 0.2
