@@ -4,15 +4,15 @@ import sys
 from pathlib import Path
 
 from autotune import Budget, TuningFailed, tune
-from property_tests import strategies
-from property_tests.evaluators import EVALUATORS, REPEATABLE
+from autotune.testing import SPACES
+from property_tests.registry import EVALUATORS, INSTANCES, REPEATABLE, instance
 
 
 def main(path, strategy, index, evaluator, space):
-    searched = strategies.SPACES[space]()
+    searched = SPACES[space]()
     try:
         tune(
-            searched, EVALUATORS[evaluator](), strategies.instance((strategy, int(index)), searched), journal=path,
+            searched, EVALUATORS[evaluator](), instance((strategy, int(index)), searched), journal=path,
             budget=Budget(evaluations=60), seed=9, settings={"simplify_rounds": 1, "verify_rounds": 3}, progress=False,
         )  # fmt: skip
     except TuningFailed as error:
@@ -22,7 +22,7 @@ def main(path, strategy, index, evaluator, space):
 def many(folder):
     """Every strategy, on spaces and evaluators by turns; one journal each."""
     names, spaces = list(REPEATABLE), ["gemm", "mixed", "gemm without a default"]
-    for i, (strategy, index) in enumerate(strategies.INSTANCES):
+    for i, (strategy, index) in enumerate(INSTANCES):
         path = Path(folder) / f"{strategy}-{index}"
         main(path, strategy, index, names[i % len(names)], spaces[i % len(spaces)])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autotune import replay
-from property_tests import strategies
+from property_tests.registry import INSTANCES, called
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = {
@@ -60,9 +60,9 @@ def rounded(value):
 
 
 @pytest.mark.parametrize("name", list(ENVIRONMENTS)[1:])
-@pytest.mark.parametrize("which", strategies.INSTANCES, ids=strategies.called)
+@pytest.mark.parametrize("which", INSTANCES, ids=called)
 def test_the_same_journal_in_another_process(which, name, folders):
-    one, other = (event_lines(folders[each] / strategies.called(which)) for each in ("as it is", name))
+    one, other = (event_lines(folders[each] / called(which)) for each in ("as it is", name))
     assert len(one) > 10
     if "NPY_DISABLE_CPU_FEATURES" in ENVIRONMENTS[name]:
         one, other = ([rounded(json.loads(line[:-1])) for line in lines] for lines in (one, other))
@@ -70,8 +70,8 @@ def test_the_same_journal_in_another_process(which, name, folders):
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-@pytest.mark.parametrize("which", strategies.INSTANCES, ids=strategies.called)
+@pytest.mark.parametrize("which", INSTANCES, ids=called)
 def test_a_journal_of_another_process_replays_here(which, name, folders):
-    found = replay(folders[name] / strategies.called(which))
+    found = replay(folders[name] / called(which))
     assert found.divergence is None, found.divergence
     assert found.checked > 3

@@ -7,7 +7,7 @@ import pytest
 from autotune import Compare, replay, result, resume
 from autotune.cli import exits, main
 from autotune.shell.tuning import read_search
-from property_tests.evaluators import EVALUATORS
+from property_tests.registry import EVALUATORS
 
 FIRST = Path(__file__).parents[1] / "journals" / "0.1.0.jsonl"
 """Written by 0.1.0 with the evaluator "simulated noisy": 14 configs at random, simplification, verification."""

@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import signal
 import warnings
 from pathlib import Path
 
@@ -14,52 +13,45 @@ from autotune import (
     AutotuneError,
     Budget,
     Choice,
-    Compared,
     Config,
     EvaluatorError,
     Integer,
     JournalError,
     Measure,
-    Observed,
     RandomSearch,
-    Resumed,
     SimulatedEvaluator,
     Space,
     TuningFailed,
     make_plan,
     replay,
-    result,
     resume,
     tune,
 )
+<<<<<<< HEAD
 from autotune.shell.codec import encode
 from autotune.shell.driver import Interruption
 from autotune.shell.journal import JournalWriter, header_for, read_journal
 from autotune.shell.signed_json import sign
 from property_tests import strategies
 from property_tests.evaluators import EVALUATORS, REPEATABLE, HashTable
+=======
+from autotune.shell.journal import SIGNED, JournalWriter, header_for, read_journal, signed
+from autotune.testing import SPACES, HashedTable, gemm_space
+from autotune.testing.journal_laws import MACHINE, lines_of
+from property_tests.registry import EVALUATORS, INSTANCES, REPEATABLE, called, instance
+>>>>>>> 2710833 (autotune.testing: conformance suites for strategies, evaluators, parameter kinds and stores, used by our own tests; an unordered choice has no neighbours within radius 0)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is torn and was dropped")
 
-MACHINE = {"confirm_rounds": 2, "verify_rounds": 3, "simplify_rounds": 1, "hurried_rounds": 2}
-NAMES = list(REPEATABLE)
-CASES = [(which, NAMES[(i + j) % len(NAMES)]) for i, which in enumerate(strategies.INSTANCES) for j in (0, 2)]
-"""Every strategy with two evaluators by turns; the slow suite tries all pairs."""
-REST = [(which, name) for which in strategies.INSTANCES for name in NAMES if (which, name) not in CASES]
-CASES += [pytest.param(case, marks=pytest.mark.slow) for case in REST]
-FEW = [case for case in strategies.INSTANCES if case[1] == 0]
+FEW = [case for case in INSTANCES if case[1] == 0]
 TEXTS = [("random_search", 0), ("pattern_search", 0), ("differential_evolution", 0)]
 """Strategies enough where it is the text of a journal that matters."""
 
 
-def case_id(case):
-    return f"{strategies.called(case[0])} {case[1]}"
-
-
 def run(path, which, evaluator, *, space=None, budget=None, progress=False, seed=5):
     """The result of a small search that writes the journal `path`, or the TuningFailed it ends with."""
-    space = space or strategies.gemm()
-    strategy = strategies.instance(which, space)
+    space = space or gemm_space()
+    strategy = instance(which, space)
     budget = budget or Budget(evaluations=30)
     try:
         return tune(
@@ -74,27 +66,6 @@ def resumed(path, evaluator, progress=False, space=None):
         return resume(path, evaluator, progress=progress, space=space)
     except TuningFailed as error:
         return str(error)
-
-
-def lines(path):
-    """The event lines without checksums and without what a resume adds or takes back."""
-    events = read_journal(path).events
-    assert all(isinstance(event, Asked | Observed | Compared | Resumed) or event.at >= 0 for event in events)
-    return [encode(event) for event in effective_events(events)]
-
-
-def effective_events(events):
-    kept, interrupted = [], None
-    for event in events:
-        if type(event).__name__ == "Interrupted" and interrupted is None:
-            interrupted = len(kept)
-        if isinstance(event, Resumed):
-            if interrupted is not None:
-                del kept[interrupted:]
-            interrupted = None
-        else:
-            kept.append(event)
-    return kept
 
 
 def replays(path, space=None):
@@ -118,26 +89,6 @@ class Stop(Exception):
     """Ends a run in the middle, as a kill would: nothing is written any more."""
 
 
-def ctrl_c(monkeypatch, after):
-    """A watch that presses Ctrl-C when so many events have been seen."""
-    pressed = []
-    original = Interruption.__init__
-
-    def init(self):
-        original(self)
-        pressed.append(self)
-
-    monkeypatch.setattr(Interruption, "__init__", init)
-    seen = [0]
-
-    def watch(search, event):
-        seen[0] += 1
-        if seen[0] == after:
-            pressed[-1].signal(signal.SIGINT)
-
-    return watch
-
-
 # Cuts
 
 
@@ -150,13 +101,13 @@ def journals(tmp_path_factory):
         if (which, name) not in made:
             path = folder / f"{len(made)}.jsonl"
             found = run(path, which, EVALUATORS[name]())
-            made[which, name] = (path, found, lines(path))
+            made[which, name] = (path, found, lines_of(path))
         return made[which, name]
 
     return journal_of
 
 
-@pytest.mark.parametrize("which", TEXTS, ids=strategies.called)
+@pytest.mark.parametrize("which", TEXTS, ids=called)
 def test_a_journal_cut_at_any_byte_is_read_or_refused(which, tmp_path):
     path, cut = tmp_path / "whole", tmp_path / "cut"
     run(path, which, EVALUATORS["simulated noisy"](), budget=Budget(evaluations=7))
@@ -174,82 +125,7 @@ def test_a_journal_cut_at_any_byte_is_read_or_refused(which, tmp_path):
         assert read.length == max(end for end in ends if end <= length)
 
 
-@pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_what_is_left_of_a_cut_journal_resumes_to_the_same_run(case, journals, tmp_path):
-    path, found, expected = journals(*case)
-    data, rng = path.read_bytes(), random.Random(str(case))
-    first = data.index(b"\n") + 1
-    for length in sorted({first, len(data), *(rng.randint(first, len(data)) for _ in range(4))}):
-        cut = write(tmp_path / f"{length}", data[:length])
-        assert resumed(cut, EVALUATORS[case[1]]()) == found
-        assert lines(cut) == expected
-        assert replays(cut).search.clock == replays(path).search.clock
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_every_line_of_a_journal_can_be_the_last(case, journals, tmp_path):
-    path, found, expected = journals(*case)
-    data = path.read_bytes()
-    for length in [i + 1 for i, byte in enumerate(data) if byte == 10]:
-        cut = write(tmp_path / f"{length}", data[:length])
-        assert resumed(cut, EVALUATORS[case[1]]()) == found
-        assert lines(cut) == expected
-
-
-@pytest.mark.parametrize("name", [name for name in EVALUATORS if name not in REPEATABLE])
-@pytest.mark.parametrize("which", FEW, ids=strategies.called)
-def test_a_real_evaluator_keeps_the_prefix_and_repeats_no_finished_trial(which, name, journals, tmp_path):
-    path, _, _ = journals(which, name)
-    data, rng = path.read_bytes(), random.Random(name)
-    first = data.index(b"\n") + 1
-    for length in (first, rng.randint(first, len(data)), len(data)):
-        cut = write(tmp_path / f"{length}", data[:length])
-        kept = read_journal(cut).events
-        resumed(cut, EVALUATORS[name]())
-        events = read_journal(cut).events
-        assert events[: len(kept)] == kept
-        done = [event.trial for event in events if isinstance(event, Observed)]
-        assert len(done) == len(set(done)), "a finished trial was measured again"
-        assert [event.at for event in events] == sorted(event.at for event in events)
-        replays(cut)
-
-
 # Interrupts
-
-
-@pytest.mark.parametrize("case", CASES, ids=case_id)
-@pytest.mark.parametrize("after", [1, 9, 25])
-def test_interrupted_then_resumed_is_the_run_itself(case, after, journals, tmp_path, monkeypatch):
-    which, name = case
-    _, found, expected = journals(which, name)
-    path = tmp_path / "interrupted"
-    first = run(path, which, EVALUATORS[name](), progress=ctrl_c(monkeypatch, after))
-    watched = len(expected) - 1  # the report of the result is written when all is over
-    assert isinstance(first, str) or first.complete == (watched < after)
-    replays(path)
-    second = resumed(path, EVALUATORS[name](), progress=ctrl_c(monkeypatch, 6))
-    assert isinstance(second, str) or second.evaluations >= 0
-    replays(path)
-    assert resumed(path, EVALUATORS[name]()) == found
-    assert lines(path) == expected
-    replays(path)
-
-
-@pytest.mark.parametrize("case", CASES[:20:3], ids=case_id)
-def test_an_interrupted_journal_cut_anywhere_resumes_to_the_run_itself(case, journals, tmp_path, monkeypatch):
-    which, name = case
-    _, found, expected = journals(which, name)
-    path = tmp_path / "interrupted"
-    run(path, which, EVALUATORS[name](), progress=ctrl_c(monkeypatch, 12))
-    resumed(path, EVALUATORS[name](), progress=ctrl_c(monkeypatch, 8))
-    data, rng = path.read_bytes(), random.Random(str(case))
-    middle = data.index(b'"interrupted"')
-    for length in sorted(rng.randint(middle, len(data)) for _ in range(5)):
-        cut = write(tmp_path / f"{length}", data[:length])
-        assert resumed(cut, EVALUATORS[name]()) == found
-        assert lines(cut) == expected
-        replays(cut)
 
 
 def test_a_run_that_stops_within_any_event_resumes_to_the_run_itself(journals, tmp_path):
@@ -277,62 +153,20 @@ def test_a_run_that_stops_within_any_event_resumes_to_the_run_itself(journals, t
     else:
         pytest.fail("it never ended")
     assert count[0] > 20
-    assert lines(path) == expected
-
-
-@pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_a_finished_journal_gives_its_result_again_and_again(case, journals, tmp_path):
-    path, found, expected = journals(*case)
-    again = write(tmp_path / "again", path.read_bytes())
-    for _ in range(2):
-        assert resumed(again, EVALUATORS[case[1]]()) == found
-    assert lines(again) == expected
-    assert replays(again).checked == replays(path).checked
-    added = read_journal(again).events[len(read_journal(path).events) :]
-    assert all(isinstance(event, Resumed) for event in added)
-
-
-@pytest.mark.parametrize("name", EVALUATORS)
-@pytest.mark.parametrize("which", FEW, ids=strategies.called)
-def test_every_run_replays_and_its_fold_is_its_result(which, name, journals):
-    path, found, _ = journals(which, name)
-    search = replays(path).search
-    if isinstance(found, str):
-        with pytest.raises(TuningFailed):
-            result(search)
-    else:
-        assert result(search) == found
-
-
-@pytest.mark.parametrize("seconds", [2.0, 11.3])
-@pytest.mark.parametrize("case", CASES, ids=case_id)
-def test_a_search_with_a_deadline_resumes_to_the_same_run(case, seconds, tmp_path):
-    """Where simplification, confirmation and verification meet the end of the time, too."""
-    which, name = case
-    path = tmp_path / "whole"
-    found = run(path, which, EVALUATORS[name](), budget=Budget(seconds=seconds))
-    expected, data = lines(path), path.read_bytes()
-    replays(path)
-    rng, first = random.Random(str((case, seconds))), data.index(b"\n") + 1
-    for length in (rng.randint(first, len(data)), rng.randint((first + 2 * len(data)) // 3, len(data))):
-        cut = write(tmp_path / f"{length}", data[:length])
-        assert resumed(cut, EVALUATORS[name]()) == found
-        assert lines(cut) == expected
-    if not isinstance(found, str):
-        assert found.elapsed_s <= seconds + 1e-9
+    assert lines_of(path) == expected
 
 
 @pytest.mark.parametrize("name", REPEATABLE)
 def test_a_deadline_within_simplification_ends_like_any_other(name, tmp_path):
     """The strategy is done, resets are under way, and the time for the verification comes."""
-    space, evaluator = strategies.gemm(), EVALUATORS[name]()
+    space, evaluator = gemm_space(), EVALUATORS[name]()
     once = tune(space, evaluator, RandomSearch(8), settings=MACHINE | {"verify_rounds": 0})
     machine, caught = MACHINE | {"reserve": 0.4}, 0
     for i in range(12):
         ends, path = once.elapsed_s * (1 - i / 15), tmp_path / f"{i}"
         seconds = ends if evaluator.exact else ends / (1 - machine["reserve"])
         found = tune(space, evaluator, RandomSearch(8), settings=machine, budget=Budget(seconds=seconds), journal=path)
-        expected, data = lines(path), path.read_bytes()
+        expected, data = lines_of(path), path.read_bytes()
         search = replays(path).search
         late = [trial for trial in search.pending if trial.origin == "simplify"]
         caught += bool(late)
@@ -340,7 +174,7 @@ def test_a_deadline_within_simplification_ends_like_any_other(name, tmp_path):
         for length in (len(data) - 1, verify if verify > 0 else len(data) // 2):
             cut = write(tmp_path / f"{i}-{length}", data[:length])
             assert resumed(cut, evaluator) == found
-            assert lines(cut) == expected
+            assert lines_of(cut) == expected
     assert caught
 
 
@@ -368,7 +202,7 @@ def undamaged_or_named(path, number, events):
     )
 
 
-@pytest.mark.parametrize("which", TEXTS, ids=strategies.called)
+@pytest.mark.parametrize("which", TEXTS, ids=called)
 def test_a_flipped_byte_is_named_by_its_line(which, journals, tmp_path):
     path, _, _ = journals(which, "simulated exact")
     data, flipped, rng = path.read_bytes(), tmp_path / "flipped", random.Random(8)
@@ -384,7 +218,7 @@ def test_a_flipped_byte_is_named_by_its_line(which, journals, tmp_path):
 
 def test_every_flipped_byte_of_a_journal_without_events_is_found(tmp_path):
     """The header alone: another seed or budget would otherwise be searched with, and nobody would know."""
-    plan = make_plan(strategies.gemm(), "random_search", seed=1234, budget=Budget(evaluations=77))
+    plan = make_plan(gemm_space(), "random_search", seed=1234, budget=Budget(evaluations=77))
     path = tmp_path / "header"
     JournalWriter.create(path, header_for(plan, {"kind": "simulated"})).close()
     data = path.read_bytes()
@@ -500,7 +334,7 @@ def test_another_evaluator_is_refused(journals, tmp_path):
     with pytest.raises(JournalError, match="exact"):
         resume(mine, EVALUATORS["simulated noisy"]())
     with pytest.raises(EvaluatorError, match="does not repeat"):
-        resume(mine, SimulatedEvaluator(HashTable(seed=12)))
+        resume(mine, SimulatedEvaluator(HashedTable(seed=12)))
     assert mine.read_bytes() == data, "a refused resume changed the journal"
 
 
@@ -515,7 +349,7 @@ def test_two_writers_at_once_cannot_be(journals, tmp_path):
         resume(mine, EVALUATORS["simulated exact"]())
     assert mine.read_bytes() == data
     with pytest.raises(JournalError, match="exists"):
-        tune(strategies.gemm(), EVALUATORS["simulated exact"](), journal=mine)
+        tune(gemm_space(), EVALUATORS["simulated exact"](), journal=mine)
     assert mine.read_bytes() == data
 
 
@@ -536,7 +370,7 @@ def test_a_writer_that_was_overtaken_takes_nothing_away(journals, tmp_path):
 def test_a_journal_that_cannot_be_written_is_one_clear_error(tmp_path):
     for path in (tmp_path, Path("/proc/nothing/here")):
         with pytest.raises(JournalError):
-            tune(strategies.gemm(), EVALUATORS["simulated exact"](), journal=path)
+            tune(gemm_space(), EVALUATORS["simulated exact"](), journal=path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -551,10 +385,10 @@ def test_a_journal_that_may_not_be_written_is_one_clear_error(journals, tmp_path
 # Spaces of every sort
 
 
-@pytest.mark.parametrize("name", strategies.SPACES)
-@pytest.mark.parametrize("which", FEW, ids=strategies.called)
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("which", FEW, ids=called)
 def test_every_space_survives_the_journal(which, name, tmp_path):
-    space, path = strategies.SPACES[name](), tmp_path / "journal"
+    space, path = SPACES[name](), tmp_path / "journal"
     found = run(path, which, EVALUATORS["simulated noisy"](), space=space)
     data = path.read_bytes()
     cut = write(tmp_path / "cut", data[: len(data) * 2 // 3])

@@ -83,7 +83,7 @@ class Choice(OneColumnParameter, frozen=True, tag="choice", omit_defaults=True, 
         return column
 
     def neighbours(self, codes: Codes, radius: int) -> Codes:
-        return super().neighbours(codes, radius if self.ordered else self.size)
+        return super().neighbours(codes, radius if self.ordered or radius <= 0 else self.size)
 
     def mutate(self, a: Codes, b: Codes, c: Codes, key: Key) -> Codes:
         either = np.where((words(key, len(a)) >> np.uint64(63)).astype(bool)[:, None], b, c)

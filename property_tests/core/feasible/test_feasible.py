@@ -3,7 +3,6 @@
 import time
 import tracemalloc
 from itertools import product
-from math import sqrt
 
 import numpy as np
 import pytest
@@ -31,6 +30,7 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
+from autotune.testing import is_uniform
 
 SAMPLES: dict[type, Parameter] = {
     PowerOfTwo: PowerOfTwo(1, 16),
@@ -155,14 +155,6 @@ def test_members_are_a_constraint_like_any_other(
 TRIANGLE: dict[str, Parameter] = {"a": Integer(0, 19), "b": Integer(0, 19), "c": Boolean()}
 
 
-def chi_square_is_fair(rows: Codes, count: int) -> bool:
-    """Whether the draws are spread over `count` points as uniform ones would be, within five standard deviations."""
-    _, seen = np.unique(rows, axis=0, return_counts=True)
-    expected = len(rows) / count
-    statistic = ((seen - expected) ** 2).sum() / expected + (count - len(seen)) * expected
-    return bool(abs(statistic - (count - 1)) < 5 * sqrt(2 * (count - 1)))
-
-
 @pytest.mark.parametrize("how", ["tabled", "rejected"])
 def test_sampling_is_uniform(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "rejected":
@@ -172,12 +164,12 @@ def test_sampling_is_uniform(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert feasible.uniform
     count = feasible.count()
     assert count is not None
-    assert chi_square_is_fair(feasible.sample(root(7), 100 * count), count)
+    assert is_uniform(feasible.sample(root(7), 100 * count), count)
 
 
 def test_a_chi_square_would_notice() -> None:
     rows = np.arange(10_000)[:, None] ** 2 % 101
-    assert not chi_square_is_fair(rows, 101)
+    assert not is_uniform(rows, 101)
 
 
 def test_the_same_key_gives_the_same_points_whatever_was_asked_before() -> None:

@@ -21,7 +21,7 @@ from autotune import (
 from autotune.core.keys import Key, fold, root, uniform
 from autotune.core.outcomes import Failed, Trial
 from autotune.core.search.messages import Compare
-from property_tests.shells import HandShell
+from autotune.testing import HandShell
 
 SPACE = Space({"a": Integer(0, 9), "b": Integer(0, 9)}, default={"a": 0, "b": 0})
 DRIFT, JITTER = 0.01, 0.01
@@ -51,14 +51,14 @@ class Drifting(HandShell):
         time = self._truth(trial.config) * self._off(DRIFT, "alone", trial.id, n)[0]
         return Timed(tuple(time * x for x in self._off(JITTER, "sample", trial.id, n, n=15)))
 
-    def compared(self, task: Compare) -> None:
+    def finish_comparison(self, task: Compare) -> None:
         together = self._off(DRIFT, "together", len(self.events), n=task.rounds)
         found = []
         for trial in task.trials:
             own = self._off(JITTER, "compared", len(self.events), trial.id, n=task.rounds)
             times = tuple(1.04 * self._truth(trial.config) * a * b for a, b in zip(together, own, strict=True))
             found.append((trial.id, Timed(times)))
-        self.happens(Compared(self.clock, tuple(found)))
+        self.record(Compared(self.clock, tuple(found)))
 
 
 def ended(truth: Truth = flat, seed: int = 0, space: Space = SPACE, **settings: object) -> HandShell:
@@ -174,13 +174,13 @@ def test_a_contender_for_which_there_is_no_memory_beside_the_others_has_not_fail
     plan = Plan(SPACE, FiniteSearch(configs=tuple(CONFIGS)), settings=Settings(confirm_times=0, rebuild=False))
 
     class Crowded(Drifting):
-        def compared(self, task: Compare) -> None:
+        def finish_comparison(self, task: Compare) -> None:
             crowded = task.purpose == "qualify"
             found = [
                 (t.id, Failed("out_of_memory") if crowded and i > 2 else Timed((flat(t.config),) * task.rounds))
                 for i, t in enumerate(task.trials)
             ]
-            self.happens(Compared(self.clock, tuple(found)))
+            self.record(Compared(self.clock, tuple(found)))
 
     shell = Crowded(plan, flat, root(0))
     shell.run()
@@ -197,12 +197,12 @@ def test_a_contender_that_fails_when_it_is_run_again_is_no_finalist():
     best = Config({"a": 5, "b": 5})
 
     class Failing(Drifting):
-        def compared(self, task: Compare) -> None:
+        def finish_comparison(self, task: Compare) -> None:
             found = [
                 (trial.id, Failed("crash") if trial.config == best else Timed((truth(trial.config),) * task.rounds))
                 for trial in task.trials
             ]
-            self.happens(Compared(self.clock, tuple(found)))
+            self.record(Compared(self.clock, tuple(found)))
 
     shell = Failing(plan, truth, root(0))
     shell.run()
@@ -222,14 +222,14 @@ def test_a_simplification_is_picked_only_where_nothing_is_lost_by_it(loss, kept)
     plan = Plan(SPACE, RandomSearch(count=3), seeds=seeds, settings=Settings(simplify_rounds=2))
 
     class Quiet(Drifting):
-        def compared(self, task: Compare) -> None:
+        def finish_comparison(self, task: Compare) -> None:
             wave = [1.0 + 0.002 * (i % 5 - 2) for i in range(task.rounds)]
             other = [1.0 + 0.002 * (i * 3 % 5 - 2) for i in range(task.rounds)]
             found = [
                 (t.id, Timed(tuple(truth(t.config) * x for x in (other if t.config["b"] == 0 else wave))))
                 for t in task.trials
             ]
-            self.happens(Compared(self.clock, tuple(found)))
+            self.record(Compared(self.clock, tuple(found)))
 
     shell = Quiet(plan, truth, root(1))
     shell.oracle = lambda trial, n: Timed(tuple(truth(trial.config) * (1 + 0.004 * (i % 3)) for i in range(6)))

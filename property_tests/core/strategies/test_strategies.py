@@ -1,9 +1,10 @@
-"""Laws 1 and 2 of every registered strategy, alone and within the machine, on spaces of every sort."""
+"""Every registered strategy keeps the laws of strategies."""
+
+from collections.abc import Callable, Mapping
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
+<<<<<<< HEAD
 from autotune import STRATEGIES, Failed, Observed, Plan, Settings, Timed, make_plan, start, tune
 from autotune.core.history import Archive, Points, Records
 from autotune.core.keys import fold, root
@@ -135,110 +136,86 @@ def lived(plan, pick, room):
     name=st.sampled_from(list(MADE)),
     picks=st.lists(st.integers(0, 99), min_size=1, max_size=30),
     room=st.integers(1, 9),
+=======
+from autotune import STRATEGIES, Space, make_plan
+from autotune.core.strategies.protocol import AnyStrategy
+from autotune.core.strategies.registry import make_strategy, name_of
+from autotune.shell.evaluators.protocol import Evaluator
+from autotune.testing import HandShell, JournalLaws, StrategyLaws, gemm_space
+from autotune.testing.strategy_laws import hashed_outcome
+from property_tests.registry import (
+    EVALUATORS,
+    INSTANCES,
+    LISTED,
+    REPEATABLE,
+    TOPPING_UP,
+    Which,
+    called,
+    instance,
+    some_configs,
+>>>>>>> 2710833 (autotune.testing: conformance suites for strategies, evaluators, parameter kinds and stores, used by our own tests; an unordered choice has no neighbours within radius 0)
 )
-def test_completion_order_and_room_cannot_matter_to_a_generational_strategy(which, name, picks, room):
-    strategy = strategies.instance(which, MADE[name])
-    if not strategies.generational(strategy, which[0]):
-        return
-    plan = Plan(MADE[name], strategy, seed=1, settings=Settings(simplify_rounds=1))
-    one = lived(plan, lambda n: 0, 1)
-    turn = iter(picks * 200)
-    other = lived(plan, lambda n: next(turn, 0) % n, room)
-    assert history(other.search) == history(one.search)
+
+SIMULATED = list(REPEATABLE)
+REAL = [name for name in EVALUATORS if name not in REPEATABLE]
 
 
-@EVERY
-@fuzz(15)
-@given(
-    name=st.sampled_from(list(MADE)),
-    picks=st.lists(st.integers(0, 99), min_size=1, max_size=30),
-    room=st.integers(1, 6),
-)
-def test_the_same_events_give_the_same_requests(which, name, picks, room):
-    """A second search told the same: every request is the same. (Within one search, `HandShell.ask` asks twice.)"""
-    plan = Plan(MADE[name], strategies.instance(which, MADE[name]), seed=2)
-
-    def once():
-        turn = iter(picks * 200)
-        return lived(plan, lambda n: next(turn, 0) % n, room)
-
-    first, second = once(), once()
-    assert first.events == second.events
-    first.check_past()
+def by_turns(which: Which) -> list[str]:
+    """Two simulated evaluators and one that measures in this process, others for each strategy."""
+    i = INSTANCES.index(which)
+    return [SIMULATED[i % len(SIMULATED)], SIMULATED[(i + 2) % len(SIMULATED)], REAL[i % len(REAL)]]
 
 
-@EVERY
-def test_the_seed_matters_and_only_the_seed(which):
-    space = MADE["mixed"]
+class TestRegisteredStrategies(StrategyLaws):
+    which: Which
 
-    def points(seed):
-        return history(lived(Plan(space, strategies.instance(which, space), seed=seed), lambda n: 0, 3).search)
+    @pytest.fixture(autouse=True, params=INSTANCES, ids=called)
+    def _each(self, request: pytest.FixtureRequest) -> None:
+        self.which = request.param
+        name, _ = self.which
+        strategy = self.make_strategy(gemm_space())
+        self.generational = hasattr(strategy, "max_generations") and name not in TOPPING_UP
+        self.random = self.takes_seeds = name not in LISTED
 
-    assert points(4) == points(4)
-    if which[0] != "finite_search":
-        assert points(4) != points(5)
+    def make_strategy(self, space: Space) -> AnyStrategy:
+        return instance(self.which, space)
 
+    def make_evaluators(self) -> Mapping[str, Callable[[], Evaluator]]:
+        return {name: EVALUATORS[name] for name in by_turns(self.which)}
 
-@EVERY
-def test_a_whole_small_space_can_be_tried_and_then_it_ends(which):
-    for name in ("few points", "one point", "one point without a default"):
-        space = MADE[name]
-        shell = lived(Plan(space, strategies.instance(which, space)), lambda n: n - 1, 2)
-        assert 1 <= len(shell.search.trials) <= space.count()
-
-
-@EVERY
-def test_user_seeds_are_tried_before_anything_is_learned(which):
-    space = MADE["gemm"]
-    seeds = space.decode(space.rows()[[3, 50, 101]])
-    plan = make_plan(space, strategies.instance(which, space), effort="full", seeds=seeds)
-    tried = [trial.config for trial in lived(plan, lambda n: 0, 4).search.trials]
-    if which[0] != "finite_search":
-        assert tried[:4] == [space.default, *seeds]
+    def test_its_name_is_the_registered_one(self) -> None:
+        assert name_of(self.make_strategy(gemm_space())) == self.which[0]
 
 
-@EVERY
-def test_a_strategy_is_data(which):
-    strategy = strategies.instance(which, MADE["gemm"])
-    assert from_spec(to_spec(strategy)) == strategy
-    assert name_of(strategy) == which[0]
-    with pytest.raises(AttributeError):
-        strategy.anything = 1
-    assert start(Plan(MADE["gemm"], strategy)) is not None
+@pytest.mark.slow
+class TestEveryStrategyWithEveryEvaluator(JournalLaws):
+    which: Which
+    evaluator: str
+
+    @pytest.fixture(
+        autouse=True,
+        params=[(which, name) for which in INSTANCES for name in EVALUATORS if name not in by_turns(which)],
+        ids=lambda pair: f"{called(pair[0])} {pair[1]}",
+    )
+    def _each(self, request: pytest.FixtureRequest) -> None:
+        self.which, self.evaluator = request.param
+
+    def make_strategy(self, space: Space) -> AnyStrategy:
+        return instance(self.which, space)
+
+    def make_evaluators(self) -> Mapping[str, Callable[[], Evaluator]]:
+        return {self.evaluator: EVALUATORS[self.evaluator]}
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_the_defaults_of_a_strategy_work_too(name):
+def test_the_defaults_of_a_strategy_work_too(name: str) -> None:
     """As a user meets it: no setting given (but for the configs of a finite search), a budget of a hundred."""
-    space = MADE["gemm"]
-    settings_of = strategies.some_configs(space) if name == "finite_search" else {}
-    plan = make_plan(space, make_strategy(name, dict(settings_of)), exact=True)
-    shell = HandShell(plan, lambda trial, n: outcome(trial.config), 7)
+    space = gemm_space()
+    settings = dict(some_configs(space)) if name in LISTED else {}
+    plan = make_plan(space, make_strategy(name, settings), settings={"exact": True})
+    shell = HandShell(plan, lambda trial, n: hashed_outcome(trial.config), 7)
     for _ in range(150):
         shell.ask()
         shell.finish(0)
     assert len(shell.search.trials) >= 9
     shell.check_past()
-
-
-@EVERY
-def test_observing_in_any_order_and_again_changes_no_earlier_version(which):
-    space = MADE["gemm"]
-    plan = Plan(space, strategies.instance(which, space), seed=3)
-    shell = HandShell(plan, lambda trial, n: outcome(trial.config, 1 + n), 6)
-    for i in range(40):
-        shell.ask()
-        shell.finish(i * 7)
-        if i % 5 == 4 and shell.search.observed:
-            trial = shell.search.trials[int(shell.search.archive.trials[0])]
-            shell.happens(Observed(shell.clock, trial.id, shell.outcome(trial)))
-    shell.run(lambda n: n // 2)
-    shell.check_past()
-
-
-def test_every_registered_strategy_runs_through_tune():
-    space = MADE["gemm"]
-    for which in strategies.INSTANCES:
-        found = tune(space, EVALUATORS["simulated exact"](), strategies.instance(which, space), progress=False)
-        assert found.complete
-        assert found.best.time_ms <= found.default.time_ms if found.default else True

@@ -19,7 +19,7 @@ from autotune.shell.cache.entries import Entry, decode_entry, decode_head, encod
 from autotune.shell.cache.inspect import export_entries, list_removals, merge_stores
 from autotune.shell.cache.keys import Constant
 from autotune.shell.cache.store import Store
-from property_tests.cache_entries import entry_number, key_number
+from autotune.testing import numbered_entry, numbered_key
 
 KEYS = st.integers(0, 2)
 TIMES = st.dictionaries(st.integers(0, 4), st.integers(1, 9).map(float), min_size=1, max_size=3)
@@ -51,7 +51,7 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(target=published, number=KEYS, times=TIMES, writer=st.integers(0, 1), finished=st.booleans())
     def publish(self, number: int, times: dict[int, float], writer: int, finished: bool) -> Entry:
-        entry = entry_number(number, times, finished=finished, versions=str(number % 2))
+        entry = numbered_entry(number, times, finished=finished, versions=str(number % 2))
         assert self.handles[writer].publish(entry) == Store(self.mine).path(entry.name)
         self.upper[entry.name] = entry
         return entry
@@ -60,14 +60,14 @@ class CacheMachine(RuleBasedStateMachine):
     def publish_more(self, entry: Entry, times: dict[int, float], writer: int) -> Entry:
         """The same run goes on: its file is replaced."""
         number = int(entry.key.loose.specialization.arguments["n"].value)  # type: ignore[union-attr]
-        more = entry_number(number, times, run=entry.run, versions=entry.key.versions.autotune)
+        more = numbered_entry(number, times, run=entry.run, versions=entry.key.versions.autotune)
         self.handles[writer].publish(more)
         self.upper[more.name] = more
         return more
 
     @rule(target=published, number=KEYS, times=TIMES)
     def ship(self, number: int, times: dict[int, float]) -> Entry:
-        entry = entry_number(number, times, versions=str(number % 2))
+        entry = numbered_entry(number, times, versions=str(number % 2))
         Store(self.shipped).publish(entry)
         self.lower[entry.name] = entry
         return entry
@@ -77,8 +77,8 @@ class CacheMachine(RuleBasedStateMachine):
         """What is there is replaced, in the shipped layer too, though that cannot be written to."""
         cache = self.handles[writer]
         with ignoring_broken():
-            replaced = tuple(entry.name for entry in cache.entries(key_number(number, str(number % 2))))
-        entry = entry_number(number, times, versions=str(number % 2), supersedes=replaced)
+            replaced = tuple(entry.name for entry in cache.entries(numbered_key(number, str(number % 2))))
+        entry = numbered_entry(number, times, versions=str(number % 2), supersedes=replaced)
         cache.publish(entry)
         self.upper = {name: e for name, e in self.upper.items() if name not in replaced}
         self.upper[entry.name] = entry
@@ -105,7 +105,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(number=KEYS, times=TIMES, cut=st.floats(0, 1))
     def die_while_writing(self, number: int, times: dict[int, float], cut: float) -> None:
         """What a writer that is killed leaves behind."""
-        entry = entry_number(number, times)
+        entry = numbered_entry(number, times)
         path, content = Store(self.mine).path(entry.name), encode_entry(entry)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f".{path.name}.1-abcd.tmp").write_bytes(content[: int(cut * len(content))])
@@ -134,7 +134,7 @@ class CacheMachine(RuleBasedStateMachine):
         assert names == sorted(names, key=lambda name: name[42:], reverse=True)
 
     def _check(self, cache: Cache, number: int, model: dict[str, Entry]) -> None:
-        key = key_number(number, str(number % 2))
+        key = numbered_key(number, str(number % 2))
         wanted = {name: entry for name, entry in model.items() if entry.key.digest == key.digest}
         seen = cache.entries(key)
         assert {entry.name: entry.measurements for entry in seen} == {n: e.measurements for n, e in wanted.items()}
@@ -156,7 +156,7 @@ TestCacheMachine.settings = settings(max_examples=15, stateful_step_count=15, de
 @given(KEYS, TIMES, st.integers(0, 10_000))
 @settings(max_examples=200)
 def test_a_cut_or_changed_file_is_never_taken_for_an_entry(number: int, times: dict[int, float], at: int) -> None:
-    entry = entry_number(number, times)
+    entry = numbered_entry(number, times)
     content = encode_entry(entry)
     assert decode_entry(content) == entry
     place = at % (len(content) - 1)
@@ -174,7 +174,7 @@ def test_a_cut_or_changed_file_is_never_taken_for_an_entry(number: int, times: d
 @pytest.mark.parametrize("finished", [True, False])
 def test_the_head_of_an_entry_says_what_the_entry_says(name: str, value: object, finished: bool) -> None:
     """Whatever names are in its key: they may look like the parts that are left out."""
-    entry = entry_number(1, {2: 3.0} if finished else {}, supersedes=("another",), rejects=(Config(n=4),))
+    entry = numbered_entry(1, {2: 3.0} if finished else {}, supersedes=("another",), rejects=(Config(n=4),))
     specialization = Specialization({name: Constant(value)}, {name: value})
     loose = msgspec.structs.replace(entry.key.loose, specialization=specialization)
     entry = msgspec.structs.replace(entry, key=StrictKey(loose, entry.key.versions))
@@ -190,7 +190,7 @@ def test_merging_loses_nothing_and_twice_is_once(a: Written, b: Written) -> None
         stores = [Store(Path(folder) / name) for name in "ab"]
         for store, entries in zip(stores, (a, b), strict=True):
             for number, times in entries:
-                store.publish(entry_number(number, times))
+                store.publish(numbered_entry(number, times))
         before = {name for store in stores for name in store.names()}
         assert merge_stores(stores[1], stores[0]).copied == len(b)
         assert set(stores[0].names()) == before
@@ -198,7 +198,7 @@ def test_merging_loses_nothing_and_twice_is_once(a: Written, b: Written) -> None
         out = Store(Path(folder) / "out")
         assert export_entries(stores[0], out, lambda entry: True, only_best=True) == len({n for n, _ in [*a, *b]})
         for number in {n for n, _ in [*a, *b]}:
-            key = key_number(number)
+            key = numbered_key(number)
             best, shipped = Cache(stores[0].directory).find(key), Cache(out.directory).find(key)
             assert best is not None
             assert shipped is not None
@@ -208,27 +208,27 @@ def test_merging_loses_nothing_and_twice_is_once(a: Written, b: Written) -> None
 def test_what_a_run_adds_later_counts_and_what_it_measured_last(tmp_path: Path) -> None:
     cache, early, late = Cache(tmp_path), new_run(), new_run()
     late = msgspec.structs.replace(late, written_at=early.written_at + 10)
-    cache.publish(entry_number(0, {1: 5.0, 2: 6.0}, run=early))
-    cache.publish(entry_number(0, {2: 7.0, 3: 8.0}, run=late))
-    known = cache.measurements(key_number(0))
+    cache.publish(numbered_entry(0, {1: 5.0, 2: 6.0}, run=early))
+    cache.publish(numbered_entry(0, {2: 7.0, 3: 8.0}, run=late))
+    known = cache.measurements(numbered_key(0))
     assert {c["n"]: k.measurement.outcome.time_ms for c, k in known.items()} == {1: 5.0, 2: 7.0, 3: 8.0}  # type: ignore[union-attr]
     assert known[Config(n=2)].run == late
 
 
 def test_modes_and_layers(tmp_path: Path) -> None:
     shipped, mine = tmp_path / "shipped", tmp_path / "mine"
-    Cache(shipped).publish(entry_number(0, {1: 1.0}))
+    Cache(shipped).publish(numbered_entry(0, {1: 1.0}))
     for mode, sees in (("read_write", True), ("read_only", True), ("off", False)):
         cache = Cache(mine, shipped=[shipped], mode=mode)  # type: ignore[arg-type]
-        assert (cache.find(key_number(0)) is not None) == sees
+        assert (cache.find(numbered_key(0)) is not None) == sees
         assert bool(list(cache.newest())) == sees
     assert not mine.exists(), "reading makes no directory"
-    assert Cache(mine, mode="read_only").publish(entry_number(1, {1: 1.0})) is None
-    assert Cache(mine, mode="off").publish(entry_number(1, {1: 1.0})) is None
+    assert Cache(mine, mode="read_only").publish(numbered_entry(1, {1: 1.0})) is None
+    assert Cache(mine, mode="off").publish(numbered_entry(1, {1: 1.0})) is None
     assert not mine.exists()
-    own = entry_number(0, {2: 3.0})
+    own = numbered_entry(0, {2: 3.0})
     assert Cache(mine, shipped=[shipped]).publish(own) is not None
-    assert Cache(mine, shipped=[shipped]).find(key_number(0)) == own, "what is in the first layer goes before"
+    assert Cache(mine, shipped=[shipped]).find(numbered_key(0)) == own, "what is in the first layer goes before"
     assert len(list((shipped / "entries").rglob("*.json"))) == 1
     with pytest.raises(CacheError, match="read_write, read_only, off"):
         Cache(mine, mode="on")  # type: ignore[arg-type]
@@ -236,31 +236,31 @@ def test_modes_and_layers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["read_write", "read_only"])
 def test_a_rejected_config_is_no_hit_until_a_later_run_finds_it_again(tmp_path: Path, mode: str) -> None:
-    Cache(tmp_path).publish(entry_number(0, {1: 1.0, 2: 2.0}))
+    Cache(tmp_path).publish(numbered_entry(0, {1: 1.0, 2: 2.0}))
     cache = Cache(tmp_path, mode=mode)  # type: ignore[arg-type]
-    key = key_number(0)
+    key = numbered_key(0)
     assert cache.find(key) is not None
     with pytest.warns(UserWarning, match="no longer works.*wrong by 3; it is tuned again"):
         cache.reject(key, {"n": 1}, "wrong by 3")
     assert cache.find(key) is None
     assert Config(n=2) in cache.measurements(key), "what else was measured stays"
     assert (Cache(tmp_path).find(key) is None) == (mode == "read_write"), "kept on disk where that is allowed"
-    Cache(tmp_path).publish(entry_number(0, {1: 1.5}))
+    Cache(tmp_path).publish(numbered_entry(0, {1: 1.5}))
     assert cache.find(key) is not None
 
 
 def test_broken_entries_are_skipped_with_one_warning(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for number in range(4):
-        path = store.publish(entry_number(number, {1: 1.0}))
+        path = store.publish(numbered_entry(number, {1: 1.0}))
         if number:
             path.write_bytes([b"", b"{", b'{"format":"autotune-cache","version":99}'][number - 1])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         cache = Cache(tmp_path)
         assert len(list(cache.newest())) == 1
-        assert cache.find(key_number(1)) is None
-        assert cache.find(key_number(3)) is None
+        assert cache.find(numbered_key(1)) is None
+        assert cache.find(numbered_key(3)) is None
     assert len(caught) == 1
     assert "broken cache entries left out" in str(caught[0].message)
     assert str(tmp_path) in str(caught[0].message)
@@ -273,9 +273,9 @@ def test_broken_entries_are_skipped_with_one_warning(tmp_path: Path) -> None:
 def test_pruning_names_what_goes_and_keeps_the_fastest(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     for time_ms in (1.0, 5.0, 4.0, 3.0):
-        cache.publish(entry_number(0, {1: time_ms}))
+        cache.publish(numbered_entry(0, {1: time_ms}))
     old = msgspec.structs.replace(new_run(), written_at=0.0)
-    cache.publish(entry_number(1, {1: 1.0}, run=old))
+    cache.publish(numbered_entry(1, {1: 1.0}, run=old))
     store = Store(tmp_path)
     assert list_removals(store) == []
     assert [r.why for r in list_removals(store, older_than_days=1)] == ["old"]
@@ -293,5 +293,5 @@ def test_pruning_names_what_goes_and_keeps_the_fastest(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match="cannot be written"):
-        Cache(tmp_path / "file").publish(entry_number(0, {1: 1.0}))
-    assert Cache(tmp_path / "file").find(key_number(0)) is None
+        Cache(tmp_path / "file").publish(numbered_entry(0, {1: 1.0}))
+    assert Cache(tmp_path / "file").find(numbered_key(0)) is None

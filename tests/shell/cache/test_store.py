@@ -12,7 +12,7 @@ import pytest
 from autotune import Cache
 from autotune.shell.cache.entries import new_run
 from autotune.shell.cache.store import Store
-from property_tests.cache_entries import entry_number, key_number
+from autotune.testing import numbered_entry, numbered_key
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process"),
@@ -30,10 +30,10 @@ def writer(folder: Path, ledger: Path, seed: int, stop: Path) -> None:
         number, run = dice.randrange(KEYS), new_run()
         for size in range(1, dice.randrange(2, 5)):
             times = {seed * 1000 + i: 1.0 + dice.random() for i in range(size)}
-            entry = entry_number(number, times, run=run)
+            entry = numbered_entry(number, times, run=run)
             cache.publish(entry)
             os.write(notes, f"{entry.name} {size}\n".encode())
-        assert cache.find(key_number(number)) is not None, "what this process has published itself"
+        assert cache.find(numbered_key(number)) is not None, "what this process has published itself"
         for entry in list(cache.newest(20)):
             assert entry.measurements
         broken = [problem for store in cache.stores for problem in store.broken.items()]
@@ -92,12 +92,12 @@ def check(folder: Path, seconds: float) -> None:
         assert len(kept[name].measurements) >= size, "the last state that was promised, or a later one"
     cache = Cache(folder / "cache")
     for number in range(KEYS):
-        key = key_number(number)
+        key = numbered_key(number)
         names = {name for name in kept if name.startswith(key.loose.digest)}
         assert {entry.name for entry in cache.entries(key)} == names
         every = {m.config for name in names for m in kept[name].measurements}
         assert set(cache.measurements(key)) == every, "what all writers measured is merged"
-    found = {key_number(number).digest: cache.find(key_number(number)) for number in range(KEYS)}
+    found = {numbered_key(number).digest: cache.find(numbered_key(number)) for number in range(KEYS)}
     for digest, entry in found.items():
         best = min(e.result.best.time_ms for e in kept.values() if e.key.digest == digest and e.result is not None)
         assert entry is not None

@@ -1,33 +1,30 @@
-"""A shell by hand: steps a search through any sequence of events, and checks what must hold at every step."""
+"""A shell without clock or evaluator: it steps a search through any sequence of events and checks each step."""
 
 from collections.abc import Callable
 from typing import Any, get_args
 
-from autotune import (
+from autotune.core.outcomes import Failed, Outcome, Timed, Trial
+from autotune.core.search.limits import deadline, search_deadline
+from autotune.core.search.messages import (
     Asked,
     Compare,
     Compared,
     Conclude,
+    Event,
     Finished,
     Interrupted,
     Measure,
     Observed,
-    Outcome,
-    Result,
+    Reason,
+    Request,
     Resumed,
-    Search,
     Ticked,
-    TuningFailed,
     Wait,
-    advance,
-    request,
-    result,
-    start,
 )
-from autotune.core.outcomes import Failed, Timed, Trial
-from autotune.core.search.limits import deadline, search_deadline
-from autotune.core.search.messages import Event, Reason, Request
 from autotune.core.search.plan import Plan
+from autotune.core.search.request import request
+from autotune.core.search.result import Result, TuningFailed, result
+from autotune.core.search.state import Search, advance, start
 from autotune.shell.codec import decode_event, encode
 
 Oracle = Callable[[Trial, int], Outcome]
@@ -35,7 +32,7 @@ Oracle = Callable[[Trial, int], Outcome]
 
 
 def snapshot(search: Search) -> tuple[Any, ...]:
-    """All that a search is, by value: equal exactly for searches that cannot be told apart."""
+    """The whole state of a search by value: equal exactly for searches that behave the same."""
     fields = {name: getattr(search, name) for name in search.__struct_fields__}
     for name in ("plan", "before", "state", "points", "records", "trials", "outcomes"):
         fields.pop(name)
@@ -50,7 +47,11 @@ def snapshot(search: Search) -> tuple[Any, ...]:
 
 
 class HandShell:
-    """Does what is requested, when told to. `events` is all that happened; folding it gives `search`."""
+    """A search whose requests are answered when the test says so, by `oracle`, with `room` trials in flight at most.
+
+    search: the search so far. events: all events in order; folding them gives `search`. flying: the trials without an
+    outcome. lost: the trials that were given up. Every step checks laws 1, 2, 4 and 5.
+    """
 
     def __init__(self, plan: Plan, oracle: Oracle, room: int = 4) -> None:
         self.plan = plan
@@ -66,7 +67,7 @@ class HandShell:
         self.past: list[tuple[Search, tuple[Any, ...]]] = []
         self.interrupts = 0
 
-    def happens(self, event: Event) -> None:
+    def record(self, event: Event) -> None:
         assert decode_event(encode(event)) == event, "an event does not survive being written down"
         before = self.search
         if len(self.events) % 7 == 0:
@@ -76,7 +77,7 @@ class HandShell:
         assert self.search.clock >= before.clock or isinstance(event, Resumed)
 
     def ask(self) -> Request:
-        """What is requested now, and done: asked twice, checked, and noted as an event if it is a task."""
+        """The request of the search, checked; a task becomes an event."""
         search, was = self.search, snapshot(self.search)
         todo = request(search, self.room)
         assert request(search, self.room) == todo, "asked twice, another answer"
@@ -104,8 +105,8 @@ class HandShell:
         assert points is not None
         most = points * (2 + self.plan.settings.confirm_times) + 3 * self.interrupts + 10
         most += self.plan.settings.simplify_rounds
-        assert self.tasks <= most, "it asks and asks"
-        self.happens(Asked(self.clock, self.room, task))
+        assert self.tasks <= most, "it asks for more tasks than its points allow"
+        self.record(Asked(self.clock, self.room, task))
 
     def outcome(self, trial: Trial) -> Outcome:
         n = self.times_measured.get(trial.id, 0)
@@ -113,41 +114,41 @@ class HandShell:
         return self.oracle(trial, n)
 
     def finish(self, i: int) -> bool:
-        """The outcome of one trial in flight, or of the comparison; False if there is nothing."""
+        """Report the outcome of the i-th trial in flight, or of the comparison; False if nothing is in flight."""
         if self.search.comparing is not None:
-            self.compared(self.search.comparing)
+            self.finish_comparison(self.search.comparing)
             return True
         if not self.flying:
             return False
         trial = self.flying.pop(i % len(self.flying))
-        self.happens(Observed(self.clock, trial.id, self.outcome(trial)))
+        self.record(Observed(self.clock, trial.id, self.outcome(trial)))
         return True
 
-    def compared(self, task: Compare) -> None:
-        found = tuple((trial.id, self.repeated(trial, task.rounds)) for trial in task.trials)
-        self.happens(Compared(self.clock, found))
+    def finish_comparison(self, task: Compare) -> None:
+        found = tuple((trial.id, self._repeated(trial, task.rounds)) for trial in task.trials)
+        self.record(Compared(self.clock, found))
 
-    def repeated(self, trial: Trial, rounds: int) -> Outcome:
+    def _repeated(self, trial: Trial, rounds: int) -> Outcome:
         outcome = self.outcome(trial)
         if isinstance(outcome, Failed):
             return outcome
         return Timed((outcome.times_ms * rounds)[:rounds], outcome.compile_s, outcome.run_s)
 
-    def passes(self, seconds: float) -> None:
+    def pass_time(self, seconds: float) -> None:
         self.clock += seconds
 
-    def ticks(self) -> None:
-        self.happens(Ticked(self.clock))
+    def tick(self) -> None:
+        self.record(Ticked(self.clock))
 
     def interrupt(self) -> None:
         self.interrupts += 1
-        self.happens(Interrupted(self.clock))
+        self.record(Interrupted(self.clock))
         self.lost.extend(self.flying)
         self.flying.clear()
 
     def resume(self) -> None:
-        """What a new process does: fold, take back the interrupt, put back what was pending."""
-        self.happens(Resumed(self.clock))
+        """Do as a new process: take the interrupt back and put the pending trials back in flight."""
+        self.record(Resumed(self.clock))
         search = self.search
         self.clock = max(self.clock, search.clock)
         known = {trial.id for trial in search.pending}
@@ -157,7 +158,7 @@ class HandShell:
         ]  # fmt: skip
 
     def run(self, pick: Callable[[int], int] = lambda n: 0) -> Finished:
-        """Fairly to the end: every outcome arrives, in the order that `pick` gives."""
+        """Run the search to its end: every outcome arrives, in the order of `pick` (of n in flight, which one)."""
         while True:
             todo = self.ask()
             if isinstance(todo, Finished):
@@ -168,13 +169,13 @@ class HandShell:
                 self.clock += 0.01
             elif todo.until is not None:
                 self.clock = max(self.clock, todo.until)
-                self.ticks()
+                self.tick()
             else:
-                assert self.lost, "it waits for nothing"
+                assert self.lost, "it waits, and nothing is in flight"
                 self.flying, self.lost = self.lost, []
 
     def check_past(self) -> None:
-        """Every older version is what it was, and folding the events again leads here."""
+        """Check that no earlier search has changed, and that folding the events again gives this one."""
         for search, was in self.past:
             assert snapshot(search) == was, "a later version changed an older one"
         again = start(self.plan)
@@ -192,7 +193,7 @@ def check_request(search: Search, todo: Request, room: int) -> None:
             assert trials, "an empty batch"
             assert ends is None or search.clock < ends, "trials asked for after the deadline less the reserve"
             assert not search.interrupted
-            assert rejected == 0, "the strategy proposed what is not valid, not new or there twice"
+            assert rejected == 0, "the strategy proposed an invalid, known or repeated point"
             seen = {trial.config for trial in search.trials}
             assert [trial.id for trial in trials] == list(range(len(seen), len(seen) + len(trials)))
             for trial in trials:
@@ -224,19 +225,19 @@ def check_request(search: Search, todo: Request, room: int) -> None:
             assert detail
             assert search.concluded is None
         case Wait(until=until):
-            assert until is None or until > search.clock, "it waits for what is past"
+            assert until is None or until > search.clock, "it waits for a time that is over"
         case Finished():
             pass
 
 
 def check_finished(search: Search, todo: Finished) -> None:
-    """Law 5, and that the result says what happened."""
+    """Law 5: the result is not slower than the default, and the counts and the reason are those of the search."""
     assert todo.reason in get_args(Reason)
     assert todo.complete is (not search.interrupted)
     outcomes = dict(search.outcomes)
     budget = search.plan.budget
     assert budget.evaluations is None or len(outcomes) <= budget.evaluations
-    found = found_or_failed(search)
+    found = result_or_error(search)
     if isinstance(found, TuningFailed):
         assert not any(isinstance(outcome, Timed) for outcome in outcomes.values())
         assert sum(found.counts.values()) == len(outcomes)
@@ -258,11 +259,11 @@ def check_finished(search: Search, todo: Finished) -> None:
         tied = found.speedup.low <= 1
         assert not tied or found.best.trial == found.default.trial, "the default is a tie, and is not the pick"
         numbers += [found.speedup.low, found.speedup.value, found.speedup.high]
-    assert all(0 <= number < float("inf") for number in numbers), "a number that is none"
+    assert all(0 <= number < float("inf") for number in numbers), "a time or ratio that is not finite"
 
 
-def found_or_failed(search: Search) -> Result | TuningFailed:
-    """The result, or the error that says why there is none."""
+def result_or_error(search: Search) -> Result | TuningFailed:
+    """The result of a search, or the TuningFailed that says why there is none."""
     try:
         return result(search)
     except TuningFailed as error:

@@ -1,4 +1,4 @@
-"""Cache entries by number, for the laws of the cache."""
+"""Keys and entries of a cache by number."""
 
 from autotune import Config, Device, LooseKey, Specialization, StrictKey, Timed
 from autotune.core.search.result import MeasuredConfig, Result
@@ -6,12 +6,12 @@ from autotune.shell.cache.entries import Entry, Measurement, Run, make_entry, ne
 from autotune.shell.cache.keys import Constant, Versions
 
 
-def key_number(number: int, versions: str = "1") -> StrictKey:
+def numbered_key(number: int, versions: str = "1") -> StrictKey:
     loose = LooseKey("kernel", "0" * 32, Specialization({"n": Constant(number)}), Device("cpu", "any"), "f" * 32)
     return StrictKey(loose, Versions(autotune=versions))
 
 
-def entry_number(
+def numbered_entry(
     number: int,
     times_ms: dict[int, float],
     *,
@@ -31,5 +31,5 @@ def entry_number(
         result = Result(
             found, None, (), None, {"timed": len(measured)}, len(measured), 1.0, "strategy", "", complete=finished
         )
-    key = key_number(number, versions)
+    key = numbered_key(number, versions)
     return make_entry(key, run or new_run(), measured, result=result, supersedes=supersedes, rejects=rejects)
