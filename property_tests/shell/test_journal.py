@@ -27,19 +27,11 @@ from autotune import (
     resume,
     tune,
 )
-<<<<<<< HEAD
-from autotune.shell.codec import encode
-from autotune.shell.driver import Interruption
 from autotune.shell.journal import JournalWriter, header_for, read_journal
 from autotune.shell.signed_json import sign
-from property_tests import strategies
-from property_tests.evaluators import EVALUATORS, REPEATABLE, HashTable
-=======
-from autotune.shell.journal import SIGNED, JournalWriter, header_for, read_journal, signed
 from autotune.testing import SPACES, HashedTable, gemm_space
 from autotune.testing.journal_laws import MACHINE, lines_of
 from property_tests.registry import EVALUATORS, INSTANCES, REPEATABLE, called, instance
->>>>>>> 2710833 (autotune.testing: conformance suites for strategies, evaluators, parameter kinds and stores, used by our own tests; an unordered choice has no neighbours within radius 0)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is torn and was dropped")
 
