@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from autotune.core.config import Value, freeze, token
 from autotune.core.constraints import as_constraint
 from autotune.core.feasible import Feasible
-from autotune.core.keys import fold, root
+from autotune.core.keys import fold, integers, root
 from autotune.core.parameters import Boolean, Codes, Column, ParameterKind
 from autotune.testing.statistics import is_uniform
 
@@ -94,6 +94,7 @@ class ParameterLaws:
             return
         known = {tuple(row) for row in codes.tolist()}
         moved = np.concatenate([codes + step for step in (-1, 1, 2**40, -(2**40))] + [codes[:, ::-1]])
+        moved = np.concatenate([moved, codes + integers(root(2), 3, codes.size).reshape(codes.shape) - 1])
         assert parameter.contains(moved).tolist() == [tuple(row) in known for row in moved.tolist()]
 
     @_fuzz(40)
