@@ -26,7 +26,7 @@ from autotune.core.search.request import request
 from autotune.core.search.result import Result, TuningFailed, outcome_counts, result
 from autotune.core.search.state import Search
 from autotune.core.space import Space
-from autotune.core.space_spec import Opaque
+from autotune.core.space_spec import FunctionSpec
 from autotune.core.strategies.registry import StrategySpec
 from autotune.shell.codec import plan_of_spec
 from autotune.shell.files import check_writable
@@ -136,7 +136,7 @@ def _show_journal(path: Path, space: Space | None, as_json: bool) -> Config | No
 def _journal_plan(journal: Journal, space: Space | None) -> Plan:
     """The journal's plan; constraints that are Python functions are left out where no problem file has them."""
     spec = journal.header.plan
-    expressible = tuple(c for c in spec.space.constraints if not isinstance(c, Opaque))
+    expressible = tuple(c for c in spec.space.constraints if not isinstance(c, FunctionSpec))
     if space is not None or len(expressible) == len(spec.space.constraints):
         return journal.plan(space)
     warnings.warn(

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 
-class Library(NamedTuple):
+class BlasLibrary(NamedTuple):
     """A loaded BLAS. of_thread: whether its number of threads is a setting of the calling thread (OpenMP)."""
 
     threads: Callable[[], int]
@@ -31,6 +31,21 @@ class _Callers:
         self.inside = 0
         self.before: list[int] = []
 
+    def enter(self) -> None:
+        """The first caller sets one thread."""
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.before = [library.threads() for library in _process_wide()]
+                _set_threads([1] * len(self.before))
+
+    def leave(self) -> None:
+        """The last caller sets the former numbers again."""
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                _set_threads(self.before)
+
 
 _callers = _Callers()
 
@@ -38,45 +53,30 @@ _callers = _Callers()
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Numpy's BLAS uses one thread until the end of the block, or of the last of several overlapping blocks."""
-    own = [(library, library.threads()) for library in libraries() if library.of_thread]
+    own = [(library, library.threads()) for library in blas_libraries() if library.of_thread]
     for library, _ in own:
         library.use(1)
-    _enter(_callers)
+    _callers.enter()
     try:
         yield
     finally:
-        _leave(_callers)
+        _callers.leave()
         for library, before in own:
             library.use(before)
 
 
-def _shared() -> list[Library]:
-    return [library for library in libraries() if not library.of_thread]
+def _process_wide() -> list[BlasLibrary]:
+    return [library for library in blas_libraries() if not library.of_thread]
 
 
-def _enter(callers: _Callers) -> None:
-    with callers.lock:
-        callers.inside += 1
-        if callers.inside == 1:
-            callers.before = [library.threads() for library in _shared()]
-            _use([1] * len(callers.before))
-
-
-def _leave(callers: _Callers) -> None:
-    with callers.lock:
-        callers.inside -= 1
-        if not callers.inside:
-            _use(callers.before)
-
-
-def _use(threads: list[int]) -> None:
-    for library, count in zip(_shared(), threads, strict=True):
+def _set_threads(threads: list[int]) -> None:
+    for library, count in zip(_process_wide(), threads, strict=True):
         if library.threads() != count:
             library.use(count)
 
 
 @lru_cache(maxsize=1)
-def libraries() -> tuple[Library, ...]:
+def blas_libraries() -> tuple[BlasLibrary, ...]:
     """The BLAS libraries that are loaded when a strategy is first asked; numpy's is among them."""
     from threadpoolctl import ThreadpoolController  # imported late: it takes longer than all of the core
 
@@ -84,16 +84,16 @@ def libraries() -> tuple[Library, ...]:
     for one in ThreadpoolController().select(user_api="blas").lib_controllers:
         # Newer versions of threadpoolctl let only one thread of a process set it; calls of others do nothing.
         use = getattr(one, "_real_set_num_threads", one.set_num_threads)
-        found.append(Library(one.get_num_threads, use, getattr(one, "threading_layer", "") == "openmp"))
+        found.append(BlasLibrary(one.get_num_threads, use, getattr(one, "threading_layer", "") == "openmp"))
     return tuple(found)
 
 
-def _forked() -> None:
+def _reset_after_fork() -> None:
     """A child has none of its parent's other threads, which would have to release the lock and end their blocks."""
     global _callers
     inside, before, _callers = _callers.inside, _callers.before, _Callers()
     if inside:
-        _use(before)
+        _set_threads(before)
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_reset_after_fork)

@@ -44,7 +44,7 @@ class Timed(Struct, frozen=True, tag="timed", omit_defaults=True):
     details: dict[str, Detail] = {}
 
     def __post_init__(self) -> None:
-        _make_writable(self)
+        _escape_details(self)
         try:
             fine = len(self.times_ms) > 0 and all(isfinite(t) and t > 0 for t in self.times_ms)
         except TypeError:
@@ -71,22 +71,22 @@ class Failed(Struct, frozen=True, tag="failed", omit_defaults=True):
         if not isinstance(self.message, str):
             raise OutcomeError(f"message is of type {type(self.message).__name__}; give a text")
         if not self.message.isascii():
-            force_setattr(self, "message", writable(self.message))
-        _make_writable(self)
+            force_setattr(self, "message", _escape(self.message))
+        _escape_details(self)
 
 
-def writable(text: str) -> str:
+def _escape(text: str) -> str:
     """The text with characters that UTF-8 cannot hold (half of a surrogate pair) escaped, for a journal."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _make_writable(outcome: "Timed | Failed") -> None:
+def _escape_details(outcome: "Timed | Failed") -> None:
     if not isinstance(outcome.details, dict):
         raise OutcomeError(f"details is of type {type(outcome.details).__name__}; give values by name")
     texts = [text for item in outcome.details.items() for text in item if isinstance(text, str)]
     if not all(text.isascii() for text in texts):
-        cleaned = {writable(n): writable(v) if isinstance(v, str) else v for n, v in outcome.details.items()}
-        force_setattr(outcome, "details", cleaned)
+        escaped = {_escape(n): _escape(v) if isinstance(v, str) else v for n, v in outcome.details.items()}
+        force_setattr(outcome, "details", escaped)
 
 
 Outcome = Timed | Failed

@@ -10,13 +10,13 @@ from autotune.core.constraints import Constraint, Expression, Function, Members
 from autotune.core.errors import SpaceError
 from autotune.core.parameters import Parameter
 
-IDENTITY = "identity:"
+_TOKEN_PREFIX = "identity:"
 
 
-class Opaque(Struct, frozen=True, tag="function", omit_defaults=True):
+class FunctionSpec(Struct, frozen=True, tag="function", omit_defaults=True):
     """A constraint that is a Python function, as it is written: enough to tell it from another, not to run it.
 
-    token: IDENTITY and the digest of the function. Version 0.1.0 wrote the function's name and source instead.
+    token: _TOKEN_PREFIX and the digest of the function. Version 0.1.0 wrote the function's name and source instead.
     opaque: the objects without a stable digest that the function reaches; if there are none, other processes find the
     same token.
     """
@@ -26,7 +26,7 @@ class Opaque(Struct, frozen=True, tag="function", omit_defaults=True):
     opaque: tuple[str, ...] = ()
 
 
-ConstraintSpec = Expression | Members | Opaque
+ConstraintSpec = Expression | Members | FunctionSpec
 
 
 class SpaceSpec(Struct, frozen=True, omit_defaults=True):
@@ -49,13 +49,13 @@ def constraint_spec(constraint: Constraint) -> ConstraintSpec:
     """The constraint as it is written."""
     if isinstance(constraint, Function):
         found = constraint.identity
-        return Opaque(constraint.describe(), f"{IDENTITY}{found.digest}", found.opaque)
+        return FunctionSpec(constraint.describe(), f"{_TOKEN_PREFIX}{found.digest}", found.opaque)
     return constraint
 
 
 def from_constraint_spec(spec: ConstraintSpec) -> Constraint:
     """The constraint that was written; SpaceError for a Python function."""
-    if isinstance(spec, Opaque):
+    if isinstance(spec, FunctionSpec):
         raise SpaceError(
             f"the constraint {spec.description} is a Python function, which is not written down; "
             "name the file that defines the space, or use an expression instead"
@@ -68,14 +68,14 @@ def fingerprint(spec: SpaceSpec) -> str:
     return blake2b(msgspec.json.encode(spec), digest_size=16).hexdigest()
 
 
-def incomparable(spec: SpaceSpec) -> str | None:
+def why_incomparable(spec: SpaceSpec) -> str | None:
     """The reason why no space can be shown to be the written one; None if a fingerprint can decide that."""
     for constraint in spec.constraints:
-        if isinstance(constraint, Opaque) and constraint.opaque:
+        if isinstance(constraint, FunctionSpec) and constraint.opaque:
             return (
                 f"its constraint {constraint.description} reaches {constraint.opaque[0]}, which is of one process only"
             )
-        if isinstance(constraint, Opaque) and not constraint.token.startswith(IDENTITY):
+        if isinstance(constraint, FunctionSpec) and not constraint.token.startswith(_TOKEN_PREFIX):
             return f"it knows its constraint {constraint.description} by its source alone, as version 0.1.0 wrote it"
     return None
 
@@ -96,7 +96,7 @@ def describe_space(spec: SpaceSpec, size: int, count: int | None) -> str:
 
 
 def _shown(constraint: ConstraintSpec) -> str:
-    if not isinstance(constraint, Opaque):
+    if not isinstance(constraint, FunctionSpec):
         return constraint.describe()
     if not constraint.opaque:
         return constraint.description

@@ -26,7 +26,7 @@ from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
 from autotune.core.space import Space
-from autotune.core.space_spec import incomparable
+from autotune.core.space_spec import why_incomparable
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_of_spec, spec_of_plan
 from autotune.shell.files import read_regular, suffix_conflict
 from autotune.shell.signed_json import UNREADABLE, is_signed, sign
@@ -107,7 +107,7 @@ class Journal:
     def plan(self, space: Space | None = None) -> Plan:
         """The plan of the search. `space` stands in for the written one; raises JournalError if it is not the same."""
         if space is not None and space.fingerprint != self.header.plan.fingerprint:
-            if (why := incomparable(self.header.plan.space)) is not None:
+            if (why := why_incomparable(self.header.plan.space)) is not None:
                 raise JournalError(f"{self.path} cannot go on with a space that is given: {why}; search anew")
             raise JournalError(
                 f"{self.path} was made with another space (fingerprint {self.header.plan.fingerprint[:12]}, "

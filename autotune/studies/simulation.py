@@ -17,7 +17,7 @@ from autotune.core.outcomes import Failed, Outcome
 from autotune.core.search.plan import Budget
 from autotune.core.search.state import Search, start
 from autotune.core.space import Space
-from autotune.core.space_spec import Opaque, SpaceSpec
+from autotune.core.space_spec import FunctionSpec, SpaceSpec
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import name_of
 from autotune.shell.driver import Driver, Interruption
@@ -80,7 +80,7 @@ def recorded_space(recording: Recording) -> Space:
             raise RecordingError(
                 f"the recording {recording.name!r} holds a space that cannot be read ({error})"
             ) from None
-        constraints = tuple(c for c in written.constraints if not isinstance(c, Opaque))
+        constraints = tuple(c for c in written.constraints if not isinstance(c, FunctionSpec))
         spec = SpaceSpec(written.parameters, constraints, written.default)
     space = Space.from_spec(spec)
     if space.count() == len(recording):

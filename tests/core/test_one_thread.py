@@ -6,9 +6,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import numpy  # noqa: F401 - loads the BLAS whose threads are counted
 import pytest
 
-from autotune.core.one_thread import libraries, one_thread
+from autotune.core.one_thread import blas_libraries, one_thread
 
 THREADS = """
 import numpy, threading, os
@@ -53,7 +54,7 @@ def test_strategies_are_asked_on_one_thread_and_what_was_set_is_set_back() -> No
 
 
 def blas_threads() -> list[int]:
-    return [library.threads() for library in libraries()]
+    return [library.threads() for library in blas_libraries()]
 
 
 def test_blocks_that_overlap_and_a_fork_within_one_set_back_what_was_before() -> None:
