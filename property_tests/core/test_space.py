@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from autotune import Space
 from autotune.core.keys import root
 from autotune.core.space_spec import SpaceSpec
-from property_tests.strategies import spaces
+from autotune.testing.spaces import spaces
 
 SOME = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
