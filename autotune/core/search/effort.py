@@ -7,8 +7,9 @@ import msgspec
 from autotune.core.arguments import short_repr
 from autotune.core.errors import PlanError
 from autotune.core.search.plan import Settings
+from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
 from autotune.core.strategies.gaussian_process import GaussianProcessSearch
-from autotune.core.strategies.population import InitialPopulationStrategy
+from autotune.core.strategies.population import BeginsWithPopulation, InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import as_strategy, make_strategy, with_settings
 
@@ -70,8 +71,9 @@ def strategy_for(
         made = make_strategy(strategy, {**profile, **overrides})
     else:
         made = with_settings(strategy, overrides)
-    if type(made) not in OF_THEIR_OWN and getattr(made, "initial_population_strategy", "") is None:
+    open_start = isinstance(made, BeginsWithPopulation) and made.initial_population_strategy is None
+    if open_start and type(made) not in OF_THEIR_OWN:
         made = msgspec.structs.replace(made, initial_population_strategy=POPULATION[effort])  # type: ignore[type-var]
-    if one_at_a_time and getattr(made, "immediate_update", "") is None:
-        made = msgspec.structs.replace(made, immediate_update=True)  # type: ignore[type-var]
+    if one_at_a_time and isinstance(made, DifferentialEvolutionSearch) and made.immediate_update is None:
+        made = msgspec.structs.replace(made, immediate_update=True)
     return made

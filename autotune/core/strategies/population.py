@@ -7,7 +7,7 @@ population of points), which `current_members` derives from the outcomes that `r
 
 import math
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,13 @@ class InitialPopulationStrategy(StrEnum):
     FROM_RANDOM = "from_random"
     FROM_DEFAULT = "from_default"
     FROM_BEST_AVAILABLE = "from_best_available"
+
+
+@runtime_checkable
+class BeginsWithPopulation(Protocol):
+    """The optional setting of a strategy whose first points can be chosen; None leaves them to the effort."""
+
+    initial_population_strategy: InitialPopulationStrategy | None
 
 
 def seed_points(kind: InitialPopulationStrategy | None, seeds: Seeds) -> Codes:
