@@ -1,4 +1,4 @@
-"""Recorded spaces: one immutable value, the file formats (Kernel Tuner's, T4, KTT's, our own) and one door to them."""
+"""Recorded spaces: `Recording`, the file formats (Kernel Tuner's, T4, KTT's, our own), and `load_recording` for all."""
 
 from autotune.studies.recordings.kernel_tuner import write_kernel_tuner
 from autotune.studies.recordings.load import load_recording

@@ -19,36 +19,39 @@ from autotune.shell.files import read_regular, suffix_conflict, write_output
 T = TypeVar("T")
 
 MAX_BYTES = 2**31
-"""A recording of more text is refused: no recording that was ever published has a tenth of it."""
+"""A recording of more text is refused: no published recording has a tenth of it."""
 
 MAX_RATIO = 100
 """A gzip that unpacks to more than this many times its size is refused past `FREE_BYTES`: recordings shrink to between
-a third and a tenth, indented JSON to a fortieth, and a thousand times is what gzip can do to zeros."""
+a third and a tenth, indented JSON to a fortieth, and zeros to a thousandth."""
 
 FREE_BYTES = 2**24
-"""So many bytes a gzip may unpack to whatever its size: decoded, they take some 0.5 GiB at the very worst."""
+"""A gzip of any size may unpack to so many bytes: decoded, they take some 0.5 GiB in the worst case."""
 
 _PIECE, _CHUNK = 2**12, 2**20
-"""A member is unpacked in pieces of so many bytes, from the first size doubling to the second: zlib copies the rest of
-a piece at the end of a member, and a file can hold a million members."""
+"""A member of a gzip is unpacked in pieces, whose size in bytes doubles from the first number to the second: zlib
+copies the rest of a piece at the end of a member, and a file can hold a million members."""
 
 _GZIP = b"\x1f\x8b"
 
+MARK = "\x00"
+
+NON_FINITE = tuple(MARK + word for word in ("NaN", "Infinity", "-Infinity"))
+"""Strings that stand for the numbers that Python writes but JSON does not have."""
+
 # A string that never ends is taken to the end of the text, so that no text makes the search quadratic.
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)'
-_NON_FINITE = re.compile(_STRING + rb"|NaN|-?Infinity", re.DOTALL)
-_STRUCTURE = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
 
-MARK = "\x00"
-NON_FINITE = tuple(MARK + word for word in ("NaN", "Infinity", "-Infinity"))
-"""Stand in for the numbers that Python writes but JSON does not have."""
+_NON_FINITE = re.compile(_STRING + rb"|NaN|-?Infinity", re.DOTALL)
+
+_STRUCTURE = re.compile(_STRING + rb"|[{}\[\]]", re.DOTALL)
 
 
 def read_text(path: Path) -> tuple[bytes, bool]:
     """The text of a file, unpacked if it is gzip (by its first bytes), and whether the gzip ends too early.
 
-    Raises RecordingError when the file cannot be read or is no regular file, its gzip is damaged, or it unpacks to more
-    than MAX_BYTES, or to more than MAX_RATIO times its size.
+    Raises RecordingError where the file cannot be read or is no regular file, its gzip is damaged, or it unpacks to
+    more than MAX_BYTES, or to more than MAX_RATIO times its size.
     """
     try:
         content = read_regular(path, MAX_BYTES + 1)
@@ -61,7 +64,7 @@ def read_text(path: Path) -> tuple[bytes, bool]:
     text, whole = bytearray(), False
     limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * len(content)))
     try:
-        for part, ended in _unpacked(content):
+        for part, ended in _unpack(content):
             text += part
             whole = ended
             if len(text) > limit:
@@ -74,7 +77,7 @@ def read_text(path: Path) -> tuple[bytes, bool]:
     return bytes(text).removeprefix(b"\xef\xbb\xbf"), not whole
 
 
-def _unpacked(content: bytes) -> Iterator[tuple[bytes, bool]]:
+def _unpack(content: bytes) -> Iterator[tuple[bytes, bool]]:
     """The text part by part, each with whether the gzip is whole with it; a file may be several members in a row."""
     rest = memoryview(content)
     while rest[:2] == _GZIP:
@@ -95,7 +98,7 @@ def write_text(path: Path, text: bytes) -> None:
     """Write `text`, which is JSON, to `path`, packed if it ends in .gz: the same text gives the same bytes, and the
     file appears whole.
 
-    Raises RecordingError when the directory cannot be written, or the file's name says that it is something else.
+    Raises RecordingError where the directory cannot be written, or the file's name ends as that of another format.
     """
     check_name(path)
     content = gzip.compress(text, 9, mtime=0) if path.suffix == ".gz" else text
@@ -137,20 +140,8 @@ def is_json(text: bytes) -> bool:
     return True
 
 
-def _broken_at(text: bytes) -> int:
-    """The offset where text that is not JSON stops being a beginning of JSON; its length when only more was to come."""
-    try:
-        msgspec.json.decode(text, type=msgspec.Raw)
-    except msgspec.DecodeError as error:
-        place = re.search(r"\(byte (\d+)\)", str(error))
-        return int(place.group(1)) if place else len(text) if "truncated" in str(error) else 0
-    except (ValueError, RecursionError):
-        return 0
-    return len(text)
-
-
 def without_non_finite(text: bytes) -> bytes:
-    """The text with NaN and ±Infinity, outside strings, replaced by marked strings that JSON can hold."""
+    """The text with the strings of `NON_FINITE` in place of NaN and ±Infinity outside strings."""
     if b"NaN" not in text and b"Infinity" not in text:
         return text
 
@@ -162,20 +153,22 @@ def without_non_finite(text: bytes) -> bytes:
 
 
 class Tear(NamedTuple):
-    """Where a file that was cut off can be closed again."""
+    """The place at which a file that was cut off can be closed.
+
+    end: the offset just after the last whole entry. torn: the rest of the text.
+    """
 
     end: int
-    """The offset just after the last whole entry."""
     torn: bytes
-    """What follows it."""
 
 
 def find_tear(text: bytes, name: str) -> Tear | None:
-    """Where the object `name` of a cut-off JSON object can be closed; None when the text was not merely cut.
+    """The place at which the object `name` of a cut-off JSON object can be closed; None where the text was not merely
+    cut off.
 
     A cut leaves whole entries and at most one beginning. Text that stops being JSON earlier, a second object that
     closes after the last whole entry, or an entry inside an entry (a lost brace) is damage in the middle: closing the
-    text there would lose entries in silence.
+    text there would lose entries silently.
     """
     if _broken_at(text) < len(text) - len(b"-Infinity"):  # a word may be torn, such as Infini
         return None
@@ -189,8 +182,21 @@ def find_tear(text: bytes, name: str) -> Tear | None:
     return Tear(end, b"" if torn == b"}" else torn)
 
 
+def _broken_at(text: bytes) -> int:
+    """The offset at which a text that is not JSON cannot be continued to JSON; its length where it can."""
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        place = re.search(r"\(byte (\d+)\)", str(error))
+        return int(place.group(1)) if place else len(text) if "truncated" in str(error) else 0
+    except (ValueError, RecursionError):
+        return 0
+    return len(text)
+
+
 def _last_entry(text: bytes, name: bytes) -> int | None:
-    """The offset after the last whole entry of the object `name`; None without it or where an entry holds an object."""
+    """The offset after the last whole entry of the object `name`; None without it, or where an entry holds an
+    object."""
     depth, key, nested = 0, b"", False
     end: int | None = None
     for match in _STRUCTURE.finditer(text):

@@ -17,7 +17,14 @@ from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
 from autotune.studies.recordings.files import decode, find_tear, is_json, recording_name, write_text
-from autotune.studies.recordings.objective import AS_WRITTEN, TIME, Objective, ObjectiveChoice, named_objective, settled
+from autotune.studies.recordings.objective import (
+    AS_WRITTEN,
+    TIME,
+    Objective,
+    ObjectiveChoice,
+    choose_objective,
+    make_objective,
+)
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.rows import (
     Coder,
@@ -25,26 +32,26 @@ from autotune.studies.recordings.rows import (
     RecordingHeader,
     RecordingRow,
     build_recording,
-    duration_s,
     find_nested,
     mean_number,
     parameter_values,
+    parse_duration,
     parse_samples,
     parse_time,
     sort_numbers,
 )
 
-ERRORS: dict[str, FailureKind] = {
+_ERRORS: dict[str, FailureKind] = {
     "CompilationFailedConfig": "compile_error",
     "RuntimeFailedConfig": "run_error",
     "InvalidConfig": "skipped",  # refused before it was compiled: a restriction, or too many threads
 }
 """Kernel Tuner's error classes (util.ErrorConfig), which it writes in place of the time."""
 
-MARKERS = frozenset({*ERRORS, "ErrorConfig"})
-"""What read_cache of Kernel Tuner takes for a failure, wherever in an entry it stands."""
+_MARKERS = frozenset({*_ERRORS, "ErrorConfig"})
+"""The words that read_cache of Kernel Tuner takes for a failure, in any field of an entry."""
 
-_MENDED = "correct the file or record the space again"
+_REMEDY = "correct the file or record the space again"
 
 
 class _File(msgspec.Struct):
@@ -74,23 +81,23 @@ _FIELDS = msgspec.json.Decoder(dict[str, Any])
 
 
 def read_kernel_tuner(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice = AS_WRITTEN) -> Recording:
-    """The recording in a Kernel Tuner cache, its text `without_non_finite`; of a key written twice the last counts.
+    """The recording in a Kernel Tuner cache; of a key written twice the last entry counts.
 
-    Points are ranked by the file's objective, unless `chosen` names another. A text that was cut off (`cut`: its gzip
-    was) gives its whole entries and `partial`; a torn last entry is dropped with a warning. Raises RecordingError,
-    naming the entry or the byte, for any other defect, and where it is not said which of several objectives counts, or
-    in which direction.
+    text: `without_non_finite`. cut: its gzip ended too early. chosen: an objective other than the file's. A text that
+    was cut off gives its whole entries and `partial`; a torn last entry is dropped with a warning. Raises
+    RecordingError, naming the entry or the byte, for any other defect, and where the file does not say which of several
+    objectives counts, or in which direction.
     """
     if not is_json(text):
-        text, cut = _closed(path, text), True
-    file = decode(_File, text, path, "not a Kernel Tuner cache file", _MENDED)
+        text, cut = _close(path, text), True
+    file = decode(_File, text, path, "not a Kernel Tuner cache file", _REMEDY)
     if file.tune_params is None and file.tune_params_keys is None:
         raise RecordingError(
-            f"{path}: it has neither tune_params nor tune_params_keys, and so no parameters; {_MENDED}"
+            f"{path}: it has neither tune_params nor tune_params_keys, and so no parameters; {_REMEDY}"
         )
     names = tuple((file.tune_params if file.tune_params_keys is None else file.tune_params_keys) or ())
     if file.tune_params is not None and sorted(names) != sorted(file.tune_params):
-        raise RecordingError(f"{path}: tune_params_keys and the keys of tune_params differ; {_MENDED}")
+        raise RecordingError(f"{path}: tune_params_keys and the keys of tune_params differ; {_REMEDY}")
     columns = _columns(path, file.cache, names) if file.tune_params is None else file.tune_params
     values = tuple(_values(path, name, columns[name]) for name in names)
     if file.tune_params is None:
@@ -113,31 +120,31 @@ def _columns(path: Path, cache: dict[str, msgspec.Raw], names: tuple[str, ...]) 
     """The values of each parameter in the entries, for a file that does not list them."""
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for key, raw in cache.items():
-        fields = decode(_FIELDS, raw, path, f"entry {key!r}", _MENDED)
+        fields = decode(_FIELDS, raw, path, f"entry {key!r}", _REMEDY)
         for name, column in columns.items():
             if name not in fields:
-                raise RecordingError(f"{path}: entry {key!r}: it has no {name!r}; {_MENDED}")
+                raise RecordingError(f"{path}: entry {key!r}: it has no {name!r}; {_REMEDY}")
             column.append(fields[name])
     return columns
 
 
 def _objective(path: Path, file: _File, chosen: ObjectiveChoice) -> Objective:
-    """What the header says the tuner was to improve: a time unless it says otherwise."""
+    """The objective in the header; a time where it names none."""
     written = [file.objective] if isinstance(file.objective, str) else file.objective or []
     higher = file.objective_higher_is_better
     flags = [higher] if isinstance(higher, bool) else higher or []
-    told = dict(zip([item for item in written if isinstance(item, str)], flags, strict=False))
+    flagged = dict(zip([item for item in written if isinstance(item, str)], flags, strict=False))
     try:
-        name, direction = named_objective(written, chosen, "objective")
-        if direction is None and name in told:
-            direction = "higher" if told[name] else "lower"
-        return settled(name, direction, "")
+        name, direction = choose_objective(written, chosen, "objective")
+        if direction is None and name in flagged:
+            direction = "higher" if flagged[name] else "lower"
+        return make_objective(name, direction, "")
     except ValueError as error:
         raise RecordingError(f"{path}: {error}") from None
 
 
-def _closed(path: Path, text: bytes) -> bytes:
-    """The text with its whole entries and closing braces, if it was merely cut off."""
+def _close(path: Path, text: bytes) -> bytes:
+    """The whole entries of a text that was merely cut off, with closing braces; else RecordingError."""
     tear = find_tear(text, "cache")
     if tear is None:
         decode(msgspec.Raw, text, path, "not a Kernel Tuner cache file", "fetch the file again")
@@ -180,9 +187,9 @@ def _rows(
             codes = coder.codes([fields[name] for name in names])
             rows.append(_row(key, codes, fields, known, objective))
         except KeyError as missing:
-            raise RecordingError(f"{path}: entry {key!r}: it has no {missing}; {_MENDED}") from None
+            raise RecordingError(f"{path}: entry {key!r}: it has no {missing}; {_REMEDY}") from None
         except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            raise RecordingError(f"{path}: entry {key!r}: {error}; {_MENDED}") from None
+            raise RecordingError(f"{path}: entry {key!r}: {error}; {_REMEDY}") from None
     return rows
 
 
@@ -193,16 +200,16 @@ def _row(
     written, samples = _measured(entry, fields, parameters, objective)
     time, kind, message = parse_time(written, objective=objective)
     if time is None:
-        kind = entry.failure_kind or ERRORS.get(message, kind)
+        kind = entry.failure_kind or _ERRORS.get(message, kind)
         message = message if entry.failure_message is None else entry.failure_message
     return RecordingRow(
         key=key,
         codes=codes,
         time_ms=time,
         samples_ms=() if time is None else parse_samples(samples, objective=objective),
-        compile_s=duration_s(entry.compile_time, 1e3),
-        run_s=duration_s(entry.benchmark_time, 1e3) + duration_s(entry.verification_time, 1e3),
-        framework_s=duration_s(entry.framework_time, 1e3),
+        compile_s=parse_duration(entry.compile_time, 1e3),
+        run_s=parse_duration(entry.benchmark_time, 1e3) + parse_duration(entry.verification_time, 1e3),
+        framework_s=parse_duration(entry.framework_time, 1e3),
         kind=kind,
         message=message,
     )
@@ -211,11 +218,11 @@ def _row(
 def _measured(
     entry: _Entry, fields: dict[str, Any], parameters: frozenset[str], objective: Objective
 ) -> tuple[Number, Sequence[Number]]:
-    """What an entry has for the objective, or the name of its error; and the repeats."""
+    """The objective's value in an entry, or the name of its error; and the repeats."""
     if entry.error is not None:
         return entry.error, ()
     for name, value in fields.items():
-        if value.__class__ is str and value in MARKERS and name not in parameters:
+        if value.__class__ is str and value in _MARKERS and name not in parameters:
             return str(value), ()
     if objective.name == TIME.name:
         if not isinstance(entry.time, msgspec.UnsetType):
@@ -238,11 +245,11 @@ def _measured(
 
 
 def write_kernel_tuner(recording: Recording, path: Path | str) -> None:
-    """Publish a recording as a Kernel Tuner cache file (gzip if the name ends in .gz), closed, an entry a line.
+    """Write a recording as a closed Kernel Tuner cache file, gzip if the name ends in .gz, with an entry on each line.
 
     Kernel Tuner knows three failures; ours stand beside them as failure_kind and failure_message. Benchmark and
     verification are one duration here. Constraints, space and versions have no place in the format. Raises
-    RecordingError.
+    RecordingError where the file cannot be written.
     """
     header: dict[str, Any] = {
         "device_name": recording.device,
@@ -271,7 +278,7 @@ def _entry(recording: Recording, row: int) -> dict[str, Any]:
     elif kind is None:
         entry[objective.name] = objective.value(float(recording.time_ms[row]))
     else:
-        name = {kind: name for name, kind in ERRORS.items()}.get(kind, "RuntimeFailedConfig")
+        name = {kind: name for name, kind in _ERRORS.items()}.get(kind, "RuntimeFailedConfig")
         entry |= {
             TIME.name if objective.is_time else objective.name: name,
             "failure_kind": kind,

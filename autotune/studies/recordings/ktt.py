@@ -29,25 +29,38 @@ from autotune.studies.recordings.rows import (
     RecordingRow,
     build_recording,
     collect_parameters,
-    duration_s,
     join_key,
     mean_number,
+    parse_duration,
     parse_time,
     parse_value,
 )
 
-STATUS: dict[str, FailureKind] = {
+_STATUS: dict[str, FailureKind] = {
     "ComputationFailed": "run_error",
     "ValidationFailed": "wrong_answer",
     "CompilationFailed": "compile_error",
     "DeviceLimitsExceeded": "run_error",  # "runtime" where KTT converts its output to T4
 }
-"""KTT's ResultStatus for what is not Ok."""
+"""The values of KTT's ResultStatus other than Ok."""
 
 TIMES = ("time", "TotalDuration")
-"""The objective of these files, as ours and as KTT's own conversion to T4 calls it."""
+"""The names of the objective of these files: ours, and that of KTT's conversion to T4."""
 
-_MENDED = "correct the file or save the results again"
+_REMEDY = "correct the file or save the results again"
+
+_DURATION = re.compile(r"(Total|Computation|Kernel) duration \((ns|us|ms|s)\)")
+
+_SIZE = re.compile(r"(Global|Local) size.*")
+
+_PROFILED = re.compile(
+    r"\w+__.*\..*|Maximum work-group size"
+    r"|(achieved_occupancy|sm_efficiency|issue_slot_utilization|local_memory_overhead|flop_(sp|dp)_efficiency"
+    r"|(dram|l2|shared|local|gld|gst|tex_cache)_\w*(transactions|throughput|utilization|efficiency|bytes)"
+    r"|tex_utilization|\w+_fu_utilization|warp_(nonpred_)?execution_efficiency"
+    r"|inst_(fp_16|fp_32|fp_64|integer|control|compute_ld_st|misc|bit_convert|executed))"
+)
+"""The first column after the parameters: a counter of Nsight or of CUPTI, or a figure of the compiler."""
 
 
 class _Result(msgspec.Struct, rename="pascal"):
@@ -81,8 +94,8 @@ _RESULT = msgspec.json.Decoder(_Result)
 def read_ktt_json(path: Path, text: bytes, cut: bool, chosen: ObjectiveChoice) -> Recording:
     """The recording in KTT's JSON, its text `without_non_finite`; raises RecordingError, naming the result."""
     file = decode(_File, text, path, "not a whole file of KTT's results", "save the results again")
-    results = [decode(_RESULT, raw, path, f"result {number}", _MENDED) for number, raw in enumerate(file.results)]
-    return _recording(path, results, file.metadata.time_unit, file.metadata.device, cut, chosen)
+    results = [decode(_RESULT, raw, path, f"result {number}", _REMEDY) for number, raw in enumerate(file.results)]
+    return _build(path, results, file.metadata.time_unit, file.metadata.device, cut, chosen)
 
 
 def read_ktt_xml(path: Path, text: bytes, cut: bool, chosen: ObjectiveChoice) -> Recording:
@@ -96,12 +109,12 @@ def read_ktt_xml(path: Path, text: bytes, cut: bool, chosen: ObjectiveChoice) ->
         results = [msgspec.convert(fields, _Result, strict=False) for fields in document.results]
         metadata = msgspec.convert(document.metadata, _Metadata, strict=False)
     except (expat.ExpatError, msgspec.MsgspecError, ValueError) as error:
-        raise RecordingError(f"{path}: not a whole XML file of KTT's results: {error}; {_MENDED}") from None
-    return _recording(path, results, metadata.time_unit, metadata.device, cut, chosen)
+        raise RecordingError(f"{path}: not a whole XML file of KTT's results: {error}; {_REMEDY}") from None
+    return _build(path, results, metadata.time_unit, metadata.device, cut, chosen)
 
 
 class _Document:
-    """What the start tags of KTT's XML say; all of it stands in attributes."""
+    """The attributes of the start tags of KTT's XML, which hold all of it."""
 
     def __init__(self) -> None:
         self.metadata: dict[str, Any] = {}
@@ -113,14 +126,14 @@ class _Document:
         elif name == "KernelResult":
             self.results.append({**attributes, "Configuration": []})
         elif name == "Pair" and self.results and "Name" in attributes:  # a Pair before all results is user data
-            pair = {"Name": attributes["Name"], "Value": _converted(attributes)}
+            pair = {"Name": attributes["Name"], "Value": _convert(attributes)}
             self.results[-1]["Configuration"].append(pair)
 
     def refuse(self, *_: object) -> None:
         raise ValueError("it has a document type, which KTT does not write")
 
 
-def _converted(pair: dict[str, str]) -> Any:
+def _convert(pair: dict[str, str]) -> Any:
     """The value of a pair by its ValueType; before version 2.1 by IsDouble, and else a whole number."""
     value, kind = pair.get("Value", ""), pair.get("ValueType")
     if kind == "String":
@@ -132,21 +145,8 @@ def _converted(pair: dict[str, str]) -> Any:
     return parse_value(value)
 
 
-_DURATION = re.compile(r"(Total|Computation|Kernel) duration \((ns|us|ms|s)\)")
-_SIZE = re.compile(r"(Global|Local) size.*")
-
-_PROFILED = re.compile(
-    r"\w+__.*\..*|Maximum work-group size"
-    r"|(achieved_occupancy|sm_efficiency|issue_slot_utilization|local_memory_overhead|flop_(sp|dp)_efficiency"
-    r"|(dram|l2|shared|local|gld|gst|tex_cache)_\w*(transactions|throughput|utilization|efficiency|bytes)"
-    r"|tex_utilization|\w+_fu_utilization|warp_(nonpred_)?execution_efficiency"
-    r"|inst_(fp_16|fp_32|fp_64|integer|control|compute_ld_st|misc|bit_convert|executed))"
-)
-"""The first column after the parameters: a counter of Nsight or of CUPTI, or what the compiler told."""
-
-
 def read_ktt_csv(path: Path, text: bytes, cut: bool, chosen: ObjectiveChoice) -> Recording:
-    """The recording in KTT's CSV; raises RecordingError naming the line. What failed is a second table in it.
+    """The recording in KTT's CSV; raises RecordingError naming the line. Failures are a second table in the file.
 
     The columns between the sizes and the first profiling counter are the parameters. A last line that was cut off is
     dropped with a warning.
@@ -154,7 +154,7 @@ def read_ktt_csv(path: Path, text: bytes, cut: bool, chosen: ObjectiveChoice) ->
     try:
         lines = list(csv.reader(io.StringIO(text.decode("utf-8-sig")), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise RecordingError(f"{path}: not CSV ({error}); {_MENDED}") from None
+        raise RecordingError(f"{path}: not CSV ({error}); {_REMEDY}") from None
     if lines and len(lines[-1]) < len(lines[0]) and lines[-1] and not text.endswith(b"\n"):
         warnings.warn(f"{path}: cut off in its last line, which was dropped; the whole ones were kept", stacklevel=3)
         lines, cut = lines[:-1], True
@@ -168,12 +168,12 @@ def read_ktt_csv(path: Path, text: bytes, cut: bool, chosen: ObjectiveChoice) ->
             elif line and table is not None:
                 results.append(table.result(line))
         except ValueError as error:
-            raise RecordingError(f"{path}: line {number}: {error}; {_MENDED}") from None
-    return _recording(path, results, unit, "", cut, chosen)
+            raise RecordingError(f"{path}: line {number}: {error}; {_REMEDY}") from None
+    return _build(path, results, unit, "", cut, chosen)
 
 
 class _Columns:
-    """Where a table of KTT's CSV has what, by its header."""
+    """The places of the columns of a table in KTT's CSV, by its header."""
 
     def __init__(self, header: Sequence[str]) -> None:
         self.time: int | None = None
@@ -206,7 +206,7 @@ class _Columns:
         )
 
 
-def _recording(
+def _build(
     path: Path, results: Sequence[_Result], unit: str, device: str, cut: bool, chosen: ObjectiveChoice
 ) -> Recording:
     if chosen.name not in (None, *TIMES) or chosen.direction == "higher":
@@ -225,8 +225,8 @@ def _recording(
             if len(configurations[-1]) < len(result.configuration):
                 raise ValueError("its Configuration has a parameter twice")
         except ValueError as error:
-            raise RecordingError(f"{path}: result {number}: {error}; {_MENDED}") from None
-    names, values = collect_parameters(path, configurations, _MENDED)
+            raise RecordingError(f"{path}: result {number}: {error}; {_REMEDY}") from None
+    names, values = collect_parameters(path, configurations, _REMEDY)
     coder = Coder(values)
     runs: dict[tuple[int, ...], list[_Result]] = {}
     for configuration, result in zip(configurations, results, strict=True):
@@ -237,7 +237,7 @@ def _recording(
             rows.append(_row(codes, repeated, per_second))
         except ValueError as error:
             point = join_key(column[code] for column, code in zip(values, codes, strict=True))
-            raise RecordingError(f"{path}: the result of {point}: {error}; {_MENDED}") from None
+            raise RecordingError(f"{path}: the result of {point}: {error}; {_REMEDY}") from None
     header = RecordingHeader(
         name=recording_name(path).removesuffix(".csv").removesuffix(".xml"), kernel=kernels[0], device=device,
         parameters=names, values=values, partial=cut,
@@ -253,7 +253,8 @@ def _pairs(result: _Result) -> Iterator[tuple[str, Any]]:
 
 
 def _row(codes: tuple[int, ...], runs: Sequence[_Result], per_second: float) -> RecordingRow:
-    """A point from all of its runs: the last says whether it works, and its time is the mean of those that did."""
+    """A point from all of its runs: the last decides whether it works, and its time is the mean of the runs that
+    did."""
     scale = 1e3 / per_second
     timed = [parse_time(run.total_duration, scale) for run in runs if run.status == "Ok"]
     times = [time for time, _, _ in timed if time is not None]
@@ -261,24 +262,24 @@ def _row(codes: tuple[int, ...], runs: Sequence[_Result], per_second: float) -> 
     time: float | None = mean_number(times)
     kind, message = timed[-1][1:] if timed else ("unknown", status)
     if status != "Ok":
-        time, kind, message = None, STATUS.get(status, "unknown"), status
+        time, kind, message = None, _STATUS.get(status, "unknown"), status
     return RecordingRow(
         codes=codes,
         time_ms=time,
         samples_ms=times if time is not None else (),
-        compile_s=_spent([run.compilation_overhead for run in runs], per_second),
-        run_s=sum(times) / 1e3 + _spent([run.validation_overhead for run in runs], per_second),
-        framework_s=_spent([part for run in runs for part in _overheads(run)], per_second),
+        compile_s=_sum_seconds([run.compilation_overhead for run in runs], per_second),
+        run_s=sum(times) / 1e3 + _sum_seconds([run.validation_overhead for run in runs], per_second),
+        framework_s=_sum_seconds([part for run in runs for part in _overheads(run)], per_second),
         kind=kind,
         message=message,
     )
 
 
 def _overheads(run: _Result) -> tuple[Number, ...]:
-    """What was spent on the tuner itself; of a file that tells the total alone, all of that."""
+    """The time spent on the tuner itself; the whole overhead where a file has the total alone."""
     parts = (run.data_movement_overhead, run.searcher_overhead, run.profiling_overhead)
     return parts if any(part is not None for part in parts) else (run.total_overhead,)
 
 
-def _spent(durations: Iterable[Number], per_second: float) -> float:
-    return sum(duration_s(duration, per_second) for duration in durations)
+def _sum_seconds(durations: Iterable[Number], per_second: float) -> float:
+    return sum(parse_duration(duration, per_second) for duration in durations)

@@ -1,7 +1,7 @@
 """The quantity that a recording ranks its points by, and the direction in which it is better.
 
-A recording keeps one positive cost a point, the less the better: of a time its milliseconds, of another quantity that
-is to be low its value, and of a rate, which is to be high, the reciprocal of its value.
+A recording keeps one positive cost for each point, and less is better: the milliseconds of a time, the value of another
+quantity to minimise, and the reciprocal of a quantity to maximise, such as a rate.
 """
 
 import re
@@ -13,7 +13,6 @@ import msgspec
 from autotune.shell.formatting import format_milliseconds as in_milliseconds
 
 Direction = Literal["lower", "higher"]
-DIRECTIONS: tuple[Direction, ...] = ("lower", "higher")
 
 PER_SECOND = {
     **dict.fromkeys(("miliseconds", "milliseconds", "millisecond", "ms", "msec"), 1e3),  # "mili": Kernel Tuner's files
@@ -23,7 +22,7 @@ PER_SECOND = {
 }
 """How many of a unit of time, in lower case, make a second."""
 
-KNOWN: dict[str, Direction] = {
+_DIRECTIONS: dict[str, Direction] = {
     "time": "lower",
     "totalduration": "lower",  # KTT's
     "duration": "lower",
@@ -37,8 +36,8 @@ KNOWN: dict[str, Direction] = {
     "bandwidth": "higher",
     "occupancy": "higher",
 }
-"""Quantities whose better direction their name says, in lower case: Kernel Tuner's (util.objective_default_map), and
-such as nobody takes for the opposite."""
+"""The better direction of quantities by name, in lower case: those of Kernel Tuner (util.objective_default_map), and
+others whose direction is in no doubt."""
 
 _WORK = r"(flops?|ops?|iops|bytes|ib|b|bits|updates|cells|points|pixels|elements)"
 _RATE = re.compile(
@@ -47,14 +46,14 @@ _RATE = re.compile(
 """Work by time, power or energy: GFLOP/s, GB/s, GFLOPS/W. More is better."""
 
 _LAST_WORDS = ("energy", "latency", "duration")
-"""Words of `KNOWN` that count as the last of several too: nvml_energy."""
+"""Words of `_DIRECTIONS` that count as the last of several too: nvml_energy."""
 
 _ENERGY = re.compile(r"[mµunk]?(J|joules?|Wh|W|watts?)", re.IGNORECASE)
 """Energy or power. Less is better."""
 
 
 class Objective(msgspec.Struct, frozen=True):
-    """name: of the measurement. direction: which values are better. unit: of its values; of a time "ms"."""
+    """The measurement that ranks points. direction: of better values. unit: of the values; "ms" for every time."""
 
     name: str = "time"
     direction: Direction = "lower"
@@ -85,8 +84,8 @@ _TIMES = ("time", "totalduration")
 """Measurements that are times in the file's unit, where no unit stands with them; in lower case."""
 
 
-def direction_of(name: str, unit: str = "") -> Direction | None:
-    """The better direction of a quantity, by its unit or its name; None where neither tells."""
+def infer_direction(name: str, unit: str) -> Direction | None:
+    """The better direction of a quantity, by its unit or its name; None where neither shows it."""
     if unit.lower() in PER_SECOND:
         return "lower"
     for word in (unit, name):
@@ -95,11 +94,11 @@ def direction_of(name: str, unit: str = "") -> Direction | None:
     if _ENERGY.fullmatch(unit):
         return "lower"
     last = name.lower().rpartition("_")[2]
-    return KNOWN.get(last if last in _LAST_WORDS else name.lower())
+    return _DIRECTIONS.get(last if last in _LAST_WORDS else name.lower())
 
 
 class ObjectiveChoice(msgspec.Struct, frozen=True):
-    """What the caller says of the objective; None: as the file says."""
+    """The objective and its direction that the caller wants; None: those of the file."""
 
     name: str | None = None
     direction: Direction | None = None
@@ -113,36 +112,37 @@ HOW_TO_CHOOSE = (
 )
 
 
-def named_objective(
+def choose_objective(
     written: Sequence[Any], chosen: ObjectiveChoice, field: str = "objectives"
 ) -> tuple[str, Direction | None]:
-    """The name of the objective, and its direction where the file or the caller says it.
+    """The name of the objective, and its direction where the file or the caller gives it.
 
-    written: what the file has in the field, a name or an object with a name and a direction for each objective. Raises
-    ValueError, with the remedy, for several objectives of which the caller names none, and for what is no name.
+    written: the value of the field in the file, with a name, or an object of name and direction, for each objective.
+    Raises ValueError, with the remedy, for several objectives of which the caller names none, and for an entry without
+    a name.
     """
-    told: dict[str, Direction | None] = {}
+    directions: dict[str, Direction | None] = {}
     for item in written:
-        name, direction = _written(item, field)
-        told[name] = direction
+        name, direction = _parse_item(item, field)
+        directions[name] = direction
     if chosen.name is not None:
-        return chosen.name, chosen.direction or told.get(chosen.name)
-    if len(told) > 1:
+        return chosen.name, chosen.direction or directions.get(chosen.name)
+    if len(directions) > 1:
         raise ValueError(
-            f"{field} names {' and '.join(map(repr, told))}, and points are ranked by one; {HOW_TO_CHOOSE}"
+            f"{field} names {' and '.join(map(repr, directions))}, and points are ranked by one; {HOW_TO_CHOOSE}"
         )
-    name = next(iter(told), TIME.name)
-    return name, chosen.direction or told.get(name)
+    name = next(iter(directions), TIME.name)
+    return name, chosen.direction or directions.get(name)
 
 
-def _written(item: Any, field: str) -> tuple[str, Direction | None]:
+def _parse_item(item: Any, field: str) -> tuple[str, Direction | None]:
     """The name and direction in one item of an `objectives` field."""
     if isinstance(item, str):
         return item, None
     if isinstance(item, dict) and isinstance(item.get("name"), str):
         for key in ("direction", "goal", "mode", "optimization"):
             if key in item:
-                return item["name"], _direction(item[key], field)
+                return item["name"], _parse_direction(item[key], field)
         for key, of_true in (("higher_is_better", True), ("objective_higher_is_better", True), ("maximize", True),
                              ("lower_is_better", False), ("minimize", False)):  # fmt: skip
             if isinstance(item.get(key), bool):
@@ -151,7 +151,7 @@ def _written(item: Any, field: str) -> tuple[str, Direction | None]:
     raise ValueError(f"{field} holds {item!r}, which is no name of a measurement; {HOW_TO_CHOOSE}")
 
 
-def _direction(word: Any, field: str) -> Direction:
+def _parse_direction(word: Any, field: str) -> Direction:
     text = str(word).lower()
     if text in ("lower", "min", "minimize", "minimise", "minimum", "down"):
         return "lower"
@@ -160,9 +160,9 @@ def _direction(word: Any, field: str) -> Direction:
     raise ValueError(f"{field} gives the direction {word!r}, which is neither lower nor higher; {HOW_TO_CHOOSE}")
 
 
-def settled(name: str, direction: Direction | None, unit: str) -> Objective:
-    """The objective of that name; ValueError where nobody says in which direction it is better."""
-    direction = direction or direction_of(name, unit)
+def make_objective(name: str, direction: Direction | None, unit: str) -> Objective:
+    """The objective of that name; ValueError where its better direction is given nowhere and cannot be inferred."""
+    direction = direction or infer_direction(name, unit)
     if direction is None:
         raise ValueError(f"whether a low or a high {name!r} is better is said nowhere; {HOW_TO_CHOOSE}")
     timed = direction == "lower" and (unit.lower() in PER_SECOND or (not unit and name.lower() in _TIMES))

@@ -1,6 +1,6 @@
-"""Our own recording format, *.autotune.json(.gz): columns as JSON under a versioned header; the same bytes every time.
+"""Our own recording format, *.autotune.json(.gz): columns as JSON under a versioned header, always the same bytes.
 
-Columns pack well and read fast; whatever can be derived (keys) is left out. A file appears whole or not at all.
+Columns pack well and read fast. Keys that follow from the values are left out.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from autotune.studies.recordings.objective import TIME, Objective
 from autotune.studies.recordings.recording import TIMED, Floats, Integers, Recording
 from autotune.studies.recordings.rows import distinct_values, unique_keys
 
-FORMAT: Literal["autotune-recording"] = "autotune-recording"
-VERSIONS = (1, 2)
-"""1: points are ranked by their times. 2: by another objective, which is a field; a reader of version 1 refuses it."""
+_FORMAT: Literal["autotune-recording"] = "autotune-recording"
+_VERSIONS = (1, 2)
+"""1: points are ranked by their times. 2: by another objective, which is a field; readers of version 1 refuse it."""
 
 _START = b'{"format":"autotune-recording"'
 
@@ -32,8 +32,9 @@ class _Failures(msgspec.Struct):
     messages: list[str]
 
 
-class _File(msgspec.Struct, omit_defaults=False):
-    """The file, fields in this order. A column a parameter in `codes`; repeats one after another, `repeats` a row."""
+class _File(msgspec.Struct, omit_defaults=False, kw_only=True):
+    """The file, with its fields in this order. codes: a list for each parameter. samples_ms: all repeats, `repeats` of
+    each row."""
 
     format: Literal["autotune-recording"]
     version: int
@@ -67,20 +68,21 @@ def is_own(text: bytes) -> bool:
 
 
 def write_recording(recording: Recording, path: Path | str, digits: int | None = None) -> None:
-    """Publish a recording to `path` (gzip if it ends in .gz), atomically; the same recording gives the same bytes.
+    """Write a recording to `path`, gzip if it ends in .gz; the file appears whole, and the same recording gives the
+    same bytes.
 
     digits: round the repeats, and nothing else, to so many significant digits (6 suit any GPU clock); None keeps them
-    exactly. The name is not written: it is the file's. Raises RecordingError for a space that is not JSON, or if the
-    directory cannot be written.
+    exactly. The recording's name is not written: it is the file's. Raises RecordingError for a space that is not JSON,
+    or where the directory cannot be written.
     """
     space = (recording.space or "null").encode()
     if not is_json(space):
         raise RecordingError(f"{path}: the space is not JSON text; pass what Space writes")
     failed = np.flatnonzero(~recording.timed)
-    derived = _default_keys(recording.values, recording.codes) == recording.keys
+    are_default = _default_keys(recording.values, recording.codes) == recording.keys
     file = _File(
-        format=FORMAT,
-        version=VERSIONS[0] if recording.objective == TIME else VERSIONS[1],
+        format=_FORMAT,
+        version=_VERSIONS[0] if recording.objective == TIME else _VERSIONS[1],
         kernel=recording.kernel,
         device=recording.device,
         problem=recording.problem,
@@ -89,7 +91,7 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
         constraints=list(recording.constraints),
         space=msgspec.Raw(space),
         partial=recording.partial,
-        keys=None if derived else list(recording.keys),
+        keys=None if are_default else list(recording.keys),
         codes=recording.codes.T.tolist(),
         failures=_Failures(
             failed.tolist(),
@@ -98,7 +100,7 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
         ),
         time_ms=[time if time > 0 else None for time in recording.time_ms.tolist()],
         repeats=np.diff(recording.offsets).tolist(),
-        samples_ms=_rounded(recording.samples_ms, digits).tolist(),
+        samples_ms=_round(recording.samples_ms, digits).tolist(),
         compile_s=recording.compile_s.tolist(),
         run_s=recording.run_s.tolist(),
         framework_s=recording.framework_s.tolist(),
@@ -112,7 +114,7 @@ def _default_keys(values: Sequence[Sequence[Value]], codes: Integers) -> tuple[s
     return unique_keys(list(zip(*columns, strict=True))) if columns else ("",) * len(codes)
 
 
-def _rounded(samples: Floats, digits: int | None) -> Floats:
+def _round(samples: Floats, digits: int | None) -> Floats:
     if digits is None:
         return samples
     return np.array([float(f"{sample:.{digits}g}") for sample in samples.tolist()], np.float64)
@@ -121,25 +123,25 @@ def _rounded(samples: Floats, digits: int | None) -> Floats:
 def read_own(path: Path, text: bytes) -> Recording:
     """The recording in the text of one of our files; raises RecordingError, naming the byte or field, for a defect."""
     version = decode(_Version, text, path, "damaged", "fetch the file again").version
-    if version not in VERSIONS:
-        known = " and ".join(map(str, VERSIONS))
+    if version not in _VERSIONS:
+        known = " and ".join(map(str, _VERSIONS))
         raise RecordingError(f"{path}: format version {version} where {known} are known; install a newer autotune")
     file = decode(_File, text, path, "damaged", "fetch the file again")
-    if (version == VERSIONS[1]) is isinstance(file.objective, msgspec.UnsetType):
+    if (version == _VERSIONS[1]) is isinstance(file.objective, msgspec.UnsetType):
         raise RecordingError(f"{path}: version {version} and its objective contradict each other; fetch the file again")
     try:
-        return _recording(path, file)
+        return _build(path, file)
     except (RecordingError, ValueError, TypeError, OverflowError) as error:
         raise RecordingError(f"{path}: {error}; fetch the file again") from None
 
 
-def _recording(path: Path, file: _File) -> Recording:
+def _build(path: Path, file: _File) -> Recording:
     n = len(file.time_ms)
     values = tuple(distinct_values(column) for column in file.parameters.values())
     if list(map(len, values)) != list(map(len, file.parameters.values())):
         raise ValueError("a parameter lists a value twice")
     codes = np.array(file.codes, np.int64).reshape(len(values), n).T
-    kinds, messages = _failures(file.failures, n)
+    kinds, messages = _unpack_failures(file.failures, n)
     if not bool(((codes >= 0) & (codes < np.array(list(map(len, values)), np.int64))).all()):
         raise ValueError("a code lies outside its parameter's values")
     return Recording(
@@ -167,7 +169,7 @@ def _recording(path: Path, file: _File) -> Recording:
     )
 
 
-def _failures(failures: _Failures, n: int) -> tuple[NDArray[np.int8], tuple[str, ...]]:
+def _unpack_failures(failures: _Failures, n: int) -> tuple[NDArray[np.int8], tuple[str, ...]]:
     kinds, messages = np.full(n, TIMED, np.int8), [""] * n
     for row, kind, message in zip(failures.rows, failures.kinds, failures.messages, strict=True):
         if not 0 <= row < n:

@@ -1,12 +1,7 @@
-"""A recorded space: what every measured point of one kernel on one device took, as columns. A value, never changed.
+"""A recorded space: the measured points of one kernel on one device, as read-only columns.
 
-The parameters of a recorded space: to each list of values the kind that fits it best, in the file's own order.
-
-A code of the recording and the rank of the same value in the parameter are one number.
-
-Which row of a recording holds a point: a search in sorted mixed-radix ranks, for whole populations of points.
-
-A rank is compressed to its place among the recorded ones before it can pass 63 bits, so a space of any size will do.
+`PointIndex` finds the rows of whole populations of points. `recorded_parameters` infers the kind of each parameter from
+its values, in the file's order: a code of the recording is the rank of the same value in the parameter.
 """
 
 import re
@@ -27,11 +22,29 @@ from autotune.studies.recordings.objective import TIME, Objective
 
 Integers = NDArray[np.int64]
 
-_LIMIT = 2**62
+Floats = NDArray[np.float64]
+
+TIMED = 0
+"""The entry of `Recording.kinds` for a point that was timed; k > 0 stands for the failure FAILURE_KINDS[k - 1]."""
+
+_MAX_RANK = 2**62
+
+_ROLES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"block_size_[xyz]"), "block_size"),  # Kernel Tuner
+    (re.compile(r"BLOCK(_\w+)?"), "block_size"),  # Triton
+    (re.compile(r"[MNK]WG"), "block_size"),  # CLBlast
+    (re.compile(r"num_warps"), "num_warps"),
+    (re.compile(r"num_stages"), "num_stages"),
+)
+"""Names that show the role of a parameter in a kernel; the whole name must match."""
 
 
 class PointIndex:
-    """The recorded points in order, built once; `rows` answers in O(m log n) without a Python loop over points."""
+    """Finds the rows of points by a search in sorted mixed-radix ranks, O(m log n) without a Python loop over points.
+
+    A rank is compressed to its place among the recorded ones before it can pass 63 bits, so that spaces of any size
+    have an index.
+    """
 
     def __init__(self, codes: Integers, sizes: Sequence[int]) -> None:
         """codes: [n, parameters], each below its parameter's number of values in `sizes`."""
@@ -49,7 +62,7 @@ class PointIndex:
         """Runs of columns, each of which extends the place of one of n points by less than 2**62."""
         groups, start, reach = [], 0, n
         for column, size in enumerate(self._sizes):
-            if reach * size >= _LIMIT and column > start:
+            if reach * size >= _MAX_RANK and column > start:
                 groups.append(range(start, column))
                 start, reach = column, n
             reach *= size
@@ -80,28 +93,22 @@ class PointIndex:
         return np.where(found, self._rows[place], -1)
 
 
-Floats = NDArray[np.float64]
-
-TIMED = 0
-"""The entry of `Recording.kinds` for a point that was timed; k > 0 stands for the failure FAILURE_KINDS[k - 1]."""
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Recording:
     """n measured points over p parameters. Arrays are read-only; `==` compares contents; n may be 0.
 
-    name: the file's name without its extension. kernel, device, problem: what was measured, "" where not told.
+    name: the file's name without its extension. kernel, device, problem: "" where the file has none.
     parameters: names, in the file's order. values: those of each, in the file's order (a code is an index into it).
     keys: [n] Kernel Tuner's key of each row, the values joined by commas as the file spells them; no two alike.
     codes: [n, p]. kinds: [n], `TIMED` or 1 + an index into FAILURE_KINDS. messages: [n], "" for a timed point.
     time_ms: [n], of the repeats the mean (Kernel Tuner, T4) or median (ours); NaN for a failure, not so in `outcome`.
-    Where points are ranked by another `objective` than a time, its cost, the less the better, and so the samples.
+    With another `objective` than a time these and the samples are its costs, of which less is better.
     samples_ms, offsets: the repeats of row i are samples_ms[offsets[i] : offsets[i + 1]]; none if the file has none.
     compile_s, run_s, framework_s: [n] seconds spent on building, on benchmark and verification, on the tuner itself.
     partial: the file was cut off, so points may be missing that were measured. constraints: expressions over the names.
     space: the autotune space as JSON text, if known. versions: what hardware and software it ran on.
 
-    Raises RecordingError when the columns contradict one another.
+    Raises RecordingError where the columns contradict one another.
     """
 
     name: str
@@ -184,7 +191,7 @@ class Recording:
         return None if kind == TIMED else FAILURE_KINDS[kind - 1]
 
     def outcome(self, row: int) -> Outcome:
-        """What the row tells a search that measures without noise: one sample, the recorded mean; or the failure."""
+        """The outcome of a row without noise: one sample, the recorded mean; or the failure."""
         compile_s, run_s = float(self.compile_s[row]), float(self.run_s[row])
         kind = self.failure(row)
         if kind is not None:
@@ -198,19 +205,19 @@ class Recording:
 
     @property
     def optimum_ms(self) -> float:
-        """The least recorded time in milliseconds, or cost; raises RecordingError when nothing was timed."""
+        """The least recorded time in milliseconds, or cost; raises RecordingError where nothing was timed."""
         if not self.timed.any():
             raise RecordingError(f"the recording {self.name!r} holds no timed point; record one that ran")
         return float(self.time_ms[self.timed].min())
 
     @property
     def product(self) -> int:
-        """How many points the product of the values has."""
+        """The number of combinations of the values."""
         return prod(len(values) for values in self.values)
 
     @property
     def full_product(self) -> bool:
-        """Every point of the product was measured."""
+        """Whether every combination of the values was measured."""
         return len(self) == self.product
 
 
@@ -221,7 +228,7 @@ def _same(a: object, b: object) -> bool:
 
 
 def _contradiction(r: Recording) -> str | None:
-    """What is wrong with the columns, in one sentence; None when nothing is."""
+    """What is wrong with the columns, in one sentence; None if nothing is."""
     n, p = len(r.keys), len(r.parameters)
     shapes = {
         "values": (len(r.values), p),
@@ -260,23 +267,15 @@ def _positive(column: Floats) -> bool:
     return bool((np.isfinite(column) & (column > 0)).all())
 
 
-ROLES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"block_size_[xyz]"), "block_size"),  # Kernel Tuner
-    (re.compile(r"BLOCK(_\w+)?"), "block_size"),  # Triton
-    (re.compile(r"[MNK]WG"), "block_size"),  # CLBlast
-    (re.compile(r"num_warps"), "num_warps"),
-    (re.compile(r"num_stages"), "num_stages"),
-)
-"""Names known well enough to say what the parameter is to a kernel; the whole name must match."""
-
-
-def role_for_name(name: str) -> str | None:
-    """The role of a well-known name, else None."""
-    return next((role for pattern, role in ROLES if pattern.fullmatch(name)), None)
+def recorded_parameters(recording: Recording) -> dict[str, Parameter]:
+    """The parameters of a recorded space by name, for `Space`; raises SpaceError where a kind refuses the values."""
+    named = zip(recording.parameters, recording.values, strict=True)
+    return {name: parameter_for_values(values, role_for_name(name)) for name, values in named}
 
 
 def parameter_for_values(values: Sequence[Value], role: str | None = None) -> Parameter:
-    """The kind whose values are exactly these, in this order; a Choice if none is (ordered if numbers go one way)."""
+    """The parameter with exactly these values in this order; a Choice where no other kind fits, ordered if
+    monotonic."""
     numbers = [value for value in values if type(value) in (int, float)]
     steps = [b - a for a, b in pairwise(numbers)]
     if tuple(values) == (False, True) and all(isinstance(value, bool) for value in values):
@@ -292,7 +291,6 @@ def parameter_for_values(values: Sequence[Value], role: str | None = None) -> Pa
     return Choice(tuple(values), ordered=min(steps) > 0 or max(steps) < 0, role=role)
 
 
-def recorded_parameters(recording: Recording) -> dict[str, Parameter]:
-    """The parameters of a recorded space by name, for `Space`; raises SpaceError where a kind refuses the values."""
-    named = zip(recording.parameters, recording.values, strict=True)
-    return {name: parameter_for_values(values, role_for_name(name)) for name, values in named}
+def role_for_name(name: str) -> str | None:
+    """The role of a parameter with a well-known name, else None."""
+    return next((role for pattern, role in _ROLES if pattern.fullmatch(name)), None)

@@ -25,8 +25,8 @@ from autotune.studies.recordings.objective import (
     TIME,
     Objective,
     ObjectiveChoice,
-    named_objective,
-    settled,
+    choose_objective,
+    make_objective,
 )
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.rows import (
@@ -36,17 +36,17 @@ from autotune.studies.recordings.rows import (
     RecordingRow,
     build_recording,
     collect_parameters,
-    duration_s,
     find_nested,
     join_key,
     mean_number,
+    parse_duration,
     parse_number,
     parse_samples,
     parse_time,
     parse_value,
 )
 
-INVALIDITY: dict[str, FailureKind] = {
+_INVALIDITY: dict[str, FailureKind] = {
     "compile": "compile_error",
     "runtime": "run_error",
     "timeout": "run_timeout",
@@ -54,7 +54,7 @@ INVALIDITY: dict[str, FailureKind] = {
     "constraints": "skipped",
 }
 
-_MENDED = "correct the file or record the space again"
+_REMEDY = "correct the file or record the space again"
 
 
 class _Metadata(msgspec.Struct):
@@ -99,24 +99,24 @@ _RESULT = msgspec.json.Decoder(_Result)
 
 
 def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice = AS_WRITTEN) -> Recording:
-    """The recording in a T4 file, its text `without_non_finite`; of a configuration measured twice the last counts.
+    """The recording in a T4 file; of a configuration measured twice the last result counts.
 
-    Points are ranked by the measurement that `objectives` names, unless `chosen` names another: a time is the
-    measurement of that name, or else the mean of the runtimes. A file without benchmark times (most) gets the sum of
-    its runtimes for the seconds a run took. Raises RecordingError, naming the result or the byte, for a defect, and
-    where the file leaves open which of several objectives counts, or in which direction.
+    text: `without_non_finite`. cut: its gzip ended too early. chosen: an objective other than the one in `objectives`.
+    A time is the measurement of that name, or else the mean of the runtimes. In a file without benchmark times (most
+    files) the seconds of a run are the sum of its runtimes. Raises RecordingError, naming the result or the byte, for a
+    defect, and where the file does not say which of several objectives counts, or in which direction.
     """
     file = decode(_File, text, path, "not a whole T4 file", "fetch the file again")
-    results = [decode(_RESULT, raw, path, f"result {number}", _MENDED) for number, raw in enumerate(file.results)]
+    results = [decode(_RESULT, raw, path, f"result {number}", _REMEDY) for number, raw in enumerate(file.results)]
     if not results:
         raise RecordingError(f"{path}: it holds no results, and so no parameters; record a configuration first")
     if file.metadata.autotuner == "KTT":
         for result in results:
             result.configuration = {name: parse_value(value) for name, value in result.configuration.items()}
-    whole = _listed(file.objectives) or _listed(file.metadata.objectives)
+    whole = _as_list(file.objectives) or _as_list(file.metadata.objectives)
     objective, unit = _objective(path, results, whole, chosen)
     per_second = _per_second(path, file.metadata.timeunit, unit)
-    names, values = collect_parameters(path, [result.configuration for result in results], _MENDED)
+    names, values = collect_parameters(path, [result.configuration for result in results], _REMEDY)
     coder = Coder(values)
     rows: dict[tuple[int, ...], RecordingRow] = {}
     for number, result in enumerate(results):
@@ -125,7 +125,7 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
             codes = coder.codes(point)
             rows[codes] = _row(codes, result, per_second, objective, unit)
         except (ValueError, TypeError) as error:
-            raise RecordingError(f"{path}: result {number} ({join_key(point)}): {error}; {_MENDED}") from None
+            raise RecordingError(f"{path}: result {number} ({join_key(point)}): {error}; {_REMEDY}") from None
     if len(rows) < len(results):
         again = format_count(len(results) - len(rows), "result")
         warnings.warn(f"{path}: {again} left out, as a later one is of the same configuration", stacklevel=3)
@@ -137,17 +137,17 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
 
 
 def _objective(path: Path, results: list[_Result], whole: list[Any], chosen: ObjectiveChoice) -> tuple[Objective, str]:
-    """What the points are ranked by, and the unit in which it was measured, "" where the file does not tell.
+    """The objective, and the unit in which it was measured, "" where the file has none.
 
-    whole: the objectives that the file names for all results, beside those that each names.
+    whole: the objectives of the whole file; a result may name others.
     """
-    each = (_listed(result.objectives) or _listed(result.objective) or whole for result in results)
+    each = (_as_list(result.objectives) or _as_list(result.objective) or whole for result in results)
     written = {msgspec.json.encode(listed): listed for listed in each if listed}
     if len(written) > 1 and chosen.name is None:
         texts = " and ".join(key.decode() for key in list(written)[:2])
         raise RecordingError(f"{path}: results name different objectives, {texts}; {HOW_TO_CHOOSE}")
     try:
-        name, direction = named_objective(next(iter(written.values()), []), chosen)
+        name, direction = choose_objective(next(iter(written.values()), []), chosen)
         unit, measured = "", name == TIME.name
         for result in results:
             if (found := _measurement(result, name)) is not None:
@@ -159,17 +159,17 @@ def _objective(path: Path, results: list[_Result], whole: list[Any], chosen: Obj
                 f"the objective {name!r} is measured in no result; measured are {', '.join(known) or 'none'}, and the"
                 f" runtimes are called 'time'; {HOW_TO_CHOOSE}"
             )
-        return settled(name, direction, unit), unit
+        return make_objective(name, direction, unit), unit
     except ValueError as error:
         raise RecordingError(f"{path}: {error}") from None
 
 
-def _listed(written: list[Any] | str | None) -> list[Any]:
+def _as_list(written: list[Any] | str | None) -> list[Any]:
     return [written] if isinstance(written, str) else written or []
 
 
 def _per_second(path: Path, written: str | None, unit: str) -> float:
-    """The file's unit of time; where it tells none, that of the objective if that is a time, and else milliseconds."""
+    """How many of the file's unit of time make a second: the unit it names, that of an objective in time, or ms."""
     if written is None:
         return PER_SECOND.get(unit.lower(), 1e3)
     per_second = PER_SECOND.get(written.lower())
@@ -183,19 +183,19 @@ def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: 
     failed = result.invalidity != "correct"
     time, kind, message, samples = _measured(result, scale, objective, unit, failed)
     if failed:
-        kind = INVALIDITY.get(result.invalidity, "unknown")
+        kind = _INVALIDITY.get(result.invalidity, "unknown")
     elif time is not None and result.correctness == 0:
         time, kind, message = None, "wrong_answer", "correctness 0"
     runtimes = [] if time is None else parse_samples(times.runtimes or (), scale)
-    benchmark = fsum(runtimes) / 1e3 if times.benchmark is None else duration_s(times.benchmark, per_second)
+    benchmark = fsum(runtimes) / 1e3 if times.benchmark is None else parse_duration(times.benchmark, per_second)
     compilation = times.compilation_time if times.compilation is None else times.compilation
     return RecordingRow(
         codes=codes,
         time_ms=time,
         samples_ms=[] if time is None else samples or (runtimes if objective.is_time else []),
-        compile_s=duration_s(compilation, per_second),
-        run_s=benchmark + duration_s(times.validation, per_second),
-        framework_s=duration_s(times.framework, per_second),
+        compile_s=parse_duration(compilation, per_second),
+        run_s=benchmark + parse_duration(times.validation, per_second),
+        framework_s=parse_duration(times.framework, per_second),
         kind=kind,
         message=message,
     )
@@ -204,9 +204,9 @@ def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: 
 def _measured(
     result: _Result, scale: float, objective: Objective, unit: str, failed: bool
 ) -> tuple[float | None, FailureKind, str, list[float]]:
-    """The cost of a result, or how it failed; and its repeats, where the measurement is a list of them.
+    """The cost of a result, or its failure; and its repeats, where the measurement is a list of them.
 
-    What a failed result has for a measurement is its message, if it is a word.
+    A word in place of the measurement of a failed result is its message.
     """
     found = _measurement(result, objective.name)
     if failed:

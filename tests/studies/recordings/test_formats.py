@@ -14,7 +14,7 @@ import pytest
 from autotune.core.errors import AutotuneError, RecordingError
 from autotune.core.outcomes import Failed, Timed
 from autotune.studies.recordings import Objective, load_recording, write_kernel_tuner, write_recording
-from autotune.studies.recordings.objective import direction_of
+from autotune.studies.recordings.objective import infer_direction
 from autotune.studies.simulation import Simulation, simulate
 
 
@@ -119,7 +119,7 @@ def test_the_named_objective_ranks_in_the_direction_that_is_said(tmp_path):
     ],
 )
 def test_the_direction_is_known_by_unit_or_name_or_not_at_all(tmp_path, name, unit, direction):
-    assert direction_of(name, unit) == direction
+    assert infer_direction(name, unit) == direction
     content = scores(name, unit, [name])
     if direction is None:
         with pytest.raises(RecordingError, match=f"'{name}'"):
