@@ -54,7 +54,7 @@ class ExitCode(IntEnum):
     """The reader of stdout went away, as `head` does."""
 
 
-def build_app(arguments: Sequence[str]) -> typer.Typer:
+def _build_app(arguments: Sequence[str]) -> typer.Typer:
     """The application, with the command that the arguments call; of the others only the help text."""
     app = typer.Typer(
         name="autotune",
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    command = typer.main.get_command(build_app(arguments))
+    command = typer.main.get_command(_build_app(arguments))
     try:  # not `command.main`, which has exit codes of its own for a closed pipe and for Ctrl-C
         with command.make_context("autotune", arguments) as context:
             code = command.invoke(context)

@@ -37,7 +37,7 @@ from autotune.shell.tuning import fold
 from autotune.studies.recordings import Objective, Recording, load_recording
 from autotune.studies.recordings.load import locate_recording
 
-State = Literal["finished", "interrupted", "unfinished"]
+_State = Literal["finished", "interrupted", "unfinished"]
 
 _QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 1.0)
 
@@ -88,7 +88,7 @@ class JournalSummary(Struct, frozen=True, kw_only=True):
 
     kind: Literal["journal"]
     path: str
-    state: State
+    state: _State
     space: dict[str, Any]
     strategy: StrategySpec
     budget: Budget
@@ -149,7 +149,7 @@ def _journal_plan(journal: Journal, space: Space | None) -> Plan:
 
 def _summarise_journal(journal: Journal, search: Search, found: Result | None) -> JournalSummary:
     header, space = journal.header, search.plan.space
-    state: State = "unfinished"
+    state: _State = "unfinished"
     if search.interrupted:
         state = "interrupted"
     elif search.concluded is not None and isinstance(request(search), Finished):

@@ -25,7 +25,7 @@ from autotune.shell.settings import environment
 from autotune.shell.tuning import Problem
 
 
-class CacheChoice(NamedTuple):
+class _CacheChoice(NamedTuple):
     """The arguments `cache` and `cache_use` of `tune`."""
 
     cache: Path | bool | None
@@ -76,7 +76,7 @@ def tune(
             *problem.seeds,
         ),
     )
-    path = None if no_journal else journal or free_journal(target)
+    path = None if no_journal else journal or _new_journal(target)
     cache_choice = _choose_cache(cache, cache_dir, force)
     return run_search(
         lambda: _tune(chosen, path, progress, cache_choice),
@@ -84,7 +84,7 @@ def tune(
     )  # fmt: skip
 
 
-def free_journal(target: str) -> Path:
+def _new_journal(target: str) -> Path:
     """FILE.journal.jsonl in the working directory (FILE-NAME for a named problem), numbered if that is taken.
 
     In the directory that AUTOTUNE_LOG names, where it names one.
@@ -113,9 +113,9 @@ def _limit_budget(own: Budget | None, limits: dict[str, Any]) -> Budget | None:
     return msgspec.structs.replace(own or Budget(), **limits) if limits else own
 
 
-def _choose_cache(wanted: bool, directory: Path | None, force: bool) -> CacheChoice:
+def _choose_cache(wanted: bool, directory: Path | None, force: bool) -> _CacheChoice:
     """The cache that the options ask for; --cache-dir and --force ask for it too."""
-    return CacheChoice(directory or (True if wanted or force else None), "force" if force else None)
+    return _CacheChoice(directory or (True if wanted or force else None), "force" if force else None)
 
 
 def _with_strategy(problem: Problem, strategy: str | None, settings: dict[str, Any]) -> Problem:
@@ -126,7 +126,7 @@ def _with_strategy(problem: Problem, strategy: str | None, settings: dict[str, A
     return replace(problem, strategy=strategy or problem.strategy, settings={**kept, **settings})
 
 
-def _tune(problem: Problem, journal: Path | None, progress: bool | None, cache: CacheChoice) -> Result:
+def _tune(problem: Problem, journal: Path | None, progress: bool | None, cache: _CacheChoice) -> Result:
     existed = journal is not None and os.path.exists(journal)
     try:
         return tuning.tune(

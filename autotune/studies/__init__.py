@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from autotune.studies.spec import StudyError as StudyError
     from autotune.studies.spec import StudySpec as StudySpec
     from autotune.studies.spec import load_study as load_study
-    from autotune.studies.tables import Table as Table
+    from autotune.studies.tables import StudyTable as StudyTable
     from autotune.studies.tables import study_tables as study_tables
 else:
     __getattr__, __dir__ = lazy_names(__name__)

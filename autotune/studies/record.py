@@ -87,12 +87,12 @@ def record_space(
     except TuningFailed:
         pass  # a space in which nothing works is worth recording too
     _, search = read_search(journal, space)
-    recording = recording_from(search, Path(path).name.split(".")[0], kernel, device, problem, versions)
+    recording = _recording_from(search, Path(path).name.split(".")[0], kernel, device, problem, versions)
     write_recording(recording, Path(path), digits)
     return recording
 
 
-def recording_from(
+def _recording_from(
     search: Search, name: str, kernel: str = "", device: str = "", problem: str = "",
     versions: Mapping[str, str] | None = None,
 ) -> Recording:  # fmt: skip

@@ -19,7 +19,7 @@ from autotune.shell.formatting import escape_control_lines, escape_controls
 from autotune.studies.result import Benchmark, Floats, StudyResult
 from autotune.studies.scores import POINTS, Axis, bootstrap
 from autotune.studies.spec import Case, StudyError
-from autotune.studies.tables import Table, curve_table, own_time_table
+from autotune.studies.tables import StudyTable, curve_table, own_time_table
 from autotune.version import __version__
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ the best is within 5 % of the optimum, "never" if half of the runs were not; "wi
 "best @100": optimum / best after 100 evaluations. docs/studies.md has the formulas."""
 
 
-def write_study(result: StudyResult, tables: Sequence[Table], folder: Path) -> list[str]:
+def write_study(result: StudyResult, tables: Sequence[StudyTable], folder: Path) -> list[str]:
     """Write all files of a study; returns notes for people, a sentence each. Raises StudyError where it cannot."""
     notes = [f"tables and report are in {folder}"]
     try:
@@ -182,7 +182,7 @@ def _svg(figure: "Figure") -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
 
 
-def _html_report(result: StudyResult, tables: Sequence[Table], figures: Mapping[str, str]) -> str:
+def _html_report(result: StudyResult, tables: Sequence[StudyTable], figures: Mapping[str, str]) -> str:
     """The report; `figures` are SVG texts by name, none where they could not be drawn."""
     name = _escape(result.spec.name)
     drawn = "\n".join(
@@ -213,7 +213,7 @@ def _embed_svg(svg: str, name: str) -> str:
     return body
 
 
-def _html_table(table: Table) -> str:
+def _html_table(table: StudyTable) -> str:
     classes = [" class=number" if table.is_numeric(column) else "" for column in range(len(table.header))]
     head = "".join(f"<th>{_escape(title)}</th>" for title in table.header)
     rows = "\n".join(

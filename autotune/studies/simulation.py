@@ -26,14 +26,14 @@ from autotune.shell.tuning import make_plan
 from autotune.studies.recordings import Recording, recorded_parameters
 from autotune.studies.recordings.rows import Coder
 
-UNMEASURED = Failed("unknown", "this point was not recorded")
+_UNMEASURED = Failed("unknown", "this point was not recorded")
 
 WITHOUT_FINISH: Mapping[str, Any] = {"simplify_rounds": 0, "verify_rounds": 0}
 """Settings of a search that spends its whole budget on the strategy, as a comparison of strategies wants it."""
 
 
 class RecordedTable:
-    """The outcomes of a recording by config; a config that it does not hold fails as `UNMEASURED`."""
+    """The outcomes of a recording by config; a config that it does not hold fails as `_UNMEASURED`."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -51,7 +51,7 @@ class RecordedTable:
     def outcome(self, config: Config) -> Outcome:
         row = self.row(config)
         if row is None:
-            return UNMEASURED
+            return _UNMEASURED
         if row not in self._outcomes:
             self._outcomes[row] = self._recording.outcome(row)
         return self._outcomes[row]

@@ -45,7 +45,7 @@ _COMMON = (
 _NUMBER = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?%?", re.ASCII)
 
 
-class Table(Struct, frozen=True, kw_only=True):
+class StudyTable(Struct, frozen=True, kw_only=True):
     """name: of its file. title: for people. rows: cells as text, rounded."""
 
     name: str
@@ -58,7 +58,7 @@ class Table(Struct, frozen=True, kw_only=True):
         apostrophe."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(
-            [*map(escape_formula, row)] for row in (self.header, *self.rows)
+            [*map(_escape_formula, row)] for row in (self.header, *self.rows)
         )
         return text.getvalue()
 
@@ -71,18 +71,18 @@ class Table(Struct, frozen=True, kw_only=True):
         )
         return f"## {self.title}\n\n{body}\n"
 
-    def only(self, *columns: str) -> "Table":
+    def only(self, *columns: str) -> "StudyTable":
         """The table with these columns alone."""
         chosen = [self.header.index(column) for column in columns]
         rows = tuple(tuple(row[i] for i in chosen) for row in self.rows)
-        return Table(name=self.name, title=self.title, header=columns, rows=rows)
+        return StudyTable(name=self.name, title=self.title, header=columns, rows=rows)
 
     def is_numeric(self, column: int) -> bool:
         """Whether the column holds numbers."""
         return all(row[column] == _NEVER or row[column][:1] in "-0123456789" for row in self.rows)
 
 
-def escape_formula(cell: str) -> str:
+def _escape_formula(cell: str) -> str:
     """A cell of a CSV file as text for every spreadsheet: names of strategies and recordings come from users, and a
     cell that begins with =, +, -, @ or a tab is a formula to spreadsheets, as its second line is to some. Numbers stay
     numbers."""
@@ -110,14 +110,14 @@ def _interval_cells(estimate: Estimate) -> tuple[str, str, str]:
     return _number(estimate.mean), _number(estimate.low), _number(estimate.high)
 
 
-def study_tables(result: StudyResult) -> tuple[Table, ...]:
+def study_tables(result: StudyResult) -> tuple[StudyTable, ...]:
     """The tables that do not depend on how fast this machine is: the same study gives the same bytes."""
     tables = [_overall_table(result), _recording_table(result), _recordings_table(result)]
-    tables += [table for table in (_pair_table(result), sweep_table(result), loss_table(result)) if table.rows]
+    tables += [table for table in (_pair_table(result), _sweep_table(result), _loss_table(result)) if table.rows]
     return tuple(tables)
 
 
-def short_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
+def short_tables(tables: Sequence[StudyTable]) -> tuple[StudyTable, ...]:
     """The tables with the columns that fit a terminal."""
     time = _interval_titles(_P["time"])
     near = ("to 5 %", "within 5 %", "best @100", "worst P")
@@ -132,7 +132,7 @@ def short_tables(tables: Sequence[Table]) -> tuple[Table, ...]:
     return tuple(table.only(*columns.get(table.name, table.header)) for table in tables)
 
 
-def _overall_table(result: StudyResult) -> Table:
+def _overall_table(result: StudyResult) -> StudyTable:
     """Each strategy over all recordings: first over those of a kernel, then over kernels."""
     header = ("strategy", *(title for axis in AXES for title in _interval_titles(_P[axis])), *_COMMON)
     rows = []
@@ -140,12 +140,12 @@ def _overall_table(result: StudyResult) -> Table:
         estimates = [bootstrap(result.score_matrix(case, axis), result.kernels) for axis in AXES]
         cells = [cell for estimate in estimates for cell in _interval_cells(estimate)]
         rows.append((case.label, *cells, *_common_cells(result.scores_of(case), result.weights)))
-    return Table(
+    return StudyTable(
         name="overall", title="Each strategy, mean over recordings and kernels", header=header, rows=tuple(rows)
     )
 
 
-def _recording_table(result: StudyResult) -> Table:
+def _recording_table(result: StudyResult) -> StudyTable:
     """Each strategy on each recording, mean over the seeds (medians of evaluations)."""
     header = ("recording", "strategy", *_P.values(), *_COMMON, "evaluated", "failed")
     rows = []
@@ -156,7 +156,7 @@ def _recording_table(result: StudyResult) -> Table:
             counts = [np.mean([score.evaluated for score in scores]), np.mean([score.failed for score in scores])]
             cells = (*(_number(float(mean)) for mean in p), *_common_cells((scores,), np.ones(1)))
             rows.append((benchmark.name, case.label, *cells, *(_number(float(count), 1) for count in counts)))
-    return Table(name="by_recording", title="Each strategy on each recording", header=header, rows=tuple(rows))
+    return StudyTable(name="by_recording", title="Each strategy on each recording", header=header, rows=tuple(rows))
 
 
 def _common_cells(scores: Sequence[Sequence[Score]], weights: Floats) -> list[str]:
@@ -175,7 +175,7 @@ def _common_cells(scores: Sequence[Sequence[Score]], weights: Floats) -> list[st
     return [*medians, *reached, *map(_number, quality), *map(_number, worst)]
 
 
-def _recordings_table(result: StudyResult) -> Table:
+def _recordings_table(result: StudyResult) -> StudyTable:
     """Each recording, and the budget of the methodology on it."""
     header = (
         "recording", "kernel", "points", "failed", "optimum ms", "median ms", "budget", "budget s", "evaluations"
@@ -188,10 +188,10 @@ def _recordings_table(result: StudyResult) -> Table:
         times = (f"{value(baseline.optimum_ms):.6g}", f"{value(baseline.median_ms):.6g}")
         ends = (str(baseline.budget), _number(baseline.budget_s, 1), str(benchmark.evaluations))
         rows.append((benchmark.name, kernel, *map(str, counts), *times, *ends))
-    return Table(name="recordings", title="The recordings", header=header, rows=tuple(rows))
+    return StudyTable(name="recordings", title="The recordings", header=header, rows=tuple(rows))
 
 
-def _pair_table(result: StudyResult) -> Table:
+def _pair_table(result: StudyResult) -> StudyTable:
     """Each pair of strategies: the mean difference of P, and its interval."""
     header = ("strategy", "less", *(title for axis in AXES for title in _interval_titles(_P[axis])), "told apart")
     rows = []
@@ -203,10 +203,12 @@ def _pair_table(result: StudyResult) -> Table:
         apart = [axis for axis, e in zip(AXES, estimates, strict=True) if e.low > 0 or e.high < 0]
         words = {0: "no", len(AXES): "yes"}.get(len(apart), f"by {''.join(apart)}")
         rows.append((one.label, other.label, *(cell for e in estimates for cell in _interval_cells(e)), words))
-    return Table(name="pairs", title="Differences of P, paired by recording and seed", header=header, rows=tuple(rows))
+    return StudyTable(
+        name="pairs", title="Differences of P, paired by recording and seed", header=header, rows=tuple(rows)
+    )
 
 
-def sweep_table(result: StudyResult) -> Table:
+def _sweep_table(result: StudyResult) -> StudyTable:
     """Each setting of each swept strategy; the effects are against its first row, paired by recording and seed."""
     settings = tuple(result.spec.sweep)
     titles = [(title, *_interval_titles(f"{title} effect")) for title in _P.values()]
@@ -221,10 +223,10 @@ def sweep_table(result: StudyResult) -> Table:
                 cells.append(_number(bootstrap(own, result.kernels).mean))
                 cells += _interval_cells(bootstrap(own - reference, result.kernels))
             rows.append(tuple(cells))
-    return Table(name="sweep", title="The effect of the settings", header=header, rows=tuple(rows))
+    return StudyTable(name="sweep", title="The effect of the settings", header=header, rows=tuple(rows))
 
 
-class Loss(Struct, frozen=True):
+class _Loss(Struct, frozen=True):
     """How much slower than the optimum a run ended, by cause, relative to the optimum: 0.1 is a tenth slower."""
 
     exploration: float
@@ -242,17 +244,17 @@ def warm_medians_ms(recording: Recording) -> Floats:
     return times
 
 
-def loss(run: RunRecord, times_ms: Floats) -> Loss | None:
+def loss(run: RunRecord, times_ms: Floats) -> _Loss | None:
     """The loss of one run, by the warm medians [N] of its recording; None where the run timed nothing."""
     measured = times_ms[list(run.rows)]
     measured = measured[~np.isnan(measured)]
     if run.picked is None or not len(measured):
         return None
     optimum, best = float(np.nanmin(times_ms)), float(measured.min())
-    return Loss(best / optimum - 1, (float(times_ms[run.picked]) - best) / optimum)
+    return _Loss(best / optimum - 1, (float(times_ms[run.picked]) - best) / optimum)
 
 
-def loss_table(result: StudyResult) -> Table:
+def _loss_table(result: StudyResult) -> StudyTable:
     """Mean losses of each strategy, where the study has noise; no row where it has none."""
     header = (
         "recording", "strategy", "exploration", "selection", "in all", "picked the best measured", "timed nothing"
@@ -268,12 +270,12 @@ def loss_table(result: StudyResult) -> Table:
             means = [_number(float(np.mean(part)) if known else 0.0, 4) for part in parts]
             right = _number(selection.count(0) / max(len(known), 1), 2)
             rows.append((benchmark.name, case.label, *means, right, str(len(losses) - len(known))))
-    return Table(
+    return StudyTable(
         name="losses", title="What noise and search cost, relative to the optimum", header=header, rows=tuple(rows)
     )
 
 
-def curve_table(result: StudyResult) -> Table:
+def curve_table(result: StudyResult) -> StudyTable:
     """The mean curves: the best time after each share of the budget, and how far it is from random search (0) to the
     optimum (1)."""
     header = ("recording", "strategy", "by", "share", "random ms", "best ms", "standardised")
@@ -285,10 +287,10 @@ def curve_table(result: StudyResult) -> Table:
         for i, (random, best, standardised) in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1):
             share, bests = _number(i / POINTS, 2), (f"{value(random):.6g}", f"{value(best):.6g}")
             rows.append((benchmark.name, case.label, axis, share, *bests, _number(standardised, 4)))
-    return Table(name="curves", title="Mean curves", header=header, rows=tuple(rows))
+    return StudyTable(name="curves", title="Mean curves", header=header, rows=tuple(rows))
 
 
-def own_time_table(result: StudyResult) -> Table:
+def own_time_table(result: StudyResult) -> StudyTable:
     """Processor time of the strategies on this machine; it differs from run to run, so `study_tables` leaves it out."""
     header = ("strategy", "own ms per evaluation", "slowest run", "own s in all", "wall s in all")
     rows = []
@@ -297,6 +299,6 @@ def own_time_table(result: StudyResult) -> Table:
         each = [1000 * run.cpu_s / max(len(run.rows), 1) for run in runs]
         totals = (sum(run.cpu_s for run in runs), sum(run.wall_s for run in runs))
         rows.append((case.label, _number(float(np.mean(each))), _number(max(each)), *(_number(t, 1) for t in totals)))
-    return Table(
+    return StudyTable(
         name="own_time", title="Processor time of the strategies on this machine", header=header, rows=tuple(rows)
     )

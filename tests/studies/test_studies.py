@@ -31,7 +31,7 @@ from autotune.studies.runs import case_digest
 from autotune.studies.scores import Baseline, kernel_names
 from autotune.studies.simulation import Trace
 from autotune.studies.spec import StrategyEntry, StudyError, StudySpec, list_cases, load_study, recording_paths
-from autotune.studies.tables import Table, study_tables
+from autotune.studies.tables import StudyTable, study_tables
 from tests.support import ROOT
 
 SPACES = Path(os.environ.get("AUTOTUNE_SPACES", ROOT.parent / "shared" / "spaces"))
@@ -554,7 +554,7 @@ def test_runs_that_are_no_regular_file_are_refused(folder: Path) -> None:
     ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("x","y")', " =1", "-a", "\n=1", "+", "=1\r=1"],
 )
 def test_a_cell_that_a_spreadsheet_would_calculate_is_text(cell: str) -> None:
-    table = Table(name="t", title="T", header=(cell, "b"), rows=((cell, "1"),))
+    table = StudyTable(name="t", title="T", header=(cell, "b"), rows=((cell, "1"),))
     text = "'" + " ".join(cell.splitlines())
     assert list(csv.reader(io.StringIO(table.csv(), newline=""))) == [[text, "b"], [text, "1"]]
     assert len(table.markdown().splitlines()) == 5
@@ -562,7 +562,7 @@ def test_a_cell_that_a_spreadsheet_would_calculate_is_text(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", ["-0.170", "+3", "-1e-5", "-1,000", "never", "", "-", "a=b", "a-b", "12 %", "-5%"])
 def test_other_cells_stay_as_they_are(cell: str) -> None:
-    text = Table(name="t", title="T", header=("a",), rows=((cell,),)).csv()
+    text = StudyTable(name="t", title="T", header=("a",), rows=((cell,),)).csv()
     assert list(csv.reader(io.StringIO(text, newline="")))[1:] in ([[cell]], [[]])
 
 

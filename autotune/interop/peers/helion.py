@@ -66,10 +66,10 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     options, restarts = take_restarts(full, settings)
     arguments = inspect.signature(search_algorithms[name]).parameters
     check_options(full, options, [option for option in arguments if option not in _NOT_SETTINGS])
-    return HelionPeer(name, options, restarts)
+    return _HelionPeer(name, options, restarts)
 
 
-class HelionPeer:
+class _HelionPeer:
     """One search class of Helion with its arguments."""
 
     def __init__(self, name: str, options: dict[str, Any], restarts: bool) -> None:
@@ -85,7 +85,7 @@ class HelionPeer:
         def search(budget: PeerBudget, number: int) -> None:
             kernel = _recorded_kernel(simulation, fragments, number)
             tuner = search_algorithms[self._name](kernel, (), **self._options)
-            tuner._benchmark_provider_cls = partial(RecordingProvider, simulation, fragments, budget)
+            tuner._benchmark_provider_cls = partial(_RecordingProvider, simulation, fragments, budget)
             with suppress(exc.NoConfigFound):  # nothing in the initial population worked: the search ends there
                 tuner.autotune()
 
@@ -94,7 +94,7 @@ class HelionPeer:
 
 
 @dataclass(frozen=True)
-class ParameterFragment:
+class _ParameterFragment:
     """One parameter as Helion has it: its name in the space, its fragment, and the two ways between their values."""
 
     name: str
@@ -103,20 +103,20 @@ class ParameterFragment:
     decode: Callable[[Any], Value]
 
 
-def parameter_fragments(space: Space) -> dict[str, ParameterFragment]:
+def parameter_fragments(space: Space) -> dict[str, _ParameterFragment]:
     """The parameters by the names p0, p1, … that they have for Helion, which uses some names itself; StrategyError for
     a parameter that it cannot have."""
     return {f"p{i}": _fragment(name, parameter) for i, (name, parameter) in enumerate(space.parameters.items())}
 
 
-def _fragment(name: str, parameter: Parameter) -> ParameterFragment:
+def _fragment(name: str, parameter: Parameter) -> _ParameterFragment:
     match parameter:
         case Boolean():
-            return ParameterFragment(name, BooleanFragment(), _same, _same)
+            return _ParameterFragment(name, BooleanFragment(), _same, _same)
         case PowerOfTwo(low=low, high=high, role=role):
-            return ParameterFragment(name, _POWERS.get(role, PowerOfTwoFragment)(low, high), _same, _same)
+            return _ParameterFragment(name, _POWERS.get(role, PowerOfTwoFragment)(low, high), _same, _same)
         case Permutation(n=n):
-            return ParameterFragment(name, PermutationFragment(n), list, tuple)
+            return _ParameterFragment(name, PermutationFragment(n), list, tuple)
         case Integer() | Choice(ordered=True):
             return _ranked_fragment(name, parameter, IntegerFragment(0, parameter.size - 1))
     if parameter.size > _MAX_VALUES:
@@ -128,18 +128,18 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _ranked_fragment(name: str, parameter: Parameter, fragment: ConfigSpecFragment) -> ParameterFragment:
+def _ranked_fragment(name: str, parameter: Parameter, fragment: ConfigSpecFragment) -> _ParameterFragment:
     """Helion sees the ranks of the values: 0, 1, 2, …"""
     values = parameter.decode(parameter.unrank(np.arange(parameter.size)))
 
     def rank(value: Value) -> int:
         return int(parameter.rank(np.array([parameter.encode(value)]))[0])
 
-    return ParameterFragment(name, fragment, rank, values.__getitem__)
+    return _ParameterFragment(name, fragment, rank, values.__getitem__)
 
 
 def _recorded_kernel(
-    simulation: Simulation, fragments: Mapping[str, ParameterFragment], seed: int
+    simulation: Simulation, fragments: Mapping[str, _ParameterFragment], seed: int
 ) -> _ExternalKernelAdapter:
     """The kernel to tune, as Helion sees it: the fragments of the space, and settings that log nothing."""
     default = simulation.space.default
@@ -167,13 +167,13 @@ def _refuse_to_compile(config: HelionConfig) -> Callable[..., Any]:
     raise RuntimeError("a recording has nothing to compile")
 
 
-class RecordingProvider(BenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
+class _RecordingProvider(BenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
     """Answers benchmarks from the recording."""
 
     mutated_arg_indices: Sequence[int] = ()
 
     def __init__(
-        self, simulation: Simulation, fragments: Mapping[str, ParameterFragment], budget: PeerBudget, **context: Any
+        self, simulation: Simulation, fragments: Mapping[str, _ParameterFragment], budget: PeerBudget, **context: Any
     ) -> None:
         self._table, self._fragments, self._budget = simulation.table, fragments, budget
 

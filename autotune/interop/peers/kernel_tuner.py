@@ -44,10 +44,10 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     with seeded(0):
         strategy, *_ = [import_module(module) for module in (_STRATEGY_IMPORTS[name], *_LAZY)]
     check_options(full, options, sorted(getattr(strategy, "_options", {})))
-    return KernelTunerPeer(name, strategy, options, restarts)
+    return _KernelTunerPeer(name, strategy, options, restarts)
 
 
-class KernelTunerPeer:
+class _KernelTunerPeer:
     """One strategy of Kernel Tuner with its options."""
 
     def __init__(self, name: str, strategy: ModuleType, options: dict[str, Any], restarts: bool) -> None:
@@ -61,7 +61,7 @@ class KernelTunerPeer:
         recording = simulation.recording
 
         def search(budget: PeerBudget, number: int) -> None:
-            space, runner = _recorded_searchspace(recording), RecordingRunner(recording, budget)
+            space, runner = _recorded_searchspace(recording), _RecordingRunner(recording, budget)
             options = _tuning_options(space, self._name, self._options, budget.left, number)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -99,26 +99,26 @@ def _tuning_options(space: Searchspace, name: str, options: Mapping[str, Any], e
     )
 
 
-class RecordingDevice:
+class _RecordingDevice:
     """The attributes of a device that strategies read."""
 
     max_threads = 1_000_000_000
     name = "recording"
 
 
-class RecordingRunner(Runner):  # type: ignore[misc]  # Kernel Tuner asks for its own base
+class _RecordingRunner(Runner):  # type: ignore[misc]  # Kernel Tuner asks for its own base
     """Answers from the recording instead of a device."""
 
     def __init__(self, recording: Recording, budget: PeerBudget) -> None:
         super().__init__()
-        self.dev = RecordingDevice()
+        self.dev = _RecordingDevice()
         self._budget = budget
         self._parameters = recording.parameters
         points = [tuple(recording.config(row).values()) for row in range(len(recording))]
         self._rows = {_exact_key(point): row for row, point in enumerate(points)}
         self._near_rows = {_near_key(point): row for row, point in enumerate(points)}
 
-    def get_device_info(self) -> RecordingDevice:
+    def get_device_info(self) -> _RecordingDevice:
         return self.dev
 
     def get_environment(self, tuning_options: Options) -> dict[str, Any]:

@@ -46,10 +46,10 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     options, restarts = take_restarts(full, settings)
     kind = getattr(optuna.samplers, _SAMPLERS[name])
     check_options(full, options, [option for option in inspect.signature(kind).parameters if option != "seed"])
-    return OptunaPeer(name, kind, options, restarts)
+    return _OptunaPeer(name, kind, options, restarts)
 
 
-class OptunaPeer:
+class _OptunaPeer:
     """One sampler of Optuna with its arguments."""
 
     def __init__(self, name: str, kind: type[Any], options: dict[str, Any], restarts: bool) -> None:

@@ -18,14 +18,14 @@ from autotune.shell.files import read_regular, suffix_conflict, write_output
 
 T = TypeVar("T")
 
-MAX_BYTES = 2**31
+_MAX_BYTES = 2**31
 """A recording of more text is refused: no published recording has a tenth of it."""
 
-MAX_RATIO = 100
-"""A gzip that unpacks to more than this many times its size is refused past `FREE_BYTES`: recordings shrink to between
+_MAX_RATIO = 100
+"""A gzip that unpacks to more than this many times its size is refused past `_FREE_BYTES`: recordings shrink to between
 a third and a tenth, indented JSON to a fortieth, and zeros to a thousandth."""
 
-FREE_BYTES = 2**24
+_FREE_BYTES = 2**24
 """A gzip of any size may unpack to so many bytes: decoded, they take some 0.5 GiB in the worst case."""
 
 _PIECE, _CHUNK = 2**12, 2**20
@@ -51,18 +51,18 @@ def read_text(path: Path) -> tuple[bytes, bool]:
     """The text of a file, unpacked if it is gzip (by its first bytes), and whether the gzip ends too early.
 
     Raises RecordingError where the file cannot be read or is no regular file, its gzip is damaged, or it unpacks to
-    more than MAX_BYTES, or to more than MAX_RATIO times its size.
+    more than _MAX_BYTES, or to more than _MAX_RATIO times its size.
     """
     try:
-        content = read_regular(path, MAX_BYTES + 1)
+        content = read_regular(path, _MAX_BYTES + 1)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
-    if len(content) > MAX_BYTES:
-        raise RecordingError(f"{path}: is larger than {MAX_BYTES >> 20} MiB; split the recording")
+    if len(content) > _MAX_BYTES:
+        raise RecordingError(f"{path}: is larger than {_MAX_BYTES >> 20} MiB; split the recording")
     if not content.startswith(_GZIP):
         return content.removeprefix(b"\xef\xbb\xbf"), False
     text, whole = bytearray(), False
-    limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * len(content)))
+    limit = min(_MAX_BYTES, max(_FREE_BYTES, _MAX_RATIO * len(content)))
     try:
         for part, ended in _unpack(content):
             text += part
@@ -152,7 +152,7 @@ def without_non_finite(text: bytes) -> bytes:
     return _NON_FINITE.sub(mark, text)
 
 
-class Tear(NamedTuple):
+class _Tear(NamedTuple):
     """The place at which a file that was cut off can be closed.
 
     end: the offset just after the last whole entry. torn: the rest of the text.
@@ -162,7 +162,7 @@ class Tear(NamedTuple):
     torn: bytes
 
 
-def find_tear(text: bytes, name: str) -> Tear | None:
+def find_tear(text: bytes, name: str) -> _Tear | None:
     """The place at which the object `name` of a cut-off JSON object can be closed; None where the text was not merely
     cut off.
 
@@ -179,7 +179,7 @@ def find_tear(text: bytes, name: str) -> Tear | None:
     outside = re.sub(_STRING, b"", torn, flags=re.DOTALL)
     if b"}" in outside and torn != b"}":
         return None
-    return Tear(end, b"" if torn == b"}" else torn)
+    return _Tear(end, b"" if torn == b"}" else torn)
 
 
 def _broken_at(text: bytes) -> int:

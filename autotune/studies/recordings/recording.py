@@ -1,7 +1,7 @@
 """A recorded space: the measured points of one kernel on one device, as read-only columns.
 
-`PointIndex` finds the rows of whole populations of points. `recorded_parameters` infers the kind of each parameter from
-its values, in the file's order: a code of the recording is the rank of the same value in the parameter.
+`_PointIndex` finds the rows of whole populations of points. `recorded_parameters` infers the kind of each parameter
+from its values, in the file's order: a code of the recording is the rank of the same value in the parameter.
 """
 
 import re
@@ -39,7 +39,7 @@ _ROLES: tuple[tuple[re.Pattern[str], str], ...] = (
 """Names that show the role of a parameter in a kernel; the whole name must match."""
 
 
-class PointIndex:
+class _PointIndex:
     """Finds the rows of points by a search in sorted mixed-radix ranks, O(m log n) without a Python loop over points.
 
     A rank is compressed to its place among the recorded ones before it can pass 63 bits, so that spaces of any size
@@ -164,8 +164,8 @@ class Recording:
     __hash__ = None  # type: ignore[assignment]  # a value of megabytes is no dictionary key
 
     @cached_property
-    def _index(self) -> PointIndex:
-        return PointIndex(self.codes, [len(values) for values in self.values])
+    def _index(self) -> _PointIndex:
+        return _PointIndex(self.codes, [len(values) for values in self.values])
 
     def lookup(self, codes: Integers) -> Integers:
         """The row of each point of `codes` [m, p], -1 for a point that was not measured; shape [m]. ValueError for a
