@@ -238,10 +238,12 @@ class Archive:
 
     @property
     def trials(self) -> NDArray[np.int64]:
+        """The trials' numbers, ascending."""
         return self.latest["trial"]
 
     @memo
     def points(self) -> Codes:
+        """The trials' points [n, columns]."""
         return self.asked.rows[self.trials]
 
     @property
@@ -256,6 +258,7 @@ class Archive:
 
     @property
     def walk(self) -> NDArray[np.int64]:
+        """The strategy's walk that asked."""
         return self.latest["walk"]
 
     @property
@@ -265,6 +268,7 @@ class Archive:
 
     @property
     def compile_s(self) -> NDArray[np.float64]:
+        """Seconds spent on building the config."""
         return self.latest["compile_s"]
 
     @memo

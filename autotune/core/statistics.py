@@ -141,7 +141,7 @@ def _center(samples: Sequence[float], level: float, assumed: float) -> tuple[flo
         return samples[0] * (1 - assumed), min(samples[0] * (1 + assumed), LARGEST), None
     logs = [log(max(sample, 5e-324)) for sample in samples]
     mean = fsum(logs) / n
-    half = student(n - 1, level) * sqrt(fsum((x - mean) ** 2 for x in logs) / (n - 1) / n)
+    half = student_t(n - 1, level) * sqrt(fsum((x - mean) ** 2 for x in logs) / (n - 1) / n)
     return _power(mean - half), _power(mean + half), level
 
 
@@ -150,7 +150,7 @@ def _power(exponent: float) -> float:
 
 
 @cache
-def student(freedom: int, level: float) -> float:
+def student_t(freedom: int, level: float) -> float:
     """The t such that Student's distribution has the share `level` between -t and t, by bisection of its integral."""
     low, high = 0.0, 1.0
     while _within(high, freedom) < level:

@@ -18,7 +18,7 @@ from autotune.core.statistics import (
     notch,
     paired_ratio,
     quantile,
-    student,
+    student_t,
     unpaired_ratio,
 )
 
@@ -86,7 +86,7 @@ def test_a_ratio_turned_around_is_the_ratio_the_other_way(one, other):
 
 @pytest.mark.parametrize(("freedom", "level", "t"), [(1, 0.95, 12.7062), (4, 0.95, 2.7764), (6, 0.99, 3.7074)])
 def test_quantiles_of_student_are_those_of_his_table(freedom, level, t):
-    assert student(freedom, level) == pytest.approx(t, abs=1e-4)
+    assert student_t(freedom, level) == pytest.approx(t, abs=1e-4)
 
 
 def test_levels_are_named_as_they_are_reached():

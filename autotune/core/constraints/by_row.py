@@ -29,7 +29,7 @@ Row = Mapping[str, Value]
 
 RowFunction = Callable[[Row], Any]
 
-MAX_BITS = 4096
+_MAX_BITS = 4096
 """The largest integer that *, ** and << may give: `2 ** 99999999` must not fill the memory."""
 
 ROW_ERRORS = (ZeroDivisionError, TypeError, ValueError, OverflowError, IndexError)
@@ -67,9 +67,9 @@ def row_function(node: Node) -> RowFunction:
         case Name(name):
             return operator.itemgetter(name)
         case Unary(op, operand):
-            return _unary(UNARY[op], row_function(operand), op)
+            return _unary(_UNARY[op], row_function(operand), op)
         case Binary(op, left, right):
-            return _binary(BINARY[op], row_function(left), row_function(right), op)
+            return _binary(_BINARY[op], row_function(left), row_function(right), op)
         case ComparisonChain(ops, operands):
             return _compare(ops, tuple(map(row_function, operands)))
         case Logical(op, operands):
@@ -80,10 +80,10 @@ def row_function(node: Node) -> RowFunction:
             value_of = row_function(of)
             return lambda row: _tuple(value_of(row))[index]
         case FunctionCall(function, arguments):
-            called, parts = FUNCTIONS[function], tuple(map(row_function, arguments))
+            called, parts = _FUNCTIONS[function], tuple(map(row_function, arguments))
             return lambda row: called(*[part(row) for part in parts])
         case Display(kind, items):
-            display, members = DISPLAYS[kind], tuple(map(row_function, items))
+            display, members = _DISPLAYS[kind], tuple(map(row_function, items))
             return lambda row: display([item(row) for item in members])
 
 
@@ -98,7 +98,7 @@ def _binary(apply: Callable[[Any, Any], Any], left: RowFunction, right: RowFunct
 
 
 def _compare(ops: tuple[str, ...], operands: tuple[RowFunction, ...]) -> RowFunction:
-    tests = tuple(COMPARE[op] for op in ops)
+    tests = tuple(_COMPARE[op] for op in ops)
     if len(tests) == 1:
         only, (left, right) = tests[0], operands
         return lambda row: only(left(row), right(row))
@@ -143,20 +143,20 @@ def _tuple(value: Any) -> Any:
     raise TypeError(f"{value!r} has no elements")
 
 
-def _check_bits(value: Any, op: str, bits: int) -> None:
-    if bits > MAX_BITS:
-        raise OverflowError(f"{op} gives a number of over {MAX_BITS} bits")
+def _check_bits(op: str, bits: int) -> None:
+    if bits > _MAX_BITS:
+        raise OverflowError(f"{op} gives a number of over {_MAX_BITS} bits")
 
 
 def _times(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int):
-        _check_bits(a, "*", a.bit_length() + b.bit_length())
+        _check_bits("*", a.bit_length() + b.bit_length())
     return a * b
 
 
 def _power(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int) and b > 0:
-        _check_bits(a, "**", a.bit_length() * b if abs(a) > 1 else 0)
+        _check_bits("**", a.bit_length() * b if abs(a) > 1 else 0)
     result = a**b
     if isinstance(result, complex):
         raise ValueError(f"{a!r} ** {b!r} is not a real number")
@@ -165,7 +165,7 @@ def _power(a: Any, b: Any) -> Any:
 
 def _shift(a: Any, b: Any) -> Any:
     if isinstance(a, int) and isinstance(b, int) and b > 0:
-        _check_bits(a, "<<", a.bit_length() + b)
+        _check_bits("<<", a.bit_length() + b)
     return a << b
 
 
@@ -185,21 +185,21 @@ def _not_contains(a: Any, b: Any) -> bool:
     return a not in b
 
 
-UNARY: dict[str, Callable[[Any], Any]] = {
+_UNARY: dict[str, Callable[[Any], Any]] = {
     "-": operator.neg, "+": operator.pos, "not": operator.not_, "~": _invert,
 }  # fmt: skip
-BINARY: dict[str, Callable[[Any, Any], Any]] = {
+_BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": _times, "/": operator.truediv, "//": operator.floordiv,
     "%": operator.mod, "**": _power, "&": operator.and_, "|": operator.or_, "^": operator.xor,
     "<<": _shift, ">>": operator.rshift,
 }  # fmt: skip
-COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
     "is": operator.is_, "is not": operator.is_not, "in": _contains, "not in": _not_contains,
 }  # fmt: skip
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs, "min": min, "max": max, "sum": sum, "len": len, "int": int, "float": float, "bool": bool, "any": any,
     "all": all, "round": round, "ceil": math.ceil, "floor": math.floor, "log2": math.log2, "gcd": math.gcd,
     "ceildiv": _ceildiv,
 }  # fmt: skip
-DISPLAYS: dict[str, Callable[[list[Any]], Any]] = {"tuple": tuple, "list": list, "set": set}
+_DISPLAYS: dict[str, Callable[[list[Any]], Any]] = {"tuple": tuple, "list": list, "set": set}

@@ -10,31 +10,31 @@ from typing import Any
 
 from autotune.core.errors import SpaceError
 
-MAX_TEXT, MAX_DEPTH = 10_000, 150
+_MAX_TEXT, _MAX_DEPTH = 10_000, 150
 """The longest text in characters and the deepest nesting: well below the depth at which Python's recursion ends."""
 
-MAX_BITS, MAX_STRING = 1024, 1000
+_MAX_BITS, _MAX_STRING = 1024, 1000
 """The largest integer literal in bits, and the longest string literal in characters."""
 
-UNARY = {ast.USub: "-", ast.UAdd: "+", ast.Not: "not", ast.Invert: "~"}
-BINARY = {
+_UNARY = {ast.USub: "-", ast.UAdd: "+", ast.Not: "not", ast.Invert: "~"}
+_BINARY = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
     ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>",
 }  # fmt: skip
-COMPARE = {
+_COMPARE = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
     ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
-ARITY = {
+_ARITY = {
     "abs": (1, 1), "min": (1, 99), "max": (1, 99), "sum": (1, 1), "len": (1, 1), "int": (1, 1), "float": (1, 1),
     "bool": (1, 1), "any": (1, 1), "all": (1, 1), "round": (1, 1), "ceil": (1, 1), "floor": (1, 1), "log2": (1, 1),
     "gcd": (1, 99), "ceildiv": (2, 2),
 }  # fmt: skip
 """The functions an expression may call, with the least and the most arguments of each."""
 
-ALLOWED = (
+_ALLOWED = (
     "use names, literals, arithmetic, comparisons, in, and, or, not, if-else, x[0] and calls of "
-    f"{', '.join(ARITY)}; for anything else pass a Python function"
+    f"{', '.join(_ARITY)}; for anything else pass a Python function"
 )
 
 
@@ -123,8 +123,8 @@ Node = Literal | Name | Unary | Binary | ComparisonChain | Logical | Conditional
 
 def parse(text: str) -> Node:
     """The tree of an expression; SpaceError, naming the place and the allowed syntax, for anything not whitelisted."""
-    if len(text) > MAX_TEXT:
-        raise SpaceError(f"a constraint of {len(text)} characters is too long; write at most {MAX_TEXT}, or split it")
+    if len(text) > _MAX_TEXT:
+        raise SpaceError(f"a constraint of {len(text)} characters is too long; write at most {_MAX_TEXT}, or split it")
     try:
         body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -170,8 +170,8 @@ def _error(node: ast.AST, text: str, what: str) -> SpaceError:
 
 def _convert(node: ast.expr, text: str, depth: int) -> Node:  # noqa: C901 - one case a kind of node
     """The whitelisted counterpart of one node of Python's own tree."""
-    if depth > MAX_DEPTH:
-        raise SpaceError(f"constraint {text[:60]!r}… nests over {MAX_DEPTH} deep; split it into several constraints")
+    if depth > _MAX_DEPTH:
+        raise SpaceError(f"constraint {text[:60]!r}… nests over {_MAX_DEPTH} deep; split it into several constraints")
 
     def under(child: ast.expr) -> Node:
         return _convert(child, text, depth + 1)
@@ -182,15 +182,15 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:  # noqa: C901 - one
         case ast.Name():
             return Name(node.id)
         case ast.UnaryOp():
-            return Unary(UNARY[type(node.op)], under(node.operand))
-        case ast.BinOp() if type(node.op) in BINARY:
-            return Binary(BINARY[type(node.op)], under(node.left), under(node.right))
+            return Unary(_UNARY[type(node.op)], under(node.operand))
+        case ast.BinOp() if type(node.op) in _BINARY:
+            return Binary(_BINARY[type(node.op)], under(node.left), under(node.right))
         case ast.BoolOp():
             return Logical("and" if isinstance(node.op, ast.And) else "or", tuple(map(under, node.values)))
         case ast.Compare():
             _check_is_operands(node, text)
             operands = tuple(map(under, [node.left, *node.comparators]))
-            return ComparisonChain(tuple(COMPARE[type(op)] for op in node.ops), operands)
+            return ComparisonChain(tuple(_COMPARE[type(op)] for op in node.ops), operands)
         case ast.IfExp():
             return Conditional(under(node.test), under(node.body), under(node.orelse))
         case ast.Subscript():
@@ -199,17 +199,17 @@ def _convert(node: ast.expr, text: str, depth: int) -> Node:  # noqa: C901 - one
             return FunctionCall(_function_name(node, text), tuple(map(under, node.args)))
         case ast.Tuple() | ast.List() | ast.Set():
             return Display(type(node).__name__.lower(), tuple(map(under, node.elts)))
-    raise _error(node, text, f"{type(node).__name__} is not allowed; {ALLOWED}")
+    raise _error(node, text, f"{type(node).__name__} is not allowed; {_ALLOWED}")
 
 
 def _literal(node: ast.Constant, text: str) -> Literal:
     value = node.value
     if value is not None and not isinstance(value, bool | int | float | str):
         raise _error(node, text, f"a literal {type(value).__name__} is not allowed; use int, float, str, bool or None")
-    if isinstance(value, int) and value.bit_length() > MAX_BITS:
-        raise _error(node, text[:200], f"a literal of over {MAX_BITS} bits is not allowed")
-    if isinstance(value, str) and len(value) > MAX_STRING:
-        raise _error(node, text[:200], f"a string of over {MAX_STRING} characters is not allowed")
+    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
+        raise _error(node, text[:200], f"a literal of over {_MAX_BITS} bits is not allowed")
+    if isinstance(value, str) and len(value) > _MAX_STRING:
+        raise _error(node, text[:200], f"a string of over {_MAX_STRING} characters is not allowed")
     return Literal(value)
 
 
@@ -231,9 +231,9 @@ def _literal_index(node: ast.Subscript, text: str) -> int:
 
 def _function_name(node: ast.Call, text: str) -> str:
     name = node.func.id if isinstance(node.func, ast.Name) else None
-    if name not in ARITY:
-        raise _error(node, text, f"this call is not allowed; the functions are {', '.join(ARITY)}")
-    least, most = ARITY[name]
+    if name not in _ARITY:
+        raise _error(node, text, f"this call is not allowed; the functions are {', '.join(_ARITY)}")
+    least, most = _ARITY[name]
     if node.keywords or any(isinstance(arg, ast.Starred) for arg in node.args):
         raise _error(node, text, f"{name} takes plain arguments only, neither keywords nor *")
     if not least <= len(node.args) <= most:

@@ -52,7 +52,7 @@ class EquationFilter:
 
     names: tuple[str, ...]
     equation: Equation
-    wanted: Ranks
+    wanted: Array
 
     def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
         """Which of n partial points can still satisfy the equation, shape [n]."""

@@ -115,8 +115,10 @@ class _IntervalCompiler:
         values = [self.value(operand) for operand in operands]
         links: list[IntervalFunction | None] = []
         for op, left, right in zip(ops, values, values[1:], strict=False):
-            known = left is not None and right is not None and op in _COMPARISONS
-            links.append(_link(op, left, right) if known and left is not None and right is not None else None)
+            if left is None or right is None or op not in _COMPARISONS:
+                links.append(None)
+            else:
+                links.append(_link(op, left, right))
         return links[0] if len(links) == 1 else self._logical("and", links)
 
     def value(self, node: Node) -> IntervalFunction | None:
@@ -139,10 +141,9 @@ class _IntervalCompiler:
         return None
 
     def _apply(self, op: str, operands: list[Node]) -> IntervalFunction | None:
-        parts = [part for part in map(self.value, operands) if part is not None]
+        apply, parts = _ARITHMETIC[op], [part for part in map(self.value, operands) if part is not None]
         if len(parts) < len(operands):
             return None
-        apply = _ARITHMETIC[op]
         return lambda ranks: apply(*[part(ranks) for part in parts])
 
     def _name(self, name: str) -> IntervalFunction | None:
