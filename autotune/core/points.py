@@ -1,12 +1,12 @@
 """Arrays of points: their identity, their distinct rows, and ranks joined to one number and taken apart again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.parameters.protocol import Codes
+from autotune.core.parameters.protocol import Codes, ParameterKind
 
 Ranks = NDArray[np.int64]
 """Ranks of n points, of one parameter or joined over several; shape [n]."""
@@ -65,6 +65,13 @@ def join_ranks(ranks: Sequence[Ranks], sizes: Sequence[int]) -> Ranks:
     for digit, size in zip(ranks[1:], sizes[1:], strict=True):
         joined = joined * size + digit
     return joined
+
+
+def joint_ranks(parameters: Mapping[str, ParameterKind], codes: Mapping[str, Codes]) -> Ranks:
+    """The joint ranks [n] of n points, codes [n, width] by name, the first name most significant; below 2**63."""
+    return join_ranks(
+        [parameters[name].rank(part) for name, part in codes.items()], [parameters[name].size for name in codes]
+    )
 
 
 def split_ranks(joined: Ranks, sizes: Sequence[int]) -> list[Ranks]:

@@ -17,19 +17,18 @@ from autotune.core.arguments import argument_error, check_codes, check_integer, 
 from autotune.core.cancellation import checkpoint
 from autotune.core.config import Config, Value, as_config
 from autotune.core.constraints import Constraint, Function, as_constraint
-from autotune.core.constraints.kinds import joint_ranks
 from autotune.core.errors import ConfigError, SpaceError
 from autotune.core.feasible import Feasible
 from autotune.core.keys import Key, fold, integers, permutation, uniform
 from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.points import first_of_each
+from autotune.core.points import first_of_each, joint_ranks
 from autotune.core.space_spec import SpaceSpec, constraint_spec, describe_space, fingerprint, from_constraint_spec
 
 Unseen = Callable[[Codes], NDArray[np.bool_]]
 """From rows [n, columns] to whether each is new, a mask [n]."""
 
-ENUMERABLE = 1 << 21
+_ENUMERABLE = 1 << 21
 """If there are up to this many valid points (some 100 MB), a search for the last unseen ones lists them all."""
 
 
@@ -265,11 +264,11 @@ class Space:
 
     def sample(self, key: Key, n: int) -> Codes:
         """`n` valid points drawn independently, with repeats; uniformly unless `feasible.uniform` is False."""
-        return self.feasible.sample(as_key(key), self._check_count(n))
+        return self.feasible.sample(_as_key(key), self._check_count(n))
 
     def sample_distinct(self, key: Key, n: int, unseen: Unseen | None = None) -> Codes:
         """Up to `n` different valid points that are `unseen`; fewer only if hardly any are left."""
-        key, n = as_key(key), self._check_count(n)
+        key, n = _as_key(key), self._check_count(n)
         found, tries = np.empty((0, self.columns), np.int64), 0
         while len(found) < n and tries < 8:
             checkpoint()
@@ -279,7 +278,7 @@ class Space:
             found = np.concatenate([found, drawn])
             found = found[first_of_each(found)]
             tries += 1
-        if len(found) < n and (count := self.count()) is not None and count <= ENUMERABLE:
+        if len(found) < n and (count := self.count()) is not None and count <= _ENUMERABLE:
             left = self.rows()
             left = left if unseen is None else left[unseen(left)]
             found = left[permutation(fold(key, "left"), len(left))]
@@ -341,7 +340,7 @@ class Space:
         )
 
 
-def as_key(given: Any) -> Key:
+def _as_key(given: Any) -> Key:
     """A key for random numbers; SpaceError for any other value."""
     key = check_integer(given, "key", SpaceError, 0)
     if key >> 128:

@@ -21,7 +21,7 @@ interval says which level it reaches, mostly a little more."""
 STRICT = 0.99
 """The level where an error costs more: before a config replaces the default, before a reset counts as harmful."""
 
-UNKNOWN_NOISE = 0.05
+_UNKNOWN_NOISE = 0.05
 """Half the relative width that is assumed for a time that was sampled once."""
 
 EQUAL = 0.001
@@ -68,7 +68,7 @@ def notch(samples: Sequence[float]) -> tuple[float, float]:
     """
     ordered = sorted(samples)
     center = quantile(ordered, 0.5)
-    half = UNKNOWN_NOISE * center
+    half = _UNKNOWN_NOISE * center
     if len(ordered) > 1:
         half = 1.57 * (quantile(ordered, 0.75) - quantile(ordered, 0.25)) / len(ordered) ** 0.5
     return max(center - half, 0.0), min(center + half, LARGEST)
@@ -109,7 +109,7 @@ def paired_ratio(numerator: Sequence[float], denominator: Sequence[float], level
     "The probable error of a mean" (1908). With one round, it is twice the noise that is assumed for a time.
     """
     ratios = [finite_ratio(a, b) for a, b in zip(numerator, denominator, strict=False)]
-    low, high, reached = _center(ratios, level, 2 * UNKNOWN_NOISE)
+    low, high, reached = _center(ratios, level, 2 * _UNKNOWN_NOISE)
     value = finite_median(ratios)
     return Ratio(value=value, low=min(low, value), high=max(high, value), level=reached)
 
@@ -119,8 +119,8 @@ def unpaired_ratio(numerator: Sequence[float], denominator: Sequence[float], lev
 
     The range does not cover a drift between the two series.
     """
-    low_n, high_n, level_n = _center(numerator, level, UNKNOWN_NOISE)
-    low_d, high_d, level_d = _center(denominator, level, UNKNOWN_NOISE)
+    low_n, high_n, level_n = _center(numerator, level, _UNKNOWN_NOISE)
+    low_d, high_d, level_d = _center(denominator, level, _UNKNOWN_NOISE)
     value = finite_ratio(finite_median(numerator), finite_median(denominator))
     known = None if level_n is None or level_d is None else max(level_n + level_d - 1, 0.0)
     low, high = finite_ratio(low_n, high_d), finite_ratio(high_n, low_d)

@@ -19,7 +19,7 @@ from autotune.core.constraints.verdicts import NO, RAISES, YES
 from autotune.core.errors import SpaceError
 from autotune.core.identity import ObjectIdentity, WatchedIdentity
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.points import join_ranks, sorted_unique
+from autotune.core.points import joint_ranks, sorted_unique
 
 JOINT_LIMIT = 2**63
 """Rows over names with fewer combinations than this have joint ranks that fit int64."""
@@ -161,13 +161,6 @@ class Members(Struct, frozen=True, tag="members", dict=True):
 
 
 Constraint = Expression | Function | Members
-
-
-def joint_ranks(parameters: Mapping[str, Parameter], codes: Mapping[str, Codes]) -> NDArray[np.int64]:
-    """The joint ranks [n] of n points, codes [n, width] by name, the first name most significant; below 2**63."""
-    return join_ranks(
-        [parameters[name].rank(part) for name, part in codes.items()], [parameters[name].size for name in codes]
-    )
 
 
 def evaluation_error(constraint: Constraint, row: Mapping[str, Value]) -> SpaceError:

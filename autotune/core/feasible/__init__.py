@@ -1,4 +1,8 @@
-"""The feasible set of a space: its points enumerated, counted, tested and sampled."""
+"""The feasible set of a space: its points are enumerated, counted, tested and sampled.
+
+`Feasible` is for all; the modules of this package are its own. In the order of the work: `packing`, `compiled`,
+`intervals` and `equations`, `filters`, `order`, `enumerate`, `sample`, `feasible`.
+"""
 
 from autotune.core.feasible.feasible import Feasible
 

@@ -9,12 +9,12 @@ from autotune.core.config import Value
 from autotune.core.constraints.by_column import ColumnProgram, compile_columns
 from autotune.core.constraints.by_row import row_function, verdict_function
 from autotune.core.constraints.column_ops import NotVectorisable
-from autotune.core.constraints.kinds import Constraint, Expression, Members, joint_ranks
+from autotune.core.constraints.kinds import Constraint, Expression, Members
 from autotune.core.constraints.syntax import Logical, Node, names
 from autotune.core.constraints.verdicts import Verdicts, decode, verdicts_by_row
 from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.points import Ranks, is_among
+from autotune.core.points import Ranks, is_among, joint_ranks
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
