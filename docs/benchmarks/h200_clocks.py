@@ -117,26 +117,27 @@ def lap(name):
     now = time.perf_counter()
     print(name, round(now - last, 2))
     last = now
-from autotune.backends.triton import arguments, compile_worker, fake_driver, warm_up
+from autotune.backends.triton import arguments, compile_worker, compiler, fake_driver
+from autotune.backends.triton.meta_tensors import without_memory
 from autotune.backends.triton.kernel import Launch
 lap("our_modules")
 import triton
 lap("triton")
-summing = warm_up.begin()
+hashing = compiler.start_hashing_triton()
 import torch
 lap("torch")
 fake_driver.install("sm_90")
 import importlib
 example = importlib.import_module(sys.argv[1])
 lap("example")
-with fake_driver.no_memory():
+with without_memory():
     given, launch = arguments.ArgumentSet(example.arguments), Launch(example.evaluator.kernel)
-    made = arguments.made(given, launch, example.space.names)
-arguments.make_stand_ins(arguments.described(made))
+    made = arguments.make_arguments(given, launch, example.space.names)
+arguments.make_stand_ins(arguments.describe_arguments(made))
 lap("arguments")
-summing.join()
+hashing.join()
 lap("rest_of_sums")
-warm_up.warm_up_compiler()
+compiler.warm_up_compiler()
 lap("warm_up_compiler")
 print("whole", round(time.perf_counter() - began, 2))
 """

@@ -86,7 +86,7 @@ def where_time_went(spans: list[Span], wall: float) -> dict[str, Any]:
     workers = default_compile_workers(1)
     total = {what: sum(s.end_s - s.start_s for s in spans if s.what == what) for what in ("compile", "run")}
     first = {what: min((s.start_s for s in spans if s.what == what), default=0.0) for what in ("compile", "run")}
-    loaded = {s.lane: round(s.end_s, 2) for s in spans if s.what == "start" and s.lane.startswith("nursery")}
+    loaded = {s.lane: round(s.end_s, 2) for s in spans if s.what == "start" and "server" in s.lane}
     gpu_ready = min((s.end_s for s in spans if s.what == "start" and s.lane.startswith("gpu")), default=None)
     runs = [s.end_s - s.start_s for s in spans if s.what == "run"]
     return {

@@ -13,7 +13,7 @@ from typing import Any
 from h200_common import arguments_of, machine, problem_of, rehearsing
 
 from autotune import Config, Problem, TritonEvaluator
-from autotune.backends.triton.arguments import call_reference
+from autotune.backends.triton.arguments import call_with_names
 from autotune.backends.triton.kernel import Launch
 
 ALGORITHM = "LFBOTreeSearch"
@@ -54,7 +54,7 @@ class Callables:
 
     def reference(self, *inputs: Any) -> Any:
         """What must come out."""
-        return call_reference(self.evaluator.reference, {**self.named, **dict(zip(self.inputs, inputs, strict=True))})
+        return call_with_names(self.evaluator.reference, {**self.named, **dict(zip(self.inputs, inputs, strict=True))})
 
 
 def helion(kernel: str, seconds: float, late: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

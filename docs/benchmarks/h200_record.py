@@ -103,7 +103,7 @@ def busy(spans: list[Span]) -> dict[str, Any]:
     workers = max(1, min(len(lanes), default_compile_workers(1)))
     total = {what: sum(s.end_s - s.start_s for s in spans if s.what == what) for what in ("compile", "run")}
     first = {what: min((s.start_s for s in spans if s.what == what), default=None) for what in ("compile", "run")}
-    ready = min((s.end_s for s in spans if s.what == "start" and not s.lane.startswith("nursery")), default=None)
+    ready = min((s.end_s for s in spans if s.what == "start" and "server" not in s.lane), default=None)
     runs = [s.end_s - s.start_s for s in spans if s.what == "run"]
     return {
         "last_s": round(last, 2), "compilers": workers, "first_ready_s": ready, "first_compile_s": first["compile"],

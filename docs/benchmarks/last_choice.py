@@ -17,10 +17,9 @@ import numpy as np
 from autotune import Asked, Budget, Compared, Finished, FiniteSearch, Observed, Plan, Settings, Timed, advance, start
 from autotune import request as requested
 from autotune import result as found_by
-from autotune.backends.triton.comparison import LONGER
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Conclude, Measure, Ticked
-from autotune.core.search.rounds import is_decided
+from autotune.core.search.rounds import EXTRA_TIMES, is_decided
 from autotune.core.search.state import Search
 from autotune.studies.recordings import load_recording
 from autotune.studies.simulation import recorded_space
@@ -58,7 +57,7 @@ class Bench:
 
     def together(self, task: Compare) -> Compared:
         """Interleaved, until it is is_decided which is the fastest, as the Triton evaluator does."""
-        most, count = LONGER * task.rounds, len(task.trials)
+        most, count = EXTRA_TIMES * task.rounds, len(task.trials)
         drift = 1 + DRIFT * self.draws.normal(size=most)
         off = drift * (1 + JITTER * self.draws.normal(size=(count, most)))
         times = np.array([[self.of(trial)] for trial in task.trials]) * off

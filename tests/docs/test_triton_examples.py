@@ -24,7 +24,7 @@ from autotune.backends.triton.gpu_worker import GpuBenchmark, TimingOptions
 from autotune.backends.triton.timing import HostDevice
 from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton.timing import Objective
-from autotune.backends.triton.arguments import CheckSpec
+from autotune.backends.triton.prepared_arguments import CheckSpec
 from autotune.shell.evaluators.checking import Tolerance
 
 SMALL = {
@@ -49,13 +49,14 @@ for name, configs in CONFIGS.items():
     tool = example.evaluator
     given = ArgumentSet(example.arguments(device="cpu", **SMALL[name]), name="small")
     terms = CheckSpec(
-        tool.reference, tuple(tool.outputs), tuple(tool.restore_value), tuple(tool.reset_to_zero),
-        tolerance=Tolerance(tool.rtol, tool.atol, reduction=tool.reduction), names=example.space.names,
+        reference=tool.reference, outputs=tuple(tool.outputs), restore_value=tuple(tool.restore_value),
+        reset_to_zero=tuple(tool.reset_to_zero), names=example.space.names,
+        tolerance=Tolerance(tool.rtol, tool.atol, reduction=tool.reduction),
     )
-    habits = TimingOptions(timing.Schedule(0.0, 0.0, 1, 1))
+    habits = TimingOptions(timing.TimingSchedule(warmup_ms=0.0, target_ms=0.0, min_repeats=1, max_repeats=1))
     desk = GpuBenchmark(HostDevice(), Launch(tool.kernel), tool.grid, [given], terms, Objective(), habits)
     for config in configs:
-        reply = desk.measure(messages.MeasureOrder(Config(**config).to_json(), None, 60.0))
+        reply = desk.measure(messages.MeasureOrder(config=Config(**config).to_json(), cutoff_ms=None, budget_s=60.0))
         said[f"{name} {config}"] = "" if isinstance(reply, messages.MeasureReply) else reply.failed.message
 print(json.dumps(said))
 """

@@ -21,7 +21,7 @@ from helion.autotuner.kernel_args import load_trusted_kernel_args
 from helion.autotuner.logger import capture_output, match_unrecoverable_runtime_error
 from helion.autotuner.precompile_future import SerializedCompiledFunction, _unload_compiled_fn
 
-from autotune.backends.triton.timing import condensed
+from autotune.backends.triton.timing import condense
 from autotune.core.outcomes import FailureKind
 from autotune.shell.timeline import JobTimes
 
@@ -103,7 +103,7 @@ class MeasureJob:
             if min(first) > self.cutoff_ms:
                 return JobResult(first, time.perf_counter() - began, True)
         times = self._times(functools.partial(bench, warmup=1, probe_long_kernel=self.probe_long_kernel))
-        return JobResult(condensed(times), time.perf_counter() - began)
+        return JobResult(condense(times), time.perf_counter() - began)
 
     def _times(self, timed: Callable[..., Any]) -> tuple[float, ...]:
         if self.best_ms is None:

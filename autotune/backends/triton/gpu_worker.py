@@ -1,6 +1,7 @@
-"""The process of one GPU (or of the interpreter): makes the workloads once, then measures one config after another.
+"""The worker process of one GPU (or of the interpreter): it makes the workloads once, then measures config by config.
 
-All that happens to a config on its device: the first run and its check, warm-up, samples. Knows no other process.
+`load` runs once, in the fork server; `run` is the main function of each worker. `GpuBenchmark` holds everything that
+happens to a config on its device: the first run and its check, warm-up, samples, and the last check.
 """
 
 import gc
@@ -19,12 +20,12 @@ from typing import Any, NoReturn
 
 from msgspec.structs import replace
 
-from autotune.backends.triton import arguments, messages, session_cache, timing, warm_up
-from autotune.backends.triton.arguments import ArgumentSet, ArgumentsOverwritten, CheckSpec, PreparedArguments
+from autotune.backends.triton import arguments, compiler, messages, session_cache, timing
+from autotune.backends.triton.arguments import ArgumentSet
 from autotune.backends.triton.fake_driver import FakeDriver
-from autotune.backends.triton.kernel import Grid, Launch, unpack
-from autotune.backends.triton.messages import both_ends
-from autotune.backends.triton.timing import Cache, CudaDevice, Device, HostDevice, Objective
+from autotune.backends.triton.kernel import Grid, Launch, unpack_payload
+from autotune.backends.triton.prepared_arguments import ArgumentsOverwritten, CheckSpec, PreparedArguments
+from autotune.backends.triton.timing import CudaDevice, Device, HostDevice, L2Mode, Objective
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
@@ -33,61 +34,71 @@ from autotune.shell.evaluators.bench import find_wrong_call
 from autotune.shell.evaluators.checking import count_bit_differences, list_leaves
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.formatting import describe_error
-from autotune.shell.processes import messages as plain
 from autotune.shell.processes.child import OrderLoop
+from autotune.shell.processes.messages import Broken, encode
 
-GRAPHED_MS = 1.0
-GRAPHED_RUNS = 256
+_GRAPH_MS, _MOST_RUNS_IN_GRAPH = 1.0, 256
+"""A CUDA graph holds launches for so many milliseconds, at most so many: its own launch then costs next to nothing."""
 
 
 @dataclass(frozen=True, eq=False)
 class TimingOptions:
-    """How configs are timed."""
+    """How configs are timed; see `TritonEvaluator`. cache: its argument `l2`."""
 
-    schedule: timing.Schedule
-    cache: Cache = "flush"
+    schedule: timing.TimingSchedule
+    cache: L2Mode = "flush"
     cuda_graph: bool = False
     repeatable: bool = False
 
 
-class Wrong(Exception):
-    """The output is not what it must be; the second argument holds details."""
-
-
-class CompilerRefused(Exception):
-    """Triton did not compile it; the cause is its own error."""
+class WrongAnswer(Exception):
+    """The output is wrong. The arguments are the message and the details."""
 
 
 @dataclass(eq=False)
-class Ready:
-    """One workload of one config, checked and warm: what a timed run calls, and how long it seems to take."""
+class _WarmKernel:
+    """One workload of one config, checked and warm.
 
-    stage: PreparedArguments
+    launch: a run on the arguments. call: launches timed run number i, of which one launch makes `runs`. each_ms: how
+    many milliseconds a run seems to take.
+    """
+
+    prepared: PreparedArguments
     launch: Callable[[Any], Any]
-    call: Callable[[int], Any]
+    call: timing.LaunchRun
     runs: int
     each_ms: float
 
 
 class GpuBenchmark:
-    """The workloads on one device, made once; raises what `arguments` and `reference` raise."""
+    """The workloads on one device, made once; raises the errors of `arguments` and `reference`.
+
+    compiled_here: how many kernels Triton has compiled in this process since it was last asked.
+    """
 
     def __init__(
-        self, device: Device, launch: Launch, grid: Grid | None, sets: Sequence[ArgumentSet], terms: CheckSpec,
-        objective: Objective, habits: TimingOptions, compiled_here: Callable[[], int] = lambda: 0,
-    ) -> None:  # fmt: skip
+        self,
+        device: Device,
+        launch: Launch,
+        grid: Grid | None,
+        sets: Sequence[ArgumentSet],
+        spec: CheckSpec,
+        objective: Objective,
+        options: TimingOptions,
+        compiled_here: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._device = device
         self._launch = launch
-        self._sets = [(one.grid or grid, one) for one in sets]
-        self._terms = terms
+        self._grids = [one.grid or grid for one in sets]
+        self._spec = spec
         self._objective = objective
-        self._options = habits
+        self._options = options
         self._compiled_here = compiled_here
-        self.stages = [PreparedArguments(one, launch, terms, device.kind) for one in sets]
-        self._named = [s.copies(device.gpu.l2_bytes) if self._rotates(s) else [s.named] for s in self.stages]
+        self.workloads = [PreparedArguments(one, launch, spec, device.kind) for one in sets]
+        self._copies = [w.copies(device.gpu.l2_bytes) if self._rotates(w) else [w.named] for w in self.workloads]
         device.synchronize()
-        self._kept: dict[int, list[Ready]] = {}
-        self._last: Any = None
+        self._kept: dict[int, list[_WarmKernel]] = {}
+        self._returned: Any = None
 
     @property
     def keeps(self) -> bool:
@@ -95,208 +106,209 @@ class GpuBenchmark:
         return bool(self._kept)
 
     def measure(self, order: messages.MeasureOrder) -> messages.MeasureReply | messages.Refused:
-        """Check the config and time it; it is forgotten then."""
+        """Check the config, time it, check it again, and forget it."""
         start = perf_counter()
         try:
-            ready, checked = self._checked(Config.from_json(order.config))
-            times, cut, behind = self._timed(ready, order, start)
-            if not (cut or behind):  # what is certainly no pick needs no second check
-                self._check_again(ready)
+            kernels, checked = self._prepare(Config.from_json(order.config))
+            times, cut, behind = self._time(kernels, order, start)
+            if not (cut or behind):  # a config that is certainly no pick needs no second check
+                self._check_again(kernels)
         except (Exception, SystemExit) as error:
-            return self._refusal(error, perf_counter() - start)
+            return self._refuse(error, perf_counter() - start)
         finally:
-            ready = []
-            self._forget()
-        condensed = tuple(timing.condensed(one) for one in times)
-        details = {**checked, **_spread(times[0]), **self._device.gauges()}
+            kernels = []
+            self._drop()
+        condensed = tuple(timing.condense(one) for one in times)
+        details = {**checked, **_describe_spread(times[0]), **self._device.gauges()}
         if late := self._compiled_here():
             details["compiled_here"] = late
-        return messages.MeasureReply(condensed, perf_counter() - start, cut, details)
+        return messages.MeasureReply(times_ms=condensed, run_s=perf_counter() - start, cut=cut, details=details)
 
-    def prepare(self, order: messages.PrepareOrder) -> messages.TritonReply:
+    def prepare(self, order: messages.PrepareOrder) -> messages.PrepareReply | messages.Refused:
         """Check the config and keep it warm."""
         start = perf_counter()
         try:
-            self._kept[order.slot] = self._checked(Config.from_json(order.config))[0]
+            self._kept[order.slot] = self._prepare(Config.from_json(order.config))[0]
         except (Exception, SystemExit) as error:
-            return self._refusal(error, perf_counter() - start)
+            return self._refuse(error, perf_counter() - start)
         return messages.PrepareReply(perf_counter() - start)
 
-    def sample(self, order: messages.SampleOrder) -> messages.TritonReply:
-        """One sample of each workload: the median of a few runs, after one that nobody counts."""
+    def sample(self, order: messages.SampleOrder) -> messages.SampleReply | messages.Refused:
+        """One sample of each workload: the median of a few runs, after one that does not count."""
         start = perf_counter()
         try:
             times = []
-            for ready in self._kept[order.slot]:
-                time = self._timer(ready)
+            for kernel in self._kept[order.slot]:
+                time = self._timer(kernel)
                 time(1)
-                times.append(median(time(timing.runs_in_round(ready.each_ms))))
+                times.append(median(time(timing.runs_in_round(kernel.each_ms))))
         except (Exception, SystemExit) as error:
-            return self._refusal(error, perf_counter() - start)
+            return self._refuse(error, perf_counter() - start)
         return messages.SampleReply(tuple(times), perf_counter() - start, self._device.gauges())
 
-    def verify(self, order: messages.VerifyOrder) -> messages.TritonReply:
-        """OutputCheck what is kept once more: a kernel may be right at first and wrong once it has run."""
+    def verify(self, order: messages.VerifyOrder) -> messages.PrepareReply | messages.Refused:
+        """Check a kept config once more: a kernel may be right at first and wrong once it has run."""
         start = perf_counter()
         try:
             self._check_again(self._kept[order.slot])
         except (Exception, SystemExit) as error:
-            return self._refusal(error, perf_counter() - start)
+            return self._refuse(error, perf_counter() - start)
         return messages.PrepareReply(perf_counter() - start)
 
-    def forget(self) -> messages.TritonReply:
-        """Drop what is kept."""
+    def forget(self) -> messages.SampleReply:
+        """Drop the configs that are kept."""
         self._kept.clear()
-        self._forget()
+        self._drop()
         return messages.SampleReply((), 0.0)
 
-    def _checked(self, config: Config) -> tuple[list[Ready], dict[str, Detail]]:
-        ready = []
+    def _prepare(self, config: Config) -> tuple[list[_WarmKernel], dict[str, Detail]]:
+        """Check and warm up the config on each workload."""
+        kernels = []
         details: dict[str, Detail] = {}
-        for stage, (grid, _), named in zip(self.stages, self._sets, self._named, strict=True):
+        for workload, grid, copies in zip(self.workloads, self._grids, self._copies, strict=True):
             launch = self._launch.call(config, grid)
-            details |= self._check(stage, launch)
-            ready.append(self._warm(stage, launch, named))
-        return ready, details
+            details |= self._check(workload, launch)
+            kernels.append(self._warm_up(workload, launch, copies))
+        return kernels, details
 
-    def _check_again(self, ready: list[Ready]) -> None:
-        """Check a few runs more; raises Wrong."""
-        for one in ready:
-            found = find_wrong_call(partial(self._wrong, one)) if one.stage.compared else None
-            if found is not None:
-                raise Wrong(f"it was right at first, and wrong after it was timed: {found}", {})
-
-    def _wrong(self, ready: Ready) -> str | None:
-        """What is wrong with one more run."""
-        ready.stage.clear()
-        self._around(ready.stage.named, ready.launch)
-        self._device.synchronize()
-        found = ready.stage.verdict(self._last)
-        return None if found is None else found[0]
-
-    def _check(self, stage: PreparedArguments, launch: Callable[[Any], Any]) -> dict[str, Detail]:
-        """The first run; raises Wrong."""
-        stage.clear()
-        self._around(stage.named, launch)
-        returned = self._last
-        self._device.synchronize()
-        found = stage.verdict(returned)
+    def _check(self, workload: PreparedArguments, launch: Callable[[Any], Any]) -> dict[str, Detail]:
+        """The first run; raises WrongAnswer."""
+        returned = self._run_cleared(workload, launch)
+        found = workload.find_fault(returned)
         if found is not None:
-            raise Wrong(*found)
-        details: dict[str, Detail] = {"checked": stage.compared} if stage.compared else {}
+            raise WrongAnswer(*found)
+        details: dict[str, Detail] = {"checked": workload.compared} if workload.compared else {}
         if self._options.repeatable:
-            self._repeat(stage, launch, returned)
-        if not stage.outputs:
+            self._check_repeatable(workload, launch, returned)
+        if not workload.outputs:
             for _, tensor in list_leaves(returned):  # the next config may get this memory, and must not find it right
                 tensors.poison(tensor)
         return details
 
-    def _repeat(self, stage: PreparedArguments, launch: Callable[[Any], Any], returned: Any) -> None:
+    def _check_repeatable(self, workload: PreparedArguments, launch: Callable[[Any], Any], returned: Any) -> None:
+        """Run once more; raises WrongAnswer where a bit of the output differs."""
         before = [
-            (place, tensors.copy_tensor(t)) for place, t in list_leaves(stage.result_of(returned)) if is_tensor(t)
+            (place, tensors.copy_tensor(t)) for place, t in list_leaves(workload.result_of(returned)) if is_tensor(t)
         ]
-        stage.clear()
-        self._around(stage.named, launch)
-        self._device.synchronize()
-        after = [t for _, t in list_leaves(stage.result_of(self._last)) if is_tensor(t)]
+        again = self._run_cleared(workload, launch)
+        after = [t for _, t in list_leaves(workload.result_of(again)) if is_tensor(t)]
         for (place, first), second in zip(before, after, strict=True):
             if differing := count_bit_differences(first, second):
-                raise Wrong(f"two runs differ in {differing} of {first.numel()} elements of {place}", {})
+                raise WrongAnswer(f"two runs differ in {differing} of {first.numel()} elements of {place}", {})
 
-    def _around(self, named: dict[str, Any], launch: Callable[[Any], Any]) -> None:
-        if self._terms.pre_hook is not None:
-            self._terms.pre_hook(named)
-        self._last = launch(named)
-        if self._terms.post_hook is not None:
-            self._terms.post_hook(named)
+    def _check_again(self, kernels: list[_WarmKernel]) -> None:
+        """Check a few more runs; raises WrongAnswer."""
+        for kernel in kernels:
+            found = find_wrong_call(partial(self._find_fault, kernel)) if kernel.prepared.compared else None
+            if found is not None:
+                raise WrongAnswer(f"it was right at first, and wrong after it was timed: {found}", {})
 
-    def _warm(self, stage: PreparedArguments, launch: Callable[[Any], Any], named: list[dict[str, Any]]) -> Ready:
+    def _find_fault(self, kernel: _WarmKernel) -> str | None:
+        """The fault of one more run."""
+        found = kernel.prepared.find_fault(self._run_cleared(kernel.prepared, kernel.launch))
+        return None if found is None else found[0]
+
+    def _run_cleared(self, workload: PreparedArguments, launch: Callable[[Any], Any]) -> Any:
+        """One run on cleared outputs, between its hooks; what it returned."""
+        workload.clear()
+        if self._spec.pre_hook is not None:
+            self._spec.pre_hook(workload.named)
+        self._returned = launch(workload.named)
+        if self._spec.post_hook is not None:
+            self._spec.post_hook(workload.named)
+        self._device.synchronize()
+        return self._returned
+
+    def _warm_up(
+        self, workload: PreparedArguments, launch: Callable[[Any], Any], copies: list[dict[str, Any]]
+    ) -> _WarmKernel:
         def call(i: int) -> Any:
-            return launch(named[i % len(named)])
+            return launch(copies[i % len(copies)])
 
-        ready = Ready(stage, launch, call, 1, 0.0)
+        kernel = _WarmKernel(workload, launch, call, 1, 0.0)
         if self._options.cuda_graph:
-            each = timing.probe(self._timer(ready))[-1]
-            alone = self._cold(stage) or stage.resets or self._hooked
-            runs = 1 if alone else max(1, min(GRAPHED_RUNS, int(GRAPHED_MS / max(each, 1e-4))))
-            ready.call, ready.runs = self._device.graphed(call, runs)
-        ready.each_ms = timing.warm_up(self._timer(ready), self._options.schedule)
-        return ready
+            each = timing.probe(self._timer(kernel))[-1]
+            alone = self._is_cold(workload) or workload.resets or self._has_hooks
+            runs = 1 if alone else max(1, min(_MOST_RUNS_IN_GRAPH, int(_GRAPH_MS / max(each, 1e-4))))
+            kernel.call, kernel.runs = self._device.capture_graph(call, runs)
+        kernel.each_ms = timing.warm_up(self._timer(kernel), self._options.schedule)
+        return kernel
 
-    def _rotates(self, stage: PreparedArguments) -> bool:
-        """Whether runs go through copies of the arguments. Where something is done to these before every run, they are
-        one set, and the cache is cleared instead."""
-        return self._options.cache == "rotate" and not stage.resets and not self._hooked
+    def _rotates(self, workload: PreparedArguments) -> bool:
+        """Whether runs go through copies of the arguments. Where something must be done to the arguments before every
+        run, there is one set of them, and the cache is cleared instead."""
+        return self._options.cache == "rotate" and not workload.resets and not self._has_hooks
 
-    def _cold(self, stage: PreparedArguments) -> bool:
+    def _is_cold(self, workload: PreparedArguments) -> bool:
         """Whether the cache is cleared before every run."""
-        return self._options.cache != "warm" and not self._rotates(stage)
+        return self._options.cache != "warm" and not self._rotates(workload)
 
     @property
-    def _hooked(self) -> bool:
-        return self._terms.pre_hook is not None or self._terms.post_hook is not None
+    def _has_hooks(self) -> bool:
+        return self._spec.pre_hook is not None or self._spec.post_hook is not None
 
-    def _timer(self, ready: Ready) -> timing.Time:
-        stage, terms = ready.stage, self._terms
+    def _timer(self, kernel: _WarmKernel) -> timing.TimeRuns:
+        workload, spec = kernel.prepared, self._spec
         before: Callable[[int], Any] | None = None
-        if stage.resets or self._hooked:
-            first = [terms.post_hook is not None]
+        if workload.resets or self._has_hooks:
+            post_hook_is_due = False
 
-            def prepared(_: int) -> None:
-                if terms.post_hook is not None and not first[0]:
-                    terms.post_hook(stage.named)
-                first[0] = False
-                stage.reset()
-                if terms.pre_hook is not None:
-                    terms.pre_hook(stage.named)
+            def reset(_: int) -> None:
+                nonlocal post_hook_is_due
+                if spec.post_hook is not None and post_hook_is_due:
+                    spec.post_hook(workload.named)
+                post_hook_is_due = True
+                workload.reset()
+                if spec.pre_hook is not None:
+                    spec.pre_hook(workload.named)
 
-            before = prepared
-        cold = self._cold(stage)
-        return lambda n: [t / ready.runs for t in self._device.time(ready.call, n, before, cold)]
+            before = reset
+        cold = self._is_cold(workload)
+        return lambda n: [t / kernel.runs for t in self._device.time(kernel.call, n, before, cold)]
 
-    def _timed(
-        self, ready: list[Ready], order: messages.MeasureOrder, start: float
+    def _time(
+        self, kernels: list[_WarmKernel], order: messages.MeasureOrder, start: float
     ) -> tuple[list[list[float]], bool, bool]:
-        """The times on each workload, whether they were cut off, and whether they are clearly not the best."""
-        timers = [self._timer(one) for one in ready]
+        """The times on each workload, whether they were cut off, and whether the config is clearly not the best."""
+        timers = [self._timer(one) for one in kernels]
         probed = [timing.probe(time) for time in timers]
         fastest = self._objective([min(times) for times in probed], order.default_ms)
         if order.cutoff_ms is not None and fastest > order.cutoff_ms:
             return probed, True, True
         behind = order.near_ms is not None and fastest > order.near_ms
-        schedule = timing.briefly(self._options.schedule) if behind else self._options.schedule
+        schedule = self._options.schedule.shortest() if behind else self._options.schedule
         sampled = []
         for i, (timer, times) in enumerate(zip(timers, probed, strict=True)):
-            share = start + order.budget_s * (i + 1) / len(timers)
-            in_time = lambda share=share: perf_counter() < share  # noqa: E731
-            sampled.append(timing.sample(timer, times, schedule, in_time))
+            until = start + order.budget_s * (i + 1) / len(timers)
+            sampled.append(timing.sample(timer, times, schedule, partial(_is_before, until)))
         return sampled, False, behind
 
-    def _refusal(self, error: BaseException, run_s: float) -> messages.Refused:
-        """What an error means, and whether the device has survived it."""
+    def _refuse(self, error: BaseException, run_s: float) -> messages.Refused:
+        """The failure that an error means, and whether the device has survived it."""
         details: dict[str, Detail] = {}
         spoilt, suspect = isinstance(error, ArgumentsOverwritten), isinstance(error, ArgumentsOverwritten)
         try:
             self._device.synchronize()
-            spoilt = spoilt or bool([name for stage in self.stages for name in stage.changed()])
+            spoilt = spoilt or any(workload.changed() for workload in self.workloads)
         except Exception:
             spoilt = True
         match error:
-            case Wrong(args=(message, more)):
+            case WrongAnswer(args=(message, more)):
                 kind: FailureKind = "wrong_answer"
                 details |= more
             case ArgumentsOverwritten():
                 kind, message = "crash", str(error)
-            case CompilerRefused():
-                kind, message = "compile_error", both_ends(error.__cause__ or error)
+            case compiler.CompilerRefused():
+                kind, message = "compile_error", compiler.describe_both_ends(error.__cause__ or error)
             case _:
-                kind, message = _kind(error), describe_error(error)
+                kind, message = _failure_kind(error), describe_error(error)
         suspect = suspect or (kind == "out_of_memory" and "shared memory" not in message)
-        return messages.Refused(Failed(kind, message, run_s=run_s, details=details), spoilt or suspect, suspect)
+        failed = Failed(kind, message, run_s=run_s, details=details)
+        return messages.Refused(failed=failed, spoilt=spoilt or suspect, suspect=suspect)
 
-    def _forget(self) -> None:
-        """Let go of the config's binaries and of what its function held."""
-        self._last = None
+    def _drop(self) -> None:
+        """Drop the config's binaries and everything that its function held."""
+        self._returned = None
         caches = getattr(self._launch.kernel, "device_caches", None)
         if caches is not None and not self._kept:
             for cache in caches.values():
@@ -305,22 +317,26 @@ class GpuBenchmark:
             gc.collect()
 
 
-def _kind(error: BaseException) -> FailureKind:
+def _is_before(until: float) -> bool:
+    return perf_counter() < until
+
+
+def _failure_kind(error: BaseException) -> FailureKind:
     name = type(error).__name__
     if isinstance(error, MemoryError) or name in ("OutOfMemoryError", "OutOfResources"):
         return "out_of_memory"
     return "compile_error" if isinstance(error, EvaluatorError) else "run_error"
 
 
-def _spread(times: Sequence[float]) -> dict[str, Detail]:
-    """How many runs were timed, and how far apart the tenth and ninetieth percentile are, over the median."""
+def _describe_spread(times: Sequence[float]) -> dict[str, Detail]:
+    """How many runs were timed, and the distance of the tenth and the ninetieth percentile, over the median."""
     ordered = sorted(times)
     low, high = ordered[len(ordered) // 10], ordered[len(ordered) * 9 // 10]
     return {"runs": len(times), "spread": round((high - low) / median(ordered), 4)}
 
 
-class Loaded:
-    """The user's functions, with nothing made of them yet."""
+class GpuPayload:
+    """The user's functions, not called yet: the fork server must not touch the GPU."""
 
     note = ""
 
@@ -328,124 +344,116 @@ class Loaded:
         self.parts = parts
 
 
-def load(payload_fd: int) -> Loaded:
-    """What the nursery does before it forks. A GPU must not be touched here: its context would not survive a fork."""
-    import triton.compiler
+def load(payload_fd: int) -> GpuPayload:
+    """Load the user's functions in the fork server. A GPU must not be touched here: a context survives no fork."""
+    import triton.compiler  # noqa: F401  # before the thread: two threads that import the same wait for one another
     from triton.runtime.driver import driver
 
-    summing = warm_up.begin()
+    hashing = compiler.start_hashing_triton()
     import torch
 
     driver.set_active(FakeDriver("sm_90"))  # for what a kernel's file asks when it is imported
     with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
-        loaded = Loaded(unpack(blob))
+        loaded = GpuPayload(unpack_payload(blob))
     driver._active = None
     if torch.cuda.is_initialized():
         raise EvaluatorError(
             "a file that the kernel needs uses the GPU when it is imported; move that into `arguments` or `build`"
         )
-    _mark_compiler(triton.compiler)
-    summing.join()
+    compiler.mark_errors()
+    hashing.join()
     return loaded
 
 
-def _mark_compiler(compiler: Any) -> None:
-    """Tell the compiler's errors from those of the code around it."""
-    compile_ = compiler.compile
-
-    def compiled(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return compile_(*args, **kwargs)
-        except Exception as error:
-            raise CompilerRefused from error
-
-    compiler.compile = compiled
-
-
-def run(loaded: Loaded, sock: socket.socket, settings: dict[str, Any]) -> NoReturn:
-    """What the process does. settings: `device`, "cuda" or "interpreter", and `visible`, which GPU."""
+def run(loaded: GpuPayload, sock: socket.socket, settings: dict[str, Any]) -> NoReturn:
+    """The main function of a worker. settings: `device`, "cuda" or "interpreter", and `visible`, which GPU."""
     from triton import knobs
 
-    compilations = Compilations()
+    compilations = _CompilationCounter()
     try:
-        device = _device(settings)
-        desk = _desk(loaded.parts, device, compilations)
+        device = _open_device(settings)
+        benchmark = _make_benchmark(loaded.parts, device, compilations)
         knobs.compilation.listener = compilations
     except (Exception, SystemExit) as error:
-        with suppress(Exception):  # the user's functions may have done anything with it
+        with suppress(Exception):  # the user's functions may have done anything to it
             sys.stderr.flush()
-        sock.sendall(plain.encode(plain.Broken(describe_error(error))))
+        sock.sendall(encode(Broken(describe_error(error))))
         os._exit(1)
     gc.collect()
     gc.freeze()
-    looked_up: dict[str, dict[str, None]] = {}
-
-    def keys(config: str) -> tuple[str, ...]:
-        """What this config has looked up in Triton's cache: in one process, each kernel is looked up once."""
-        found = looked_up.setdefault(config, {})
-        found.update(dict.fromkeys(session_cache.asked))
-        session_cache.asked.clear()
-        return tuple(found)
-
-    described = tuple(arguments.described(stage.named) for stage in desk.stages)
-
-    def obey(order: messages.TritonOrder) -> messages.TritonReply:
-        match order:
-            case messages.MeasureOrder():
-                began = time.monotonic()
-                session_cache.asked.clear()
-                measured = replace(desk.measure(order), began=began)
-                launched = keys(order.config)
-                return replace(measured, keys=launched) if isinstance(measured, messages.MeasureReply) else measured
-            case messages.PrepareOrder():
-                session_cache.asked.clear()
-                prepared = desk.prepare(order)
-                launched = keys(order.config)
-                return replace(prepared, keys=launched) if isinstance(prepared, messages.PrepareReply) else prepared
-            case messages.SampleOrder():
-                return desk.sample(order)
-            case messages.VerifyOrder():
-                return desk.verify(order)
-            case messages.ForgetOrder():
-                return desk.forget()
-            case messages.CompileOrder():
-                raise AssertionError("nothing is compiled ahead in the process of a GPU")
-
-    def joins(order: messages.TritonOrder) -> bool:
-        """Configs that are compared are kept together; before the first of them the process must be as it was."""
-        return isinstance(order, messages.PrepareOrder) and desk.keeps
-
-    OrderLoop(sock, messages.decode_order, scratch=os.environ.get("TMPDIR")).serve(
-        obey, messages.ReadyReply(device.gpu, described), joins
-    )
+    worker = _GpuWorker(benchmark)
+    described = tuple(arguments.describe_arguments(workload.named) for workload in benchmark.workloads)
+    loop = OrderLoop(sock, messages.decode_order, scratch=os.environ.get("TMPDIR"))
+    loop.serve(worker.obey, messages.ReadyReply(device.gpu, described), worker.joins)
 
 
-def _desk(parts: dict[str, Any], device: Device, compilations: "Compilations") -> GpuBenchmark:
-    launch = Launch(parts["kernel"], parts["build"], parts["options"])
-    sets = unpack(parts["sets"])["arguments"]
-    return GpuBenchmark(
-        device, launch, parts["grid"], sets, parts["terms"], parts["objective"], parts["habits"], compilations.taken
-    )
-
-
-def _device(settings: dict[str, Any]) -> Device:
+def _open_device(settings: dict[str, Any]) -> Device:
     if settings["device"] == "interpreter":
         return HostDevice()
     os.environ["CUDA_VISIBLE_DEVICES"] = settings["visible"]
     return CudaDevice(settings["visible"])
 
 
-class Compilations:
-    """What Triton compiles in this process although it should find it in its cache. Listens to Triton."""
+def _make_benchmark(parts: dict[str, Any], device: Device, compilations: "_CompilationCounter") -> GpuBenchmark:
+    launch = Launch(parts["kernel"], parts["build"], parts["options"])
+    sets = unpack_payload(parts["sets"])["arguments"]
+    return GpuBenchmark(
+        device, launch, parts["grid"], sets, parts["spec"], parts["objective"], parts["timing"], compilations.take
+    )
+
+
+class _GpuWorker:
+    """Obeys orders with a benchmark, and adds to each reply the keys that the config has in Triton's cache."""
+
+    def __init__(self, benchmark: GpuBenchmark) -> None:
+        self._benchmark = benchmark
+        self._keys: dict[str, dict[str, None]] = {}
+
+    def obey(self, order: messages.TritonOrder) -> messages.TritonReply:
+        """Carry out one order."""
+        match order:
+            case messages.MeasureOrder():
+                began = time.monotonic()
+                session_cache.requested_keys.clear()
+                measured = replace(self._benchmark.measure(order), began=began)
+                keys = self._keys_of(order.config)
+                return replace(measured, keys=keys) if isinstance(measured, messages.MeasureReply) else measured
+            case messages.PrepareOrder():
+                session_cache.requested_keys.clear()
+                prepared = self._benchmark.prepare(order)
+                keys = self._keys_of(order.config)
+                return replace(prepared, keys=keys) if isinstance(prepared, messages.PrepareReply) else prepared
+            case messages.SampleOrder():
+                return self._benchmark.sample(order)
+            case messages.VerifyOrder():
+                return self._benchmark.verify(order)
+            case messages.ForgetOrder():
+                return self._benchmark.forget()
+            case messages.CompileOrder():
+                raise AssertionError("a GPU worker compiles nothing ahead")
+
+    def joins(self, order: messages.TritonOrder) -> bool:
+        """Configs that are compared are kept together; before the first of them the process must be unchanged."""
+        return isinstance(order, messages.PrepareOrder) and self._benchmark.keeps
+
+    def _keys_of(self, config: str) -> tuple[str, ...]:
+        """The keys that this config has looked up in Triton's cache: one process looks up each kernel once."""
+        found = self._keys.setdefault(config, {})
+        found.update(dict.fromkeys(session_cache.requested_keys))
+        session_cache.requested_keys.clear()
+        return tuple(found)
+
+
+class _CompilationCounter:
+    """Listens to Triton, and counts the kernels that it compiles here although its cache should have them."""
 
     def __init__(self) -> None:
         self._missed = 0
 
     def __call__(self, *_: Any, cache_hit: bool = False, **__: Any) -> None:
-        """One kernel was asked for."""
         self._missed += not cache_hit
 
-    def taken(self) -> int:
-        """How many were compiled since this was last asked."""
+    def take(self) -> int:
+        """How many kernels were compiled since the last call."""
         missed, self._missed = self._missed, 0
         return missed

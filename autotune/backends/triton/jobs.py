@@ -1,43 +1,45 @@
-"""A trial on its way through a session, and what its measurement amounts to.
+"""A trial on its way through a Triton session, and the outcome of its measurement.
 
-Configs that differ only in what a kernel is given at run time share their binary: it is compiled once for all.
+Configs that differ only in what a kernel is given at run time share their binary: it is compiled once for all of them.
 """
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec.structs import replace
 
 from autotune.backends.triton import messages
-from autotune.backends.triton.timing import Objective, condensed
+from autotune.backends.triton.timing import Objective, condense
 from autotune.core.config import Config
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Event, Limits, Observed
 from autotune.shell.processes.pool import Lost
 
 
-class Rules(NamedTuple):
-    """names: of the workloads, for the details of outcomes. binary: equal for configs that share one.
-
-    ahead: how many configs are queued for compiling although no worker is free yet, so that none ever waits for us.
+@dataclass(frozen=True, kw_only=True)
+class SessionRules:
+    """The settings of a session. names: of the workloads, for the details of outcomes. binary_key: equal for configs
+    that share a binary. ahead: how many configs are queued for compiling although no worker is free yet, so that no
+    compile worker ever waits for the search.
     """
 
     compile_timeout_s: float
     run_timeout_s: float
     objective: Objective
     names: tuple[str, ...]
-    binary: Callable[[Config], Hashable] = Config.to_json
+    binary_key: Callable[[Config], Hashable] = Config.to_json
     ahead: int = 1
 
 
 @dataclass(eq=False)
 class Job:
-    """A trial on its way. fresh: it is to be run in a process that nobody has used. dropped: nobody wants it.
+    """A trial on its way.
 
-    gpu, used: whose process it was given to, and whether that had run others before. keys: in Triton's cache, of what
-    it launches.
+    fresh: it must run in a process that has served no config before. dropped: nobody waits for it any more. gpu, used:
+    the GPU whose process got it, and whether that process had run others before. keys: of its kernels in Triton's
+    cache.
     """
 
     trial: Trial
@@ -52,32 +54,31 @@ class Job:
     keys: set[str] = field(default_factory=set)
 
 
-def timed(measured: messages.MeasureReply, rules: Rules, default_ms: tuple[float, ...] | None) -> Outcome:
-    """The outcome of samples on each workload: one number a round by the objective, the medians of each in details."""
+def timed_outcome(
+    measured: messages.MeasureReply, rules: SessionRules, default_ms: tuple[float, ...] | None
+) -> Outcome:
+    """The outcome of samples on each workload: one number a round by the objective; the medians of each in details.
+
+    default_ms: the times of the default config, for a relative objective.
+    """
     times = measured.times_ms
     if not all(times):
         return Failed("invalid_time", "there are no samples", run_s=measured.run_s)
     least = min(map(len, times))
-    rounds = zip(*(condensed(one, least) for one in times), strict=True)
+    rounds = zip(*(condense(one, least) for one in times), strict=True)
     outcome = timed_or_failed([rules.objective(one, default_ms) for one in rounds], 0.0, measured.run_s, measured.cut)
-    return replace(outcome, details={**measured.details, **per_shape(rules.names, times)})
+    return replace(outcome, details={**measured.details, **workload_details(rules.names, times)})
 
 
-def per_shape(names: Sequence[str], times_ms: Sequence[Sequence[float]]) -> dict[str, Detail]:
+def workload_details(names: Sequence[str], times_ms: Sequence[Sequence[float]]) -> dict[str, Detail]:
     """The median on each workload, where there are several; times_ms: the samples of each."""
     if len(names) < 2 or len(times_ms) < len(names):
         return {}
     return {f"ms[{name}]": median(one) for name, one in zip(names, times_ms, strict=True)}
 
 
-def replace_fresh(job: Job) -> Job:
-    """The job, to be tried again where nobody has been before."""
-    job.fresh = True
-    return job
-
-
 def default_times(past: Sequence[Event], names: tuple[str, ...]) -> tuple[float, ...] | None:
-    """What the default config took on each workload, from a journal."""
+    """The times of the default config on each workload in milliseconds, from the events of a journal."""
     for event in past:
         if isinstance(event, Observed) and event.trial == 0 and isinstance(event.outcome, Timed):
             found = [event.outcome.details.get(f"ms[{name}]") for name in names]
@@ -87,24 +88,22 @@ def default_times(past: Sequence[Event], names: tuple[str, ...]) -> tuple[float,
 
 
 def reply_seconds(reply: messages.TritonReply | Lost) -> float | None:
-    """How long the worker itself says it took: what it waited for us afterwards is not its work."""
+    """The seconds that an order took by the worker's own account, without the time for which the reply had to wait."""
     match reply:
         case messages.Compiled(seconds=seconds) | messages.NotCompiled(seconds=seconds):
             return seconds
-        case (
-            messages.MeasureReply(run_s=run_s) | messages.PrepareReply(run_s=run_s) | messages.SampleReply(run_s=run_s)
-        ):
-            return run_s
-        case messages.Refused(failed):
-            return failed.run_s
+        case messages.MeasureReply() | messages.PrepareReply() | messages.SampleReply():
+            return reply.run_s
+        case messages.Refused():
+            return reply.failed.run_s
         case _:
             return None
 
 
-Verdict = messages.Compiled | messages.NotCompiled | Failed
-"""What became of a binary; Failed: its compiler was killed or has crashed."""
+CompileVerdict = messages.Compiled | messages.NotCompiled | Failed
+"""The result of compiling a binary; Failed: the compiler was killed or has crashed."""
 
-GRAIN = 16
+_GRAIN = 16
 """Triton compiles another binary for whole numbers that are divisible by this, and for 1."""
 
 
@@ -116,41 +115,41 @@ def binary_key_of(kernel: Any) -> Callable[[Config], Hashable]:
     parameters = {p.name: p for p in getattr(kernel, "params", ()) if not p.is_constexpr}
 
     def key(config: Config) -> Hashable:
-        return tuple((name, _kind(value, parameters.get(name))) for name, value in config.items())
+        return tuple((name, _specialisation(value, parameters.get(name))) for name, value in config.items())
 
     return key
 
 
-def _kind(value: Any, parameter: Any) -> Hashable:
-    """The value; of an argument at run time what Triton's dispatcher looks at, or more than that."""
+def _specialisation(value: Any, parameter: Any) -> Hashable:
+    """The value; for an argument at run time, everything about it that Triton's dispatcher looks at, or more."""
     if parameter is None or not isinstance(value, int):
         return type(value).__name__, value
     special = not parameter.do_not_specialize
     if isinstance(value, bool):
         return ("bool", value if special else None)
     width = next((bits for bits in (31, 63, 64) if -(2**bits) <= value < 2**bits), None)
-    return ("int", width, special and (value == 1, value % GRAIN == 0))
+    return ("int", width, special and (value == 1, value % _GRAIN == 0))
 
 
 class SharedBinaries:
-    """Who waits for which binary, and what became of those that were compiled."""
+    """The jobs that wait for each binary, and the verdicts on those that were compiled."""
 
     def __init__(self, key: Callable[[Config], Hashable]) -> None:
         self._key = key
-        self._known: dict[Hashable, Verdict] = {}
+        self._verdicts: dict[Hashable, CompileVerdict] = {}
         self._waiting: dict[Hashable, list[Job]] = {}
 
     @property
     def waiting(self) -> int:
-        """How many configs wait for a binary that another is having compiled."""
+        """How many jobs wait for a binary that is being compiled for another one."""
         return sum(map(len, self._waiting.values()))
 
-    def verdict(self, job: Job) -> Verdict | None:
-        """What is known already of this config's binary."""
-        return self._known.get(self._key(job.trial.config))
+    def verdict(self, job: Job) -> CompileVerdict | None:
+        """The verdict on this job's binary, if there is one."""
+        return self._verdicts.get(self._key(job.trial.config))
 
     def claim(self, job: Job) -> bool:
-        """Whether this config is the first to want its binary, and is to have it compiled; if not, it waits."""
+        """Whether this job is the first to want its binary, and must have it compiled; if not, it waits."""
         key = self._key(job.trial.config)
         if key in self._waiting:
             self._waiting[key].append(job)
@@ -158,12 +157,12 @@ class SharedBinaries:
         self._waiting[key] = []
         return True
 
-    def settle(self, job: Job, verdict: Verdict) -> list[Job]:
-        """The binary that this config had claimed has come to this; the others that waited for it."""
+    def settle(self, job: Job, verdict: CompileVerdict) -> list[Job]:
+        """Record the verdict on the binary that this job had claimed; the other jobs that waited for it."""
         key = self._key(job.trial.config)
-        self._known[key] = verdict
+        self._verdicts[key] = verdict
         return self._waiting.pop(key, [])
 
-    def give_up(self) -> None:
-        """Nobody waits any more."""
+    def clear_waiting(self) -> None:
+        """No job waits any more."""
         self._waiting.clear()

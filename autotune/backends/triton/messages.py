@@ -1,18 +1,18 @@
-"""What the parent says to compile workers and to the process of a GPU, and what they answer.
+"""The orders of a Triton session to its compile workers and GPU workers, and their replies.
 
-Errors on one line. Triton's begin with the source and say at the end what is the matter with it.
+One worker answers one order after another. `TensorArgument` and its like describe the arguments of a kernel to compile
+workers, which have no GPU; `Gpu` and `CompiledKernel` tell the session what a device has and what a kernel needs.
 """
 
 import msgspec
 from msgspec import Struct
 
 from autotune.core.outcomes import Detail, Failed
-from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
 from autotune.shell.processes.messages import Broken, JobOrder
 
 
-class TensorArgument(Struct, frozen=True, tag="tensor"):
-    """What Triton's dispatcher can know of a tensor: `offset` is its address modulo 256 bytes."""
+class TensorArgument(Struct, frozen=True, kw_only=True, tag="tensor"):
+    """Everything that Triton's dispatcher can know of a tensor. offset: its address modulo 256 bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -27,7 +27,7 @@ class PlainArgument(Struct, frozen=True, tag="plain"):
 
 
 class OpaqueArgument(Struct, frozen=True, tag="opaque"):
-    """An argument that cannot be described: what needs it is compiled where it is run."""
+    """An argument that cannot be described: configs that need it are compiled in the GPU worker. kind: its type."""
 
     kind: str
 
@@ -41,11 +41,11 @@ class DescribedArguments(Struct, frozen=True):
     arguments: tuple[tuple[str, DescribedArgument], ...]
 
 
-class Gpu(Struct, frozen=True, omit_defaults=True):
-    """A device as its driver describes it. None: not known, or without meaning for it.
+class Gpu(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A device as its driver describes it; None where the driver does not tell.
 
-    target: "sm_90", …; arch: 90, …. shared_bytes: the most that one block may have. registers: of one multiprocessor;
-    threads: the most in one block. l2_bytes: of its second-level cache.
+    target: "sm_90", for example. shared_bytes: of shared memory, the most that one block may have. registers: of one
+    multiprocessor. threads: the most in one block. l2_bytes: of the second-level cache.
     """
 
     name: str
@@ -57,10 +57,11 @@ class Gpu(Struct, frozen=True, omit_defaults=True):
     l2_bytes: int = 0
 
 
-class CompiledKernel(Struct, frozen=True, omit_defaults=True):
-    """What is known of one compiled kernel before it runs; None: the binary does not tell.
+class CompiledKernel(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The needs of one compiled kernel, known before it runs; None where the binary does not tell.
 
-    registers, spill_bytes: of one thread. threads: of one block. blocks: that form one cluster.
+    hash: Triton's, the name of its folder in Triton's cache. registers, spill_bytes: of one thread. threads: of one
+    block. blocks: that form one cluster.
     """
 
     name: str
@@ -73,15 +74,16 @@ class CompiledKernel(Struct, frozen=True, omit_defaults=True):
 
 
 class CompileOrder(JobOrder, frozen=True, tag="compile"):
-    """Compile all that this config (one JSON object) launches. The reply is Compiled, or NotCompiled."""
+    """Compile every kernel that this config (one JSON object) launches. The reply is Compiled, or NotCompiled."""
 
     config: str
 
 
-class MeasureOrder(JobOrder, frozen=True, tag="measure"):
+class MeasureOrder(JobOrder, frozen=True, kw_only=True, tag="measure"):
     """Check and time this config; begin no sample after `budget_s` seconds. The reply is MeasureReply, or Refused.
 
-    default_ms: what the default config takes on each workload, where the limits are relative to it.
+    cutoff_ms: a slower config is cut off after a few runs. near_ms: a slower one gets few runs, as it is no pick.
+    default_ms: the time of the default config on each workload, where the limits are relative to it.
     """
 
     config: str
@@ -99,7 +101,7 @@ class PrepareOrder(JobOrder, frozen=True, tag="prepare"):
 
 
 class SampleOrder(Struct, frozen=True, tag="sample"):
-    """Take one sample of each workload of what is kept as `slot`. The reply is SampleReply, or Refused."""
+    """Take one sample of each workload with the config in `slot`. The reply is SampleReply, or Refused."""
 
     slot: int
 
@@ -111,38 +113,38 @@ class VerifyOrder(Struct, frozen=True, tag="verify"):
 
 
 class ForgetOrder(Struct, frozen=True, tag="forget"):
-    """Drop all that is kept. The reply is SampleReply, with nothing in it."""
+    """Drop all configs that are kept. The reply is an empty SampleReply."""
 
 
 TritonOrder = CompileOrder | MeasureOrder | PrepareOrder | SampleOrder | VerifyOrder | ForgetOrder
 
 
 class ReadyReply(Struct, frozen=True, tag="ready"):
-    """The process can take orders. gpu: what it runs on; arguments: of each workload, for who compiles."""
+    """The worker can take orders. gpu: the device of a GPU worker. arguments: of each workload, for compile workers."""
 
     gpu: Gpu | None = None
     arguments: tuple[DescribedArguments, ...] = ()
 
 
 class Compiled(Struct, frozen=True, tag="compiled"):
-    """The binaries are in Triton's cache. kernels: what each needs, in the order of launching."""
+    """The binaries are in Triton's cache. kernels: in the order of launching."""
 
     seconds: float
     kernels: tuple[CompiledKernel, ...]
 
 
 class NotCompiled(Struct, frozen=True, tag="not_compiled"):
-    """compiler: Triton refused the config; else it was not got as far as that without real arguments."""
+    """compiler: whether Triton refused the config; if not, the config failed before, for want of real arguments."""
 
     seconds: float
     message: str
     compiler: bool
 
 
-class MeasureReply(Struct, frozen=True, tag="measured"):
-    """times_ms: the samples of each workload, in their order; cut: there are few, for it is clearly slow.
-
-    began: by the system's monotonic clock. keys: in Triton's cache, of what it launches, as far as it was looked up.
+class MeasureReply(Struct, frozen=True, kw_only=True, tag="measured"):
+    """times_ms: the samples of each workload, in the order in which they were taken. cut: there are only a few, since
+    the config is clearly slow. began: on the system's monotonic clock, in seconds. keys: of its kernels in Triton's
+    cache, as far as they were looked up.
     """
 
     times_ms: tuple[tuple[float, ...], ...]
@@ -154,25 +156,24 @@ class MeasureReply(Struct, frozen=True, tag="measured"):
 
 
 class PrepareReply(Struct, frozen=True, tag="prepared"):
-    """Checked and warm. keys: as of MeasureReply."""
+    """The config is checked and warm. keys: see MeasureReply."""
 
     run_s: float
     keys: tuple[str, ...] = ()
 
 
 class SampleReply(Struct, frozen=True, tag="sampled"):
-    """One sample of each workload, in milliseconds, and what the device was like just after."""
+    """One sample of each workload, in milliseconds, and the gauges of the device just after it."""
 
     times_ms: tuple[float, ...]
     run_s: float
     gauges: dict[str, Detail] = {}
 
 
-class Refused(Struct, frozen=True, tag="refused"):
-    """The config has failed. spoilt: nothing more can be trusted in this process, which must end.
-
-    suspect: an earlier config may have caused it, so that this one deserves another try in a fresh process.
-    began: by the system's monotonic clock.
+class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
+    """The config has failed. spoilt: nothing in this process can be trusted any more, and it must end. suspect: an
+    earlier config may have caused the failure, so that this one deserves another try in a fresh process. began: see
+    MeasureReply.
     """
 
     failed: Failed
@@ -188,20 +189,10 @@ _replies: msgspec.msgpack.Decoder[TritonReply] = msgspec.msgpack.Decoder(TritonR
 
 
 def decode_order(body: bytes) -> TritonOrder:
-    """The order in a frame's body; raises msgspec.DecodeError for anything else."""
+    """The order in the body of a frame; raises msgspec.DecodeError for anything else."""
     return _orders.decode(body)
 
 
 def decode_reply(body: bytes) -> TritonReply:
-    """The reply in a frame's body; raises msgspec.DecodeError for anything else."""
+    """The reply in the body of a frame; raises msgspec.DecodeError for anything else."""
     return _replies.decode(body)
-
-
-HEAD = 120
-
-
-def both_ends(error: BaseException) -> str:
-    """The kind of the error and how it begins, and how it ends where that is too long."""
-    short = describe_error(error)
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return short if len(text) <= LONGEST_MESSAGE else f"{text[:HEAD]} … {text[HEAD - LONGEST_MESSAGE + 3 :]}"

@@ -10,7 +10,7 @@ from autotune.backends.triton.evaluator import TritonEvaluator
 from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig, Manifest, relocate_binaries
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
-from autotune.core.outcomes import Outcome, Trial
+from autotune.core.outcomes import Failed, Outcome, Trial
 from autotune.core.search.messages import Limits, Observed
 from autotune.core.space import Space
 from autotune.shell.files import replace_file
@@ -19,9 +19,9 @@ from autotune.shell.files import replace_file
 def precompile(
     space: Space, evaluator: TritonEvaluator, configs: Sequence[Config], target: str, folder: Path
 ) -> Iterator[CompiledConfig]:
-    """Compile these configs for `target`, and tell of each as it is done; the manifest is written at the end.
+    """Compile these configs for `target`, and yield each as it is done; the manifest is written at the end.
 
-    Raises EvaluatorError where the evaluator cannot compile without a GPU.
+    Raises EvaluatorError where the evaluator cannot compile without a GPU, or the folder cannot be made.
     """
     folder = folder.absolute()
     try:
@@ -38,13 +38,19 @@ def precompile(
                 session.submit(batch, Limits())
             for event in session.poll():
                 assert isinstance(event, Observed), "nothing is compared here"
-                done.append(_told(configs[event.trial], event.outcome))
+                done.append(_describe(configs[event.trial], event.outcome))
                 yield done[-1]
     manifest = Manifest(target, str(folder), tuple(done))
     replace_file(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
 
-def _told(config: Config, outcome: Outcome) -> CompiledConfig:
-    kind = getattr(outcome, "kind", "")
-    verdict, message = ("compiled", "") if kind == "skipped" else (kind, getattr(outcome, "message", ""))
-    return CompiledConfig(dict(config), verdict, round(outcome.compile_s, 4), message, outcome.details)
+def _describe(config: Config, outcome: Outcome) -> CompiledConfig:
+    assert isinstance(outcome, Failed), "nothing is timed here"
+    compiled = outcome.kind == "skipped"
+    return CompiledConfig(
+        config=dict(config),
+        verdict="compiled" if compiled else outcome.kind,
+        seconds=round(outcome.compile_s, 4),
+        message="" if compiled else outcome.message,
+        details=outcome.details,
+    )

@@ -1,10 +1,9 @@
-"""What a device can hold, and whether a compiled kernel fits: decided before anything is run.
+"""The resources of a device and the needs of a compiled kernel: whether it fits is decided before anything runs.
 
-Registers and spills of the kernels in a cubin, read off the binary: no GPU and no other program is needed.
-
-A cubin is an ELF file. Its section `.nv.info` lists attributes: a format byte, an attribute byte, and for the formats
-that matter here a 16-bit size and a payload of two words, the symbol and the value. The numbers of the attributes are
-those that `cuobjdump --dump-elf` prints names for.
+The needs of a thread are read off the binary (a cubin), without a GPU and without another program. A cubin is an ELF
+file. Its section `.nv.info` lists attributes: a format byte, an attribute byte, and for the formats that matter here a
+16-bit size and a payload of two words, the symbol and the value. `cuobjdump --dump-elf` prints the names of the
+attributes.
 """
 
 import re
@@ -17,29 +16,31 @@ from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
 
 KIB = 1024
-SHARED_KIB = {
+_SHARED_KIB = {
     70: 96, 72: 96, 75: 64, 80: 163, 86: 99, 87: 163, 88: 99, 89: 99, 90: 227, 100: 227, 101: 227, 103: 227,
     110: 227, 120: 99, 121: 99,
 }  # fmt: skip
 """Shared memory that one block may have, by compute capability (CUDA C++ programming guide)."""
-REGISTERS = 65536
-"""Of one multiprocessor, and the most that one block can have, on all of the above."""
-MOST_REGISTERS_EACH = 255
+_REGISTERS = 65536
+"""Registers of one multiprocessor, and the most that one block can have, on all of these devices (same source)."""
 WARP = 32
-WARP_GRAIN = 256
-"""Registers are handed to warps in multiples of this."""
-MOST_BLOCKS_IN_CLUSTER = 16
+_WARP_GRAIN = 256
+"""The hardware hands registers to warps in multiples of this (same source)."""
+_MOST_BLOCKS_IN_CLUSTER = 16
+"""On Hopper, with the opt-in for clusters that are not portable (same source)."""
 
 
 def gpu_of_target(target: str) -> Gpu:
-    """The device that "sm_90" means, without one being there; raises EvaluatorError for what is no such name."""
+    """The device that "sm_90" names, without one being there; raises EvaluatorError for another text."""
     arch = arch_of(target)
-    shared = SHARED_KIB.get(arch)
-    return Gpu(target, f"sm_{arch}", None if shared is None else shared * KIB, REGISTERS)
+    shared = _SHARED_KIB.get(arch)
+    return Gpu(
+        name=target, target=f"sm_{arch}", shared_bytes=None if shared is None else shared * KIB, registers=_REGISTERS
+    )
 
 
 def arch_of(target: str) -> int:
-    """90 for "sm_90"; raises EvaluatorError."""
+    """90 for "sm_90"; raises EvaluatorError for another text."""
     found = re.fullmatch(r"sm_(\d{2,3})a?", target)
     if found is None:
         raise EvaluatorError(f"target is {target!r}; give an NVIDIA architecture such as 'sm_90'")
@@ -48,40 +49,44 @@ def arch_of(target: str) -> int:
 
 def find_misfit(kernel: CompiledKernel, gpu: Gpu) -> Failed | None:
     """Why this kernel cannot be launched on this device; None where nothing speaks against it."""
-    where = f"{kernel.name} needs"
+    needs = f"{kernel.name} needs"
     if gpu.shared_bytes is not None and kernel.shared_bytes > gpu.shared_bytes:
-        return _refused(
-            "out_of_memory", f"{where} {kernel.shared_bytes} bytes of shared memory; {gpu.name} has {gpu.shared_bytes}"
+        return _refuse(
+            "out_of_memory", f"{needs} {kernel.shared_bytes} bytes of shared memory; {gpu.name} has {gpu.shared_bytes}"
         )
     if kernel.threads > gpu.threads:
-        return _refused("run_error", f"{where} {kernel.threads} threads in a block; {gpu.name} allows {gpu.threads}")
-    if kernel.blocks > MOST_BLOCKS_IN_CLUSTER:
-        return _refused(
-            "run_error", f"{where} clusters of {kernel.blocks} blocks; at most {MOST_BLOCKS_IN_CLUSTER} can be"
+        return _refuse("run_error", f"{needs} {kernel.threads} threads in a block; {gpu.name} allows {gpu.threads}")
+    if kernel.blocks > _MOST_BLOCKS_IN_CLUSTER:
+        return _refuse(
+            "run_error", f"{needs} clusters of {kernel.blocks} blocks; at most {_MOST_BLOCKS_IN_CLUSTER} can be"
         )
     if gpu.registers is not None and (needed := registers_of_block(kernel)) > gpu.registers:
-        return _refused(
+        return _refuse(
             "run_error",
-            f"{where} {needed} registers for one block ({kernel.registers} a thread, {kernel.threads} threads), so that"
+            f"{needs} {needed} registers for one block ({kernel.registers} a thread, {kernel.threads} threads), so that"
             f" none fits; {gpu.name} has {gpu.registers}",
         )
     return None
 
 
+def _refuse(kind: FailureKind, message: str) -> Failed:
+    return Failed(kind, message + ": not run")
+
+
 def registers_of_block(kernel: CompiledKernel) -> int:
-    """Registers that the hardware sets aside for one block; 0 where the figure of a thread is not known."""
+    """Registers that the hardware sets aside for one block; 0 where those of a thread are not known."""
     if kernel.registers is None:
         return 0
-    of_warp = -(-kernel.registers * WARP // WARP_GRAIN) * WARP_GRAIN
+    of_warp = -(-kernel.registers * WARP // _WARP_GRAIN) * _WARP_GRAIN
     return of_warp * -(-kernel.threads // WARP)
 
 
 def blocks_at_once(kernel: CompiledKernel, gpu: Gpu) -> int | None:
-    """Blocks that fit on one multiprocessor by registers and shared memory; None where that is not known."""
+    """Blocks that fit on one multiprocessor by registers and shared memory; None where these are not known."""
     if gpu.registers is None or gpu.shared_bytes is None or not registers_of_block(kernel):
         return None
     by_registers = gpu.registers // registers_of_block(kernel)
-    by_shared = (gpu.shared_bytes + KIB) // (kernel.shared_bytes + KIB)  # a KiB of each block is the system's
+    by_shared = (gpu.shared_bytes + KIB) // (kernel.shared_bytes + KIB)  # the system takes a KiB of each block
     return min(by_registers, by_shared)
 
 
@@ -104,21 +109,18 @@ def resource_details(kernels: tuple[CompiledKernel, ...], gpu: Gpu | None) -> di
     return details
 
 
-def _refused(kind: FailureKind, message: str) -> Failed:
-    return Failed(kind, message + ": not run")
+_SVAL = 4
+"""The format whose payload follows after its size (EIFMT_SVAL)."""
+_REGISTER_COUNT = 0x2F
+"""EIATTR_REGCOUNT."""
+_FRAME_SIZE = 0x11
+"""EIATTR_FRAME_SIZE."""
+_SYMBOL_TABLE = 2
+"""The type of a section that is a symbol table (SHT_SYMTAB)."""
 
 
-SVAL = 4
-"""The format whose payload follows, after its size."""
-_REGISTERS_TAG = 0x2F
-FRAME = 0x11
-
-SYMBOLS = 2
-"""The type of a section that is a symbol table."""
-
-
-class Resources(NamedTuple):
-    """Of one thread. local_bytes: its frame in local memory, which for Triton's kernels is what did not fit: spills."""
+class KernelResources(NamedTuple):
+    """The needs of one thread. local_bytes: its frame in local memory, which in Triton's kernels holds the spills."""
 
     registers: int
     local_bytes: int
@@ -131,8 +133,8 @@ class _Section(NamedTuple):
     body: bytes
 
 
-def resources(cubin: bytes, kernel: str) -> Resources | None:
-    """What a thread of `kernel` needs; None where the file is not understood."""
+def read_cubin(cubin: bytes, kernel: str) -> KernelResources | None:
+    """The needs of a thread of `kernel`; None where the file is not understood."""
     try:
         sections = _sections(cubin)
         symbol = _symbol(sections, kernel)
@@ -140,7 +142,7 @@ def resources(cubin: bytes, kernel: str) -> Resources | None:
         found = {attribute: value for attribute, about, value in _attributes(info) if about == symbol}
     except (struct.error, StopIteration, IndexError, ValueError):
         return None
-    return Resources(found[_REGISTERS_TAG], found.get(FRAME, 0)) if _REGISTERS_TAG in found else None
+    return KernelResources(found[_REGISTER_COUNT], found.get(_FRAME_SIZE, 0)) if _REGISTER_COUNT in found else None
 
 
 def _sections(cubin: bytes) -> list[_Section]:
@@ -163,19 +165,19 @@ def _text(texts: bytes, start: int) -> str:
 
 def _symbol(sections: list[_Section], name: str) -> int:
     """The number of the symbol of this name."""
-    table = next(section for section in sections if section.kind == SYMBOLS)
+    table = next(section for section in sections if section.kind == _SYMBOL_TABLE)
     texts = sections[table.link].body
     starts = (start for (start, *_) in struct.iter_unpack("<IBBHQQ", table.body))
     return next(i for i, start in enumerate(starts) if _text(texts, start) == name)
 
 
 def _attributes(info: bytes) -> Iterator[tuple[int, int, int]]:
-    """(attribute, symbol, value) of those that have a symbol."""
+    """(attribute, symbol, value) of the attributes that belong to a symbol."""
     at = 0
     while at + 4 <= len(info):
         kind, attribute, size = struct.unpack_from("<BBH", info, at)
         at += 4
-        if kind != SVAL:
+        if kind != _SVAL:
             continue
         if size >= 8:
             symbol, value = struct.unpack_from("<II", info, at)

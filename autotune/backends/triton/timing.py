@@ -1,10 +1,7 @@
-"""What runs a kernel and times it: a GPU by its own events, or the CPU that interprets it, by the wall clock.
+"""How a kernel is timed: by which device, how often, and how the times of several workloads become one number.
 
-How often to run a kernel: warm-up, a probe that may end it, then as many runs as its duration allows.
-
-Pure but for the clock it is given: `time(n)` runs the kernel n times and gives the milliseconds of each.
-
-One number out of the times of several workloads.
+A GPU times by its own events, the CPU that interprets a kernel by the wall clock. A config gets a warm-up, a probe that
+may end its timing, and then as many runs as its duration allows.
 """
 
 import time
@@ -21,20 +18,21 @@ from msgspec.structs import replace
 from autotune.backends.triton.messages import Gpu
 from autotune.core.outcomes import Detail
 
-Call = Callable[[int], Any]
+LaunchRun = Callable[[int], Any]
 """Launches run number i: where there are several copies of the arguments, it takes the next one."""
 
-Cache = Literal["flush", "rotate", "warm"]
-FLUSH_FACTOR = 2
-LEAST_FLUSH = 32 << 20
-LEAD_CYCLES = 200_000
-"""A tenth of a millisecond for which the GPU is held: the host's part of the first launch is over by then."""
+L2Mode = Literal["flush", "rotate", "warm"]
+
+_FLUSH_FACTOR, _LEAST_FLUSH_BYTES = 2, 32 << 20
+"""The buffer that clears the L2 cache: twice the size of the cache, since lines are not replaced in order."""
+_LEAD_CYCLES = 200_000
+"""For these clock cycles, a tenth of a millisecond, the GPU is held: by then the host has launched the first run."""
 IN_FLIGHT = 64
-"""Events in use at a time; as many runs are queued before the host waits for them."""
+"""Pairs of events in use at a time; as many runs are queued before the host waits for them."""
 
 
 class Device(Protocol):
-    """gpu: what it is. kind: torch's name for where its tensors are."""
+    """A device that runs kernels. kind: torch's name for the place of its tensors."""
 
     @property
     def gpu(self) -> Gpu: ...
@@ -43,13 +41,13 @@ class Device(Protocol):
     def kind(self) -> str: ...
 
     def synchronize(self) -> None:
-        """Wait for all that was launched; raises what it died of."""
+        """Wait for everything that was launched; raises its error if it failed."""
 
-    def time(self, call: Call, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
-        """Milliseconds of each of `count` runs. before: untimed, ahead of each. cold: with an empty L2 cache."""
+    def time(self, call: LaunchRun, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
+        """Milliseconds of each of `count` runs. before: called ahead of each run, untimed. cold: clear the L2 cache."""
 
-    def graphed(self, call: Call, runs: int) -> tuple[Call, int]:
-        """The call as it can be launched with the least cost, and how many runs one launch of it makes."""
+    def capture_graph(self, call: LaunchRun, runs: int) -> tuple[LaunchRun, int]:
+        """A call with the least cost of launching, and how many runs one launch of it makes."""
 
     def gauges(self) -> dict[str, Detail]:
         """Clock and temperature, as far as they can be read."""
@@ -58,14 +56,13 @@ class Device(Protocol):
 class HostDevice:
     """This process itself, where Triton interprets kernels."""
 
-    gpu = Gpu("the interpreter")
+    gpu = Gpu(name="the interpreter")
     kind = "cpu"
 
     def synchronize(self) -> None:
-        """Everything is done already."""
+        """Every call has finished when it returns."""
 
-    def time(self, call: Call, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
-        """By the wall clock."""
+    def time(self, call: LaunchRun, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
         times = []
         for i in range(count):
             if before is not None:
@@ -75,12 +72,11 @@ class HostDevice:
             times.append((time.perf_counter_ns() - start) / 1e6)
         return times
 
-    def graphed(self, call: Call, runs: int) -> tuple[Call, int]:
+    def capture_graph(self, call: LaunchRun, runs: int) -> tuple[LaunchRun, int]:
         """There are no graphs here."""
         return call, 1
 
     def gauges(self) -> dict[str, Detail]:
-        """None that would mean anything."""
         return {}
 
 
@@ -97,18 +93,16 @@ class CudaDevice:
         self._pairs = [
             (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(IN_FLIGHT)
         ]
-        properties = torch.cuda.get_device_properties(0)
-        self.gpu = _described(properties)
-        size = max(FLUSH_FACTOR * self.gpu.l2_bytes, LEAST_FLUSH)
+        self.gpu = _describe_gpu(torch.cuda.get_device_properties(0))
+        size = max(_FLUSH_FACTOR * self.gpu.l2_bytes, _LEAST_FLUSH_BYTES)
         self._flushed = torch.empty(size // 4, dtype=torch.int32, device="cuda")
-        self._handle, self._nvml = _nvml(index)
+        self._handle, self._nvml = _open_nvml(index)
 
     def synchronize(self) -> None:
-        """Wait for the GPU."""
         self._torch.cuda.synchronize()
 
-    def time(self, call: Call, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
-        """By events around each run. Clearing the cache also keeps the GPU busy while the host prepares the launch."""
+    def time(self, call: LaunchRun, count: int, before: Callable[[int], Any] | None, cold: bool) -> list[float]:
+        """Events lie around each run. Clearing the cache also keeps the GPU busy while the host prepares the launch."""
         times: list[float] = []
         for begin in range(0, count, IN_FLIGHT):
             pairs = self._pairs[: min(IN_FLIGHT, count - begin)]
@@ -127,12 +121,12 @@ class CudaDevice:
 
     def _hold(self) -> None:
         """Let the host get ahead; else the first run would be timed with the wait for its own launch."""
-        hold = getattr(self._torch.cuda, "_sleep", None)
+        hold = getattr(self._torch.cuda, "_sleep", None)  # torch's own, which a later version may drop
         if hold is not None:
-            hold(LEAD_CYCLES)
+            hold(_LEAD_CYCLES)
 
-    def graphed(self, call: Call, runs: int) -> tuple[Call, int]:
-        """`runs` launches captured in one graph."""
+    def capture_graph(self, call: LaunchRun, runs: int) -> tuple[LaunchRun, int]:
+        """`runs` launches captured in one CUDA graph."""
         torch = self._torch
         stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
         stream.wait_stream(torch.cuda.current_stream())
@@ -145,7 +139,7 @@ class CudaDevice:
         return lambda _: graph.replay(), runs
 
     def gauges(self) -> dict[str, Detail]:
-        """What NVML tells just after a measurement."""
+        """The figures of NVML just after a measurement."""
         found: dict[str, Detail] = {}
         if self._nvml is not None:
             nvml, handle = self._nvml, self._handle
@@ -156,8 +150,8 @@ class CudaDevice:
         return found
 
 
-def _described(properties: Any) -> Gpu:
-    """What torch and Triton's driver know of it."""
+def _describe_gpu(properties: Any) -> Gpu:
+    """The device by the properties that torch and Triton's driver know."""
     shared, registers = getattr(properties, "shared_memory_per_block_optin", None), None
     with suppress(Exception):
         from triton.runtime.driver import driver
@@ -165,17 +159,16 @@ def _described(properties: Any) -> Gpu:
         more = driver.active.utils.get_device_properties(0)
         shared, registers = more["max_shared_mem"], more.get("max_num_regs")
     return Gpu(
-        properties.name,
-        f"sm_{properties.major}{properties.minor}",
-        shared,
-        registers or getattr(properties, "regs_per_multiprocessor", None),
-        1024,
-        properties.multi_processor_count,
-        getattr(properties, "L2_cache_size", 0),
+        name=properties.name,
+        target=f"sm_{properties.major}{properties.minor}",
+        shared_bytes=shared,
+        registers=registers or getattr(properties, "regs_per_multiprocessor", None),
+        multiprocessors=properties.multi_processor_count,
+        l2_bytes=getattr(properties, "L2_cache_size", 0),
     )
 
 
-def _nvml(index: str) -> tuple[Any, Any]:
+def _open_nvml(index: str) -> tuple[Any, Any]:
     """A handle of the device, and the library; None where there is none."""
     try:
         import pynvml
@@ -188,19 +181,23 @@ def _nvml(index: str) -> tuple[Any, Any]:
         return None, None
 
 
-Time = Callable[[int], list[float]]
+TimeRuns = Callable[[int], list[float]]
+"""Runs the kernel n times; the milliseconds of each run."""
 
-PROBES = 3
-CHUNK_MS = 200.0
-MOST_SAMPLES = 25
-ROUND_MS = 8.0
-MOST_RUNS_IN_ROUND = 20
+_PROBES = 3
+"""Runs that decide whether a config is cut off: three give a minimum that one disturbance does not spoil."""
+_CHUNK_MS = 200.0
+"""Milliseconds of runs between two looks at the clock."""
+_MOST_SAMPLES = 25
+"""Samples of a config in a journal: what a journal can hold of hundreds of runs."""
+_ROUND_MS, _MOST_RUNS_IN_ROUND = 8.0, 20
+"""A sample of a comparison takes so many milliseconds, or so many runs, whichever is less."""
 
 
-class Schedule(Struct, frozen=True):
-    """How much timing a config gets on each of its workloads; all times in milliseconds of the kernel's own.
+class TimingSchedule(Struct, frozen=True, kw_only=True):
+    """How often each workload of a config runs; all times in milliseconds of the kernel's own.
 
-    warmup_ms: untimed runs first. target_ms: timed runs add up to this, but there are at least `min_repeats` and at
+    warmup_ms: of untimed runs first. target_ms: timed runs add up to this, but there are at least `min_repeats` and at
     most `max_repeats`.
     """
 
@@ -209,36 +206,37 @@ class Schedule(Struct, frozen=True):
     min_repeats: int = 5
     max_repeats: int = 200
 
+    def shortest(self) -> "TimingSchedule":
+        """For a config that is certainly not the best: as few runs as say how much slower it is."""
+        return replace(self, target_ms=0.0)
 
-def briefly(schedule: Schedule) -> Schedule:
-    """For what is certainly not the best: as few runs as say by how much."""
-    return replace(schedule, target_ms=0.0)
 
-
-def warm_up(time: Time, schedule: Schedule) -> float:
-    """Run until it is warm; the milliseconds that one run seems to take."""
+def warm_up(time: TimeRuns, schedule: TimingSchedule) -> float:
+    """Run until the kernel is warm; the milliseconds that one run seems to take."""
     first = time(1)[0]
     more = min(ceil(schedule.warmup_ms / max(first, 1e-4)), schedule.max_repeats)
     return first if more <= 1 else median(time(more))
 
 
-def probe(time: Time) -> list[float]:
-    """The first runs that count."""
-    return time(PROBES)
+def probe(time: TimeRuns) -> list[float]:
+    """The first runs that count, in milliseconds."""
+    return time(_PROBES)
 
 
-def sample(time: Time, probed: Sequence[float], schedule: Schedule, in_time: Callable[[], bool]) -> list[float]:
-    """The probed runs and as many more as the schedule wants, while `in_time`."""
+def sample(
+    time: TimeRuns, probed: Sequence[float], schedule: TimingSchedule, in_time: Callable[[], bool]
+) -> list[float]:
+    """The probed runs and as many more as the schedule wants, while `in_time`; in milliseconds."""
     each = max(median(probed), 1e-4)
     wanted = min(max(ceil(schedule.target_ms / each), schedule.min_repeats), schedule.max_repeats)
     times = list(probed)
     while len(times) < wanted and in_time():
-        times += time(min(wanted - len(times), max(1, int(CHUNK_MS / each))))
+        times += time(min(wanted - len(times), max(1, int(_CHUNK_MS / each))))
     return times
 
 
-def condensed(times: Sequence[float], most: int = MOST_SAMPLES) -> tuple[float, ...]:
-    """At most so many samples, each the median of some runs in a row: what a journal can hold of hundreds of runs."""
+def condense(times: Sequence[float], most: int = _MOST_SAMPLES) -> tuple[float, ...]:
+    """At most so many samples, each the median of a few runs in a row."""
     if len(times) <= most:
         return tuple(times)
     edges = [round(i * len(times) / most) for i in range(most + 1)]
@@ -246,24 +244,23 @@ def condensed(times: Sequence[float], most: int = MOST_SAMPLES) -> tuple[float, 
 
 
 def runs_in_round(each_ms: float) -> int:
-    """How many runs make one sample of an interleaved comparison."""
-    return max(1, min(MOST_RUNS_IN_ROUND, int(ROUND_MS / max(each_ms, 1e-4))))
-
-
-Kind = Literal["geomean", "worst"]
+    """How many runs make one sample of an interleaved comparison; each_ms: milliseconds of one run."""
+    return max(1, min(_MOST_RUNS_IN_ROUND, int(_ROUND_MS / max(each_ms, 1e-4))))
 
 
 class Objective(Struct, frozen=True):
-    """kind: the weighted geometric mean of the times, or the longest of them. relative: of the times over those of the
+    """One number from the times of several workloads.
+
+    kind: the weighted geometric mean of the times, or the longest of them. relative: of the times over those of the
     default config, brought back to milliseconds by the default's own geometric mean. weights: one for each workload.
     """
 
-    kind: Kind = "geomean"
+    kind: Literal["geomean", "worst"] = "geomean"
     relative: bool = False
     weights: tuple[float, ...] = (1.0,)
 
     def __call__(self, times_ms: Sequence[float], default_ms: Sequence[float] | None = None) -> float:
-        """Milliseconds; the default's times are looked at only where the objective is relative, and may be missing."""
+        """Milliseconds; the default's times matter only where the objective is relative, and may be missing."""
         if len(times_ms) == 1:
             return times_ms[0]
         scale = [1.0] * len(times_ms)

@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from autotune.backends.triton_decorator.call_key import Call, Calls, described
+from autotune.backends.triton_decorator.call_key import Call, Calls, describe_bucket
 from autotune.backends.triton_decorator.configs import LABEL, Candidates
 from autotune.backends.triton_decorator.options import DecoratorOptions
 from autotune.core.errors import CacheError
@@ -16,36 +17,31 @@ from autotune.shell.cache.reuse import KeyedCache, Use
 from autotune.shell.cache.sources import kernel_digest, replace_known, value_digest
 from autotune.shell.settings import Environment
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-_caches: dict["Path", Cache] = {}
+_caches: dict[Path, Cache] = {}
+"""One object for each directory, as it remembers lookups."""
 
 
-def memory_of(
+def keyed_cache_of(
     kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candidates: Candidates, env: Environment, use: Use
 ) -> KeyedCache | None:
-    """Where the results of a call are kept, and under which key; None where they are not to be.
+    """The cache and the key for the results of a call; None where they are not kept.
 
-    kernel: what `@triton.jit` made. candidates: before any pruning. Where no key can be made that another process
-    finds, there is a warning.
+    kernel: the jitted kernel. candidates: before any pruning. Where no key can be made that another process finds, a
+    warning says so.
     """
     cache = options.searching.cache
     if cache is False or env.skip_cache:
         return None
-    opened = cache if isinstance(cache, Cache) else _opened(Cache(None if cache is True else cache))
-    if opened.mode == "off":
+    if not isinstance(cache, Cache):
+        cache = Cache(None if cache is True else cache)
+        cache = _caches.setdefault(cache.directory, cache)
+    if cache.mode == "off":
         return None
     try:
-        return KeyedCache(opened, _key(kernel, calls, call, options, candidates), use)
+        return KeyedCache(cache, _key(kernel, calls, call, options, candidates), use)
     except CacheError as error:
         warnings.warn(f"{kernel.fn.__name__} keeps its results in this process only: {error}", stacklevel=2)
         return None
-
-
-def _opened(cache: Cache) -> Cache:
-    """One object for each directory: it remembers what was looked up."""
-    return _caches.setdefault(cache.directory, cache)
 
 
 def _key(kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candidates: Candidates) -> LooseKey:
@@ -61,20 +57,19 @@ def _key(kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candi
 
 
 def _extra(options: DecoratorOptions, candidates: Candidates) -> dict[str, str]:
-    """Whatever else makes two tunings two: functions, of which a key holds digests."""
+    """Everything else that makes two tunings differ: functions, by their digests, and settings."""
     of, pruning = options.measuring, options.pruning
     parts: Mapping[str, Any] = {
         "heuristics": options.heuristics or None, "reference": of.reference,
         "early_config_prune": pruning.early, "perf_model": pruning.model,
     }  # fmt: skip
     found = {name: value_digest(part) for name, part in parts.items() if part is not None}
-    for name in ("do_bench", "pre_hook", "post_hook", "checker"):
-        if (instrument := getattr(of, name)) is not None:
-            found[name] = _instrument(instrument)
+    hooks = {"do_bench": of.do_bench, "pre_hook": of.pre_hook, "post_hook": of.post_hook, "checker": of.checker}
+    found |= {name: _code_digest(hook) for name, hook in hooks.items() if hook is not None}
     if options.bucket is not None:
-        found["bucket"] = described(options.bucket)
+        found["bucket"] = describe_bucket(options.bucket)
     if candidates.hooked:
-        found["hooks"] = compute_digest([_instrument(one.pre_hook) for one in candidates.listed.values()])
+        found["hooks"] = compute_digest([_code_digest(one.pre_hook) for one in candidates.listed.values()])
     if pruning.model is not None:
         found["top_k"] = str(pruning.top_k)
     if of.use_cuda_graph:
@@ -84,14 +79,10 @@ def _extra(options: DecoratorOptions, candidates: Candidates) -> dict[str, str]:
     return found
 
 
-def _instrument(function: Any) -> str:
-    """The digest of what times a run, is called around it, or judges it: its code and the values that cannot change.
+def _code_digest(hook: Any) -> str:
+    """The digest of a function that times a run, is called around it, or checks it: its code and its constants.
 
-    Such functions count runs and the like, so that all else is another thing at every call; and an answer of the cache
-    is judged anew before it is believed.
+    Such functions count runs and the like, so that the rest of their state differs at every call; and a result from the
+    cache is checked again before it is used.
     """
-    return (
-        ""
-        if function is None
-        else identify(getattr(function, "__func__", function), replace_known, contents=False).digest
-    )
+    return "" if hook is None else identify(getattr(hook, "__func__", hook), replace_known, contents=False).digest

@@ -1,13 +1,13 @@
-"""The arguments of a call, told apart as cheaply as can be: this is what every later call pays for.
+"""The keys of a call: this is the cost that a tuned kernel adds to every launch.
 
 Two keys: a raw one, exact and made in a microsecond or two, and a canonical one behind it, in which key arguments are
 rounded to their buckets and strides to their classes. Many raw keys lead to one canonical key.
 
-What decides the binary is in both, and in the key on disk, for every argument: the values of keys and constants; dtype,
-class of strides and alignment of tensors, also of those in tuples and descriptors; of any other number its type, and
-whether it is 1 or divisible by 16, as Triton compiles for these.
+Everything that decides the binary is in both, and in the key on disk: the values of keys and constants; dtype, class
+of strides and alignment of tensors, also of those in tuples and descriptors; the type of any other number, and whether
+it is 1 or divisible by 16, as Triton compiles for these.
 
-Which values of a key argument share one tuning.
+Buckets, which round key arguments, are at the end of the file.
 """
 
 import inspect
@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from types import FunctionType
 from typing import Any, Literal, NamedTuple
 
@@ -34,73 +35,24 @@ from autotune.shell.cache.sources import (
 
 Bucket = Literal["power_of_two"] | Sequence[int] | Callable[[Any], Any]
 Buckets = Bucket | Mapping[str, Bucket]
+"""Which values of a key argument share one tuning; for all arguments, or by name."""
 
 Rule = Callable[[Any], Any]
+"""Rounds the value of a key argument."""
 
+_ALIGNMENT = 16
+"""Triton compiles other code for pointers, and for whole numbers, that this divides."""
 
-def rounding_rules(bucket: Buckets | None, keys: Sequence[str]) -> dict[str, Rule]:
-    """How to round each key argument that is to be rounded, by its name. Raises PlanError for what is no bucket."""
-    if bucket is None:
-        return {}
-    if not isinstance(bucket, Mapping):
-        return {name: _rule(bucket) for name in keys}
-    odd = [name for name in bucket if name not in keys]
-    if odd:
-        raise PlanError(f"bucket has {', '.join(map(repr, odd))}, which key does not name; add it to key")
-    return {name: _rule(one) for name, one in bucket.items()}
-
-
-def _rule(bucket: Bucket) -> Rule:
-    if bucket == "power_of_two":
-        return power_of_two
-    if callable(bucket):
-        return bucket
-    edges = list(bucket) if isinstance(bucket, Sequence) and not isinstance(bucket, str) else []
-    if not edges or edges != sorted(edges) or not all(isinstance(edge, int) for edge in edges):
-        raise PlanError(
-            f"{bucket!r} is no bucket; use 'power_of_two', a rising list of whole numbers, or a function of the value"
-        )
-    return lambda value: _edge(edges, value)
-
-
-def power_of_two(value: Any) -> Any:
-    """The least power of two that is not below a whole number; other values as they are."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        return value
-    return 1 << (value - 1).bit_length() if value > 0 else value
-
-
-def _edge(edges: list[int], value: Any) -> Any:
-    """The first edge that is not below the value; what lies above all edges belongs to the last."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return edges[min(bisect_left(edges, value), len(edges) - 1)]
-
-
-def described(bucket: Buckets) -> str:
-    """A bucket in the words of a cache key: a function by the digest of all that it reaches.
-
-    Raises CacheError for a function that reaches an object of which no digest can be made.
-    """
-    if isinstance(bucket, Mapping):
-        return "; ".join(f"{name}: {described(one)}" for name, one in bucket.items())
-    if callable(bucket):
-        return f"function {source_digest(bucket)}"
-    return bucket if isinstance(bucket, str) else str([*map(int, bucket)])
-
-
-ALIGNMENT = 16
-"""Triton compiles for pointers, and for whole numbers, that this divides."""
-
-LOW, HIGH = -(2**31), 2**31
-"""Whole numbers from LOW on, below HIGH, are passed in 32 bits."""
+_LOW, _HIGH = -(2**31), 2**31
+"""Whole numbers from _LOW on, below _HIGH, are passed in 32 bits."""
 
 
 class Call(NamedTuple):
-    """named: values of the kernel's parameters, defaults included. options: of the launch, as given at the call.
+    """One call, with its arguments by name.
 
-    given: names that the call sets; placed: those of them that it gives by position. canonical: what a tuning belongs
-    to, hashable. device: where the tensors are, as torch says.
+    named: values of the kernel's parameters, defaults included. options: of the launch, as given at the call. given:
+    names that the call sets. placed: those of them that it gives by position. canonical: the canonical key. device: of
+    the tensors, as torch has it.
     """
 
     named: dict[str, Any]
@@ -112,9 +64,9 @@ class Call(NamedTuple):
 
 
 class Calls:
-    """Of one kernel. keys: the arguments that a tuning depends on by value, besides the kernel's constants.
-
-    unspecialised: numbers for whose values Triton is told not to compile, by name.
+    """Reads the calls of one kernel. keys: the arguments on whose values a tuning depends, besides the kernel's
+    constants. rules: how to round them, by name. unspecialised: the numbers for whose values Triton is told not to
+    compile, by name.
     """
 
     def __init__(
@@ -131,12 +83,12 @@ class Calls:
         self._plans: dict[Any, tuple[bool, ...]] = {}
         self._tensors: frozenset[type] = frozenset()
 
-    def raw(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-        """Every argument in its place: values of key arguments and constants; dtype, strides, alignment and device of
-        tensors; the kind of the others. Equal only for calls of one canonical key.
+    def raw_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """The exact key: values of key arguments and constants; dtype, strides, alignment and device of tensors; the
+        kind of the others. Equal only for calls with one canonical key.
 
-        What is met most often is written out here, shorter than `value_key` and `kind_key` do: a truth value as a tuple
-        of one, as it equals a number; of a whole number 2 where it is 1, else whether 16 divides it.
+        The most frequent cases are written out here, shorter than in `value_key` and `kind_key`: a truth value as a
+        tuple of one, as it equals a number; a whole number as 2 where it is 1, else as whether 16 divides it.
         """
         shape: Any = len(args)
         if kwargs:
@@ -144,7 +96,7 @@ class Calls:
             args = (*args, *kwargs.values())
         plan = self._plans.get(shape)
         if plan is None:
-            plan = self._planned(shape)
+            plan = self._plan_form(shape)
         tensors, first = self._tensors, True
         key: list[Any] = [shape]
         add = key.append
@@ -168,12 +120,12 @@ class Calls:
                 add(kind_key(value))
         return tuple(key)
 
-    def bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         """The call with its values by name, and its canonical key."""
         given = {**dict(zip(self.names, args, strict=False)), **kwargs}
         options = {name: value for name, value in given.items() if name not in self.names}
         named = {name: given[name] for name in self.names if name in given}
-        tensors = [value for value in named.values() if is_tensor_like(value)]
+        tensors = [value for value in named.values() if _is_tensor_like(value)]
         device = next((found for value in tensors if (found := getattr(value, "device", None)) is not None), None)
         complete = {name: named.get(name, self._defaults.get(name)) for name in self.names
                     if name in named or name in self._defaults}  # fmt: skip
@@ -182,33 +134,33 @@ class Calls:
         return Call(complete, options, frozenset(given), (str(device), *parts), device, self.names[: len(args)])
 
     def specialization(self, call: Call) -> Specialization:
-        """The same as the canonical key for the cache on disk."""
+        """The canonical key as the cache on disk has it."""
         arguments: dict[str, Argument] = {}
         constants: dict[str, Any] = {}
         for name, value in {**call.named, **call.options}.items():
             by_its_value = name in self._exact or name in call.options
-            if by_its_value and name not in self.keys and not is_tensor_like(value):
-                constants[name] = written(value)
-            elif by_its_value and not is_tensor_like(value):
-                arguments[name] = Constant(written(self._rounded(name, value)))
+            if by_its_value and name not in self.keys and not _is_tensor_like(value):
+                constants[name] = _to_json(value)
+            elif by_its_value and not _is_tensor_like(value):
+                arguments[name] = Constant(_to_json(self._rounded(name, value)))
             else:
                 shape = tuple(int(n) for n in value.shape) if by_its_value else ()
                 _write(name, self._kind(name, value), value, shape, arguments)
         return Specialization(arguments, constants)
 
-    def shown(self, call: Call) -> str:
-        """The key in words, such as "M=4096, N=4096, x: float16"."""
+    def describe(self, call: Call) -> str:
+        """The key for people, such as "M=4096, N=4096, float16"."""
         named = call.named
         values = [f"{name}={self._rounded(name, named[name])}" for name in self.keys
-                  if name in named and not is_tensor_like(named[name])]  # fmt: skip
-        dtypes = dict.fromkeys(_dtype(value) for value in named.values() if is_tensor_like(value))
+                  if name in named and not _is_tensor_like(named[name])]  # fmt: skip
+        dtypes = dict.fromkeys(_dtype(value) for value in named.values() if _is_tensor_like(value))
         return ", ".join([*values, *dtypes])
 
     def _trait(self, name: str, value: Any) -> Any:
         """An argument as a part of the canonical key."""
         if name not in self._exact:
             return self._kind(name, value)
-        if is_tensor_like(value):
+        if _is_tensor_like(value):
             return kind_key(value), tuple(value.shape)
         return value_key(self._rounded(name, value))
 
@@ -220,8 +172,8 @@ class Calls:
         rule = self._rules.get(name)
         return value if rule is None else rule(value)
 
-    def _planned(self, shape: Any) -> tuple[bool, ...]:
-        """Which values of a call of this form count exactly; made once for each form."""
+    def _plan_form(self, shape: Any) -> tuple[bool, ...]:
+        """Which arguments of a call of this form count by value; computed once for each form."""
         torch = sys.modules.get("torch")
         if torch is not None:
             self._tensors = frozenset({torch.Tensor, torch.nn.Parameter})
@@ -233,7 +185,7 @@ class Calls:
 
 
 class IdentityKey:
-    """An object that equals itself alone, as a part of a key; it is kept as long as the key is."""
+    """An object as a part of a key, equal to itself only; it is kept as long as the key is."""
 
     __slots__ = ("held",)
 
@@ -248,7 +200,7 @@ class IdentityKey:
 
 
 def value_key(value: Any) -> Any:
-    """A value as a part of a key: hashable, and equal only for what does the same in a kernel. A NaN equals a NaN."""
+    """A value as a part of a key: hashable, and equal only to values that do the same in a kernel. NaN equals NaN."""
     kind = type(value)
     if value is None or kind is int or kind is bool or kind is str:
         return kind, value
@@ -267,47 +219,47 @@ def value_key(value: Any) -> Any:
 
 
 def kind_key(value: Any) -> Any:
-    """What Triton compiles for of an argument that is neither key nor constant, as a part of a key."""
-    if is_tensor_like(value):
+    """Everything for which Triton compiles, of an argument that is neither key nor constant, as a part of a key."""
+    if _is_tensor_like(value):
         return "tensor", _dtype(value), _strides(value), _is_aligned(value)
     if value is None:
         return "none"
     if isinstance(value, bool | float | str):
         return type(value).__name__
     if isinstance(value, int):
-        return integer_kind(value)
+        return _integer_kind(value)
     if isinstance(value, tuple):
         return "tuple", container_name(value), *map(kind_key, value)
-    if is_tensor_like(getattr(value, "base", None)):
+    if _is_tensor_like(getattr(value, "base", None)):
         return "descriptor", type(value).__name__, kind_key(value.base), *_descriptor_parts(value)
     return "value", value_key(value)
 
 
-def integer_kind(value: int) -> str:
-    """The type that a whole number is passed as, and what else Triton compiles for: "i32, divisible by 16"."""
-    width = "i32" if LOW <= value < HIGH else "i64" if -(2**63) <= value < 2**63 else "u64"
-    return f"{width}, 1" if value == 1 else f"{width}, divisible by {ALIGNMENT}" if value % ALIGNMENT == 0 else width
+def _integer_kind(value: int) -> str:
+    """The type in which a whole number is passed, and its specialisation: "i32, divisible by 16", for example."""
+    width = "i32" if _LOW <= value < _HIGH else "i64" if -(2**63) <= value < 2**63 else "u64"
+    return f"{width}, 1" if value == 1 else f"{width}, divisible by {_ALIGNMENT}" if value % _ALIGNMENT == 0 else width
 
 
 def _descriptor_parts(value: Any) -> tuple[Any, ...]:
-    """The class of the strides of a descriptor, and all of its settings but the shape, which kernels are told."""
+    """The class of the strides of a descriptor, and its settings without the shape, which kernels get at run time."""
     given = {name: one for name, one in sorted(vars(value).items()) if name not in ("base", "shape", "strides")}
     strides = stride_class(tuple(map(int, value.shape)), tuple(map(int, value.strides)))
     return strides, *((name, value_key(one)) for name, one in given.items())
 
 
-def is_tensor_like(value: Any) -> bool:
-    """Whether this has a dtype, shape and memory, as far as a kernel is concerned."""
+def _is_tensor_like(value: Any) -> bool:
+    """Whether a kernel can use this as a tensor: it has a dtype and memory."""
     return hasattr(value, "dtype") and hasattr(value, "data_ptr")
 
 
 def _write(name: str, trait: Any, value: Any, shape: tuple[int, ...], into: dict[str, Argument]) -> None:
-    """Put what an argument is compiled for among the arguments of a key on disk."""
+    """Add everything for which an argument is compiled to the arguments of a key on disk."""
     match trait:
         case "tensor", dtype, strides, aligned:
             into[name] = Tensor(shape, dtype, strides)
             if not aligned:
-                into[f"{name}.alignment"] = Constant(f"not divisible by {ALIGNMENT}")
+                into[f"{name}.alignment"] = Constant(f"not divisible by {_ALIGNMENT}")
         case "none":
             into[name] = Constant(None)
         case "tuple", container, *items:
@@ -317,26 +269,26 @@ def _write(name: str, trait: Any, value: Any, shape: tuple[int, ...], into: dict
         case "descriptor", kind, base, strides, *settings:
             _write(name, base, value.base, (), into)
             into[f"{name}.descriptor"] = Constant(
-                {kind: strides, **{setting: written(getattr(value, setting)) for setting, _ in settings}}
+                {kind: strides, **{setting: _to_json(getattr(value, setting)) for setting, _ in settings}}
             )
         case "value", _:
-            into[name] = Constant(written(value))
+            into[name] = Constant(_to_json(value))
         case _:
             into[f"{name}.type"] = Constant(trait)
 
 
-def written(value: Any) -> Any:
-    """A value as a key on disk has it: JSON values as they are, all others so that no JSON value equals them.
+def _to_json(value: Any) -> Any:
+    """A value as a key on disk has it: JSON values as they are, other values in a form that no JSON value has.
 
-    Raises CacheError for what has no stable digest.
+    Raises CacheError for a value without a stable digest.
     """
     kind = type(value)
     if value is None or kind is bool or kind is str or kind is int or kind is float:
         return jsonable_number(value)
     if isinstance(value, tuple | list):
-        return {container_name(value): [written(one) for one in value]}
+        return {container_name(value): [_to_json(one) for one in value]}
     if kind.__name__ == "constexpr":
-        return {"constexpr": written(value.value)}
+        return {"constexpr": _to_json(value.value)}
     if kind.__name__ == "dtype":
         return {f"{kind.__module__}.dtype": str(value)}
     if callable(value):
@@ -363,7 +315,58 @@ def _strides(value: Any) -> str:
 
 
 def _is_aligned(value: Any) -> bool:
-    """Whether a tensor begins where Triton may load several elements at once; so counts one without memory, too."""
-    with suppress(Exception):  # tensors of a tracer have no memory, and say so in many ways
-        return bool(value.data_ptr() % ALIGNMENT == 0)
+    """Whether a tensor begins where Triton may load several elements at once; one without memory counts as such."""
+    with suppress(Exception):  # tensors of a tracer have no memory, and raise many kinds of errors
+        return bool(value.data_ptr() % _ALIGNMENT == 0)
     return True
+
+
+def rounding_rules(bucket: Buckets | None, keys: Sequence[str]) -> dict[str, Rule]:
+    """The rule of each key argument that is rounded, by its name. Raises PlanError for what is no bucket."""
+    if bucket is None:
+        return {}
+    if not isinstance(bucket, Mapping):
+        return {name: _rule(bucket) for name in keys}
+    odd = [name for name in bucket if name not in keys]
+    if odd:
+        raise PlanError(f"bucket has {', '.join(map(repr, odd))}, which key does not name; add it to key")
+    return {name: _rule(one) for name, one in bucket.items()}
+
+
+def _rule(bucket: Bucket) -> Rule:
+    if bucket == "power_of_two":
+        return power_of_two
+    if callable(bucket):
+        return bucket
+    edges = list(bucket) if isinstance(bucket, Sequence) and not isinstance(bucket, str) else []
+    if not edges or edges != sorted(edges) or not all(isinstance(edge, int) for edge in edges):
+        raise PlanError(
+            f"{bucket!r} is no bucket; use 'power_of_two', a rising list of whole numbers, or a function of the value"
+        )
+    return partial(_round_to_edge, edges)
+
+
+def power_of_two(value: Any) -> Any:
+    """The least power of two that is not below a whole number; other values as they are."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return 1 << (value - 1).bit_length() if value > 0 else value
+
+
+def _round_to_edge(edges: list[int], value: Any) -> Any:
+    """The first edge that is not below the value; a value above all edges belongs to the last."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return edges[min(bisect_left(edges, value), len(edges) - 1)]
+
+
+def describe_bucket(bucket: Buckets) -> str:
+    """A bucket as a part of a cache key: a function by the digest of everything that it reaches.
+
+    Raises CacheError for a function that reaches an object without a digest.
+    """
+    if isinstance(bucket, Mapping):
+        return "; ".join(f"{name}: {describe_bucket(one)}" for name, one in bucket.items())
+    if callable(bucket):
+        return f"function {source_digest(bucket)}"
+    return bucket if isinstance(bucket, str) else str([*map(int, bucket)])

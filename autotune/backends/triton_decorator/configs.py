@@ -1,4 +1,4 @@
-"""What may be launched: a list of `triton.Config`, all of which are tried, or a space that is searched."""
+"""The candidates of a kernel: a list of `triton.Config`, all of which are tried, or a space that is searched."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -14,27 +14,28 @@ from autotune.core.parameters import Boolean, Choice, Integer, Parameter, PowerO
 from autotune.core.space import Space
 from autotune.core.strategies.random_search import FiniteSearch
 
-OWN = ("grid", "warmup", "self")
-"""Names that a launch takes for itself; arguments of such a name can only go by position, and configs go by name."""
+_LAUNCH_NAMES = ("grid", "warmup", "self")
+"""Names that a launch takes for itself. Such an argument can only go by position, and configs go by name."""
 
 LABEL = "config"
 """The one parameter of a space of configs that have no common form."""
 
-VENDOR_OPTIONS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack", "grf_mode", "enable_fp_fusion")
+_VENDOR_OPTIONS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack", "grf_mode", "enable_fp_fusion")
 """Launch options that only some of Triton's backends know."""
 
-RANKED = 1 << 16
-"""The most points of a space that a performance model is asked about."""
+_MOST_RANKED = 1 << 16
+"""The most points of a space that a performance model ranks: it is a Python function, called for each."""
 
 Pruner = Callable[..., Sequence[Any]]
 Model = Callable[..., float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Candidates:
-    """first: what is launched where nothing may be tuned. listed: the `triton.Config` of each config of a list.
+    """The configs among which a tuning chooses.
 
-    configs: those to try, all of them; None where the space is searched. seeds: what such a search begins with.
+    first: the config where nothing may be tuned. listed: the `triton.Config` of each config of a list. configs: all
+    configs to try; None where the space is searched. seeds: the configs with which such a search begins.
     """
 
     space: Space
@@ -45,7 +46,7 @@ class Candidates:
 
     @property
     def strategy(self) -> FiniteSearch | None:
-        """How to go through a list; None where that is left to whoever searches."""
+        """The strategy that tries a whole list; None where the space is searched."""
         return None if self.configs is None else FiniteSearch(tuple(dict(config) for config in self.configs))
 
     @property
@@ -55,7 +56,7 @@ class Candidates:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """What a config sets."""
+        """The names that a config sets."""
         if not self.listed:
             return frozenset(self.space.names)
         return frozenset(name for one in self.listed.values() for name in one.all_kwargs())
@@ -66,11 +67,11 @@ class Candidates:
         return any(getattr(one, "pre_hook", None) is not None for one in self.listed.values())
 
     def values(self, config: Config) -> dict[str, Any]:
-        """What goes to the launch by name."""
+        """The values of a config, by the names under which they go to the launch."""
         return launch_values(self.listed, config)
 
     def hook(self, config: Config) -> Callable[[dict[str, Any]], Any] | None:
-        """What is to be called before each launch of it."""
+        """The hook to be called before each launch of a config, or None."""
         return getattr(self.listed.get(config), "pre_hook", None)
 
     def triton_config(self, config: Config) -> Any:
@@ -85,30 +86,31 @@ class Candidates:
 
 
 def launch_values(listed: Mapping[Config, Any], config: Config) -> dict[str, Any]:
-    """What goes to the launch of a config by name. listed: as in `Candidates`."""
+    """The values of a config, by the names under which they go to the launch. listed: as in `Candidates`."""
     given = listed.get(config)
     if given is not None:
         return dict(given.all_kwargs())
     return {name: value for name, value in config.items() if value is not None or name not in LAUNCH_OPTIONS}
 
 
-def parse_candidates(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Candidates:
-    """Of what the decorator was given. names: the kernel's parameters.
+def parse_candidates(configs: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Candidates:
+    """The candidates that the argument `configs` of the decorator describes. hull: search everything between the
+    configs of a list. names: the kernel's parameters.
 
     Raises SpaceError or PlanError for what is neither a space nor a list of configs, or does not fit the kernel.
     """
-    found = _candidates_of(given, hull, seeds, names)
-    if odd := sorted(found.names & {*OWN}):
+    found = _parse(configs, hull, seeds, names)
+    if odd := sorted(found.names & {*_LAUNCH_NAMES}):
         raise SpaceError(f"the configs set {', '.join(odd)}, which a launch takes for itself; rename that parameter")
     return found
 
 
-def _candidates_of(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Candidates:
+def _parse(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Candidates:
     if isinstance(given, Space):
         _check_names(given.names, names)
         begun = tuple(given.check(seed, f"seed config {i}") for i, seed in enumerate(seeds))
         first = given.default or (begun[0] if begun else given.decode(given.sample_distinct(root(0), 1))[0])
-        return Candidates(given, first, {}, seeds=begun)
+        return Candidates(space=given, first=first, listed={}, seeds=begun)
     if isinstance(given, Mapping | str) or not isinstance(given, Sequence):
         raise SpaceError(f"{type(given).__name__} is nothing to choose from; give a Space or a list of triton.Config")
     if not given:
@@ -120,19 +122,19 @@ def _candidates_of(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], n
         raise SpaceError(f"the list of configs has {odd!r:.80}; give triton.Config({{…}}, num_warps=…), or a Space")
     if seeds and not hull:
         raise PlanError("seeds are for a search, and a list of configs is tried as a whole; put them into the list")
-    return _hull(list(given)) if hull else _listed(list(given))
+    return _between_configs(list(given)) if hull else _from_list(list(given))
 
 
-def _listed(given: list[Any]) -> Candidates:
-    """All of a list, each point once."""
-    space, configs = _form(given)
+def _from_list(given: list[Any]) -> Candidates:
+    """All configs of a list, each point once."""
+    space, configs = _list_space(given)
     listed: dict[Config, Any] = {}
     for config, one in zip(configs, given, strict=True):
         listed.setdefault(config, one)
-    return Candidates(space, configs[0], listed, tuple(listed))
+    return Candidates(space=space, first=configs[0], listed=listed, configs=tuple(listed))
 
 
-def _form(given: list[Any]) -> tuple[Space, list[Config]]:
+def _list_space(given: list[Any]) -> tuple[Space, list[Config]]:
     """The space that a list spans by its own names, or by position where the configs have no common form."""
     rows = [one.all_kwargs() for one in given]
     common = all(list(row) == list(rows[0]) for row in rows) and len({id(one.pre_hook) for one in given}) == 1
@@ -150,7 +152,7 @@ def _form(given: list[Any]) -> tuple[Space, list[Config]]:
 
 
 def _labels(given: list[Any]) -> list[str]:
-    """The configs in words, no two alike."""
+    """The configs as texts, no two the same."""
     labels: list[str] = []
     for one in given:
         label = ", ".join(f"{name}={value}" for name, value in one.all_kwargs().items())
@@ -160,20 +162,20 @@ def _labels(given: list[Any]) -> list[str]:
     return labels
 
 
-def _hull(given: list[Any]) -> Candidates:
-    """All between the least and the greatest value of each parameter of a list, which the search begins with."""
-    space, configs = _form(given)
+def _between_configs(given: list[Any]) -> Candidates:
+    """The space between the least and the greatest value of each parameter; the search begins with the list."""
+    space, configs = _list_space(given)
     if LABEL in space.names and len(space.names) == 1:
         raise SpaceError("the configs have no common form, and so no hull; give them all the same names, or a Space")
     if any(one.pre_hook is not None for one in given):
         raise SpaceError("a config has a pre_hook, which a hull cannot have; give hull=False, or a Space")
     parameters = {name: _between([config[name] for config in configs]) for name in space.names}
     hull = Space(parameters, default=dict(configs[0]))
-    return Candidates(hull, configs[0], {}, seeds=tuple(dict.fromkeys(configs)))
+    return Candidates(space=hull, first=configs[0], listed={}, seeds=tuple(dict.fromkeys(configs)))
 
 
 def _between(values: list[Any]) -> Parameter:
-    """The parameter with all that lies between values."""
+    """The parameter with all values between the least and the greatest."""
     if all(isinstance(value, bool) for value in values) and len(set(values)) == 2:
         return Boolean()
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
@@ -185,7 +187,7 @@ def _between(values: list[Any]) -> Parameter:
 
 
 def _check_names(used: Sequence[str], names: Sequence[str]) -> None:
-    odd = [name for name in used if name not in (*names, *LAUNCH_OPTIONS, *VENDOR_OPTIONS)]
+    odd = [name for name in used if name not in (*names, *LAUNCH_OPTIONS, *_VENDOR_OPTIONS)]
     if odd:
         raise SpaceError(
             f"the space has {', '.join(map(repr, odd))}, which the kernel has no parameter for and no launch knows;"
@@ -197,8 +199,8 @@ def _check_names(used: Sequence[str], names: Sequence[str]) -> None:
 class Pruning:
     """`prune_configs_by` of `triton.autotune`.
 
-    early: gives those of a list of configs that are worth trying. model: the time that a config may take; top_k: how
-    many of the fastest by it are tried, or which share of them. Raises PlanError for a top_k that leaves none.
+    early: returns the configs of a list that are worth trying. model: the time that a config may take. top_k: how many
+    of the fastest by the model are tried, or which share of them. Raises PlanError for a top_k that leaves none.
     """
 
     early: Pruner | None = None
@@ -212,9 +214,9 @@ class Pruning:
             raise PlanError(f"top_k is {top_k!r}; use a whole number of configs, from 1, or a share of at most 1.0")
 
     def __call__(self, all_of: Candidates, named: Mapping[str, Any], keywords: Mapping[str, Any]) -> Candidates:
-        """What is left for these arguments. Raises PlanError where nothing is.
+        """The candidates that are left for these arguments. Raises PlanError where none is.
 
-        named: the arguments by name. keywords: what the call gives by keyword, with grid and warmup, as Triton has it.
+        named: the arguments by name. keywords: those of the call, with grid and warmup, as in Triton.
         """
         left = all_of if self.early is None else _filtered(all_of, self.early, named, keywords)
         return left if self.model is None else self._ranked(left, self.model, {**keywords, **named})
@@ -225,8 +227,8 @@ class Pruning:
         configs = left.configs
         if configs is None:
             count = left.space.count()
-            if count is None or count > RANKED:
-                raise PlanError(f"perf_model ranks at most {RANKED} points and the space has more; narrow it")
+            if count is None or count > _MOST_RANKED:
+                raise PlanError(f"perf_model ranks at most {_MOST_RANKED} points and the space has more; narrow it")
             configs = tuple(left.space.enumerate())
         most = self.top_k if isinstance(self.top_k, int) else max(1, int(len(configs) * self.top_k))
         if len(configs) <= most:
@@ -234,21 +236,21 @@ class Pruning:
 
         def expected(config: Config) -> float:
             values = {**given, **left.values(config)}
-            return model(**_taken(model, values))
+            return model(**_select_keywords(model, values))
 
         kept = sorted(configs, key=expected)[:most]
         if left.listed:
-            return _listed([left.listed[config] for config in kept])
+            return _from_list([left.listed[config] for config in kept])
         return replace(left, configs=tuple(kept), first=left.first if left.first in kept else kept[0])
 
 
 def _filtered(all_of: Candidates, early: Pruner, named: Mapping[str, Any], keywords: Mapping[str, Any]) -> Candidates:
-    taken = _taken(early, keywords)
+    taken = _select_keywords(early, keywords)
     if all_of.listed:
         kept = list(early(list(all_of.listed.values()), dict(named), **taken))
         if not kept:
             raise PlanError("early_config_prune left no config; let it keep at least one")
-        return _listed(kept)
+        return _from_list(kept)
     known: dict[Config, bool] = {}
 
     def worth(config: Mapping[str, Any], /) -> bool:  # each point by itself: a space is not listed
@@ -270,8 +272,8 @@ def _filtered(all_of: Candidates, early: Pruner, named: Mapping[str, Any], keywo
     return replace(all_of, space=narrowed, seeds=seeds, first=first)
 
 
-def _taken(function: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Those keywords that a function takes: all, as Triton gives them, or those that it names."""
+def _select_keywords(function: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords that a function takes: all, as Triton passes them, or those that its parameters name."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):

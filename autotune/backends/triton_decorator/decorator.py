@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.backends.triton_decorator.call_key import Buckets, Calls, rounding_rules
 from autotune.backends.triton_decorator.configs import Pruning, parse_candidates
-from autotune.backends.triton_decorator.launcher import base_of, functions_of, unspecialised
+from autotune.backends.triton_decorator.launcher import list_functions, python_function, unspecialised_parameters
 from autotune.backends.triton_decorator.options import (
     DecoratorOptions,
     Isolation,
@@ -65,18 +65,18 @@ def triton(
 ) -> Callable[[Any], TunedKernel]:
     """Tune a `@triton.jit` or `@gluon.jit` kernel at its first call for each key, in place of `@triton.autotune`.
 
-    configs: a Space, which is searched, or a list of `triton.Config`, all of which are tried; with `hull`, all that
-    lies between those is searched. key: arguments whose values lead to a tuning of their own, as do dtypes, classes of
-    strides, constants, and the device. bucket: how to round whole numbers in the key: "power_of_two", a rising list, a
-    function, or one of these for each name.
+    configs: a Space, which is searched, or a list of `triton.Config`, all of which are tried; with `hull`, everything
+    that lies between those is searched. key: arguments whose values lead to a tuning of their own, as do dtypes,
+    classes of strides, constants, and the device. bucket: how to round whole numbers in the key: "power_of_two", a
+    rising list, a function, or one of these for each name.
 
-    prune_configs_by, …, do_bench: as in `triton.autotune`. Tensors that the kernel writes are found in its source and
-    replaced by copies for the tuning; reset_to_zero and restore_value name those of which that cannot be told.
+    prune_configs_by, …, do_bench: as in `triton.autotune`. The decorator finds the tensors that the kernel writes in
+    its source, and tunes on copies of them; reset_to_zero and restore_value name those that the source does not tell.
     warmup, rep: milliseconds. cache_results: keep results on disk.
 
     mode: "tune"; "lookup": never tune; "force": tune anew; "off": the first config. seeds, strategy, effort, budget (or
     seconds), seed, settings, journal, progress, cache: as in `tune`; by default a quick effort, 120 seconds, and
-    progress on stderr. What is left out is taken from the environment first.
+    progress on stderr. Options that are left out are taken from the environment first.
     reference, outputs, checker, rtol, atol: as in `TritonEvaluator`. isolation: "process": timed in a process of its
     own; "in_process": here, as it must be with do_bench and hooks.
 
@@ -84,33 +84,57 @@ def triton(
     works.
     """
     searching = SearchOptions(
-        strategy, effort, budget, seed, settings, journal, progress, (True if cache is None else cache) if cache_results
-        else False,
-    )  # fmt: skip
-    pruning, chosen_mode = _pruning(prune_configs_by), parse_mode(mode)
+        strategy=strategy,
+        effort=effort,
+        budget=budget,
+        seed=seed,
+        settings=settings,
+        journal=journal,
+        progress=progress,
+        cache=(True if cache is None else cache) if cache_results else False,
+    )
+    pruning, chosen_mode = _make_pruning(prune_configs_by), parse_mode(mode)
 
     def decorate(fn: Any) -> TunedKernel:
         _check_kernel(fn)
-        function = base_of(fn)
+        function = python_function(fn)
         names = tuple(fn.arg_names)
 
-        def calls(key: Sequence[str]) -> Calls:
-            return Calls(function, check_names("key", key, names), rounding_rules(bucket, key), unspecialised(fn))
+        def make_calls(key: Sequence[str]) -> Calls:
+            keys = check_names("key", key, names)
+            return Calls(function, keys, rounding_rules(bucket, key), unspecialised_parameters(fn))
 
         measuring = MeasureOptions(
-            check_names("reset_to_zero", reset_to_zero, names), check_names("restore_value", restore_value, names),
-            check_names("outputs", outputs, names), pre_hook, post_hook, warmup, rep, use_cuda_graph, do_bench,
-            reference, checker, Tolerance(rtol, atol), isolation,
-        )  # fmt: skip
-        options = DecoratorOptions(searching, measuring, pruning, chosen_mode, bucket, functions_of(fn)[:-1])
-        among = partial(parse_candidates, hull=hull, seeds=seeds, names=names)
-        return TunedKernel(fn, calls, key, among, configs, options)
+            reset_to_zero=check_names("reset_to_zero", reset_to_zero, names),
+            restore_value=check_names("restore_value", restore_value, names),
+            outputs=check_names("outputs", outputs, names),
+            pre_hook=pre_hook,
+            post_hook=post_hook,
+            warmup=warmup,
+            rep=rep,
+            use_cuda_graph=use_cuda_graph,
+            do_bench=do_bench,
+            reference=reference,
+            checker=checker,
+            tolerance=Tolerance(rtol, atol),
+            isolation=isolation,
+        )
+        options = DecoratorOptions(
+            searching=searching,
+            measuring=measuring,
+            pruning=pruning,
+            mode=chosen_mode,
+            bucket=bucket,
+            heuristics=list_functions(fn)[:-1],
+        )
+        parse = partial(parse_candidates, hull=hull, seeds=seeds, names=names)
+        return TunedKernel(fn, make_calls, key, parse, configs, options)
 
     return decorate
 
 
-def _pruning(given: Mapping[str, Any] | None) -> Pruning:
-    given = given or {}
+def _make_pruning(prune_configs_by: Mapping[str, Any] | None) -> Pruning:
+    given = prune_configs_by or {}
     odd = given.keys() - {"early_config_prune", "perf_model", "top_k"}
     if odd:
         raise PlanError(
@@ -120,7 +144,7 @@ def _pruning(given: Mapping[str, Any] | None) -> Pruning:
 
 
 def _check_kernel(fn: Any) -> None:
-    """Raises PlanError for what has not the interface of a jitted function, or is tuned already."""
+    """Raises PlanError for an object without the interface of a jitted function, or a kernel that is tuned already."""
     below, tuned = fn, False
     while below is not None and not isinstance(below, FunctionType) and not tuned:
         below, tuned = getattr(below, "fn", None), hasattr(below, "configs")

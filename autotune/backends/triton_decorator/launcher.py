@@ -1,4 +1,4 @@
-"""A kernel ready to be sent to other processes: how a config is launched, with the grid and all that does not vary."""
+"""A kernel ready to be sent to other processes: how a config is launched, with the grid and everything constant."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from autotune.core.config import Config
 from autotune.shell.evaluators.tensors import is_tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Launcher:
     """The function that a `TritonEvaluator` builds configs with.
 
-    kernel: what `@triton.jit` made, or `@triton.heuristics` of that. constants: arguments that are no tensors and no
-    plain values, and options of the launch. listed: the `triton.Config`s, where there is a list. functions: those that
-    the kernel consists of, by whose modules is decided how it travels. placed: the arguments that go by position, as
-    in the call that is tuned: by name, Triton would take some for its own (grid, warmup, stream, …). given: the names
-    of all that go to a launch; a default is left to the kernel.
+    kernel: a jitted kernel, or `@triton.heuristics` of one. constants: arguments that are neither tensors nor plain
+    values, and options of the launch. listed: the `triton.Config` of each config of a list. functions: those in the
+    kernel, whose modules decide how it travels. placed: the arguments that go by position, as in the call that is
+    tuned: by name, Triton would take some for its own (grid, warmup, stream, …). given: the names of all arguments that
+    go to a launch; the kernel itself knows its defaults.
     """
 
     kernel: Any
@@ -45,33 +45,33 @@ class Launcher:
         return launch
 
     def values(self, config: Config) -> dict[str, Any]:
-        """What a config adds to the launch, by name."""
+        """The values of a config, by the names under which they go to the launch."""
         return launch_values(self.listed, config)
 
 
-def base_of(fn: Any) -> FunctionType:
-    """The Python function at the bottom of all decorators."""
+def python_function(fn: Any) -> FunctionType:
+    """The Python function below all decorators."""
     while not isinstance(fn, FunctionType):
         fn = fn.fn
     return fn
 
 
-def kernel_of(fn: Any) -> Any:
-    """What `@triton.jit` made, below any heuristics."""
+def jitted_kernel(fn: Any) -> Any:
+    """The kernel of `@triton.jit`, below any heuristics."""
     while not isinstance(fn.fn, FunctionType):
         fn = fn.fn
     return fn
 
 
-def unspecialised(fn: Any) -> tuple[str, ...]:
-    """The parameters that `@triton.jit(do_not_specialize=…)` names, or gives the positions of."""
-    kernel = kernel_of(fn)
+def unspecialised_parameters(fn: Any) -> tuple[str, ...]:
+    """The parameters that `@triton.jit(do_not_specialize=…)` lists by name or position."""
+    kernel = jitted_kernel(fn)
     given = getattr(kernel, "do_not_specialize", None) or getattr(kernel, "kwargs", {}).get("do_not_specialize") or ()
     return tuple(kernel.arg_names[one] if isinstance(one, int) else one for one in given)
 
 
 def heuristic_names(fn: Any) -> frozenset[str]:
-    """The parameters that `@triton.heuristics` gives values."""
+    """The parameters whose values come from `@triton.heuristics`."""
     found: set[str] = set()
     while not isinstance(fn, FunctionType):
         found |= (getattr(fn, "values", None) or {}).keys()
@@ -79,8 +79,8 @@ def heuristic_names(fn: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def functions_of(kernel: Any) -> tuple[Any, ...]:
-    """The Python functions in a kernel and the heuristics around it."""
+def list_functions(kernel: Any) -> tuple[Any, ...]:
+    """The Python functions in a kernel and the heuristics around it; the kernel's own comes last."""
     found: list[Any] = []
     while kernel is not None and not isinstance(kernel, FunctionType):
         found += [one for one in (getattr(kernel, "values", None) or {}).values() if callable(one)]
@@ -88,13 +88,13 @@ def functions_of(kernel: Any) -> tuple[Any, ...]:
     return (*found, kernel) if kernel is not None else tuple(found)
 
 
-def portable(grid: Any) -> Any:
-    """A grid that other processes can have: tensors that its function holds are replaced by their shapes."""
+def portable_grid(grid: Any) -> Any:
+    """A grid that can be sent to other processes: tensors that its function holds are replaced by their shapes."""
     if not isinstance(grid, FunctionType):
         return tuple(map(int, grid)) if isinstance(grid, list | tuple) else grid
     cells = grid.__closure__ or ()
-    held = [_contents(cell) for cell in cells]
-    names = _names(grid.__code__) & grid.__globals__.keys()
+    held = [_cell_contents(cell) for cell in cells]
+    names = _names_in(grid.__code__) & grid.__globals__.keys()
     global_tensors = {name for name in names if is_tensor(grid.__globals__[name])}
     if not global_tensors and not any(is_tensor(one) for one in held):
         return grid
@@ -103,7 +103,7 @@ def portable(grid: Any) -> Any:
                     for cell, one in zip(cells, held, strict=True))  # fmt: skip
     made = FunctionType(grid.__code__, scope, grid.__name__, grid.__defaults__, closure)
     made.__kwdefaults__ = grid.__kwdefaults__
-    # A name that no module has: it must go with its code, as the module knows another function by its own name.
+    # A name that no module has: it must travel with its code, as the module's own function is the original one.
     made.__module__, made.__qualname__ = "__main__", f"{grid.__qualname__}.<without tensors>"
     return made
 
@@ -114,12 +114,12 @@ def _without_memory(tensor: Any) -> Any:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def _contents(cell: Any) -> Any:
+def _cell_contents(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not assigned yet
         return None
 
 
-def _names(code: CodeType) -> set[str]:
-    return set(code.co_names).union(*(_names(one) for one in code.co_consts if isinstance(one, CodeType)))
+def _names_in(code: CodeType) -> set[str]:
+    return set(code.co_names).union(*(_names_in(one) for one in code.co_consts if isinstance(one, CodeType)))

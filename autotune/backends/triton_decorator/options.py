@@ -1,4 +1,4 @@
-"""What a decorator was told, checked once; what it leaves open is taken from the environment at the first call."""
+"""The options of a decorator, checked once; the environment decides what they leave open, at the first call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 Isolation = Literal["process", "in_process"]
 ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
 
-EFFORT, SECONDS = "quick", 120.0
-"""Of a search that nobody says more about: somebody waits for the first call."""
+_EFFORT, _SECONDS = "quick", 120.0
+"""The default search: the program waits for the first call."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SearchOptions:
     """How to search; the fields are the arguments of `tune`."""
 
@@ -44,20 +44,20 @@ class SearchOptions:
             Budget(seconds=self.budget)
 
     def budget_for(self, env: Environment, listed: bool) -> Budget:
-        """Argument, environment, default; a list is gone through however long that takes."""
-        given = self.budget
-        budget = given if isinstance(given, Budget) or given is None else Budget(seconds=float(given))
-        said = None if env.budget_seconds is None else Budget(seconds=env.budget_seconds)
-        return first_given(budget, said, Budget() if listed else Budget(seconds=SECONDS))
+        """The budget by the argument, the environment, or the default: none for a list, which is tried as a whole."""
+        own = self.budget
+        budget = own if isinstance(own, Budget) or own is None else Budget(seconds=float(own))
+        from_env = None if env.budget_seconds is None else Budget(seconds=env.budget_seconds)
+        return first_given(budget, from_env, Budget() if listed else Budget(seconds=_SECONDS))
 
     def effort_for(self, env: Environment) -> str:
-        """Argument, environment, default."""
-        return first_given(self.effort, env.effort, EFFORT)
+        """The effort by the argument, the environment, or the default."""
+        return first_given(self.effort, env.effort, _EFFORT)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MeasureOptions:
-    """How to time and check."""
+    """How to time and check; the fields are the arguments of the decorator."""
 
     reset_to_zero: tuple[str, ...] = ()
     restore_value: tuple[str, ...] = ()
@@ -76,18 +76,18 @@ class MeasureOptions:
     def __post_init__(self) -> None:
         if self.isolation is not None and self.isolation not in ISOLATIONS:
             raise PlanError(f"isolation is {self.isolation!r}; use one of {', '.join(ISOLATIONS)}, or leave it out")
-        ours = [name for name in ("do_bench", "pre_hook", "post_hook") if getattr(self, name) is not None]
-        if self.isolation == "process" and ours:
+        here = [name for name in ("do_bench", "pre_hook", "post_hook") if getattr(self, name) is not None]
+        if self.isolation == "process" and here:
             raise PlanError(
-                f"{ours[0]} is called in this process, and isolation is 'process'; leave out one of the two"
+                f"{here[0]} is called in this process, and isolation is 'process'; leave out one of the two"
             )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class DecoratorOptions:
-    """All that the decorator was told, beside what to choose from and the keys.
+    """All options of a decorator but the configs and the key.
 
-    bucket: how key arguments are rounded. heuristics: functions of `@triton.heuristics` below.
+    bucket: how key arguments are rounded. heuristics: the functions of `@triton.heuristics` below the decorator.
     """
 
     searching: SearchOptions
@@ -109,19 +109,20 @@ def parse_mode(mode: str | None) -> DecoratorMode | None:
 
 
 def mode_for(mode: DecoratorMode | None, env: Environment) -> DecoratorMode:
-    """Argument, environment, default."""
+    """The mode by the argument, the environment, or the default."""
     return first_given(mode, env.mode, "force" if env.force else "tune")
 
 
-def check_names(what: str, given: Sequence[str] | None, names: Sequence[str]) -> tuple[str, ...]:
-    """Names of arguments; raises PlanError for what is none."""
-    if given is None:
+def check_names(option: str, names: Sequence[str] | None, parameters: Sequence[str]) -> tuple[str, ...]:
+    """The names of arguments that an option lists; raises PlanError for a name that is no parameter."""
+    if names is None:
         return ()
-    if isinstance(given, str):
-        raise PlanError(f"{what} is the text {given!r}; give a list of argument names")
-    odd = [name for name in given if name not in names]
+    if isinstance(names, str):
+        raise PlanError(f"{option} is the text {names!r}; give a list of argument names")
+    odd = [name for name in names if name not in parameters]
     if odd:
         raise PlanError(
-            f"{what} has {', '.join(map(repr, odd))}, which is no argument of the kernel; those are {', '.join(names)}"
+            f"{option} has {', '.join(map(repr, odd))}, which is no argument of the kernel; those are"
+            f" {', '.join(parameters)}"
         )
-    return tuple(given)
+    return tuple(names)

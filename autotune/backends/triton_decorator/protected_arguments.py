@@ -1,6 +1,7 @@
-"""The tensors of a call while it is tuned: what the kernel writes is written to copies, what it reads is read in place.
+"""The tensors of a call while it is tuned: the kernel writes to copies, and reads its other tensors where they are.
 
-Where there is no memory for copies, the tensors themselves are written to, and get their values back from the host.
+Where there is no memory for copies, the kernel writes to the tensors themselves, which get their values back from the
+host.
 """
 
 import warnings
@@ -12,16 +13,17 @@ from typing import Any, NamedTuple
 from autotune.backends.triton_decorator.written_arguments import Effects, Names
 from autotune.shell.evaluators.tensors import copy_tensor, copy_to_restore, is_tensor, nbytes
 
-HEADROOM = 1 << 30
-"""Bytes of a GPU that are left alone: another process needs them for its context, and kernels for their scratch."""
+_HEADROOM_BYTES = 1 << 30
+"""Bytes of a GPU that are left free: another process needs them for its context, and kernels for their scratch."""
 
-GRAIN = 256
-"""Alignment that is kept, in bytes: more than Triton looks at."""
+_ALIGNMENT = 256
+"""The alignment in bytes that copies keep: more than Triton looks at."""
 
 
 class WrittenTensors(NamedTuple):
-    """Names of the tensors that a kernel writes. outputs: without reading them. restored: others, which every run must
-    find as they were. wrapped: written arguments that are no tensors but hold some: descriptors, tuples."""
+    """Names of the arguments that a kernel writes. outputs: written and not read. restored: also read, so that every
+    run must find them as they were. wrapped: no tensors themselves, but holding some: descriptors, tuples.
+    """
 
     outputs: tuple[str, ...]
     restored: tuple[str, ...]
@@ -31,29 +33,30 @@ class WrittenTensors(NamedTuple):
 def find_written(
     effects: Effects | None, named: Mapping[str, Any], declared: Sequence[str], restored: Sequence[str]
 ) -> WrittenTensors:
-    """What a call writes. effects: as the source tells, None where it does not. declared, restored: as its user says.
+    """The arguments that a call writes. effects: by the kernel's source, None where it does not tell. declared,
+    restored: by its user.
 
-    A tensor that shares memory with another argument is restored, as one is read through the other. Where the source
+    A tensor that shares memory with another argument is restored, as it may be read through the other. Where the source
     does not tell, and where an address comes from no tensor of the call, every tensor may be written.
     """
     tensors = [name for name, value in named.items() if is_tensor(value)]
     wrapped = [name for name, value in named.items() if holds_tensor(value)]
     anything = frozenset((*tensors, *wrapped))
-    if effects is None or _leads_anywhere(effects.stores, named):
+    if effects is None or _lead_anywhere(effects.stores, named):
         effects = Effects(anything, anything)
-    elif _leads_anywhere(effects.loads, named):
+    elif _lead_anywhere(effects.loads, named):
         effects = effects._replace(read=anything)
-    told = frozenset((*declared, *restored))
-    names = [name for name in tensors if name in effects.written or name in told]
-    shared = {name for group in _groups(named, tensors) if len(group) > 1 for name in group}
+    by_user = frozenset((*declared, *restored))
+    names = [name for name in tensors if name in effects.written or name in by_user]
+    shared = {name for group in _overlapping(named, tensors) if len(group) > 1 for name in group}
     again = [name for name in names if name in effects.read or name in restored or name in shared]
     return WrittenTensors(
         tuple(name for name in names if name not in again), tuple(again),
-        tuple(name for name in wrapped if name in effects.written or name in told),
+        tuple(name for name in wrapped if name in effects.written or name in by_user),
     )  # fmt: skip
 
 
-def _leads_anywhere(addresses: Iterable[Names], named: Mapping[str, Any]) -> bool:
+def _lead_anywhere(addresses: Iterable[Names], named: Mapping[str, Any]) -> bool:
     """Whether one of these addresses comes from no tensor. An argument that is None is an optional one, not used."""
     given = [[named.get(name) for name in address] for address in addresses]
     return any(
@@ -62,21 +65,21 @@ def _leads_anywhere(addresses: Iterable[Names], named: Mapping[str, Any]) -> boo
 
 
 def holds_tensor(value: Any) -> bool:
-    """Whether this is a tensor descriptor, a tensor in a wrapping of Triton's, or a tuple with tensors."""
-    return not is_tensor(value) and bool(_held(value))
+    """Whether this is a tensor descriptor, a tensor in a wrapper of Triton's, or a tuple with tensors."""
+    return not is_tensor(value) and bool(_held_tensors(value))
 
 
-def _held(value: Any) -> list[Any]:
+def _held_tensors(value: Any) -> list[Any]:
     if isinstance(value, tuple):
-        return [tensor for one in value for tensor in _held(one)]
+        return [tensor for one in value for tensor in _held_tensors(one)]
     inner = value if is_tensor(value) else getattr(value, "base", None)
     return [inner] if is_tensor(inner) else []
 
 
-def _rewrapped(value: Any) -> Any:
-    """The same around copies of its tensors."""
+def _copy_wrapped(value: Any) -> Any:
+    """The same wrapper around copies of its tensors."""
     if isinstance(value, tuple):
-        copies = [_rewrapped(one) for one in value]
+        copies = [_copy_wrapped(one) for one in value]
         return type(value)(*copies) if hasattr(value, "_fields") else tuple(copies)
     if is_tensor(value):
         return copy_tensor(value)
@@ -88,20 +91,21 @@ def _rewrapped(value: Any) -> Any:
 
 @contextmanager
 def protect(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """The arguments to tune with. When it is over, those of the caller hold what they held.
+    """The arguments to tune with. At the end, the caller's tensors hold what they held before.
 
-    zeroed: those of `written.restored` whose values no run needs.
+    zeroed: names among `written.restored` whose values no run needs.
     """
     names = [*written.outputs, *written.restored]
-    groups = [group for group in _groups(named, [n for n, v in named.items() if is_tensor(v)]) if {*group} & {*names}]
-    again = [name for name in written.restored if name not in zeroed]  # of these, who tunes holds another copy
-    bases = {f"{name}.{i}": one for name in written.wrapped for i, one in enumerate(_held(named[name]))}
+    tensors = [name for name, value in named.items() if is_tensor(value)]
+    groups = [group for group in _overlapping(named, tensors) if {*group} & {*names}]
+    again = [name for name in written.restored if name not in zeroed]  # the evaluator keeps another copy of these
+    bases = {f"{name}.{i}": one for name in written.wrapped for i, one in enumerate(_held_tensors(named[name]))}
     once = [named[name] for group in groups for name in group] + list(bases.values())
     if _fits(once, [named[name] for name in again]):
         copies: dict[str, Any] = {}
         for group in groups:
-            copies |= _copied_together({name: named[name] for name in group})
-        yield {**named, **copies, **{name: _rewrapped(named[name]) for name in written.wrapped}}
+            copies |= _copy_together({name: named[name] for name in group})
+        yield {**named, **copies, **{name: _copy_wrapped(named[name]) for name in written.wrapped}}
         return
     warnings.warn(
         f"there is no memory for copies of {', '.join([*names, *bases])}, which the kernel writes: it is tuned on the"
@@ -117,10 +121,10 @@ def protect(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequence[
             _memory(touched[name]).copy_(value)
 
 
-def restoring(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequence[str] = ()) -> Callable[[], None]:
+def make_restorer(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequence[str] = ()) -> Callable[[], None]:
     """A function that gives the tensors within descriptors and tuples the values that every run must find."""
-    zeros = [tensor for name in written.wrapped if name in zeroed for tensor in _held(named[name])]
-    again = [tensor for name in written.wrapped if name not in zeroed for tensor in _held(named[name])]
+    zeros = [tensor for name in written.wrapped if name in zeroed for tensor in _held_tensors(named[name])]
+    again = [tensor for name in written.wrapped if name not in zeroed for tensor in _held_tensors(named[name])]
     values = [copy_to_restore(tensor) for tensor in again]
 
     def restore() -> None:
@@ -132,8 +136,8 @@ def restoring(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequenc
     return restore
 
 
-def _groups(named: Mapping[str, Any], tensors: Sequence[str]) -> list[list[str]]:
-    """Tensors whose memory overlaps, together."""
+def _overlapping(named: Mapping[str, Any], tensors: Sequence[str]) -> list[list[str]]:
+    """The names of these tensors in groups whose memory overlaps."""
     spans = sorted((*_span(named[name]), name) for name in tensors if named[name].numel())
     groups: list[list[str]] = []
     reached = -1
@@ -146,23 +150,33 @@ def _groups(named: Mapping[str, Any], tensors: Sequence[str]) -> list[list[str]]
     return groups
 
 
+def _reach(tensor: Any) -> int:
+    """The number of elements from its first to its last one in memory."""
+    return 1 + sum((int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+
+
 def _span(tensor: Any) -> tuple[int, int]:
-    """The bytes that its elements lie in."""
-    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    """The addresses of the bytes between which its elements lie."""
     begin = int(tensor.data_ptr())
-    return begin, begin + reach * int(tensor.element_size())
+    return begin, begin + _reach(tensor) * int(tensor.element_size())
 
 
-def _copied_together(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Tensors over one piece of memory, over a copy of it: overlapping as before, and aligned as before."""
+def _memory(tensor: Any) -> Any:
+    """Everything between its first and its last element, as a vector."""
+    reach = _reach(tensor) if tensor.numel() else 0
+    return tensor.detach().as_strided((reach,), (1,), tensor.storage_offset())
+
+
+def _copy_together(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of tensors over one piece of memory: they overlap as before, and are aligned as before."""
     import torch
 
     spans = {name: _span(tensor) for name, tensor in group.items()}
     begin, end = min(span[0] for span in spans.values()), max(span[1] for span in spans.values())
     some = next(iter(group.values()))
-    shift = begin % GRAIN
-    room = torch.empty(shift + end - begin + GRAIN, dtype=torch.uint8, device=some.device)
-    shift += -room.data_ptr() % GRAIN
+    shift = begin % _ALIGNMENT
+    room = torch.empty(shift + end - begin + _ALIGNMENT, dtype=torch.uint8, device=some.device)
+    shift += -room.data_ptr() % _ALIGNMENT
     copies = {}
     for name, tensor in group.items():
         at, size = shift + spans[name][0] - begin, tensor.element_size()
@@ -173,20 +187,14 @@ def _copied_together(group: Mapping[str, Any]) -> dict[str, Any]:
     return copies
 
 
-def _memory(tensor: Any) -> Any:
-    """All that lies between its first and its last element."""
-    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) if tensor.numel() else 0
-    return tensor.detach().as_strided((reach,), (1,), tensor.storage_offset())
-
-
 def _fits(once: Sequence[Any], again: Sequence[Any]) -> bool:
-    """Whether there is memory for copies of these tensors, and a second one of those."""
+    """Whether there is memory for a copy of the first tensors, and one more of the second ones."""
     import torch
 
     cuda = [tensor for tensor in once if tensor.is_cuda]
     if not cuda:
         return True
-    needed = nbytes(cuda) + nbytes([tensor for tensor in again if tensor.is_cuda]) + HEADROOM
+    needed = nbytes(cuda) + nbytes([tensor for tensor in again if tensor.is_cuda]) + _HEADROOM_BYTES
     device = cuda[0].device
     with suppress(Exception):
         if torch.cuda.mem_get_info(device)[0] < needed:

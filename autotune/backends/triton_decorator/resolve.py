@@ -1,6 +1,7 @@
-"""What is known for a key: a config, and how it was come by. And how it is come by when it is not known.
+"""The config resolved for a key and where it came from: the cache, a search, or a fallback.
 
-The config for a key: known, looked up in the cache, or searched for.
+`ConfigResolver.resolve` is called at the first call for a key. It also holds the locks that let one thread, and one
+process of the machine, tune a key while the others wait for the result.
 """
 
 import os
@@ -17,29 +18,33 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
-from autotune.backends.triton_decorator.launcher import base_of, kernel_of
+from autotune.backends.triton_decorator.launcher import jitted_kernel, python_function
 from autotune.backends.triton_decorator.options import DecoratorOptions, mode_for
-from autotune.backends.triton_decorator.tune_call import Job, TuningLog, fault, searched
-from autotune.backends.triton_decorator.written_arguments import Effects, effects_of
+from autotune.backends.triton_decorator.tune_call import TuningLog, TuningTask, find_fault, tune_call
+from autotune.backends.triton_decorator.written_arguments import Effects, find_effects
 from autotune.core.config import Config
 from autotune.core.outcomes import Outcome, Timed
 from autotune.shell.processes.gpu_lock import PATIENCE_S, GpuLock
 from autotune.shell.settings import DecoratorMode, Environment, environment
 
 if TYPE_CHECKING:
-    from autotune.shell.cache.entries import Entry
-    from autotune.shell.cache.reuse import KeyedCache
+    from autotune.shell.cache.hit_rule import Requirements
+    from autotune.shell.cache.reuse import KeyedCache, Use
+
+_POLL_S = 0.1
+"""How often to look whether the process that tunes the same key has finished."""
+_SLOTS = 256
+"""Locks between processes; keys share them by their digests, so that there are only so many files."""
 
 
-POLL_S = 0.1
-SLOTS = 256
-
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ResolvedConfig:
-    """config: as Triton writes it. launch: what it adds to a launch. hook: called before each launch, or None.
+    """A config for a key.
 
-    origin: where it comes from; "only" where there was nothing to choose, "given" where somebody put it there.
+    point: as a point of the space. config: as Triton writes it. launch: what it adds to a launch. hook: called before
+    each launch, or None. origin: "tuned", "cache", "first" where nothing may be tuned, "only" where there is nothing to
+    choose, "given" where the user put it into `cache`. keyed: the cache that it came from, or went to. outcomes: of the
+    search that found it.
     """
 
     point: Config
@@ -47,7 +52,7 @@ class ResolvedConfig:
     launch: Mapping[str, Any]
     hook: Callable[[dict[str, Any]], Any] | None
     origin: Literal["tuned", "cache", "first", "only", "given"]
-    memory: "KeyedCache | None" = None
+    keyed: "KeyedCache | None" = None
     outcomes: Mapping[Config, Outcome] | None = None
 
     @classmethod
@@ -56,23 +61,31 @@ class ResolvedConfig:
         candidates: Candidates,
         point: Config,
         origin: Literal["tuned", "cache", "first", "only"],
-        memory: "KeyedCache | None" = None,
+        keyed: "KeyedCache | None" = None,
         outcomes: Mapping[Config, Outcome] | None = None,
     ) -> "ResolvedConfig":
         """A point of the candidates."""
-        config, hook = candidates.triton_config(point), candidates.hook(point)
-        return cls(point, config, candidates.values(point), hook, origin, memory, outcomes)
+        return cls(
+            point=point,
+            config=candidates.triton_config(point),
+            launch=candidates.values(point),
+            hook=candidates.hook(point),
+            origin=origin,
+            keyed=keyed,
+            outcomes=outcomes,
+        )
 
     @classmethod
     def given(cls, config: Any) -> "ResolvedConfig":
-        """A `triton.Config` that nobody has chosen."""
-        return cls(Config({}), config, dict(config.all_kwargs()), getattr(config, "pre_hook", None), "given")
+        """A `triton.Config` that the user has put into `cache`."""
+        hook = getattr(config, "pre_hook", None)  # of Triton's class
+        return cls(point=Config({}), config=config, launch=dict(config.all_kwargs()), hook=hook, origin="given")
 
     def timings(self, candidates: Candidates) -> dict[Any, list[float]]:
         """Milliseconds of each measured `triton.Config`: median, least and greatest; infinite where it failed."""
         outcomes = self.outcomes
-        if outcomes is None and self.memory is not None:
-            found = self.memory.cache.measurements(self.memory.key)
+        if outcomes is None and self.keyed is not None:
+            found = self.keyed.cache.measurements(self.keyed.key)
             outcomes = {config: known.measurement.outcome for config, known in found.items()}
         return {candidates.triton_config(config): _milliseconds(one) for config, one in (outcomes or {}).items()}
 
@@ -83,55 +96,296 @@ def _milliseconds(outcome: Outcome) -> list[float]:
     return [float("inf")] * 3
 
 
-_locks: dict[str, threading.RLock] = {}
+class ConfigByKey(dict[tuple[Any, ...], Any]):
+    """The `triton.Config` of each key, which the user of the kernel may change; `changed` is called when they do."""
+
+    def __init__(self, known: Mapping[tuple[Any, ...], Any], changed: Callable[[], Any]) -> None:
+        super().__init__(known)
+        self._changed = changed
+
+    def __setitem__(self, key: tuple[Any, ...], config: Any) -> None:
+        super().__setitem__(key, config)
+        self._changed()
+
+    def __delitem__(self, key: tuple[Any, ...]) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def clear(self) -> None:
+        super().clear()
+        self._changed()
+
+    def pop(self, *args: Any) -> Any:
+        self._changed()
+        return super().pop(*args)
+
+    def popitem(self) -> Any:
+        self._changed()
+        return super().popitem()
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        super().update(*args, **kwargs)
+        self._changed()
+
+    def setdefault(self, key: tuple[Any, ...], config: Any = None) -> Any:
+        self._changed()
+        return super().setdefault(key, config)
+
+    def __ior__(self, other: Any) -> "ConfigByKey":  # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+
+class ConfigResolver:
+    """The configs of one decorated kernel.
+
+    by_key: the configs resolved in this process. cache: the `triton.Config` of each key, which the user may change.
+    latest: the config that was found last, by a search or in the cache. bench_time: seconds of the latest search.
+    changed: called when the user has changed `cache`.
+    """
+
+    def __init__(
+        self, fn: Any, calls: Calls, candidates: Candidates, options: DecoratorOptions, changed: Callable[[], Any]
+    ) -> None:
+        self._fn = fn
+        self._kernel = jitted_kernel(fn)
+        self._function: FunctionType = python_function(fn)
+        self.calls = calls
+        self.candidates = candidates
+        self.options = options
+        self.by_key: dict[tuple[Any, ...], ResolvedConfig] = {}
+        self.cache = ConfigByKey({}, changed)
+        self.latest: ResolvedConfig | None = None
+        self.bench_time: float | None = None
+        self._to_tune_anew: set[tuple[Any, ...]] = set()
+        self._warned: set[str] = set()
+
+    def resolve(self, call: Call, grid: Any, warmup: bool) -> tuple[ResolvedConfig, bool]:
+        """The config for a call, and whether it may be remembered. Raises the errors of `tune`."""
+        known = self.find_known(call)
+        if known is not None:
+            return known, True
+        candidates = self.prune(call, grid, warmup)
+        if candidates.single:
+            return ResolvedConfig.of(candidates, candidates.first, "only"), True
+        env = environment()
+        mode = mode_for(self.options.mode, env)
+        if mode == "off":
+            return ResolvedConfig.of(candidates, candidates.first, "first"), True
+        obstacle = reason_not_to_tune(call, warmup)
+        if obstacle is not None or mode == "lookup":
+            return self._look_up(call, candidates, env, grid, obstacle)
+        with device_lock(str(call.device)):
+            known = self.find_known(call)
+            if known is None:
+                mode = "force" if call.canonical in self._to_tune_anew else mode
+                known = self._tune(call, candidates, env, mode, grid)
+                self.remember(call, known)
+                self._to_tune_anew.discard(call.canonical)
+            return known, True
+
+    def find_known(self, call: Call) -> ResolvedConfig | None:
+        """The config that this process knows for a call. A key that the user took out of `cache` is tuned anew, and a
+        config that the user put there is launched."""
+        known, kept = self.by_key.get(call.canonical), self.cache.get(call.canonical)
+        if known is not None and kept is None:
+            del self.by_key[call.canonical]
+            self._to_tune_anew.add(call.canonical)
+            return None
+        if kept is not None and (known is None or kept is not known.config):
+            known = self.by_key[call.canonical] = ResolvedConfig.given(kept)
+        return known
+
+    def remember(self, call: Call, known: ResolvedConfig) -> None:
+        """Keep the config of a call."""
+        dict.__setitem__(self.cache, call.canonical, known.config)
+        self.by_key[call.canonical] = known
+
+    def forget(self) -> None:
+        """Forget all configs: the candidates or the keys have changed."""
+        self.by_key.clear()
+        dict.clear(self.cache)
+
+    def replace_failed(self, failed: ResolvedConfig, reason: str, call: Call, grid: Any) -> ResolvedConfig:
+        """Another config in place of one of the cache that did not launch: it is rejected, and the kernel tuned again,
+        where that is allowed."""
+        assert failed.keyed is not None, "it came from the cache"
+        failed.keyed.reject(failed.point, reason)
+        self.by_key.pop(call.canonical, None)
+        dict.pop(self.cache, call.canonical, None)
+        env, candidates = environment(), self.prune(call, grid, False)
+        if mode_for(self.options.mode, env) == "lookup" or reason_not_to_tune(call, False) is not None:
+            return ResolvedConfig.of(candidates, candidates.first, "first")
+        with device_lock(str(call.device)):
+            return self._tune(call, candidates, env, "tune", grid)
+
+    def prune(self, call: Call, grid: Any, warmup: bool) -> Candidates:
+        """The candidates for the arguments of a call."""
+        by_name = {**call.named, **call.options}
+        keywords = {name: by_name[name] for name in call.given if name not in call.placed}
+        return self.options.pruning(self.candidates, call.named, {**keywords, "grid": grid, "warmup": warmup})
+
+    def _look_up(
+        self, call: Call, candidates: Candidates, env: Environment, grid: Any, obstacle: str | None
+    ) -> tuple[ResolvedConfig, bool]:
+        """The config without tuning. obstacle: what forbids it just now; None: the mode does."""
+        keyed = self._keyed_cache(call, env, "normal")
+        if keyed is not None:
+            # A check runs the kernel, which is forbidden where there is an obstacle.
+            checked = None if obstacle is not None else self._task(call, candidates, grid)
+            point = _remembered(keyed, candidates, None, checked)
+            if point is not None:
+                return ResolvedConfig.of(candidates, point, "cache", keyed), True
+        self._warn_once(
+            f"{self._function.__name__} is not tuned for its arguments ({obstacle or 'it may only be looked up'}), and"
+            f" runs with its first config, {candidates.first}; tune it by a call where that is allowed"
+        )
+        return ResolvedConfig.of(candidates, candidates.first, "first"), obstacle is None
+
+    def _tune(
+        self, call: Call, candidates: Candidates, env: Environment, mode: DecoratorMode, grid: Any
+    ) -> ResolvedConfig:
+        """The config of the cache, or of a search."""
+        keyed = self._keyed_cache(call, env, "force" if mode == "force" else "normal")
+        task = self._task(call, candidates, grid)
+        progress = self.options.searching.progress
+        baseline = "default" if candidates.configs is None else "first config"
+        log = TuningLog(task.label, env.progress if progress is None else progress, baseline)
+        if keyed is None:
+            return self._search(task, env, None, log)
+        found = self._find_remembered(task, env, keyed)
+        if found is not None:
+            return found
+        waiting = partial(log.say, "another process tunes it; this one waits for what it finds")
+        budget = self.options.searching.budget_for(env, candidates.configs is not None)
+        with exclusive_tuning(keyed.key.loose.digest, budget.seconds, waiting):
+            return self._find_remembered(task, env, keyed) or self._search(task, env, keyed, log)
+
+    def _find_remembered(self, task: TuningTask, env: Environment, keyed: "KeyedCache") -> ResolvedConfig | None:
+        """The config of a search that did at least what is asked for, with this toolchain, if its output is right."""
+        from autotune.shell.cache.hit_rule import Requirements
+
+        searching, candidates = self.options.searching, task.candidates
+        wanted = Requirements(
+            effort=searching.effort_for(env),
+            budget=searching.budget_for(env, candidates.configs is not None),
+            configs=(*candidates.seeds, *(candidates.configs or ())),
+        )
+        point = _remembered(keyed, candidates, wanted, task)
+        if point is None:
+            return None
+        self.latest = ResolvedConfig.of(candidates, point, "cache", keyed)
+        return self.latest
+
+    def _search(self, task: TuningTask, env: Environment, keyed: "KeyedCache | None", log: TuningLog) -> ResolvedConfig:
+        from autotune.shell.cache.reuse import check_allowed
+
+        check_allowed(env, keyed)
+        result, outcomes = tune_call(task, self.options.searching, env, keyed, log)
+        self.bench_time = result.elapsed_s
+        self.latest = ResolvedConfig.of(task.candidates, result.best.config, "tuned", keyed, outcomes or None)
+        return self.latest
+
+    def _keyed_cache(self, call: Call, env: Environment, use: "Use") -> "KeyedCache | None":
+        from autotune.backends.triton_decorator.cache_key import keyed_cache_of
+
+        return keyed_cache_of(self._kernel, self.calls, call, self.options, self.candidates, env, use)
+
+    def _task(self, call: Call, candidates: Candidates, grid: Any) -> TuningTask:
+        tuned = candidates.names
+        return TuningTask(
+            kernel=self._fn,
+            effects=self._effects,
+            grid=grid,
+            named={name: value for name, value in call.named.items() if name not in tuned},
+            options=call.options,
+            placed=call.placed,
+            given=call.given,
+            device=getattr(call.device, "type", "cpu"),  # torch's, or none at all
+            interpreted=type(self._kernel).__name__ == "InterpretedFunction",
+            label=f"{self._function.__name__}({self.calls.describe(call)})",
+            candidates=candidates,
+            measuring=self.options.measuring,
+        )
+
+    @cached_property
+    def _effects(self) -> Effects | None:
+        return find_effects(self._kernel)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(text, stacklevel=4)
+
+
+def _remembered(
+    keyed: "KeyedCache", candidates: Candidates, wanted: "Requirements | None", task: TuningTask | None
+) -> Config | None:
+    """The config that the cache has, if it is one of the candidates.
+
+    wanted: what its search must have done, with the installed toolchain; None: anything. task: to check the config's
+    output with, where there is a reference; a wrong one is rejected. None: no check.
+    """
+
+    def is_candidate(config: Config) -> bool:
+        return candidates.configs is None or config in candidates.configs
+
+    def validate(config: Config) -> str | None:
+        return find_fault(task, config) if task is not None and is_candidate(config) else None
+
+    hit = keyed.hit(wanted, candidates.space, same_versions=wanted is not None, validate=validate)
+    return hit.config if hit is not None and is_candidate(hit.config) else None
+
+
+_device_locks: dict[str, threading.RLock] = {}
 _guard = threading.Lock()
-_held: set[int] = set()
+_held_slots: set[int] = set()
 
 
-def _forked() -> None:
+def _after_fork() -> None:
     """A child has none of the threads that may have held a lock when it was forked."""
     global _guard
     _guard = threading.Lock()
-    _locks.clear()
-    _held.clear()
+    _device_locks.clear()
+    _held_slots.clear()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_after_fork)
 
 
-def tuning_lock(device: str) -> threading.RLock:
-    """Two threads do not time on one device at once."""
+def device_lock(device: str) -> threading.RLock:
+    """The lock that keeps two threads from timing on one device at once."""
     with _guard:
-        return _locks.setdefault(device, threading.RLock())
+        return _device_locks.setdefault(device, threading.RLock())
 
 
 @contextmanager
-def alone(digest: str, patience_s: float | None, waiting: Callable[[], None]) -> Iterator[None]:
-    """Of the processes on this machine that would tune the same thing, one does so; the others wait for what it finds.
+def exclusive_tuning(digest: str, patience_s: float | None, waiting: Callable[[], None]) -> Iterator[None]:
+    """While it lasts, no other process on this machine tunes the key of this digest; wait for one that does.
 
-    patience_s: for how long they do, at most; None: for ten minutes. A process that is stopped is not waited for; a
-    warning says that. waiting: called once where another one is at it.
+    patience_s: seconds to wait at most; None: ten minutes. A process that is stopped is not waited for, and a warning
+    says so. waiting: called once if there is another process.
     """
-    slot = int(digest[:8], 16) % SLOTS
-    if slot in _held:  # a tuning within a tuning
+    slot = int(digest[:8], 16) % _SLOTS
+    if slot in _held_slots:  # a tuning within a tuning
         yield
         return
-    turn, told = GpuLock(f"tuning-{slot}", PATIENCE_S if patience_s is None else patience_s), False
-    while not turn.acquire():
+    lock, told = GpuLock(f"tuning-{slot}", PATIENCE_S if patience_s is None else patience_s), False
+    while not lock.acquire():
         if not told:
             waiting()
             told = True
-        time.sleep(POLL_S)
-    _held.add(slot)
+        time.sleep(_POLL_S)
+    _held_slots.add(slot)
     try:
         yield
     finally:
-        _held.discard(slot)
-        turn.release()
+        _held_slots.discard(slot)
+        lock.release()
 
 
 def reason_not_to_tune(call: Call, warmup: bool) -> str | None:
-    """What forbids to tune at this very moment; None if nothing does."""
+    """Why nothing may be tuned at this very moment, for people; None if it may."""
     torch = sys.modules.get("torch")
     if warmup:
         return "this is a warm-up"
@@ -151,245 +405,8 @@ def _is_fake(value: Any) -> bool:
     return any(kind.__name__ in ("FakeTensor", "FunctionalTensor") for kind in type(value).__mro__)
 
 
-def failed_at_launch(error: Exception) -> bool:
-    """Whether an error may be the config's: of Triton's compiler, its driver, or the device's limits."""
+def is_launch_failure(error: Exception) -> bool:
+    """Whether an error may be due to the config: of Triton's compiler, its driver, or the limits of the device."""
     if isinstance(error, TypeError | KeyError) or type(error).__name__ == "OutOfMemoryError":
         return False
     return isinstance(error, RuntimeError | MemoryError) or type(error).__module__.startswith("triton.")
-
-
-def warn_once(said: set[str], text: str) -> None:
-    """A warning that is not repeated."""
-    if text not in said:
-        said.add(text)
-        warnings.warn(text, stacklevel=4)
-
-
-class Configs(dict[tuple[Any, ...], Any]):
-    """The `triton.Config` of each key, which whoever has the kernel may change; `changed` is called when they do."""
-
-    def __init__(self, known: Mapping[tuple[Any, ...], Any], changed: Callable[[], Any]) -> None:
-        super().__init__(known)
-        self._changed = changed
-
-    def __setitem__(self, key: tuple[Any, ...], config: Any) -> None:
-        super().__setitem__(key, config)
-        self._changed()
-
-    def __delitem__(self, key: tuple[Any, ...]) -> None:
-        super().__delitem__(key)
-        self._changed()
-
-    def clear(self) -> None:
-        """Forget all."""
-        super().clear()
-        self._changed()
-
-    def pop(self, *args: Any) -> Any:
-        """As of any dict; so are the others."""
-        self._changed()
-        return super().pop(*args)
-
-    def popitem(self) -> Any:
-        self._changed()
-        return super().popitem()
-
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        super().update(*args, **kwargs)
-        self._changed()
-
-    def setdefault(self, key: tuple[Any, ...], config: Any = None) -> Any:
-        self._changed()
-        return super().setdefault(key, config)
-
-    def __ior__(self, other: Any) -> "Configs":  # type: ignore[override,misc]
-        self.update(other)
-        return self
-
-
-class ConfigResolver:
-    """Of one decorated kernel. by_key: what is known in this process; cache: the `triton.Config` of each key, which
-    others may change. latest: what was searched for or found last; bench_time: seconds that the latest search took.
-
-    changed: called when others have changed the cache.
-    """
-
-    def __init__(
-        self, fn: Any, calls: Calls, candidates: Candidates, options: DecoratorOptions, changed: Callable[[], Any]
-    ) -> None:
-        self._fn = fn
-        self._kernel = kernel_of(fn)
-        self._function: FunctionType = base_of(fn)
-        self.calls = calls
-        self.candidates = candidates
-        self.options = options
-        self._said: set[str] = set()
-        self.by_key: dict[tuple[Any, ...], ResolvedConfig] = {}
-        self.cache = Configs({}, changed)
-        self._anew: set[tuple[Any, ...]] = set()
-        self.latest: ResolvedConfig | None = None
-        self.bench_time: float | None = None
-
-    def find(self, call: Call, grid: Any, warmup: bool) -> tuple[ResolvedConfig, bool]:
-        """The config for a call, and whether that may be remembered. Raises what `tune` raises."""
-        known = self.known(call)
-        if known is not None:
-            return known, True
-        candidates = self.narrowed(call, grid, warmup)
-        if candidates.single:
-            return ResolvedConfig.of(candidates, candidates.first, "only"), True
-        env = environment()
-        mode = mode_for(self.options.mode, env)
-        if mode == "off":
-            return ResolvedConfig.of(candidates, candidates.first, "first"), True
-        why = reason_not_to_tune(call, warmup)
-        if why is not None or mode == "lookup":
-            return self._looked_up(call, candidates, env, grid, why)
-        with tuning_lock(str(call.device)):
-            known = self.known(call)
-            if known is None:
-                mode = "force" if call.canonical in self._anew else mode
-                known = self._tuned(call, candidates, env, mode, grid)
-                self.remember(call, known)
-                self._anew.discard(call.canonical)
-            return known, True
-
-    def known(self, call: Call) -> ResolvedConfig | None:
-        """What is known for a call. What was taken out of `cache` is forgotten, to be tuned anew; what was put there
-        is launched."""
-        known, kept = self.by_key.get(call.canonical), self.cache.get(call.canonical)
-        if known is not None and kept is None:
-            del self.by_key[call.canonical]
-            self._anew.add(call.canonical)
-            return None
-        if kept is not None and (known is None or kept is not known.config):
-            known = self.by_key[call.canonical] = ResolvedConfig.given(kept)
-        return known
-
-    def remember(self, call: Call, known: ResolvedConfig) -> None:
-        """Keep what was found for a call."""
-        dict.__setitem__(self.cache, call.canonical, known.config)
-        self.by_key[call.canonical] = known
-
-    def forget(self) -> None:
-        """Nothing is known any more: there is something else to choose from, or to choose by."""
-        self.by_key.clear()
-        dict.clear(self.cache)
-
-    def instead_of(self, known: ResolvedConfig, why: str, call: Call, grid: Any) -> ResolvedConfig:
-        """Another config than one of the cache that did not launch; it is rejected, and the kernel tuned again."""
-        self._reject(known.memory, known.point, why)
-        self.by_key.pop(call.canonical, None)
-        dict.pop(self.cache, call.canonical, None)
-        env, candidates = environment(), self.narrowed(call, grid, False)
-        if mode_for(self.options.mode, env) == "lookup" or reason_not_to_tune(call, False) is not None:
-            return ResolvedConfig.of(candidates, candidates.first, "first")
-        with tuning_lock(str(call.device)):
-            return self._tuned(call, candidates, env, "tune", grid)
-
-    def narrowed(self, call: Call, grid: Any, warmup: bool) -> Candidates:
-        """The candidates for the arguments of a call."""
-        pruning = self.options.pruning
-        by_name = {**call.named, **call.options}
-        keywords = {name: by_name[name] for name in call.given if name not in call.placed}
-        return pruning(self.candidates, call.named, {**keywords, "grid": grid, "warmup": warmup})
-
-    def _looked_up(
-        self, call: Call, candidates: Candidates, env: Environment, grid: Any, why: str | None
-    ) -> tuple[ResolvedConfig, bool]:
-        """What there is without tuning. why: what forbids it just now; None: the mode does."""
-        memory = self._memory(call, env, "normal")
-        point = None if memory is None else _accepted(memory, candidates, None)
-        if point is not None and why is None and (wrong := fault(self._job(call, candidates, grid), point)):
-            self._reject(memory, point, wrong)
-            point = None
-        if point is not None:
-            return ResolvedConfig.of(candidates, point, "cache", memory), True
-        reason = "it may only be looked up" if why is None else why
-        warn_once(
-            self._said,
-            f"{self._function.__name__} is not tuned for its arguments ({reason}), and runs with its first config,"
-            f" {candidates.first}; tune it by a call where that is allowed",
-        )
-        return ResolvedConfig.of(candidates, candidates.first, "first"), why is None
-
-    def _tuned(
-        self, call: Call, candidates: Candidates, env: Environment, mode: DecoratorMode, grid: Any
-    ) -> ResolvedConfig:
-        """What the cache has, or else what a search finds."""
-        memory = self._memory(call, env, "force" if mode == "force" else "normal")
-        job = self._job(call, candidates, grid)
-        progress = self.options.searching.progress
-        baseline = "default" if candidates.configs is None else "first config"
-        log = TuningLog(job.label, env.progress if progress is None else progress, baseline)
-        if memory is None:
-            return self._searched(job, env, None, log)
-        known = self._trusted(job, env, memory)
-        if known is not None:
-            return known
-        waiting = partial(log.say, "another process tunes it; this one waits for what it finds")
-        budget = self.options.searching.budget_for(env, candidates.configs is not None)
-        with alone(memory.key.loose.digest, budget.seconds, waiting):
-            return self._trusted(job, env, memory) or self._searched(job, env, memory, log)
-
-    def _trusted(self, job: Job, env: Environment, memory: "KeyedCache") -> ResolvedConfig | None:
-        """The config of a search that did at least what is asked for, with this toolchain, and that answers right."""
-        from autotune.shell.cache.reuse import sufficient
-
-        if memory.use == "force":
-            return None
-        searching, candidates = self.options.searching, job.candidates
-        effort, budget = searching.effort_for(env), searching.budget_for(env, candidates.configs is not None)
-        wanted = [*candidates.seeds, *(candidates.configs or ())]
-        versions = memory.strict.versions
-
-        def will_do(entry: "Entry") -> bool:
-            return entry.key.versions == versions and sufficient(entry, effort, budget, wanted)
-
-        while (point := _accepted(memory, candidates, will_do)) is not None:
-            wrong = fault(job, point)
-            if wrong is None:
-                self.latest = ResolvedConfig.of(candidates, point, "cache", memory)
-                return self.latest
-            self._reject(memory, point, wrong)
-        return None
-
-    def _searched(self, job: Job, env: Environment, memory: "KeyedCache | None", log: TuningLog) -> ResolvedConfig:
-        from autotune.shell.cache.reuse import check_allowed
-
-        check_allowed(env, memory)
-        result, outcomes = searched(job, self.options.searching, env, memory, log)
-        self.bench_time = result.elapsed_s
-        self.latest = ResolvedConfig.of(job.candidates, result.best.config, "tuned", memory, outcomes or None)
-        return self.latest
-
-    def _reject(self, memory: "KeyedCache | None", point: Config, why: str) -> None:
-        assert memory is not None, "it came from the cache"
-        memory.cache.reject(memory.key, point, why)
-
-    def _memory(self, call: Call, env: Environment, use: Any) -> "KeyedCache | None":
-        from autotune.backends.triton_decorator.cache_key import memory_of
-
-        return memory_of(self._kernel, self.calls, call, self.options, self.candidates, env, use)
-
-    def _job(self, call: Call, candidates: Candidates, grid: Any) -> Job:
-        tuned = candidates.names
-        named = {name: value for name, value in call.named.items() if name not in tuned}
-        return Job(
-            self._fn, self._effects, grid, named, call.options, call.placed, call.given,
-            getattr(call.device, "type", "cpu"), type(self._kernel).__name__ == "InterpretedFunction",
-            f"{self._function.__name__}({self.calls.shown(call)})", candidates, self.options.measuring,
-        )  # fmt: skip
-
-    @cached_property
-    def _effects(self) -> Effects | None:
-        return effects_of(self._kernel)
-
-
-def _accepted(memory: "KeyedCache", candidates: Candidates, accept: "Callable[[Entry], bool] | None") -> Config | None:
-    """The config that the cache has, if it is one of the candidates."""
-    from autotune.shell.cache.reuse import usable
-
-    entry = memory.cache.find(memory.key, accept)
-    point = None if entry is None else usable(entry, candidates.space)
-    return point if point is None or candidates.configs is None or point in candidates.configs else None

@@ -1,28 +1,30 @@
-"""One tuning: the arguments of a call, the candidates and the options become a search, and that a config.
+"""One tuning: the arguments of a call, the candidates and the options become a search, and the search a config.
 
-What a tuning says of itself on stderr, and what is remembered of its measurements.
+The kernel runs on copies of the tensors that it writes, in a process of its own wherever possible. `TuningLog` tells
+about it on stderr, and remembers the measurements.
 """
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autotune.backends.triton.arguments import ArgumentSet, CheckSpec, PreparedArguments
+from autotune.backends.triton.arguments import ArgumentSet
 from autotune.backends.triton.evaluator import TritonEvaluator
 from autotune.backends.triton.kernel import Launch
+from autotune.backends.triton.prepared_arguments import CheckSpec, PreparedArguments
 from autotune.backends.triton_decorator.configs import Candidates
-from autotune.backends.triton_decorator.do_bench_evaluator import DoBenchEvaluator, benchmarker
-from autotune.backends.triton_decorator.launcher import Launcher, functions_of, kernel_of, portable
+from autotune.backends.triton_decorator.do_bench_evaluator import DoBenchEvaluator, default_do_bench, synchronize
+from autotune.backends.triton_decorator.launcher import Launcher, jitted_kernel, list_functions, portable_grid
 from autotune.backends.triton_decorator.options import Isolation, MeasureOptions, SearchOptions
 from autotune.backends.triton_decorator.protected_arguments import (
     WrittenTensors,
     find_written,
     holds_tensor,
+    make_restorer,
     protect,
-    restoring,
 )
 from autotune.backends.triton_decorator.written_arguments import Effects
 from autotune.core.config import Config
@@ -44,65 +46,65 @@ from autotune.shell.tuning import tune
 if TYPE_CHECKING:
     from autotune.shell.cache.reuse import KeyedCache
 
+_DO_BENCH_ROUNDS = {"verify_rounds": 5, "confirm_rounds": 3}
+"""Rounds of comparisons where each sample is a whole `do_bench`, itself the median of many runs."""
+
 
 class TuningLog:
-    """Watches a search. progress: as in `tune`, but that None shows it: whoever waits should know what for."""
+    """Watches a search. progress: as in `tune`, but None shows it: the program waits for the first call."""
 
-    def __init__(self, what: str, progress: Progress, baseline: str = "default") -> None:
-        self._what, self._baseline = what, baseline
+    def __init__(self, label: str, progress: Progress, baseline: str = "default") -> None:
+        self._label, self._baseline = label, baseline
         self._progress = True if progress is None else progress
         self._stack = ExitStack()
         self._watch: Watch | None = None
-        self.last: Search | None = None
+        self.search: Search | None = None
 
     def __call__(self, search: Search, event: Event) -> None:
         if self._watch is None:
             self._watch = self._stack.enter_context(show_progress(search, self._progress))
-        self.last = search
+        self.search = search
         self._watch(search, event)
 
     def say(self, text: str) -> None:
-        """A line, where lines are wanted."""
+        """Print a line on stderr, if the progress is shown there."""
         if self._progress is True and sys.stderr is not None:
             with suppress(OSError, ValueError):
-                print(f"autotune: {self._what}: {text}", file=sys.stderr, flush=True)
+                print(f"autotune: {self._label}: {text}", file=sys.stderr, flush=True)
 
     def begin(self, points: int | None, seconds: float | None) -> None:
-        """What will be done."""
+        """Say that a search begins. points: how many configs there are, None: unknown. seconds: of its budget."""
         among = "" if points is None else f" among {points:,} configs"
         limit = "" if seconds is None else f", for {format_duration(seconds)} at most"
         self.say(f"tuning{among}{limit}")
 
     def end(self, result: Result) -> None:
-        """What was found."""
+        """Say what the search has found."""
         faster = "" if result.speedup is None else f", {result.speedup.value:.3g}x over the {self._baseline}"
-        tried = "" if self.last is None else f"; {result.evaluations} configs in {format_duration(result.elapsed_s)}"
+        tried = "" if self.search is None else f"; {result.evaluations} configs in {format_duration(result.elapsed_s)}"
         kept = "" if result.complete else "; interrupted, and not kept"
         self.say(f"{format_milliseconds(result.best.time_ms)}{faster}{tried}{kept}: {result.best.config}")
 
     def close(self) -> None:
-        """The search is over."""
+        """End the display of the progress."""
         self._stack.close()
 
     def outcomes(self) -> Mapping[Config, Outcome]:
         """The latest outcome of each config; empty where nothing was measured."""
-        if self.last is None:
+        if self.search is None:
             return {}
-        latest: dict[int, Any] = dict(self.last.outcomes)
-        return {trial.config: latest[trial.id] for trial in self.last.trials if trial.id in latest}
+        latest: dict[int, Any] = dict(self.search.outcomes)
+        return {trial.config: latest[trial.id] for trial in self.search.trials if trial.id in latest}
 
 
-BENCHED = {"verify_rounds": 5, "confirm_rounds": 3}
-"""Settings of the machine where each sample is a whole `do_bench`."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TuningTask:
+    """A call that is to be tuned.
 
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A call that is to be tuned. kernel: as decorated. effects: what its source tells of it. grid: of the call.
-
-    named: the arguments by name, defaults included. options: of the launch, given at the call. placed, given: the names
-    of arguments that the call gives by position, and all that it gives. device: "cuda", "cpu", … interpreted: whether
-    Triton's interpreter runs the kernel. label: kernel and key, for people.
+    kernel: as decorated. effects: what its source tells about its arguments. grid: of the call. named: the arguments by
+    name, defaults included. options: of the launch, given at the call. placed, given: the names of the arguments that
+    the call gives by position, and of all that it gives. device: "cuda", "cpu", … interpreted: whether Triton's
+    interpreter runs the kernel. label: kernel and key, for people.
     """
 
     kernel: Any
@@ -127,28 +129,27 @@ class Job:
 
     @property
     def zeroed(self) -> tuple[str, ...]:
-        """The arguments of this call that begin every run with zeros."""
+        """The arguments of this call that hold zeros at the start of every run."""
         return self._present("reset_to_zero", self.measuring.reset_to_zero)
 
     def launcher(self, named: Mapping[str, Any]) -> Launcher:
-        """What launches a config, and travels to other processes. named: the arguments to launch with."""
-        held = {name: value for name, value in named.items() if not _travels_as_argument(value)}
+        """A launcher of configs that can be sent to other processes. named: the arguments to launch with."""
         return Launcher(
-            self.kernel,
-            portable(self.grid),
-            {**held, **self.options},
-            self.candidates.listed,
-            functions_of(self.kernel),
-            self.placed,
-            self.given,
+            kernel=self.kernel,
+            grid=portable_grid(self.grid),
+            constants={**{n: v for n, v in named.items() if not _is_describable(v)}, **self.options},
+            listed=self.candidates.listed,
+            functions=list_functions(self.kernel),
+            placed=self.placed,
+            given=self.given,
         )
 
-    def arguments(self, named: Mapping[str, Any]) -> dict[str, Any]:
-        """What the launcher is called with."""
-        return {name: value for name, value in named.items() if _travels_as_argument(value)}
+    def launcher_arguments(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that the launcher is called with."""
+        return {name: value for name, value in named.items() if _is_describable(value)}
 
-    def terms(self) -> CheckSpec:
-        """What is right, and what every run must find."""
+    def check_spec(self) -> CheckSpec:
+        """How a run is checked, and which tensors it must find as they were."""
         of, written, zeroed = self.measuring, self.written, self.zeroed
         restored = tuple(name for name in written.restored if name not in zeroed)
         written_names = {*written.outputs, *written.restored}
@@ -157,17 +158,17 @@ class Job:
         if of.reference is None:
             outputs = tuple(name for name in outputs if name in written.outputs)
         return CheckSpec(
-            of.reference,
-            outputs,
-            restored,
-            tuple(name for name in zeroed if is_tensor(self.named[name])),
-            of.checker,
-            of.tolerance,
+            reference=of.reference,
+            outputs=outputs,
+            restore_value=restored,
+            reset_to_zero=tuple(name for name in zeroed if is_tensor(self.named[name])),
+            checker=of.checker,
+            tolerance=of.tolerance,
             names=self.candidates.space.names,
         )
 
-    def _present(self, what: str, names: Sequence[str]) -> tuple[str, ...]:
-        """Those of these arguments that this call has; an optional tensor may be None, or left out.
+    def _present(self, option: str, names: Sequence[str]) -> tuple[str, ...]:
+        """The arguments of these names that this call has; an optional tensor may be None, or left out.
 
         Raises PlanError for one that is no tensor and holds none.
         """
@@ -175,125 +176,139 @@ class Job:
         for name in found:
             if not is_tensor(self.named[name]) and not holds_tensor(self.named[name]):
                 raise PlanError(
-                    f"{what} names {name}, and {self.label} has {type(self.named[name]).__name__} there; name arguments"
-                    " that are tensors"
+                    f"{option} names {name}, and {self.label} has {type(self.named[name]).__name__} there; name"
+                    " arguments that are tensors"
                 )
         return found
 
 
-def choose_isolation(job: Job) -> Isolation:
-    """Where to time: in a process of its own wherever that is the same thing."""
-    of = job.measuring
-    if of.isolation is not None:
-        return of.isolation
-    own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or job.candidates.hooked
-    torch = sys.modules.get("torch")
-    nvidia = job.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
-    odd = any(map(holds_tensor, job.named.values())) or not is_triton_kernel(kernel_of(job.kernel))
-    return "in_process" if own or odd or job.interpreted or not nvidia else "process"
+def _is_describable(value: Any) -> bool:
+    """Whether an argument can be described to compile workers; other values become a part of the launch."""
+    return is_tensor(value) or value is None or isinstance(value, bool | int | float | str)
 
 
-def searched(
-    job: Job, searching: SearchOptions, env: Environment, memory: "KeyedCache | None", log: TuningLog
+def tune_call(
+    task: TuningTask, searching: SearchOptions, env: Environment, keyed: "KeyedCache | None", log: TuningLog
 ) -> tuple[Result, Mapping[Config, Outcome]]:
-    """The result of a search, and what was measured. Raises what `tune` raises."""
-    isolation = choose_isolation(job)
+    """The result of a search, and its measurements. Raises the errors of `tune`."""
+    isolation = choose_isolation(task)
     try:
-        return _searched(job, searching, env, memory, log, isolation)
+        return _search(task, searching, env, keyed, log, isolation)
     except EvaluatorError as error:
-        if isolation == "in_process" or job.measuring.isolation is not None:
+        if isolation == "in_process" or task.measuring.isolation is not None:
             raise
         warnings.warn(
-            f"{job.label} cannot be tuned in a process of its own ({error}); it is tuned in this one, where nothing"
+            f"{task.label} cannot be tuned in a process of its own ({error}); it is tuned in this one, where nothing"
             " stops a config that hangs",
             stacklevel=2,
         )
-        return _searched(job, searching, env, memory, log, "in_process")
+        return _search(task, searching, env, keyed, log, "in_process")
 
 
-def _searched(
-    job: Job,
+def choose_isolation(task: TuningTask) -> Isolation:
+    """Where to time: in a process of its own, unless that would not measure the same thing."""
+    of = task.measuring
+    if of.isolation is not None:
+        return of.isolation
+    own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or task.candidates.hooked
+    torch = sys.modules.get("torch")
+    nvidia = task.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
+    odd = any(map(holds_tensor, task.named.values())) or not is_triton_kernel(jitted_kernel(task.kernel))
+    return "in_process" if own or odd or task.interpreted or not nvidia else "process"
+
+
+def _search(
+    task: TuningTask,
     searching: SearchOptions,
     env: Environment,
-    memory: "KeyedCache | None",
+    keyed: "KeyedCache | None",
     log: TuningLog,
     isolation: Isolation,
 ) -> tuple[Result, Mapping[Config, Outcome]]:
-    candidates, listed = job.candidates, job.candidates.configs is not None
-    budget = searching.budget_for(env, listed)
+    candidates = task.candidates
+    budget = searching.budget_for(env, candidates.configs is not None)
     settings = dict(searching.settings or {})
     if isolation == "in_process":
-        settings = BENCHED | settings
-    if listed:
-        settings.setdefault("simplify_rounds", 0)  # what is not on the list is not wanted
-    with protect(job.named, job.written, job.zeroed) as named:
-        synchronizer(job.device)()
-        evaluator = _evaluator(job, named, isolation)
-        log.begin(candidates.space.count() if not listed else len(candidates.configs or ()), budget.seconds)
+        settings = _DO_BENCH_ROUNDS | settings
+    if candidates.configs is not None:
+        settings.setdefault("simplify_rounds", 0)  # only configs of the list are wanted
+    with protect(task.named, task.written, task.zeroed) as named:
+        synchronize(task.device)
+        evaluator = _make_evaluator(task, named, isolation)
+        points = candidates.space.count() if candidates.configs is None else len(candidates.configs)
+        log.begin(points, budget.seconds)
         try:
             result = tune(
-                candidates.space, evaluator, candidates.strategy or searching.strategy,
-                effort=searching.effort_for(env), budget=budget, seed=searching.seed, seeds=candidates.seeds,
-                journal=searching.journal, settings=settings, progress=log,
-                cache=None if memory is None else memory.cache, key=None if memory is None else memory.key,
-                cache_use=None if memory is None else memory.use,
-            )  # fmt: skip
+                candidates.space,
+                evaluator,
+                candidates.strategy or searching.strategy,
+                effort=searching.effort_for(env),
+                budget=budget,
+                seed=searching.seed,
+                seeds=candidates.seeds,
+                journal=searching.journal,
+                settings=settings,
+                progress=log,
+                cache=None if keyed is None else keyed.cache,
+                key=None if keyed is None else keyed.key,
+                cache_use=None if keyed is None else keyed.use,
+            )
         finally:
             log.close()
-            synchronizer(job.device)()
+            synchronize(task.device)
     log.end(result)
     return result, log.outcomes()
 
 
-def _evaluator(job: Job, named: Mapping[str, Any], isolation: Isolation) -> Evaluator:
-    of, terms, launcher, arguments = job.measuring, job.terms(), job.launcher(named), job.arguments(named)
-    if isolation == "in_process":
-        device = "cpu" if job.interpreted and job.device == "cpu" else job.device
-        timer = of.do_bench or benchmarker(device, of.warmup, of.rep, of.use_cuda_graph)
-        synchronize = synchronizer(job.device)
-        restore = restoring(named, job.written, job.zeroed)
-        return DoBenchEvaluator(
-            launcher, arguments, terms, timer, synchronize, of.pre_hook, of.post_hook, restore, not job.interpreted
-        )
-    tolerance = of.tolerance
-    return TritonEvaluator(
-        build=launcher, arguments=arguments, reference=terms.reference, outputs=terms.outputs,
-        restore_value=terms.restore_value, reset_to_zero=terms.reset_to_zero, checker=terms.checker,
-        rtol=tolerance.rtol, atol=tolerance.atol, bitwise=tolerance.bitwise, allowed_mismatch=tolerance.allowed,
-        reduction=tolerance.reduction, device="interpreter" if job.interpreted else "cuda",
-        warmup_ms=5.0 if of.warmup is None else of.warmup, target_ms=40.0 if of.rep is None else of.rep,
-        cuda_graph=of.use_cuda_graph,
+def _make_evaluator(task: TuningTask, named: Mapping[str, Any], isolation: Isolation) -> Evaluator:
+    of, spec, launcher, arguments = (
+        task.measuring, task.check_spec(), task.launcher(named), task.launcher_arguments(named),
     )  # fmt: skip
+    if isolation == "in_process":
+        return DoBenchEvaluator(
+            launcher=launcher,
+            arguments=arguments,
+            spec=spec,
+            do_bench=of.do_bench or default_do_bench(task.device, of.warmup, of.rep, of.use_cuda_graph),
+            device=task.device,
+            pre_hook=of.pre_hook,
+            post_hook=of.post_hook,
+            restore=make_restorer(named, task.written, task.zeroed),
+            compiles=not task.interpreted,
+        )
+    return TritonEvaluator(
+        build=launcher,
+        arguments=arguments,
+        reference=spec.reference,
+        outputs=spec.outputs,
+        restore_value=spec.restore_value,
+        reset_to_zero=spec.reset_to_zero,
+        checker=spec.checker,
+        rtol=of.tolerance.rtol,
+        atol=of.tolerance.atol,
+        bitwise=of.tolerance.bitwise,
+        allowed_mismatch=of.tolerance.allowed,
+        reduction=of.tolerance.reduction,
+        device="interpreter" if task.interpreted else "cuda",
+        warmup_ms=5.0 if of.warmup is None else of.warmup,
+        target_ms=40.0 if of.rep is None else of.rep,
+        cuda_graph=of.use_cuda_graph,
+    )
 
 
-def fault(job: Job, config: Config) -> str | None:
-    """Why a config is not to be used, where a reference can tell; None if it is right."""
-    if job.measuring.reference is None:
+def find_fault(task: TuningTask, config: Config) -> str | None:
+    """Why a config must not be used, where a reference can tell; None if its output is right."""
+    if task.measuring.reference is None:
         return None
-    with protect(job.named, job.written, job.zeroed) as named:
-        launcher = job.launcher(named)
-        stage = PreparedArguments(ArgumentSet(job.arguments(named)), Launch(build=launcher), job.terms(), device="here")
+    with protect(task.named, task.written, task.zeroed) as named:
+        launcher = task.launcher(named)
+        workload, launch = ArgumentSet(task.launcher_arguments(named)), Launch(build=launcher)
+        prepared = PreparedArguments(workload, launch, task.check_spec(), device="here")
         try:
-            stage.clear()
-            launcher(config)(**stage.named)
-            synchronizer(job.device)()
+            prepared.clear()
+            launcher(config)(**prepared.named)
+            synchronize(task.device)
         except Exception as error:
             return describe_error(error)
-        found = stage.verdict(None)
+        found = prepared.find_fault(None)
     return None if found is None else found[0]
-
-
-def synchronizer(device: str) -> Callable[[], Any]:
-    """Waits until the device has done all it was given."""
-    torch = sys.modules.get("torch")
-    backend = getattr(torch, device, None) if device not in ("cpu", "") else None
-    return backend.synchronize if backend is not None else _nothing
-
-
-def _nothing() -> None:
-    """There is nothing to wait for."""
-
-
-def _travels_as_argument(value: Any) -> bool:
-    """Whether compile workers can be told what it is; all else is a part of the launch."""
-    return is_tensor(value) or value is None or isinstance(value, bool | int | float | str)

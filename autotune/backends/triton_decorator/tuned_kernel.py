@@ -1,9 +1,4 @@
-"""A kernel that is tuned at its first call for a key; from then on a call costs one look into a dict more.
-
-`torch.compile` goes around a launch: it leaves its graph there, and what runs then is not looked at.
-
-Nothing of the compiler is imported for that; it would take seconds.
-"""
+"""A kernel that is tuned at its first call for a key. Later calls cost one lookup in a dict more than a launch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,56 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
-from autotune.backends.triton_decorator.launcher import base_of, heuristic_names
+from autotune.backends.triton_decorator.launcher import heuristic_names, python_function
 from autotune.backends.triton_decorator.options import DecoratorOptions, check_names
-from autotune.backends.triton_decorator.resolve import ConfigResolver, Configs, ResolvedConfig, failed_at_launch
+from autotune.backends.triton_decorator.resolve import ConfigByKey, ConfigResolver, ResolvedConfig, is_launch_failure
 from autotune.core.errors import PlanError
 
+_MOST_REMEMBERED = 8192
+"""Exact argument values that a kernel remembers at most; beyond, calls are led to their keys anew."""
 
-def never() -> bool:
-    """Where there is no torch, nothing traces."""
-    return False
-
-
-def tracer() -> Callable[[], bool]:
-    """What tells whether torch is tracing the code that asks."""
-    try:
-        from torch.compiler import is_compiling
-    except ImportError:
-        return never
-    found: Callable[[], bool] = is_compiling
-    return found
-
-
-def leave_graph() -> None:
-    """To be called where the code is being traced: what called it is not made a part of the graph, but called."""
-    import torch
-
-    torch._dynamo.graph_break()
-
-
-def look_away(code: CodeType) -> None:
-    """Have neither this function nor what it calls traced when it is called from outside of a graph."""
-    with suppress(ImportError, AttributeError):  # of torch's own parts: without them it is slower there, not wrong
-        from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_code_exec_strategy
-
-        set_code_exec_strategy(code, _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP))
-
-
-REMEMBERED = 8192
-"""Exact argument values that are remembered at most; then they are led to their keys anew."""
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
+ABSENT = {
+    "check_disk_cache": "results on disk are kept by autotune's own cache; see `autotune cache list`",
+    "_bench": "configs are timed by an evaluator; give do_bench to time them yourself",
+    "restore_copies": "tensors are copied for a tuning as a whole",
+}
+"""Attributes of Triton's class that this one does not have, and what there is in their place."""
 
 
 class _Setting:
-    """A setting of the decorator under the name that Triton's class has for it. What is set counts from then on; what
-    is known stays known, as there."""
+    """An option of the decorator under the name of the attribute that Triton's class has for it. A new value counts
+    from then on; configs that are known stay known, as there."""
 
-    def __init__(self, of: str, name: str, shown: Callable[[Any], Any] = _as_it_is) -> None:
-        self._of, self._name, self._shown = of, name, shown
+    def __init__(self, group: str, name: str, show: Callable[[Any], Any] | None = None) -> None:
+        self._group, self._name, self._show = group, name, show
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.__doc__ = f"As `triton.autotune` has it: `{name}`."
@@ -71,28 +38,20 @@ class _Setting:
     def __get__(self, kernel: "TunedKernel | None", owner: type) -> Any:
         if kernel is None:
             return self
-        options = kernel._resolver.options
-        return self._shown(getattr(getattr(options, self._of), self._name))
+        value = getattr(getattr(kernel._resolver.options, self._group), self._name)
+        return value if self._show is None else self._show(value)
 
     def __set__(self, kernel: "TunedKernel", value: Any) -> None:
         options = kernel._resolver.options
         if self._name in ("reset_to_zero", "restore_value"):
             value = check_names(self._name, value, kernel.arg_names)
-        part: Any = getattr(options, self._of)
-        changed: dict[str, Any] = {self._of: replace(part, **{self._name: value})}
+        group: Any = getattr(options, self._group)
+        changed: dict[str, Any] = {self._group: replace(group, **{self._name: value})}
         kernel._resolver.options = replace(options, **changed)
 
 
-ABSENT = {
-    "check_disk_cache": "results on disk are kept by autotune's own cache; see `autotune cache list`",
-    "_bench": "configs are timed by an evaluator; give do_bench to time them yourself",
-    "restore_copies": "tensors are copied for a tuning as a whole",
-}
-"""What Triton's class has and this one has not, and what there is in its place."""
-
-
 class TunedKernel:
-    """What `autotune.triton` makes of a kernel; it is launched, warmed up and asked as what `triton.autotune` makes.
+    """A kernel under `autotune.triton`. It is launched, warmed up and inspected like one under `triton.autotune`.
 
     fn: the kernel below. best_config: that of the latest launch. nargs: the arguments by position of the call that is
     being tuned, None at other times. bench_time: seconds of the latest tuning; AttributeError before the first.
@@ -115,27 +74,27 @@ class TunedKernel:
     def __init__(
         self,
         fn: Any,
-        calls: Callable[[Sequence[str]], Calls],
+        make_calls: Callable[[Sequence[str]], Calls],
         keys: Sequence[str],
-        among: Callable[[Any], Candidates],
+        parse_configs: Callable[[Any], Candidates],
         configs: Any,
         options: DecoratorOptions,
     ) -> None:
-        """calls, among: what keys and configs amount to; they raise what `autotune.triton` raises."""
+        """make_calls, parse_configs: read keys and configs; they raise the errors of `autotune.triton`."""
         self.fn = fn
-        self.base_fn = base_of(fn)
+        self.base_fn = python_function(fn)
         self.best_config: Any = None
         self.nargs: dict[str, Any] | None = None
-        self._calls_by, self._among = calls, among
-        made = calls(keys)
-        self.arg_names = list(made.names)
-        self._raw = made.raw
+        self._make_calls, self._parse_configs = make_calls, parse_configs
+        calls = make_calls(keys)
+        self.arg_names = list(calls.names)
+        self._raw_key = calls.raw_key
         self._configs = configs
-        self._form = _form(configs)
+        self._configs_state = _state_of(configs)
         self._known: dict[tuple[Any, ...], ResolvedConfig] = {}
-        self._resolver = ConfigResolver(fn, made, among(configs), options, self._known.clear)
-        self._traced = tracer()
-        look_away(TunedKernel.run.__code__)
+        self._resolver = ConfigResolver(fn, calls, parse_configs(configs), options, self._known.clear)
+        self._is_traced = _tracing_test()
+        _exclude_from_tracing(TunedKernel.run.__code__)
         self.__name__ = self.base_fn.__name__
         self.__qualname__ = self.base_fn.__qualname__
         self.__module__ = self.base_fn.__module__
@@ -158,16 +117,16 @@ class TunedKernel:
         return partial(self.run, grid=grid, warmup=False)
 
     def run(self, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
-        """Launch with the config that is known for these arguments; the first call finds it out."""
-        if self._traced():
-            leave_graph()
-        raw = self._raw(args, kwargs)
+        """Launch with the config for these arguments; the first call resolves it."""
+        if self._is_traced():
+            _break_graph()
+        raw_key = self._raw_key(args, kwargs)
         try:
-            known = self._known.get(raw)
-        except TypeError:  # an argument that cannot be looked up
+            known = self._known.get(raw_key)
+        except TypeError:  # an argument without a hash
             known = None
         if known is None:
-            return self._first(raw, args, kwargs, grid, warmup)
+            return self._first(raw_key, args, kwargs, grid, warmup)
         if known.hook is not None:
             known.hook({**dict(zip(self.arg_names, args, strict=False)), **kwargs, **known.launch})
         self.best_config = known.config
@@ -176,21 +135,20 @@ class TunedKernel:
     def warmup(self, *args: Any, grid: Any = None, **kwargs: Any) -> list[Any]:
         """Compile without launching: the config of these arguments if it is known, else all of the list, or the first
         of the space."""
-        self._renew()
-        call = self._resolver.calls.bound(args, kwargs)
-        known, candidates = self._resolver.known(call), self._resolver.narrowed(call, grid, True)
-        ways = [candidates.values(point) for point in candidates.configs or (candidates.first,)]
-        return [
-            self.fn.warmup(*args, grid=grid, **kwargs, **way) for way in (ways if known is None else [known.launch])
-        ]
+        self._notice_changes()
+        call = self._resolver.calls.bind(args, kwargs)
+        known, candidates = self._resolver.find_known(call), self._resolver.prune(call, grid, True)
+        points = candidates.configs or (candidates.first,)
+        launches = [known.launch] if known is not None else [candidates.values(point) for point in points]
+        return [self.fn.warmup(*args, grid=grid, **kwargs, **values) for values in launches]
 
     @property
     def configs(self) -> Any:
         """The `triton.Config`s of the list, which may be changed or replaced; of a space, the one to begin with.
 
-        What is known for earlier ones is forgotten. Setting raises what `autotune.triton` raises.
+        A change forgets the configs that are known. Setting it raises the errors of `autotune.triton`.
         """
-        self._known.clear()  # whoever has the list may change it
+        self._known.clear()  # the caller may change the list
         candidates = self._resolver.candidates
         return self._configs if isinstance(self._configs, list) else [candidates.triton_config(candidates.first)]
 
@@ -206,19 +164,19 @@ class TunedKernel:
 
     @cache.setter
     def cache(self, cache: Mapping[tuple[Any, ...], Any]) -> None:
-        self._resolver.cache = Configs(cache, self._known.clear)
+        self._resolver.cache = ConfigByKey(cache, self._known.clear)
         self._known.clear()
 
     @property
     def keys(self) -> list[str]:
-        """The names of the arguments whose values are a part of the key. When they are set, all is forgotten."""
+        """The names of the arguments whose values are a part of the key. Setting it forgets all configs."""
         return list(self._resolver.calls.keys)
 
     @keys.setter
     def keys(self, keys: Sequence[str]) -> None:
-        made = self._calls_by(keys)
-        self._raw = made.raw
-        self._resolver.calls = made
+        calls = self._make_calls(keys)
+        self._raw_key = calls.raw_key
+        self._resolver.calls = calls
         self._forget()
 
     @property
@@ -244,44 +202,44 @@ class TunedKernel:
 
     def prune_configs(self, kwargs: dict[str, Any]) -> list[Any]:
         """The `triton.Config`s that pruning leaves for a call: of `nargs`, and of these arguments by keyword."""
-        self._renew()
+        self._notice_changes()
         given = dict(kwargs)
         grid, warmup = given.pop("grid", None), given.pop("warmup", False)
-        call = self._resolver.calls.bound(tuple((self.nargs or {}).values()), given)
-        candidates = self._resolver.narrowed(call, grid, warmup)
+        call = self._resolver.calls.bind(tuple((self.nargs or {}).values()), given)
+        candidates = self._resolver.prune(call, grid, warmup)
         return [candidates.triton_config(point) for point in candidates.configs or (candidates.first,)]
 
     @property
     def configs_timings(self) -> dict[Any, list[float]]:
-        """What was measured for the key that was found out last: median, least and greatest milliseconds of each
+        """The measurements for the key that was resolved last: median, least and greatest milliseconds of each
         `triton.Config`, infinite where it failed."""
         latest = self._resolver.latest
         return {} if latest is None else latest.timings(self._resolver.candidates)
 
     def _first(
-        self, raw: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any], grid: Any, warmup: bool
+        self, raw_key: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any], grid: Any, warmup: bool
     ) -> Any:
-        """A call of arguments not seen before."""
-        self._renew()
-        call = self._resolver.calls.bound(args, kwargs)
+        """A call with arguments not seen before."""
+        self._notice_changes()
+        call = self._resolver.calls.bind(args, kwargs)
         self._check(call)
         self.nargs = dict(zip(self.arg_names, args, strict=False))
         try:
-            known, lasting = self._resolver.find(call, grid, warmup)
+            known, lasting = self._resolver.resolve(call, grid, warmup)
             try:
-                result = self._launched(known, args, kwargs, grid, warmup)
+                result = self._launch(known, args, kwargs, grid, warmup)
             except Exception as error:
-                if known.origin != "cache" or not failed_at_launch(error):
+                if known.origin != "cache" or not is_launch_failure(error):
                     raise
-                known = self._resolver.instead_of(known, f"{type(error).__name__}: {error}", call, grid)
-                result = self._launched(known, args, kwargs, grid, warmup)
+                known = self._resolver.replace_failed(known, f"{type(error).__name__}: {error}", call, grid)
+                result = self._launch(known, args, kwargs, grid, warmup)
         finally:
             self.nargs = None
         if lasting:
-            self._remember(raw, call, known)
+            self._remember(raw_key, call, known)
         return result
 
-    def _launched(
+    def _launch(
         self, known: ResolvedConfig, args: tuple[Any, ...], kwargs: dict[str, Any], grid: Any, warmup: bool
     ) -> Any:
         self.best_config = known.config
@@ -289,25 +247,23 @@ class TunedKernel:
             known.hook({**dict(zip(self.arg_names, args, strict=False)), **kwargs, **known.launch})
         return self.fn.run(*args, grid=grid, warmup=warmup, **kwargs, **known.launch)
 
-    def _remember(self, raw: tuple[Any, ...], call: Call, known: ResolvedConfig) -> None:
-        if len(self._resolver.cache) >= REMEMBERED and known.origin in ("only", "first"):
+    def _remember(self, raw_key: tuple[Any, ...], call: Call, known: ResolvedConfig) -> None:
+        if len(self._resolver.cache) >= _MOST_REMEMBERED and known.origin in ("only", "first"):
             return  # it took no search, and there are as many as there are values
         self._resolver.remember(call, known)
-        if len(self._known) >= REMEMBERED:
+        if len(self._known) >= _MOST_REMEMBERED:
             self._known.clear()
-        try:
-            self._known[raw] = known
-        except TypeError:  # it is led to its key anew each time
-            return
+        with suppress(TypeError):  # an argument without a hash: the call is led to its key anew each time
+            self._known[raw_key] = known
 
-    def _renew(self) -> None:
-        """Make what there is to choose from anew, where somebody has changed the list of configs."""
-        if isinstance(self._configs, list) and _form(self._configs) != self._form:
+    def _notice_changes(self) -> None:
+        """Read the list of configs again if the user has changed it."""
+        if isinstance(self._configs, list) and _state_of(self._configs) != self._configs_state:
             self._use(self._configs)
 
     def _use(self, configs: Any) -> None:
-        self._resolver.candidates = self._among(configs)
-        self._configs, self._form = configs, _form(configs)
+        self._resolver.candidates = self._parse_configs(configs)
+        self._configs, self._configs_state = configs, _state_of(configs)
         self._forget()
 
     def _forget(self) -> None:
@@ -328,8 +284,41 @@ class TunedKernel:
             )
 
 
-def _form(configs: Any) -> tuple[Any, ...]:
-    """What tells a list of configs from what it is when somebody has changed it."""
+def _state_of(configs: Any) -> tuple[Any, ...]:
+    """A value that is another one once the user has changed a list of configs."""
     if not isinstance(configs, list):
         return ()
     return tuple((id(one), str(one), getattr(one, "pre_hook", None)) for one in configs)
+
+
+# `torch.compile` goes around a launch: it leaves its graph there, and does not trace the code that runs then. Nothing
+# of its compiler is imported for that, since that would take seconds.
+
+
+def _tracing_test() -> Callable[[], bool]:
+    """A function that tells whether torch is tracing the code that calls it."""
+    try:
+        from torch.compiler import is_compiling
+    except ImportError:
+        return _never
+    found: Callable[[], bool] = is_compiling
+    return found
+
+
+def _never() -> bool:
+    return False
+
+
+def _break_graph() -> None:
+    """To be called where the code is being traced: the caller then does not become a part of the graph."""
+    import torch
+
+    torch._dynamo.graph_break()
+
+
+def _exclude_from_tracing(code: CodeType) -> None:
+    """Have neither this function nor the functions that it calls traced when it is called from outside of a graph."""
+    with suppress(ImportError, AttributeError):  # torch's own parts: without them it is slower there, not wrong
+        from torch._C._dynamo.eval_frame import _FrameAction, _FrameExecStrategy, set_code_exec_strategy
+
+        set_code_exec_strategy(code, _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP))

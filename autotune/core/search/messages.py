@@ -31,6 +31,10 @@ class Limits(Struct, frozen=True, omit_defaults=True):
     cutoff_ms: float | None = None
     near_ms: float | None = None
 
+    def compile_seconds(self, timeout_s: float) -> float:
+        """The seconds that a compile may take where the evaluator allows `timeout_s` by its own settings."""
+        return timeout_s if self.compile_timeout_s is None else min(self.compile_timeout_s, timeout_s)
+
 
 class Measure(Struct, frozen=True, tag="measure", omit_defaults=True):
     """Build and time these new trials, in any order, as many at a time as there is room for.

@@ -13,7 +13,7 @@ from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
 from autotune.shell.evaluators import messages
 from autotune.shell.evaluators.comparison import Comparison, Contender, Step
-from autotune.shell.evaluators.protocol import WorkerSession
+from autotune.shell.evaluators.protocol import SAMPLING_SHARE, WorkerSession
 from autotune.shell.evaluators.workload import Workload, pack
 from autotune.shell.processes.os_process import Process, boot, unnamed_file
 from autotune.shell.processes.pool import Lost, Worker, WorkerPool
@@ -26,9 +26,6 @@ EXCUSABLE: frozenset[FailureKind] = frozenset({"crash", "out_of_memory"})
 
 SPARES = 6
 """Idle workers that are kept at least: as many as a verification compares by default, which wants them all at once."""
-
-SAMPLING_SHARE = 0.8
-"""The share of a run's timeout after which no new sample begins, so that a slow kernel is timed and not killed."""
 
 
 class WorkerRules(NamedTuple):
@@ -253,8 +250,7 @@ class IsolatedSession(WorkerSession):
                 break
             self._queue.popleft()
             self._jobs[worker], worker.held = job, True
-            limit = job.limits.compile_timeout_s
-            allowed = self._rules.build_timeout_s if limit is None else min(limit, self._rules.build_timeout_s)
+            allowed = job.limits.compile_seconds(self._rules.build_timeout_s)
             self._pool.send(worker, messages.Build(job.trial.config.to_json()), allowed)
         for _ in range(min(len(self._queue), self._rules.workers - len(self._jobs)) - self._pool.starting):
             self._pool.spawn()

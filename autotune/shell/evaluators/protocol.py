@@ -21,6 +21,10 @@ LONGEST_POLL_S = 0.25
 """Seconds after which a session on a wall clock returns from `poll`, so that the driver sees an interrupt."""
 
 
+SAMPLING_SHARE = 0.8
+"""The share of a run's timeout after which no new sample begins, so that a slow kernel is timed and not killed."""
+
+
 class Session(Protocol):
     """An evaluation in progress.
 

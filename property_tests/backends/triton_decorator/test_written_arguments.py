@@ -37,9 +37,11 @@ def _changed(kernel: Any) -> set[str] | None:
 
 def _check(kernels: dict[str, Any]) -> tuple[int, int, int]:
     """How many ran, how many arguments were written, and how many were said to be."""
-    from autotune.backends.triton_decorator.written_arguments import effects_of
+    from autotune.backends.triton_decorator.written_arguments import find_effects
 
-    effects = {name: effects_of(kernel) for name, kernel in kernels.items()}  # before Triton's interpreter alters names
+    effects = {
+        name: find_effects(kernel) for name, kernel in kernels.items()
+    }  # before Triton's interpreter alters names
     ran = written = said = 0
     for name, kernel in kernels.items():
         changed, found = _changed(kernel), effects[name]
@@ -60,14 +62,14 @@ def test_no_write_is_overlooked(seed: int, tmp_path: Path) -> None:
 
 
 def test_every_spelling_of_a_write_and_every_way_of_an_address(tmp_path: Path) -> None:
-    from autotune.backends.triton_decorator.written_arguments import effects_of
+    from autotune.backends.triton_decorator.written_arguments import find_effects
 
     bodies = [write.format(p="a", v="tl.load(b) + 1") for write in WRITES]
     bodies += [move.format(x="a", y="b") + "\n    tl.store(q, 77.0)" for move in MOVES]
     text = HEADER + "".join(f"\n@jit\ndef k{i}(a, b, c, d, n):\n    {body}\n" for i, body in enumerate(bodies))
     module = _module(tmp_path / "spellings.py", text)
     for i, body in enumerate(bodies):  # those, too, that compile and are not interpreted
-        found = effects_of(getattr(module, f"k{i}"))
+        found = find_effects(getattr(module, f"k{i}"))
         assert found is None or "a" in found.written, body
     ran, _, _ = _check({f"k{i}": getattr(module, f"k{i}") for i in range(len(bodies))})
     assert ran > 0.7 * len(bodies)

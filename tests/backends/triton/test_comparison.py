@@ -7,15 +7,16 @@ import pytest
 
 from autotune import Config, Timed
 from autotune.backends.triton import messages
-from autotune.backends.triton.comparison import LONGER, LONGER_S, TritonComparison
-from autotune.backends.triton.jobs import Rules
+from autotune.backends.triton.comparison import TritonComparison
+from autotune.backends.triton.jobs import SessionRules
 from autotune.backends.triton.timing import Objective
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare
+from autotune.core.search.rounds import EXTRA_S, EXTRA_TIMES
 from autotune.core.statistics import median_interval
 
 ROUNDS = 20
-RULES = Rules(60.0, 30.0, Objective(), ("0",))
+RULES = SessionRules(compile_timeout_s=60.0, run_timeout_s=30.0, objective=Objective(), names=("0",))
 
 
 class FakeGpuPool(list[Any]):
@@ -53,23 +54,23 @@ class FakeProcesses:
 def compared(time: Callable[[int, int], float], count: int, second: float = 0.0, until: float | None = None) -> Any:
     """The samples of each config. time: of a config in a round. second: how many seconds each sample takes."""
     now, rounds = [0.0], dict.fromkeys(range(count), 0)
-    hub = FakeProcesses()
+    processes = FakeProcesses()
     task = Compare(tuple(Trial(i, Config(n=i)) for i in range(count)), ROUNDS, "verify", until)
-    contest = TritonComparison(task, hub, lambda: now[0], RULES, lambda times: times[0])  # type: ignore[arg-type]
-    (desk,) = hub.gpu_pools
+    comparison = TritonComparison(task, processes, lambda: now[0], RULES, lambda times: times[0])  # type: ignore[arg-type]
+    (gpu,) = processes.gpu_pools
     verified: list[int] = []
-    while (outcomes := contest.advance()) is None:
-        order = desk.orders.pop()
+    while (outcomes := comparison.advance()) is None:
+        order = gpu.orders.pop()
         if isinstance(order, messages.VerifyOrder):
             verified.append(order.slot)
         if isinstance(order, messages.PrepareOrder | messages.VerifyOrder):
-            contest.take_reply(desk, messages.PrepareReply(0.0))  # type: ignore[arg-type]
+            comparison.receive(gpu, messages.PrepareReply(0.0))  # type: ignore[arg-type]
         elif isinstance(order, messages.SampleOrder):
             now[0] += second
             ms = time(order.slot, rounds[order.slot])
             rounds[order.slot] += 1
-            contest.take_reply(desk, messages.SampleReply((ms,), 0.0))  # type: ignore[arg-type]
-    assert isinstance(desk.orders.pop(), messages.ForgetOrder)
+            comparison.receive(gpu, messages.SampleReply((ms,), 0.0))  # type: ignore[arg-type]
+    assert isinstance(gpu.orders.pop(), messages.ForgetOrder)
     assert verified == list(range(count)), "each is checked once more after its last sample"
     timed = [outcome for _, outcome in outcomes if isinstance(outcome, Timed)]
     assert len({len(outcome.times_ms) for outcome in timed}) == 1
@@ -91,23 +92,23 @@ def test_more_rounds_until_the_difference_is_resolved() -> None:
     times, _ = compared(noisy(0.004, 0.009), 2)
     ratios = [b / a for a, b in zip(*times, strict=True)]
     assert median_interval(ratios[:ROUNDS])[0] <= 1 < median_interval(ratios)[0]
-    assert ROUNDS < len(ratios) < LONGER * ROUNDS
+    assert ROUNDS < len(ratios) < EXTRA_TIMES * ROUNDS
 
 
 def test_a_tie_is_declared_where_the_difference_is_certainly_nothing() -> None:
     times, _ = compared(noisy(0.0, 0.001), 2)
-    assert ROUNDS <= len(times[0]) < LONGER * ROUNDS
+    assert ROUNDS <= len(times[0]) < EXTRA_TIMES * ROUNDS
 
 
 def test_what_cannot_be_resolved_is_given_up() -> None:
     times, _ = compared(noisy(0.0, 0.2), 2)
-    assert len(times[0]) == LONGER * ROUNDS
+    assert len(times[0]) == EXTRA_TIMES * ROUNDS
 
 
 def test_slow_kernels_are_not_measured_on_for_minutes() -> None:
     times, took = compared(noisy(0.0, 0.2), 2, second=1.0)
-    assert ROUNDS < len(times[0]) < LONGER * ROUNDS
-    assert took <= 2 * ROUNDS + LONGER_S + 4
+    assert ROUNDS < len(times[0]) < EXTRA_TIMES * ROUNDS
+    assert took <= 2 * ROUNDS + EXTRA_S + 4
 
 
 @pytest.mark.parametrize("until", [9.0, 60.0])

@@ -28,9 +28,9 @@ from autotune import (
     TritonEvaluator,
     tune,
 )
-from autotune.backends.triton.comparison import LONGER
 from autotune.cli import main
 from autotune.core.search.messages import Compare, Compared, Limits, Observed
+from autotune.core.search.rounds import EXTRA_TIMES
 from autotune.shell.evaluators.protocol import Session
 from autotune.shell.timeline import read_timeline
 
@@ -133,7 +133,7 @@ def test_planted_faults_cost_one_config_each(tmp_path: Path) -> None:
         assert isinstance(compared, Compared)
         assert [kind(outcome) for _, outcome in compared.outcomes] == ["timed", "crash", "timed"]
         timed = [outcome for _, outcome in compared.outcomes if isinstance(outcome, Timed)]
-        assert all(compare.rounds <= len(outcome.times_ms) <= LONGER * compare.rounds for outcome in timed)
+        assert all(compare.rounds <= len(outcome.times_ms) <= EXTRA_TIMES * compare.rounds for outcome in timed)
         assert session.idle
     says = {what: outcome.message for what, outcome in outcomes.items() if isinstance(outcome, Failed)}
     assert "524288 bytes of shared memory; sm_90 has 232448: not run" in says["shared memory"]
@@ -147,7 +147,7 @@ def test_planted_faults_cost_one_config_each(tmp_path: Path) -> None:
     assert outcomes["shared memory"].run_s == 0
     spans = read_timeline(tmp_path / "spans")
     assert {span.what for span in spans} == {"start", "compile", "run"}
-    assert {span.lane for span in spans if "nursery" in span.lane} == {"nursery of compilers", "nursery of gpus"}
+    assert {span.lane for span in spans if "server" in span.lane} == {"fork server of compilers", "fork server of gpus"}
     assert all(span.end_s >= span.start_s for span in spans)
 
 
@@ -264,7 +264,7 @@ def test_a_workload_that_cannot_be_set_up_is_one_clear_error() -> None:
 
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
-    """The fixture checks that the nurseries, the workers and what a worker has started are gone."""
+    """The fixture checks that the fork servers, the workers and what a worker has started are gone."""
     code = """
 import os, signal, threading
 from autotune import *

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from autotune.backends.triton.fake_driver import no_memory  # noqa: E402
+from autotune.backends.triton.meta_tensors import without_memory  # noqa: E402
 
 CALLS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "scaled": lambda x, h, i: x * 0.1,
@@ -56,23 +56,23 @@ def three() -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize("call", CALLS)
 def test_it_is_what_torch_makes_of_it(call: str) -> None:
     real = CALLS[call](*three())
-    with no_memory():
+    with without_memory():
         seen = CALLS[call](*three())
         assert seen.is_meta
     assert (seen.shape, seen.dtype, seen.stride()) == (real.shape, real.dtype, real.stride())
 
 
 def test_what_torch_refuses_is_refused() -> None:
-    with no_memory(), pytest.raises(RuntimeError, match="broadcast"):
+    with without_memory(), pytest.raises(RuntimeError, match="broadcast"):
         torch.randn(3, 4) * torch.randn(3, 5)
-    with no_memory(), pytest.raises(TypeError):
+    with without_memory(), pytest.raises(TypeError):
         torch.randn(3) + "x"
 
 
 def test_usual_arguments_do_not_import_what_takes_seconds() -> None:
     usual = (
-        "import sys, torch; from autotune.backends.triton.fake_driver import no_memory\n"
-        "with no_memory():\n"
+        "import sys, torch; from autotune.backends.triton.meta_tensors import without_memory\n"
+        "with without_memory():\n"
         "    x = (torch.randn(64, 64, device='cuda') / 8).to(torch.bfloat16)\n"
         "    w = torch.randint(-127, 128, (64, 64), device='cuda', dtype=torch.int8) * torch.rand(64, 1)\n"
         "    y = torch.zeros_like(x); s = torch.rand(64, device='cuda') * 0.01 + 1; torch.arange(64, device='cuda')\n"

@@ -75,7 +75,7 @@ def test_the_first_has_it_compiled_and_the_others_wait() -> None:
     assert binaries.settle(jobs[0], compiled) == [jobs[2], jobs[4]]
     assert binaries.waiting == 1
     assert binaries.verdict(jobs[4]) is compiled
-    binaries.give_up()
+    binaries.clear_waiting()
     assert binaries.waiting == 0
     assert binaries.claim(jobs[1])
 

@@ -11,15 +11,30 @@ import pytest
 from autotune import ArgumentSet, Config, EvaluatorError, TritonEvaluator
 from autotune.backends.triton import processes, timing
 from autotune.backends.triton import resources as limits
-from autotune.backends.triton.comparison import typical
-from autotune.backends.triton.jobs import Rules, default_times, timed
+from autotune.backends.triton.comparison import median_gauges
+from autotune.backends.triton.jobs import SessionRules, default_times, timed_outcome
 from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton.messages import CompiledKernel, MeasureReply
-from autotune.backends.triton.resources import resources
-from autotune.backends.triton.timing import IN_FLIGHT, CudaDevice, Objective, Schedule
+from autotune.backends.triton.resources import read_cubin
+from autotune.backends.triton.timing import IN_FLIGHT, CudaDevice, Objective, TimingSchedule
 from autotune.core.outcomes import Failed, Timed
 from autotune.core.search.messages import Observed
 from autotune.shell.timeline import NO_TRIAL, Span, Timeline, busy_share, read_timeline
+
+
+def compiled(
+    shared_bytes: int,
+    threads: int,
+    registers: int | None = None,
+    spill_bytes: int | None = None,
+    blocks: int = 1,
+    name: str = "k",
+) -> CompiledKernel:
+    return CompiledKernel(
+        name=name, hash="", shared_bytes=shared_bytes, threads=threads, registers=registers, spill_bytes=spill_bytes,
+        blocks=blocks,
+    )  # fmt: skip
+
 
 H200 = limits.gpu_of_target("sm_90")
 
@@ -27,21 +42,21 @@ H200 = limits.gpu_of_target("sm_90")
 @pytest.mark.parametrize(
     ("figures", "kind", "words"),
     [
-        (CompiledKernel("k", "", 232448, 128, 64, 0), None, ""),
+        (compiled(232448, 128, 64, 0), None, ""),
         (
-            CompiledKernel("k", "", 232449, 128, 64, 0),
+            compiled(232449, 128, 64, 0),
             "out_of_memory",
             "232449 bytes of shared memory; sm_90 has 232448",
         ),
-        (CompiledKernel("k", "", 0, 2048, 16, 0), "run_error", "2048 threads in a block; sm_90 allows 1024"),
-        (CompiledKernel("k", "", 0, 1024, 64, 0), None, ""),
+        (compiled(0, 2048, 16, 0), "run_error", "2048 threads in a block; sm_90 allows 1024"),
+        (compiled(0, 1024, 64, 0), None, ""),
         (
-            CompiledKernel("k", "", 0, 1024, 65, 0),
+            compiled(0, 1024, 65, 0),
             "run_error",
             "73728 registers for one block (65 a thread, 1024 threads)",
         ),
-        (CompiledKernel("k", "", 0, 128, 64, 0, 32), "run_error", "clusters of 32 blocks"),
-        (CompiledKernel("k", "", 0, 1024), None, ""),
+        (compiled(0, 128, 64, 0, 32), "run_error", "clusters of 32 blocks"),
+        (compiled(0, 1024), None, ""),
     ],
 )
 def test_what_cannot_be_launched_is_known_before(figures: CompiledKernel, kind: str | None, words: str) -> None:
@@ -52,13 +67,13 @@ def test_what_cannot_be_launched_is_known_before(figures: CompiledKernel, kind: 
 
 def test_blocks_at_once() -> None:
     """128 registers and 256 threads are 32768 registers: two blocks; 100 KiB of shared memory: two blocks as well."""
-    assert limits.blocks_at_once(CompiledKernel("k", "", 0, 256, 128, 0), H200) == 2
-    assert limits.blocks_at_once(CompiledKernel("k", "", 100 * 1024, 128, 32, 0), H200) == 2
-    assert limits.blocks_at_once(CompiledKernel("k", "", 0, 256), H200) is None
+    assert limits.blocks_at_once(compiled(0, 256, 128, 0), H200) == 2
+    assert limits.blocks_at_once(compiled(100 * 1024, 128, 32, 0), H200) == 2
+    assert limits.blocks_at_once(compiled(0, 256), H200) is None
 
 
 def test_details_are_the_most_that_any_kernel_needs() -> None:
-    kernels = (CompiledKernel("a", "", 10, 128, 40, 0), CompiledKernel("b", "", 5, 128, 90, 16))
+    kernels = (compiled(10, 128, 40, 0, name="a"), compiled(5, 128, 90, 16, name="b"))
     assert limits.resource_details(kernels, H200) == {
         "shared_bytes": 10, "registers": 90, "spill_bytes": 16, "blocks_per_multiprocessor": 5, "kernels": 2,
     }  # fmt: skip
@@ -73,8 +88,8 @@ def test_targets_are_named_as_nvidia_does(target: str) -> None:
 
 def test_a_binary_that_is_not_understood_has_no_figures() -> None:
     for blob in (b"", b"\x7fELF\x02", b"\x7fELF\x02" + bytes(200), b"\x7fELF\x01" + bytes(200), os.urandom(4096)):
-        assert resources(blob, "k") is None
-    assert resources(b"\x7fELF\x02" + bytes(35) + struct.pack("<Q", 10**9) + bytes(40), "k") is None
+        assert read_cubin(blob, "k") is None
+    assert read_cubin(b"\x7fELF\x02" + bytes(35) + struct.pack("<Q", 10**9) + bytes(40), "k") is None
 
 
 class Clock:
@@ -91,31 +106,31 @@ class Clock:
 
 def test_warm_up_lasts_as_long_as_it_should() -> None:
     clock = Clock(9.0, 0.5)
-    assert timing.warm_up(clock, Schedule(warmup_ms=5.0)) == 9.0, "a slow first run is enough"
+    assert timing.warm_up(clock, TimingSchedule(warmup_ms=5.0)) == 9.0, "a slow first run is enough"
     assert clock.calls == [1]
     clock = Clock(0.5)
-    assert timing.warm_up(clock, Schedule(warmup_ms=5.0)) == 0.5
+    assert timing.warm_up(clock, TimingSchedule(warmup_ms=5.0)) == 0.5
     assert clock.calls == [1, 10]
 
 
 @pytest.mark.parametrize(("each_ms", "runs"), [(0.001, 200), (0.5, 80), (4.0, 10), (8.0, 5), (100.0, 5)])
 def test_repeats_follow_the_duration(each_ms: float, runs: int) -> None:
     clock = Clock(each_ms)
-    times = timing.sample(clock, timing.probe(clock), Schedule(target_ms=40.0, max_repeats=200), lambda: True)
+    times = timing.sample(clock, timing.probe(clock), TimingSchedule(target_ms=40.0, max_repeats=200), lambda: True)
     assert len(times) == runs
 
 
 def test_no_sample_is_begun_too_late() -> None:
     clock = Clock(100.0)
-    assert len(timing.sample(clock, [100.0] * 3, Schedule(min_repeats=50), lambda: False)) == 3
+    assert len(timing.sample(clock, [100.0] * 3, TimingSchedule(min_repeats=50), lambda: False)) == 3
     left = iter([True, True, False])
-    assert len(timing.sample(clock, [100.0] * 3, Schedule(min_repeats=50), lambda: next(left))) == 7
+    assert len(timing.sample(clock, [100.0] * 3, TimingSchedule(min_repeats=50), lambda: next(left))) == 7
 
 
 def test_condensed_samples_are_medians_of_runs_in_a_row() -> None:
-    assert timing.condensed([1.0, 2.0, 3.0], 5) == (1.0, 2.0, 3.0)
-    assert timing.condensed([1, 1, 9, 2, 2, 2, 3, 3, 1], 3) == (1, 2, 3)
-    assert len(timing.condensed([1.0] * 199)) == timing.MOST_SAMPLES
+    assert timing.condense([1.0, 2.0, 3.0], 5) == (1.0, 2.0, 3.0)
+    assert timing.condense([1, 1, 9, 2, 2, 2, 3, 3, 1], 3) == (1, 2, 3)
+    assert len(timing.condense([1.0] * 199)) == 25
     assert timing.runs_in_round(0.1) == 20
     assert timing.runs_in_round(100.0) == 1
 
@@ -195,23 +210,29 @@ def test_objectives() -> None:
 
 
 def test_rounds_of_several_shapes_become_one_number_each() -> None:
-    rules = Rules(60.0, 30.0, Objective("worst", True, (1.0, 1.0)), ("a", "b"))
-    measured = MeasureReply(((1.0, 2.0, 3.0), (4.0, 4.0, 8.0, 8.0)), 0.5, details={"runs": 3})
-    outcome = timed(measured, rules, (1.0, 4.0))
+    rules = SessionRules(
+        compile_timeout_s=60.0, run_timeout_s=30.0, objective=Objective("worst", True, (1.0, 1.0)), names=("a", "b")
+    )
+    measured = MeasureReply(times_ms=((1.0, 2.0, 3.0), (4.0, 4.0, 8.0, 8.0)), run_s=0.5, details={"runs": 3})
+    outcome = timed_outcome(measured, rules, (1.0, 4.0))
     assert isinstance(outcome, Timed)
     assert outcome.times_ms == pytest.approx((2.0, 4.0, 6.0)), "the ratios to the default, times its mean of 2 ms"
     assert outcome.details == {"runs": 3, "ms[a]": 2.0, "ms[b]": 6.0}
     assert outcome.run_s == 0.5
-    alone = timed(MeasureReply(((2.0, 4.0),), 0.5, True), Rules(60.0, 30.0, Objective(), ("0",)), None)
+    alone = timed_outcome(
+        MeasureReply(times_ms=((2.0, 4.0),), run_s=0.5, cut=True),
+        SessionRules(compile_timeout_s=60.0, run_timeout_s=30.0, objective=Objective(), names=("0",)),
+        None,
+    )
     assert isinstance(alone, Timed)
     assert (alone.times_ms, alone.cut, alone.details) == ((2.0, 4.0), True, {})
-    assert isinstance(timed(MeasureReply(((1.0,), ()), 0.5), rules, None), Failed)
+    assert isinstance(timed_outcome(MeasureReply(times_ms=((1.0,), ()), run_s=0.5), rules, None), Failed)
 
 
 def test_gauges_of_a_comparison_are_those_that_were_usual() -> None:
     shown = [{"sm_clock_mhz": 1980, "temperature_c": 40}, {"sm_clock_mhz": 1500}, {"sm_clock_mhz": 1520}, {}]
-    assert typical(shown) == {"sm_clock_mhz": 1520, "temperature_c": 40}
-    assert typical([]) == {}
+    assert median_gauges(shown) == {"sm_clock_mhz": 1520, "temperature_c": 40}
+    assert median_gauges([]) == {}
 
 
 def test_the_defaults_times_are_found_in_a_journal() -> None:
@@ -251,21 +272,21 @@ def test_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_drivers_tool_is_asked_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(processes, "SMI_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(processes, "_SMI_TIMEOUT_S", 0.5)
     tool = tmp_path / "nvidia-smi"
 
-    def cards(script: str) -> processes.NvidiaSmi:
+    def smi(script: str) -> processes.NvidiaSmi:
         tool.write_text(f"#!/bin/sh\n{script}\n")
         tool.chmod(0o755)
         return processes.NvidiaSmi()
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    found = cards("echo '0, GPU-ab, 9.0'; echo '1, GPU-cd, [N/A]'")
+    found = smi("echo '0, GPU-ab, 9.0'; echo '1, GPU-cd, [N/A]'")
     assert processes.visible_gpus(None, found) == ("0", "1")
     assert processes.visible_gpus((1,), found) == ("1",)
     assert [processes.target_of(name, found) for name in ("0", "GPU-ab", "1", "7")] == ["sm_90", "sm_90", None, None]
     for broken in ("echo '0, GPU-ab, 9.0'; exit 9", "exec sleep 60"):
-        assert processes.visible_gpus(None, cards(broken)) == ()
+        assert processes.visible_gpus(None, smi(broken)) == ()
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
     assert processes.NvidiaSmi().rows() == []
 

@@ -155,12 +155,12 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next(cache: Path) -> N
         assert ran.stdout is not None
         assert ran.stdout.readline() == "hanging\n"
         (folder,) = (cache.parent / "tmp").glob("autotune-triton-*")
-        with session_cache.scratch():
+        with session_cache.session_folder():
             assert folder.exists(), "its process lives"
         ran.send_signal(signal.SIGKILL)
         ran.wait()
         assert folder.exists()
-        with session_cache.scratch() as own:
+        with session_cache.session_folder() as own:
             assert not folder.exists()
             assert Path(own).exists()
     assert list((cache.parent / "tmp").iterdir()) == []
@@ -197,11 +197,11 @@ def test_a_killed_program_leaves_nothing(cache: Path, tmp_path: Path) -> None:
 
 def test_whoever_manages_the_cache_goes_on_doing_so(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_MANAGER", "triton.runtime.cache:FileCacheManager")
-    assert session_cache.environment(str(cache.parent / "x"), str(cache)) == {}
+    assert session_cache.worker_environment(str(cache.parent / "x"), str(cache)) == {}
     monkeypatch.delenv("TRITON_CACHE_MANAGER")
-    assert session_cache.environment(str(cache.parent / "x"), str(cache))
+    assert session_cache.worker_environment(str(cache.parent / "x"), str(cache))
     monkeypatch.setattr(session_cache, "_has_room", lambda folder: False)
-    assert session_cache.environment(str(cache.parent / "x"), str(cache)) == {}
+    assert session_cache.worker_environment(str(cache.parent / "x"), str(cache)) == {}
 
 
 def test_libraries_are_kept_at_once_and_kernels_are_not(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_libraries_are_kept_at_once_and_kernels_are_not(cache: Path, monkeypatch
     manager = session_cache.manager_class()
     monkeypatch.setenv("TRITON_CACHE_DIR", str(folder))
     monkeypatch.setenv(session_cache.LASTING, str(cache))
-    session_cache.asked.clear()
+    session_cache.requested_keys.clear()
     one = manager("KEY")
     assert one.get_file("launcher.cpython-311-x86_64-linux-gnu.so") is None
     path = one.put(b"library", "launcher.cpython-311-x86_64-linux-gnu.so")
@@ -220,8 +220,8 @@ def test_libraries_are_kept_at_once_and_kernels_are_not(cache: Path, monkeypatch
     one.put_group("kernel.json", files)
     assert Path(files["kernel.cubin"]).parent == folder / "KEY"
     assert one.get_group("kernel.json") == files
-    assert session_cache.asked == ["KEY", "KEY"]
-    session_cache.keep(str(folder), str(cache), ["KEY", "OTHER"])
+    assert session_cache.requested_keys == ["KEY", "KEY"]
+    session_cache.keep_kernels(str(folder), str(cache), ["KEY", "OTHER"])
     import shutil
 
     shutil.rmtree(folder)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import autotune
-from autotune.backends.triton_decorator.call_key import Calls, described, rounding_rules
+from autotune.backends.triton_decorator.call_key import Calls, describe_bucket, rounding_rules
 from autotune.core.errors import CacheError
 from autotune.shell.cache.keys import compute_digest
 
@@ -140,8 +140,8 @@ PAIRS: dict[str, tuple[Callable[[], tuple[Any, ...]], Callable[[], tuple[Any, ..
 
 
 def keys_of(calls: Calls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any, str]:
-    bound = calls.bound(args, kwargs)
-    return calls.raw(args, dict(kwargs)), bound.canonical, compute_digest(calls.specialization(bound))
+    bound = calls.bind(args, kwargs)
+    return calls.raw_key(args, dict(kwargs)), bound.canonical, compute_digest(calls.specialization(bound))
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -250,14 +250,15 @@ def test_a_bucket_is_what_it_does_and_not_its_name() -> None:
 
 def test_buckets_in_words() -> None:
     words = [
-        described(one) for one in ("power_of_two", [1, 2], [1, 3], made_bucket(1), made_bucket(2), {"KEY": [1, 2]})
+        describe_bucket(one)
+        for one in ("power_of_two", [1, 2], [1, 3], made_bucket(1), made_bucket(2), {"KEY": [1, 2]})
     ]
     assert len(set(words)) == len(words)
-    assert described(made_bucket(1)) == described(made_bucket(1))
+    assert describe_bucket(made_bucket(1)) == describe_bucket(made_bucket(1))
     assert rounding_rules([1, 2], ["KEY"])["KEY"](2) == 2
     stream = open("/dev/null")  # noqa: SIM115
     with pytest.raises(CacheError, match="TextIOWrapper, of which no cache key can be made"):
-        described(lambda value: value if stream.closed else 1)
+        describe_bucket(lambda value: value if stream.closed else 1)
 
 
 def test_what_is_not_portable_is_kept_in_this_process_only() -> None:
@@ -305,7 +306,7 @@ def test_what_is_not_to_be_specialised_on_counts_by_its_width() -> None:
 
 
 def test_values_that_need_no_search_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotune.backends.triton_decorator.tuned_kernel.REMEMBERED", 8)
+    monkeypatch.setattr("autotune.backends.triton_decorator.tuned_kernel._MOST_REMEMBERED", 8)
     k = autotune.triton([triton.Config({"BLOCK": 16})], key=["KEY"])(triton.jit(noted))
     for n in range(30):
         k[(1,)](ones(), 3, None, n)

@@ -576,7 +576,7 @@ def test_two_threads_tune_once(clock: Clock) -> None:
     def first() -> None:
         barrier.wait()
         try:
-            kernel._resolver.find(kernel._resolver.calls.bound((*vectors(), N), {}), grid, False)
+            kernel._resolver.resolve(kernel._resolver.calls.bind((*vectors(), N), {}), grid, False)
         except BaseException as error:
             errors.append(error)
 
@@ -639,7 +639,8 @@ def test_the_first_call_says_what_it_does(
     monkeypatch.delenv("AUTOTUNE_PROGRESS")
     kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
     kernel[grid](*vectors(), N)
-    first = capsys.readouterr().err.splitlines()
+    printed = capsys.readouterr().err.splitlines()
+    first = [line for line in printed if "another process tunes it" not in line]  # any process of the machine may
     assert first[0] == "autotune: add(n=300, float32): tuning among 2 configs"
     assert first[-1].startswith("autotune: add(n=300, float32): 1.000 ms, 5x over the first config; 2 configs in ")
     kernel[grid](*vectors(), N)
@@ -1044,7 +1045,7 @@ def test_a_user_without_a_home_is_warned_and_served(
         monkeypatch.setenv("AUTOTUNE_CACHE_DIR", named)
     monkeypatch.setattr(pwd, "getpwuid", no_entry)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    cache._homeless.cache_clear()
+    cache._directory_without_home.cache_clear()
     a, b, c = vectors()
     with pytest.warns(UserWarning, match=r"no home directory, and what is to be kept goes to .*; set AUTOTUNE_C"):
         autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))[grid](a, b, c, N)
@@ -1054,7 +1055,7 @@ def test_a_user_without_a_home_is_warned_and_served(
         warnings.simplefilter("error")
         autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))[grid](a, b, c, N)
     assert not clock.timed, "it is kept"
-    cache._homeless.cache_clear()
+    cache._directory_without_home.cache_clear()
 
 
 @pytest.mark.parametrize("folder", ["/dev/null/cache", "/proc/cache"])

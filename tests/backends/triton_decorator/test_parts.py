@@ -16,7 +16,7 @@ import autotune
 from autotune import PowerOfTwo, Space
 from autotune.backends.triton_decorator.call_key import power_of_two
 from autotune.backends.triton_decorator.protected_arguments import WrittenTensors, find_written, protect
-from autotune.backends.triton_decorator.written_arguments import Effects, effects_of
+from autotune.backends.triton_decorator.written_arguments import Effects, find_effects
 from autotune.shell.cache.sources import kernel_digest
 from tests.support import DOCS
 
@@ -122,7 +122,7 @@ def at_the_end_of_a_loop(x, y):  # type: ignore[no-untyped-def]
 )
 def test_effects_are_read_from_the_source(kernel: Any, written: str, read: str) -> None:
     tensors = {"a", "b", "c", "x", "y", "z", "lock", "index", "table"}
-    found = effects_of(kernel)
+    found = find_effects(kernel)
     assert found is not None
     assert found.written & tensors == set(written.split())
     assert found.read & tensors == set(read.split())
@@ -131,7 +131,7 @@ def test_effects_are_read_from_the_source(kernel: Any, written: str, read: str) 
 def test_effects_of_what_has_no_source_are_not_known() -> None:
     scope: dict[str, Any] = {}
     exec("def made(x): pass", scope)
-    assert effects_of(scope["made"]) is None
+    assert find_effects(scope["made"]) is None
 
 
 def test_what_is_written_is_what_source_and_user_say() -> None:
@@ -338,22 +338,24 @@ decorated = autotune.triton(Space({"BLOCK": PowerOfTwo(32, 64)}), ["n"])(decorat
 
 def test_a_decorated_kernel_travels_and_is_the_same_to_triton() -> None:
     """Else what the compile workers leave in Triton's cache would not be found by who launches it."""
-    from autotune.backends.triton.kernel import pack
-    from autotune.backends.triton_decorator.launcher import Launcher, functions_of, portable
+    from autotune.backends.triton.kernel import pack_payload
+    from autotune.backends.triton_decorator.launcher import Launcher, list_functions, portable_grid
     from autotune.core.config import Config
 
     held = torch.zeros(N)
-    grid = portable(lambda meta: (held.numel() // meta["BLOCK"],))
+    grid = portable_grid(lambda meta: (held.numel() // meta["BLOCK"],))
     assert grid({"BLOCK": 100}) == (3,)
-    assert portable(module_grid) is module_grid
-    assert portable((3, 1)) == (3, 1)
-    launcher = Launcher(inner, grid, {"dtype": tl.float32}, {}, functions_of(inner))
-    packed = pack({"build": launcher})
+    assert portable_grid(module_grid) is module_grid
+    assert portable_grid((3, 1)) == (3, 1)
+    launcher = Launcher(
+        kernel=inner, grid=grid, constants={"dtype": tl.float32}, listed={}, functions=list_functions(inner)
+    )
+    packed = pack_payload({"build": launcher})
     code = textwrap.dedent(
         """
         import sys
-        from autotune.backends.triton.kernel import unpack
-        built = unpack(open(sys.argv[1], "rb").read())["build"]
+        from autotune.backends.triton.kernel import unpack_payload
+        built = unpack_payload(open(sys.argv[1], "rb").read())["build"]
         print(built.kernel.cache_key, built.grid({"BLOCK": 30}), built.constants["dtype"])
         """
     )
@@ -384,11 +386,13 @@ below = triton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})
 
 def test_compile_workers_take_heuristics_and_types_from_the_launcher() -> None:
     from autotune import Config, TritonEvaluator
-    from autotune.backends.triton_decorator.launcher import Launcher, functions_of
+    from autotune.backends.triton_decorator.launcher import Launcher, list_functions
     from autotune.core.outcomes import Trial
     from autotune.core.search.messages import Limits
 
-    launcher = Launcher(below, module_grid, {"KIND": tl.float16}, {}, functions_of(below))
+    launcher = Launcher(
+        kernel=below, grid=module_grid, constants={"KIND": tl.float16}, listed={}, functions=list_functions(below)
+    )
     arguments = {"a": torch.zeros(N), "c": torch.zeros(N), "n": N}
     tool = TritonEvaluator(build=launcher, arguments=arguments, target="sm_90", compile_workers=1)
     with tool.open_compiler(Space({"BLOCK": PowerOfTwo(32, 64)})) as session:
@@ -416,7 +420,7 @@ def doubled(x, y, n, BLOCK: gl.constexpr):
 def test_a_gluon_kernel_is_decorated_travels_and_compiles(tmp_path: Path) -> None:
     pytest.importorskip("triton.experimental.gluon")
     from autotune import Config, TritonEvaluator
-    from autotune.backends.triton_decorator.launcher import Launcher, functions_of
+    from autotune.backends.triton_decorator.launcher import Launcher, list_functions
     from autotune.backends.triton_decorator.tuned_kernel import TunedKernel
     from autotune.core.outcomes import Trial
     from autotune.core.search.messages import Limits
@@ -427,10 +431,10 @@ def test_a_gluon_kernel_is_decorated_travels_and_compiles(tmp_path: Path) -> Non
     exec(compile(GLUON, str(path), "exec"), scope)
     kernel = scope["doubled"]
     assert isinstance(autotune.triton([triton.Config({"BLOCK": 128})], ["n"])(kernel), TunedKernel)
-    found = effects_of(kernel)
+    found = find_effects(kernel)
     assert found is not None
     assert found.written & {"x", "y"} == {"y"}
-    launcher = Launcher(kernel, module_grid, {}, {}, functions_of(kernel))
+    launcher = Launcher(kernel=kernel, grid=module_grid, constants={}, listed={}, functions=list_functions(kernel))
     arguments = {"x": torch.zeros(N), "y": torch.zeros(N), "n": N}
     tool = TritonEvaluator(build=launcher, arguments=arguments, target="sm_90", compile_workers=1)
     with tool.open_compiler(Space({"BLOCK": PowerOfTwo(128, 256)})) as session:

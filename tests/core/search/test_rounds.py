@@ -10,7 +10,7 @@ import pytest
 from autotune import CallableEvaluator, Config, Timed
 from autotune.backends.triton import messages
 from autotune.backends.triton.comparison import TritonComparison
-from autotune.backends.triton.jobs import Rules
+from autotune.backends.triton.jobs import SessionRules
 from autotune.backends.triton.timing import Objective
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Compared
@@ -70,16 +70,17 @@ def in_workers(task: Compare, tmp_path: Path) -> list[int]:
 
 def on_a_gpu(task: Compare, tmp_path: Path) -> list[int]:
     """By the process of a GPU, which is made up here."""
-    hub, ran = FakeProcesses(), []
-    contest = TritonComparison(task, hub, lambda: 0.0, Rules(60.0, 30.0, Objective(), ("0",)), lambda times: times[0])  # type: ignore[arg-type]
-    (desk,) = hub.gpu_pools
-    while contest.advance() is None:
-        order = desk.orders.pop()
+    processes, ran = FakeProcesses(), []
+    rules = SessionRules(compile_timeout_s=60.0, run_timeout_s=30.0, objective=Objective(), names=("0",))
+    comparison = TritonComparison(task, processes, lambda: 0.0, rules, lambda times: times[0])  # type: ignore[arg-type]
+    (gpu,) = processes.gpu_pools
+    while comparison.advance() is None:
+        order = gpu.orders.pop()
         if isinstance(order, messages.SampleOrder):
             ran.append(order.slot)
-            contest.take_reply(desk, messages.SampleReply((SLOW_MS + order.slot,), 0.0))  # type: ignore[arg-type]
+            comparison.receive(gpu, messages.SampleReply((SLOW_MS + order.slot,), 0.0))  # type: ignore[arg-type]
         else:
-            contest.take_reply(desk, messages.PrepareReply(0.0))  # type: ignore[arg-type]
+            comparison.receive(gpu, messages.PrepareReply(0.0))  # type: ignore[arg-type]
     return ran
 
 
@@ -111,7 +112,7 @@ def with_do_bench(task: Compare, tmp_path: Path) -> list[int]:
         call()
         return [SLOW_MS] * 3
 
-    of = DoBenchEvaluator(Launcher(), {}, None, do_bench, lambda: None)  # type: ignore[arg-type]
+    of = DoBenchEvaluator(launcher=Launcher(), arguments={}, spec=None, do_bench=do_bench, device="cpu")  # type: ignore[arg-type]
     outcomes_of(DoBenchSession(of, Still(), lambda: 0.0), task)  # type: ignore[arg-type]
     return ran
 

@@ -169,17 +169,17 @@ def test_a_forked_child_does_not_keep_it(name: str) -> None:
 
 def test_a_child_does_not_hang_in_a_lock_of_its_parents_threads() -> None:
     """Forked while one thread tunes and another one waits for it."""
-    from autotune.backends.triton_decorator.resolve import alone, tuning_lock
+    from autotune.backends.triton_decorator.resolve import device_lock, exclusive_tuning
 
     holding, done = threading.Event(), threading.Event()
 
     def tune() -> None:
-        with tuning_lock("cuda:0"), alone("0" * 8, None, lambda: None):
+        with device_lock("cuda:0"), exclusive_tuning("0" * 8, None, lambda: None):
             holding.set()
             done.wait(60)
 
     def in_child(answer: Any) -> None:
-        with tuning_lock("cuda:0"):
+        with device_lock("cuda:0"):
             answer.send("held")
 
     thread = threading.Thread(target=tune)

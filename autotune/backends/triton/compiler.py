@@ -1,0 +1,86 @@
+"""Triton's compiler in a worker process: made ready before any worker is forked, and its errors told from others."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from threading import Thread
+from typing import Any
+
+from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
+
+_HEAD = 120
+"""Characters of a long error that are shown from its beginning; the rest of a message is its end."""
+
+tl: Any = None
+"""`triton.language`, which `_double` finds among the globals of this file."""
+
+
+class CompilerRefused(Exception):
+    """Triton did not compile a kernel; the cause is Triton's own error."""
+
+
+def mark_errors() -> None:
+    """Have Triton's compiler raise CompilerRefused, so that its errors can be told from those of the user's code."""
+    import triton.compiler
+
+    compile_: Callable[..., Any] = triton.compiler.compile
+    if getattr(compile_, "by_autotune", False):
+        return
+
+    def compile_marked(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return compile_(*args, **kwargs)
+        except Exception as error:
+            raise CompilerRefused from error
+
+    compile_marked.by_autotune = True  # type: ignore[attr-defined]
+    triton.compiler.compile = compile_marked
+
+
+def describe_both_ends(error: BaseException) -> str:
+    """An error on one line; a long one by its beginning and its end, since Triton's errors begin with the source and
+    say at the end what is wrong with it."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if len(text) <= LONGEST_MESSAGE:
+        return describe_error(error)
+    return f"{text[:_HEAD]} … {text[_HEAD - LONGEST_MESSAGE + 3 :]}"
+
+
+def start_hashing_triton() -> Thread:
+    """Let Triton hash its own files, hundreds of megabytes, in a thread; its cache needs that once in a process. Join
+    the thread before forking."""
+    thread = Thread(target=_hash_triton, daemon=True)
+    thread.start()
+    return thread
+
+
+def _hash_triton() -> None:
+    for module in ("triton.runtime.cache", "triton.compiler.compiler"):  # its place depends on the version
+        with suppress(Exception):
+            import_module(module).triton_key()
+            return
+
+
+def warm_up_compiler() -> None:
+    """Compile one small kernel, past the cache. A failure is left to the first real config, which will say more."""
+    global tl
+    import torch
+    import triton
+    import triton.language as tl
+    from triton import knobs
+
+    kernel = triton.jit(_double)
+    before = knobs.compilation.always_compile
+    knobs.compilation.always_compile = True
+    try:
+        x = torch.empty(1024, device="meta", dtype=torch.float32)
+        kernel[(1,)](x, x, 1024, BLOCK=128)
+    except Exception:
+        return
+    finally:
+        knobs.compilation.always_compile = before
+
+
+def _double(x, out, n, BLOCK: "tl.constexpr"):  # type: ignore
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + at, tl.load(x + at, mask=at < n) * 2, mask=at < n)
