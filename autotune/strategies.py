@@ -5,12 +5,22 @@ docs/strategies.md describes it; `autotune.register` gives a strategy a name tha
 
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold, integers, permutation, root, uniform
-from autotune.core.strategies.protocol import Ask, AwaitOutcome, Done, Observation, Proposals, Seeds, Strategy
+from autotune.core.strategies.protocol import (
+    Ask,
+    AwaitOutcome,
+    CheckedSettings,
+    Done,
+    Observation,
+    Proposals,
+    Seeds,
+    Strategy,
+)
 
 __all__ = [
     "Archive",
     "Ask",
     "AwaitOutcome",
+    "CheckedSettings",
     "Done",
     "Key",
     "Observation",

@@ -66,8 +66,7 @@ deviations times how far out they are. A few observations outweigh it; without i
 of which it knows least (docs/design/gaussian_process.md)."""
 
 FIT_WORK = 60_000
-"""θ is fitted to so many observations that their pairs, times the axes, are this: 110 for ten axes, some
-milliseconds."""
+"""θ is fitted to so many observations that their pairs, times the axes, are this: 110 for ten axes."""
 
 KNOWN_POINTS = 400
 """The process is conditioned on at most so many observations: the cost grows with their cube."""

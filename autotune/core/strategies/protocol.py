@@ -189,5 +189,5 @@ class CheckedSettings(Struct, frozen=True, omit_defaults=True):
 
 
 def strategy_tag(kind: type[Struct]) -> str:
-    """The name of a strategy in messages: the tag of its class."""
-    return str(kind.__struct_config__.tag)
+    """The name of a strategy in messages: the tag of its class, or the name of a class without one."""
+    return str(kind.__struct_config__.tag or kind.__name__)

@@ -1,19 +1,22 @@
 """Settings of strategies: their types and bounds."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 
 from autotune import (
     DESurrogateHybrid,
     DifferentialEvolutionSearch,
     GaussianProcessSearch,
+    InitialPopulationStrategy,
     LFBOPatternSearch,
     LFBOTreeSearch,
     PatternSearch,
     RandomSearch,
     StrategyError,
 )
+from autotune.core.strategies.protocol import CheckedSettings
 
 WALKS = [
     ({"frac_selected": 0.0}, "a number above 0 up to 1"),
@@ -51,6 +54,19 @@ def test_a_setting_out_of_range_is_told_with_its_range(
     (setting,) = settings
     with pytest.raises(StrategyError, match=f"^{name}: {setting} = .* is out of range; use {allowed}$"):
         kind(**settings)
+
+
+def test_a_class_without_a_tag_is_named_itself() -> None:
+    class Own(CheckedSettings, frozen=True):
+        share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+        kind: InitialPopulationStrategy | None = None
+
+    assert Own(1).share == 1.0
+    assert Own(kind="from_default").kind is InitialPopulationStrategy.FROM_DEFAULT  # type: ignore[arg-type]
+    with pytest.raises(StrategyError, match=r"^Own: share = 2 is out of range; use a number above 0 up to 1$"):
+        Own(2)
+    with pytest.raises(StrategyError, match=r"^Own: kind = 'x' is unknown; use one of from_random, .*, or None$"):
+        Own(kind="x")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("settings", [{"copies": "many"}, {"copies": 2**70}, {"quantile": "0.1"}, {"radius": 1.5}])
