@@ -34,7 +34,7 @@ class EvaluatorLaws(JournalLaws):
     """
 
     patience_s = 60.0
-    """Seconds after which an outcome that did not arrive counts as lost."""
+    """Seconds after which an outcome counts as lost, and a process as left behind."""
 
     def make_evaluator(self) -> Evaluator:
         """A new evaluator, equal to any other that this method returns."""
@@ -180,7 +180,7 @@ class EvaluatorLaws(JournalLaws):
         with self.make_evaluator().open(self.make_space()) as session:
             session.submit([Trial(i, config) for i, config in enumerate(configs)], Limits())
             session.poll(0.2)
-        until = time.monotonic() + 30.0  # a process takes a moment to end, longer on a busy machine
+        until = time.monotonic() + self.patience_s  # a process takes a moment to end, longer on a busy machine
         while (left := _marked(mark)) and time.monotonic() < until:
             time.sleep(0.02)
         assert not left, f"processes {', '.join(left)} were left behind"
