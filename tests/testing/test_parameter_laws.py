@@ -83,7 +83,7 @@ def changed(**methods: Any) -> type:
     return kind
 
 
-class Unfrozen(Multiple):
+class Unfrozen(Multiple, frozen=False):
     """It can be changed."""
 
 
