@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autotune import Compare, replay, result, resume
-from autotune.cli import exits, main
+from autotune.cli import ExitCode, main
 from autotune.shell.tuning import read_search
 from property_tests.registry import EVALUATORS
 
@@ -31,7 +31,7 @@ def test_its_replay_says_of_which_version_it_is(capsys: pytest.CaptureFixture[st
     found = replay(FIRST).divergence
     assert found is not None
     assert "it was written by an earlier autotune (0.1.0)" in found.why
-    assert main(["replay", str(FIRST)]) == exits.DIVERGED
+    assert main(["replay", str(FIRST)]) == ExitCode.DIVERGED
     assert found.why in capsys.readouterr().out
 
 
