@@ -1,7 +1,7 @@
 """autotune finds the fastest configuration of a kernel: `tune(space, evaluator, strategy)`.
 
-The public names are those below, imported on first use. `autotune.strategies` and `autotune.evaluators` have what
-authors of strategies and evaluators need, `autotune.studies` compares strategies, and `autotune.helion`,
+The public names are those below, imported on first use. `autotune.strategies` and `autotune.evaluators` are for
+authors of strategies and evaluators, `autotune.studies` compares strategies, and `autotune.helion`,
 `autotune.optuna` and `autotune.kernel_tuner` bring the strategies into other tuners.
 """
 

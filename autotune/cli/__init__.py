@@ -26,8 +26,8 @@ COMMANDS = {
     "export": "Write configs as another library reads them.",
     "study": "Compare strategies on recordings, as a study file says.",
     "compile": "Compile a Triton kernel's configs; no GPU is needed.",
-    "cache": "What earlier searches measured: list it, explain a miss, merge, export and prune.",
-    "env": "Show the settings that come from the environment, and what holds without them.",
+    "cache": "List the cache of earlier searches, explain a miss, merge, export and prune.",
+    "env": "Show the settings that come from the environment, and the defaults.",
 }
 """The help of each command. A command is a function, or a group of functions, of its name in a module of its name (with
 an underscore after a keyword); only the module of the command that is called is imported."""

@@ -33,7 +33,7 @@ from autotune.shell.options import resolve_options
 from autotune.shell.settings import environment
 
 cache = typer.Typer(
-    help="What earlier searches measured: list it, explain a miss, merge, export and prune.",
+    help="List the cache of earlier searches, explain a miss, merge, export and prune.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -172,7 +172,7 @@ def prune(
     other_versions: Annotated[
         bool, typer.Option("--other-versions", help="Also entries of a toolchain that is not installed.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the files that would be removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove broken, unfinished and superseded entries, and those that the options name."""
@@ -242,7 +242,7 @@ def _find_entry(opened: Cache, text: str) -> Entry:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise CacheError(f"{opened.directory} has no entry {text!r}; `autotune cache list` shows what there is")
+        raise CacheError(f"{opened.directory} has no entry {text!r}; `autotune cache list` shows all")
     raise CacheError(f"{text!r} could be any of {len(found)} entries of {opened.directory}; give more of the run's id")
 
 

@@ -11,11 +11,11 @@ from autotune.shell.settings import SETTINGS, environment, unknown_variables, va
 
 
 def env(as_json: AsJson = False) -> None:
-    """Show the settings that come from the environment, and what holds without them."""
+    """Show the settings that come from the environment, and the defaults."""
     settings = environment()
     rows = [_row(name, getattr(settings, name)) for name in SETTINGS]
     for name in unknown_variables():
-        warnings.warn(f"{name} is set and means nothing; the variables are those listed", stacklevel=2)
+        warnings.warn(f"{name} is set and has no meaning; `autotune env` lists the variables", stacklevel=2)
     if as_json:
         print_json({row["variable"]: row for row in rows})
         return

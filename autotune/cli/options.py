@@ -25,11 +25,13 @@ ProblemOption = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
-UseCache = Annotated[bool, typer.Option("--cache", help="Use what the cache knows, and keep what is found.")]
+UseCache = Annotated[
+    bool, typer.Option("--cache", help="Use the results and measurements in the cache, and add to them.")
+]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache-dir", metavar="DIR", help="The cache; else AUTOTUNE_CACHE_DIR, else the user's.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Use the cache, ignore what is there, and replace it.")]
+Force = Annotated[bool, typer.Option("--force", help="Use the cache, but ignore and replace its result.")]
 SaveConfig = Annotated[
     Path | None, typer.Option("--save-config", metavar="PATH", help="Also write the best config to this file, as JSON.")
 ]
@@ -73,7 +75,7 @@ SeedConfigs = Annotated[
 SeedsFile = Annotated[
     Path | None,
     typer.Option(
-        "--seeds", metavar="FILE", help="Configs to try first: what `autotune import` wrote, or what it reads."
+        "--seeds", metavar="FILE", help="Configs to try first: a file that `autotune import` writes or reads."
     ),
 ]
 

@@ -114,11 +114,11 @@ def _execute(path: Path, source: bytes) -> ModuleType:
         raise PlanError(f"{path}, line {_line(error, full)}: {error}") from None
     except SystemExit:
         raise PlanError(
-            f"{path} ended the process; move what is not the problem under `if __name__ == '__main__':`"
+            f"{path} ended the process; move all but the problem under `if __name__ == '__main__':`"
         ) from None
     except Exception as error:
-        what = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise PlanError(f"{path}, line {_line(error, full)}: {what}; correct the file") from error
+        fault = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise PlanError(f"{path}, line {_line(error, full)}: {fault}; correct the file") from error
     return module
 
 

@@ -33,7 +33,7 @@ def study(
         list[str] | None,
         typer.Option("--set", metavar="KEY=V1,V2,…", help="Run strategies with each value of a setting; repeatable."),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="So many seeds instead of those of SPEC.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="So many seeds, in place of the number in SPEC.")] = None,
     as_json: AsJson = False,
     progress: ShowProgress = None,
 ) -> None:
@@ -51,7 +51,7 @@ def study(
         with _show_progress(progress) as watch:
             result = run_study(loaded, recordings or spec.parent, out=folder, jobs=jobs, progress=watch)
     except KeyboardInterrupt:
-        print(f"autotune: stopped; the same command goes on with what is in {folder}", file=sys.stderr)
+        print(f"autotune: stopped; the same command goes on with the runs in {folder}", file=sys.stderr)
         raise
     tables = study_tables(result)
     notes = write_study(result, tables, folder)

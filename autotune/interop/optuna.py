@@ -69,8 +69,8 @@ def _labels(name: str, parameter: Parameter) -> dict[Any, Value]:
 class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its own base
     """A strategy of ours as a sampler, for one study in one process; threads may share it.
 
-    space: what to search, constraints included; the objective suggests its parameters (`suggest`). The other arguments
-    are those of `tune`. The study has one objective, a time to minimise or a rate to maximise; a trial that fails or is
+    space: with its constraints; the objective suggests its parameters (`suggest`). The other arguments are those of
+    `tune`. The study has one objective, a time to minimise or a rate to maximise; a trial that fails or is
     pruned teaches the strategy that the config fails.
     A strategy that ends by itself begins again, until every config was tried; settings={"restarts": 0} lets it end.
     When it has ended, the study is told to stop. Trials asked for after that, or while the strategy waits for pending
@@ -124,7 +124,7 @@ class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its
             has = f"has {', '.join(self._space.names)}, and not {param_name!r}"
         else:
             has = f"has {param_name!r} as {known}, not as {param_distribution}"
-        raise SpaceError(f"the space of the sampler {has}; suggest what it has: suggest(trial, space)")
+        raise SpaceError(f"the space of the sampler {has}; suggest its parameters: suggest(trial, space)")
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
         with self._lock:

@@ -76,7 +76,7 @@ class TunedConfigs(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if wanted and not kept:
             texts = ", ".join(f"{name}={value}" for name, value in wanted.items())
-            raise ConfigError(f"{self.path}: no config is labelled {texts}; leave it out to see what there is")
+            raise ConfigError(f"{self.path}: no config is labelled {texts}; leave it out to see all")
         return msgspec.structs.replace(self, entries=tuple(kept))
 
 

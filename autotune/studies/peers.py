@@ -54,7 +54,7 @@ def is_peer(name: str) -> bool:
 
 
 def find_peer(name: str, settings: Mapping[str, Any]) -> Peer:
-    """The peer of that name; raises StrategyError that says what to install where its tuner is missing."""
+    """The peer of that name; raises StrategyError, with the extra or package to install where its tuner is missing."""
     prefix, _, tuner_name = name.partition(":")
     factory = _registered.get(prefix)
     if factory is None:

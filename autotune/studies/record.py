@@ -64,7 +64,7 @@ def record_space(
     format than JSON.
     """
     check_name(Path(path))
-    with suppress(OSError):  # the check below says what is wrong
+    with suppress(OSError):  # the check below names the fault
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     if (why := why_unwritable(path)) is not None:
         raise RecordingError(f"{os.fspath(path)}: cannot be written: {why}")

@@ -29,7 +29,7 @@ from autotune.studies.simulation import SimulatedRun, Simulation, Trace, simulat
 from autotune.studies.spec import MIN_EVALUATIONS, Case, StudyError, StudySpec, list_cases, recording_paths
 
 _SEEDS_PER_TASK = 5
-"""What a killed study loses at most, for each process."""
+"""The most runs that a killed study loses, for each process."""
 
 _SIMULATIONS_KEPT = 4
 """Recordings that a process keeps; the tasks come recording by recording, so each is loaded about once."""
@@ -53,7 +53,7 @@ def run_study(
     jobs: int = 1,
     progress: RunProgress = ignore_progress,
 ) -> StudyResult:
-    """Run what is missing of a study, and return all of it.
+    """Run the missing runs of a study, and return all of it.
 
     folder: where the recordings are. out: a folder whose runs.jsonl keeps finished runs; a study that was cut off goes
     on from it. jobs: processes; 1: in this one. The result depends on none of these, nor on the order of events.
@@ -163,8 +163,8 @@ def _user_strategies() -> dict[str, type[Any]]:
 
 
 def _initialise_process(strategies: dict[str, type[Any]], peers: dict[str, PeerFactory]) -> None:
-    """In a fresh process: register what the study's process knows, and end at once, without a word, on Ctrl-C and when
-    the study itself was killed."""
+    """In a fresh process: register the strategies and peers of the study's process, and end at once, without a word, on
+    Ctrl-C and when the study itself was killed."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -257,7 +257,7 @@ def _fastest(recording: Recording, rows: tuple[int, ...]) -> int | None:
 
 
 def _pick(simulation: Simulation, run: SimulatedRun) -> int | None:
-    """The point that the search itself takes for the fastest, by what it measured."""
+    """The row of the config that the search itself picks, by its measurements."""
     try:
         return simulation.table.row(result(run.search).best.config)
     except TuningFailed:

@@ -30,7 +30,7 @@ class StudyError(AutotuneError):
 
 
 class StrategyEntry(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
-    """One strategy of a study. name: a registered one, or PREFIX:NAME for a peer. label: what the tables call it.
+    """One strategy of a study. name: a registered one, or PREFIX:NAME for a peer. label: its name in the tables.
 
     settings: of the strategy or of the search. effort: "quick" or "full"; None: the study's.
     """
@@ -106,7 +106,7 @@ class Case(Struct, frozen=True, kw_only=True):
 
 
 def load_study(path: Path | str) -> StudySpec:
-    """The study in a .toml or .json file; raises StudyError, one sentence that names what is wrong."""
+    """The study in a .toml or .json file; raises StudyError, one sentence that names the fault."""
     path = Path(path)
     try:
         text = read_regular(path)

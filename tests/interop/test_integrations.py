@@ -204,7 +204,7 @@ def test_mistakes_are_named(optuna: Any) -> None:
     study = optuna.create_study(sampler=StrategySampler(Space({"x": Integer(1, 4)}), "random_search"))
     with pytest.raises(SpaceError, match="not 'y'"):
         study.optimize(lambda trial: trial.suggest_int("y", 1, 4), n_trials=1)
-    with pytest.raises(SpaceError, match="suggest what it has"):
+    with pytest.raises(SpaceError, match="suggest its parameters"):
         study.optimize(lambda trial: trial.suggest_int("x", 9, 12), n_trials=1)
     with pytest.raises(EvaluatorError, match="above zero"):
         study.optimize(lambda trial: -1.0 * suggest(trial, Space({"x": Integer(1, 4)}))["x"], n_trials=1)

@@ -138,7 +138,7 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtu
     assert list(told) == [variable_name(name) for name in SETTINGS]
     assert (told["AUTOTUNE_EFFORT"]["value"], told["AUTOTUNE_EFFORT"]["origin"]) == ("quick", "environment")
     assert told["AUTOTUNE_RANDOM_SEED"]["origin"] == "default"
-    assert "AUTOTUNE_EFORT is set and means nothing" in captured.err
+    assert "AUTOTUNE_EFORT is set and has no meaning" in captured.err
     assert main(["env"]) == ExitCode.DONE
     assert "AUTOTUNE_BENCHMARK_TIMEOUT" in capfd.readouterr().out
     monkeypatch.setenv("AUTOTUNE_EFFORT", "fast")

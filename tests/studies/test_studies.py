@@ -229,7 +229,7 @@ def test_ctrl_c_says_how_to_go_on(folder: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert said.splitlines() == [f"autotune: stopped; the same command goes on with what is in {folder / 'out'}"]
+    assert said.splitlines() == [f"autotune: stopped; the same command goes on with the runs in {folder / 'out'}"]
 
 
 def test_a_sweep_runs_each_value_and_shows_its_effect(folder: Path) -> None:

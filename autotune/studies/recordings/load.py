@@ -23,7 +23,7 @@ BUILTIN = "builtin:"
 
 FOLDER = Path(__file__).parents[2] / "data"
 
-_FORMATS = "Kernel Tuner's cache files, T4 results, what KTT saves (JSON, XML, CSV) and our own *.autotune.json"
+_FORMATS = "Kernel Tuner's cache files, T4 results, KTT's results (JSON, XML, CSV) and our own *.autotune.json"
 """The formats, each plain or gzip, in an error."""
 
 _TORN = "that is damaged or was cut off in a place where it cannot be closed; fetch it again"
@@ -36,7 +36,7 @@ _SIGNS: tuple[tuple[bytes, str], ...] = (
     (rb'\{\s*"format"\s*:\s*"autotune-seeds"', "a list of seed configs; `autotune tune --seeds` takes it"),
     (
         rb'\{.*?"(ConfigurationSpace|KernelSpecification)"\s*:',
-        "a T1 problem file, which says what to tune and holds no measurements; give the results of tuning it, a T4 file"
+        "a T1 problem file, which defines a problem and holds no measurements; give the results of tuning it, a T4 file"
         " or the tuner's cache",
     ),
     (
@@ -66,7 +66,7 @@ _SIGNS: tuple[tuple[bytes, str], ...] = (
     (rb"(\x89HDF|SQLite format)", "a database"),
     (rb"[^\n{\[]*,[^\n]*\n", "CSV, but not KTT's, whose first column is 'Kernel name'"),
 )
-"""Beginnings of files that are taken for recordings, and what they are."""
+"""Beginnings of files of other formats, with a description of each."""
 
 _START_BYTES = 2_000
 """Bytes of a file that `_SIGNS` are compared with."""
@@ -145,7 +145,7 @@ def _keys(text: bytes) -> frozenset[str] | None:
 
 
 def _refusal(path: Path, text: bytes) -> RecordingError:
-    """The error for a file of no known format, which says what it seems to be."""
+    """The error for a file of no known format, with a guess of its format."""
     start = text[:_START_BYTES]
     if not start.strip():
         seems = "it is empty"

@@ -77,7 +77,7 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
     """
     space = (recording.space or "null").encode()
     if not is_json(space):
-        raise RecordingError(f"{path}: the space is not JSON text; pass what Space writes")
+        raise RecordingError(f"{path}: the space is not JSON text; pass the text that a Space writes")
     failed = np.flatnonzero(~recording.timed)
     are_default = _default_keys(recording.values, recording.codes) == recording.keys
     file = _File(

@@ -106,7 +106,7 @@ class Recording:
     samples_ms, offsets: the repeats of row i are samples_ms[offsets[i] : offsets[i + 1]]; none if the file has none.
     compile_s, run_s, framework_s: [n] seconds spent on building, on benchmark and verification, on the tuner itself.
     partial: the file was cut off, so points may be missing that were measured. constraints: expressions over the names.
-    space: the autotune space as JSON text, if known. versions: what hardware and software it ran on.
+    space: the autotune space as JSON text, if known. versions: of hardware and software.
 
     Raises RecordingError where the columns contradict one another.
     """
