@@ -1,6 +1,6 @@
-"""What Helion calls instead of its own autotuner, and the search that it then runs.
+"""The autotuner that Helion calls instead of its own, its plan, and the search that it runs.
 
-The plan of a search: what `autotuner(…)` was given, else what the kernel's settings say.
+An argument of `autotuner(…)` goes before the kernel's setting, that before AUTOTUNE_ variables and defaults.
 """
 
 import os
@@ -17,7 +17,7 @@ from helion.autotuner.base_search import BaseAutotuner, PopulationBasedSearch
 
 from autotune.backends.helion.evaluator import HelionEvaluator
 from autotune.backends.helion.provider import use_pipeline_provider
-from autotune.backends.helion.space import Translation, make_space
+from autotune.backends.helion.space import HelionSpace, make_space
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.search.effort import check_effort, strategy_for
@@ -31,18 +31,18 @@ from autotune.shell.settings import POPULATION_NAMES, environment, first_given
 from autotune.shell.timeline import SEARCH, PhaseTimeline
 from autotune.shell.tuning import make_plan, run_plan
 
-DRAWN = {"initial_population": 1, "population_size": 2}
-"""Settings of strategies that begin with random configs: how many, and how many times as many that is."""
+_INITIAL_CONFIGS = {"initial_population": 1, "population_size": 2}
+"""Settings of strategies that begin with random configs, and how many configs one unit of them is."""
 
-DESIGNED = "gaussian_process"
-"""A strategy that begins with a design of its own, of so few configs that none of them may be drawn by others."""
+_DESIGNED = "gaussian_process"
+"""The strategy that begins with its own design, of so few configs that Helion's draws must not replace them."""
 
-POPULATION_VARIABLE = "HELION_AUTOTUNER_INITIAL_POPULATION"
+_POPULATION_VARIABLE = "HELION_AUTOTUNER_INITIAL_POPULATION"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AutotunerOptions:
-    """The arguments of `autotuner` that make the plan."""
+    """The arguments of `autotuner` that determine the plan and how it is carried out; see `autotuner`."""
 
     strategy: str | AnyStrategy | None = None
     effort: str | None = None
@@ -55,58 +55,62 @@ class AutotunerOptions:
     timeline: PathLike | None = None
 
 
-def make_plan_for(search: Any, wishes: AutotunerOptions, translation: Translation) -> Plan:
-    """The plan for Helion's search object: its kernel's settings, its seeds, the best configs of its cache."""
+def make_plan_for(search: Any, arguments: AutotunerOptions, helion_space: HelionSpace) -> Plan:
+    """The plan for a search object of Helion's, with its kernel's settings, its seeds, and the best configs of its
+    cache.
+
+    Raises PlanError or StrategyError for arguments that cannot work.
+    """
     theirs = search.settings
-    effort = check_effort(wishes.effort or theirs.autotune_effort)
-    strategy = wishes.strategy or environment().strategy or DEFAULT_STRATEGY
-    settings = _settings(theirs, wishes, strategy)
-    seconds = first_given(wishes.seconds, theirs.autotune_budget_seconds, environment().budget_seconds)
+    effort = check_effort(arguments.effort or theirs.autotune_effort)
+    strategy = arguments.strategy or environment().strategy or DEFAULT_STRATEGY
+    settings = _settings(theirs, arguments, strategy)
+    seconds = first_given(arguments.seconds, theirs.autotune_budget_seconds, environment().budget_seconds)
     own = {n: v for n, v in settings.items() if n not in Settings.__struct_fields__}
     made = strategy_for(strategy, effort, own)
-    budget = Budget(wishes.evaluations, seconds, theirs.autotune_max_generations)
-    seeds = [*map(translation.point, seed_configs_of(search)), *_drawn(search, translation, made)]
+    budget = Budget(arguments.evaluations, seconds, theirs.autotune_max_generations)
+    seeds = [*map(helion_space.point, seed_configs_of(search)), *_drawn(search, helion_space, made)]
     return make_plan(
-        translation.space,
+        helion_space.space,
         strategy,
         rebuild=False,  # binaries are kept in Triton's cache
         effort=effort,
         budget=budget,
-        seed=first_given(wishes.seed, theirs.autotune_random_seed, 0),
+        seed=first_given(arguments.seed, theirs.autotune_random_seed, 0),
         seeds=_distinct(seeds),
-        best_available=_distinct(_cached(search, translation)),
+        best_available=_distinct(_cached(search, helion_space)),
         settings=settings,
     )
 
 
-def _settings(theirs: Any, wishes: AutotunerOptions, strategy: str | AnyStrategy) -> dict[str, Any]:
+def _settings(theirs: Any, arguments: AutotunerOptions, strategy: str | AnyStrategy) -> dict[str, Any]:
     found: dict[str, Any] = {"compile_timeout_s": float(theirs.autotune_compile_timeout)}
     if theirs.autotune_rebenchmark_threshold is not None:
         found["rebenchmark_threshold"] = float(theirs.autotune_rebenchmark_threshold)
-    asked = theirs.autotune_initial_population_strategy or os.environ.get(POPULATION_VARIABLE, "").lower()
+    asked = theirs.autotune_initial_population_strategy or os.environ.get(_POPULATION_VARIABLE, "").lower()
     population = asked or environment().initial_population
-    if population and leaves_population_open(strategy, wishes.settings):
+    if population and leaves_population_open(strategy, arguments.settings):
         if population not in POPULATION_NAMES:
             raise PlanError(
                 f"Helion's initial population {population!r} is not known; use {', '.join(POPULATION_NAMES)}"
             )
         found[POPULATION_SETTING] = population
-    return {**found, **wishes.settings}
+    return {**found, **arguments.settings}
 
 
-def make_options(search: Any, wishes: AutotunerOptions, plan: Plan) -> Options:
+def make_options(search: Any, arguments: AutotunerOptions, plan: Plan) -> Options:
     """How the plan is carried out: journal and progress."""
     log, label = environment().log, getattr(getattr(search.kernel, "kernel", None), "name", "") or "helion"
-    journal = wishes.journal if wishes.journal is not None else new_journal_path(log, label) if log else None
+    journal = arguments.journal if arguments.journal is not None else new_journal_path(log, label) if log else None
     return Options(
         strategy=name_of(plan.strategy), effort="full", budget=plan.budget, seed=plan.seed,
         journal=None if journal is None else Path(journal), settings={},
-        progress=environment().progress or False if wishes.progress is None else wishes.progress,
+        progress=environment().progress or False if arguments.progress is None else arguments.progress,
     )  # fmt: skip
 
 
 def seed_configs_of(search: Any) -> list[Any]:
-    """Flat configs to try first: the user's seeds, then those of the compiler's heuristics."""
+    """Flat configs that a search tries first: the user's seeds, then those of the compiler's heuristics."""
     generation = search.config_gen
     pairs = generation.user_seed_flat_config_pairs(search._autotune_seed_configs(), search.log)
     if not search.settings.disable_autotuner_heuristics:
@@ -114,25 +118,25 @@ def seed_configs_of(search: Any) -> list[Any]:
     return [flat for flat, _ in pairs]
 
 
-def _drawn(search: Any, translation: Translation, strategy: AnyStrategy) -> Iterator[Config | None]:
-    """Random configs as Helion draws them, in tiles of a size that a device can hold: the initial population."""
+def _drawn(search: Any, helion_space: HelionSpace, strategy: AnyStrategy) -> Iterator[Config | None]:
+    """The initial population as Helion draws it: random configs with tiles of a size that a device can hold."""
     if getattr(strategy, POPULATION_SETTING, None) not in (None, InitialPopulationStrategy.FROM_RANDOM):
         return
-    if name_of(strategy) == DESIGNED:
+    if name_of(strategy) == _DESIGNED:
         return
-    sizes = [n * getattr(strategy, name, 0) for name, n in DRAWN.items()]
+    sizes = [n * getattr(strategy, name, 0) for name, n in _INITIAL_CONFIGS.items()]
     count = next((size for size in sizes if size), 0)
     for flat in search.config_gen.random_population_flat(count) if count else ():
-        yield translation.point(flat)
+        yield helion_space.point(flat)
 
 
-def _cached(search: Any, translation: Translation) -> Iterator[Config | None]:
-    """The best configs of earlier runs of Helion on this hardware and these arguments."""
+def _cached(search: Any, helion_space: HelionSpace) -> Iterator[Config | None]:
+    """The best configs in Helion's own cache for this hardware and these arguments."""
     if environment().skip_cache:
         return
     most = search.settings.autotune_best_available_max_configs
     for entry in search._find_similar_cached_configs(most) if search.kernel.is_cacheable() else ():
-        yield translation.point(entry.to_mutable_flat_config())
+        yield helion_space.point(entry.to_mutable_flat_config())
 
 
 def _distinct(points: Any) -> list[Config]:
@@ -154,29 +158,30 @@ def autotuner(
     cache: bool = True,
     on_result: Callable[[Result], None] | None = None,
 ) -> Callable[..., BaseAutotuner]:
-    """What `helion.kernel` takes for its setting `autotuner_fn`.
+    """A value for the setting `autotuner_fn` of `helion.kernel`.
 
-    strategy, settings: as for `tune`. effort, seconds, seed: None means what the kernel's settings say
-    (autotune_effort, autotune_budget_seconds, autotune_random_seed); so it is with all its other settings.
-    evaluations: a limit on the configs that are tried, which Helion does not know. batch: configs compiled side by
-    side, then timed; None: a pipeline, where compiling and timing can overlap, else as many as Helion has compile jobs,
-    at most 16. journal: a new file for what happens.
-    progress: as for `tune`; None: what AUTOTUNE_PROGRESS says, else none, since Helion shows progress of its own.
-    timeline: a file that receives what each process did when.
+    strategy, settings: as for `tune`. effort, seconds, seed: None: the kernel's settings
+    (autotune_effort, autotune_budget_seconds, autotune_random_seed); its other settings hold, too. evaluations: a limit
+    on the configs that are measured, which Helion has not. batch: how many configs are compiled side by side and then
+    timed; None: a pipeline if compiling and timing can overlap, else as many as Helion has compile jobs, at most 16.
+    journal: a new file that receives every event.
+    progress: as for `tune`; None: AUTOTUNE_PROGRESS, else no progress, since Helion shows its own.
+    timeline: a file that receives the spans of each process.
     cache: whether Helion's cache of the best configs is used. AUTOTUNE_SKIP_CACHE: it is neither read nor written;
     AUTOTUNE_FORCE: it is written only.
-    on_result: is told what the search found, with the measurements.
+    on_result: is called with the result of the search.
     """
-    wishes = AutotunerOptions(
-        strategy, effort, seconds, evaluations, seed, dict(settings or {}), journal, progress, timeline
-    )
+    arguments = AutotunerOptions(
+        strategy=strategy, effort=effort, seconds=seconds, evaluations=evaluations, seed=seed,
+        settings=dict(settings or {}), journal=journal, progress=progress, timeline=timeline,
+    )  # fmt: skip
 
     def fn(kernel: Any, args: Sequence[object], **kwargs: Any) -> BaseAutotuner:
         if kwargs:
             raise PlanError(f"autotune(…, {', '.join(kwargs)}=…) is not understood; give it to autotuner(…) instead")
 
         def make() -> StrategySearch:
-            return StrategySearch(kernel, args, wishes=wishes, batch=batch, on_result=on_result)
+            return StrategySearch(kernel, args, arguments=arguments, batch=batch, on_result=on_result)
 
         name = kernel.settings.autotune_cache
         if not cache or not kernel.is_cacheable() or environment().skip_cache:
@@ -192,34 +197,36 @@ def autotuner(
 
 
 class ForcedCache(BaseAutotuner):  # type: ignore[misc]  # Helion asks for its own base
-    """A search whose result is kept in the cache, whatever is there already."""
+    """A search whose result replaces the one in Helion's cache."""
 
     def __init__(self, cached: BaseAutotuner) -> None:
         self._cached = cached
 
     def autotune(self, *, skip_cache: bool = False) -> HelionConfig:
-        """Helion calls it so; skip_cache: whether to look nothing up, as is done here in any case."""
+        """As Helion calls it. skip_cache: ignored; the cache is never read."""
         return self._cached.autotune(skip_cache=True)
 
 
 class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion asks for its own base
-    """A search of ours inside of Helion: what it compiles, checks, times, logs and caches with remains Helion's."""
+    """A search of this library inside of Helion, which goes on to compile, check, time, log and cache configs."""
 
     def __init__(
         self,
         kernel: Any,
         args: Sequence[object],
         *,
-        wishes: AutotunerOptions,
+        arguments: AutotunerOptions,
         batch: int | None = None,
         on_result: Callable[[Result], None] | None = None,
     ) -> None:
         super().__init__(kernel, args)
-        self._record = PhaseTimeline(wishes.timeline)
+        self._record = PhaseTimeline(arguments.timeline)
         if batch is None:
             use_pipeline_provider(self, self._record)
-        self.final_selection = None  # the verification is ours, so no part of the budget is kept back for Helion's
-        self._wishes, self._batch, self._on_result = wishes, batch, on_result
+        self.final_selection = (
+            None  # the verification is ours, so Helion need not keep a part of the budget for its own
+        )
+        self._arguments, self._batch, self._on_result = arguments, batch, on_result
 
     def _autotune(self) -> HelionConfig:
         if self.kernel.env.process_group_name is not None:
@@ -231,12 +238,12 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
                 " or unset the variable"
             )
         began = time.perf_counter()
-        translation = make_space(self.config_gen, seed_configs_of(self))
+        helion_space = make_space(self.config_gen, seed_configs_of(self))
         self._record.note(SEARCH, "space", began)
-        plan = make_plan_for(self, self._wishes, translation)
-        evaluator = HelionEvaluator(self, translation, plan.budget.seconds, self._batch)
-        options = make_options(self, self._wishes, plan)
-        self.log(f"Starting autotune's {options.strategy} on {len(translation.space.names)} parameters")
+        plan = make_plan_for(self, self._arguments, helion_space)
+        evaluator = HelionEvaluator(self, helion_space, plan.budget.seconds, self._batch)
+        options = make_options(self, self._arguments, plan)
+        self.log(f"Starting autotune's {options.strategy} on {len(helion_space.space.names)} parameters")
         try:
             found = run_plan(plan, evaluator, options)
         except TuningFailed as failure:
@@ -244,11 +251,11 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
             raise exc.NoConfigFound from failure
         finally:
             self._record.close()
-        return self._settle(found, evaluator, translation)
+        return self._settle(found, evaluator, helion_space)
 
-    def _settle(self, found: Result, evaluator: HelionEvaluator, translation: Translation) -> HelionConfig:
+    def _settle(self, found: Result, evaluator: HelionEvaluator, helion_space: HelionSpace) -> HelionConfig:
         member = evaluator.bench.member(found.best.config)
-        assert member is not None  # it was timed
+        assert member is not None  # the best config was timed
         self.population, self._selected_member = [member], member
         self.best_perf_so_far = found.best.time_ms
         self.log(f"{found.detail}; {found.evaluations} evaluations, best {self.format_performance(found.best.time_ms)}")

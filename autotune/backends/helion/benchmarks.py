@@ -1,6 +1,6 @@
-"""What was benchmarked in one search of Helion's, and what Helion says of it.
+"""The configs that one search of Helion's has benchmarked, with their outcomes, and the comparison of some of them.
 
-Several configs timed side by side in this process, in rounds, as the verification of a search wants it.
+A comparison runs in this process, a sample of each config in each round, as the verification of a search asks for it.
 """
 
 import time
@@ -15,29 +15,32 @@ from helion.autotuner.base_search import PopulationMember
 from helion.autotuner.benchmark_provider import _unset_fn
 from helion.autotuner.benchmarking import _make_l2_cache_clearer
 
-from autotune.backends.helion.space import Translation
+from autotune.backends.helion.space import HelionSpace
 from autotune.backends.triton.timing import CudaDevice, Device, HostDevice, runs_in_round
 from autotune.core.config import Config
-from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, Trial, timed_or_failed
+from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Limits
 from autotune.core.search.rounds import Rounds, order_of_round
 from autotune.shell.evaluators.comparison import Comparison, Contender, Step, take_turns
 from autotune.shell.evaluators.protocol import WallClock
 
 WARM_UPS = 3
+"""Runs of a call before its samples; their median says how many runs make one sample."""
 
 Sample = Callable[[int, int], float]
-"""Milliseconds of call `i`, over so many runs."""
+"""Milliseconds of call i, over so many runs."""
 
 Order = Callable[[int], Sequence[int]]
-"""In which order the calls are sampled in a round, given its number."""
+"""The order of the calls in a round, by the number of the round."""
 
 
 def compare_members(
     search: Any, members: Sequence[PopulationMember], rounds: int, seconds: float | None, order: Order
 ) -> list[Outcome]:
-    """The outcome of each member. Each has run and answered right before, in a process of its own where Helion could
-    give it one.
+    """The outcome of each member. Each has run before and answered right, in a process of its own if Helion could give
+    it one.
+
+    seconds: begin no round that would not be over by then.
     """
     arguments = search._shared_benchmark_args()
     calls = [_call(member, arguments) for member in members]
@@ -56,10 +59,7 @@ class _Contender(Contender):
 
 
 def side_by_side(sample: Sample, order: Order, rounds: int, seconds: float | None = None) -> list[Outcome]:
-    """The outcome of each call, a sample a round; every round has an order of its own.
-
-    seconds: begin no round that would not be over by then.
-    """
+    """The outcome of each call, with one sample a round. seconds: begin no round that would not be over by then."""
     contenders = [_Contender(place=place, stage="built") for place in range(len(order(0)))]
 
     def act(contender: _Contender, step: Step) -> float | Failed | None:
@@ -80,7 +80,7 @@ def _call(member: PopulationMember, arguments: Sequence[object]) -> Callable[[],
 
 @contextmanager
 def open_device(where: Any) -> Iterator[Device]:
-    """What times kernels there: the GPU by its events, else this process by the wall clock."""
+    """The timer of kernels on a torch device: a GPU by its events, else this process by the wall clock."""
     if where.type != "cuda":
         yield HostDevice()
         return
@@ -89,18 +89,18 @@ def open_device(where: Any) -> Iterator[Device]:
 
 
 def make_sampler(device: Device, calls: Sequence[Callable[[], object]]) -> Sample:
-    """Samples with an empty L2 cache, which is emptied as Helion does (on AMD as we do): it times as its own does."""
+    """Samples with an empty L2 cache, which is emptied as Helion does (on AMD as we do), to time as Helion does."""
     clear, ours = _make_l2_cache_clearer(), torch.version.hip is not None
     return lambda i, runs: median(device.time(lambda _: calls[i](), runs, lambda _: clear(), ours))
 
 
-FAILURES: dict[str, FailureKind] = {
+_FAILURES: dict[str, FailureKind] = {
     "accuracy_error": "wrong_answer",
     "filtered": "skipped",
     "source_rejected": "skipped",
     "peer_compilation_fail": "compile_error",
 }
-"""Helion's statuses that say enough by themselves; an error or a timeout depends on how far the config came."""
+"""The kinds of Helion's statuses; of "error" and "timeout" the kind depends on how far the config came."""
 
 REFUSED = Failed("skipped", "Helion does not accept this config")
 UNUSABLE = Failed("skipped", "Helion's backend cannot use this config")
@@ -108,13 +108,15 @@ LATE = Failed("skipped", "the budget was over before it was measured")
 
 
 class BenchmarkRecord:
-    """By the config that Helion made of a point: points that mean the same are measured once."""
+    """Outcomes by the config that Helion makes of a point: points that mean the same config are measured once.
 
-    def __init__(self, search: Any, translation: Translation, seconds: float | None) -> None:
-        self.search, self._translation = search, translation
+    seconds: of the budget, counted from Helion's beginning; None: no limit.
+    """
+
+    def __init__(self, search: Any, helion_space: HelionSpace, seconds: float | None) -> None:
+        self.search, self._space = search, helion_space
         self._members: dict[Any, PopulationMember] = {}
         self._outcomes: dict[Any, Outcome] = {}
-        self.best_ms: float | None = None
         self._started = search._autotune_budget_start or time.perf_counter()
         self._seconds = seconds
         if seconds is not None:
@@ -125,30 +127,30 @@ class BenchmarkRecord:
         return time.perf_counter() - self._started
 
     def over(self) -> bool:
-        """Whether the budget is spent, so that nothing more need be compiled."""
+        """Whether the budget is spent, so that no further config need be compiled."""
         return self._seconds is not None and self.now() >= self._seconds
 
     def config(self, point: Config) -> Any:
-        """What Helion makes of a point; None where it refuses."""
-        return self._translation.project(point)
+        """The config that Helion makes of a point; None where it refuses."""
+        return self._space.project(point)
 
     def known(self, config: Any) -> Outcome | None:
-        """What has become of this config already."""
+        """The outcome of a config that was measured or refused already."""
         return REFUSED if config is None else self._outcomes.get(config)
 
     def enter(self, trial: Trial, config: Any) -> PopulationMember | None:
-        """A config that is new, as Helion's search knows it; None, and an outcome, where its backend cannot use it."""
-        member = self.search.make_unbenchmarked(self._translation.flat(trial.config))
+        """The member of Helion's search for a new config; None, and an outcome, if its backend cannot use it."""
+        member = self.search.make_unbenchmarked(self._space.flat(trial.config))
         if member is None:
             self._outcomes[config] = UNUSABLE
         return member
 
     def member(self, point: Config) -> PopulationMember | None:
-        """What Helion knows of a point that was benchmarked."""
-        return self._members.get(self._translation.project(point))
+        """The member of Helion's search for a point that was benchmarked; None for other points."""
+        return self._members.get(self._space.project(point))
 
     def outcomes(self, trials: Sequence[Trial], limits: Limits) -> list[Outcome]:
-        """What becomes of these trials; those that Helion makes the same of are compiled and timed once."""
+        """The outcomes of these trials; those that mean the same config are compiled and timed once."""
         configs = [self.config(trial.config) for trial in trials]
         new: dict[Any, PopulationMember] = {}
         for trial, config in zip(trials, configs, strict=True):
@@ -163,15 +165,13 @@ class BenchmarkRecord:
     def settle(
         self, config: Any, member: PopulationMember, fn: Any, generation: int, outcome: Outcome | None
     ) -> Outcome:
-        """Let Helion count and log a config, and remember it. outcome: None where it was not measured ahead."""
+        """Let Helion count and log a config, and record its outcome; None: Helion has it measured now."""
         with self._silent_bars():
             self._told([member], generation)
-        if member.fn is _unset_fn and fn is not None:  # the budget was over, which ends Helion's account of it
+        if member.fn is _unset_fn and fn is not None:  # the budget is spent, and Helion has not set it
             member.fn = fn
         found = self._outcome(member) if outcome is None else outcome
         self._members[config], self._outcomes[config] = member, found
-        if isinstance(found, Timed):
-            self.best_ms = min(found.time_ms, self.best_ms or found.time_ms)
         return found
 
     def _benchmark(self, new: dict[Any, PopulationMember], generation: int, limits: Limits) -> None:
@@ -192,7 +192,7 @@ class BenchmarkRecord:
 
     @contextmanager
     def _silent_bars(self) -> Iterator[None]:
-        """Without a progress bar for each config."""
+        """Switch Helion's progress bars off inside of the context: there would be one for each config."""
         settings = self.search.settings
         shown, settings.autotune_progress_bar = settings.autotune_progress_bar, False
         try:
@@ -204,8 +204,8 @@ class BenchmarkRecord:
         compile_s = member.compile_time or 0.0
         if member.status in ("ok", "deduplicated"):
             return timed_or_failed([member.perf], compile_s)
-        if member.status in FAILURES:
-            return Failed(FAILURES[member.status], f"Helion: {member.status.replace('_', ' ')}", compile_s)
+        if member.status in _FAILURES:
+            return Failed(_FAILURES[member.status], f"Helion: {member.status.replace('_', ' ')}", compile_s)
         if self.over():
             return Failed("skipped", LATE.message, compile_s)
         if id(member.config) in getattr(self.search.benchmark_provider, "_accuracy_failure_config_ids", ()):
@@ -218,14 +218,14 @@ class BenchmarkRecord:
         return Failed(kind, f"Helion: {member.status}; its log has the details", compile_s)
 
     def compare(self, task: Compare) -> tuple[tuple[int, Outcome], ...]:
-        """The trials again, interleaved; those that Helion makes the same of share their samples."""
+        """The outcomes of a comparison; trials that mean the same config share their samples."""
         members = [self.member(trial.config) for trial in task.trials]
-        assert all(member is not None for member in members)  # only what was timed is compared
+        assert all(member is not None for member in members)  # only timed configs are compared
         numbers = {id(member): number for number, member in enumerate({id(m): m for m in members}.values())}
         distinct = list({id(member): member for member in members}.values())
 
         def order(number: int) -> list[int]:
-            """Of the distinct ones, each where the first trial of which it was made is."""
+            """The order of the distinct members: each at the place of its first trial."""
             return list(dict.fromkeys(numbers[id(members[i])] for i in order_of_round(task, number)))
 
         until = task.until if self._seconds is None else min(task.until or self._seconds, self._seconds)

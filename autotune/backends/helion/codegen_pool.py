@@ -1,11 +1,8 @@
-"""Code is generated in forks of the program, which know the kernel already; the program only loads the modules.
+"""Processes that generate the code of configs: forks of the program, which have the kernel already.
 
-That takes about a tenth of a second a config, one after the other, so in one process it limits the whole search. Where
-a fork fails and the program does not, all is generated in the program.
-
-What torch says of the GPUs, kept for a fork: it may not ask CUDA, and code generation looks at the devices.
-
-What a fork of the program does that generates the code of configs, one after another, until the program is gone.
+Generating takes about a tenth of a second for each config, so one process would limit the whole search; the program
+only loads the modules. A fork must not touch CUDA, but code generation looks at the devices, so the fork gets torch's
+answers from before the fork. If a fork fails where the program does not, all code is generated in the program.
 """
 
 import gc
@@ -25,33 +22,44 @@ import torch
 from autotune.backends.helion.compile_pool import NICENESS, CompileJob
 from autotune.backends.helion.prestart import die_with_parent
 
+Generate = Callable[[Any], str]
+"""Makes the text of a config's module."""
+
+_MOST = 4
+"""Processes at most: four keep up with a GPU, and leave the cores to the compilers."""
+
+PATIENCE_S = 10.0
+"""Seconds that a process may take for one config: a hundred times the usual time."""
+
+_ABANDONED = "Code is generated in the program, one config after another; processes for that are of no use: {reason}."
+
 
 @dataclass(frozen=True)
 class KnownDevices:
-    """properties: of each visible GPU, in torch's order. current: the number of the one in use."""
+    """torch's answers about the GPUs. properties: of each visible one, in torch's order; current: the number in use."""
 
     properties: tuple[Any, ...]
     current: int
 
     @classmethod
-    def now(cls) -> "KnownDevices | None":
-        """Ask torch, in a process that may; None where there is no GPU of CUDA's kind."""
+    def ask(cls) -> "KnownDevices | None":
+        """Ask torch, in a process that may use CUDA; None if there is no GPU."""
         if not torch.cuda.is_available():
             return None
         found = tuple(torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count()))
         return cls(found, torch.cuda.current_device())
 
     def index(self, device: Any = None) -> int:
-        """The number that torch means by a device: the current one where it names none."""
+        """The number of a device of torch; of a device without a number the current one."""
         if isinstance(device, int):
             return device
         found: int | None = None if device is None else torch.device(device).index
         return self.current if found is None else found
 
-    def stand_in(self) -> None:
-        """Let these answer in this process, for good; whatever else would touch CUDA is an error.
+    def replace_torch(self) -> None:
+        """Replace torch's functions in this process, for good; any other use of CUDA is an error.
 
-        torch's interface of CUDA holds some of the functions by themselves. A fake tensor would first allocate one.
+        torch's device interface keeps references to some of the functions. A fake tensor would initialise CUDA first.
         """
         from torch._dynamo.device_interface import CudaInterface
         from torch._subclasses import fake_tensor
@@ -81,13 +89,9 @@ def _refuse() -> NoReturn:
     raise RuntimeError("generating code has asked for CUDA, which a fork cannot use")
 
 
-Generate = Callable[[Any], str]
-"""From a config to the text of its module."""
-
-
 @dataclass(frozen=True)
 class GeneratedSource:
-    """The text of a config's module; None where there is none, and why. When it was made, by time.perf_counter()."""
+    """The text of a config's module; None if there is none, and the error. began, ended: by time.perf_counter()."""
 
     text: str | None
     error: str = ""
@@ -96,36 +100,39 @@ class GeneratedSource:
 
 
 def serve_configs(connection: Connection, generate: Generate, devices: KnownDevices | None, parent: int) -> None:
-    """Answer each config that comes with its Source. Nothing of the program is cleaned up here at the end."""
+    """The main loop of a fork: answer each config with its GeneratedSource until the program is gone.
+
+    It ends by `os._exit`, so that the fork cleans up nothing of the program's.
+    """
     status = 1
     try:
         if die_with_parent(parent):
-            _settle_in(connection, devices)
+            _detach(connection, devices)
             while True:
-                connection.send(_source(generate, connection.recv()))
-    except (EOFError, OSError):  # nobody wants any more
+                connection.send(_generate(generate, connection.recv()))
+    except (EOFError, OSError):  # the program has closed its end
         status = 0
     finally:
         os._exit(status)
 
 
-def _settle_in(connection: Connection, devices: KnownDevices | None) -> None:
-    """Become a process that disturbs nobody."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program hears of it, and ends this
+def _detach(connection: Connection, devices: KnownDevices | None) -> None:
+    """Detach the fork from the program: its signals, its files, its objects, CUDA; and lower its priority."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program handles it, and ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-    _let_go(connection.fileno())
-    gc.freeze()  # what the program had made is the program's to destroy: tensors on the GPU are among it
+    _close_files(connection.fileno())
+    gc.freeze()  # the program's objects are the program's to destroy, such as tensors on the GPU
     torch.set_num_threads(1)
     if devices is not None:
-        devices.stand_in()
+        devices.replace_torch()
 
 
-def _let_go(kept: int) -> None:
-    """Hold no file of the program's: whoever reads a pipe shall see its end, and what is printed goes nowhere.
+def _close_files(kept: int) -> None:
+    """Redirect all files of the program to /dev/null, but for `kept`: readers of its pipes must see their end.
 
-    The numbers stay taken, so that nothing is written to another file by its old number.
+    The descriptors stay in use, so that no write to an old number reaches another file.
     """
     nowhere = os.open(os.devnull, os.O_RDWR)
     for name in os.listdir("/dev/fd"):
@@ -134,7 +141,7 @@ def _let_go(kept: int) -> None:
                 os.dup2(nowhere, int(name))
 
 
-def _source(generate: Generate, config: Any) -> GeneratedSource:
+def _generate(generate: Generate, config: Any) -> GeneratedSource:
     began = time.perf_counter()
     try:
         text, error = generate(config), ""
@@ -143,33 +150,24 @@ def _source(generate: Generate, config: Any) -> GeneratedSource:
     return GeneratedSource(text, error, began, time.perf_counter())
 
 
-MOST = 4
-"""Processes: so many keep up with the GPU, and leave the cores to the compilers."""
-
-PATIENCE_S = 10.0
-"""How long one may take for a config."""
-
-GIVEN_UP = "Code is generated in the program, one config after another; processes for that are of no use: {reason}."
-
-
 def generate_source(kernel: Any, config: Any) -> str:
-    """The text that the kernel's compile_config would load as a module."""
+    """The text of the module that the kernel's `compile_config` would load."""
     normalized = kernel._normalized_config_copy(config)
     text: str = kernel.to_triton_code(normalized, emit_repro_caller=kernel.settings.print_output_code)
     return text
 
 
 def generates_same_source(kernel: Any, config: Any, text: str) -> bool:
-    """Whether this process generates the same for a config."""
+    """Whether this process generates the same text for a config."""
     try:
         return generate_source(kernel, config) == text
-    except Exception:  # Helion's own code generation
+    except Exception:  # of Helion's code generation, which may raise anything
         return False
 
 
 @contextmanager
 def with_source(kernel: Any, text: str | None) -> Iterator[None]:
-    """Let the kernel find its code written already, where there is a text."""
+    """Let the kernel use this text as its code inside of the context; None: let it generate its code."""
     if text is None:
         yield
         return
@@ -181,16 +179,18 @@ def with_source(kernel: Any, text: str | None) -> Iterator[None]:
 
 
 def make_codegen_pool(kernel: Any, jobs: int, warn: Callable[[str], Any]) -> "CodegenPool":
-    """The processes for a kernel and so many compilers; none where its code has to be made in the program.
+    """The pool for a kernel. jobs: the number of compilers. warn: called with the reason if the pool is abandoned.
 
-    That is so where sizes are not fixed: to generate code may then tell Helion for which other sizes it will do.
+    Without fixed sizes it has no processes: generating code then tells Helion for which other sizes it holds, so it
+    must happen in the program.
     """
     alike = kernel.settings.static_shapes and kernel.env.backend_name == "triton"
-    return CodegenPool(partial(generate_source, kernel), max(1, min(MOST, jobs)) if alike else 0, warn)
+    return CodegenPool(partial(generate_source, kernel), max(1, min(_MOST, jobs)) if alike else 0, warn)
 
 
-class _Generator:
-    """One process. config: what it works at, and since when; work: for whom, None where nobody waits any more."""
+class _CodegenProcess:
+    """One process. config: the one that it generates, until the deadline `until`. work: the compile job that waits for
+    it; None if it was cancelled."""
 
     def __init__(self, generate: Generate, devices: KnownDevices | None) -> None:
         context = multiprocessing.get_context("fork")
@@ -207,13 +207,13 @@ class _Generator:
         self.config: Any = None
         self.until = float("inf")
 
-    def give(self, work: CompileJob, config: Any) -> None:
+    def send(self, work: CompileJob, config: Any) -> None:
         self.work, self.config, self.until = work, config, time.perf_counter() + PATIENCE_S
-        with suppress(OSError):  # it has ended, which is seen when its answer is taken
+        with suppress(OSError):  # it has ended, which `answer` finds out
             self.connection.send(config)
 
     def answer(self) -> GeneratedSource | None:
-        """What has come; None: not yet. Raises EOFError where nothing will."""
+        """The answer; None if there is none yet. Raises EOFError if there will be none."""
         if self.connection.poll():
             found: GeneratedSource = self.connection.recv()
             self.config, self.until = None, float("inf")
@@ -223,8 +223,9 @@ class _Generator:
         return None
 
     def end(self) -> int | None:
-        """End it; its status, its own where it had ended. (To join with a timeout is to wait for ever: it has let go of
-        the pipe that tells whether it lives.)
+        """Kill the process if it lives. Returns its exit status.
+
+        `join` gets no timeout: the process has closed the pipe that would wake it, so that it would last for ever.
         """
         self.process.kill()
         self.process.join()
@@ -236,61 +237,62 @@ class _Generator:
 
 
 class CodegenPool:
-    """Orders go in with `give`, texts come out with `taken`; `connections` are readable when there are any.
+    """The processes that generate code: `send` gives a config to one, `poll` collects their texts.
 
-    count: processes. warn: is told when they are given up.
+    count: the number of processes. warn: called with the reason if they are abandoned.
     """
 
     def __init__(self, generate: Generate, count: int, warn: Callable[[str], Any] = str) -> None:
         self._warn = warn
-        self._all: list[_Generator] = []
+        self._processes: list[_CodegenProcess] = []
         self._lost: list[CompileJob] = []
-        devices = KnownDevices.now() if count else None
+        devices = KnownDevices.ask() if count else None
         try:
             for _ in range(count):
-                self._all.append(_Generator(generate, devices))
+                self._processes.append(_CodegenProcess(generate, devices))
         except OSError as error:
             self.close()
-            warn(GIVEN_UP.format(reason=f"they cannot be started ({error})"))
+            warn(_ABANDONED.format(reason=f"they cannot be started ({error})"))
 
     def __len__(self) -> int:
-        """Works in generation."""
-        return len(self._lost) + sum(one.work is not None for one in self._all)
+        """The number of compile jobs whose code is being generated."""
+        return len(self._lost) + sum(one.work is not None for one in self._processes)
 
     @property
     def count(self) -> int:
-        """Processes there are: 0 where the program has to generate the code."""
-        return len(self._all)
+        """The number of processes; 0: the program has to generate the code."""
+        return len(self._processes)
 
     @property
     def free(self) -> bool:
-        """Whether one of them could begin at once."""
-        return any(one.config is None for one in self._all)
+        """Whether a process could begin at once."""
+        return any(one.config is None for one in self._processes)
 
     @property
     def connections(self) -> list[Any]:
-        """What becomes readable when one has answered, or ended."""
-        return [one.connection for one in self._all]
+        """The connections that become readable when a process has answered or ended."""
+        return [one.connection for one in self._processes]
 
     @property
     def seconds_left(self) -> float:
-        """Until the first of them has had its time."""
+        """Seconds until the deadline of the first process."""
         if self._lost:
             return 0.0
-        return min((one.until for one in self._all), default=float("inf")) - time.perf_counter()
+        return min((one.until for one in self._processes), default=float("inf")) - time.perf_counter()
 
-    def give(self, work: CompileJob, config: Any) -> None:
-        """Let a free one generate a config."""
-        next(one for one in self._all if one.config is None).give(work, config)
+    def send(self, work: CompileJob, config: Any) -> None:
+        """Let a free process generate the code of a config."""
+        next(one for one in self._processes if one.config is None).send(work, config)
 
-    def taken(self) -> list[tuple[CompileJob, GeneratedSource]]:
-        """Whose texts have come. Those given up come without; they are, where one has ended or takes too long."""
+    def poll(self) -> list[tuple[CompileJob, GeneratedSource]]:
+        """The compile jobs whose code has come. If a process has ended or takes too long, the pool is abandoned, and
+        its jobs come without a text."""
         found: list[tuple[CompileJob, GeneratedSource]] = []
-        for one in self._all:
+        for one in self._processes:
             try:
                 source = one.answer()
             except (EOFError, OSError) as error:
-                self.give_up(str(error) or f"one has ended with status {one.end()}")
+                self.abandon(str(error) or f"one has ended with status {one.end()}")
                 break
             if source is not None and one.work is not None:
                 found.append((one.work, source))
@@ -300,21 +302,21 @@ class CodegenPool:
         return found + [(work, GeneratedSource(None)) for work in lost]
 
     def cancel(self) -> None:
-        """Nobody waits any more for what they work at."""
+        """Cancel all jobs; the processes go on, and their texts are dropped."""
         self._lost.clear()
-        for one in self._all:
+        for one in self._processes:
             one.work = None
 
-    def give_up(self, reason: str) -> None:
-        """Have none any more, because of this; again does nothing."""
-        if not self._all:
+    def abandon(self, reason: str) -> None:
+        """End all processes and warn of the reason; the jobs come without a text. A second call does nothing."""
+        if not self._processes:
             return
-        self._warn(GIVEN_UP.format(reason=reason))
-        self._lost += [one.work for one in self._all if one.work is not None]
+        self._warn(_ABANDONED.format(reason=reason))
+        self._lost += [one.work for one in self._processes if one.work is not None]
         self.close()
 
     def close(self) -> None:
-        """End them; again does nothing."""
-        ended, self._all = self._all, []
+        """End all processes. A second call does nothing."""
+        ended, self._processes = self._processes, []
         for one in ended:
             one.close()

@@ -1,4 +1,4 @@
-"""Configs that compile side by side, each in a fork of this process, as Helion's provider prepares it."""
+"""Compiles side by side, each in a fork of this process, as Helion's provider prepares it."""
 
 import os
 import signal
@@ -7,26 +7,26 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from statistics import median
 from typing import Any
 
 from helion.autotuner.base_search import PopulationMember
 from helion.autotuner.precompile_future import PrecompileFuture
 
 from autotune.core.outcomes import Failed, Trial
+from autotune.core.search.limits import straggler_timeout
 from autotune.core.search.messages import Limits
 from autotune.shell.processes.supervisor import fork_supervised
 
-PATIENCE, LEAST_S, FROM = 5.0, 10.0, 5
-"""A compile may take so many times the median of those that worked, and at least so many seconds, once there are 5."""
-
 NICENESS = 5
-"""How far compilers step back: what asks for configs and what launches kernels must not wait for a core."""
+"""By how much compilers lower their priority: the search and the launches of kernels must not wait for a core."""
 
 
 @dataclass(eq=False)
 class CompileJob:
-    """One config on its way. trials: who asked for it, several where Helion makes the same of their points."""
+    """A config from its code to its binary. trials: several if their points mean the same config.
+
+    member: of Helion's search. fn: the kernel with its generated module. future: Helion's record of the compile.
+    """
 
     config: Any
     member: PopulationMember
@@ -37,12 +37,12 @@ class CompileJob:
 
     @property
     def compile_s(self) -> float:
-        """Seconds that the compiler took; 0 where there was nothing to compile."""
+        """Seconds that the compiler took; 0 if there was nothing to compile."""
         return self.future.elapsed if self.future is not None and self.future.process is not None else 0.0
 
 
 class CompilePool:
-    """Those that compile now. adaptive: whether what the others took shortens what a compile may take."""
+    """The compiles in progress. adaptive: whether the durations of the others shorten the timeout of a compile."""
 
     def __init__(self, adaptive: bool) -> None:
         self._running: list[CompileJob] = []
@@ -54,22 +54,22 @@ class CompilePool:
 
     @property
     def sentinels(self) -> list[int]:
-        """What becomes readable when one of them ends."""
+        """The sentinels that become readable when a compiler ends."""
         return [work.future.process.sentinel for work in self._running if work.future.process is not None]  # type: ignore[union-attr]
 
     @property
     def seconds_left(self) -> float:
-        """Until the first of them has had its time."""
+        """Seconds until the first timeout."""
         return min((work.future.seconds_left() for work in self._running), default=float("inf"))  # type: ignore[union-attr]
 
     def begin(self, work: CompileJob) -> None:
-        """Start a config's compiler."""
+        """Start the compiler of a config."""
         future = work.future
         assert future is not None
         if work.limits.compile_timeout_s is not None:
             future.timeout = min(future.timeout, work.limits.compile_timeout_s)
-        if self._adaptive and len(self._took) >= FROM:
-            future.timeout = min(future.timeout, max(LEAST_S, PATIENCE * median(self._took)))
+        if self._adaptive:
+            future.timeout = straggler_timeout(self._took, future.timeout)
         if future.ok is None:
             process = future.process
             process._target = partial(_guarded, process._target, os.getpid())
@@ -77,14 +77,14 @@ class CompilePool:
         self._running.append(work)
 
     def ended(self) -> list[tuple[CompileJob, Failed | None]]:
-        """Those that are over, and what went wrong with them."""
-        over, self._running = _parted(self._running)
+        """The jobs that are over, each with its failure."""
+        over, self._running = _split(self._running)
         found = [(work, _verdict(work)) for work in over]
         self._took += [work.compile_s for work, failed in found if failed is None and work.compile_s]
         return found
 
     def cancel(self) -> list[CompileJob]:
-        """End them all."""
+        """End all compilers. Returns their jobs."""
         dropped, self._running = self._running, []
         for work in dropped:
             _end(work.future)
@@ -93,7 +93,7 @@ class CompilePool:
 
 
 def _guarded(compile_: Callable[..., None], program: int, *args: Any) -> None:
-    """Compile in a process behind a guardian, so that no compiler, nor what it has started, outlives the program."""
+    """Compile in a process behind a supervisor, so that neither it nor its children outlive the program."""
     fork_supervised(program, keep_files=True)
     with suppress(OSError):
         os.nice(NICENESS)
@@ -101,14 +101,14 @@ def _guarded(compile_: Callable[..., None], program: int, *args: Any) -> None:
 
 
 def _end(future: Any) -> None:
-    """End a compiler and what it has started, by its guardian; Helion would end the guardian alone."""
+    """End a compiler and its children, by its supervisor; Helion would end the supervisor alone."""
     if future.process is not None and future.started:
         with suppress(Exception):
             future.process.terminate()
             future.process.join(1.0)
 
 
-def _parted(running: Sequence[CompileJob]) -> tuple[list[CompileJob], list[CompileJob]]:
+def _split(running: Sequence[CompileJob]) -> tuple[list[CompileJob], list[CompileJob]]:
     over: list[CompileJob] = []
     left: list[CompileJob] = []
     for work in running:
@@ -120,10 +120,10 @@ def _parted(running: Sequence[CompileJob]) -> tuple[list[CompileJob], list[Compi
 
 
 def _verdict(work: CompileJob) -> Failed | None:
-    """Take in how a compile ended. Where it failed, Helion's own account of it is set right as well.
+    """The failure of a compile that is over; None if it worked. Helion's record of it is corrected as well.
 
-    A compiler that takes too long is killed at once: Helion would wait ten seconds for it to end by itself. And one
-    that fails ends in a way which Helion takes for success, so that it would compile once more while the GPU waits.
+    A compiler that takes too long is killed at once; Helion would wait ten seconds for it to end by itself. Helion
+    takes a compiler that fails for a success, and would compile the config again while the GPU waits.
     """
     future = work.future
     assert future is not None
@@ -136,11 +136,11 @@ def _verdict(work: CompileJob) -> Failed | None:
     if error is not None:
         future.ok, future.failure_reason = False, "error"
         said = " ".join(map(str, error.exc_args)) if error.exc_type != "EOFError" else ""
-        return Failed("compile_error", f"{error.exc_type}: {said}" if said else _ended(future), work.compile_s)
-    return None if future.ok else Failed("compile_error", _ended(future), work.compile_s)
+        return Failed("compile_error", f"{error.exc_type}: {said}" if said else _describe_exit(future), work.compile_s)
+    return None if future.ok else Failed("compile_error", _describe_exit(future), work.compile_s)
 
 
-def _ended(future: PrecompileFuture) -> str:
+def _describe_exit(future: PrecompileFuture) -> str:
     code = None if future.process is None else future.process.exitcode
     if code is not None and code < 0:
         return f"the compiler was ended by {signal.Signals(-code).name}"

@@ -1,4 +1,4 @@
-"""Evaluation inside of Helion: a pipeline where its settings let compiling and timing overlap, else its batches."""
+"""The evaluator inside of Helion: a pipeline if its settings let compiling and timing overlap, else its batches."""
 
 import os
 from collections.abc import Sequence
@@ -7,29 +7,33 @@ from typing import Any
 from autotune.backends.helion.benchmarks import BenchmarkRecord
 from autotune.backends.helion.pipeline import PipelineSession
 from autotune.backends.helion.provider import PipelineProvider
-from autotune.backends.helion.space import Translation
+from autotune.backends.helion.space import HelionSpace
 from autotune.core.outcomes import Detail, Outcome, Trial
 from autotune.core.search.messages import Compare, Event, Limits
 from autotune.core.space import Space
 from autotune.shell.evaluators.protocol import Evaluator, QueueSession, Session
 
-MOST_AT_ONCE = 16
+_MOST_AT_ONCE = 16
+"""Configs of a batch at most: the strategy learns nothing until a batch is done."""
 
-BUSY_CORES = 2
-"""Cores that compilers leave to the process that asks for configs and to the one that launches them."""
+_BUSY_CORES = 2
+"""Cores that compilers leave to the process of the search and to the process that launches kernels."""
 
 
 class HelionEvaluator(Evaluator):
-    """An evaluator for one search of Helion's. seconds: of the whole budget, its start being Helion's."""
+    """The evaluator of one search object of Helion's.
 
-    def __init__(self, search: Any, translation: Translation, seconds: float | None, batch: int | None = None) -> None:
-        self.bench = BenchmarkRecord(search, translation, seconds)
+    seconds: the budget, counted from the beginning of Helion's autotuning; None: no limit. batch: see `autotuner`.
+    """
+
+    def __init__(self, search: Any, helion_space: HelionSpace, seconds: float | None, batch: int | None = None) -> None:
+        self.bench = BenchmarkRecord(search, helion_space, seconds)
         provider = search.benchmark_provider
-        self.pipelined = batch is None and isinstance(provider, PipelineProvider) and provider.apart
+        self.pipelined = batch is None and isinstance(provider, PipelineProvider) and provider.can_overlap
         if isinstance(provider, PipelineProvider) and not self.pipelined:
-            provider.leave_station()
+            provider.close_gpu_process()
         self._jobs = _compilers(search.settings) if self.pipelined else getattr(provider, "_jobs", 1)
-        self._batch = batch or max(1, min(self._jobs, MOST_AT_ONCE))
+        self._batch = batch or max(1, min(self._jobs, _MOST_AT_ONCE))
 
     def describe(self) -> dict[str, Detail]:
         if self.pipelined:
@@ -41,9 +45,9 @@ class HelionEvaluator(Evaluator):
 
 
 def _compilers(settings: Any) -> int:
-    """As many compilers at once as Helion is told to have, else as there are cores that this process may use."""
+    """The number of compilers side by side: Helion's setting, else the cores that this process may use, less two."""
     asked: int | None = settings.autotune_precompile_jobs
-    return asked or max(1, len(os.sched_getaffinity(0)) - BUSY_CORES)
+    return asked or max(1, len(os.sched_getaffinity(0)) - _BUSY_CORES)
 
 
 class BatchSession(QueueSession):

@@ -1,6 +1,6 @@
-"""What Helion's benchmark process is asked to do: load a config once, check its answer, time it.
+"""Jobs of Helion's benchmark process: load a config, check its output and time it; and before that, start and load.
 
-Helion's own jobs load it once for the check and once more for the timing, and time it however slow it turns out to be.
+Helion's own jobs load a config twice, for the check and for the timing, and time it in full however slow it is.
 """
 
 import functools
@@ -25,21 +25,19 @@ from autotune.backends.triton.timing import condense
 from autotune.core.outcomes import FailureKind
 from autotune.shell.timeline import JobTimes
 
-REP_MS, FIRST_MS = 50, 10
-"""Timed runs add up to this, as in Helion; to less where the config is no rival of the best one."""
+_REP_MS, _FIRST_MS = 50, 10
+"""Milliseconds that the timed runs add up to, as in Helion, and after which a config that is not near the best
+stops."""
 
-RIVAL = 1.2
-"""How many times as slow as the best one a config may seem and is timed in full."""
-
-PROBES = 2
-"""Runs after which a config that is far behind is given up."""
+_PROBES = 2
+"""Runs after which a config past the cut-off stops."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What came of it: samples in milliseconds, or why there are none. cut: it was too slow to go on with.
+    """The result of a `MeasureJob`: samples in milliseconds, or a failure. cut: past the cut-off.
 
-    began: by time.perf_counter(), of whichever process it was.
+    run_s: seconds of the job. began: by time.perf_counter(), one clock for all processes.
     """
 
     times_ms: tuple[float, ...] = ()
@@ -52,7 +50,7 @@ class JobResult:
 
 @dataclass(frozen=True)
 class BaselineCheck:
-    """The expected answer, and how close to it an answer must be."""
+    """The file of the expected output, and how near an output must be to it: Helion's tolerances."""
 
     baseline_path: str
     atol: float
@@ -62,16 +60,18 @@ class BaselineCheck:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """One config: its generated module, the file of its arguments, what it must answer (None: anything).
+    """Check and time one config. fn_spec: its generated module; args_path: the file of the arguments; check: None: no
+    check.
 
-    cutoff_ms: it is given up where its first runs take longer. best_ms: the best time so far; None: not known.
+    cutoff_ms, near_ms: limits of the search: a config whose first runs take longer is cut off, or is timed with a few
+    runs only. probe_long_kernel: as in Helion.
     """
 
     fn_spec: SerializedCompiledFunction
     args_path: str
     check: BaselineCheck | None
     cutoff_ms: float | None = None
-    best_ms: float | None = None
+    near_ms: float | None = None
     probe_long_kernel: bool = False
 
     def __call__(self) -> JobResult:
@@ -81,11 +81,12 @@ class MeasureJob:
             try:
                 return replace(self._measured(fn, began), began=began)
             except Exception as error:
-                error.__traceback__ = None  # it holds on to the tensors of the call
+                error.__traceback__ = None  # it refers to the tensors of the call
                 if match_unrecoverable_runtime_error(error):
-                    raise  # the process is spoilt, which whoever sent the job must see
+                    raise  # the process is unusable, as its parent must know
                 text = f"{type(error).__name__}: {error}"
-                return JobResult((), time.perf_counter() - began, False, _kind(error), text, began)
+                seconds = time.perf_counter() - began
+                return JobResult(run_s=seconds, failure=_kind(error), message=text, began=began)
             finally:
                 _unload_compiled_fn(fn)
 
@@ -96,22 +97,22 @@ class MeasureJob:
         wrong = None if self.check is None else _mismatch(output, self.check)
         del output
         if wrong is not None:
-            return JobResult((), time.perf_counter() - began, False, "wrong_answer", wrong)
+            return JobResult(run_s=time.perf_counter() - began, failure="wrong_answer", message=wrong)
         bench = functools.partial(_timer(), call, return_mode="all", pre_warmed=True)
         if self.cutoff_ms is not None:
-            first = _samples(bench(fixed_repetitions=PROBES))
+            first = _samples(bench(fixed_repetitions=_PROBES))
             if min(first) > self.cutoff_ms:
-                return JobResult(first, time.perf_counter() - began, True)
+                return JobResult(times_ms=first, run_s=time.perf_counter() - began, cut=True)
         times = self._times(functools.partial(bench, warmup=1, probe_long_kernel=self.probe_long_kernel))
-        return JobResult(condense(times), time.perf_counter() - began)
+        return JobResult(times_ms=condense(times), run_s=time.perf_counter() - began)
 
     def _times(self, timed: Callable[..., Any]) -> tuple[float, ...]:
-        if self.best_ms is None:
-            return _samples(timed(rep=REP_MS))
-        first = _samples(timed(rep=FIRST_MS))
-        if median(first) > RIVAL * self.best_ms or sum(first) >= REP_MS:
+        if self.near_ms is None:
+            return _samples(timed(rep=_REP_MS))
+        first = _samples(timed(rep=_FIRST_MS))
+        if median(first) > self.near_ms or sum(first) >= _REP_MS:
             return first
-        return (*first, *_samples(timed(rep=REP_MS - FIRST_MS)))
+        return (*first, *_samples(timed(rep=_REP_MS - _FIRST_MS)))
 
 
 @dataclass(frozen=True)
@@ -125,17 +126,17 @@ class StartDevice:
         began = time.perf_counter()
         os.environ.update(self.settings)
         torch.empty(1, device=self.device)
-        synchronize_device()  # by itself it would do nothing where the device has not been used yet
-        importlib.import_module("torch._inductor.runtime.triton_helpers")  # as the code of every config does
+        synchronize_device()  # does nothing on a device that is not initialised, hence the tensor
+        importlib.import_module("torch._inductor.runtime.triton_helpers")  # which the code of every config imports
         return JobTimes("device", began, time.perf_counter())
 
 
 @dataclass(frozen=True)
 class LoadArguments:
-    """Load in advance what every config needs: the arguments and the expected answer.
+    """Load the arguments and the expected output, which every config needs.
 
-    settings: what the environment says of Triton and Helion by now, above all where Triton's cache is: the process may
-    have been started before that was known, and would compile everything itself.
+    settings: the environment variables of Triton and Helion, above all the directory of Triton's cache: the process may
+    have been started before they were set, and would compile everything itself.
     """
 
     args_path: str
@@ -148,14 +149,14 @@ class LoadArguments:
         load_trusted_kernel_args(self.args_path)
         expected = None if self.baseline_path is None else _load_trusted_baseline_output(self.baseline_path)
         synchronize_device()
-        with suppress(Exception):  # whoever cannot check or time anything says so when it is to do so for a config
+        with suppress(Exception):  # a process that cannot check or time says so at the first config
             assert_close(expected, expected, atol=0.0, rtol=0.0, scale_atol_by_expected_rms=True)
             _timer()(synchronize_device, return_mode="all", pre_warmed=True, fixed_repetitions=1)
         return JobTimes("arguments", began, time.perf_counter())
 
 
 def _timer() -> Callable[..., Any]:
-    """Helion's, by the GPU's events where there is one. Its first call loads what it needs."""
+    """Helion's timer: by the GPU's events if there is a GPU. Its first call loads its libraries."""
     found: Callable[..., Any] = do_bench if torch.cuda.is_available() else do_bench_generic
     return found
 

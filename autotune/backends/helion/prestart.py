@@ -1,10 +1,8 @@
-"""A process that imports torch and Helion while the program itself does: there when a search wants to time configs.
+"""A process that imports torch and Helion while the program itself does, so that it is ready when a search needs it.
 
-A new Python process takes some ten seconds to import them, which is a good part of a short search. A fork would have
-them already; but where torch is built for CUDA, to import Helion asks for the devices, and what is forked afterwards
-cannot use the GPU. Nothing is imported here that takes long, so that a program can begin with `prepare()`.
-
-What a process does that `prepare` has started: import what timing configs needs, then wait for jobs.
+A new Python process takes some ten seconds to import them, a good part of a short search. A fork would have them
+already, but importing Helion initialises CUDA, and a fork cannot use the GPU after that. This file imports nothing that
+takes long, so that a program can begin with `prepare()`.
 """
 
 import atexit
@@ -23,25 +21,25 @@ from typing import Any
 
 from autotune.shell.processes import os_process
 
-CODE = (
+_CODE = (
     "import sys; sys.path[:] = {path!r};"
     " from autotune.shell.processes.supervisor import fork_supervised; fork_supervised({parent}, {fd}, {note});"
     " from autotune.backends.helion.prestart import serve; serve({fd})"
 )
-"""It is the process of a guardian, which leaves nothing of its behind however this program ends."""
+"""The program of the process: behind a supervisor, which leaves none of its processes behind however this one ends."""
 
 SLOW = "the process that times configs is started now, and imports what this one has imported"
 
 
 class PrestartedProcess:
-    """A process and our end of the socket that it gets its jobs from, as far as Helion asks of a process."""
+    """A process and our end of the socket of its jobs, with the methods of a process that Helion uses."""
 
     def __init__(self) -> None:
         self.devices = visible_devices()
         ours, theirs = socketpair()
         note, told = os.pipe()
         with theirs:
-            code = CODE.format(path=sys.path, fd=theirs.fileno(), parent=os.getpid(), note=told)
+            code = _CODE.format(path=sys.path, fd=theirs.fileno(), parent=os.getpid(), note=told)
             try:
                 self._popen = subprocess.Popen(
                     [sys.executable, "-c", code], pass_fds=[theirs.fileno(), told], stdin=subprocess.DEVNULL,
@@ -58,7 +56,7 @@ class PrestartedProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its number while it lives: later that may be another's."""
+        """The number of the process while it lives; later another one may have it."""
         return self._guarded.pid if self.is_alive() else None
 
     def is_alive(self) -> bool:
@@ -72,16 +70,16 @@ class PrestartedProcess:
         self._popen.terminate()
 
     def kill(self) -> None:
-        self._popen.terminate()  # the guardian, which kills the process and what that has started
+        self._popen.terminate()  # the supervisor, which kills the process and its children
 
     def close(self) -> None:
-        """End it."""
+        """Kill the process, and close the socket."""
         self._guarded.kill()
         self.connection.close()
 
 
 class PrestartReserve:
-    """One process waits; when it is taken the next one is started, by a thread of its own: nobody waits for that."""
+    """Keeps one process ready; when it is taken, a thread starts the next one."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -93,7 +91,7 @@ class PrestartReserve:
         self._thread.start()
 
     def take(self, warn: Callable[[str], Any] = str) -> PrestartedProcess | None:
-        """The process that waits, ready or not yet; None where none can be had, and `warn` is told why."""
+        """The process that waits, even if it is still importing; None, after a call of `warn`, if there is none."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is not None or self._error is not None or self._closed)
             found, self._waiting = self._waiting, None
@@ -113,7 +111,7 @@ class PrestartReserve:
         return None
 
     def close(self) -> None:
-        """End the process that waits, and start no more."""
+        """End the waiting process, and start no more."""
         if self.owner != os.getpid():
             return
         with self._changed:
@@ -142,8 +140,8 @@ _reserve: PrestartReserve | None = None
 def prepare() -> bool:
     """Start a process that imports torch and Helion beside this one; best before this one imports them.
 
-    Searches take it to time configs, and the next one is started then, which is for the next search or for when a
-    kernel hangs. Whether that can be done: it needs Linux. All of it ends with this program.
+    A search takes it to time configs; the next one is started then, for the next search or for after a kernel that
+    hangs. They all end with this program. Returns whether it could be started: it needs Linux.
     """
     global _reserve
     if sys.platform != "linux" or not sys.executable:
@@ -155,7 +153,7 @@ def prepare() -> bool:
 
 
 def take_worker(warn: Callable[[str], Any] = str) -> Any | None:
-    """A worker of Helion's whose process was started before; None where `prepare` was not called."""
+    """A worker of Helion's with a prestarted process; None if `prepare` was not called or the process is of no use."""
     started = _reserve.take(warn) if _reserve is not None and _reserve.owner == os.getpid() else None
     if started is None:
         return None
@@ -167,7 +165,7 @@ def take_worker(warn: Callable[[str], Any] = str) -> Any | None:
 
 
 def visible_devices() -> dict[str, str]:
-    """What the environment says of the devices that a process sees: it is too late to change that in one that runs."""
+    """The environment variables that choose the devices of a process; they cannot be changed in a running one."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -175,22 +173,25 @@ def visible_devices() -> dict[str, str]:
     }
 
 
-PR_SET_PDEATHSIG = 1
-MODULES = ("torch._inductor.runtime.triton_helpers", "autotune.backends.helion.gpu_jobs")
-"""What the code of every config imports, and what jobs are made of."""
+_PR_SET_PDEATHSIG = 1
+"""See prctl(2)."""
+
+_MODULES = ("torch._inductor.runtime.triton_helpers", "autotune.backends.helion.gpu_jobs")
+"""Imported by the code of every config, and by every job."""
 
 
 def serve_jobs(fd: int) -> None:
-    """Run what comes over the socket `fd`, as Helion's benchmark process does, until its other end is closed."""
+    """Run the jobs that come over the socket `fd`, as Helion's benchmark process does, until the other end is
+    closed."""
     from helion.autotuner.benchmark_worker import _worker_loop
 
-    for name in MODULES:
-        with suppress(ImportError):  # without Triton, a config says so that needs it
+    for name in _MODULES:
+        with suppress(ImportError):  # without Triton, the first config that needs it says so
             importlib.import_module(name)
     _worker_loop(Connection(fd), None)
 
 
 def die_with_parent(parent: int) -> bool:
-    """Let this process be killed when `parent`, which has started it, ends; False where it has ended already."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    """Let this process be killed when `parent`, which has started it, ends. Returns False if it has ended already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     return os.getppid() == parent

@@ -1,6 +1,6 @@
-"""Helion's benchmark provider, handed compiles and measurements that were made before it asks for them.
+"""Helion's benchmark provider with compiles and measurements that the pipeline has made before Helion asks for them.
 
-It goes on to filter, count, log and remember as ever: only the waiting is over by then.
+Helion goes on to filter, count, log and cache configs; it only no longer waits.
 """
 
 import os
@@ -18,42 +18,42 @@ from autotune.backends.helion.gpu_jobs import BaselineCheck, JobResult, LoadArgu
 from autotune.backends.helion.gpu_process import GpuProcess
 from autotune.shell.timeline import SEARCH, PhaseTimeline
 
-SETTINGS = ("TRITON_", "HELION_", "TORCH", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
-"""What the names of environment variables begin with that compilers and kernels may depend on."""
+_RELEVANT = ("TRITON_", "HELION_", "TORCH", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
+"""The beginnings of the names of environment variables that compilers and kernels may depend on."""
 
 
 class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
-    """futures, measured: by the config that they are for, each taken once. What is not there is made as Helion does.
+    """futures, results: compiles and measurements by config, each used once. Without one Helion makes its own.
 
-    record: when each process did what.
+    record: receives the spans of each process.
     """
 
     def __init__(self, record: PhaseTimeline | None = None, **context: Any) -> None:
         self.record = record or PhaseTimeline()
         self.record.begin()
         self.futures: dict[Any, PrecompileFuture] = {}
-        self.measured: dict[Any, JobResult] = {}
+        self.results: dict[Any, JobResult] = {}
         settings = context["settings"]
         wanted = settings.autotune_precompile == "fork" and settings.autotune_benchmark_subprocess
-        # It loads its libraries while Helion makes its baseline.
+        # The process loads its libraries while Helion makes its baseline.
         first = StartDevice(str(context["kernel"].env.device), relevant_environment())
-        self.station = GpuProcess(first, self.record, context["log"].warning) if wanted else None
+        self.gpu_process = GpuProcess(first, self.record, context["log"].warning) if wanted else None
         try:
             super().__init__(**context)
         except BaseException:
-            self.leave_station()
+            self.close_gpu_process()
             raise
 
     def setup(self) -> None:
-        """Write what other processes need to know; the GPU's reads it while the space is made."""
+        """Write the files of the other processes; the GPU process loads them while the space is made."""
         super().setup()
-        if self.apart:
-            self.warm_station()
+        if self.can_overlap:
+            self.prepare_gpu_process()
 
-    def warm_station(self) -> None:
-        """Let the process of the GPU load arguments and baseline, and keep a second one where they fit twice."""
-        assert self.station is not None
-        self.station.prepare(self.warm_up(), self.private_argument_copies_affordable(2))
+    def prepare_gpu_process(self) -> None:
+        """Let the GPU process load arguments and baseline, and keep a spare one if they fit on the device twice."""
+        assert self.gpu_process is not None
+        self.gpu_process.prepare(self.load_job(), self.private_argument_copies_affordable(2))
 
     def _compute_baseline(self) -> Any:
         began = time.perf_counter()
@@ -62,11 +62,11 @@ class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion 
         return found
 
     @property
-    def apart(self) -> bool:
-        """Whether configs are compiled in forks, checked and timed in a process of their own: only that can overlap."""
+    def can_overlap(self) -> bool:
+        """Whether compiling and timing can overlap: compiles in forks, checks and timings in a process of their own."""
         settings = self.settings
         return bool(
-            self.station is not None
+            self.gpu_process is not None
             and settings.autotune_precompile == "fork"
             and self._precompile_args_path is not None
             and self._subprocess_benchmark_enabled()
@@ -74,22 +74,25 @@ class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion 
             and (not settings.autotune_accuracy_check or self._precompile_baseline_path is not None)
         )
 
-    def leave_station(self) -> None:
-        """End the processes that time configs."""
-        if self.station is not None:
-            self.station.close()
+    def close_gpu_process(self) -> None:
+        """End the GPU process and its spare."""
+        if self.gpu_process is not None:
+            self.gpu_process.close()
 
     def cleanup(self) -> None:
-        """Release what Helion's provider holds, and these processes."""
-        self.leave_station()
+        """Release the resources of Helion's provider, and the GPU process."""
+        self.close_gpu_process()
         super().cleanup()
 
-    def compile_ahead(self, config: Any, fn: Any) -> PrecompileFuture:
-        """The process that will compile this config, not started yet."""
+    def create_compile(self, config: Any, fn: Any) -> PrecompileFuture:
+        """Helion's record of a compile of this config, not started yet."""
         return super()._create_precompile_future(config, fn)
 
-    def job(self, fn: Any, cutoff_ms: float | None, best_ms: float | None) -> MeasureJob | None:
-        """What the benchmark process is to do; None where the config cannot be sent there."""
+    def job(self, fn: Any, cutoff_ms: float | None, near_ms: float | None) -> MeasureJob | None:
+        """The job of the GPU process for a config; None if the config cannot be sent there.
+
+        cutoff_ms, near_ms: see `MeasureJob`.
+        """
         try:
             spec = _serialize_compiled_fn(fn)
         except RuntimeError:
@@ -99,17 +102,17 @@ class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion 
         if self.settings.autotune_accuracy_check and baseline is not None:
             check = BaselineCheck(baseline, self._effective_atol, self._effective_rtol, self._scale_atol)
         long = self._probe_long_kernel()
-        return MeasureJob(spec, self._precompile_args_path or "", check, cutoff_ms, best_ms, long)
+        return MeasureJob(spec, self._precompile_args_path or "", check, cutoff_ms, near_ms, long)
 
-    def warm_up(self) -> LoadArguments:
-        """What a benchmark process does before it is needed."""
+    def load_job(self) -> LoadArguments:
+        """The first job of a GPU process: load the arguments and the baseline."""
         return LoadArguments(self._precompile_args_path or "", self._precompile_baseline_path, relevant_environment())
 
     def _create_precompile_future(self, config: Any, fn: Any) -> PrecompileFuture:
         return self.futures.pop(config, None) or super()._create_precompile_future(config, fn)
 
     def _benchmark_function(self, config: Any, fn: Any, *, effective_source_hash: str | None = None) -> float:
-        found = self.measured.pop(config, None)
+        found = self.results.pop(config, None)
         if found is None:
             known = {} if effective_source_hash is None else {"effective_source_hash": effective_source_hash}
             return float(super()._benchmark_function(config, fn, **known))
@@ -129,11 +132,11 @@ class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion 
 
 
 def relevant_environment() -> dict[str, str]:
-    """What the environment says by now of what compilers and kernels may depend on."""
-    return {name: value for name, value in os.environ.items() if name.startswith(SETTINGS)}
+    """The environment variables that compilers and kernels may depend on."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_RELEVANT)}
 
 
 def use_pipeline_provider(search: PopulationBasedSearch, record: PhaseTimeline) -> None:
-    """Let a search that has Helion's usual provider have this one."""
+    """Give this provider to a search that has Helion's usual one."""
     if search._benchmark_provider_cls is LocalBenchmarkProvider:
         search._benchmark_provider_cls = partial(PipelineProvider, record)

@@ -1,16 +1,12 @@
-"""A kernel's config spec as a space: a parameter for every fragment that is free, Helion's repair as a projection.
+"""A kernel's config spec as a space: a parameter for each free fragment, and Helion's repair as a projection.
 
-Helion repairs a config before it uses it: what does not apply is reset, tiles that are too large are halved. Several
-points may so mean one config. Where the repair follows a rule of the form "with this, that is always the default", the
-rule becomes a constraint; whatever is left over is found out when a point is projected.
+Helion repairs a config before it uses it: it resets values that do not apply, and halves tiles that are too large, so
+several points may mean one config. A repair of the form "with this value, that parameter is always the default" becomes
+a constraint (`repair_rules`); other repairs show when a point is projected.
 
-One fragment of Helion's config spec as a parameter, and the two ways between their values.
-
-Tiles that no thread can hold, as constraints.
-
-Helion lets a tile have up to 2**20 elements, whatever the number of warps, and begins with draws that are far smaller.
-A model that may ask for anything would spend its first minutes on tiles that take the compiler a minute each and then
-spill all they have. A thread has 255 registers of 32 bits: more than 256 elements of one tile are never its best.
+Helion lets a tile have up to 2**20 elements for any number of warps, and begins with draws that are far smaller. A
+model that may ask for any tile would spend its first minutes on tiles that compile for a minute each and then spill. A
+thread has 255 registers of 32 bits, so a constraint limits the elements of a tile that a thread holds.
 """
 
 import re
@@ -45,12 +41,32 @@ from autotune.core.errors import ConfigError, SpaceError
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, Permutation, PowerOfTwo
 from autotune.core.space import Space
 
-ROLES = {Category.BLOCK_SIZE: "block_size", Category.NUM_WARPS: "num_warps"}
+Flat = list[Any]
+"""A flat config of Helion's: a value for each fragment."""
+
+_ROLES = {Category.BLOCK_SIZE: "block_size", Category.NUM_WARPS: "num_warps"}
+
+_MOST_PER_THREAD = 256
+"""Elements of one tile that a thread may hold: as many as it has registers."""
+
+_ROLLED = 4
+"""How many times as many if the tile may be a row that a loop goes through in parts: the parts are smaller tiles."""
+
+_THREADS = 32
+"""Threads of a warp."""
+
+_PRODUCT = re.compile(r"(?:(?P<factor>\d+)\*)?(?P<blocks>[a-z_]\w*(?:\*[a-z_]\w*)*) <= \d+")
+
+_MOST_ROWS = 100_000
+"""Combinations of block sizes that are listed for one limit; a limit with more is left to the repair."""
 
 
 @dataclass(frozen=True)
 class FragmentField:
-    """parameter: None where there is nothing to choose. theirs, ours: a value in Helion's form, and in ours."""
+    """A fragment of Helion's spec as a parameter. parameter: None if there is nothing to choose.
+
+    theirs, ours: convert a value to Helion's form, and to ours.
+    """
 
     parameter: Parameter | None
     theirs: Callable[[Value], Any]
@@ -58,8 +74,8 @@ class FragmentField:
 
 
 def make_field(fragment: ConfigSpecFragment) -> FragmentField:
-    """The field for a fragment that is not a list. One of a kind that is not known is left as it is."""
-    role = ROLES.get(fragment.category())
+    """The field for a fragment that is not a list. A fragment of an unknown kind is a choice of its values, or none."""
+    role = _ROLES.get(fragment.category())
     match fragment:
         case BooleanFragment():
             return _plain(Boolean())
@@ -85,7 +101,7 @@ def _same(value: Any) -> Any:
 
 
 def _labelled(values: tuple[Any, ...], ordered: bool = False) -> FragmentField:
-    """A choice of values that stand for themselves, or by their text where JSON cannot hold them."""
+    """A choice of values by themselves, or by their texts if JSON cannot hold them."""
     by_label = {token(_label(value)): value for value in values}
     labels = tuple({token(_label(value)): _label(value) for value in values}.values())
 
@@ -102,25 +118,18 @@ def _label(value: Any) -> Value:
         return repr(value)
 
 
-MOST_PER_THREAD = 256
-"""Elements of one tile that a thread may have."""
-
-ROLLED = 4
-"""How many times as many where the tile may be a row that a loop goes through in parts."""
-
-THREADS = 32
-PRODUCT = re.compile(r"(?:(?P<factor>\d+)\*)?(?P<blocks>[a-z_]\w*(?:\*[a-z_]\w*)*) <= \d+")
-
-
 class NamedSlot(Protocol):
-    """A parameter and where it lives."""
+    """A parameter by its name, as `limit_tiles_per_thread` needs it."""
 
     @property
     def name(self) -> str: ...
 
 
 def limit_tiles_per_thread(generation: Any, slots: Mapping[int, NamedSlot], base: Sequence[Any]) -> Iterator[str]:
-    """A constraint for each tile of the kernel: its elements over the threads. slots: by their place in `base`."""
+    """A constraint for each tile of the kernel: its elements divided by the threads.
+
+    slots: by their positions in `base`, the repaired default.
+    """
     warps_at = generation.num_warps_index
     if warps_at < 0:
         return
@@ -135,7 +144,7 @@ def limit_tiles_per_thread(generation: Any, slots: Mapping[int, NamedSlot], base
         names = [slots[place].name for place in places if place in slots]
         for place in places:
             factor *= 1 if place in slots else base[place]
-        most = MOST_PER_THREAD * THREADS * (ROLLED if rolled and factor > 1 else 1)
+        most = _MOST_PER_THREAD * _THREADS * (_ROLLED if rolled and factor > 1 else 1)
         text = f"{' * '.join([str(factor), *names] if factor > 1 else names)} <= {most} * {warps}"
         if names and text not in seen:
             seen.add(text)
@@ -143,22 +152,16 @@ def limit_tiles_per_thread(generation: Any, slots: Mapping[int, NamedSlot], base
 
 
 def product_factor(text: str, count: int) -> int | None:
-    """c of a limit `c*u0*u1*… <= most` on the product of `count` block sizes; None where it has another form."""
-    found = PRODUCT.fullmatch(text)
+    """c of a limit `c*u0*u1*… <= most` on the product of `count` block sizes; None for a limit of another form."""
+    found = _PRODUCT.fullmatch(text)
     if found is None or len(found["blocks"].split("*")) != count:
         return None
     return int(found["factor"] or 1)
 
 
-MOST_ROWS = 100_000
-
-Flat = list[Any]
-"""What Helion calls a flat config: a value for each fragment."""
-
-
 @dataclass(frozen=True)
 class Slot:
-    """Where a parameter lives in a flat config: at `index`, or in the list that is there, at `place`."""
+    """The position of a parameter in a flat config: at `index`, or at `place` in the list at `index`."""
 
     name: str
     index: int
@@ -167,14 +170,14 @@ class Slot:
     parameter: Parameter
 
     def get(self, flat: Flat) -> Value:
-        """The parameter's value; raises ValueError where it is none of its values."""
+        """The parameter's value; raises ValueError for a value that it does not have."""
         value = flat[self.index] if self.place is None else flat[self.index][self.place]
         ours = self.field.ours(value)
         self.parameter.encode(ours)
         return ours
 
     def put(self, flat: Flat, value: Value) -> None:
-        """Set it, in a flat config of one's own."""
+        """Set the parameter's value in a flat config."""
         theirs = self.field.theirs(value)
         if self.place is None:
             flat[self.index] = theirs
@@ -183,8 +186,12 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Translation:
-    """space: the free parameters, by the names that `KernelConfig` knows them by (`block_sizes_0`, `num_warps`)."""
+class HelionSpace:
+    """A space for a kernel, and the two ways between its points and Helion's configs.
+
+    space: the free parameters, by their names in `KernelConfig` (`block_sizes_0`, `num_warps`). base: the repaired
+    default.
+    """
 
     space: Space
     slots: tuple[Slot, ...]
@@ -192,11 +199,11 @@ class Translation:
     generation: ConfigGeneration
 
     def flat(self, config: Config) -> Flat:
-        """The flat config of a point, not repaired yet."""
+        """The flat config of a point, not repaired."""
         return _filled(self.slots, self.base, config)
 
     def project(self, config: Config) -> HelionConfig | None:
-        """What Helion makes of a point; None where it refuses."""
+        """The config that Helion makes of a point; None where it refuses."""
         try:
             repaired: HelionConfig = self.generation.unflatten(self.flat(config))
         except exc.InvalidConfig:
@@ -204,7 +211,7 @@ class Translation:
         return repaired
 
     def point(self, flat: Flat) -> Config | None:
-        """The point of a flat config, repaired; None where it is outside of the space."""
+        """The point of a flat config after the repair; None if it is outside of the space."""
         try:
             canonical, _ = self.generation.canonicalize_flat(deepcopy(flat))
             return self.space.check({slot.name: slot.get(canonical) for slot in self.slots})
@@ -212,17 +219,17 @@ class Translation:
             return None
 
     def point_of(self, config: HelionConfig) -> Config | None:
-        """The point of a config, repaired; None where it is outside of the space."""
+        """The point of a config after the repair; None if it is outside of the space."""
         try:
             return self.point(self.generation.flatten(config))
         except (exc.InvalidConfig, ValueError, TypeError, KeyError, AssertionError):
             return None
 
 
-def make_space(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Translation:
-    """The space of a kernel. Raises SpaceError where nothing is left to choose.
+def make_space(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> HelionSpace:
+    """The space of a kernel. Raises SpaceError if nothing is left to choose.
 
-    known: flat configs that must have a point; what seems to be a rule but leaves one of them out is none.
+    known: flat configs that must have a point: a rule that excludes one of them is dropped.
     """
     slots = tuple(_slots(generation))
     if not slots:
@@ -232,11 +239,11 @@ def make_space(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Tran
     default = {slot.name: slot.get(base) for slot in slots}
     kept = [default, *_points(generation, slots, known)]
     constraints = [c for c in _constraints(generation, slots, base, free, Config(default)) if _allows(free, c, kept)]
-    return Translation(Space(free.parameters, constraints, default), slots, base, generation)
+    return HelionSpace(Space(free.parameters, constraints, default), slots, base, generation)
 
 
 def _points(generation: ConfigGeneration, slots: Sequence[Slot], known: Sequence[Flat]) -> Iterator[dict[str, Value]]:
-    """The points of flat configs, as far as their values are among those to choose from."""
+    """The points of flat configs whose values the parameters have."""
     for flat in known:
         with suppress(exc.InvalidConfig, ValueError, TypeError, AssertionError):
             canonical, _ = generation.canonicalize_flat(deepcopy(flat))
@@ -282,12 +289,12 @@ def _constraints(
 
 
 def _sizes(generation: ConfigGeneration, slots: Sequence[Slot], base: Flat, free: Space) -> Iterator[Members]:
-    """The limits on the elements of tiles, as the combinations of block sizes that keep to them."""
+    """Helion's limits on the elements of tiles, as the combinations of block sizes that keep them."""
     blocks = {index: slot for index in generation.block_size_indices for slot in slots if slot.index == index}
     for limit in generation.config_spec.tensor_numel_constraints:
         indices = [generation.block_size_indices[i] for i in limit.block_indices]
         names = tuple(dict.fromkeys(blocks[i].name for i in indices if i in blocks))
-        if not names or prod(free.parameters[name].size for name in names) > MOST_ROWS:
+        if not names or prod(free.parameters[name].size for name in names) > _MOST_ROWS:
             continue
         values = [_values(free.parameters[name]) for name in names]
         good = []
@@ -305,6 +312,6 @@ def _values(parameter: Parameter) -> list[Value]:
 
 
 def _allows(free: Space, constraint: str | Members, points: Sequence[dict[str, Value]]) -> bool:
-    """Whether these points keep to a constraint; one that the default breaks, say, was no rule."""
+    """Whether these points keep a constraint; if the default breaks it, say, it is no rule."""
     one = Space(free.parameters, [constraint])
     return bool(one.valid(one.encode(points)).all())

@@ -1,5 +1,8 @@
 """The budget that a search has left: evaluations, seconds, and the limits of a single compile or run."""
 
+from collections.abc import Sequence
+from statistics import median
+
 import numpy as np
 
 from autotune.core.search.messages import Limits
@@ -12,6 +15,10 @@ STARTING_S = 0.2
 
 TOGETHER = 2
 """Evaluations of simplification besides one for each parameter: sets of parameters put back together."""
+
+_STRAGGLER, _STRAGGLER_S, _COMPILES = 5.0, 10.0, 5
+"""A compile is a straggler after five times the median of at least five others, and after ten seconds at least: the
+slowest of the useful configs take a few times the median, and short compiles vary more."""
 
 
 def deadline(search: Search) -> float | None:
@@ -104,3 +111,14 @@ def compile_timeout(search: Search) -> float:
         return original
     quantile = float(np.quantile(times, strategy.compile_timeout_quantile))
     return min(max(quantile, float(strategy.compile_timeout_lower_bound)), original)
+
+
+def straggler_timeout(compile_s: Sequence[float], original_s: float) -> float:
+    """The compile timeout of an evaluator that compiles many configs side by side: a straggler must not hold them up.
+
+    compile_s: seconds of the compiles that have worked, in any order. It is _STRAGGLER times their median, at least
+    _STRAGGLER_S and at most the original timeout; the original one while there are fewer than _COMPILES.
+    """
+    if len(compile_s) < _COMPILES:
+        return original_s
+    return min(original_s, max(_STRAGGLER_S, _STRAGGLER * median(compile_s)))

@@ -34,7 +34,7 @@ from autotune.backends.helion import autotuner as autotuner_module  # noqa: E402
 from autotune.backends.helion import space as translation  # noqa: E402
 from autotune.backends.helion.repair_rules import find_exclusions, find_reset_rules, find_rules, find_switch_rules  # noqa: E402
 from autotune.backends.helion.space import (  # noqa: E402
-    Translation,
+    HelionSpace,
     make_field,
     make_space,
 )
@@ -97,7 +97,7 @@ class Run:
     """A search on made-up times: its config, its result, and what the provider saw."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, kernel: Any, *wanted: Any, provider: type = MadeUp, **wishes: Any
+        self, monkeypatch: pytest.MonkeyPatch, kernel: Any, *wanted: Any, provider: type = MadeUp, **arguments: Any
     ) -> None:
         searches: list[Any] = []
 
@@ -109,13 +109,13 @@ class Run:
 
         monkeypatch.setattr(autotuner_module, "StrategySearch", Patched)
         results: list[Result] = []
-        tuner = autotuner(*wanted, cache=False, on_result=results.append, **wishes)(kernel, ())
+        tuner = autotuner(*wanted, cache=False, on_result=results.append, **arguments)(kernel, ())
         self.best = tuner.autotune()
         self.result, self.search = results[0], searches[0]
         self.seen, self.timeouts = self.search.benchmark_provider.seen, self.search.benchmark_provider.timeouts
 
 
-# Translation
+# HelionSpace
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -442,11 +442,11 @@ def test_a_journal_of_it_replays(kernels: ModuleType, monkeypatch: pytest.Monkey
         ({"seconds": -1.0}, PlanError, "seconds = -1.0"),
     ],
 )
-def test_wishes_that_cannot_be_are_named(
-    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, wishes: dict[str, Any], error: type, message: str
+def test_arguments_that_cannot_be_are_named(
+    kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], error: type, message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        Run(monkeypatch, bound(kernels, "softmax"), **wishes)
+        Run(monkeypatch, bound(kernels, "softmax"), **arguments)
 
 
 def test_unknown_options_of_helions_autotune_are_named(kernels: ModuleType) -> None:
@@ -462,7 +462,7 @@ def test_a_spec_without_a_choice_is_named(kernels: ModuleType) -> None:
 
 
 def test_a_config_outside_of_the_space_has_no_point(kernels: ModuleType) -> None:
-    made: Translation = make_space(generation(bound(kernels, "matmul")))
+    made: HelionSpace = make_space(generation(bound(kernels, "matmul")))
     assert made.point_of(helion.Config(block_sizes=[16, 16])) is None
     assert made.point_of(helion.Config(block_sizes=[16, 16, 1 << 14])) is None
 

@@ -53,9 +53,9 @@ def sources(pool: CodegenPool, configs: list[Any]) -> dict[Any, GeneratedSource]
         assert time.monotonic() < until
         while left and pool.free:
             config = left.pop(0)
-            pool.give(work(config), config)
+            pool.send(work(config), config)
         connection.wait(pool.connections, min(0.5, max(0.0, pool.seconds_left)))
-        for done, source in pool.taken():
+        for done, source in pool.poll():
             assert done.config not in found
             found[done.config] = source
         if not pool.count:
@@ -105,14 +105,14 @@ def test_all_are_answered_once_and_by_several_processes() -> None:
     try:
         for i in range(3):
             assert pool.free
-            pool.give(work(i), i)
+            pool.send(work(i), i)
         assert not pool.free
         assert len(pool) == 3
         assert 0 < pool.seconds_left <= codegen_pool.PATIENCE_S
         found: dict[Any, str | None] = {}
         until = time.monotonic() + 20
         while len(found) < 3 and time.monotonic() < until:
-            found |= {done.config: source.text for done, source in pool.taken()}
+            found |= {done.config: source.text for done, source in pool.poll()}
         pids = {str(text).split()[1] for text in found.values()}
         assert sorted(found) == [0, 1, 2]
         assert len(pids) == 3
@@ -163,41 +163,41 @@ def test_all_are_given_up_with_one_that_ends_or_hangs(
     monkeypatch.setattr(codegen_pool, "PATIENCE_S", patience_s)
     told: list[str] = []
     pool = CodegenPool(lambda config: generate(config) if config == "bad" else hanging(config), 2, told.append)
-    pool.give(work("bad"), "bad")
-    pool.give(work("good"), "good")
+    pool.send(work("bad"), "bad")
+    pool.send(work("good"), "good")
     found: list[Any] = []
     until = time.monotonic() + 20
     while not found and time.monotonic() < until:
         connection.wait(pool.connections, max(0.0, pool.seconds_left))
-        found = pool.taken()
+        found = pool.poll()
     assert sorted((done.config, source.text) for done, source in found) == [("bad", None), ("good", None)]
     assert len(told) == 1
     assert words in told[0]
     assert pool.count == len(pool) == 0
     assert not pool.free
-    assert pool.taken() == []
+    assert pool.poll() == []
 
 
 def test_what_is_lost_when_they_are_given_up_comes_without_a_text() -> None:
     pool = CodegenPool(hanging, 2)
-    pool.give(work(1), 1)
-    pool.give_up("of a test")
+    pool.send(work(1), 1)
+    pool.abandon("of a test")
     assert len(pool) == 1
     assert pool.seconds_left == 0
-    assert [(done.config, source.text) for done, source in pool.taken()] == [(1, None)]
+    assert [(done.config, source.text) for done, source in pool.poll()] == [(1, None)]
     assert len(pool) == 0
 
 
 def test_nobody_hears_of_what_was_cancelled() -> None:
     pool = CodegenPool(doubled, 1)
     try:
-        pool.give(work("a"), "a")
+        pool.send(work("a"), "a")
         pool.cancel()
         assert len(pool) == 0
         assert not pool.free  # it still works at it
         until = time.monotonic() + 20
         while not pool.free and time.monotonic() < until:
-            assert pool.taken() == []
+            assert pool.poll() == []
         assert sources(pool, ["b"])["b"].text == "b b"
     finally:
         pool.close()
@@ -238,7 +238,7 @@ def test_a_fork_ends_with_the_program() -> None:
 
     def program() -> None:
         pool = CodegenPool(hanging, 2)
-        pool.give(work("a"), "a")
+        pool.send(work("a"), "a")
         writer.send([one.process.pid for one in pool._all])
         os.kill(os.getpid(), signal.SIGKILL)
 

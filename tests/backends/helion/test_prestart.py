@@ -53,7 +53,7 @@ def waiting() -> int:
 def answer(place: GpuProcess) -> object:
     """The next answer; a warm-up has none that is told."""
     found: list[tuple[object, object]] = []
-    assert eventually(lambda: bool(found.extend(place.taken()) or found), 120.0)
+    assert eventually(lambda: bool(found.extend(place.poll()) or found), 120.0)
     return found[-1][1]
 
 
@@ -171,7 +171,7 @@ def test_the_process_of_the_gpu_is_one_of_them() -> None:
         place.prepare(os.getpid, spare=False)
         pids = []
         for job in (os.getpid, die, os.getpid):
-            place.give("job", job, 60.0)
+            place.send("job", job, 60.0)
             pids.append(answer(place))
         assert isinstance(pids[1], BenchmarkWorkerDied)
         assert pids[0] == first
