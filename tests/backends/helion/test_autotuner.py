@@ -435,7 +435,7 @@ def test_a_journal_of_it_replays(kernels: ModuleType, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("wishes", "error", "message"),
+    ("arguments", "error", "message"),
     [
         ({"effort": "huge"}, PlanError, "no effort is called 'huge'"),
         ({"strategy": "guess"}, StrategyError, "no strategy is called 'guess'"),

@@ -239,7 +239,7 @@ def test_a_fork_ends_with_the_program() -> None:
     def program() -> None:
         pool = CodegenPool(hanging, 2)
         pool.send(work("a"), "a")
-        writer.send([one.process.pid for one in pool._all])
+        writer.send([one.process.pid for one in pool._processes])
         os.kill(os.getpid(), signal.SIGKILL)
 
     child = multiprocessing.get_context("fork").Process(target=program)
@@ -269,7 +269,7 @@ CARDS = (SimpleNamespace(name="one", major=9, minor=0), SimpleNamespace(name="tw
 
 
 def test_a_fork_knows_the_devices_and_leaves_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KnownDevices, "now", classmethod(lambda cls: cls(CARDS, 1)))
+    monkeypatch.setattr(KnownDevices, "ask", classmethod(lambda cls: cls(CARDS, 1)))
 
     def said(config: Any) -> str:
         from torch._dynamo.device_interface import CudaInterface, get_interface_for_device
@@ -303,5 +303,5 @@ def test_a_fork_knows_the_devices_and_leaves_them_alone(monkeypatch: pytest.Monk
 def test_without_a_gpu_there_is_nothing_to_tell() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    assert KnownDevices.now() is None
+    assert KnownDevices.ask() is None
     assert codegen_pool.GeneratedSource(None).error == ""

@@ -223,7 +223,7 @@ def test_one_that_cannot_warm_up_makes_way_for_a_process_of_its_own() -> None:
     said: list[str] = []
     place = GpuProcess(os.getpid, warn=said.append)
     try:
-        place._warm(Slow(), os.getpid)
+        place._do_first_job(Slow(), os.getpid)
     finally:
         place.close()
     assert len(said) == 1
