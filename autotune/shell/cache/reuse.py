@@ -22,7 +22,7 @@ from autotune.core.errors import CacheError, ConfigError, PlanError
 from autotune.core.outcomes import Failed, Outcome
 from autotune.core.search.effort import settings_for
 from autotune.core.search.messages import Event
-from autotune.core.search.plan import Budget, Plan
+from autotune.core.search.plan import Plan
 from autotune.core.search.result import MeasuredConfig, Result, TuningFailed
 from autotune.core.search.state import Search
 from autotune.core.space import Space
@@ -398,11 +398,3 @@ def combine_watches(*watches: Watch) -> Watch:
             each(search, event)
 
     return watch
-
-
-usable = usable_config  # until the decorator uses `KeyedCache.hit`
-
-
-def sufficient(entry: Entry, effort: str, budget: Budget, configs: Iterable[Mapping[str, Value]] = ()) -> bool:
-    """Until the decorator uses `KeyedCache.hit`."""
-    return not shortfall(entry, Requirements(effort=effort, budget=budget, configs=tuple(map(Config, configs))))

@@ -8,13 +8,11 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import cache
 from types import TracebackType
 from typing import Protocol, Self
 
 from autotune.core.outcomes import Detail, Outcome, Trial
 from autotune.core.search.messages import Compare, Compared, Conclude, Event, Limits, Observed, Task
-from autotune.core.search.rounds import order_of_round
 from autotune.core.space import Space
 
 LONGEST_POLL_S = 0.25
@@ -124,27 +122,6 @@ class WallClock:
 def clock_after(past: Sequence[Event]) -> WallClock:
     """A wall clock that goes on from the last event of `past`."""
     return WallClock(max((event.at for event in past), default=0.0))
-
-
-class Rounds:
-    """The rounds of one comparison, timed as they go by."""
-
-    def __init__(self, task: Compare, clock: WallClock) -> None:
-        self._rounds, self._until = task.rounds, task.until
-        self._clock = clock
-        self._began: float | None = None
-        self._longest = 0.0
-        self.order = cache(lambda number: order_of_round(task, number))
-        """The order of round `number`, as positions in the task's trials."""
-
-    def over(self, done: int) -> bool:
-        """To be asked before each round: whether it is not to be begun, `done` of them being whole."""
-        now = self._clock()
-        if self._began is not None:
-            self._longest = max(self._longest, now - self._began)
-        self._began = now
-        late = self._until is not None and now + self._longest > self._until
-        return done >= self._rounds or (late and done > 0)
 
 
 class QueueSession(Session):
