@@ -35,7 +35,7 @@ NEW_EVERY = 2
 """Every second pick of a batch is of something new: half of a budget explores."""
 
 DECIMALS = 9
-"""Improvements are rounded to so many decimals, so that no last bit decides."""
+"""Decimals to which improvements are rounded, so that no last bit decides."""
 
 
 def normal_cdf(z: Floats) -> Floats:
@@ -69,8 +69,14 @@ class _Candidates(NamedTuple):
     novelty: NDArray[np.int64]
 
     def take(self, which: NDArray[np.int64]) -> "_Candidates":
-        points, mean, deviation, projections = (array[which] for array in self[:4])
-        return _Candidates(points, mean, deviation, projections, self.factor[which], self.novelty[which])
+        return _Candidates(
+            points=self.points[which],
+            mean=self.mean[which],
+            deviation=self.deviation[which],
+            projections=self.projections[which],
+            factor=self.factor[which],
+            novelty=self.novelty[which],
+        )
 
     def worth(self, deviation: Floats, best: float) -> Floats:
         """EI times the factor, with these deviations."""
@@ -92,7 +98,8 @@ def choose_batch(
     """The indices of `n` of the candidates `points` [m, d] to measure together, the most promising first.
 
     correlation: of the candidates with the observations [m, n]. prior_mean [m]: the posterior is of deviations from it.
-    pending: so many candidates, the first ones, are being measured already; they are believed first, and never picked.
+    pending: the number of candidates, the first ones, that are being measured already; they are believed first, and
+    never picked.
     novelty: a number [m] for what is new to each candidate, -1 where nothing is. Every second pick is of something new,
     each time something else, as long as there is any.
 
@@ -101,7 +108,14 @@ def choose_batch(
     """
     mean, deviation, projections = posterior.predict(correlation)
     novelty = np.full(len(points), -1) if novelty is None else novelty
-    candidates = _Candidates(points, mean + prior_mean, deviation, projections, factor, novelty)
+    candidates = _Candidates(
+        points=points,
+        mean=mean + prior_mean,
+        deviation=deviation,
+        projections=projections,
+        factor=factor,
+        novelty=novelty,
+    )
     worth = candidates.worth(deviation, best)
     order = pending + np.argsort(-worth[pending:], kind="stable")
     new_order = order[novelty[order] >= 0]

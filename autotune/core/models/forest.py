@@ -30,11 +30,10 @@ LEAF = -1
 """The `feature` of a leaf; decision paths are filled up with it."""
 
 PAIRS_AT_ONCE = 1 << 20
-"""About so many pairs of a point and a tree go down together, so that memory stays bounded for any population."""
+"""The pairs of a point and a tree that go down together, about, so that memory stays bounded for any population."""
 
 ROWS_AT_ONCE = 2048
-"""So many points are compared with all others at a time, so that a block of similarities stays in the processor
-cache."""
+"""The points compared with all others at a time, so that a block of similarities stays in the processor cache."""
 
 FIT_KEY = root(42)
 """The key of every fit: a forest is a function of its data alone. The key of the search varies the use made of it."""

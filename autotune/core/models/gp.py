@@ -67,7 +67,7 @@ FIRST_STEP, LEAST_STEP, LARGEST_STEP, GROW, SHRINK = 0.1, 1e-3, 0.5, 1.2, 0.5
 """Rprop's step sizes in θ; the two factors are those of the paper."""
 
 THETA_DECIMALS = 6
-"""θ is rounded to so many decimals, so that the last bits of another BLAS lead to the same picks."""
+"""Decimals to which θ is rounded, so that the last bits of another BLAS lead to the same picks."""
 
 
 # The kernel

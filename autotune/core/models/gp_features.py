@@ -46,7 +46,7 @@ ONE_HOT_HEIGHT, SIGN_HEIGHT = float(np.sqrt(0.5)), float(np.sqrt(2 / SIGNS))
 1, or about 1."""
 
 ALIGNMENT_SAMPLE = 4096
-"""The alignment of a longer range is judged by its first so many values."""
+"""The alignment of a longer range is judged by this number of its first values."""
 
 Features = Callable[[Codes], Floats]
 """Codes [n, width] of one parameter to its features [n, d]."""

@@ -26,17 +26,16 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LEVELS = 33
-"""Features are rounded to so many steps between their lowest and their highest value, so that exp is read off a
-table."""
+"""Steps between the lowest and the highest value of a feature, to which it is rounded, so that exp is a table."""
 
 SMOOTHNESS, RIDGE = 0.3, 0.1
 """Chosen by hand."""
 
 MOST = 300
-"""At most so many points are looked at: the first of a set, the last observations. The cost grows with their cube."""
+"""The most points looked at: the first of a set, the last observations. The cost grows with their cube."""
 
 DECIMALS = 9
-"""Scores are rounded to so many decimals before they are ranked, so that no last bit decides."""
+"""Decimals to which scores are rounded before they are ranked, so that no last bit decides."""
 
 _STEPS = np.arange(LEVELS) / (LEVELS - 1)
 _SIMILARITY_OF_LEVELS: Floats = np.exp(-np.abs(_STEPS[:, None] - _STEPS) / SMOOTHNESS)

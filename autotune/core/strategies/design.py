@@ -17,18 +17,18 @@ from autotune.core.parameters import Codes
 from autotune.core.space import Space
 
 DRAWN, POOL = 1200, 300
-"""So many points are drawn at random; those whose numbers 2 divides most often are the pool."""
+"""Points drawn at random, and how many of them are the pool: those whose numbers 2 divides most often."""
 
 APART = 3
-"""Points far apart are picked from so many times their number, drawn at random: from the whole pool, they would be the
-corners."""
+"""Points far apart are picked from this multiple of their number, drawn at random: from the whole pool, they would be
+the corners."""
 
 ROUNDS = 10
 """Rounds of k-means; it need not converge."""
 
 
 def draw_design(space: Space, features_of: FeatureMap, given: Codes, n: int, key: Key) -> Codes:
-    """The `given` points [m, columns] and others, `n` in all where there are so many."""
+    """The `given` points [m, columns] and others, `n` in all, or as many as there are."""
     known = {row.tobytes() for row in given}
 
     def unseen(rows: Codes) -> NDArray[np.bool_]:

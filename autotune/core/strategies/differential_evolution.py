@@ -48,13 +48,13 @@ from autotune.core.strategies.protocol import (
 )
 
 TRIES = 10
-"""A trial that breaks a constraint or is not new is bred again so often before a random point takes its place."""
+"""The times that a trial is bred, if it breaks a constraint or is not new, before a random point takes its place."""
 
 CROSSES_AT_ONCE = 100
-"""Where all tries that are left make at most so many crosses, they are bred together: one call costs as much."""
+"""Where all tries that are left make at most this number of crosses, they are bred together: one call costs as much."""
 
 DECIMALS = 9
-"""Predictions are rounded to so many decimals before they are ranked, so that no last bit decides."""
+"""Decimals to which predictions are rounded before they are ranked, so that no last bit decides."""
 
 _NEVER = np.iinfo(np.int64).max
 """Later than the number of any trial."""
@@ -69,6 +69,9 @@ class Member(NamedTuple):
 
 Members = tuple[Member, ...]
 """One for each slot."""
+
+
+# Settings of both classes may be given without a name, in the order of Helion's classes: they are not keyword-only.
 
 
 class DifferentialEvolutionSearch(CheckedSettings, frozen=True, tag="differential_evolution", omit_defaults=True):
@@ -233,9 +236,9 @@ def cross(space: Space, members: Codes, slots: NDArray[np.int64], rate: float, k
 class DESurrogateHybrid(CheckedSettings, frozen=True, tag="de_surrogate_hybrid", omit_defaults=True):
     """Differential evolution in which a regressor predicts which of many crosses are worth measuring.
 
-    surrogate_threshold: from so many evaluations on; before, it is differential evolution.
-    candidate_ratio: `population_size` times so many crosses are bred, and the `population_size` predicted to be fastest
-    measured.
+    surrogate_threshold: the evaluations before the first fit; until then, it is differential evolution.
+    candidate_ratio: `population_size` times this number of crosses are bred, and the `population_size` predicted to be
+    fastest measured.
     refit_frequency: the generations between two fits of the regressor. n_estimators: its trees.
     population_size, initial_share, max_generations, crossover_rate, min_improvement_delta, patience: see
     DifferentialEvolutionSearch. initial_population_strategy: None leaves it to the effort.

@@ -61,15 +61,15 @@ from autotune.core.strategies.protocol import (
 from autotune.core.strategies.random_search import PointList
 
 EXTREMES = 0.4
-"""Points at the ends of ranges of powers of two are expected to be slower than those in the middle, by so many standard
-deviations times how far out they are. A few observations outweigh it; without it, the model first proposes the corners,
-of which it knows least (docs/design/gaussian_process.md)."""
+"""Points at the ends of ranges of powers of two are expected to be slower than those in the middle, by this number of
+standard deviations times how far out they are. A few observations outweigh it; without it, the model first proposes
+the corners, of which it knows least (docs/design/gaussian_process.md)."""
 
 FIT_WORK = 60_000
-"""θ is fitted to so many observations that their pairs, times the axes, are this: 110 for ten axes."""
+"""The most pairs of observations, times the axes, that θ is fitted to: 110 observations for ten axes."""
 
 KNOWN_POINTS = 400
-"""The process is conditioned on at most so many observations: the cost grows with their cube."""
+"""The most observations that the process is conditioned on: the cost grows with their cube."""
 
 FIRST_FIT, GROWTH = 8, 1.15
 """θ is fitted to the first 8 observations, and again each time there are 1.15 times as many: to 8, 10, 12, 14, 17, …"""
@@ -81,10 +81,10 @@ WITHOUT_BUDGET = 400
 """Configs in all where neither a budget nor a setting ends the search."""
 
 LEAST_BATCH = 4
-"""At least so many configs are proposed together: a model is not worth fitting for one."""
+"""The least number of configs proposed together: a model is not worth fitting for one."""
 
 MOST_BEST = 10
-"""At most so many of the best configs of earlier runs are tried first: of ten one is often nearly as good here, and
+"""The most configs of earlier runs, the best ones, that are tried first: of ten one is often nearly as good here, and
 more of the same tell little. With four, a search that began with the best from elsewhere was no faster than one from
 nothing."""
 
@@ -98,7 +98,7 @@ LEAST_CHANCE = 0.02
 """The probability to work is never taken to be lower."""
 
 MOST_FITS = 64
-"""So many fits are remembered; a search asks for its latest one only."""
+"""The fits that are remembered; a search asks for its latest one only."""
 
 
 class GaussianProcessSearch(CheckedSettings, frozen=True, kw_only=True, tag="gaussian_process", omit_defaults=True):

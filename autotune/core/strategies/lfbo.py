@@ -59,14 +59,14 @@ from autotune.core.strategies.protocol import (
 )
 
 DECIMALS = 9
-"""Scores are rounded to so many decimals before they are ranked, so that no last bit decides."""
+"""Decimals to which scores are rounded before they are ranked, so that no last bit decides."""
 
 LEAST_GAIN_MS = 1e-5
 """A good config counts for a gain of at least this many milliseconds, as in Helion: one at the threshold has none."""
 
 MOST_OPTIONS = 64
-"""At most so many neighbours on a coordinate are looked at in one generation, drawn at random: a choice of thousands of
-values must not cost so many times the time."""
+"""The most neighbours on a coordinate that are looked at in one generation, drawn at random: a choice of thousands of
+values must not cost a multiple of the time."""
 
 
 class LFBOPatternSearch(CheckedSettings, frozen=True, kw_only=True, tag="lfbo_pattern_search", omit_defaults=True):
@@ -282,7 +282,7 @@ def _list_options(space: Space, parts: tuple[Coordinate, ...], starts: Codes, ra
     sizes = np.array([len(block) for block in blocks], np.int64).reshape(len(starts), len(parts), 2).sum(axis=2)
     first = np.cumsum(sizes).reshape(sizes.shape) - sizes
     rows = np.concatenate(blocks)
-    return _MoveOptions(rows, space.features(rows), first, sizes)
+    return _MoveOptions(rows=rows, features=space.features(rows), first=first, sizes=sizes)
 
 
 def plan_itineraries(parts: tuple[Coordinate, ...], path: NDArray[np.int64], key: Key) -> NDArray[np.int64]:

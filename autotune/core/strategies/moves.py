@@ -10,8 +10,8 @@ from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS, Codes, ListOf, Param
 from autotune.core.space import Space
 
 MOST_NEIGHBOURS = 256
-"""At most so many neighbours on one parameter are looked at: a choice of thousands of values must not crowd out all
-other parameters, or cost so many times the time."""
+"""The most neighbours on one parameter that are looked at: a choice of thousands of values must not crowd out all
+other parameters, or cost a multiple of the time."""
 
 
 class Coordinate(NamedTuple):
@@ -42,15 +42,15 @@ def coordinates(space: Space) -> tuple[Coordinate, ...]:
         if parameter.role == BLOCK_SIZE and isinstance(parameter, ListOf):
             kind, count = parameter.inner, parameter.length
         for _ in range(count):
-            ends = column + kind.width, feature + kind.features
-            found.append(Coordinate(kind, parameter.role, slice(column, ends[0]), slice(feature, ends[1])))
-            column, feature = ends
+            columns, features = slice(column, column + kind.width), slice(feature, feature + kind.features)
+            found.append(Coordinate(kind=kind, role=parameter.role, columns=columns, features=features))
+            column, feature = columns.stop, features.stop
     return tuple(found)
 
 
 def change_one(space: Space, row: Codes, radius: int, key: Key) -> Codes:
-    """The points [m, columns] that differ from a point [columns] in one parameter, by at most `radius`; of a parameter
-    with more than MOST_NEIGHBOURS of them so many drawn at random. Constraints aside."""
+    """The points [m, columns] that differ from a point [columns] in one parameter, by at most `radius`; where a
+    parameter has more than MOST_NEIGHBOURS, this number of them, drawn at random. Constraints aside."""
     blocks = []
     for name, parameter in space.parameters.items():
         codes = parameter.neighbours(row[space.slices[name]], radius)

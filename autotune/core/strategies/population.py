@@ -30,11 +30,11 @@ PARTS = (0.1, 0.2, 0.4, 0.5, 1.0)
 """An initial population is measured in parts that end at these shares of it; the outcomes of a part order the next."""
 
 RESTART_SHARE, RESTART_LEAST = 0.15, 8
-"""After a restart, walks begin among this share of their initial population, and at least so many points: bad regions
+"""After a restart, walks begin among this share of their initial population, or this number of points: bad regions
 are known by then, and the evaluations saved go into further walks."""
 
 MOST_BEST_AVAILABLE = 20
-"""At most so many of the best configs of earlier runs join an initial population, as in Helion."""
+"""The most configs of earlier runs, the best ones, that join an initial population, as in Helion."""
 
 POPULATION_SETTING = "initial_population_strategy"
 """The setting of every strategy that begins with a population or a design."""
@@ -193,7 +193,7 @@ def begin(
     """The state before anything is known: an initial population of n points, the given ones first, then the random ones
     with some typical ones first.
 
-    share: of the points that is measured. wanted: so many of them must have worked, wherever random ones may be drawn.
+    share: of the points that is measured. wanted: how many of them must have worked, wherever random ones may be drawn.
     walks: whether the members are walks, which after a restart begin among a small part of the points.
     """
     points = draw_initial_population(kind, space, seeds, n, key)
@@ -205,8 +205,12 @@ def begin(
         most = max(RESTART_LEAST, math.ceil(RESTART_SHARE * len(points))) if walks else len(points)
     if given and draws_none(kind, seeds):
         wanted = 1
-    initial = InitialPopulation(ordered, given, max(most, given), wanted, seeds.restarted)
-    return PopulationState(initial, seeds.trial, seeds.generation, Records())
+    initial = InitialPopulation(
+        points=ordered, given=given, most=max(most, given), wanted=wanted, restarted=seeds.restarted
+    )
+    return PopulationState(
+        initial=initial, first_trial=seeds.trial, first_generation=seeds.generation, records=Records()
+    )
 
 
 def propose_initial(

@@ -20,13 +20,13 @@ from autotune.core.space import Space
 from autotune.core.strategies.moves import change_one, coordinates
 
 WORK, USUAL_AXES = 120_000, 12
-"""So many pairs of a candidate and an observation are compared in one batch: nearly all of a space while little is
+"""The pairs of a candidate and an observation that are compared in one batch: nearly all of a space while little is
 known of it, when every pick counts most, and about the same time for every batch. Beyond 12 axes there are fewer
 candidates: points then take longer to draw, to check and to compare, and the neighbours of the best are many by
 themselves."""
 
 LARGEST_LISTED, LARGEST_PRODUCT = 20_000, 2**20
-"""A space of at most so many points, of so many before constraints, is listed instead of sampled."""
+"""A space of at most 20,000 points, of 2**20 before constraints, is listed instead of sampled."""
 
 RADIUS = 2
 """Neighbours of the best differ by at most two steps of one parameter."""

@@ -180,8 +180,6 @@ class CheckedSettings(Struct, frozen=True, omit_defaults=True):
     """Base of the strategies of this library. Creating one gives its settings their declared types and holds them
     against the bounds of their `msgspec.Meta`; StrategyError, naming the setting and the values allowed, for any other
     value.
-
-    Settings may be given without a name, in the order of the published systems, so they are not keyword-only.
     """
 
     def __post_init__(self) -> None:

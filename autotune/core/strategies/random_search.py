@@ -22,7 +22,7 @@ from autotune.core.strategies.population import draw_initial_population
 from autotune.core.strategies.protocol import Ask, CheckedSettings, Done, Observation, Proposals, Seeds, done_with_space
 
 AT_ONCE = 16
-"""At least so many points are proposed together: enough to spare the search most of its steps, and few enough that
+"""The least number of points proposed together: enough to spare the search most of its steps, and few enough that
 time limits set by the best so far apply soon."""
 
 

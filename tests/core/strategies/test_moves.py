@@ -54,6 +54,6 @@ def test_a_wide_parameter_does_not_crowd_out_the_others() -> None:
     narrow = Space({"a": Choice(STRINGS[: MOST_NEIGHBOURS + 1]), "b": Integer(0, 300)})
     row = narrow.sample(root(3), 1)[0]
     assert (change_one(narrow, row, 2, root(1)) == narrow.neighbours(row, 2)).all(), (
-        "what is not wide has all its neighbours"
+        "a parameter below the limit has all its neighbours"
     )
     assert (neighbourhood(narrow, row, root(1)) == narrow.neighbours(row)).all()
