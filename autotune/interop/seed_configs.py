@@ -14,7 +14,8 @@ from typing import Any, Literal, SupportsIndex
 import msgspec
 import numpy as np
 
-from autotune.core.config import Config, Value
+from autotune.core.arguments import check_items, check_text
+from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import AutotuneError, ConfigError, RecordingError
 from autotune.core.space import Space
 from autotune.interop.tuned_configs import Format, TunedConfig, TunedConfigs, read_tuned_configs
@@ -283,10 +284,12 @@ def rename_configs(found: TunedConfigs, rename: Mapping[str, str]) -> tuple[Conf
 
 def write_seeds(configs: Iterable[Mapping[str, Value]], path: Path | str, source: str = "") -> None:
     """Write configs to a file that `load_seeds` and `autotune tune --seeds` take. Raises ConfigError."""
-    path = Path(path)
+    path = as_path(path, "path", ConfigError)
     if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"{path}: {fault}")
-    file = _SeedsFile(format=_FORMAT, version=1, seeds=[dict(config) for config in configs], source=source)
+    seeds = [dict(Config(as_config(one))) for one in check_items(configs, "configs", "a list of configs", ConfigError)]
+    source = check_text(source, "source", "the origin of the configs", ConfigError)
+    file = _SeedsFile(format=_FORMAT, version=1, seeds=seeds, source=source)
     try:
         write_output(path, msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n")
     except OSError as error:

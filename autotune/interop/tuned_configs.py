@@ -20,9 +20,10 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from autotune.core.config import Config, Value
+from autotune.core.arguments import argument_error, check_items, check_text, short_repr
+from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import AutotuneError, ConfigError
-from autotune.shell.files import suffix_conflict, write_output
+from autotune.shell.files import as_path, suffix_conflict, write_output
 from autotune.studies.recordings.files import read_text, without_non_finite
 from autotune.studies.recordings.rows import FAILED_TIME
 
@@ -89,11 +90,11 @@ def read_tuned_configs(path: Path | str, format: Format | None = None) -> TunedC
 
     Raises ConfigError, one sentence with the file, the place and the remedy, for a file of no known format.
     """
-    path = Path(path)
+    path = as_path(path, "path", ConfigError)
     file = _read_object(path)
     found = _recognise(path, file) if format is None else format
-    if found not in FORMATS:
-        raise ConfigError(f"{path}: the format {format!r} is unknown; use one of {', '.join(FORMATS)}")
+    if not isinstance(found, str) or found not in FORMATS:
+        raise ConfigError(f"{path}: the format {short_repr(format)} is unknown; use one of {', '.join(FORMATS)}")
     read = {
         "vllm": _vllm_entries,
         "sglang": _vllm_entries,
@@ -295,8 +296,8 @@ def write_tuned_configs(
     KERNEL_NAME.json. Raises ConfigError for a format that cannot be written, a size that is no whole number or occurs
     twice, and a file that cannot be written.
     """
-    path = Path(path)
-    if format not in WRITABLE:
+    path = as_path(path, "path", ConfigError)
+    if check_text(format, "format", f"one of {', '.join(WRITABLE)}", ConfigError) not in WRITABLE:
         why = {"flashinfer": "its tactics are valid for one build of it", "triton": "its file names are digests"}.get(
             format
         )
@@ -304,7 +305,15 @@ def write_tuned_configs(
         raise ConfigError(f"{format} cannot be written ({why or 'it is unknown'}); use one of {known}")
     if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"{path}: {fault}")
-    named = [(key, _rename(config, rename or {})) for key, config in configs]
+    if rename is not None and not isinstance(rename, Mapping):
+        raise argument_error("rename", rename, "their names by ours", ConfigError)
+    named = []
+    for pair in check_items(configs, "configs", "pairs of a size and its config", ConfigError):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ConfigError(f"configs holds {short_repr(pair)}; give pairs of a size and its config")
+        named.append((pair[0], _rename(as_config(pair[1]), rename or {})))
+    kernel_name = check_text(kernel_name, "kernel_name", "the name of a kernel", ConfigError)
+    triton_version = check_text(triton_version, "triton_version", "a version", ConfigError)
     if not named:
         raise ConfigError(f"{path}: there is no config to write; tune for at least one size")
     if format == "flash-linear-attention":

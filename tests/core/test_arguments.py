@@ -131,6 +131,12 @@ def calls(folder: pathlib.Path) -> dict[str, tuple[Callable[..., Any], dict[str,
         "load_seeds": {"path": folder / "config.json", "space": SPACE},
         "load_config": {"path": folder / "config.json"},
         "save_config": {"config": {"a": 1}, "path": folder / "written.json"},
+        "read_tuned_configs": {"path": folder / "config.json", "format": "vllm"},
+        "write_tuned_configs": {
+            "configs": [(1, {"BLOCK_SIZE_M": 16})], "path": folder / "E=1.json", "format": "vllm", "rename": None,
+            "kernel_name": "", "triton_version": "3.4",
+        },
+        "write_seeds": {"configs": [{"a": 1}], "path": folder / "seeds.json", "source": "mine"},
         "environment": {"variables": {}},
         "CallableEvaluator": {
             "build": build, "args": (), "make_args": None, "reference": None, "checker": None, "rtol": 1e-3,
