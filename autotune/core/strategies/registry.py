@@ -25,7 +25,8 @@ STRATEGIES: dict[str, type[Any]] = {
     "de_surrogate_hybrid": DESurrogateHybrid,
     "gaussian_process": GaussianProcessSearch,
 }
-"""Name to class. A new strategy is one file and one line here; `register` adds those of users."""
+"""Name to class. A new strategy is one file and one line here; `register` adds a user's, and the entry point of an
+installed package adds one when it is first asked for."""
 
 DEFAULT_STRATEGY = "gaussian_process"
 
@@ -56,8 +57,15 @@ def canonical_name(name: str) -> str:
     for known, strategy in STRATEGIES.items():
         if name in (known, strategy.__name__):
             return known
-    near = get_close_matches(name, STRATEGIES, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(STRATEGIES)}"
+    from autotune.core.strategies.installed import installed_names, load_installed  # only for names not known yet
+
+    loaded = load_installed(name)
+    if loaded is not None:
+        register(*loaded)
+        return loaded[0]
+    names = [*STRATEGIES, *installed_names()]
+    near = get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(dict.fromkeys(names))}"
     raise StrategyError(f"no strategy is called {name!r}; {hint}")
 
 
@@ -108,12 +116,20 @@ def _unknown_setting(name: str, setting: str, fields: tuple[str, ...]) -> Strate
 
 
 def name_of(strategy: AnyStrategy) -> str:
-    """The registered name of a strategy; raises StrategyError if it was never registered."""
+    """The name of a strategy: the registered one, or that of its entry point; StrategyError if it has none."""
+    kind = type(strategy)
     for name, known in STRATEGIES.items():
-        if type(strategy) is known:
+        if kind is known:
             return name
-    kind = type(strategy).__name__
-    raise StrategyError(f"{kind} has no name that a journal could use; call autotune.register('my_name', {kind})")
+    from autotune.core.strategies.installed import find_installed  # only for classes not known yet
+
+    installed = find_installed(kind)
+    if installed is not None:
+        register(installed, kind)
+        return installed
+    raise StrategyError(
+        f"{kind.__name__} has no name that a journal could use; call autotune.register('my_name', {kind.__name__})"
+    )
 
 
 def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
