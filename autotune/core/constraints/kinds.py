@@ -18,6 +18,7 @@ from autotune.core.constraints.syntax import Node, names, parse
 from autotune.core.constraints.verdicts import NO, RAISES, YES
 from autotune.core.errors import SpaceError
 from autotune.core.identity import ObjectIdentity, WatchedIdentity
+from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.points import joint_ranks, sorted_unique
 
@@ -35,21 +36,21 @@ class Expression(Struct, frozen=True, tag="expression", dict=True):
     text: str
 
     def __post_init__(self) -> None:
-        self.__dict__["tree"] = parse(self.text)
-        self.__dict__["names"] = names(self.tree)
-        self.__dict__["value"] = row_function(self.tree)
+        _ = self.tree  # a text that cannot be parsed is an error at once
 
-    @property
+    @memo
     def tree(self) -> Node:
         """The parsed text."""
-        tree: Node = self.__dict__["tree"]
-        return tree
+        return parse(self.text)
 
-    @property
+    @memo
     def names(self) -> tuple[str, ...]:
         """The parameters that the expression reads."""
-        read: tuple[str, ...] = self.__dict__["names"]
-        return read
+        return names(self.tree)
+
+    @memo
+    def _value(self) -> RowFunction:
+        return row_function(self.tree)
 
     def describe(self) -> str:
         """The text."""
@@ -57,12 +58,12 @@ class Expression(Struct, frozen=True, tag="expression", dict=True):
 
     def verdict(self, row: Mapping[str, Value]) -> int:
         """The verdict on one row: NO, YES or RAISES."""
-        return verdict_function(self.__dict__["value"])(row)
+        return verdict_function(self._value)(row)
 
     def evaluate(self, row: Mapping[str, Value]) -> object:
         """The value on one row; raises as Python would."""
-        value: RowFunction = self.__dict__["value"]
-        return value(row)
+        value: object = self._value(row)
+        return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,18 +80,20 @@ class Function:
     whole: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_watched", WatchedIdentity(self.function))
+        _ = self._watched  # from now on
+
+    @memo
+    def _watched(self) -> WatchedIdentity:
+        return WatchedIdentity(self.function)
 
     @property
     def identity(self) -> ObjectIdentity:
         """The identity of the function when the constraint was made."""
-        watched: WatchedIdentity = self.__dict__["_watched"]
-        return watched.identity
+        return self._watched.identity
 
     def check_unchanged(self) -> None:
         """Raises SpaceError if anything else has changed a value that the function reads."""
-        watched: WatchedIdentity = self.__dict__["_watched"]
-        changed = watched.changed()
+        changed = self._watched.changed()
         if changed is not None:
             raise SpaceError(
                 f"constraint {self.describe()} reads {changed}, which has changed since the space was made; make the "
@@ -139,7 +142,6 @@ class Members(Struct, frozen=True, tag="members", dict=True):
     def __post_init__(self) -> None:
         if any(not isinstance(rank, int) or not 0 <= rank < JOINT_LIMIT for rank in self.ranks):
             raise SpaceError("members: a rank is not an integer from 0 to 2**63 - 1; write ranks with `Members.of`")
-        self.__dict__["table"] = sorted_unique(np.array(self.ranks, np.int64))
 
     @classmethod
     def of(cls, parameters: Mapping[str, Parameter], names: tuple[str, ...], rows: Codes) -> "Members":
@@ -149,11 +151,10 @@ class Members(Struct, frozen=True, tag="members", dict=True):
         codes = dict(zip(names, np.split(rows, ends, axis=1), strict=True))
         return cls(names, tuple(sorted_unique(joint_ranks(parameters, codes)).tolist()))
 
-    @property
+    @memo
     def table(self) -> NDArray[np.int64]:
         """The distinct ranks in ascending order."""
-        table: NDArray[np.int64] = self.__dict__["table"]
-        return table
+        return sorted_unique(np.array(self.ranks, np.int64))
 
     def describe(self) -> str:
         """The number of rows and the parameters that they are over."""

@@ -12,6 +12,7 @@ from autotune.core.arguments import short_repr
 from autotune.core.config import Value, freeze, token
 from autotune.core.errors import SpaceError
 from autotune.core.keys import Key, fold, root, words
+from autotune.core.memo import memo
 from autotune.core.parameters.protocol import Codes
 from autotune.core.parameters.ranges import MAX_SIZE, OneColumnParameter, take_plain
 
@@ -47,12 +48,27 @@ class Choice(OneColumnParameter, frozen=True, tag="choice", omit_defaults=True, 
             raise SpaceError(f"Choice: {error}") from None
         if not frozen:
             raise SpaceError("Choice() has no values; give it at least one")
-        codes = {token(value): code for code, value in enumerate(frozen)}
-        if len(codes) < len(frozen):
-            raise SpaceError(f"Choice({list(frozen)}) names a value twice; keep one of them")
         msgspec.structs.force_setattr(self, "values", frozen)
-        self.__dict__["codes"] = codes
-        self.__dict__["table"] = _table(frozen)
+        if len(self._codes) < len(frozen):
+            raise SpaceError(f"Choice({list(frozen)}) names a value twice; keep one of them")
+
+    @memo
+    def _codes(self) -> dict[bytes, int]:
+        """The code of each value, by its token."""
+        return {token(value): code for code, value in enumerate(self.values)}
+
+    @memo
+    def _column(self) -> NDArray[np.generic]:
+        """All values, as an array of one exact type or of objects: numpy must not turn 1 to 1.0 or True to 1."""
+        for kind, dtype in ((bool, np.bool_), (int, np.int64), (float, np.float64)):
+            if all(type(value) is kind for value in self.values):
+                if kind is int and any(abs(value) > MAX_SIZE for value in self.values):
+                    break
+                return np.array(self.values, dtype)
+        column = np.empty(len(self.values), object)
+        for i, value in enumerate(self.values):
+            column[i] = value
+        return column
 
     def __eq__(self, other: object) -> bool:
         """By the types of the values too: 1, 1.0 and True are three values."""
@@ -62,7 +78,7 @@ class Choice(OneColumnParameter, frozen=True, tag="choice", omit_defaults=True, 
         return hash(self._content())
 
     def _content(self) -> tuple[object, ...]:
-        return tuple(self.__dict__["codes"]), self.ordered, self.role
+        return tuple(self._codes), self.ordered, self.role
 
     @property
     def size(self) -> int:
@@ -73,13 +89,13 @@ class Choice(OneColumnParameter, frozen=True, tag="choice", omit_defaults=True, 
         return [values[code] for code in codes[:, 0].tolist()]
 
     def encode(self, value: Value) -> tuple[int, ...]:
-        code = self.__dict__["codes"].get(token(value))
+        code = self._codes.get(token(value))
         if code is None:
             raise ValueError(f"one of {self.describe()}")
         return (code,)
 
     def column(self, codes: Codes) -> NDArray[np.generic]:
-        column: NDArray[np.generic] = self.__dict__["table"][codes[:, 0]]
+        column: NDArray[np.generic] = self._column[codes[:, 0]]
         return column
 
     def neighbours(self, codes: Codes, radius: int) -> Codes:
@@ -114,16 +130,3 @@ def _signs(size: int) -> NDArray[np.bool_]:
     signs = (drawn[:, None] >> np.arange(SIGNS, dtype=np.uint64) & np.uint64(1)).astype(np.bool_)
     signs.flags.writeable = False
     return signs
-
-
-def _table(values: tuple[Value, ...]) -> NDArray[np.generic]:
-    """The values as an array of one exact type, or of objects: numpy must not turn 1 to 1.0 or True to 1."""
-    for kind, dtype in ((bool, np.bool_), (int, np.int64), (float, np.float64)):
-        if all(type(value) is kind for value in values):
-            if kind is int and any(abs(value) > MAX_SIZE for value in values):
-                break
-            return np.array(values, dtype)
-    table = np.empty(len(values), object)
-    for i, value in enumerate(values):
-        table[i] = value
-    return table
