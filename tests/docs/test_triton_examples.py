@@ -23,7 +23,7 @@ from autotune.backends.triton import messages, timing
 from autotune.backends.triton.gpu_worker import GpuBenchmark, TimingOptions
 from autotune.backends.triton.timing import HostDevice
 from autotune.backends.triton.kernel import Launch
-from autotune.backends.triton.timing import Objective
+from autotune.backends.triton.timing import WorkloadObjective
 from autotune.backends.triton.prepared_arguments import CheckSpec
 from autotune.shell.evaluators.checking import Tolerance
 
@@ -54,7 +54,7 @@ for name, configs in CONFIGS.items():
         tolerance=Tolerance(tool.rtol, tool.atol, reduction=tool.reduction),
     )
     habits = TimingOptions(timing.TimingSchedule(warmup_ms=0.0, target_ms=0.0, min_repeats=1, max_repeats=1))
-    desk = GpuBenchmark(HostDevice(), Launch(tool.kernel), tool.grid, [given], terms, Objective(), habits)
+    desk = GpuBenchmark(HostDevice(), Launch(tool.kernel), tool.grid, [given], terms, WorkloadObjective(), habits)
     for config in configs:
         reply = desk.measure(messages.MeasureOrder(config=Config(**config).to_json(), cutoff_ms=None, budget_s=60.0))
         said[f"{name} {config}"] = "" if isinstance(reply, messages.MeasureReply) else reply.failed.message

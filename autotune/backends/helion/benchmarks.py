@@ -16,7 +16,7 @@ from helion.autotuner.benchmark_provider import _unset_fn
 from helion.autotuner.benchmarking import _make_l2_cache_clearer
 
 from autotune.backends.helion.space import HelionSpace
-from autotune.backends.triton.timing import CudaDevice, Device, HostDevice, runs_in_round
+from autotune.backends.triton.timing import CudaDevice, HostDevice, TimingDevice, runs_in_round
 from autotune.core.config import Config
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.search.messages import Compare, Limits
@@ -79,7 +79,7 @@ def _call(member: PopulationMember, arguments: Sequence[object]) -> Callable[[],
 
 
 @contextmanager
-def open_device(where: Any) -> Iterator[Device]:
+def open_device(where: Any) -> Iterator[TimingDevice]:
     """The timer of kernels on a torch device: a GPU by its events, else this process by the wall clock."""
     if where.type != "cuda":
         yield HostDevice()
@@ -88,7 +88,7 @@ def open_device(where: Any) -> Iterator[Device]:
         yield CudaDevice("")
 
 
-def make_sampler(device: Device, calls: Sequence[Callable[[], object]]) -> Sample:
+def make_sampler(device: TimingDevice, calls: Sequence[Callable[[], object]]) -> Sample:
     """Samples with an empty L2 cache, which is emptied as Helion does (on AMD as we do), to time as Helion does."""
     clear, ours = _make_l2_cache_clearer(), torch.version.hip is not None
     return lambda i, runs: median(device.time(lambda _: calls[i](), runs, lambda _: clear(), ours))

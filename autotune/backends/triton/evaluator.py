@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from autotune.backends.triton.arguments import Arguments, ArgumentSet, passed_tensors, without_data
 from autotune.backends.triton.kernel import Grid, Hook, Launch, pack_payload, unknown_names
 from autotune.backends.triton.resources import arch_of
-from autotune.backends.triton.timing import L2Mode, Objective
+from autotune.backends.triton.timing import L2Mode, WorkloadObjective
 from autotune.core.arguments import short_repr
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
@@ -228,8 +228,8 @@ class TritonEvaluator:
         )
 
     @property
-    def _objective(self) -> Objective:
-        return Objective(self.objective, self.relative, tuple(float(one.weight) for one in self.argument_sets))
+    def _objective(self) -> WorkloadObjective:
+        return WorkloadObjective(self.objective, self.relative, tuple(float(one.weight) for one in self.argument_sets))
 
     def _gpu_numbers(self) -> tuple[int, ...] | None:
         """The GPUs that the user asks for; where tensors live on a GPU already, that one."""

@@ -25,7 +25,7 @@ from autotune.backends.triton.arguments import ArgumentSet
 from autotune.backends.triton.fake_driver import FakeDriver
 from autotune.backends.triton.kernel import Grid, Launch, unpack_payload
 from autotune.backends.triton.prepared_arguments import ArgumentsOverwritten, CheckSpec, PreparedArguments
-from autotune.backends.triton.timing import CudaDevice, Device, HostDevice, L2Mode, Objective
+from autotune.backends.triton.timing import CudaDevice, HostDevice, L2Mode, TimingDevice, WorkloadObjective
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
@@ -78,12 +78,12 @@ class GpuBenchmark:
 
     def __init__(
         self,
-        device: Device,
+        device: TimingDevice,
         launch: Launch,
         grid: Grid | None,
         sets: Sequence[ArgumentSet],
         spec: CheckSpec,
-        objective: Objective,
+        objective: WorkloadObjective,
         options: TimingOptions,
         compiled_here: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -387,14 +387,14 @@ def run(loaded: GpuPayload, sock: socket.socket, settings: dict[str, Any]) -> No
     loop.serve(worker.obey, messages.ReadyReply(device.gpu, described), worker.joins)
 
 
-def _open_device(settings: dict[str, Any]) -> Device:
+def _open_device(settings: dict[str, Any]) -> TimingDevice:
     if settings["device"] == "interpreter":
         return HostDevice()
     os.environ["CUDA_VISIBLE_DEVICES"] = settings["visible"]
     return CudaDevice(settings["visible"])
 
 
-def _make_benchmark(parts: dict[str, Any], device: Device, compilations: "_CompilationCounter") -> GpuBenchmark:
+def _make_benchmark(parts: dict[str, Any], device: TimingDevice, compilations: "_CompilationCounter") -> GpuBenchmark:
     launch = Launch(parts["kernel"], parts["build"], parts["options"])
     sets = unpack_payload(parts["sets"])["arguments"]
     return GpuBenchmark(

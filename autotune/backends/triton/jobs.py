@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from autotune.backends.triton import messages
-from autotune.backends.triton.timing import Objective, condense
+from autotune.backends.triton.timing import WorkloadObjective, condense
 from autotune.core.config import Config
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Event, Limits, Observed
@@ -27,7 +27,7 @@ class SessionRules:
 
     compile_timeout_s: float
     run_timeout_s: float
-    objective: Objective
+    objective: WorkloadObjective
     names: tuple[str, ...]
     binary_key: Callable[[Config], Hashable] = Config.to_json
     ahead: int = 1

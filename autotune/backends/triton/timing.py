@@ -31,7 +31,7 @@ IN_FLIGHT = 64
 """Pairs of events in use at a time; as many runs are queued before the host waits for them."""
 
 
-class Device(Protocol):
+class TimingDevice(Protocol):
     """A device that runs kernels. kind: torch's name for the place of its tensors."""
 
     @property
@@ -248,7 +248,7 @@ def runs_in_round(each_ms: float) -> int:
     return max(1, min(_MOST_RUNS_IN_ROUND, int(_ROUND_MS / max(each_ms, 1e-4))))
 
 
-class Objective(Struct, frozen=True):
+class WorkloadObjective(Struct, frozen=True):
     """One number from the times of several workloads.
 
     kind: the weighted geometric mean of the times, or the longest of them. relative: of the times over those of the

@@ -104,7 +104,7 @@ class _WorkerComparison:
         match reply:
             case messages.Built(seconds):
                 contender.finish("build", seconds)
-            case messages.Done(seconds, time_ms):
+            case messages.StepDone(seconds, time_ms):
                 contender.finish(step, seconds, time_ms or 0.0)
             case messages.Ended(Failed() as failed):
                 self._drop(contender, worker, failed)
@@ -240,7 +240,7 @@ class IsolatedSession(WorkerSession):
         job.stage, self._turn = "running", ready
         if not self._rules.overlap:
             self._pool.run_alone(ready)
-        self._pool.send(ready, messages.Run(job.limits.cutoff_ms, SAMPLING_SHARE * allowed), allowed)
+        self._pool.send(ready, messages.RunBuilt(job.limits.cutoff_ms, SAMPLING_SHARE * allowed), allowed)
 
     def _give_builds(self) -> None:
         while self._queue and len(self._jobs) < self._rules.workers:

@@ -13,7 +13,7 @@ class Build(JobOrder, frozen=True, tag="build"):
     config: str
 
 
-class Run(Struct, frozen=True, tag="run"):
+class RunBuilt(Struct, frozen=True, tag="run"):
     """Check and time the built config; begin no sample after `budget_s` seconds. The reply is Ended."""
 
     cutoff_ms: float | None
@@ -21,18 +21,18 @@ class Run(Struct, frozen=True, tag="run"):
 
 
 class Prepare(Struct, frozen=True, tag="prepare"):
-    """Check and warm up the built config, for samples to come. The reply is Done, or Ended with a failure."""
+    """Check and warm up the built config, for samples to come. The reply is StepDone, or Ended with a failure."""
 
 
 class Sample(Struct, frozen=True, tag="sample"):
-    """Take one sample. The reply is Done, or Ended with a failure."""
+    """Take one sample. The reply is StepDone, or Ended with a failure."""
 
 
 class Verify(Struct, frozen=True, tag="verify"):
-    """Check the sampled config once more. The reply is Done, or Ended with a failure."""
+    """Check the sampled config once more. The reply is StepDone, or Ended with a failure."""
 
 
-Order = Build | Run | Prepare | Sample | Verify
+Order = Build | RunBuilt | Prepare | Sample | Verify
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -45,7 +45,7 @@ class Built(Struct, frozen=True, tag="built"):
     seconds: float
 
 
-class Done(Struct, frozen=True, tag="done"):
+class StepDone(Struct, frozen=True, tag="done"):
     """The config is prepared, sampled or verified. seconds: in all. time_ms: the sample, if it was one."""
 
     seconds: float
@@ -58,7 +58,7 @@ class Ended(Struct, frozen=True, tag="ended"):
     outcome: Outcome
 
 
-Reply = Ready | Broken | Built | Done | Ended
+Reply = Ready | Broken | Built | StepDone | Ended
 
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)

@@ -74,7 +74,7 @@ class ConfigBench:
         kernel = self._kernel
         assert kernel is not None, "the parent builds before it runs"
         match order:
-            case messages.Run(cutoff_ms, budget_s):
+            case messages.RunBuilt(cutoff_ms, budget_s):
                 return messages.Ended(self._bench.run(kernel, cutoff_ms, budget_s))
             case messages.Prepare():
                 step = self._bench.prepare
@@ -85,10 +85,10 @@ class ConfigBench:
                 sample = self._bench.sample(kernel)
                 if isinstance(sample, Failed):
                     return messages.Ended(sample)
-                return messages.Done(perf_counter() - start, sample)
+                return messages.StepDone(perf_counter() - start, sample)
         start = perf_counter()
         failed = step(kernel)
-        return messages.Ended(failed) if failed is not None else messages.Done(perf_counter() - start)
+        return messages.Ended(failed) if failed is not None else messages.StepDone(perf_counter() - start)
 
     def _build(self, order: messages.Build) -> messages.Reply:
         self._drop()

@@ -9,14 +9,14 @@ from autotune import Config, Timed
 from autotune.backends.triton import messages
 from autotune.backends.triton.comparison import TritonComparison
 from autotune.backends.triton.jobs import SessionRules
-from autotune.backends.triton.timing import Objective
+from autotune.backends.triton.timing import WorkloadObjective
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare
 from autotune.core.search.rounds import EXTRA_S, EXTRA_TIMES
 from autotune.core.statistics import median_interval
 
 ROUNDS = 20
-RULES = SessionRules(compile_timeout_s=60.0, run_timeout_s=30.0, objective=Objective(), names=("0",))
+RULES = SessionRules(compile_timeout_s=60.0, run_timeout_s=30.0, objective=WorkloadObjective(), names=("0",))
 
 
 class FakeGpuPool(list[Any]):

@@ -11,7 +11,7 @@ from autotune import CallableEvaluator, Config, Timed
 from autotune.backends.triton import messages
 from autotune.backends.triton.comparison import TritonComparison
 from autotune.backends.triton.jobs import SessionRules
-from autotune.backends.triton.timing import Objective
+from autotune.backends.triton.timing import WorkloadObjective
 from autotune.core.outcomes import Trial
 from autotune.core.search.messages import Compare, Compared
 from autotune.core.search.rounds import EXTRA_S, EXTRA_TIMES, is_decided, next_round, order_of_round, rounds_of
@@ -71,7 +71,7 @@ def in_workers(task: Compare, tmp_path: Path) -> list[int]:
 def on_a_gpu(task: Compare, tmp_path: Path) -> list[int]:
     """By the process of a GPU, which is made up here."""
     processes, ran = FakeProcesses(), []
-    rules = SessionRules(compile_timeout_s=60.0, run_timeout_s=30.0, objective=Objective(), names=("0",))
+    rules = SessionRules(compile_timeout_s=60.0, run_timeout_s=30.0, objective=WorkloadObjective(), names=("0",))
     comparison = TritonComparison(task, processes, lambda: 0.0, rules, lambda times: times[0])  # type: ignore[arg-type]
     (gpu,) = processes.gpu_pools
     while comparison.advance() is None:

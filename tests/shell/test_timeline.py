@@ -1,0 +1,24 @@
+"""The timeline of a session: its spans, and the share of the time in which it was busy."""
+
+from pathlib import Path
+
+from autotune.shell.timeline import NO_TRIAL, Span, Timeline, busy_share, read_timeline
+
+
+def test_timeline(tmp_path: Path) -> None:
+    path = tmp_path / "spans"
+    line = Timeline(path)
+    line.begin("compile 1", "compile", 0, "x", 0.0)
+    line.begin("gpu 0", "run", 1, "y", 1.0)
+    line.end("y", 3.5, took_s=2.0)  # heard of half a second later
+    line.end("nobody", 3.0)
+    line.note("gpu 0", "start", NO_TRIAL, 0.0, 1.0)
+    line.close(4.0)
+    spans = read_timeline(path)
+    assert spans == [
+        Span("gpu 0", "run", 1, 1.0, 3.0),
+        Span("gpu 0", "start", NO_TRIAL, 0.0, 1.0),
+        Span("compile 1", "compile", 0, 0.0, 4.0),
+    ]
+    assert busy_share(spans, 2, 0.0, 4.0) == 0.5, "one of two compile workers is not enough"
+    assert busy_share(spans, 1, 0.0, 8.0) == 0.5
