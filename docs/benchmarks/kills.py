@@ -3,7 +3,7 @@
     python docs/benchmarks/kills.py [--kills 60] [--seed 0]
 
 The kernels leave threads, children, and daemons in sessions of their own. The program is ended by SIGKILL, SIGHUP or
-SIGQUIT, or a process of its (a guardian, a worker, or what a kernel has started) by SIGKILL, which the search must
+SIGQUIT, or one of its processes (a supervisor, a worker, or a child of a kernel) by SIGKILL, which the search must
 survive; while workers start, in the search, or in a comparison, half of the time while builds are stopped for a timing.
 """
 

@@ -51,13 +51,13 @@ class PrestartedProcess:
                 raise
             finally:
                 os.close(told)
-        self._guarded = os_process.SupervisedProcess(self._popen, note)
+        self._supervised = os_process.SupervisedProcess(self._popen, note)
         self.connection = Connection(ours.detach())
 
     @property
     def pid(self) -> int | None:
         """The number of the process while it lives; later another one may have it."""
-        return self._guarded.pid if self.is_alive() else None
+        return self._supervised.pid if self.is_alive() else None
 
     def is_alive(self) -> bool:
         return self._popen.poll() is None
@@ -74,7 +74,7 @@ class PrestartedProcess:
 
     def close(self) -> None:
         """Kill the process, and close the socket."""
-        self._guarded.kill()
+        self._supervised.kill()
         self.connection.close()
 
 

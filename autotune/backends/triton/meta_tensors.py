@@ -3,7 +3,7 @@
 Such tensors have dtypes, shapes, strides and addresses, which is all that Triton's dispatcher looks at.
 
 torch's own rules for them are written in Python, and their first use imports some 900 modules, a compiler and an
-algebra system among them: over three seconds in which nothing is compiled yet (figures in docs/design/fake-driver.md).
+algebra system among them: over three seconds in which nothing is compiled yet (figures in docs/design/fake_driver.md).
 Arguments of kernels are made with few functions: random numbers, tensors like others, arithmetic. For these only dtype
 and shape matter, and the tables below tell how to find them without torch's rules. The dtype of arithmetic comes from
 the function itself, called with tensors of one element on the CPU.

@@ -220,7 +220,7 @@ def test_memory_beyond_the_limit_is_one_configs_failure() -> None:
 
 def test_what_has_leaked_or_left_children_is_let_go() -> None:
     with evaluator(memory_limit_mb=100).open(None) as session:  # type: ignore[arg-type]
-        # Left are a worker and its guardian, or neither.
+        # Left are a worker and its supervisor, or neither.
         for i, (run, left) in enumerate([("ok", 2), ("leak", 0), ("ok", 2), ("daemon", 0)]):
             session.submit([Trial(i, Config(run=run))], Limits())
             assert kind(collect(session, 1)[i]) == "timed"

@@ -330,7 +330,7 @@ def test_a_program_whose_standard_streams_are_closed_can_tune(closed: tuple[int,
 
 
 def test_a_reader_of_the_programs_output_sees_its_end(tmp_path: Path) -> None:
-    """No guardian, worker or kernel's child holds the pipe."""
+    """No supervisor, worker or kernel's child holds the pipe."""
     began = time.monotonic()
     ran = program("search(after(2, lambda: os.kill(os.getpid(), signal.SIGKILL)), workers=3)", tmp_path)
     assert ran.returncode == -signal.SIGKILL
@@ -425,7 +425,7 @@ def test_a_config_that_closes_every_file_costs_that_config_alone() -> None:
     assert "the answer cannot be sent" in closing.message
 
 
-def test_a_fork_behind_a_guardian_ends_with_the_program(tmp_path: Path) -> None:
+def test_a_fork_behind_a_supervisor_ends_with_the_program(tmp_path: Path) -> None:
     """As Helion's compilers are: forks of the program itself, made by multiprocessing."""
     pids = tmp_path / "pids"
     program(
