@@ -18,7 +18,22 @@ import autotune
 from autotune import *
 from autotune import triton as tuned
 from autotune.evaluators import Evaluator, WallClock
+from autotune.kernel_tuner import kernel_tuner_strategy
+from autotune.optuna import StrategySampler, distributions
 from autotune.strategies import Ask, Done, Key, Observation, Proposals, Seeds, Strategy, fold
+from autotune.studies import (
+    Recording,
+    Simulation,
+    StudyResult,
+    StudySpec,
+    StudyTable,
+    load_recording,
+    load_study,
+    record_space,
+    run_study,
+    simulate,
+    study_tables,
+)
 
 space = Space(
     {"BLOCK": PowerOfTwo(16, 1024, role="block_size"), "fast": Boolean(), "order": Permutation(3)},
@@ -115,6 +130,32 @@ class Halving(Struct, frozen=True):
 halving: Strategy[int] = Halving()
 assert_type(WallClock()(), float)
 register("halving", Halving)
+
+
+def studies(folder: Path) -> None:
+    spec = load_study("study.toml")
+    assert_type(spec, StudySpec)
+    found = run_study(spec, folder, out=folder, jobs=2)
+    assert_type(found, StudyResult)
+    assert_type(study_tables(found), tuple[StudyTable, ...])
+    recording = load_recording("cache.json", objective="time")
+    assert_type(recording, Recording)
+    assert_type(simulate(Simulation.of(recording), "random_search", evaluations=9).trace.keys, tuple[str, ...])
+    assert_type(record_space(space, evaluator, "out.json"), Recording)
+    run_study("study.toml")  # type: ignore[arg-type]
+    load_recording("cache.json", direction="up")  # type: ignore[arg-type]
+
+
+def other_tuners() -> None:
+    assert_type(list(distributions(space)), list[str])
+    sampler = StrategySampler(space, "lfbo_tree_search", seed=1)
+    StrategySampler(space, seeds=1)  # type: ignore[call-arg]
+    assert_type(sampler, StrategySampler)
+    kernel_tuner_strategy("lfbo_tree_search", seed="1")  # type: ignore[arg-type]
+    assert_type(load_seeds("configs.json", space), SeedConfigs)
+    assert_type(read_tuned_configs("configs.json", "vllm").entries[0].config, Config)
+    write_tuned_configs([(16, {"BLOCK": 64})], "out.json", "vllm")
+    write_tuned_configs([], "out.json", "tgi")  # type: ignore[arg-type]
 
 
 @tuned(space, key=["n"], bucket="power_of_two", mode="lookup")
