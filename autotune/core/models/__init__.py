@@ -1,2 +1,1 @@
-"""The models that strategies learn from observations: a Gaussian process, a random forest, a ridge regression of
-ranks."""
+"""The models of strategies: a Gaussian process, a random forest, a ridge regression of ranks. Nothing here is API."""

@@ -1,1 +1,2 @@
-"""The search strategies: one small file each, and the registry that names them."""
+"""The search strategies, one file an algorithm, and the registry that names them. `autotune.strategies` has the public
+types."""

@@ -8,8 +8,8 @@ often are preferred, since hardware likes powers of two.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autotune.core.history import Points
 from autotune.core.keys import Key
 from autotune.core.models.gp import Floats
 from autotune.core.models.gp_features import FeatureMap
@@ -29,12 +29,7 @@ ROUNDS = 10
 
 def draw_design(space: Space, features_of: FeatureMap, given: Codes, n: int, key: Key) -> Codes:
     """The `given` points [m, columns] and others, `n` in all, or as many as there are."""
-    known = {row.tobytes() for row in given}
-
-    def unseen(rows: Codes) -> NDArray[np.bool_]:
-        return np.array([row.tobytes() not in known for row in rows], bool)
-
-    more = n - len(given)
+    more, unseen = n - len(given), Points(space.columns).append(given).unseen
     drawn = space.sample_distinct(key, max(DRAWN, n), unseen) if more > 0 else given[:0]
     if not len(drawn):
         return given

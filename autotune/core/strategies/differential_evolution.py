@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autotune.core.arguments import AtLeast0, AtLeast1, AtLeast4, Nonnegative, Positive, PositiveShare, Proportion
-from autotune.core.history import Archive
+from autotune.core.history import Archive, Points
 from autotune.core.keys import Key, fold, permutations
 from autotune.core.models.forest import Forest, fit_regressor
 from autotune.core.models.ordering import promising_first
@@ -201,14 +201,8 @@ def breed(
         left = np.delete(left, place[new])
         tried += many
     if len(left):
-        taken = {row.tobytes() for row in points}
-
-        def unseen(rows: Codes) -> NDArray[np.bool_]:
-            other = np.array([row.tobytes() not in taken for row in rows], bool)
-            new: NDArray[np.bool_] = ask.fresh(rows) & other
-            return new
-
-        drawn = space.sample_distinct(fold(key, "random"), len(left), unseen)
+        bred = Points(space.columns).append(points)
+        drawn = space.sample_distinct(fold(key, "random"), len(left), lambda rows: ask.fresh(rows) & bred.unseen(rows))
         points, found = np.concatenate([points, drawn]), np.concatenate([found, left[: len(drawn)]])
     order = np.argsort(found, kind="stable")
     return points[order], found[order]

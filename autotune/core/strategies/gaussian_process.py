@@ -140,7 +140,7 @@ class GaussianProcessSearch(CheckedSettings, frozen=True, kw_only=True, tag="gau
     def propose(self, space: Space, state: PointList, ask: Ask, key: Key) -> Proposals | AwaitOutcome | Done:
         first = state.points[ask.fresh(state.points)]
         if len(first):
-            return _proposals(first, 0, "the initial design")
+            return Proposals.of(first, 0, "the initial design")
         if (most := self._most_configs(ask)) is not None and ask.proposed >= most:
             return Done(f"all {most} configs were tried")
         archive, generation = ask.archive.whole, 1 + ask.proposed // LEAST_BATCH
@@ -148,16 +148,13 @@ class GaussianProcessSearch(CheckedSettings, frozen=True, kw_only=True, tag="gau
             if ask.outstanding:
                 return AwaitOutcome()
             drawn = space.sample_distinct(key, max(ask.room, LEAST_BATCH), ask.fresh)
-            return (
-                _proposals(drawn, generation, "nothing has worked so far")
-                if len(drawn)
-                else done_with_space(space, ask)
-            )
+            why = "nothing has worked so far"
+            return Proposals.of(drawn, generation, why) if len(drawn) else done_with_space(space, ask)
         candidates = self._candidates(space, archive, ask, key)
         if not len(candidates):
             return AwaitOutcome() if ask.outstanding else done_with_space(space, ask)
         points, why = pick_promising(space, archive, ask, candidates)
-        return _proposals(points, generation, why)
+        return Proposals.of(points, generation, why)
 
     def observe(self, space: Space, state: PointList, seen: tuple[Observation, ...]) -> PointList:
         return state
@@ -172,10 +169,6 @@ class GaussianProcessSearch(CheckedSettings, frozen=True, kw_only=True, tag="gau
         cost = feature_map(space).comparison_cost
         near, most = (count_affordable(self.candidates, n, cost) for n in (WORK, len(archive)))
         return propose_candidates(space, best, near, most, ask.fresh, key)
-
-
-def _proposals(points: Codes, generation: int, why: str) -> Proposals:
-    return Proposals(points, np.zeros(len(points), np.int64), generation, why)
 
 
 def pick_promising(space: Space, archive: Archive, ask: Ask, candidates: Codes) -> tuple[Codes, str]:

@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkabl
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.history import Records
+from autotune.core.history import Points, Records
 from autotune.core.keys import Key, fold
 from autotune.core.models.ordering import promising_first, typical_first
 from autotune.core.outcomes import Timed
@@ -105,11 +105,7 @@ def draw_initial_population(
     points = seed_points(kind or InitialPopulationStrategy.FROM_RANDOM, seeds)
     if len(points) and draws_none(kind, seeds):
         return points
-    known = {row.tobytes() for row in points}
-
-    def unseen(drawn: Codes) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return np.fromiter((row.tobytes() not in known for row in drawn), np.bool_, len(drawn))
-
+    unseen = Points(space.columns).append(points).unseen
     return np.concatenate([points, space.sample_distinct(key, max(n - len(points), 0), unseen)])
 
 
@@ -228,7 +224,7 @@ def propose_initial(
     if state.last <= 0:
         points = _next_part(space, initial, ask, works)
         if len(points):
-            return _proposals(points, 0, "the initial population")
+            return Proposals.of(points, 0, "the initial population")
     if ask.outstanding:
         return AwaitOutcome()
     if works:
@@ -238,7 +234,7 @@ def propose_initial(
     points = space.sample_distinct(key, n, ask.fresh)
     if generation > most or not len(points):
         return Done(f"none of the {len(table)} configs tried so far works")
-    return _proposals(points, generation, "nothing has worked so far")
+    return Proposals.of(points, generation, "nothing has worked so far")
 
 
 def _next_part(space: Space, initial: InitialPopulation, ask: Ask, works: int) -> Codes:
@@ -268,16 +264,12 @@ def _replacements(
     if count <= 0:
         return None
     points = space.sample_distinct(fold(key, "replacements"), count, ask.fresh)
-    return _proposals(points, max(state.last, 0), "in the place of what failed") if len(points) else None
+    return Proposals.of(points, max(state.last, 0), "in the place of what failed") if len(points) else None
 
 
 def _still_needed(initial: InitialPopulation, works: int, tried: int) -> int:
     """How many more points it takes until enough have worked, at the share of those tried that did."""
     return min(math.ceil((initial.wanted - works) * tried / works), len(initial.points))
-
-
-def _proposals(points: Codes, generation: int, why: str) -> Proposals:
-    return Proposals(points, np.zeros(len(points), np.int64), generation, why)
 
 
 # The generations

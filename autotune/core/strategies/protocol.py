@@ -95,6 +95,11 @@ class Proposals:
     generation: int = 0
     why: str = ""
 
+    @classmethod
+    def of(cls, points: Codes, generation: int = 0, why: str = "") -> "Proposals":
+        """Proposals of a strategy without walks."""
+        return cls(points, np.zeros(len(points), np.int64), generation, why)
+
 
 @dataclass(frozen=True)
 class AwaitOutcome:

@@ -45,7 +45,7 @@ class RandomSearch(CheckedSettings, frozen=True, tag="random_search", omit_defau
         if not len(points):
             short = len(state.points) < self.count
             return done_with_space(space, ask) if short else Done(f"all {self.count} configs were tried")
-        return Proposals(points, np.zeros(len(points), np.int64))
+        return Proposals.of(points)
 
     def observe(self, space: Space, state: PointList, seen: tuple[Observation, ...]) -> PointList:
         return state
@@ -73,7 +73,7 @@ class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True)
         points = _next_points(state.points, ask)
         if not len(points):
             return Done(f"all {len(state.points)} configs were tried")
-        return Proposals(points, np.zeros(len(points), np.int64))
+        return Proposals.of(points)
 
     def observe(self, space: Space, state: PointList, seen: tuple[Observation, ...]) -> PointList:
         return state

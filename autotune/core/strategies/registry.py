@@ -94,7 +94,7 @@ def as_strategy(given: Any) -> str | AnyStrategy:
 
 
 def with_settings(strategy: AnyStrategy, settings: dict[str, Any]) -> AnyStrategy:
-    """The strategy with single settings replaced; raises StrategyError, naming the one that does not fit."""
+    """A strategy with single settings replaced; raises StrategyError as `make_strategy` does."""
     kind = type(strategy)
     if kind in STRATEGIES.values():
         spec = to_spec(strategy)
@@ -133,7 +133,8 @@ def name_of(strategy: AnyStrategy) -> str:
 
 
 def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
-    """The strategy of that name with these settings; raises StrategyError, naming the one that does not fit."""
+    """The strategy of a name with these settings; raises StrategyError for an unknown name, and for a setting that is
+    unknown, of another type or out of range."""
     kind = STRATEGIES[canonical_name(name)]
     fields = kind.__struct_fields__
     for setting in settings:
@@ -141,15 +142,15 @@ def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
             raise _unknown_setting(name, setting, fields)
     values = {setting: plain(value) for setting, value in settings.items()}
     try:
-        strategy: Any = kind(**values) if issubclass(kind, CheckedSettings) else msgspec.convert(values, kind)
-    except msgspec.ValidationError as error:
+        made: Any = kind(**values) if issubclass(kind, CheckedSettings) else msgspec.convert(values, kind)
+    except (msgspec.ValidationError, TypeError) as error:  # of another type; a setting without default is missing
         raise StrategyError(f"{name}: {error}; see docs/strategies.md for its settings") from None
-    made: AnyStrategy = strategy
-    return made
+    strategy: AnyStrategy = made
+    return strategy
 
 
 def to_spec(strategy: AnyStrategy) -> StrategySpec:
-    """The strategy as plain data."""
+    """A registered strategy as plain data; raises StrategyError for any other."""
     settings = msgspec.to_builtins(strategy)
     settings.pop("type", None)
     return StrategySpec(name_of(strategy), settings)
