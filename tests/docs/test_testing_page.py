@@ -1,0 +1,19 @@
+"""The first example of docs/testing.md passes as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import DOCS, ROOT
+
+
+def test_the_strategy_of_the_page_passes_its_laws(tmp_path: Path) -> None:
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "testing.md").read_text(), flags=re.S)[0]
+    file = tmp_path / "test_my_search.py"
+    file.write_text(code)
+    command = [sys.executable, "-m", "pytest", str(file), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"]
+    laws = "valid or data or seed or tunes or small or cut_journal"
+    ran = subprocess.run([*command, "-k", laws], capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stdout
+    assert "7 passed" in ran.stdout, ran.stdout
