@@ -1,4 +1,4 @@
-"""Identity: what may behave differently has another digest, and what is the same has the same one in every process."""
+"""Identity: functions that may behave differently have different digests; a digest is the same in every process."""
 
 import json
 import os
@@ -33,11 +33,11 @@ from autotune.core.keys import root
 from autotune.core.strategies.proposals import list_small_space
 from autotune.shell.cache.sources import source_digest
 from autotune.shell.codec import encode, spec_of_plan
-from property_tests import functions_by_pairs
-from property_tests.functions_by_pairs import made, pairs
+from property_tests.core import function_pairs
+from property_tests.core.function_pairs import made, pairs
 
 PAIRS = {name: (one, other) for name, one, other in pairs()}
-HERE = Path(functions_by_pairs.__file__)
+HERE = Path(function_pairs.__file__)
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -100,7 +100,7 @@ def opaque() -> dict[str, Callable[..., Any]]:
         "a lock": lambda a, b: lock.locked() or a < b,
         "a file": lambda a, b: stream.closed or a < b,
         "a generator": lambda a, b: lines is None or a < b,
-        "a lock in a default": functions_by_pairs.with_keyword_default(lock),
+        "a lock in a default": function_pairs.with_keyword_default(lock),
         "a name without a value": eval("lambda a, b: a < not_yet", {"__name__": "of_a_user"}),
     }
 

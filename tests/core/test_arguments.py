@@ -1,5 +1,5 @@
-"""Whoever calls wrongly is told how: every public function, with every wrong type in each argument, works or raises one
-sentence that names the argument; what is meant is taken."""
+"""Wrong arguments: every public function, with every wrong type in each argument, works or raises one sentence that
+names the argument. Values that are meant well, such as numpy's scalars, are taken."""
 
 import inspect
 import pathlib
@@ -196,7 +196,7 @@ NAMES = sorted(
 
 
 def own(value: Any) -> bool:
-    """Whether a wrong value is a function that the library called: what is wrong then is in that function."""
+    """Whether a wrong value is a function that the library called: then the function itself is wrong."""
     return callable(value)
 
 
@@ -213,7 +213,7 @@ def test_a_wrong_type_is_told_in_a_sentence(
     for argument in arguments:
         for value in WRONG:
             if name.startswith("tune") and argument == "budget" and (value is None or isinstance(value, Budget)):
-                continue  # what is meant is a search without end
+                continue  # a search without end, on purpose
             given = {n: v() if n == "journal" and callable(v) else v for n, v in arguments.items()}
             given[argument] = value
             said = "it works, or the call does not fit the signature"

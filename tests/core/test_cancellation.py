@@ -1,4 +1,4 @@
-"""A budget of seconds holds whatever it costs to draw a config, and what is said at the end is true."""
+"""A budget of seconds holds however long it takes to draw a config, and the stated reason for the end is true."""
 
 import time
 

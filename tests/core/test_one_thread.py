@@ -42,7 +42,7 @@ print(sorted(set(before)), sorted(set(seen)), threads() == before)
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="a BLAS has more than one thread where there are cores for it")
-def test_strategies_are_asked_on_one_thread_and_what_was_set_is_set_back() -> None:
+def test_strategies_are_asked_on_one_thread_and_the_setting_is_restored() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     for wanted in ("2", None):
         given = environment if wanted is None else {**environment, "OMP_NUM_THREADS": wanted}
@@ -57,7 +57,7 @@ def blas_threads() -> list[int]:
     return [library.threads() for library in blas_libraries()]
 
 
-def test_blocks_that_overlap_and_a_fork_within_one_set_back_what_was_before() -> None:
+def test_overlapping_blocks_and_a_fork_restore_the_setting() -> None:
     before, barrier = blas_threads(), Barrier(4)
 
     def inside(turn: int) -> set[int]:

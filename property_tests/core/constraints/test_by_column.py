@@ -18,7 +18,7 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
-from property_tests.expressions_by_chance import cases, points, python
+from property_tests.core.constraints.random_expressions import cases, points, python
 
 A_FEW = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
 

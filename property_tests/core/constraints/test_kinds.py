@@ -12,7 +12,7 @@ from autotune.core.parameters import (
     Boolean,
     OptionalOf,
 )
-from property_tests.expressions_by_chance import NUMBERS, TUPLES, points
+from property_tests.core.constraints.random_expressions import NUMBERS, TUPLES, points
 
 
 @settings(max_examples=40, deadline=None)

@@ -317,7 +317,7 @@ HARD = {"3-SAT": clauses(120, 510, 2), "pigeonhole": pigeons(20)}
 
 
 @pytest.mark.parametrize("name", HARD)
-def test_work_is_given_up_when_whoever_waits_says_so(name: str) -> None:
+def test_work_ends_when_the_check_of_its_caller_raises(name: str) -> None:
     parameters, texts = HARD[name]
     feasible = Feasible(parameters, tuple(as_constraint(text, parameters) for text in texts))
     asked = []

@@ -18,7 +18,7 @@ from autotune.core.parameters import (
     Parameter,
     PowerOfTwo,
 )
-from property_tests.expressions_by_chance import NUMBERS_ONLY, python
+from property_tests.core.constraints.random_expressions import NUMBERS_ONLY, python
 
 SMALL: dict[str, Parameter] = {
     "a": Integer(-3, 4),

@@ -56,7 +56,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_too_wide_is_refused_in_a_sentence(name: str) -> None:
+def test_ranges_that_are_too_wide_are_refused_in_a_sentence(name: str) -> None:
     with pytest.raises(SpaceError, match=r"(Integer|PowerOfTwo|ListOf|Permutation)"):
         REFUSED[name]()
 

@@ -14,7 +14,7 @@ from autotune.core.parameters import Boolean, Integer, Parameter
 from tests.core.feasible_sets import PARAMETERS, feasible
 
 
-def test_what_raises_is_an_error_that_names_the_config_and_the_remedy() -> None:
+def test_an_expression_that_raises_is_an_error_that_names_the_config_and_the_remedy() -> None:
     with pytest.raises(SpaceError, match=r"'BLOCK_M % stages == 0' fails at .*stages=0.*ZeroDivisionError.*guard it"):
         feasible("BLOCK_M % stages == 0").sample(root(0), 100)
     with pytest.raises(SpaceError, match=r"split=None.*TypeError"):

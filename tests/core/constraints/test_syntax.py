@@ -41,7 +41,7 @@ from tests.core.feasible_sets import PARAMETERS
         ("not " * 2000 + "BLOCK_M", "n"),
     ],
 )
-def test_what_is_not_allowed_is_refused_in_one_sentence(text: str, told: str) -> None:
+def test_syntax_outside_the_whitelist_is_refused_in_one_sentence(text: str, told: str) -> None:
     with pytest.raises(SpaceError) as caught:
         as_constraint(text, PARAMETERS)
     assert told in str(caught.value)

@@ -1,4 +1,4 @@
-"""Expressions by chance, over parameters by chance, and the verdict of Python's own eval on them."""
+"""Random expressions over random parameters, and the verdict of Python's own eval on them."""
 
 import math
 import warnings
