@@ -21,7 +21,7 @@ NO_TRIAL = -1
 """The trial of a span that concerns none or several: a process that starts, a comparison."""
 
 
-class Span(Struct, frozen=True):
+class Span(Struct, frozen=True, kw_only=True):
     """A span of time. lane: the process, such as "gpu 0". trial: its number, or NO_TRIAL.
 
     start_s, end_s: seconds on the search's clock.
@@ -55,7 +55,9 @@ class Timeline:
     def note(self, lane: str, what: Activity, trial: int, start_s: float, end_s: float) -> None:
         """Write a span that is over."""
         if self._file is not None:
-            self._file.write(msgspec.json.encode(Span(lane, what, trial, start_s, end_s)) + b"\n")
+            self._file.write(
+                msgspec.json.encode(Span(lane=lane, what=what, trial=trial, start_s=start_s, end_s=end_s)) + b"\n"
+            )
 
     def end_all(self, now: float) -> None:
         """End all activities."""

@@ -2,12 +2,18 @@
 
 from autotune import Config, Device, LooseKey, Specialization, StrictKey, Timed
 from autotune.core.search.result import MeasuredConfig, Result
-from autotune.shell.cache.entries import Entry, Measurement, Run, make_entry, new_run
+from autotune.shell.cache.entries import Entry, Measurement, Provenance, make_entry, new_run
 from autotune.shell.cache.keys import Constant, Versions
 
 
 def numbered_key(number: int, versions: str = "1") -> StrictKey:
-    loose = LooseKey("kernel", "0" * 32, Specialization({"n": Constant(number)}), Device("cpu", "any"), "f" * 32)
+    loose = LooseKey(
+        kernel="kernel",
+        source="0" * 32,
+        specialization=Specialization({"n": Constant(number)}),
+        device=Device(kind="cpu", name="any"),
+        space="f" * 32,
+    )
     return StrictKey(loose, Versions(autotune=versions))
 
 
@@ -15,7 +21,7 @@ def numbered_entry(
     number: int,
     times_ms: dict[int, float],
     *,
-    run: Run | None = None,
+    run: Provenance | None = None,
     versions: str = "1",
     finished: bool = True,
     supersedes: tuple[str, ...] = (),

@@ -33,10 +33,13 @@ def entry_number(number: int, configs: int) -> Entry:
     """An entry of a shape and device of its own."""
     shape = (64 * (1 + number % 100), 64 * (1 + number // 100))
     argument = Tensor(shape, "float16")
-    device = Device("cuda", f"device {number % 3}", "sm_90", 132)
+    device = Device(kind="cuda", name=f"device {number % 3}", architecture="sm_90", units=132)
     specialization = Specialization({"a": argument, "b": argument}, {"EVEN": True})
     key = StrictKey(
-        LooseKey("matmul", "0" * 32, specialization, device, SPACE.fingerprint), Versions("2.9", "3.5", "580", "0.1")
+        LooseKey(
+            kernel="matmul", source="0" * 32, specialization=specialization, device=device, space=SPACE.fingerprint
+        ),
+        Versions(torch="2.9", triton="3.5", driver="580", autotune="0.1"),
     )
     rows = SPACE.decode(SPACE.sample_distinct(fold(root(0), number), configs))
     times = (1 + uniform(fold(root(1), number), configs)).tolist()
@@ -93,7 +96,16 @@ def report(folder: Path, keys: list[StrictKey]) -> None:
         warm = [timed(partial(cache.find, key)) for key in wanted for _ in range(20)]
         shown(f"find by {label} key, cold", cold, "2 ms")
         shown(f"find by {label} key, warm", warm, "20 us")
-    missing = [LooseKey("matmul", "1" * 32, k.loose.specialization, k.loose.device, k.loose.space) for k in asked]
+    missing = [
+        LooseKey(
+            kernel="matmul",
+            source="1" * 32,
+            specialization=k.loose.specialization,
+            device=k.loose.device,
+            space=k.loose.space,
+        )
+        for k in asked
+    ]
     shown("find, a miss, cold", [timed(partial(found, folder, key)) for key in missing], "2 ms")
     newest = [timed(lambda: list(iter_cache_entries(folder, max_scan=500))) for _ in range(7)]
     shown("iter_cache_entries(max_scan=500)", newest, "100 ms")

@@ -84,7 +84,10 @@ def show(kernel: str, found: dict[str, Any] | None, timeline: Path, first: int) 
     print(f"{kernel}: {', '.join(f'{name} {found[name]}' for name in FACTS if name in found)}")
     began = found.get("search")
     zero = began if began is not None else found["told"][0]["began"]
-    told = [Span("before", part["what"], -1, part["began"] - zero, part["ended"] - zero) for part in found["told"]]
+    told = [
+        Span(lane="before", what=part["what"], trial=-1, start_s=part["began"] - zero, end_s=part["ended"] - zero)
+        for part in found["told"]
+    ]
     spans = [*told, *(read_timeline(timeline) if timeline.exists() else ())]
     print(f"  {'from s':>8s} {'to s':>8s} {'took':>7s}  {'process':10s} what")
     for span in sorted(spans, key=lambda span: span.start_s):

@@ -76,7 +76,13 @@ def reached(simulation: Simulation, search: Search, evaluations: int) -> int:
 
 def key_of(kernel: str, device: str, space: Space) -> LooseKey:
     kind = "hip" if device in AMD else "cuda"
-    return LooseKey(kernel, "", Specialization(), Device(kind, device), space.fingerprint)
+    return LooseKey(
+        kernel=kernel,
+        source="",
+        specialization=Specialization(),
+        device=Device(kind=kind, name=device),
+        space=space.fingerprint,
+    )
 
 
 Learned = dict[tuple[str, int], Search]
@@ -108,7 +114,7 @@ def compare(
         with tempfile.TemporaryDirectory() as folder:
             cache = Cache(folder)
             learn(cache, kernel, known, others, options.strategy, options.learned, 1000 + seed)
-            wanted = WarmStart(options.at_most, other_devices=True)
+            wanted = WarmStart(at_most=options.at_most, other_devices=True)
             origins = best_available(cache, key_of(kernel, device, space), space, wanted)
         best = tuple(Config(origin.config) for origin in origins)
         counts = []

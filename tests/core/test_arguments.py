@@ -69,8 +69,8 @@ WRONG: list[Any] = [
     {"a": 1}, {1: 2}, {1, 2}, range(3), object(), lambda: 3, int, np.int64(3), np.float32(2.5), np.array([1, 2]),
     np.array([[0, 0]]), pathlib.Path("/nonexistent/x"), SPACE, Budget(),
 ]  # fmt: skip
-DEVICE = Device("cpu", "x")
-KEY = LooseKey("k", "s", Specialization(), DEVICE, SPACE.fingerprint)
+DEVICE = Device(kind="cpu", name="x")
+KEY = LooseKey(kernel="k", source="s", specialization=Specialization(), device=DEVICE, space=SPACE.fingerprint)
 ROWS = np.array([[0, 0]])
 
 

@@ -89,7 +89,7 @@ def _refuse() -> NoReturn:
     raise RuntimeError("generating code has asked for CUDA, which a fork cannot use")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GeneratedSource:
     """The text of a config's module; None if there is none, and the error. began, ended: by time.perf_counter()."""
 
@@ -147,7 +147,7 @@ def _generate(generate: Generate, config: Any) -> GeneratedSource:
         text, error = generate(config), ""
     except Exception as raised:
         text, error = None, f"{type(raised).__name__}: {raised}"
-    return GeneratedSource(text, error, began, time.perf_counter())
+    return GeneratedSource(text=text, error=error, began=began, ended=time.perf_counter())
 
 
 def generate_source(kernel: Any, config: Any) -> str:
@@ -299,7 +299,7 @@ class CodegenPool:
             if source is not None:
                 one.work = None
         lost, self._lost = self._lost, []
-        return found + [(work, GeneratedSource(None)) for work in lost]
+        return found + [(work, GeneratedSource(text=None)) for work in lost]
 
     def cancel(self) -> None:
         """Cancel all jobs; the processes go on, and their texts are dropped."""

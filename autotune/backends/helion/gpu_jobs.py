@@ -48,7 +48,7 @@ class JobResult:
     began: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BaselineCheck:
     """The file of the expected output, and how near an output must be to it: Helion's tolerances."""
 
@@ -58,7 +58,7 @@ class BaselineCheck:
     scale_atol: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeasureJob:
     """Check and time one config. fn_spec: its generated module; args_path: the file of the arguments; check: None: no
     check.

@@ -100,9 +100,21 @@ class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion 
         baseline = self._precompile_baseline_path
         check = None
         if self.settings.autotune_accuracy_check and baseline is not None:
-            check = BaselineCheck(baseline, self._effective_atol, self._effective_rtol, self._scale_atol)
+            check = BaselineCheck(
+                baseline_path=baseline,
+                atol=self._effective_atol,
+                rtol=self._effective_rtol,
+                scale_atol=self._scale_atol,
+            )
         long = self._probe_long_kernel()
-        return MeasureJob(spec, self._precompile_args_path or "", check, cutoff_ms, near_ms, long)
+        return MeasureJob(
+            fn_spec=spec,
+            args_path=self._precompile_args_path or "",
+            check=check,
+            cutoff_ms=cutoff_ms,
+            near_ms=near_ms,
+            probe_long_kernel=long,
+        )
 
     def load_job(self) -> LoadArguments:
         """The first job of a GPU process: load the arguments and the baseline."""

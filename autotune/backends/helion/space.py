@@ -159,7 +159,7 @@ def product_factor(text: str, count: int) -> int | None:
     return int(found["factor"] or 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Slot:
     """The position of a parameter in a flat config: at `index`, or at `place` in the list at `index`."""
 
@@ -185,7 +185,7 @@ class Slot:
             flat[self.index][self.place] = theirs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HelionSpace:
     """A space for a kernel, and the two ways between its points and Helion's configs.
 
@@ -239,7 +239,9 @@ def make_space(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Heli
     default = {slot.name: slot.get(base) for slot in slots}
     kept = [default, *_points(generation, slots, known)]
     constraints = [c for c in _constraints(generation, slots, base, free, Config(default)) if _allows(free, c, kept)]
-    return HelionSpace(Space(free.parameters, constraints, default), slots, base, generation)
+    return HelionSpace(
+        space=Space(free.parameters, constraints, default), slots=slots, base=base, generation=generation
+    )
 
 
 def _points(generation: ConfigGeneration, slots: Sequence[Slot], known: Sequence[Flat]) -> Iterator[dict[str, Value]]:
@@ -269,7 +271,9 @@ def _slots(generation: ConfigGeneration) -> Iterator[Slot]:
                 field = make_field(item)
                 if field.parameter is not None:
                     name = f"{key}_{place}" if listed else f"{key}_{position}" if is_sequence else key
-                    yield Slot(name, index, place if listed else None, field, field.parameter)
+                    yield Slot(
+                        name=name, index=index, place=place if listed else None, field=field, parameter=field.parameter
+                    )
 
 
 def _constraints(

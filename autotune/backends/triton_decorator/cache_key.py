@@ -51,9 +51,13 @@ def _key(kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candi
     on_gpu = getattr(call.device, "type", "cpu") != "cpu"
     device = current_device(call.device.index) if on_gpu else processor()
     return LooseKey(
-        f"{function.__module__}.{function.__qualname__}", kernel_digest(kernel), calls.specialization(call), device,
-        candidates.space.fingerprint, _extra(options, candidates),
-    )  # fmt: skip
+        kernel=f"{function.__module__}.{function.__qualname__}",
+        source=kernel_digest(kernel),
+        specialization=calls.specialization(call),
+        device=device,
+        space=candidates.space.fingerprint,
+        extra=_extra(options, candidates),
+    )
 
 
 def _extra(options: DecoratorOptions, candidates: Candidates) -> dict[str, str]:

@@ -116,7 +116,7 @@ def triton(
             do_bench=do_bench,
             reference=reference,
             checker=checker,
-            tolerance=Tolerance(rtol, atol),
+            tolerance=Tolerance(rtol=rtol, atol=atol),
             isolation=isolation,
         )
         options = DecoratorOptions(

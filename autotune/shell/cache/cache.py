@@ -26,7 +26,7 @@ from autotune.shell.cache.entries import (
     EntryHead,
     Found,
     Measurement,
-    Run,
+    Provenance,
     decode_entry,
     decode_head,
     make_entry,
@@ -97,7 +97,7 @@ class CachedMeasurement(NamedTuple):
     """A measurement, the run that made it, and the toolchain of that run."""
 
     measurement: Measurement
-    run: Run
+    run: Provenance
     versions: Versions
 
 

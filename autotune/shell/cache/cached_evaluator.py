@@ -1,4 +1,4 @@
-"""An evaluator that answers from the cache what was measured before, and has the rest measured."""
+"""An evaluator that answers trials from the cache if it can, and has the others measured."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

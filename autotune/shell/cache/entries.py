@@ -43,7 +43,7 @@ Found = TypeVar("Found", "Entry", "EntryHead")
 NOTHING = msgspec.Raw(b"null")
 
 
-class Run(Struct, frozen=True, omit_defaults=True):
+class Provenance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The run that made the measurements of an entry.
 
     id: 16 hexadecimal digits, drawn for each run. began_at, written_at: seconds since 1970, UTC. stopped: why the
@@ -78,7 +78,7 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     origin: str = "strategy"
 
 
-class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
+class Entry(Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True):
     """One run on one key, from `make_entry` or `decode_entry`.
 
     result: None if the run was killed or found nothing. supersedes: names of entries that this one replaces; they no
@@ -90,7 +90,7 @@ class Entry(Struct, frozen=True, dict=True, omit_defaults=True):
     format: str
     version: int
     key: StrictKey
-    run: Run
+    run: Provenance
     result: Result | None = None
     supersedes: tuple[str, ...] = ()
     rejects: tuple[Config, ...] = ()
@@ -151,7 +151,7 @@ class _ResultHead(Struct, frozen=True):
     complete: bool = False
 
 
-class EntryHead(Struct, frozen=True):
+class EntryHead(Struct, frozen=True, kw_only=True):
     """The fields of an entry that say whether it is wanted: a third of the work of decoding it all."""
 
     format: str
@@ -186,7 +186,7 @@ def _decode_part(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw) -> Any:
 
 def make_entry(
     key: StrictKey,
-    run: Run,
+    run: Provenance,
     measurements: tuple[Measurement, ...],
     *,
     space: SpaceSpec | None = None,
@@ -267,18 +267,18 @@ CACHED = "cached"
 """The detail of an outcome from the cache; its value is the run that measured it."""
 
 
-def new_run(evaluator: Mapping[str, Detail] | None = None, effort: str = "full", journal: str = "") -> Run:
+def new_run(evaluator: Mapping[str, Detail] | None = None, effort: str = "full", journal: str = "") -> Provenance:
     """A run that begins now on this host."""
     host = {"system": platform.system(), "machine": platform.machine(), "node": platform.node()}
     versions = {"python": platform.python_version(), "numpy": np.__version__, "msgspec": msgspec.__version__}
     now = time.time()
-    return Run(
-        os.urandom(8).hex(), now, now, effort=effort, evaluator=dict(evaluator or {}), host=host,
+    return Provenance(
+        id=os.urandom(8).hex(), began_at=now, written_at=now, effort=effort, evaluator=dict(evaluator or {}), host=host,
         versions={"autotune": __version__, **versions}, journal=journal,
     )  # fmt: skip
 
 
-def entry_of_search(search: Search, key: StrictKey, run: Run) -> Entry:
+def entry_of_search(search: Search, key: StrictKey, run: Provenance) -> Entry:
     """The entry of a search as it stands: its own measurements, and its result if it is over."""
     plan, concluded = search.plan, search.concluded
     found = _result(search)

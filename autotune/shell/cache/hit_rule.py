@@ -1,7 +1,7 @@
 """Whether a remembered search will do in place of the search that is asked for now. Pure: no clock, no files.
 
 There is one rule, for `tune`, for `autotune cache explain` and for decorated kernels: a search that came to its end
-and was allowed at least what is asked for now. `reuse.KeyedCache.hit` applies it.
+and had at least the effort, the budget and the configs that are asked for now. `reuse.KeyedCache.hit` applies it.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ REPEATABLE_FAILURES: frozenset[FailureKind] = frozenset({"compile_error", "run_e
 
 
 class Requirements(Struct, frozen=True, kw_only=True):
-    """What a search must have done to stand in for another one.
+    """The least that an earlier search must have done to stand in for another one.
 
     effort: at least this one. budget: at least these limits. configs: measured among others: the user's seeds, and the
     configs of a finite search.
@@ -38,7 +38,7 @@ class Requirements(Struct, frozen=True, kw_only=True):
 
 
 def shortfall(entry: "Entry", wanted: Requirements) -> str:
-    """What a search did less than is wanted, in words; "" where nothing.
+    """How an earlier search falls short of the requirements, in words; "" if it does not.
 
     A search that ended by itself did all it could, whatever it was allowed. Where more configs are wanted than the
     budget allows to measure, as many are required as it allows: a tenth of it may go into simplification, and one

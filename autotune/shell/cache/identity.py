@@ -40,7 +40,7 @@ _DRIVERS = ("/proc/driver/nvidia/version", "/sys/module/amdgpu/version", "/sys/m
 @lru_cache(maxsize=1)
 def installed_versions() -> Versions:
     """The versions of torch, triton, the device driver and this library; torch and triton are not imported."""
-    return Versions(_version("torch"), _version("triton"), _driver(), __version__)
+    return Versions(torch=_version("torch"), triton=_version("triton"), driver=_driver(), autotune=__version__)
 
 
 def _version(package: str) -> str:
@@ -77,9 +77,14 @@ def _accelerator(torch: Any, kind: str, index: int) -> Device:
     properties = getattr(torch, kind).get_device_properties(index)
     units = getattr(properties, "multi_processor_count", 0) or getattr(properties, "max_compute_units", 0)
     if kind == "cuda" and getattr(torch.version, "hip", None):
-        return Device("hip", properties.name, str(getattr(properties, "gcnArchName", "")).partition(":")[0], units)
+        return Device(
+            kind="hip",
+            name=properties.name,
+            architecture=str(getattr(properties, "gcnArchName", "")).partition(":")[0],
+            units=units,
+        )
     architecture = f"sm_{properties.major}{properties.minor}" if kind == "cuda" else ""
-    return Device(kind, properties.name, architecture, units)
+    return Device(kind=kind, name=properties.name, architecture=architecture, units=units)
 
 
 @lru_cache(maxsize=1)
@@ -90,10 +95,10 @@ def processor() -> Device:
         found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         name = found.group(1).strip() if found else name
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0
-    return Device("cpu", name or platform.machine(), platform.machine(), cores)
+    return Device(kind="cpu", name=name or platform.machine(), architecture=platform.machine(), units=cores)
 
 
-class Identity(Struct, frozen=True):
+class Identity(Struct, frozen=True, kw_only=True):
     """What an evaluator measures: the fields of `LooseKey` without the space."""
 
     kernel: str
@@ -136,7 +141,14 @@ def key_for(space: Space, evaluator: object) -> LooseKey:
             f"a {type(evaluator).__name__} does not say what it measures, so its results have no key in the cache; "
             "pass key=LooseKey(…)"
         )
-    return LooseKey(found.kernel, found.source, found.specialization, found.device, space.fingerprint, found.extra)
+    return LooseKey(
+        kernel=found.kernel,
+        source=found.source,
+        specialization=found.specialization,
+        device=found.device,
+        space=space.fingerprint,
+        extra=found.extra,
+    )
 
 
 def _identity_of_callable(evaluator: CallableEvaluator) -> Identity:
@@ -152,7 +164,13 @@ def _identity_of_callable(evaluator: CallableEvaluator) -> Identity:
     if evaluator.timer is not None:
         extra["timer"] = _digest(evaluator.timer)
     kernel = f"{getattr(build, '__module__', '?')}.{getattr(build, '__qualname__', type(build).__name__)}"
-    return Identity(kernel, source_digest(build), specialization, _device(evaluator), extra)
+    return Identity(
+        kernel=kernel,
+        source=source_digest(build),
+        specialization=specialization,
+        device=_device(evaluator),
+        extra=extra,
+    )
 
 
 def _argument_kind(arg: Any) -> str:

@@ -50,7 +50,7 @@ class Specialization(_ByText, Struct, frozen=True, omit_defaults=True):
     constants: dict[str, Any] = {}
 
 
-class Device(Struct, frozen=True, omit_defaults=True):
+class Device(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The hardware. kind: "cuda", "hip", "xpu" or "cpu". units: multiprocessors or cores, which tell a slice of a
     device from the whole."""
 
@@ -60,7 +60,7 @@ class Device(Struct, frozen=True, omit_defaults=True):
     units: int = 0
 
 
-class Versions(Struct, frozen=True, omit_defaults=True):
+class Versions(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Versions of the software that turns a config into machine code; empty if it is not installed."""
 
     torch: str = ""
@@ -69,7 +69,7 @@ class Versions(Struct, frozen=True, omit_defaults=True):
     autotune: str = ""
 
 
-class LooseKey(_ByText, Struct, frozen=True, dict=True, omit_defaults=True):
+class LooseKey(_ByText, Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True):
     """A key without the toolchain.
 
     kernel: its name, for people. source: the digest of its source. space: the fingerprint of its space. extra: other

@@ -1,4 +1,4 @@
-"""What a search does with a cache, in the order in which it happens.
+"""The use of a cache by a search, in the order in which it happens.
 
 `keyed_cache` opens the cache that `tune` was told to use. `remembered_result` gives the result of an earlier search
 that will do; one of another toolchain is measured again first. Where a search is needed, `warm_start` says what it
@@ -30,7 +30,15 @@ from autotune.core.strategies.population import POPULATION_SETTING, InitialPopul
 from autotune.core.strategies.random_search import FiniteSearch, RandomSearch
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.cached_evaluator import CachedEvaluator
-from autotune.shell.cache.entries import CACHED, Entry, Run, entry_of_search, make_entry, new_run, own_measurements
+from autotune.shell.cache.entries import (
+    CACHED,
+    Entry,
+    Provenance,
+    entry_of_search,
+    make_entry,
+    new_run,
+    own_measurements,
+)
 from autotune.shell.cache.hit_rule import Requirements, reusable, shortfall
 from autotune.shell.cache.identity import installed_versions, key_named
 from autotune.shell.cache.keys import Key, KeyKind, StrictKey, Versions, changed_versions
@@ -48,7 +56,7 @@ SAVE_EVERY_S = 30.0
 """A search is put into the cache this often, so that a killed one leaves its measurements."""
 
 Validate = Callable[[Config], str | None]
-"""Whether a remembered config still works: None, or what is wrong with it."""
+"""Checks a remembered config: None if it still works, else the reason why not."""
 
 
 class Hit(NamedTuple):
@@ -82,9 +90,9 @@ class KeyedCache:
         """The entry whose result stands in for a search; None where there is none, or its config is no point of the
         space.
 
-        wanted: what the search must have done; None: found anything at all. same_versions: only entries of the
-        installed toolchain. validate: called with the config of each candidate; what it finds wrong is rejected, on
-        disk where the cache may be written to, and the next entry is looked at.
+        wanted: the least that the search must have done; None: any finished search. same_versions: only entries of the
+        installed toolchain. validate: called with the config of each candidate; a config that does not work is
+        rejected, on disk if the cache may be written to, and the next entry is tried.
         """
         if self.use == "force":
             return None
@@ -104,7 +112,7 @@ class KeyedCache:
         return None
 
     def reject(self, config: Config, why: str) -> None:
-        """A remembered config does not work any more: warn, and give it to nobody again. See `Cache.reject`."""
+        """Reject a remembered config that does not work any more; see `Cache.reject`."""
         self.cache.reject(self.key, config, why)
 
     def outcomes(self) -> dict[Config, Outcome]:
@@ -127,7 +135,7 @@ class KeyedCache:
         return Recorder(self.cache, self.strict, new_run(evaluator.describe(), effort, journal), self.superseded())
 
 
-def _marked(outcome: Outcome, run: Run) -> Outcome:
+def _marked(outcome: Outcome, run: Provenance) -> Outcome:
     return replace(outcome, details={**outcome.details, CACHED: run.id})
 
 
@@ -147,7 +155,7 @@ def keyed_cache(
     space: Space,
     evaluator: Evaluator,
 ) -> KeyedCache | None:
-    """The cache that the arguments of `tune` name; None where there is none, or it is to be left alone.
+    """The cache that the arguments of `tune` name; None without one, or if it must not be used.
 
     Raises CacheError where no key can be made of the evaluator, and for a use that there is not.
     """
@@ -171,7 +179,7 @@ def checked_use(use: object) -> Use:
 
 
 def requirements(options: Options, seeds: Sequence[Mapping[str, Value]]) -> Requirements:
-    """What an earlier search must have done to stand in for a call of `tune`."""
+    """The requirements that a call of `tune` has of an earlier search."""
     listed = options.strategy.configs if isinstance(options.strategy, FiniteSearch) else ()
     configs = tuple(map(Config, (*seeds, *listed)))
     return Requirements(effort=options.effort, budget=options.budget, configs=configs)
@@ -185,7 +193,7 @@ def remembered_result(
     evaluator: Evaluator,
     run: Callable[[Plan, Evaluator, Options], Result],
 ) -> Result | None:
-    """The result of an earlier search that did at least what is asked for now, or None.
+    """The result of an earlier search that meets the requirements, or None.
 
     The config of one that was made with another toolchain is measured again first; where it fails now, there is a
     warning. run: carries out a plan.
@@ -330,7 +338,7 @@ def use_cache(
 class Recorder:
     """A watch that puts a search into the cache: now and then while it goes on, and when it is over."""
 
-    def __init__(self, cache: Cache, key: StrictKey, run: Run, supersedes: tuple[str, ...] = ()) -> None:
+    def __init__(self, cache: Cache, key: StrictKey, run: Provenance, supersedes: tuple[str, ...] = ()) -> None:
         self._cache = cache
         self._key = key
         self._run = run

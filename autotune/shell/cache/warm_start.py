@@ -20,7 +20,7 @@ MAX_SCAN = 500
 """Entries that a warm start looks at by default, as Helion scans for its best available configs."""
 
 
-class WarmStart(Struct, frozen=True, omit_defaults=True):
+class WarmStart(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Which configs of earlier runs a search begins with.
 
     at_most: how many (20 at most reach an initial population). scan: how many of the newest entries are looked at.

@@ -199,7 +199,7 @@ class Bench:
         work = self._work
         if work.reference is None or work.checker is not None:
             return None
-        tolerance = Tolerance(work.rtol, work.atol, usual=(_RTOL, _ATOL), same_type=False)
+        tolerance = Tolerance(rtol=work.rtol, atol=work.atol, usual=(_RTOL, _ATOL), same_type=False)
         return OutputCheck(self._expected, tolerance, named=bool(self._in_place)).required()
 
     def _compute_sums(self) -> tuple[int, int]:
@@ -223,7 +223,7 @@ def find_wrong_call(check: Callable[[], str | None]) -> str | None:
 def is_comparable(value: Any) -> bool:
     """Whether an argument can be compared: arrays, numbers, texts, and containers of these."""
     try:
-        return bool(OutputCheck(value, Tolerance(0.0, 0.0)).leaves) and not callable(value)
+        return bool(OutputCheck(value, Tolerance(rtol=0.0, atol=0.0)).leaves) and not callable(value)
     except EvaluatorError:
         return False
 

@@ -134,7 +134,13 @@ class CallableEvaluator(Evaluator):
             rtol=self.rtol,
             atol=self.atol,
             timer=self.timer,
-            schedule=Schedule(self.warmup_ms, self.target_ms, self.min_repeats, self.max_repeats, self.min_sample_ms),
+            schedule=Schedule(
+                warmup_ms=self.warmup_ms,
+                target_ms=self.target_ms,
+                min_repeats=self.min_repeats,
+                max_repeats=self.max_repeats,
+                min_sample_ms=self.min_sample_ms,
+            ),
         )
         clock = clock_after(past)
         if self.isolation == "in_process":

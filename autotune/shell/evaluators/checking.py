@@ -36,7 +36,7 @@ NUMBERS = {(EXACT, EXACT), (EXACT, REAL), (REAL, REAL), (REAL, COMPLEX), (COMPLE
 """Pairs of kinds that compare as numbers. The kinds: booleans and integers; floats; complex numbers; any other."""
 
 
-class Tolerance(Struct, frozen=True):
+class Tolerance(Struct, frozen=True, kw_only=True):
     """How near an output must be to the expected one. rtol, atol: None: by the type of each leaf.
 
     By default |output - expected| <= rtol * (|expected| + root mean square of expected), widened by
@@ -474,7 +474,7 @@ def _equal_columns(a: Any, b: Any) -> Any:
 
 
 def _object_differs(x: Any, y: Any) -> bool:
-    return OutputCheck(y, Tolerance(0.0, 0.0, same_type=False)).mismatch(x) is not None
+    return OutputCheck(y, Tolerance(rtol=0.0, atol=0.0, same_type=False)).mismatch(x) is not None
 
 
 def _wide(a: Any) -> Any:

@@ -19,7 +19,7 @@ _CUT_AFTER = 3
 """A config is cut off if its first samples, this many, are all slower than the cut-off."""
 
 
-class Schedule(Struct, frozen=True):
+class Schedule(Struct, frozen=True, kw_only=True):
     """How much timing a config gets; times in milliseconds.
 
     warmup_ms: untimed calls before the first sample. A kernel whose single call lasts longer needs none.

@@ -49,14 +49,14 @@ STRICT = st.builds(StrictKey, LOOSE, st.builds(Versions, TEXTS, TEXTS, TEXTS, TE
 TENSOR = Tensor((64, 32), "float16", "contiguous")
 KEY = StrictKey(
     LooseKey(
-        "matmul",
-        "0" * 32,
-        Specialization({"a": TENSOR, "b": TENSOR, "n": Constant(4)}, {"EVEN": True}),
-        Device("cuda", "H200", "sm_90", 132),
-        "f" * 32,
-        {"power": "700 W"},
+        kernel="matmul",
+        source="0" * 32,
+        specialization=Specialization({"a": TENSOR, "b": TENSOR, "n": Constant(4)}, {"EVEN": True}),
+        device=Device(kind="cuda", name="H200", architecture="sm_90", units=132),
+        space="f" * 32,
+        extra={"power": "700 W"},
     ),
-    Versions("2.9", "3.5", "580", "0.1"),
+    Versions(torch="2.9", triton="3.5", driver="580", autotune="0.1"),
 )
 
 

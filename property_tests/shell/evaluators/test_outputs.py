@@ -50,11 +50,11 @@ def test_tensors_of_floats(kind: str, wanted: list[float], data: Any, tolerance:
     if any(undecided(x, y, *tolerance) for x, y in pairs):
         return
     right = all(near(x, y, *tolerance) for x, y in pairs)
-    assert (ExpectedLeaf(expected, Tolerance(*tolerance)).mismatch(output) is None) == right
+    assert (ExpectedLeaf(expected, Tolerance(rtol=tolerance[0], atol=tolerance[1])).mismatch(output) is None) == right
     if kind in ("float16", "float32", "float64"):
         a, b = output.numpy(), expected.numpy()
-        assert (ExpectedLeaf(b, Tolerance(*tolerance)).mismatch(a) is None) == right
-        lists = OutputCheck({"a": [b]}, Tolerance(*tolerance)).mismatch({"a": (a,)})
+        assert (ExpectedLeaf(b, Tolerance(rtol=tolerance[0], atol=tolerance[1])).mismatch(a) is None) == right
+        lists = OutputCheck({"a": [b]}, Tolerance(rtol=tolerance[0], atol=tolerance[1])).mismatch({"a": (a,)})
         assert (lists is None) == right
     as_bits = [bytes(one) for one in (output.view(torch.uint8).numpy(), expected.view(torch.uint8).numpy())]
     assert (ExpectedLeaf(expected, Tolerance(bitwise=True)).mismatch(output) is None) == (as_bits[0] == as_bits[1])
@@ -67,7 +67,7 @@ def test_complex_numbers(kind: str, wanted: list[float], data: Any, tolerance: t
     imaginary = data.draw(st.lists(st.sampled_from(SPECIAL), min_size=len(wanted), max_size=len(wanted)))
     expected = torch.complex(torch.tensor(wanted).double(), torch.tensor(imaginary).double()).to(getattr(torch, kind))
     for one in (expected, expected.conj().resolve_conj().conj()):
-        assert ExpectedLeaf(expected, Tolerance(*tolerance)).mismatch(one.clone()) is None
+        assert ExpectedLeaf(expected, Tolerance(rtol=tolerance[0], atol=tolerance[1])).mismatch(one.clone()) is None
         assert ExpectedLeaf(expected, Tolerance(bitwise=True)).mismatch(one.clone()) is None
     other = expected.clone()
     at = data.draw(st.integers(0, len(wanted) - 1))
@@ -77,7 +77,7 @@ def test_complex_numbers(kind: str, wanted: list[float], data: Any, tolerance: t
     if not (math.isfinite(was) and math.isfinite(part[0].item())):
         right = near(part[0].item(), was, *tolerance)
         for a, b in ((other, expected), (other.numpy(), expected.numpy())):
-            assert (ExpectedLeaf(b, Tolerance(*tolerance)).mismatch(a) is None) == right
+            assert (ExpectedLeaf(b, Tolerance(rtol=tolerance[0], atol=tolerance[1])).mismatch(a) is None) == right
     same = torch.view_as_real(other).numpy().tobytes() == torch.view_as_real(expected).numpy().tobytes()
     assert (ExpectedLeaf(expected, Tolerance(bitwise=True)).mismatch(other) is None) == same
 
@@ -97,7 +97,7 @@ def test_integers_are_equal_or_wrong(kind: str, data: Any) -> None:
 
 def test_integers_beyond_the_exactness_of_floats() -> None:
     big = np.array([2**63 - 1, 2**53 + 1], np.int64)
-    assert ExpectedLeaf(big, Tolerance(1e-3, 1e-4)).mismatch(big - 1) is not None
+    assert ExpectedLeaf(big, Tolerance(rtol=1e-3, atol=1e-4)).mismatch(big - 1) is not None
     unsigned = np.array([2**64 - 1], np.uint64)
     assert ExpectedLeaf(unsigned, Tolerance(same_type=False)).mismatch(unsigned - np.uint64(1)) is not None
     assert ExpectedLeaf(unsigned, Tolerance(same_type=False)).mismatch(np.array([-1], np.int64)) is not None
@@ -135,8 +135,8 @@ def test_what_is_not_a_number_is_equal_or_wrong() -> None:
         1 + 2j,
     ):
         if value is not None:
-            assert OutputCheck(value, Tolerance(1e-3, 0.0)).elements
-        assert OutputCheck(value, Tolerance(1e-3, 0.0)).mismatch(value) is None
+            assert OutputCheck(value, Tolerance(rtol=1e-3, atol=0.0)).elements
+        assert OutputCheck(value, Tolerance(rtol=1e-3, atol=0.0)).mismatch(value) is None
     other = record.copy()
     other["b"][0] = 2.5
     assert OutputCheck(record, Tolerance()).mismatch(other) is not None
@@ -158,7 +158,7 @@ def test_nothing_is_not_a_comparison(value: Any) -> None:
 
 def test_form_counts() -> None:
     def wrong(expected: Any, output: Any) -> bool:
-        return OutputCheck(expected, Tolerance(1e-3, 1e-4, same_type=False)).mismatch(output) is not None
+        return OutputCheck(expected, Tolerance(rtol=1e-3, atol=1e-4, same_type=False)).mismatch(output) is not None
 
     one = np.ones(3)
     assert wrong([one, one], [one])

@@ -580,18 +580,18 @@ def test_a_job_checks_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_unload_compiled_fn", lambda fn: calls.append("unload"))
     monkeypatch.setattr(job, "load_trusted_kernel_args", lambda path: (torch.ones(4),))
     monkeypatch.setattr(job, "_load_trusted_baseline_output", lambda path: torch.ones(4))
-    check = job.BaselineCheck("baseline", 1e-2, 1e-2, True)
-    found = job.MeasureJob("right", "args", check)()  # type: ignore[arg-type]
+    check = job.BaselineCheck(baseline_path="baseline", atol=1e-2, rtol=1e-2, scale_atol=True)
+    found = job.MeasureJob(fn_spec="right", args_path="args", check=check)()  # type: ignore[arg-type]
     assert found.failure is None
     assert len(found.times_ms) >= 1
     assert calls[-1] == "unload"
-    wrong = job.MeasureJob("wrong", "args", check)()  # type: ignore[arg-type]
+    wrong = job.MeasureJob(fn_spec="wrong", args_path="args", check=check)()  # type: ignore[arg-type]
     assert (wrong.failure, wrong.times_ms) == ("wrong_answer", ())
-    assert job.MeasureJob("wrong", "args", None)().failure is None  # type: ignore[arg-type]
-    failed = job.MeasureJob("raises", "args", check)()  # type: ignore[arg-type]
+    assert job.MeasureJob(fn_spec="wrong", args_path="args", check=None)().failure is None  # type: ignore[arg-type]
+    failed = job.MeasureJob(fn_spec="raises", args_path="args", check=check)()  # type: ignore[arg-type]
     assert (failed.failure, failed.message) == ("run_error", "RuntimeError: out of luck")
     with pytest.raises(RuntimeError, match="illegal memory"):  # that process is not to be used again
-        job.MeasureJob("illegal", "args", check)()  # type: ignore[arg-type]
+        job.MeasureJob(fn_spec="illegal", args_path="args", check=check)()  # type: ignore[arg-type]
     reps: list[int] = []
 
     def timed(call: Any, rep: int = 0, **how: Any) -> list[float]:
@@ -601,12 +601,12 @@ def test_a_job_checks_and_times(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "do_bench_generic", timed)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for near_ms, wanted in ((None, [50]), (0.9, [10]), (1.1, [10, 40]), (2.4, [10, 40])):
-        found = job.MeasureJob("right", "args", check, near_ms=near_ms)()  # type: ignore[arg-type]
+        found = job.MeasureJob(fn_spec="right", args_path="args", check=check, near_ms=near_ms)()  # type: ignore[arg-type]
         assert reps == wanted  # what is no rival of the best one is not timed for long
         assert set(found.times_ms) == {1.0}
         reps.clear()
     monkeypatch.setattr(job, "do_bench_generic", lambda *a, **how: [1.0, 2.0])
-    cut = job.MeasureJob("right", "args", check, cutoff_ms=1e-9)()  # type: ignore[arg-type]
+    cut = job.MeasureJob(fn_spec="right", args_path="args", check=check, cutoff_ms=1e-9)()  # type: ignore[arg-type]
     assert cut.cut
     assert 1 <= len(cut.times_ms) <= 2
 

@@ -84,7 +84,7 @@ def key(device: str = "H200", n: int = 64, **changed: Any) -> LooseKey:
             "kernel": "k",
             "source": "s",
             "specialization": specialization,
-            "device": Device("cuda", device, "sm_90"),
+            "device": Device(kind="cuda", name=device, architecture="sm_90"),
             "space": SPACE.fingerprint,
             **changed,
         }
@@ -256,7 +256,7 @@ def test_a_result_that_fails_now_is_a_loud_miss(tmp_path: Path, monkeypatch: pyt
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert search(table, tmp_path, 100).best.config == again.best.config
-    assert reuse.version_changes(Versions("1"), Versions("2")) == ["torch 1 to 2"]
+    assert reuse.version_changes(Versions(torch="1"), Versions(torch="2")) == ["torch 1 to 2"]
 
 
 def test_disallow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +296,9 @@ def test_who_does_not_say_what_is_measured_needs_a_key() -> None:
 
     class Own(SimulatedEvaluator):
         def identity(self) -> Identity:
-            return Identity("own", "s", Specialization(), Device("cpu", "x"))
+            return Identity(
+                kernel="own", source="s", specialization=Specialization(), device=Device(kind="cpu", name="x")
+            )
 
     assert key_for(SPACE, Own(Table())).kernel == "own"
 
@@ -372,8 +374,8 @@ def test_where_a_search_began_is_in_its_journal(tmp_path: Path) -> None:
     published(tmp_path, Table(), key("H100"))
     journal, table = tmp_path / "j.jsonl", Table()
     result = search(
-        table, tmp_path, 40, strategy="pattern_search", journal=journal, warm_start=WarmStart(5, other_devices=True),
-        settings={"initial_population": 5},
+        table, tmp_path, 40, strategy="pattern_search", journal=journal, settings={"initial_population": 5},
+        warm_start=WarmStart(at_most=5, other_devices=True),
     )  # fmt: skip
     read = read_journal(journal)
     origins = read.header.warm_start
@@ -389,7 +391,7 @@ def test_where_a_search_began_is_in_its_journal(tmp_path: Path) -> None:
 
 def test_configs_of_earlier_runs_that_fail_here_are_warned_about(tmp_path: Path) -> None:
     published(tmp_path, Table(), key("H100"), 100)
-    options = {"strategy": "pattern_search", "warm_start": WarmStart(5, other_devices=True), "effort": "quick"}
+    options = {"strategy": "pattern_search", "warm_start": WarmStart(at_most=5, other_devices=True), "effort": "quick"}
     with pytest.warns(UserWarning, match="1 of 5 configs of earlier runs fail here.*compile_error: ptxas"):
         result = search(Table(broken={(7, 3)}), tmp_path, 40, **options)
     assert result.best.time_ms == 1.25
