@@ -24,7 +24,7 @@ from autotune.shell.processes import os_process
 _CODE = (
     "import sys; sys.path[:] = {path!r};"
     " from autotune.shell.processes.supervisor import fork_supervised; fork_supervised({parent}, {fd}, {note});"
-    " from autotune.backends.helion.prestart import serve; serve({fd})"
+    " from autotune.backends.helion.prestart import serve_jobs; serve_jobs({fd})"
 )
 """The program of the process: behind a supervisor, which leaves none of its processes behind however this one ends."""
 

@@ -42,9 +42,14 @@ SPECIALIZATIONS = st.builds(
     st.dictionaries(NAMES, TENSORS | st.builds(Constant, VALUES), max_size=3),
     st.dictionaries(NAMES, VALUES, max_size=3),
 )
-DEVICES = st.builds(Device, st.sampled_from(["cuda", "hip", "cpu"]), TEXTS, TEXTS, st.integers(0, 200))
-LOOSE = st.builds(LooseKey, TEXTS, TEXTS, SPECIALIZATIONS, DEVICES, TEXTS, st.dictionaries(NAMES, TEXTS, max_size=2))
-STRICT = st.builds(StrictKey, LOOSE, st.builds(Versions, TEXTS, TEXTS, TEXTS, TEXTS))
+DEVICES = st.builds(
+    Device, kind=st.sampled_from(["cuda", "hip", "cpu"]), name=TEXTS, architecture=TEXTS, units=st.integers(0, 200)
+)
+LOOSE = st.builds(
+    LooseKey, kernel=TEXTS, source=TEXTS, specialization=SPECIALIZATIONS, device=DEVICES, space=TEXTS,
+    extra=st.dictionaries(NAMES, TEXTS, max_size=2),
+)  # fmt: skip
+STRICT = st.builds(StrictKey, LOOSE, st.builds(Versions, torch=TEXTS, triton=TEXTS, driver=TEXTS, autotune=TEXTS))
 
 TENSOR = Tensor((64, 32), "float16", "contiguous")
 KEY = StrictKey(
