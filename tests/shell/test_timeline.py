@@ -16,9 +16,9 @@ def test_timeline(tmp_path: Path) -> None:
     line.close(4.0)
     spans = read_timeline(path)
     assert spans == [
-        Span("gpu 0", "run", 1, 1.0, 3.0),
-        Span("gpu 0", "start", NO_TRIAL, 0.0, 1.0),
-        Span("compile 1", "compile", 0, 0.0, 4.0),
+        Span(lane="gpu 0", what="run", trial=1, start_s=1.0, end_s=3.0),
+        Span(lane="gpu 0", what="start", trial=NO_TRIAL, start_s=0.0, end_s=1.0),
+        Span(lane="compile 1", what="compile", trial=0, start_s=0.0, end_s=4.0),
     ]
     assert busy_share(spans, 2, 0.0, 4.0) == 0.5, "one of two compile workers is not enough"
     assert busy_share(spans, 1, 0.0, 8.0) == 0.5
