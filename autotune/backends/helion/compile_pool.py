@@ -72,7 +72,7 @@ class CompilePool:
             future.timeout = straggler_timeout(self._took, future.timeout)
         if future.ok is None:
             process = future.process
-            process._target = partial(_supervised, process._target, os.getpid())
+            process._target = partial(_compile_supervised, process._target, os.getpid())
             future.start()
         self._running.append(work)
 
@@ -92,7 +92,7 @@ class CompilePool:
         return dropped
 
 
-def _supervised(compile_: Callable[..., None], program: int, *args: Any) -> None:
+def _compile_supervised(compile_: Callable[..., None], program: int, *args: Any) -> None:
     """Compile in a process behind a supervisor, so that neither it nor its children outlive the program."""
     fork_supervised(program, keep_files=True)
     with suppress(OSError):

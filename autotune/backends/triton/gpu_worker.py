@@ -289,7 +289,7 @@ class GpuBenchmark:
         spoilt, suspect = isinstance(error, ArgumentsOverwritten), isinstance(error, ArgumentsOverwritten)
         try:
             self._device.synchronize()
-            spoilt = spoilt or any(workload.changed() for workload in self.workloads)
+            spoilt = spoilt or any(workload.find_changed() for workload in self.workloads)
         except Exception:
             spoilt = True
         match error:

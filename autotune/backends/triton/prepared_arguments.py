@@ -59,7 +59,7 @@ class PreparedArguments:
         if spec.reference is not None:
             self._prepare_check(workload, launch)
         self.compared = self._describe_check()
-        self._watched = self._unwritten() if spec.reference is not None or spec.outputs else ()
+        self._watched = self._list_unwritten() if spec.reference is not None or spec.outputs else ()
         self._sums = tensors.compute_checksums({name: self.named[name] for name in self._watched})
         self._expected_sum = compute_checksum(self._expected)
 
@@ -94,12 +94,12 @@ class PreparedArguments:
         found = self._compare(self.result_of(returned))
         if found is not None and compute_checksum(self._expected) != self._expected_sum:
             raise ArgumentsOverwritten("the expected output was overwritten")
-        if found is None and (changed := self.changed()):
+        if found is None and (changed := self.find_changed()):
             names = ", ".join(map(repr, changed))
             return f"it changed its argument {names}: name it in outputs, restore_value or reset_to_zero", {}
         return found
 
-    def changed(self) -> list[str]:
+    def find_changed(self) -> list[str]:
         """The arguments that must stay as they are, and have not."""
         now = tensors.compute_checksums({name: self.named[name] for name in self._watched})
         return [name for name, total in now.items() if total != self._sums[name]]
@@ -197,7 +197,7 @@ class PreparedArguments:
         found = self._check.mismatch(result if self.outputs else _unwrap_single(result))
         return None if found is None else (found.message, {"wrong_fraction": found.share})
 
-    def _unwritten(self) -> tuple[str, ...]:
+    def _list_unwritten(self) -> tuple[str, ...]:
         """The tensors that no config may change."""
         written = {*self.outputs, *self._zeroed, *self._restored}
         return tuple(name for name, value in self.named.items() if is_tensor(value) and name not in written)

@@ -142,7 +142,7 @@ class Calls:
             if by_its_value and name not in self.keys and not _is_tensor_like(value):
                 constants[name] = _to_json(value)
             elif by_its_value and not _is_tensor_like(value):
-                arguments[name] = Constant(_to_json(self._rounded(name, value)))
+                arguments[name] = Constant(_to_json(self._round(name, value)))
             else:
                 shape = tuple(int(n) for n in value.shape) if by_its_value else ()
                 _write(name, self._kind(name, value), value, shape, arguments)
@@ -151,7 +151,7 @@ class Calls:
     def describe(self, call: Call) -> str:
         """The key for people, such as "M=4096, N=4096, float16"."""
         named = call.named
-        values = [f"{name}={self._rounded(name, named[name])}" for name in self.keys
+        values = [f"{name}={self._round(name, named[name])}" for name in self.keys
                   if name in named and not _is_tensor_like(named[name])]  # fmt: skip
         dtypes = dict.fromkeys(_dtype(value) for value in named.values() if _is_tensor_like(value))
         return ", ".join([*values, *dtypes])
@@ -162,13 +162,13 @@ class Calls:
             return self._kind(name, value)
         if _is_tensor_like(value):
             return kind_key(value), tuple(value.shape)
-        return value_key(self._rounded(name, value))
+        return value_key(self._round(name, value))
 
     def _kind(self, name: str, value: Any) -> Any:
         kind = kind_key(value)
         return kind.partition(",")[0] if name in self._unspecialised and isinstance(kind, str) else kind
 
-    def _rounded(self, name: str, value: Any) -> Any:
+    def _round(self, name: str, value: Any) -> Any:
         rule = self._rules.get(name)
         return value if rule is None else rule(value)
 

@@ -169,12 +169,12 @@ def _between_configs(given: list[Any]) -> Candidates:
         raise SpaceError("the configs have no common form, and so no hull; give them all the same names, or a Space")
     if any(one.pre_hook is not None for one in given):
         raise SpaceError("a config has a pre_hook, which a hull cannot have; give hull=False, or a Space")
-    parameters = {name: _between([config[name] for config in configs]) for name in space.names}
+    parameters = {name: _parameter_between([config[name] for config in configs]) for name in space.names}
     hull = Space(parameters, default=dict(configs[0]))
     return Candidates(space=hull, first=configs[0], listed={}, seeds=tuple(dict.fromkeys(configs)))
 
 
-def _between(values: list[Any]) -> Parameter:
+def _parameter_between(values: list[Any]) -> Parameter:
     """The parameter with all values between the least and the greatest."""
     if all(isinstance(value, bool) for value in values) and len(set(values)) == 2:
         return Boolean()
@@ -218,10 +218,10 @@ class Pruning:
 
         named: the arguments by name. keywords: those of the call, with grid and warmup, as in Triton.
         """
-        left = all_of if self.early is None else _filtered(all_of, self.early, named, keywords)
-        return left if self.model is None else self._ranked(left, self.model, {**keywords, **named})
+        left = all_of if self.early is None else _filter(all_of, self.early, named, keywords)
+        return left if self.model is None else self._rank(left, self.model, {**keywords, **named})
 
-    def _ranked(self, left: Candidates, model: Model, given: Mapping[str, Any]) -> Candidates:
+    def _rank(self, left: Candidates, model: Model, given: Mapping[str, Any]) -> Candidates:
         if isinstance(self.top_k, float) and self.top_k == 1.0:
             return left
         configs = left.configs
@@ -234,17 +234,17 @@ class Pruning:
         if len(configs) <= most:
             return left
 
-        def expected(config: Config) -> float:
+        def predicted_ms(config: Config) -> float:
             values = {**given, **left.values(config)}
             return model(**_select_keywords(model, values))
 
-        kept = sorted(configs, key=expected)[:most]
+        kept = sorted(configs, key=predicted_ms)[:most]
         if left.listed:
             return _from_list([left.listed[config] for config in kept])
         return replace(left, configs=tuple(kept), first=left.first if left.first in kept else kept[0])
 
 
-def _filtered(all_of: Candidates, early: Pruner, named: Mapping[str, Any], keywords: Mapping[str, Any]) -> Candidates:
+def _filter(all_of: Candidates, early: Pruner, named: Mapping[str, Any], keywords: Mapping[str, Any]) -> Candidates:
     taken = _select_keywords(early, keywords)
     if all_of.listed:
         kept = list(early(list(all_of.listed.values()), dict(named), **taken))

@@ -233,7 +233,7 @@ class ConfigResolver:
         if keyed is not None:
             # A check runs the kernel, which is forbidden where there is an obstacle.
             checked = None if obstacle is not None else self._task(call, candidates, grid)
-            point = _remembered(keyed, candidates, None, checked)
+            point = _find_hit(keyed, candidates, None, checked)
             if point is not None:
                 return ResolvedConfig.of(candidates, point, "cache", keyed), True
         self._warn_once(
@@ -271,7 +271,7 @@ class ConfigResolver:
             budget=searching.budget_for(env, candidates.configs is not None),
             configs=(*candidates.seeds, *(candidates.configs or ())),
         )
-        point = _remembered(keyed, candidates, wanted, task)
+        point = _find_hit(keyed, candidates, wanted, task)
         if point is None:
             return None
         self.latest = ResolvedConfig.of(candidates, point, "cache", keyed)
@@ -318,7 +318,7 @@ class ConfigResolver:
             warnings.warn(text, stacklevel=4)
 
 
-def _remembered(
+def _find_hit(
     keyed: "KeyedCache", candidates: Candidates, wanted: "Requirements | None", task: TuningTask | None
 ) -> Config | None:
     """The config that the cache has, if it is one of the candidates.

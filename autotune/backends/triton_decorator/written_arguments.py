@@ -111,7 +111,7 @@ def find_effects(kernel: Any) -> Effects | None:
 
 
 class _NotUnderstood(Exception):
-    """The source is not that of a function, or does with names what is not followed."""
+    """The source is no function, or uses names in a way that is not followed."""
 
 
 class _Analysis:
@@ -147,7 +147,7 @@ class _Analysis:
         self._within.add(key)
         recording, self.recording = self.recording, False
         walk = _FunctionWalk(self, callee, function, given, depth)
-        while walk.unsettled():
+        while walk.has_news():
             walk.pass_over()
         self.recording = recording
         if recording:
@@ -190,7 +190,7 @@ class _FunctionWalk(ast.NodeVisitor):
         self.returned: Names = _NONE
         self._before: tuple[dict[str, Names], Names] | None = None
 
-    def unsettled(self) -> bool:
+    def has_news(self) -> bool:
         """Whether the last pass has found anything new."""
         before, self._before = self._before, (dict(self.origins), self.returned)
         return before != self._before

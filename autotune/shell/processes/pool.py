@@ -229,7 +229,7 @@ class WorkerPool(Generic[R]):
         if now < self._spawn_from:
             return
         try:
-            self._workers.append(self._started())
+            self._workers.append(self._start_worker())
             self._without_since = None
         except NoProcess:
             idle = self.idle()
@@ -240,7 +240,7 @@ class WorkerPool(Generic[R]):
                 raise
             self._spawn_from = now + max(_POLL_S, (now - self._without_since) / 4)
 
-    def _started(self) -> Worker[R]:
+    def _start_worker(self) -> Worker[R]:
         with ExitStack() as stack:
             ours, theirs = map(stack.enter_context, socket_pair())
             stderr = stack.enter_context(unnamed_file())

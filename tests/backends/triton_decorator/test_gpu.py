@@ -69,7 +69,7 @@ def vectors() -> tuple[Any, Any, Any]:
 
 def test_a_gluon_kernel_is_tuned(tmp_path: Path) -> None:
     pytest.importorskip("triton.experimental.gluon")
-    from tests.backends.triton_decorator.test_parts import GLUON
+    from tests.backends.triton_decorator.test_launcher import GLUON
 
     path = tmp_path / "gluon_on_gpu.py"
     path.write_text(GLUON)
