@@ -1,4 +1,4 @@
-"""What a strategy of your own is made of: the protocol, what it gets and returns, and how a key gives random numbers.
+"""The parts of a strategy of your own: the protocol, its arguments and answers, and random numbers from a key.
 
 docs/strategies.md describes it; `autotune.register` gives a strategy a name that journals can use.
 """
