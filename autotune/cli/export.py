@@ -63,6 +63,7 @@ def _parse_key(text: str) -> Any:
 
 
 def print_exported(out: Path, format: str, count: int, as_json: bool) -> None:
+    """Say how many configs are in `out`."""
     if as_json:
         print_json({"out": str(out), "format": format, "configs": count})
     else:

@@ -195,7 +195,7 @@ def _size(key: str) -> Value:
     return int(key) if re.fullmatch(r"\d{1,18}", key, re.ASCII) else key
 
 
-class _TritonConfig(msgspec.Struct):
+class _TritonConfig(msgspec.Struct, kw_only=True):
     kwargs: dict[str, Any]
     num_warps: int | None = None
     num_stages: int | None = None

@@ -61,7 +61,7 @@ def find_peer(name: str, settings: Mapping[str, Any]) -> Peer:
         found = {entry.name: entry for entry in entry_points(group=_GROUP)}
         if prefix not in found:
             known = ", ".join(sorted({*_registered, *found})) or "none"
-            raise StrategyError(f"no tuner is called {prefix!r} (in {name!r}); there are {known}")
+            raise StrategyError(f"no tuner is called {prefix!r} (in {name!r}); there are {known}; install its package")
         try:
             factory = found[prefix].load()
         except ImportError as error:

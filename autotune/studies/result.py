@@ -15,7 +15,7 @@ from autotune.studies.spec import Case, StudySpec
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Benchmark:
     """A recording of a study. path, digest: of its file. evaluations: of each run on it."""
 
@@ -29,7 +29,7 @@ class Benchmark:
         return self.scorer.recording.name
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class StudyResult:
     """cases, benchmarks: the strategies and the recordings, in the order of the tables.
 

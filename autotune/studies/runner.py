@@ -82,13 +82,16 @@ def run_study(
             store.add(runs)
             done += len(runs)
             progress(done, len(keys))
-        return StudyResult(spec, cases, benchmarks, {place: store.runs[key] for place, key in keys.items()})
+        finished = {place: store.runs[key] for place, key in keys.items()}
+        return StudyResult(spec=spec, cases=cases, benchmarks=benchmarks, runs=finished)
 
 
 def _load_benchmark(spec: StudySpec, path: Path) -> Benchmark:
     scorer = Scorer(load_recording(path))
     wanted = max(scorer.baseline.budget, MIN_EVALUATIONS) if spec.evaluations == "methodology" else spec.evaluations
-    return Benchmark(path, recording_digest(path), scorer, min(wanted, len(scorer.recording)))
+    return Benchmark(
+        path=path, digest=recording_digest(path), scorer=scorer, evaluations=min(wanted, len(scorer.recording))
+    )
 
 
 class _Task(Struct, frozen=True, kw_only=True):

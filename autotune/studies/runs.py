@@ -22,14 +22,14 @@ from typing import Self
 import msgspec
 from msgspec import Struct
 
-import autotune
 from autotune.core.identity import identify
 from autotune.core.strategies.registry import STRATEGIES, to_spec
 from autotune.shell.files import read_regular
 from autotune.studies.peers import find_peer
 from autotune.studies.spec import Case, StudyError, StudySpec, build_case
 
-ROOT = Path(autotune.__file__).parent
+ROOT = Path(__file__).parents[1]
+"""The folder of the package `autotune`."""
 
 _SHARED = (
     "core",

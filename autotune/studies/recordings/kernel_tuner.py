@@ -54,7 +54,7 @@ _MARKERS = frozenset({*_ERRORS, "ErrorConfig"})
 _REMEDY = "correct the file or record the space again"
 
 
-class _File(msgspec.Struct):
+class _File(msgspec.Struct, kw_only=True):
     cache: dict[str, msgspec.Raw]
     tune_params: dict[str, list[Any]] | None = None
     tune_params_keys: list[str] | None = None
@@ -65,7 +65,7 @@ class _File(msgspec.Struct):
     problem_size: Any = ""
 
 
-class _Entry(msgspec.Struct):
+class _Entry(msgspec.Struct, kw_only=True):
     time: Number | msgspec.UnsetType = msgspec.UNSET
     times: list[Number] | None = None
     compile_time: Number = None

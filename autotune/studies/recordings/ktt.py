@@ -63,7 +63,7 @@ _PROFILED = re.compile(
 """The first column after the parameters: a counter of Nsight or of CUPTI, or a figure of the compiler."""
 
 
-class _Result(msgspec.Struct, rename="pascal"):
+class _Result(msgspec.Struct, rename="pascal", kw_only=True):
     """A KernelResult; durations in the file's unit. Version 2.0 has a total overhead, later ones its parts."""
 
     status: str

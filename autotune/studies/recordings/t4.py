@@ -57,7 +57,7 @@ _INVALIDITY: dict[str, FailureKind] = {
 _REMEDY = "correct the file or record the space again"
 
 
-class _Metadata(msgspec.Struct):
+class _Metadata(msgspec.Struct, kw_only=True):
     timeunit: str | None = None
     device: str = ""
     autotuner: str = ""
@@ -70,7 +70,7 @@ class _File(msgspec.Struct):
     objectives: list[Any] | str | None = None
 
 
-class _Times(msgspec.Struct):
+class _Times(msgspec.Struct, kw_only=True):
     runtimes: list[Number] | None = None
     compilation: Number = None
     compilation_time: Number = None  # the schema's and KTT's name for it; Kernel Tuner's is the one above
@@ -85,7 +85,7 @@ class _Measurement(msgspec.Struct):
     unit: str | None = None
 
 
-class _Result(msgspec.Struct):
+class _Result(msgspec.Struct, kw_only=True):
     configuration: dict[str, Any]
     times: _Times = msgspec.field(default_factory=_Times)
     invalidity: str = "correct"
