@@ -25,7 +25,7 @@ from autotune.core.constraints.syntax import (
     Name,
     Node,
     Unary,
-    names,
+    find_names,
 )
 from autotune.core.constraints.tables import SAFE, Array, tabulate, value_table
 from autotune.core.constraints.verdicts import RAISES, YES, Verdicts
@@ -65,7 +65,7 @@ class ColumnProgram:
 
 def compile_columns(tree: Node, parameters: Mapping[str, Parameter]) -> ColumnProgram | None:
     """The compiled expression; None where columns cannot promise Python's answer for these parameters."""
-    read = names(tree)
+    read = find_names(tree)
     by_rank = tuple(name for name in read if parameters[name].size <= TABLE_LIMIT)
     by_value = tuple(name for name in read if name not in by_rank)
     try:
@@ -137,7 +137,7 @@ class _Compiler:
 
     def _table(self, node: Node, truth: bool) -> CompiledNode | None:
         """The node tabulated, if it reads at most one small parameter. truth: the truths of its values."""
-        read = names(node)
+        read = find_names(node)
         if len(read) > 1 or any(self.parameters[name].size > TABLE_LIMIT for name in read):
             return None
         if isinstance(node, Display):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autotune.core.config import Config, Value
 from autotune.core.constraints.by_row import RowFunction, row_function, verdict_function
-from autotune.core.constraints.syntax import Node, names, parse
+from autotune.core.constraints.syntax import Node, find_names, parse
 from autotune.core.constraints.verdicts import NO, RAISES, YES
 from autotune.core.errors import SpaceError
 from autotune.core.identity import ObjectIdentity, WatchedIdentity
@@ -46,7 +46,7 @@ class Expression(Struct, frozen=True, tag="expression", dict=True):
     @memo
     def names(self) -> tuple[str, ...]:
         """The parameters that the expression reads."""
-        return names(self.tree)
+        return find_names(self.tree)
 
     @memo
     def _value(self) -> RowFunction:

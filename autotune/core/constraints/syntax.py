@@ -134,7 +134,7 @@ def parse(text: str) -> Node:
     return _convert(body, text, 0)
 
 
-def children(node: Node) -> tuple[Node, ...]:
+def _children(node: Node) -> tuple[Node, ...]:
     """The direct children of a node."""
     match node:
         case Literal() | Name():
@@ -155,11 +155,11 @@ def children(node: Node) -> tuple[Node, ...]:
             return node.items
 
 
-def names(node: Node) -> tuple[str, ...]:
+def find_names(node: Node) -> tuple[str, ...]:
     """The names that the tree reads, each once, in order of appearance."""
     if isinstance(node, Name):
         return (node.name,)
-    return tuple(dict.fromkeys(name for child in children(node) for name in names(child)))
+    return tuple(dict.fromkeys(name for child in _children(node) for name in find_names(child)))
 
 
 def _error(node: ast.AST, text: str, what: str) -> SpaceError:

@@ -10,7 +10,7 @@ from autotune.core.constraints.by_column import ColumnProgram, compile_columns
 from autotune.core.constraints.by_row import row_function, verdict_function
 from autotune.core.constraints.column_ops import NotVectorisable
 from autotune.core.constraints.kinds import Constraint, Expression, Members
-from autotune.core.constraints.syntax import Logical, Node, names
+from autotune.core.constraints.syntax import Logical, Node, find_names
 from autotune.core.constraints.verdicts import Verdicts, decode, verdicts_by_row
 from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
@@ -90,7 +90,7 @@ def compile_constraint(
             constraint=constraint, parameters={name: parameters[name] for name in constraint.names}
         )
     tree = tree or constraint.tree
-    read = {name: parameters[name] for name in names(tree)}
+    read = {name: parameters[name] for name in find_names(tree)}
     return CompiledConstraint(
         constraint=constraint, parameters=read, tree=tree, program=compile_columns(tree, parameters)
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune.core.constraints.syntax import Binary, ComparisonChain, Literal, Name, Node, Unary, names
+from autotune.core.constraints.syntax import Binary, ComparisonChain, Literal, Name, Node, Unary, find_names
 from autotune.core.constraints.tables import BOOL, INT, SAFE, Array, value_table
 from autotune.core.feasible.compiled import CompiledConstraint
 from autotune.core.parameters import Parameter
@@ -112,7 +112,7 @@ def as_equation(constraint: CompiledConstraint) -> Equation | None:
             modulus = target = 0
         case _:
             return None
-    product = isinstance(left, Binary) and left.op == "*" and not names(right)
+    product = isinstance(left, Binary) and left.op == "*" and not find_names(right)
     if product and not modulus:
         value = _constant(right)
         if not value:  # no integer, or zero, which any one factor may bring about
@@ -127,9 +127,9 @@ def as_equation(constraint: CompiledConstraint) -> Equation | None:
             constant = constant * value if product else constant + sign * value
             continue
         values = _term_values(node, constraint.parameters)
-        if values is None or names(node)[0] in terms:
+        if values is None or find_names(node)[0] in terms:
             return None
-        terms[names(node)[0]] = values * sign
+        terms[find_names(node)[0]] = values * sign
         biggest = max(1, int(np.abs(values).max()))
         size = size * biggest if product else size + biggest
     if product and not constant:

@@ -56,7 +56,6 @@ class AllowedTable:
         return AllowedTable(tuple(name for name in self.names if name in bound), allowed)
 
     def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        """See Filter."""
         key = join_ranks([ranks[name] for name in self.names], self.allowed.shape)
         found: NDArray[np.bool_] = self.allowed.reshape(-1)[key]
         return found
@@ -71,7 +70,6 @@ class RowsFilter:
     keys: Ranks
 
     def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        """See Filter."""
         return is_among(join_ranks([ranks[name] for name in self.names], self.sizes), self.keys)
 
 
@@ -83,11 +81,9 @@ class VerdictFilter:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """See Filter."""
         return self.constraint.names
 
     def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        """See Filter."""
         kept: NDArray[np.bool_] = self.constraint.verdicts_of_ranks(ranks) != NO
         return kept
 
@@ -100,7 +96,6 @@ class IntervalFilter:
     test: IntervalTest
 
     def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        """See Filter."""
         n = len(ranks[self.names[0]])
         return np.broadcast_to(self.test({name: ranks[name] for name in self.names}), (n,))
 

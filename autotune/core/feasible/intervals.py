@@ -23,7 +23,7 @@ from autotune.core.constraints.syntax import (
     Name,
     Node,
     Unary,
-    names,
+    find_names,
 )
 from autotune.core.constraints.tables import BOOL, FLOAT, tabulate, value_table
 from autotune.core.feasible.compiled import CompiledConstraint
@@ -123,7 +123,7 @@ class _IntervalCompiler:
 
     def value(self, node: Node) -> IntervalFunction | None:
         """The interval of a node's value."""
-        if not names(node):
+        if not find_names(node):
             return _constant(node)
         match node:
             case Name(name):
@@ -169,7 +169,7 @@ class _IntervalCompiler:
 
 def _positive(node: Node) -> bool:
     """Whether it is a constant integer above zero."""
-    if names(node):
+    if find_names(node):
         return False
     value = values_or_errors(row_function(node), [{}])[0]
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**62

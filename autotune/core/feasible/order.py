@@ -76,7 +76,6 @@ class ListedValues:
 
     @property
     def fan(self) -> int:
-        """See CandidateValues."""
         return int(self.counts.mean()) + 1
 
     def _combination(self, live: Mapping[str, Ranks], n: int) -> Ranks:
@@ -85,13 +84,11 @@ class ListedValues:
         return join_ranks([live[name] for name in self.names], self.sizes)
 
     def all(self, live: Mapping[str, Ranks], n: int) -> Choices:
-        """See CandidateValues."""
         key = self._combination(live, n)
         counts = self.counts[key]
         return counts, self.values[_runs(self.starts[key], counts)]
 
     def some(self, live: Mapping[str, Ranks], n: int, most: int, key: Key) -> Choices:
-        """See CandidateValues."""
         if int(self.counts.max(initial=0)) <= most:
             return self.all(live, n)
         where = self._combination(live, n)
@@ -117,16 +114,13 @@ class SolvedValues:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """See CandidateValues."""
         return tuple(name for name in self.equation.terms if name != self.name)
 
     @property
     def fan(self) -> int:
-        """See CandidateValues."""
         return 1
 
     def all(self, live: Mapping[str, Ranks], n: int) -> Choices:
-        """See CandidateValues."""
         equation = self.equation
         total = equation.total(live, self.names)
         if equation.op == "+":
@@ -140,7 +134,6 @@ class SolvedValues:
         return counts, self.order[_runs(first, counts)]
 
     def some(self, live: Mapping[str, Ranks], n: int, most: int, key: Key) -> Choices:
-        """See CandidateValues."""
         return self.all(live, n)
 
 
