@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from autotune.core.arguments import argument_error, check_integer
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.search.effort import OF_THEIR_OWN
 from autotune.core.search.plan import Budget, as_budget
-from autotune.core.strategies.population import POPULATION_SETTING
+from autotune.core.strategies.population import POPULATION_SETTING, BeginsWithPopulation
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
 from autotune.shell.driver import Watch
@@ -91,7 +93,8 @@ def as_settings(given: object) -> dict[str, Any]:
 
 def takes_population(strategy: str | AnyStrategy) -> bool:
     """Whether a strategy has an initial population that can be chosen."""
-    return POPULATION_SETTING in getattr(_strategy_class(strategy), "__struct_fields__", ())
+    kind = _strategy_class(strategy)
+    return issubclass(kind, Struct) and POPULATION_SETTING in kind.__struct_fields__
 
 
 def _strategy_class(strategy: str | AnyStrategy) -> type[Any]:
@@ -100,9 +103,11 @@ def _strategy_class(strategy: str | AnyStrategy) -> type[Any]:
 
 def leaves_population_open(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:
     """Whether a strategy has an initial population that neither its settings nor `settings` choose."""
-    if settings.get(POPULATION_SETTING) is not None or not takes_population(strategy):
+    if settings.get(POPULATION_SETTING) is not None:
         return False
-    return isinstance(strategy, str) or getattr(strategy, POPULATION_SETTING) is None
+    if isinstance(strategy, str):
+        return takes_population(strategy)
+    return isinstance(strategy, BeginsWithPopulation) and strategy.initial_population_strategy is None
 
 
 def leaves_population_to_effort(strategy: str | AnyStrategy, settings: Mapping[str, Any]) -> bool:

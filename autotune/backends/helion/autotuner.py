@@ -23,7 +23,7 @@ from autotune.core.errors import PlanError
 from autotune.core.search.effort import check_effort, strategy_for
 from autotune.core.search.plan import Budget, Plan, Settings
 from autotune.core.search.result import Result, TuningFailed
-from autotune.core.strategies.population import POPULATION_SETTING, InitialPopulationStrategy
+from autotune.core.strategies.population import POPULATION_SETTING, BeginsWithPopulation, InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.shell.options import Options, PathLike, Progress, leaves_population_open, new_journal_path
@@ -120,7 +120,8 @@ def seed_configs_of(search: Any) -> list[Any]:
 
 def _drawn(search: Any, helion_space: HelionSpace, strategy: AnyStrategy) -> Iterator[Config | None]:
     """The initial population as Helion draws it: random configs with tiles of a size that a device can hold."""
-    if getattr(strategy, POPULATION_SETTING, None) not in (None, InitialPopulationStrategy.FROM_RANDOM):
+    chosen = strategy.initial_population_strategy if isinstance(strategy, BeginsWithPopulation) else None
+    if chosen not in (None, InitialPopulationStrategy.FROM_RANDOM):
         return
     if name_of(strategy) == _DESIGNED:
         return
