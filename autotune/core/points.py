@@ -1,6 +1,6 @@
 """Arrays of points: their identity, their distinct rows, and ranks joined to one number and taken apart again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -65,6 +65,13 @@ def join_ranks(ranks: Sequence[Ranks], sizes: Sequence[int]) -> Ranks:
     for digit, size in zip(ranks[1:], sizes[1:], strict=True):
         joined = joined * size + digit
     return joined
+
+
+def codes_by_name(parameters: Mapping[str, ParameterKind], names: Iterable[str], rows: Codes) -> dict[str, Codes]:
+    """The codes [n, width] of each parameter from the rows [n, total width] of these names."""
+    names = tuple(names)
+    ends = np.cumsum([parameters[name].width for name in names])[:-1]
+    return dict(zip(names, np.split(rows, ends, axis=1), strict=True))
 
 
 def joint_ranks(parameters: Mapping[str, ParameterKind], codes: Mapping[str, Codes]) -> Ranks:

@@ -20,7 +20,7 @@ from autotune.core.errors import SpaceError
 from autotune.core.identity import ObjectIdentity, WatchedIdentity
 from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.points import joint_ranks, sorted_unique
+from autotune.core.points import codes_by_name, joint_ranks, sorted_unique
 
 JOINT_LIMIT = 2**63
 """Rows over names with fewer combinations than this have joint ranks that fit int64."""
@@ -147,9 +147,8 @@ class Members(Struct, frozen=True, tag="members", dict=True):
     def of(cls, parameters: Mapping[str, Parameter], names: tuple[str, ...], rows: Codes) -> "Members":
         """The constraint that allows exactly these rows of codes [n, total width]; SpaceError past 63 bits."""
         _joint_size(parameters, names)
-        ends = np.cumsum([parameters[name].width for name in names])[:-1]
-        codes = dict(zip(names, np.split(rows, ends, axis=1), strict=True))
-        return cls(names, tuple(sorted_unique(joint_ranks(parameters, codes)).tolist()))
+        ranks = joint_ranks(parameters, codes_by_name(parameters, names, rows))
+        return cls(names, tuple(sorted_unique(ranks).tolist()))
 
     @memo
     def table(self) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from autotune.core.config import Value
 from autotune.core.parameters import Codes, Parameter
-from autotune.core.points import distinct_rows
+from autotune.core.points import codes_by_name, distinct_rows
 
 Verdicts = NDArray[np.uint8]
 """One of NO, YES, RAISES for each of n points, shape [n]."""
@@ -30,7 +30,6 @@ def verdicts_by_row(
 ) -> Verdicts:
     """The verdicts on n points, codes [n, width] by name; each distinct combination of values is evaluated once."""
     unique, inverse = distinct_rows(np.concatenate(list(codes.values()), axis=1))
-    ends = np.cumsum([part.shape[1] for part in codes.values()])[:-1]
-    parts = dict(zip(codes, np.split(unique, ends, axis=1), strict=True))
-    found = np.fromiter((verdict(row) for row in decode(parameters, parts)), np.uint8, len(unique))
+    rows = decode(parameters, codes_by_name(parameters, codes, unique))
+    found = np.fromiter((verdict(row) for row in rows), np.uint8, len(unique))
     return found[inverse]

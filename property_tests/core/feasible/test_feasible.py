@@ -30,6 +30,7 @@ from autotune.core.parameters import (
     Permutation,
     PowerOfTwo,
 )
+from autotune.core.points import codes_by_name
 from autotune.testing import is_uniform
 
 SAMPLES: dict[type, Parameter] = {
@@ -73,15 +74,13 @@ def everything(parameters: dict[str, Parameter]) -> Codes:
     return np.concatenate([p.unrank(ranks[:, i]) for i, p in enumerate(parameters.values())], axis=1)
 
 
-def split(parameters: dict[str, Parameter], rows: Codes) -> dict[str, Codes]:
-    ends = np.cumsum([parameter.width for parameter in parameters.values()])[:-1]
-    return dict(zip(parameters, np.split(rows, ends, axis=1), strict=True))
-
-
 def brute(parameters: dict[str, Parameter], constraints: tuple[Constraint, ...]) -> Codes:
     """The valid points, each judged on its own as a row."""
     rows = everything(parameters)
-    kept = [all(c.evaluate(row) for c in constraints) for row in decode(parameters, split(parameters, rows))]
+    kept = [
+        all(c.evaluate(row) for c in constraints)
+        for row in decode(parameters, codes_by_name(parameters, parameters, rows))
+    ]
     return rows[np.array(kept, bool)]
 
 
@@ -137,7 +136,7 @@ def test_members_are_a_constraint_like_any_other(
     given_rows = {tuple(row) for row in rows.tolist()}
     texts_only = tuple(as_constraint(text, parameters) for text in texts)
     found = brute(parameters, texts_only)
-    parts = split(parameters, found)
+    parts = codes_by_name(parameters, parameters, found)
     joined = np.concatenate([parts[name] for name in names], axis=1)
     wanted = found[[tuple(row) in given_rows for row in joined.tolist()]]
     constraints = (*texts_only, Members.of(parameters, names, rows))
