@@ -23,6 +23,7 @@ from autotune.core.search.messages import Event
 from autotune.shell.cache.sources import is_triton_kernel
 from autotune.shell.evaluators.checking import require_comparable
 from autotune.shell.evaluators.protocol import Session, clock_after
+from autotune.shell.evaluators.settings import Ranges, check_functions, check_ranges, qualified_name
 from autotune.shell.settings import timeout_setting
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class TritonEvaluator:
         for name in ("kernel", "build", "reference", "checker", "pre_hook", "post_hook"):
             value = getattr(self, name)
             if value is not None:
-                described[name] = name_of(value)
+                described[name] = qualified_name(value)
         for name in ("outputs", "restore_value", "reset_to_zero"):
             if getattr(self, name):
                 described[name] = ", ".join(map(str, getattr(self, name)))
@@ -310,21 +311,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("cuda", "interpreter"),
     "l2": ("flush", "rotate", "warm"),
 }
-_RANGES: tuple[tuple[str, Any, float, float], ...] = (
-    ("rtol", int | float, 0, 1e30),
-    ("atol", int | float, 0, 1e30),
-    ("allowed_mismatch", int | float, 0, 0.999999),
-    ("reduction", int, 1, 1e12),
-    ("compile_workers", int, 1, 4096),
-    ("ahead", int, 1, 10**9),
-    ("compile_timeout_s", int | float, 1e-3, 1e7),
-    ("run_timeout_s", int | float, 1e-3, 1e7),
-    ("warmup_ms", int | float, 0, 1e9),
-    ("target_ms", int | float, 0, 1e9),
-    ("min_repeats", int, 1, 1e6),
-    ("max_repeats", int, 1, 1e6),
-)
-"""Settings and their least and greatest values, so wide that only slips are refused."""
+_RANGES: Ranges = {
+    "allowed_mismatch": (int | float, 0, 0.999999),
+    "reduction": (int, 1, 1e12),
+    "compile_workers": (int, 1, 4096),
+    "ahead": (int, 1, 10**9),
+    "compile_timeout_s": (int | float, 1e-3, 1e7),
+}
 
 
 def validate_settings(evaluator: TritonEvaluator) -> None:
@@ -335,21 +328,12 @@ def validate_settings(evaluator: TritonEvaluator) -> None:
         value = getattr(evaluator, name)
         if not isinstance(value, str) or value not in allowed:
             raise EvaluatorError(f"{name} is {short_repr(value)}; use one of {', '.join(map(repr, allowed))}")
-    for name, kind, least, most in _RANGES:
-        value = getattr(evaluator, name)
-        if value is not None and not (isinstance(value, kind) and least <= value <= most):
-            what = "a whole number" if kind is int else "a number"
-            raise EvaluatorError(f"{name} is {value!r}; give {what} from {least:g} to {most:g}")
-    if evaluator.max_repeats < evaluator.min_repeats:
-        raise EvaluatorError(f"max_repeats is {evaluator.max_repeats}, below min_repeats; raise it or lower that")
+    check_ranges(evaluator, _RANGES, optional=("rtol", "atol", "reduction", "compile_workers", "ahead"))
     for name in ("outputs", "restore_value", "reset_to_zero"):
         value = getattr(evaluator, name)
         if isinstance(value, str) or not all(isinstance(one, str | int) for one in value):
             raise EvaluatorError(f"{name} is {value!r}; give a tuple of argument names")
-    for name in ("build", "pre_hook", "post_hook", "checker"):
-        value = getattr(evaluator, name)
-        if value is not None and not callable(value):
-            raise EvaluatorError(f"{name} is {value!r:.60}; give a function")
+    check_functions(evaluator, ("build", "pre_hook", "post_hook", "checker"))
     if evaluator.target is not None:
         arch_of(evaluator.target)
     if os.name != "posix":
@@ -361,7 +345,7 @@ def _check_workloads(evaluator: TritonEvaluator) -> None:
         raise EvaluatorError("arguments and workloads are both given; give one of them")
     for one in evaluator.workloads:
         if not isinstance(one, ArgumentSet):
-            raise EvaluatorError(f"workloads has {name_of(one)}; give ArgumentSet(arguments, weight, name)")
+            raise EvaluatorError(f"workloads has {qualified_name(one)}; give ArgumentSet(arguments, weight, name)")
         if not (isinstance(one.weight, int | float) and 0 <= one.weight < inf):
             raise EvaluatorError(f"a workload has weight {one.weight!r}; give a number of at least 0")
     if evaluator.workloads and not sum(one.weight for one in evaluator.workloads):
@@ -377,7 +361,7 @@ def _check_kernel(evaluator: TritonEvaluator) -> None:
         raise EvaluatorError("give either kernel= with grid=, or build=")
     if kernel is not None and not is_triton_kernel(kernel):
         raise EvaluatorError(
-            f"kernel is {name_of(kernel)}, not a @triton.jit function; take the decorators above @triton.jit"
+            f"kernel is {qualified_name(kernel)}, not a @triton.jit function; take the decorators above @triton.jit"
             " away, or use build="
         )
     gridless = not evaluator.workloads or any(one.grid is None for one in evaluator.workloads)
@@ -387,10 +371,3 @@ def _check_kernel(evaluator: TritonEvaluator) -> None:
         require_comparable(reference)
     if kernel is not None and reference is not None and not callable(reference) and not evaluator.outputs:
         raise EvaluatorError("say which arguments the kernel writes: outputs=('c',), for example")
-
-
-def name_of(part: Any) -> str:
-    """The name of a function, kernel or class; the type of anything else."""
-    if callable(part) or is_triton_kernel(part):
-        return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', type(part).__name__)}"
-    return type(part).__name__

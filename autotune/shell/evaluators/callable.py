@@ -16,6 +16,7 @@ from autotune.shell.evaluators.checking import require_comparable
 from autotune.shell.evaluators.in_process import InProcessSession
 from autotune.shell.evaluators.isolated import IsolatedSession, WorkerRules, pool_of
 from autotune.shell.evaluators.protocol import Evaluator, Session, clock_after
+from autotune.shell.evaluators.settings import Ranges, check_functions, check_ranges, qualified_name
 from autotune.shell.evaluators.timing import Schedule, Timer
 from autotune.shell.evaluators.workload import Workload
 from autotune.shell.settings import timeout_setting
@@ -87,22 +88,16 @@ class CallableEvaluator(Evaluator):
 
     def __post_init__(self) -> None:
         if not isinstance(self.args, tuple | list):
-            raise EvaluatorError(f"args is {_name(self.args)}; give a tuple with one item for each argument")
+            raise EvaluatorError(f"args is {qualified_name(self.args)}; give a tuple with one item for each argument")
         object.__setattr__(self, "args", tuple(self.args))
-        for name in ("build", "make_args", "checker", "timer"):
-            if not (callable(getattr(self, name)) or (name != "build" and getattr(self, name) is None)):
-                raise EvaluatorError(f"{name} is {short_repr(getattr(self, name))}; give a function")
+        if self.build is None:
+            raise EvaluatorError("build is None; give a function")
+        check_functions(self, ("build", "make_args", "checker", "timer"))
         if self.args and self.make_args is not None:
             raise EvaluatorError("args and make_args are both given; give one of them")
         if not isinstance(self.isolation, str) or self.isolation not in ("process", "in_process"):
             raise EvaluatorError(f'isolation is {short_repr(self.isolation)}; use "process" or "in_process"')
-        for name, kind, least, most in _RANGES:
-            value = getattr(self, name)
-            unset = name in ("memory_limit_mb", "rtol", "atol") and value is None
-            if not unset and not (isinstance(value, kind) and least <= value <= most):
-                raise EvaluatorError(f"{name} is {short_repr(value)}; give {_KINDS[kind]} from {least:g} to {most:g}")
-        if self.max_repeats < self.min_repeats:
-            raise EvaluatorError(f"max_repeats is {self.max_repeats}, below min_repeats; raise it or lower that")
+        check_ranges(self, _RANGES, optional=("memory_limit_mb", "rtol", "atol"))
         self._check_isolation()
         if self.checker is None:
             require_comparable(self.reference)
@@ -114,10 +109,10 @@ class CallableEvaluator(Evaluator):
 
     def describe(self) -> dict[str, Detail]:
         """Kind and settings: functions by name, arguments by their number, without those that are None."""
-        described: dict[str, Detail] = {"kind": "callable", "build": _name(self.build), "args": len(self.args)}
+        described: dict[str, Detail] = {"kind": "callable", "build": qualified_name(self.build), "args": len(self.args)}
         for name in ("make_args", "reference", "checker", "timer"):
             if getattr(self, name) is not None:
-                described[name] = _name(getattr(self, name))
+                described[name] = qualified_name(getattr(self, name))
         for name in _PLAIN:
             if getattr(self, name) is not None:
                 described[name] = getattr(self, name)
@@ -160,20 +155,12 @@ class CallableEvaluator(Evaluator):
             raise EvaluatorError("memory_limit_mb is known to work on Linux only; leave it out")
 
 
-_KINDS = {int: "a whole number", int | float: "a number"}
-_RANGES: tuple[tuple[str, Any, float, float], ...] = (
-    ("rtol", int | float, 0, 1e30),
-    ("atol", int | float, 0, 1e30),
-    ("workers", int, 1, 4096),
-    ("build_timeout_s", int | float, 1e-3, 1e7),
-    ("run_timeout_s", int | float, 1e-3, 1e7),
-    ("memory_limit_mb", int, 1, 1e9),
-    ("warmup_ms", int | float, 0, 1e9),
-    ("target_ms", int | float, 0, 1e9),
-    ("min_repeats", int, 1, 1e6),
-    ("max_repeats", int, 1, 1e6),
-    ("min_sample_ms", int | float, 0, 1e9),
-)
+_RANGES: Ranges = {
+    "workers": (int, 1, 4096),
+    "build_timeout_s": (int | float, 1e-3, 1e7),
+    "memory_limit_mb": (int, 1, 1e9),
+    "min_sample_ms": (int | float, 0, 1e9),
+}
 
 _PLAIN = (
     "rtol",
@@ -191,12 +178,6 @@ _PLAIN = (
     "min_sample_ms",
     "exact",
 )
-
-
-def _name(part: Any) -> str:
-    if callable(part):
-        return f"{getattr(part, '__module__', '?')}.{getattr(part, '__qualname__', type(part).__name__)}"
-    return type(part).__name__
 
 
 def as_evaluator(given: Any) -> Evaluator:
