@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,40 @@ def test_importing_it_and_naming_everything_loads_nothing_heavy() -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="tuna"):
         getattr(autotune, "tuna")  # noqa: B009
+
+
+PACKAGE = Path(autotune.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
+    assert {name: files for name, files in homes.items() if len(files) > 1} == {}
+
+
+def test_no_file_is_longer_than_a_reader_takes_in_at_once() -> None:
+    assert {str(path): count for path in SOURCES if (count := len(path.read_text().splitlines())) > 700} == {}
+
+
+INSIDE = re.compile(r"\bautotune[./](core|shell|backends|interop)\b")
+FOR_READERS_OF_THE_CODE = ("architecture.md", "contributing.md", "changelog.md")
+
+
+def test_pages_for_users_do_not_show_the_layout_inside() -> None:
+    docs = PACKAGE.parent / "docs"
+    pages = [PACKAGE.parent / "README.md", *sorted(docs.glob("*.md")), *sorted((docs / "examples").glob("*.py"))]
+    for page in pages:
+        if page.name not in FOR_READERS_OF_THE_CODE:
+            assert INSIDE.findall(page.read_text()) == [], page
+
+
+def test_every_file_that_the_page_on_architecture_names_exists() -> None:
+    """A path in backticks is below the package, or below a folder that the same paragraph or table names."""
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    known = {"/" + path.relative_to(PACKAGE).as_posix() for path in SOURCES}
+    for named in set(re.findall(r"`([a-z_/]+\.py)`", page)):
+        assert any(path.endswith("/" + named) for path in known), named
