@@ -68,7 +68,7 @@ class Interruption:
         self.requested = True
 
     @contextmanager
-    def listening(self) -> Iterator["Interruption"]:
+    def listen(self) -> Iterator["Interruption"]:
         """Handles SIGINT (and SIGTERM, which asks for the same) inside of the context, in the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield self

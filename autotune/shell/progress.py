@@ -210,18 +210,18 @@ class _Watcher:
         if now < self._next and not _begins_phase(event):
             return
         try:
-            self._painter.paint(self._standing(search, now))
+            self._painter.paint(self._state(search, now))
         except OSError:
             self._next = float("inf")
             return
         self._next = now + max(self._painter.interval_s, min(SHARE * (time.monotonic() - now), LOG_S))
 
     def close(self) -> None:
-        last = None if self._last is None else self._standing(self._last, time.monotonic())
+        last = None if self._last is None else self._state(self._last, time.monotonic())
         with suppress(OSError):
             self._painter.close(last)
 
-    def _standing(self, search: Search, now: float) -> ProgressState:
+    def _state(self, search: Search, now: float) -> ProgressState:
         silent = now - self._last_event_at
         return progress_state(search, self._pace.seconds_left(search, now - self._began, silent), silent)
 

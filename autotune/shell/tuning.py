@@ -21,7 +21,7 @@ from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space, as_space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
-from autotune.shell.cache.cached_evaluator import without_cached
+from autotune.shell.cache.cached_evaluator import drop_cached
 from autotune.shell.cache.reuse import (
     KeyedCache,
     Use,
@@ -186,7 +186,7 @@ def run_plan(
         if keyed is not None:
             evaluator, keeping = use_cache(stack, keyed, evaluator, options, origins)
             watches.append(keeping)
-        interruption = stack.enter_context(Interruption().listening())
+        interruption = stack.enter_context(Interruption().listen())
         session = stack.enter_context(evaluator.open(plan.space))
         search = begin_search(plan, session, interruption)  # on the session's clock: drawing configs takes time
         writer = None
@@ -221,7 +221,7 @@ def resume(
             "use the evaluator that it was made with"
         )
     search = fold(plan, read.events)
-    past = without_cached(read.events)
+    past = drop_cached(read.events)
     if isinstance(done := request(search, 0), Finished) and done.complete:
         if read.header.version > 1 and not isinstance(read.events[-1], Reported):  # it was killed just before that
             with JournalWriter.append_to(read) as writer:
@@ -230,7 +230,7 @@ def resume(
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
         watch = stack.enter_context(show_progress(search, progress))
-        interruption = stack.enter_context(Interruption().listening())
+        interruption = stack.enter_context(Interruption().listen())
         session = stack.enter_context(evaluator.open(plan.space, past))
         driver = Driver(search, session, writer.write, watch)
         if read.events:

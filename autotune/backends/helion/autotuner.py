@@ -69,7 +69,7 @@ def make_plan_for(search: Any, arguments: AutotunerOptions, helion_space: Helion
     own = {n: v for n, v in settings.items() if n not in Settings.__struct_fields__}
     made = strategy_for(strategy, effort, own)
     budget = Budget(arguments.evaluations, seconds, theirs.autotune_max_generations)
-    seeds = [*map(helion_space.point, seed_configs_of(search)), *_drawn(search, helion_space, made)]
+    seeds = [*map(helion_space.point, seed_configs_of(search)), *_draw_initial(search, helion_space, made)]
     return make_plan(
         helion_space.space,
         strategy,
@@ -78,7 +78,7 @@ def make_plan_for(search: Any, arguments: AutotunerOptions, helion_space: Helion
         budget=budget,
         seed=first_given(arguments.seed, theirs.autotune_random_seed, 0),
         seeds=_distinct(seeds),
-        best_available=_distinct(_cached(search, helion_space)),
+        best_available=_distinct(_list_cached(search, helion_space)),
         settings=settings,
     )
 
@@ -118,7 +118,7 @@ def seed_configs_of(search: Any) -> list[Any]:
     return [flat for flat, _ in pairs]
 
 
-def _drawn(search: Any, helion_space: HelionSpace, strategy: AnyStrategy) -> Iterator[Config | None]:
+def _draw_initial(search: Any, helion_space: HelionSpace, strategy: AnyStrategy) -> Iterator[Config | None]:
     """The initial population as Helion draws it: random configs with tiles of a size that a device can hold."""
     chosen = strategy.initial_population_strategy if isinstance(strategy, BeginsWithPopulation) else None
     if chosen not in (None, InitialPopulationStrategy.FROM_RANDOM):
@@ -131,7 +131,7 @@ def _drawn(search: Any, helion_space: HelionSpace, strategy: AnyStrategy) -> Ite
         yield helion_space.point(flat)
 
 
-def _cached(search: Any, helion_space: HelionSpace) -> Iterator[Config | None]:
+def _list_cached(search: Any, helion_space: HelionSpace) -> Iterator[Config | None]:
     """The best configs in Helion's own cache for this hardware and these arguments."""
     if environment().skip_cache:
         return
@@ -201,11 +201,11 @@ class ForcedCache(BaseAutotuner):  # type: ignore[misc]  # Helion asks for its o
     """A search whose result replaces the one in Helion's cache."""
 
     def __init__(self, cached: BaseAutotuner) -> None:
-        self._cached = cached
+        self._list_cached = cached
 
     def autotune(self, *, skip_cache: bool = False) -> HelionConfig:
         """As Helion calls it. skip_cache: ignored; the cache is never read."""
-        return self._cached.autotune(skip_cache=True)
+        return self._list_cached.autotune(skip_cache=True)
 
 
 class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion asks for its own base

@@ -134,7 +134,7 @@ class BenchmarkRecord:
         """The config that Helion makes of a point; None where it refuses."""
         return self._space.project(point)
 
-    def known(self, config: Any) -> Outcome | None:
+    def known_outcome(self, config: Any) -> Outcome | None:
         """The outcome of a config that was measured or refused already."""
         return REFUSED if config is None else self._outcomes.get(config)
 
@@ -154,7 +154,7 @@ class BenchmarkRecord:
         configs = [self.config(trial.config) for trial in trials]
         new: dict[Any, PopulationMember] = {}
         for trial, config in zip(trials, configs, strict=True):
-            if config not in new and self.known(config) is None:
+            if config not in new and self.known_outcome(config) is None:
                 member = self.enter(trial, config)
                 if member is not None:
                     new[config] = member

@@ -76,7 +76,7 @@ class CompilePool:
             future.start()
         self._running.append(work)
 
-    def ended(self) -> list[tuple[CompileJob, Failed | None]]:
+    def poll(self) -> list[tuple[CompileJob, Failed | None]]:
         """The jobs that are over, each with its failure."""
         over, self._running = _split(self._running)
         found = [(work, _verdict(work)) for work in over]

@@ -79,7 +79,7 @@ class MeasureJob:
         with capture_output():
             fn = _load_compiled_fn_for_worker(self.fn_spec)
             try:
-                return replace(self._measured(fn, began), began=began)
+                return replace(self._measure(fn, began), began=began)
             except Exception as error:
                 error.__traceback__ = None  # it refers to the tensors of the call
                 if match_unrecoverable_runtime_error(error):
@@ -90,7 +90,7 @@ class MeasureJob:
             finally:
                 _unload_compiled_fn(fn)
 
-    def _measured(self, fn: Callable[..., Any], began: float) -> JobResult:
+    def _measure(self, fn: Callable[..., Any], began: float) -> JobResult:
         call = functools.partial(fn, *load_trusted_kernel_args(self.args_path))
         output = call()
         synchronize_device()

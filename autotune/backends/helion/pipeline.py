@@ -116,7 +116,7 @@ class PipelineSession(WorkerSession):
 
     def _queue_trial(self, trial: Trial, limits: Limits) -> None:
         config = self._records.config(trial.config)
-        outcome = self._records.known(config)
+        outcome = self._records.known_outcome(config)
         if outcome is not None:
             self._report([trial], outcome)
         elif config in self._under_way:
@@ -135,13 +135,13 @@ class PipelineSession(WorkerSession):
         self._take_results()
         self._take_compiled()
         for work, source in self._codegen.poll():
-            self._generated(work, source)
+            self._handle_generated(work, source)
             self._take_results()  # loading takes a while, and the GPU must not wait for its next job
         self._start_jobs()
 
     def _take_compiled(self) -> None:
-        for work, failed in self._compilers.ended():
-            self._compiled(work, failed)
+        for work, failed in self._compilers.poll():
+            self._handle_compiled(work, failed)
 
     def _start_jobs(self) -> None:
         while self._queue and len(self._compilers) + len(self._codegen) < self._jobs:
@@ -153,18 +153,18 @@ class PipelineSession(WorkerSession):
 
     def _start(self, work: CompileJob) -> None:
         """Generate the code of a config, in another process if possible."""
-        config = self._filtered(work)
+        config = self._filter(work)
         if config is None or self._records.over():
-            self._settle(work, None)
+            self._finish_job(work, None)
         elif self._codegen.free:
             self._codegen.send(work, config)
         else:
             self._compile(work, config, None)
 
-    def _generated(self, work: CompileJob, source: GeneratedSource) -> None:
+    def _handle_generated(self, work: CompileJob, source: GeneratedSource) -> None:
         """Compile a config whose code another process has generated. Code that it could not generate is generated here,
         so that Helion logs the error."""
-        config, text = self._filtered(work), source.text
+        config, text = self._filter(work), source.text
         if source.ended:
             self._record.note(GENERATOR, "generate", source.began, source.ended, work.trials[0].id)
         if text is not None and not self._agreed:  # checked once: a fork might see another machine
@@ -183,25 +183,25 @@ class PipelineSession(WorkerSession):
             with with_source(kernel, text):
                 work.fn = kernel.compile_config(config, allow_print=False)
         except Exception as error:  # of Helion's code generation, which Helion logs
-            self._settle(work, Failed("compile_error", f"{type(error).__name__}: {error}"))
+            self._finish_job(work, Failed("compile_error", f"{type(error).__name__}: {error}"))
             return
         work.future = self._provider.create_compile(config, work.fn)
         self._provider.futures[config] = work.future
         self._compilers.begin(work)
         self._record.note(SEARCH, "generate" if text is None else "load", began, trial=work.trials[0].id)
 
-    def _filtered(self, work: CompileJob) -> Any:
+    def _filter(self, work: CompileJob) -> Any:
         """The config after Helion's filter; None if the filter drops it."""
         wanted = self._records.search.settings.autotune_config_filter
         return work.member.config if wanted is None else wanted(work.member.config)
 
-    def _compiled(self, work: CompileJob, failed: Failed | None) -> None:
+    def _handle_compiled(self, work: CompileJob, failed: Failed | None) -> None:
         if work.compile_s:
             now = time.perf_counter()
             self._record.note("compiler", "compile", now - work.compile_s, now, work.trials[0].id)
         job = None if failed is not None else self._provider.job(work.fn, work.limits.cutoff_ms, work.limits.near_ms)
         if job is None:  # it failed, or cannot be sent, and Helion runs it in its own way
-            self._settle(work, failed)
+            self._finish_job(work, failed)
             return
         assert self._gpu_process is not None
         self._sent += 1
@@ -215,22 +215,22 @@ class PipelineSession(WorkerSession):
             if isinstance(answer, BenchmarkWorkerUnkillable):
                 raise answer
             if work is not None and self._under_way.get(work.config) is work:
-                self._measured(work, answer)
+                self._handle_measured(work, answer)
 
-    def _measured(self, work: CompileJob, answer: Any) -> None:
+    def _handle_measured(self, work: CompileJob, answer: Any) -> None:
         if isinstance(answer, CompiledFunctionLoadError):  # Helion can still run it, in this process
-            self._settle(work, None)
+            self._finish_job(work, None)
             return
         found = answer if isinstance(answer, JobResult) else _result_of_error(answer)
         if found.began:
             self._record.note(GPU, "run", found.began, found.began + found.run_s, work.trials[0].id)
-        self._provider.results[self._filtered(work)] = found
+        self._provider.results[self._filter(work)] = found
         if found.failure is None:
-            self._settle(work, timed_or_failed(found.times_ms, work.compile_s, found.run_s, found.cut))
+            self._finish_job(work, timed_or_failed(found.times_ms, work.compile_s, found.run_s, found.cut))
         else:
-            self._settle(work, Failed(found.failure, found.message, work.compile_s, found.run_s))
+            self._finish_job(work, Failed(found.failure, found.message, work.compile_s, found.run_s))
 
-    def _settle(self, work: CompileJob, outcome: Outcome | None) -> None:
+    def _finish_job(self, work: CompileJob, outcome: Outcome | None) -> None:
         trials, began = work.trials, time.perf_counter()
         found = self._records.settle(work.config, work.member, work.fn, trials[0].generation, outcome)
         self._record.note(SEARCH, "settle", began, trial=trials[0].id)

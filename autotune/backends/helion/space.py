@@ -86,10 +86,10 @@ def make_field(fragment: ConfigSpecFragment) -> FragmentField:
         case BaseIntegerFragment(low=low, high=high):
             return _plain(Integer(low, high, role=role) if low < high else None)
         case NumThreadsFragment():
-            return _labelled(tuple(fragment.search_values() or (0,)), ordered=True)
+            return _make_choice(tuple(fragment.search_values() or (0,)), ordered=True)
         case EnumFragment():
-            return _labelled(tuple(fragment.search_values() or ()))
-    return _labelled(tuple(fragment.search_values() or ()))
+            return _make_choice(tuple(fragment.search_values() or ()))
+    return _make_choice(tuple(fragment.search_values() or ()))
 
 
 def _plain(parameter: Parameter | None) -> FragmentField:
@@ -100,7 +100,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _labelled(values: tuple[Any, ...], ordered: bool = False) -> FragmentField:
+def _make_choice(values: tuple[Any, ...], ordered: bool = False) -> FragmentField:
     """A choice of values by themselves, or by their texts if JSON cannot hold them."""
     by_label = {token(_label(value)): value for value in values}
     labels = tuple({token(_label(value)): _label(value) for value in values}.values())
@@ -200,7 +200,7 @@ class HelionSpace:
 
     def flat(self, config: Config) -> Flat:
         """The flat config of a point, not repaired."""
-        return _filled(self.slots, self.base, config)
+        return _fill(self.slots, self.base, config)
 
     def project(self, config: Config) -> HelionConfig | None:
         """The config that Helion makes of a point; None where it refuses."""
@@ -252,7 +252,7 @@ def _points(generation: ConfigGeneration, slots: Sequence[Slot], known: Sequence
             yield {slot.name: slot.get(canonical) for slot in slots}
 
 
-def _filled(slots: Sequence[Slot], base: Flat, config: Config) -> Flat:
+def _fill(slots: Sequence[Slot], base: Flat, config: Config) -> Flat:
     flat = deepcopy(base)
     for slot in slots:
         slot.put(flat, config[slot.name])
@@ -284,7 +284,7 @@ def _constraints(
 
     def repair(config: Config) -> Config | None:
         try:
-            canonical, _ = generation.canonicalize_flat(_filled(slots, base, config))
+            canonical, _ = generation.canonicalize_flat(_fill(slots, base, config))
             return Config({slot.name: slot.get(canonical) for slot in slots})
         except (exc.InvalidConfig, ValueError, TypeError, AssertionError):
             return None

@@ -145,7 +145,7 @@ class PreparedArguments:
                 )
             self._check = OutputCheck(dict(zip(self.outputs, parts, strict=True)), spec.tolerance, named=True)
         if spec.checker is None:
-            self._check.required()
+            self._check.require_elements()
 
     def _call_reference(self, workload: ArgumentSet, launch: Launch) -> Any:
         """The expected output. Where the reference works in place, it is what the reference made of its arguments."""

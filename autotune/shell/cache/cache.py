@@ -144,7 +144,7 @@ class Cache:
 
         A loose key finds the entries of every toolchain, a strict one those of its own.
         """
-        return tuple(entry for _, entry in self._layered(key))
+        return tuple(entry for _, entry in self._find_layers(key))
 
     def find(self, key: Key, accept: Callable[[Entry], bool] | None = None) -> Entry | None:
         """The best finished entry of a key, or None.
@@ -152,7 +152,7 @@ class Cache:
         For a loose key the entries of the installed toolchain go before the others. Then the first layer goes before
         the others, the faster result before the slower, the newer before the older. accept: says which entries will do.
         """
-        layered = self._layered(key)
+        layered = self._find_layers(key)
         rejected = {(c, e.key.versions): e.run.began_at for _, e in reversed(layered) for c in e.rejects}
         barred = {name for _, e in layered for name in e.barred}
         found = [
@@ -222,7 +222,7 @@ class Cache:
         newest = sorted(found, key=age, reverse=True) if max_scan is None else nlargest(max_scan, found, key=age)
         try:
             for name in newest:
-                read = (store.decoded(name, decode) for store in found[name])
+                read = (store.decode(name, decode) for store in found[name])
                 entry = next((one for one in read if one is not None), None)
                 if entry is not None:
                     yield name, entry
@@ -234,7 +234,7 @@ class Cache:
         """The layers that have each entry, by its name."""
         found: dict[str, tuple[Store, ...]] = {}
         for store in self.stores:
-            names = store.unordered()
+            names = store.list_names()
             more: dict[str, tuple[Store, ...]] = dict.fromkeys(names, (store,))
             found = (
                 {**more, **found, **{name: (*found[name], store) for name in found.keys() & more}} if found else more
@@ -255,7 +255,7 @@ class Cache:
         self._lookups.pop(entry.key.loose.digest, None)
         return path
 
-    def _layered(self, key: Key) -> tuple[tuple[int, Entry], ...]:
+    def _find_layers(self, key: Key) -> tuple[tuple[int, Entry], ...]:
         """The entries of a key with the numbers of their layers, newest first within a layer."""
         if self.mode == "off":
             return ()

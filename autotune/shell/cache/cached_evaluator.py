@@ -34,7 +34,7 @@ class CachedEvaluator(Evaluator):
         return self.inner.describe()
 
     def open(self, space: Space, past: Sequence[Event] = ()) -> Session:
-        return _CachedSession(self.inner.open(space, without_cached(past)), self.outcomes)
+        return _CachedSession(self.inner.open(space, drop_cached(past)), self.outcomes)
 
 
 class _CachedSession(Session):
@@ -85,7 +85,7 @@ class _CachedSession(Session):
         self._inner.__exit__(kind, error, trace)
 
 
-def without_cached(events: Sequence[Event]) -> tuple[Event, ...]:
+def drop_cached(events: Sequence[Event]) -> tuple[Event, ...]:
     """The events that the inner session saw: without the trials that the cache answered."""
     cached = {e.trial for e in events if isinstance(e, Observed) and CACHED in e.outcome.details}
     if not cached:

@@ -133,7 +133,7 @@ class Entry(Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True):
         """Whether the search came to its end, neither interrupted nor killed."""
         return self.result is not None and self.result.complete
 
-    def ranked(self) -> list[tuple[Config, float]]:
+    def ranking(self) -> list[tuple[Config, float]]:
         """The timed configs with their times in milliseconds, fastest first; of a finalist the verified time."""
         times = {m.config: m.outcome.time_ms for m in self.measurements if isinstance(m.outcome, Timed)}
         if self.result is not None:

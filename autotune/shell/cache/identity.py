@@ -115,7 +115,7 @@ class Identified(Protocol):
     def identity(self) -> Identity: ...
 
 
-def key_named(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key:
+def resolve_key(key: Key | KeyKind | None, space: Space, evaluator: object) -> Key:
     """The key that the argument `key` of `tune` names: a key as it is, "strict" with the installed toolchain, "loose"
     or None without. Raises CacheError for anything else."""
     if isinstance(key, LooseKey | StrictKey):

@@ -179,8 +179,8 @@ def differences(wanted: Key, found: Key) -> tuple[Difference, ...]:
 def distance(a: LooseKey, b: LooseKey) -> float:
     """How little the times of one key say about the other, 0 for equal keys, roughly in doublings of sizes."""
     apart = OTHER_KERNEL * (a.kernel != b.kernel) + OTHER_SOURCE * (a.source != b.source)
-    apart += OTHER_SPACE * (a.space != b.space) + OTHER_EXTRA * len(_changed(a.extra, b.extra))
-    apart += OTHER_VALUE * len(_changed(a.specialization.constants, b.specialization.constants))
+    apart += OTHER_SPACE * (a.space != b.space) + OTHER_EXTRA * len(_list_changed(a.extra, b.extra))
+    apart += OTHER_VALUE * len(_list_changed(a.specialization.constants, b.specialization.constants))
     return apart + _devices(a.device, b.device) + _arguments(a, b)
 
 
@@ -189,7 +189,7 @@ def changed_versions(a: Versions, b: Versions) -> list[str]:
     return [name for name in Versions.__struct_fields__ if getattr(a, name) != getattr(b, name)]
 
 
-def _changed(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _list_changed(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     return [name for name in {**a, **b} if name not in a or name not in b or repr(a[name]) != repr(b[name])]
 
 

@@ -40,7 +40,7 @@ from autotune.shell.cache.entries import (
     own_measurements,
 )
 from autotune.shell.cache.hit_rule import Requirements, reusable, shortfall
-from autotune.shell.cache.identity import installed_versions, key_named
+from autotune.shell.cache.identity import installed_versions, resolve_key
 from autotune.shell.cache.keys import Key, KeyKind, StrictKey, Versions, changed_versions
 from autotune.shell.cache.warm_start import WarmStart, best_available
 from autotune.shell.driver import Watch
@@ -120,22 +120,24 @@ class KeyedCache:
         if self.use == "force":
             return {}
         known = reusable(self.cache.measurements(self.strict).values())
-        return {one.measurement.config: _marked(one.measurement.outcome, one.run) for one in known}
+        return {one.measurement.config: _mark_cached(one.measurement.outcome, one.run) for one in known}
 
     def best_available(self, space: Space, options: WarmStart | None) -> tuple[Origin, ...]:
         """The configs of earlier runs that a search may begin with."""
         return () if self.use == "force" else best_available(self.cache, self.key.loose, space, options)
 
-    def superseded(self) -> tuple[str, ...]:
+    def entries_to_replace(self) -> tuple[str, ...]:
         """The entries that a forced search replaces: those of the same toolchain that are there now."""
         return tuple(entry.name for entry in self.cache.entries(self.strict)) if self.use == "force" else ()
 
     def recorder(self, evaluator: Evaluator, effort: str, journal: str) -> "Recorder":
         """Puts a search that begins now into the cache."""
-        return Recorder(self.cache, self.strict, new_run(evaluator.describe(), effort, journal), self.superseded())
+        return Recorder(
+            self.cache, self.strict, new_run(evaluator.describe(), effort, journal), self.entries_to_replace()
+        )
 
 
-def _marked(outcome: Outcome, run: Provenance) -> Outcome:
+def _mark_cached(outcome: Outcome, run: Provenance) -> Outcome:
     return replace(outcome, details={**outcome.details, CACHED: run.id})
 
 
@@ -167,7 +169,7 @@ def keyed_cache(
     opened = cache if isinstance(cache, Cache) else Cache(None if cache is True else cache)
     if opened.mode == "off":
         return None
-    return KeyedCache(opened, key_named(key, space, evaluator), checked_use(asked))
+    return KeyedCache(opened, resolve_key(key, space, evaluator), checked_use(asked))
 
 
 def checked_use(use: object) -> Use:

@@ -115,9 +115,9 @@ def kernel_digest(kernel: Any) -> str:
     while todo:
         one = todo.pop(0)
         used: list[Any] = []
-        for label, value in _used(one.fn):
-            if not _is_jitted(value):
-                used.append((label, identify(_unwrapped(value), replace_known).digest))
+        for label, value in _list_used_values(one.fn):
+            if not _is_compiled_function(value):
+                used.append((label, identify(_unwrap(value), replace_known).digest))
             elif not value.fn.__module__.startswith("triton."):
                 if id(value) not in places:
                     places[id(value)] = len(places)
@@ -142,19 +142,19 @@ def _settings(kernel: Any) -> list[tuple[str, str]]:
     return [(name, repr(given[name])) for name in _JIT_SETTINGS if given.get(name)]
 
 
-def _is_jitted(value: Any) -> bool:
+def _is_compiled_function(value: Any) -> bool:
     """Whether this is a kernel, or another function that Triton evaluates while it compiles one."""
     return is_triton_kernel(value) or (
         type(value).__module__.startswith("triton.") and isinstance(getattr(value, "fn", None), FunctionType)
     )
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrap(value: Any) -> Any:
     """The value of a `tl.constexpr`; other values as they are."""
     return ("constexpr", value.value) if type(value).__name__ == "constexpr" else value
 
 
-def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:
+def _list_used_values(function: FunctionType) -> Iterator[tuple[str, Any]]:
     """The values that a function names: in its closure, in its module, and in modules that it names."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with suppress(ValueError):  # not assigned yet
@@ -288,17 +288,17 @@ def stride_class(shape: Sequence[int], strides: Sequence[int]) -> str:
     stride is never used. The order of the dimensions follows if the strides do not fall.
     """
     used = [i for i, n in enumerate(shape) if n > 1]
-    if all(strides[i] == c for i, c in zip(used, _packed(shape, used), strict=True)):
+    if all(strides[i] == c for i, c in zip(used, _packed_strides(shape, used), strict=True)):
         return "contiguous"
     order = sorted(used, key=lambda i: (-strides[i], i))
-    if all(strides[i] == c for i, c in zip(order, _packed(shape, order), strict=True)):
+    if all(strides[i] == c for i, c in zip(order, _packed_strides(shape, order), strict=True)):
         return "dense:" + ",".join(map(str, order))
     outermost = all(strides[a] >= strides[b] for a, b in pairwise(used))
     letters = "".join(_letter(strides[i]) if i in used else "." for i in range(len(shape)))
     return f"strided:{letters}" if outermost else f"strided:{letters}:{','.join(map(str, order))}"
 
 
-def _packed(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
+def _packed_strides(shape: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
     return contiguous_strides([shape[i] for i in order])
 
 

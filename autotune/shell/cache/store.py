@@ -69,9 +69,9 @@ class Store:
 
     def names(self, digest: str = "") -> list[str]:
         """The names of the entries whose loose digest begins with `digest`, oldest first."""
-        return sorted(self.unordered(digest), key=age)
+        return sorted(self.list_names(digest), key=age)
 
-    def unordered(self, digest: str = "") -> list[str]:
+    def list_names(self, digest: str = "") -> list[str]:
         """The same names, not ordered."""
         shards = [digest[:2]] if len(digest) >= 2 else self._shards()
         found = [name for shard in shards for name in self._shard(shard)]
@@ -79,11 +79,11 @@ class Store:
 
     def read(self, name: str) -> Entry | None:
         """The entry of that name; None if there is none, and, with a warning, if it is broken."""
-        entry = self.decoded(name, decode_entry)
+        entry = self.decode(name, decode_entry)
         self.warn_of_broken()
         return entry
 
-    def decoded(self, name: str, decode: Callable[[bytes], Found]) -> Found | None:
+    def decode(self, name: str, decode: Callable[[bytes], Found]) -> Found | None:
         """The entry of that name as `decode` returns it; None if there is none or it is broken (CacheError)."""
         try:
             found = decode(_content(f"{self.directory}/entries/{name[:2]}/{name}"))
@@ -116,7 +116,7 @@ class Store:
         """The entries whose loose digest begins with `digest`, newest first, read one by one."""
         try:
             for name in reversed(self.names(digest)):
-                entry = self.decoded(name, decode_entry)
+                entry = self.decode(name, decode_entry)
                 if entry is not None:
                     yield entry
         finally:
@@ -153,10 +153,10 @@ class Store:
         return found
 
     def _shards(self) -> list[str]:
-        return sorted(name for name in _listed(self.root) if len(name) == 2 and _HEX.issuperset(name))
+        return sorted(name for name in _list_directory(self.root) if len(name) == 2 and _HEX.issuperset(name))
 
     def _shard(self, shard: str) -> list[str]:
-        return [n for n in _listed(f"{self.directory}/entries/{shard}") if n[-5:] == ".json" and n[0] != "."]
+        return [n for n in _list_directory(f"{self.directory}/entries/{shard}") if n[-5:] == ".json" and n[0] != "."]
 
 
 def _content(path: str) -> bytes:
@@ -192,7 +192,7 @@ def _refuse(found: os.stat_result) -> None:
         raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, which no entry has")
 
 
-def _listed(directory: PathLike) -> list[str]:
+def _list_directory(directory: PathLike) -> list[str]:
     """The names in a directory; none where it cannot be listed."""
     try:
         return os.listdir(directory)

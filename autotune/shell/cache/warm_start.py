@@ -71,7 +71,7 @@ def best_available(cache: Cache, key: LooseKey, space: Space, options: WarmStart
 def _sources(cache: Cache, key: LooseKey, space: Space, options: WarmStart) -> list[_Source]:
     """The entries that configs come from, nearest first; of equally near ones the newer first."""
     sources = [
-        _Source(distance(key, head.key.loose), _fitting(space, cache, name))
+        _Source(distance(key, head.key.loose), _list_fitting(space, cache, name))
         for name, head in _current(cache.heads(options.scan))
         if _matches(head.key.loose, key, options)
     ]
@@ -97,12 +97,12 @@ def _matches(found: LooseKey, key: LooseKey, options: WarmStart) -> bool:
     return found.space == key.space
 
 
-def _fitting(space: Space, cache: Cache, name: str) -> Iterator[tuple[Entry, Config, float]]:
+def _list_fitting(space: Space, cache: Cache, name: str) -> Iterator[tuple[Entry, Config, float]]:
     """The timed configs of an entry that are valid points of the space, fastest first, with the entry."""
     entry = cache.read(name)
     if entry is None:
         return
-    for config, time_ms in entry.ranked():
+    for config, time_ms in entry.ranking():
         with suppress(ConfigError):
             yield entry, space.check(config), time_ms
 

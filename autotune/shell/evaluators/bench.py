@@ -162,7 +162,7 @@ class Bench:
         message = self._judge(self._arguments(self._inputs) if self._in_place else output)
         if message is not None and self._compute_sums() != self._checksum:
             raise Tainted("the inputs or the expected output were overwritten")
-        kernel.mutates = kernel.mutates or bool(self._inputs.changed())
+        kernel.mutates = kernel.mutates or bool(self._inputs.find_changed())
         return message
 
     def _judge(self, output: Any) -> str | None:
@@ -183,7 +183,7 @@ class Bench:
         expected = reference(*inputs.working)
         if expected is not None:
             return expected
-        if not inputs.changed():
+        if not inputs.find_changed():
             raise EvaluatorError(
                 "the reference returned None and changed no argument; let it return what must come out, or change its"
                 " arguments as the kernel must"
@@ -200,7 +200,7 @@ class Bench:
         if work.reference is None or work.checker is not None:
             return None
         tolerance = Tolerance(rtol=work.rtol, atol=work.atol, usual=(_RTOL, _ATOL), same_type=False)
-        return OutputCheck(self._expected, tolerance, named=bool(self._in_place)).required()
+        return OutputCheck(self._expected, tolerance, named=bool(self._in_place)).require_elements()
 
     def _compute_sums(self) -> tuple[int, int]:
         return self._inputs.checksum(), compute_checksum(self._expected)
@@ -269,7 +269,7 @@ class Inputs:
         """Make the working arguments equal to the originals again."""
         self.working = tuple(self._copier.restore(value, f"args[{i}]") for i, value in enumerate(self._pristine))
 
-    def changed(self) -> list[int]:
+    def find_changed(self) -> list[int]:
         """The positions of the arguments that differ from the originals, as far as they can be compared."""
         pairs = enumerate(zip(self.working, self._pristine, strict=True))
         return [i for i, (a, b) in pairs if not is_same(a, b)]

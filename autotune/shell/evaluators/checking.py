@@ -151,7 +151,7 @@ class ExpectedLeaf:
         same = theirs == ours and is_tensor(output) == is_tensor(expected)
         numbers = (_kind(output), self.kind) in NUMBERS
         alike = numbers or {_kind(output), self.kind} == {OTHER}
-        if same or (alike and not strict and not _packed(output, expected)):
+        if same or (alike and not strict and not _is_packed(output, expected)):
             return ""
         return f"{self.place} has type {theirs} where the reference has {ours}"
 
@@ -166,7 +166,7 @@ class ExpectedLeaf:
             number = int(bad.sum())
             if number:
                 count += number
-                error, new = _error(a[bad], b[bad]) if _kind(a) != OTHER and not _packed(a) else (0.0, 0)
+                error, new = _error(a[bad], b[bad]) if _kind(a) != OTHER and not _is_packed(a) else (0.0, 0)
                 largest, nan = max(largest, error), nan + new
         return count, largest, nan
 
@@ -174,7 +174,7 @@ class ExpectedLeaf:
         """Which elements [n] are wrong, as booleans [n]."""
         if self.kind == OTHER:
             return find_bit_differences(a, b) if self.tolerance.bitwise and not a.dtype.hasobject else _differ(a, b)
-        if self.tolerance.bitwise or _packed(a):
+        if self.tolerance.bitwise or _is_packed(a):
             return find_bit_differences(a, b)
         if _kind(a) == EXACT and self.exact:
             return _unequal_integers(a, b)
@@ -202,7 +202,7 @@ class OutputCheck:
         shown = [leaf.describe() for leaf in self.leaves if leaf.elements]
         return "; ".join(shown if len(shown) <= 4 else [*shown[:3], f"and {len(shown) - 3} more"])
 
-    def required(self) -> "OutputCheck":
+    def require_elements(self) -> "OutputCheck":
         """This check; raises EvaluatorError if it compares nothing."""
         if not self.elements:
             raise EvaluatorError(
@@ -219,7 +219,7 @@ class OutputCheck:
 def require_comparable(reference: Any) -> None:
     """Raises EvaluatorError if a reference that is not a function holds nothing that can be compared."""
     if reference is not None and not callable(reference):
-        OutputCheck(reference, Tolerance()).required()
+        OutputCheck(reference, Tolerance()).require_elements()
 
 
 def list_leaves(value: Any, place: str = "the output") -> list[tuple[str, Any]]:
@@ -398,7 +398,7 @@ def _kind(value: Any) -> str:
     if is_tensor(value):
         if value.is_complex():
             return COMPLEX
-        return REAL if value.is_floating_point() and not _packed(value) else EXACT
+        return REAL if value.is_floating_point() and not _is_packed(value) else EXACT
     if not isinstance(value, np.ndarray):
         return OTHER
     if _is_extension(value.dtype):
@@ -411,7 +411,7 @@ def _is_extension(dtype: Any) -> bool:
     return dtype.kind in "Vf" and dtype.fields is None and dtype.name.startswith(("bfloat", "float8"))
 
 
-def _packed(*arrays: Any) -> bool:
+def _is_packed(*arrays: Any) -> bool:
     """Whether an element of any of these arrays holds several numbers."""
     return any("float4" in str(one.dtype) or "bits" in str(one.dtype) for one in arrays)
 

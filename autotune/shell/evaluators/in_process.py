@@ -38,7 +38,7 @@ class InProcessSession(QueueSession):
         try:
             return [self._bench.run(kernel, limits.cutoff_ms, self._run_timeout_s)]
         except Tainted as error:
-            raise _tainted(trial, error) from error
+            raise _tainted_error(trial, error) from error
 
     def _compare(self, task: Compare) -> tuple[tuple[int, Outcome], ...]:
         contenders = [_Contender(trial=trial, place=place) for place, trial in enumerate(task.trials)]
@@ -59,8 +59,8 @@ class InProcessSession(QueueSession):
         try:
             return do[step](contender.kernel)
         except Tainted as error:
-            raise _tainted(contender.trial, error) from error
+            raise _tainted_error(contender.trial, error) from error
 
 
-def _tainted(trial: Trial, error: Tainted) -> EvaluatorError:
+def _tainted_error(trial: Trial, error: Tainted) -> EvaluatorError:
     return EvaluatorError(f'{error} while {trial.config} ran; use isolation="process", where that costs one config')

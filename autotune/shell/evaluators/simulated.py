@@ -287,7 +287,7 @@ class SimulatedSession(Session):
                 self._clock = self._clock if until is None else until
                 return ()
             self._clock = ends
-            done = self._compared() if self._comparison else self._ended()
+            done = self._finish_comparison() if self._comparison else self._end_next()
             if done is not None:
                 return (done,)
 
@@ -332,14 +332,14 @@ class SimulatedSession(Session):
             self._push(seconds, "build", replace(job, outcome=outcome))
         while self._built and self._running < self._evaluator.devices:
             job = self._built.popleft()
-            measured = self._measured(job)
+            measured = self._measure(job)
             self._running += 1
             self._push(measured.run_s, "run", replace(job, outcome=measured))
 
     def _push(self, seconds: float, stage: str, job: _Job) -> None:
         heapq.heappush(self._ends, (self._clock + seconds, job.trial.id, stage, job))
 
-    def _ended(self) -> Observed | None:
+    def _end_next(self) -> Observed | None:
         _, trial, stage, job = heapq.heappop(self._ends)
         assert job.outcome is not None
         if stage == "build":
@@ -353,29 +353,29 @@ class SimulatedSession(Session):
         self._fill()
         return Observed(self._clock, trial, job.outcome)
 
-    def _measured(self, job: _Job) -> Outcome:
+    def _measure(self, job: _Job) -> Outcome:
         """The outcome of a job that a device starts now."""
         outcome, cutoff = job.outcome, job.limits.cutoff_ms
         assert outcome is not None
         if isinstance(outcome, Failed) or self._evaluator.exact:
             return outcome
         key = fold(self._key, job.trial.config.digest)
-        times = self._drawn(job.trial, self._evaluator.repeats, key)
+        times = self._draw(job.trial, self._evaluator.repeats, key)
         if not self._evaluator.disturbance.none:
-            times = self._disturbed(times, key, self._clock + np.cumsum((0.0, *times[:-1])) / 1000)
+            times = self._disturb(times, key, self._clock + np.cumsum((0.0, *times[:-1])) / 1000)
         if cutoff is not None and len(times) > _CUT_AFTER and min(times[:_CUT_AFTER]) > cutoff:
             kept = times[:_CUT_AFTER]
             return Timed(kept, outcome.compile_s, outcome.run_s * _CUT_AFTER / len(times), cut=True)
         return Timed(times, outcome.compile_s, outcome.run_s)
 
-    def _drawn(self, trial: Trial, n: int, key: Key) -> tuple[float, ...]:
+    def _draw(self, trial: Trial, n: int, key: Key) -> tuple[float, ...]:
         """n of the recorded repeats, drawn by the key and the virtual clock."""
         samples = self._evaluator.table.samples(trial.config)
         if not len(samples):
             return (self._time_ms(trial),) * n
         return tuple(samples[integers(fold(key, self._clock.hex()), len(samples), n)].tolist())
 
-    def _disturbed(
+    def _disturb(
         self, times_ms: tuple[float, ...], key: Key, at: NDArray[np.float64], places: Sequence[int] = ()
     ) -> tuple[float, ...]:
         """The samples with the disturbances of the device. at: their times in seconds [n]; places: in their rounds."""
@@ -385,7 +385,7 @@ class SimulatedSession(Session):
             factors *= [device.after(place) for place in places]
         return tuple((np.array(times_ms) * factors).tolist())
 
-    def _compared(self) -> Compared:
+    def _finish_comparison(self) -> Compared:
         assert self._comparison is not None
         _, task = self._comparison
         self._comparison = None
@@ -397,10 +397,10 @@ class SimulatedSession(Session):
             outcome = self._lookup(trial)
             if isinstance(outcome, Timed):
                 key = fold(self._key, trial.config.digest, "compare")
-                times = self._drawn(trial, task.rounds, key)
+                times = self._draw(trial, task.rounds, key)
                 if not self._evaluator.disturbance.none:
                     at = begins + [sum(each_s[j] for j in order[: order.index(i)]) for order in orders]
-                    times = self._disturbed(times, key, at, [order.index(i) for order in orders])
+                    times = self._disturb(times, key, at, [order.index(i) for order in orders])
                 outcome = Timed(times, outcome.compile_s, sum(times) / 1000)
             outcomes.append((trial.id, outcome))
         return Compared(self._clock, tuple(outcomes))

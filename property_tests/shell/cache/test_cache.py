@@ -202,7 +202,7 @@ def test_merging_loses_nothing_and_twice_is_once(a: Written, b: Written) -> None
             best, shipped = Cache(stores[0].directory).find(key), Cache(out.directory).find(key)
             assert best is not None
             assert shipped is not None
-            assert best.ranked()[0][1] == shipped.ranked()[0][1]
+            assert best.ranking()[0][1] == shipped.ranking()[0][1]
 
 
 def test_what_a_run_adds_later_counts_and_what_it_measured_last(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_what_is_not_a_number_is_equal_or_wrong() -> None:
 )
 def test_nothing_is_not_a_comparison(value: Any) -> None:
     with pytest.raises(EvaluatorError, match="nothing to compare"):
-        OutputCheck(value, Tolerance()).required()
+        OutputCheck(value, Tolerance()).require_elements()
 
 
 def test_form_counts() -> None:

@@ -145,7 +145,7 @@ def ended(body: Callable[[], None], folder: Path, timeout: float = 60.0) -> tupl
     running, work = CompilePool(adaptive=False), CompileJob("c", None, [], Limits())
     work.future = compiler(body, folder, "result", timeout)
     running.begin(work)
-    while not (found := running.ended()):
+    while not (found := running.poll()):
         time.sleep(0.01)
     assert not len(running)
     return found[0]
@@ -183,7 +183,7 @@ def test_what_compilers_usually_take_limits_the_others(tmp_path: Path) -> None:
         work.future = compiler(quick, tmp_path, str(i))
         running.begin(work)
         assert work.future.timeout == 40.0
-        while not running.ended():
+        while not running.poll():
             time.sleep(0.01)
     late = CompileJob("late", None, [], Limits())
     late.future = compiler(hanging, tmp_path, "late")

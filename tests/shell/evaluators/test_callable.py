@@ -902,6 +902,6 @@ def test_arguments_of_every_kind_are_given_back() -> None:
     nested["a"][0][0] = 3
     raw[0] = 7
     few.add(2)
-    assert inputs.changed() == list(range(9))
+    assert inputs.find_changed() == list(range(9))
     inputs.restore()
-    assert inputs.changed() == []
+    assert inputs.find_changed() == []
