@@ -135,7 +135,7 @@ def test_a_step_that_hangs_is_ended_and_what_it_wrote_is_kept(
     monkeypatch.setattr(script, "WORK", tmp_path / "work")
     found = script.step("ours:matmul", 10.0, {"do": "tune"}, tmp_path, script.seats(False)[0][0], str(hanging))
     assert found["overdue"]
-    assert 10 <= found["took_s"] < 30
+    assert 10 <= found["took_s"] < 120
 
 
 def test_the_hook_gives_helion_what_it_imports(script: ModuleType, tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_watching_costs_far_less_than_a_tenth_of_a_millisecond_an_event(monkeypa
             for _ in range(many):
                 watch(search, event)
             spent = time.process_time() - began
-    assert spent / many < 20e-6
+    assert spent / many < 50e-6
 
 
 COMPARE = Compare((TRIALS[8], TRIALS[7]), 3, "confirm")

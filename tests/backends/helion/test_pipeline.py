@@ -165,6 +165,7 @@ def test_a_compiler_that_works_and_those_that_do_not(tmp_path: Path) -> None:
         assert (work.future.ok, work.future.failure_reason) == (False, "error")
 
 
+@pytest.mark.timed
 def test_a_compiler_that_takes_too_long_is_killed_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
     work, failed = ended(hanging, tmp_path, timeout=0.5)

@@ -237,7 +237,7 @@ def test_compiling_ahead_from_the_command_line(tmp_path: Path, capfd: pytest.Cap
     again = json.loads(capfd.readouterr().out)
     assert {path.name for path in (tmp_path / "second").iterdir()} == before, "something was compiled again"
     assert max(one["seconds"] for one in again["configs"]) < max(one["seconds"] for one in told["configs"])
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 200
     assert str(tmp_path / "first") not in next((tmp_path / "second").glob("*/__grp__*")).read_text()
 
 

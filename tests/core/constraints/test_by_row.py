@@ -23,10 +23,10 @@ def holds(text: str, **values: Any) -> bool:
     "text", ["2 ** 99999999 > stages", "stages + 9 << 99999999 > 0", "(2 ** 4000) ** (stages + 99) > 0"]
 )
 def test_an_expression_cannot_blow_up(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SpaceError, match="over 4096 bits"):
         feasible(text).rows()
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize("text", ["layout * 1000000000 == 'a'", "tiles * 1000000000 == 1", "layout % 10 == 'a'"])

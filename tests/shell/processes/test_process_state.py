@@ -334,7 +334,7 @@ def test_a_reader_of_the_programs_output_sees_its_end(tmp_path: Path) -> None:
     began = time.monotonic()
     ran = program("search(after(2, lambda: os.kill(os.getpid(), signal.SIGKILL)), workers=3)", tmp_path)
     assert ran.returncode == -signal.SIGKILL
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize(
