@@ -25,7 +25,7 @@ pytest.register_assert_rewrite(  # so that a broken law shows the values that br
 )  # fmt: skip
 
 from autotune.testing.cache_entries import numbered_entry, numbered_key  # noqa: E402
-from autotune.testing.evaluator_laws import EvaluatorLaws, check_outcome  # noqa: E402
+from autotune.testing.evaluator_laws import EvaluatorLaws, SessionLaws, check_outcome  # noqa: E402
 from autotune.testing.hand_shell import HandShell, Oracle, snapshot  # noqa: E402
 from autotune.testing.journal_laws import JournalLaws  # noqa: E402
 from autotune.testing.kernels import (  # noqa: E402
@@ -55,6 +55,7 @@ __all__ = [
     "JournalLaws",
     "Oracle",
     "ParameterLaws",
+    "SessionLaws",
     "StoreLaws",
     "StrategyLaws",
     "build_kernel",

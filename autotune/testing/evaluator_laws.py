@@ -15,23 +15,14 @@ from msgspec import structs
 from autotune.core.config import Config
 from autotune.core.outcomes import FAILURE_KINDS, Failed, Outcome, Timed, Trial
 from autotune.core.search.messages import Asked, Compare, Compared, Event, Limits, Measure, Observed
+from autotune.core.space import Space
 from autotune.shell.evaluators.protocol import Evaluator, Session
 from autotune.testing.journal_laws import JournalLaws
+from autotune.testing.spaces import gemm_space
 
 
-class EvaluatorLaws(JournalLaws):
-    """The contract of `Evaluator` and `Session`, and law 3. Subclass it under a name that begins with `Test`:
-
-        class TestMyEvaluator(EvaluatorLaws):
-            def make_evaluator(self):
-                return MyEvaluator(build, run_timeout_s=2.0)
-
-            def make_space(self):
-                return Space({"BLOCK": PowerOfTwo(16, 64)}, default={"BLOCK": 16})
-
-    The first valid configs of the space, less those of `make_faults`, must not fail by accident: an outcome that fails
-    is allowed, but says nothing of the times. Nothing here holds measured times against bounds.
-    """
+class SessionLaws:
+    """The contract of `Evaluator` and `Session` without journals: the quick part of `EvaluatorLaws`."""
 
     patience_s = 60.0
     """Seconds after which an outcome counts as lost, and a process as left behind."""
@@ -40,8 +31,9 @@ class EvaluatorLaws(JournalLaws):
         """A new evaluator, equal to any other that this method returns."""
         raise NotImplementedError(f"{type(self).__name__} must define make_evaluator(self)")
 
-    def make_evaluators(self) -> Mapping[str, Callable[[], Evaluator]]:
-        return {"evaluator": self.make_evaluator}
+    def make_space(self) -> Space:
+        """The space that is measured. Its first configs, less those of `make_faults`, should not fail by accident."""
+        return gemm_space()
 
     def make_faults(self) -> Mapping[Config, frozenset[str]]:
         """Configs of the space that must fail, with the kinds of `Failed` that are allowed for each."""
@@ -214,6 +206,23 @@ class EvaluatorLaws(JournalLaws):
                 assert isinstance(event, Compared), f"{event} in place of a comparison"
                 return event
         raise AssertionError("the comparison was never reported")
+
+
+class EvaluatorLaws(SessionLaws, JournalLaws):
+    """The contract of `Evaluator` and `Session`, and law 3. Subclass it under a name that begins with `Test`:
+
+        class TestMyEvaluator(EvaluatorLaws):
+            def make_evaluator(self):
+                return MyEvaluator(build, run_timeout_s=2.0)
+
+            def make_space(self):
+                return Space({"BLOCK": PowerOfTwo(16, 64)}, default={"BLOCK": 16})
+
+    Nothing here holds measured times against bounds.
+    """
+
+    def make_evaluators(self) -> Mapping[str, Callable[[], Evaluator]]:
+        return {"evaluator": self.make_evaluator}
 
 
 def check_outcome(outcome: Outcome) -> None:

@@ -151,7 +151,7 @@ class JournalLaws:
         makers = self.make_evaluators().items()
         with registered(strategy):
             yield (
-                _Run(name, folder, space, strategy, make, budget or Budget(self.evaluations))
+                _Run(type(self), name, folder, space, strategy, make, budget or Budget(self.evaluations))
                 for name, make in makers
                 if make().recovers or not only_repeatable
             )
@@ -172,19 +172,28 @@ def registered(strategy: AnyStrategy) -> Iterator[AnyStrategy]:
         STRATEGIES.pop(name)
 
 
+_WHOLE: dict[str, tuple[bytes, Result | str, list[bytes]]] = {}
+"""The whole searches so far, by what determines them: every law begins with one."""
+
+
 class _Run:
     """A whole search: the journal at `path`, its result (or the text of its TuningFailed), and its event lines."""
 
     def __init__(
-        self, name: str, folder: Path, space: Space, strategy: AnyStrategy, make: Callable[[], Evaluator],
+        self, owner: type, name: str, folder: Path, space: Space, strategy: AnyStrategy, make: Callable[[], Evaluator],
         budget: Budget,
     ) -> None:  # fmt: skip
         self.name = name
         self._space, self._strategy, self._make, self._budget = space, strategy, make, budget
         self.repeatable = make().recovers
         self.path = folder / f"{name} whole"
-        self.found = self.search(self.path)
-        self.lines = lines_of(self.path)
+        evaluator = make()
+        key = repr((owner, name, strategy, space.fingerprint, budget, evaluator.exact, evaluator.describe()))
+        if key not in _WHOLE:
+            found = self.search(self.path)
+            _WHOLE[key] = self.path.read_bytes(), found, lines_of(self.path)
+        data, self.found, self.lines = _WHOLE[key]
+        self.path.write_bytes(data)
 
     def search(self, path: Path, progress: Watch | bool = False) -> Result | str:
         """A new search that writes the journal `path`."""

@@ -14,7 +14,6 @@ from property_tests.registry import INSTANCES, called
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = {
     "as it is": {},
-    "one thread": {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
     "four threads": {"PYTHONHASHSEED": "4242", "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "LC_ALL": "C"},
     "no optional instructions": {
         "PYTHONHASHSEED": "77",

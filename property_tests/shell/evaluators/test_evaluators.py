@@ -10,6 +10,7 @@ from autotune.testing import (
     FAULTS,
     HARMLESS_FAULTS,
     EvaluatorLaws,
+    SessionLaws,
     build_kernel,
     fault_configs,
     kernel_space,
@@ -33,9 +34,7 @@ QUICK_FAULTS = {name: kinds for name, kinds in FAULTS.items() if name != "hangs"
 """Without the one that costs its whole timeout each time: tests/shell/evaluators tries that."""
 
 
-class TestCallablesInWorkers(EvaluatorLaws):
-    evaluations = 3
-
+class TestCallablesInWorkers(SessionLaws):
     def make_evaluator(self) -> Evaluator:
         return CallableEvaluator(
             build_kernel, (INPUT,), reference=reference, workers=2, run_timeout_s=2.0, warmup_ms=1.0, target_ms=2.0,
@@ -47,6 +46,11 @@ class TestCallablesInWorkers(EvaluatorLaws):
 
     def make_faults(self) -> Mapping[Config, frozenset[str]]:
         return fault_configs(QUICK_FAULTS)
+
+
+@pytest.mark.slow
+class TestJournalsOfCallablesInWorkers(TestCallablesInWorkers, EvaluatorLaws):
+    evaluations = 3
 
 
 class TestCallablesInThisProcess(EvaluatorLaws):

@@ -1,23 +1,14 @@
 """Kernels that misbehave in every way there is, through `tune`, in worker processes: each costs one config."""
 
-import ctypes
-import os
-import signal
-import sys
-import time
-
 import numpy as np
 import pytest
 
 from autotune import (
     Budget,
     CallableEvaluator,
-    Choice,
-    Integer,
     PatternSearch,
     RandomSearch,
     SimulatedEvaluator,
-    Space,
     TuningFailed,
     replay,
     resume,
@@ -25,126 +16,23 @@ from autotune import (
 )
 from autotune.core.outcomes import Failed, Timed
 from autotune.shell.journal import read_journal
+from autotune.testing import FAULTS, KERNELS, build_kernel, kernel_space
+from autotune.testing.kernels import INPUT, reference
 
 # Of two rounds hardly anything is certain, and what is not certainly faster than the default is not picked.
 QUICK = {"confirm_times": 0, "verify_rounds": 7, "simplify_rounds": 0}
-X = np.arange(64.0)
-
-
-def spin(ms):
-    until = time.perf_counter() + ms / 1000
-    while time.perf_counter() < until:
-        pass
-
-
-def hangs(x):
-    ctypes.CDLL(None).sleep(600)  # in C, where no Python signal handler runs
-
-
-def crashes(x):
-    ctypes.string_at(0)
-
-
-def exits(x):
-    os._exit(0)
-
-
-def killed(x):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def raises(x):
-    raise ValueError("no such tile")
-
-
-def wrong(x):
-    return x * 2 + 1
-
-
-def not_a_number(x):
-    return x * np.nan
-
-
-def nothing(x):
-    return None
-
-
-def allocates(x):
-    blocks = []
-    while True:
-        blocks.append(np.empty(1 << 22))
-
-
-def prints(x):
-    for _ in range(2_000):
-        print("hello " * 20)
-        sys.stderr.write("hello\n")
-    os.write(1, b"hello from C\n" * 100)
-    return x * 2
-
-
-def slow(x):
-    spin(3.0)
-    return x * 2
-
-
-def quick(x):
-    spin(0.2)
-    return x * 2
-
-
-def quick_and_wrong(x):
-    return x
-
-
-def breaks(x):
-    raise AssertionError("never called")
-
-
-KERNELS = {
-    function.__name__: function
-    for function in (
-        slow, quick, prints, hangs, crashes, exits, killed, raises, wrong, not_a_number, nothing, allocates,
-        quick_and_wrong, breaks,
-    )
-}  # fmt: skip
-EXPECTED = {
-    "hangs": {"run_timeout"},
-    "crashes": {"crash"},
-    "exits": {"crash"},
-    "killed": {"crash"},
-    "raises": {"run_error"},
-    "wrong": {"wrong_answer"},
-    "not_a_number": {"wrong_answer"},
-    "nothing": {"wrong_answer"},
-    "quick_and_wrong": {"wrong_answer"},
-    "allocates": {"out_of_memory", "crash"},
-    "breaks": {"compile_error"},
-}
-
-
-def build(config):
-    if config["kernel"] == "breaks":
-        raise RuntimeError("does not compile")
-    return KERNELS[config["kernel"]]
 
 
 def evaluator(**changed):
     return CallableEvaluator(
-        build, (X,), reference=lambda x: x * 2, run_timeout_s=2.0, warmup_ms=1.0, target_ms=5.0, max_repeats=5,
+        build_kernel, (INPUT,), reference=reference, run_timeout_s=2.0, warmup_ms=1.0, target_ms=5.0, max_repeats=5,
         memory_limit_mb=1024, **changed,
     )  # fmt: skip
 
 
-def space(*names, default="slow"):
-    return Space(
-        {"kernel": Choice(names), "tile": Integer(0, 0)}, (), {"kernel": default, "tile": 0} if default else None
-    )
-
-
 def test_every_misdeed_costs_one_config_and_the_fastest_right_one_is_found(tmp_path, capfd):
     path = tmp_path / "journal"
-    found = tune(space(*KERNELS), evaluator(workers=2), RandomSearch(100), journal=path, settings=QUICK, progress=False)
+    found = tune(kernel_space(), evaluator(workers=2), RandomSearch(100), journal=path, settings=QUICK, progress=False)
     assert found.best.config["kernel"] == "quick"
     assert found.complete
     assert found.default is not None
@@ -156,9 +44,9 @@ def test_every_misdeed_costs_one_config_and_the_fastest_right_one_is_found(tmp_p
     outcomes = {configs[e.trial]: e.outcome for e in events if type(e).__name__ == "Observed"}
     assert set(outcomes) == set(KERNELS)
     for name, outcome in outcomes.items():
-        if name in EXPECTED:
+        if name in FAULTS:
             assert isinstance(outcome, Failed), name
-            assert outcome.kind in EXPECTED[name], (name, outcome)
+            assert outcome.kind in FAULTS[name], (name, outcome)
             assert outcome.message, name
         else:
             assert isinstance(outcome, Timed), (name, outcome)
@@ -176,8 +64,8 @@ def test_every_misdeed_costs_one_config_and_the_fastest_right_one_is_found(tmp_p
 def test_a_default_that_fails_is_said_plainly_and_the_search_goes_on(tmp_path):
     path = tmp_path / "journal"
     found = tune(
-        space("raises", "quick", "slow", default="raises"), evaluator(), PatternSearch(), journal=path, settings=QUICK,
-        progress=False,
+        kernel_space("raises", "quick", "slow", default="raises"), evaluator(), PatternSearch(), journal=path,
+        settings=QUICK, progress=False,
     )  # fmt: skip
     assert found.best.config["kernel"] == "quick"
     assert found.default is None
@@ -189,7 +77,7 @@ def test_a_default_that_fails_is_said_plainly_and_the_search_goes_on(tmp_path):
 def test_where_all_fail_the_error_counts_the_reasons(tmp_path):
     path = tmp_path / "journal"
     names = ("raises", "wrong", "not_a_number", "crashes", "breaks")
-    searched = space(*names, default="raises")
+    searched = kernel_space(*names, default="raises")
     for attempt in (
         lambda: tune(searched, evaluator(workers=2), journal=path, settings=QUICK, progress=False),
         lambda: resume(path, evaluator(), progress=False),
@@ -222,5 +110,5 @@ def test_what_works_once_and_then_no_more_is_not_the_result():
 
     table = Fickle()
     simulated = SimulatedEvaluator(table, noise="resample")
-    found = tune(space("quick", "slow", "prints"), simulated, RandomSearch(3), budget=Budget(evaluations=3))
+    found = tune(kernel_space("quick", "slow", "prints"), simulated, RandomSearch(3), budget=Budget(evaluations=3))
     assert found.best.config["kernel"] != "quick"
