@@ -48,15 +48,15 @@ for name, configs in CONFIGS.items():
     example = importlib.import_module(name)
     tool = example.evaluator
     given = ArgumentSet(example.arguments(device="cpu", **SMALL[name]), name="small")
-    terms = CheckSpec(
+    spec = CheckSpec(
         reference=tool.reference, outputs=tuple(tool.outputs), restore_value=tuple(tool.restore_value),
         reset_to_zero=tuple(tool.reset_to_zero), names=example.space.names,
-        tolerance=Tolerance(tool.rtol, tool.atol, reduction=tool.reduction),
+        tolerance=Tolerance(rtol=tool.rtol, atol=tool.atol, reduction=tool.reduction),
     )
-    habits = TimingOptions(timing.TimingSchedule(warmup_ms=0.0, target_ms=0.0, min_repeats=1, max_repeats=1))
-    desk = GpuBenchmark(HostDevice(), Launch(tool.kernel), tool.grid, [given], terms, WorkloadObjective(), habits)
+    options = TimingOptions(timing.TimingSchedule(warmup_ms=0.0, target_ms=0.0, min_repeats=1, max_repeats=1))
+    bench = GpuBenchmark(HostDevice(), Launch(tool.kernel), tool.grid, [given], spec, WorkloadObjective(), options)
     for config in configs:
-        reply = desk.measure(messages.MeasureOrder(config=Config(**config).to_json(), cutoff_ms=None, budget_s=60.0))
+        reply = bench.measure(messages.MeasureOrder(config=Config(**config).to_json(), cutoff_ms=None, budget_s=60.0))
         said[f"{name} {config}"] = "" if isinstance(reply, messages.MeasureReply) else reply.failed.message
 print(json.dumps(said))
 """

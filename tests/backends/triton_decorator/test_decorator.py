@@ -1047,7 +1047,7 @@ def test_a_user_without_a_home_is_warned_and_served(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     cache._directory_without_home.cache_clear()
     a, b, c = vectors()
-    with pytest.warns(UserWarning, match=r"no home directory, and what is to be kept goes to .*; set AUTOTUNE_C"):
+    with pytest.warns(UserWarning, match=r"no home directory, so the cache is in .*; set AUTOTUNE_C"):
         autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))[grid](a, b, c, N)
     assert torch.equal(c, a + b)
     clock.timed.clear()
