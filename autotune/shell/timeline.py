@@ -50,9 +50,9 @@ class Timeline:
         """The activity of `who` has ended; took_s: how long it lasted by its own account, None if unknown."""
         begun = self._open.pop(who, None)
         if begun is not None:
-            self.note(*begun, now if took_s is None else min(now, begun[-1] + took_s))
+            self.add_span(*begun, now if took_s is None else min(now, begun[-1] + took_s))
 
-    def note(self, lane: str, what: Activity, trial: int, start_s: float, end_s: float) -> None:
+    def add_span(self, lane: str, what: Activity, trial: int, start_s: float, end_s: float) -> None:
         """Write a span that is over."""
         if self._file is not None:
             self._file.write(
@@ -118,11 +118,13 @@ class PhaseTimeline:
         """Count from now."""
         self._zero = time.perf_counter()
 
-    def note(self, lane: str, what: Activity, began: float, ended: float | None = None, trial: int = NO_TRIAL) -> None:
+    def add_span(
+        self, lane: str, what: Activity, began: float, ended: float | None = None, trial: int = NO_TRIAL
+    ) -> None:
         """Write a span from `began` to `ended`, by time.perf_counter(); until now where `ended` is None."""
         until = time.perf_counter() if ended is None else ended
         with self._lock:
-            self._timeline.note(lane, what, trial, began - self._zero, until - self._zero)
+            self._timeline.add_span(lane, what, trial, began - self._zero, until - self._zero)
 
     def close(self) -> None:
         """Close the file."""

@@ -12,7 +12,7 @@ def test_timeline(tmp_path: Path) -> None:
     line.begin("gpu 0", "run", 1, "y", 1.0)
     line.end("y", 3.5, took_s=2.0)  # heard of half a second later
     line.end("nobody", 3.0)
-    line.note("gpu 0", "start", NO_TRIAL, 0.0, 1.0)
+    line.add_span("gpu 0", "start", NO_TRIAL, 0.0, 1.0)
     line.close(4.0)
     spans = read_timeline(path)
     assert spans == [

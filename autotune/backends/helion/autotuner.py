@@ -221,9 +221,9 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
         on_result: Callable[[Result], None] | None = None,
     ) -> None:
         super().__init__(kernel, args)
-        self._record = PhaseTimeline(arguments.timeline)
+        self._timeline = PhaseTimeline(arguments.timeline)
         if batch is None:
-            use_pipeline_provider(self, self._record)
+            use_pipeline_provider(self, self._timeline)
         self.final_selection = (
             None  # the verification is ours, so Helion need not keep a part of the budget for its own
         )
@@ -240,7 +240,7 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
             )
         began = time.perf_counter()
         helion_space = make_space(self.config_gen, seed_configs_of(self))
-        self._record.note(SEARCH, "space", began)
+        self._timeline.add_span(SEARCH, "space", began)
         plan = make_plan_for(self, self._arguments, helion_space)
         evaluator = HelionEvaluator(self, helion_space, plan.budget.seconds, self._batch)
         options = make_options(self, self._arguments, plan)
@@ -251,7 +251,7 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
             self.log.warning(str(failure))
             raise exc.NoConfigFound from failure
         finally:
-            self._record.close()
+            self._timeline.close()
         return self._settle(found, evaluator, helion_space)
 
     def _settle(self, found: Result, evaluator: HelionEvaluator, helion_space: HelionSpace) -> HelionConfig:

@@ -30,13 +30,13 @@ Job = Callable[[], Any]
 class GpuProcess:
     """The GPU process: `send` queues a job, `poll` returns the answers; `wake` is readable as long as there are any.
 
-    first: the first job of the first process, before the arguments are known. record: receives the spans of the
+    first: the first job of the first process, before the arguments are known. timeline: receives the spans of the
     processes. warn: called with a text if a prestarted process is of no use.
     """
 
-    def __init__(self, first: Job, record: PhaseTimeline | None = None, warn: Callable[[str], Any] = str) -> None:
+    def __init__(self, first: Job, timeline: PhaseTimeline | None = None, warn: Callable[[str], Any] = str) -> None:
         self._first_job, self._wants_spare = first, False
-        self._record, self._warn = record or PhaseTimeline(), warn
+        self._timeline, self._warn = timeline or PhaseTimeline(), warn
         self._orders: queue.SimpleQueue[tuple[Any, Job, float] | None] = queue.SimpleQueue()
         self._answers: deque[tuple[Any, Any]] = deque()
         self.wake, self._bell = os.pipe()
@@ -118,7 +118,7 @@ class GpuProcess:
         except Exception as error:
             return error
         if isinstance(found, JobTimes):
-            self._record.note(GPU, found.what, found.began, found.ended)
+            self._timeline.add_span(GPU, found.what, found.began, found.ended)
         return found
 
     def _replace(self) -> None:
@@ -145,8 +145,8 @@ class GpuProcess:
         """Let a process do its first job, and record when it was started and when it had initialised the GPU."""
         found = self._do_first_job(worker, job)
         if isinstance(found, JobTimes):
-            self._record.note(lane, "start", asked, found.began)
-            self._record.note(lane, found.what, found.began, found.ended)
+            self._timeline.add_span(lane, "start", asked, found.began)
+            self._timeline.add_span(lane, found.what, found.began, found.ended)
 
     def _end(self) -> None:
         workers = [self._current, *([self._spare[0]] if self._spare else [])]

@@ -41,13 +41,13 @@ _PATIENCE_S = 2.0
 class PipelineSession(WorkerSession):
     """jobs: how many configs are generated or compiled at the same time."""
 
-    def __init__(self, bench: BenchmarkRecord, jobs: int) -> None:
-        super().__init__(bench.now)
-        self._records, self._jobs = bench, jobs
-        self._provider: Any = bench.search.benchmark_provider
-        self._record: PhaseTimeline = self._provider.record
+    def __init__(self, records: BenchmarkRecord, jobs: int) -> None:
+        super().__init__(records.now)
+        self._records, self._jobs = records, jobs
+        self._provider: Any = records.search.benchmark_provider
+        self._timeline: PhaseTimeline = self._provider.timeline
         self._queue: deque[CompileJob] = deque()
-        self._compilers = CompilePool(bench.search.settings.autotune_adaptive_timeout)
+        self._compilers = CompilePool(records.search.settings.autotune_adaptive_timeout)
         self._running: dict[int, CompileJob] = {}
         self._under_way: dict[Any, CompileJob] = {}
         self._comparison: Compare | None = None
@@ -166,7 +166,7 @@ class PipelineSession(WorkerSession):
         so that Helion logs the error."""
         config, text = self._filter(work), source.text
         if source.ended:
-            self._record.note(GENERATOR, "generate", source.began, source.ended, work.trials[0].id)
+            self._timeline.add_span(GENERATOR, "generate", source.began, source.ended, work.trials[0].id)
         if text is not None and not self._agreed:  # checked once: a fork might see another machine
             self._agreed = generates_same_source(self._records.search.kernel, config, text)
             if not self._agreed:
@@ -188,7 +188,7 @@ class PipelineSession(WorkerSession):
         work.future = self._provider.create_compile(config, work.fn)
         self._provider.futures[config] = work.future
         self._compilers.begin(work)
-        self._record.note(SEARCH, "generate" if text is None else "load", began, trial=work.trials[0].id)
+        self._timeline.add_span(SEARCH, "generate" if text is None else "load", began, trial=work.trials[0].id)
 
     def _filter(self, work: CompileJob) -> Any:
         """The config after Helion's filter; None if the filter drops it."""
@@ -198,7 +198,7 @@ class PipelineSession(WorkerSession):
     def _handle_compiled(self, work: CompileJob, failed: Failed | None) -> None:
         if work.compile_s:
             now = time.perf_counter()
-            self._record.note("compiler", "compile", now - work.compile_s, now, work.trials[0].id)
+            self._timeline.add_span("compiler", "compile", now - work.compile_s, now, work.trials[0].id)
         job = None if failed is not None else self._provider.job(work.fn, work.limits.cutoff_ms, work.limits.near_ms)
         if job is None:  # it failed, or cannot be sent, and Helion runs it in its own way
             self._finish_job(work, failed)
@@ -223,7 +223,7 @@ class PipelineSession(WorkerSession):
             return
         found = answer if isinstance(answer, JobResult) else _result_of_error(answer)
         if found.began:
-            self._record.note(GPU, "run", found.began, found.began + found.run_s, work.trials[0].id)
+            self._timeline.add_span(GPU, "run", found.began, found.began + found.run_s, work.trials[0].id)
         self._provider.results[self._filter(work)] = found
         if found.failure is None:
             self._finish_job(work, timed_or_failed(found.times_ms, work.compile_s, found.run_s, found.cut))
@@ -233,7 +233,7 @@ class PipelineSession(WorkerSession):
     def _finish_job(self, work: CompileJob, outcome: Outcome | None) -> None:
         trials, began = work.trials, time.perf_counter()
         found = self._records.settle(work.config, work.member, work.fn, trials[0].generation, outcome)
-        self._record.note(SEARCH, "settle", began, trial=trials[0].id)
+        self._timeline.add_span(SEARCH, "settle", began, trial=trials[0].id)
         del self._under_way[work.config]
         self._report(trials, found)
 

@@ -25,19 +25,19 @@ _RELEVANT = ("TRITON_", "HELION_", "TORCH", "CUDA_", "NVIDIA_", "HIP_", "ROCR_")
 class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
     """futures, results: compiles and measurements by config, each used once. Without one Helion makes its own.
 
-    record: receives the spans of each process.
+    timeline: receives the spans of each process.
     """
 
-    def __init__(self, record: PhaseTimeline | None = None, **context: Any) -> None:
-        self.record = record or PhaseTimeline()
-        self.record.begin()
+    def __init__(self, timeline: PhaseTimeline | None = None, **context: Any) -> None:
+        self.timeline = timeline or PhaseTimeline()
+        self.timeline.begin()
         self.futures: dict[Any, PrecompileFuture] = {}
         self.results: dict[Any, JobResult] = {}
         settings = context["settings"]
         wanted = settings.autotune_precompile == "fork" and settings.autotune_benchmark_subprocess
         # The process loads its libraries while Helion makes its baseline.
         first = StartDevice(str(context["kernel"].env.device), relevant_environment())
-        self.gpu_process = GpuProcess(first, self.record, context["log"].warning) if wanted else None
+        self.gpu_process = GpuProcess(first, self.timeline, context["log"].warning) if wanted else None
         try:
             super().__init__(**context)
         except BaseException:
@@ -58,7 +58,7 @@ class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion 
     def _compute_baseline(self) -> Any:
         began = time.perf_counter()
         found = super()._compute_baseline()
-        self.record.note(SEARCH, "baseline", began)
+        self.timeline.add_span(SEARCH, "baseline", began)
         return found
 
     @property
@@ -148,7 +148,7 @@ def relevant_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_RELEVANT)}
 
 
-def use_pipeline_provider(search: PopulationBasedSearch, record: PhaseTimeline) -> None:
+def use_pipeline_provider(search: PopulationBasedSearch, timeline: PhaseTimeline) -> None:
     """Give this provider to a search that has Helion's usual one."""
     if search._benchmark_provider_cls is LocalBenchmarkProvider:
-        search._benchmark_provider_cls = partial(PipelineProvider, record)
+        search._benchmark_provider_cls = partial(PipelineProvider, timeline)

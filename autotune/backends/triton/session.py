@@ -126,7 +126,7 @@ class TritonSession(WorkerSession):
             self._blas_limits.restore_original_limits()
         now = self.now()
         for lane, age_s, loading_s in self._processes.loaded_servers():
-            self._timeline.note(lane, "start", NO_TRIAL, now - age_s, now - age_s + loading_s)
+            self._timeline.add_span(lane, "start", NO_TRIAL, now - age_s, now - age_s + loading_s)
         self._timeline.close(now)
         # One of the configs that were compared last, or of the fastest, is the pick: their kernels stay.
         kept = self._finalists or nsmallest(FASTEST, self._time_of, self._time_of.__getitem__)
@@ -188,11 +188,11 @@ class TritonSession(WorkerSession):
         elif self._gpu_queue.receive(worker, reply):
             pass
         elif isinstance(reply, messages.ReadyReply):
-            self._timeline.note(self._lane(worker), "start", NO_TRIAL, now - worker.age_s, now)
+            self._timeline.add_span(self._lane(worker), "start", NO_TRIAL, now - worker.age_s, now)
         elif self._comparison is not None:
             if seconds is not None:
                 what: Activity = "run" if self._processes.index_of(worker) is not None else "compile"
-                self._timeline.note(self._lane(worker), what, NO_TRIAL, now - seconds, now)
+                self._timeline.add_span(self._lane(worker), what, NO_TRIAL, now - seconds, now)
             self._comparison.receive(worker, reply)
         elif isinstance(reply, messages.Refused) and reply.spoilt:
             self._gpu_queue.replace_worker(worker)
@@ -359,7 +359,7 @@ class _GpuQueue:
             began = reply.began
         start, took = now - (own - began), reply_seconds(reply)
         end = now if took is None else min(now, start + took)
-        self._timeline.note(f"gpu {job.gpu}", "run", job.trial.id, start, end)
+        self._timeline.add_span(f"gpu {job.gpu}", "run", job.trial.id, start, end)
 
     def _take_run(self, worker: TritonWorker, job: Job, reply: messages.TritonReply | Lost) -> None:
         match reply:

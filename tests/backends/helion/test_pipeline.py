@@ -286,8 +286,8 @@ class MadeUpProvider(provider.PipelineProvider):  # type: ignore[misc]
     fates: Callable[[Any], str] = staticmethod(lambda config: "ok")
     compile_s = 0.02
 
-    def __init__(self, record: PhaseTimeline, **context: Any) -> None:
-        super().__init__(record, **context)
+    def __init__(self, timeline: PhaseTimeline, **context: Any) -> None:
+        super().__init__(timeline, **context)
         self.sent: list[Any] = []
         self.texts: dict[Any, str | None] = {}
         self._of_fn: dict[int, Any] = {}
@@ -345,7 +345,7 @@ def tuned(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         class Patched(autotuner_module.StrategySearch):
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
-                self._benchmark_provider_cls = functools.partial(MadeUpProvider, self._record)
+                self._benchmark_provider_cls = functools.partial(MadeUpProvider, self._timeline)
                 self.warned: list[str] = []
                 searches.append(self)
 
