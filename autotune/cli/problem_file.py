@@ -10,6 +10,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,7 +18,9 @@ from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.search.plan import Budget
 from autotune.core.space import Space
 from autotune.shell.files import read_regular
-from autotune.shell.tuning import Problem
+
+if TYPE_CHECKING:
+    from autotune.shell.tuning import Problem
 
 DEFAULT_NAME = "problem"
 
@@ -25,7 +28,7 @@ _JOURNAL = b'{"format":"autotune-journal"'
 """The beginning of every journal."""
 
 
-def load_problem(target: str) -> Problem:
+def load_problem(target: str) -> "Problem":
     """The problem that FILE[:NAME] names.
 
     Raises PlanError where there is no such file or value, or where the file cannot be executed.
@@ -128,7 +131,9 @@ def _line(error: BaseException, path: Path) -> int | str:
     return lines[-1] or "?" if lines else "?"
 
 
-def _take_problem(module: ModuleType, name: str, path: Path) -> Problem:
+def _take_problem(module: ModuleType, name: str, path: Path) -> "Problem":
+    from autotune.shell.tuning import Problem  # brings all evaluators with it; a recording needs none
+
     value = getattr(module, name, None)
     if isinstance(value, Problem):
         return _check(value, f"{path}: {name}")
@@ -142,7 +147,7 @@ def _take_problem(module: ModuleType, name: str, path: Path) -> Problem:
     raise PlanError(f"{path} has no {name!r}; write {name} = Problem(space, evaluator) in it")
 
 
-def _check(problem: Problem, place: str) -> Problem:
+def _check(problem: "Problem", place: str) -> "Problem":
     """The problem; raises PlanError where a part of it has another type than it must have."""
     if not isinstance(problem.space, Space):
         raise PlanError(f"{place} has a space of type {type(problem.space).__name__}; give it a Space")

@@ -33,7 +33,6 @@ from autotune.shell.files import check_writable
 from autotune.shell.files import save_config as save
 from autotune.shell.formatting import escape_control_lines, format_count, format_duration
 from autotune.shell.journal import Journal, read_journal
-from autotune.shell.tuning import fold
 from autotune.studies.recordings import Objective, Recording, load_recording
 from autotune.studies.recordings.load import locate_recording
 
@@ -111,6 +110,8 @@ class JournalSummary(Struct, frozen=True, kw_only=True):
 
 def _show_journal(path: Path, space: Space | None, as_json: bool) -> Config | None:
     """Print the summary of a journal; returns the best config, None if nothing was timed."""
+    from autotune.shell.tuning import fold  # brings all evaluators with it; a recording needs none
+
     journal = read_journal(path)
     plan = _journal_plan(journal, space)
     search = fold(plan, journal.events)
