@@ -30,6 +30,7 @@ from autotune.backends.triton_decorator.written_arguments import Effects
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError, PlanError
 from autotune.core.outcomes import Outcome
+from autotune.core.search.effort import LONG_SAMPLES
 from autotune.core.search.messages import Event
 from autotune.core.search.result import Result
 from autotune.core.search.state import Search
@@ -45,9 +46,6 @@ from autotune.shell.tuning import tune
 
 if TYPE_CHECKING:
     from autotune.shell.cache.reuse import KeyedCache
-
-_DO_BENCH_ROUNDS = {"verify_rounds": 5, "confirm_rounds": 3}
-"""Rounds of comparisons where each sample is a whole `do_bench`, itself the median of many runs."""
 
 
 class TuningLog:
@@ -229,7 +227,7 @@ def _search(
     budget = searching.budget_for(env, candidates.configs is not None)
     settings = dict(searching.settings or {})
     if isolation == "in_process":
-        settings = _DO_BENCH_ROUNDS | settings
+        settings = LONG_SAMPLES | settings
     if candidates.configs is not None:
         settings.setdefault("simplify_rounds", 0)  # only configs of the list are wanted
     with protect(task.named, task.written, task.zeroed) as named:

@@ -44,6 +44,10 @@ POPULATION: dict[Effort, InitialPopulationStrategy] = {
 OF_THEIR_OWN: tuple[type[Any], ...] = (GaussianProcessSearch,)
 """Strategies for which None is a way to begin of their own, which no effort changes."""
 
+LONG_SAMPLES: dict[str, Any] = {"verify_rounds": 5, "confirm_rounds": 3}
+"""Settings of comparisons whose samples are themselves the medians of many runs, such as those of a `do_bench`: a few
+rounds tell as much."""
+
 
 def check_effort(effort: object) -> Effort:
     for known in EFFORTS:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import autotune
-from autotune.backends.triton_decorator.call_key import Calls, describe_bucket, rounding_rules
+from autotune.backends.triton_decorator.call_key import Calls, describe_bucket, power_of_two, rounding_rules
 from autotune.core.errors import CacheError
 from autotune.shell.cache.keys import compute_digest
 
@@ -313,3 +313,10 @@ def test_values_that_need_no_search_are_not_remembered_without_end(monkeypatch: 
     assert len(k.cache) <= 8
     assert len(k._known) <= 8
     assert len(k._resolver.by_key) <= 8
+
+
+def test_powers_of_two_round_up() -> None:
+    assert [power_of_two(n) for n in (0, 1, 2, 3, 4, 5, 1000, -3)] == [0, 1, 2, 4, 4, 8, 1024, -3]
+    assert power_of_two(True) is True
+    assert power_of_two("x") == "x"
+    assert power_of_two(3.5) == 3.5

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-import autotune
-from autotune import PowerOfTwo, Space
 from autotune.backends.triton_decorator.protected_arguments import WrittenTensors, find_written, protect
 from autotune.backends.triton_decorator.written_arguments import Effects
 
@@ -103,12 +101,3 @@ def test_tensors_hold_afterwards_what_they_held(fits: bool, monkeypatch: pytest.
         with pytest.raises(RuntimeError, match="planted"):
             fail(x)
     assert torch.equal(x, before)
-
-
-@triton.jit
-def decorated(a, c, n, BLOCK: tl.constexpr):
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(c + at, tl.load(a + at, mask=at < n) * 2, mask=at < n)
-
-
-decorated = autotune.triton(Space({"BLOCK": PowerOfTwo(32, 64)}), ["n"])(decorated)

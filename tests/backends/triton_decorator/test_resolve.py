@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import autotune
-from autotune import PowerOfTwo, Space
 from tests.support import DOCS
 
 torch = pytest.importorskip("torch")
@@ -69,15 +67,6 @@ def test_a_kernel_of_a_script_is_timed_in_a_process_of_its_own(tmp_path: Path) -
     assert out.split()[1] == "2"
     assert "2 configs in" in err
     assert "in this one" not in err, "it did not fall back"
-
-
-@triton.jit
-def decorated(a, c, n, BLOCK: tl.constexpr):
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(c + at, tl.load(a + at, mask=at < n) * 2, mask=at < n)
-
-
-decorated = autotune.triton(Space({"BLOCK": PowerOfTwo(32, 64)}), ["n"])(decorated)
 
 
 def test_the_example_is_right(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 
-import autotune
-from autotune import PowerOfTwo, Space
 from autotune.backends.triton_decorator.written_arguments import find_effects
 
 torch = pytest.importorskip("torch")
@@ -118,12 +116,3 @@ def test_effects_of_what_has_no_source_are_not_known() -> None:
     scope: dict[str, Any] = {}
     exec("def made(x): pass", scope)
     assert find_effects(scope["made"]) is None
-
-
-@triton.jit
-def decorated(a, c, n, BLOCK: tl.constexpr):
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(c + at, tl.load(a + at, mask=at < n) * 2, mask=at < n)
-
-
-decorated = autotune.triton(Space({"BLOCK": PowerOfTwo(32, 64)}), ["n"])(decorated)

@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 
-import autotune
-from autotune import PowerOfTwo, Space
 from autotune.shell.cache.sources import kernel_digest
 
 torch = pytest.importorskip("torch")
@@ -48,12 +46,3 @@ def test_a_kernel_is_known_by_its_text_and_that_of_its_helpers(tmp_path: Path) -
     assert digest(tmp_path, "decorated", decorators=heuristics) == first
     assert digest(tmp_path, "helper", factor=4) != first
     assert digest(tmp_path, "constant", scale=5) != first
-
-
-@triton.jit
-def decorated(a, c, n, BLOCK: tl.constexpr):
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(c + at, tl.load(a + at, mask=at < n) * 2, mask=at < n)
-
-
-decorated = autotune.triton(Space({"BLOCK": PowerOfTwo(32, 64)}), ["n"])(decorated)
