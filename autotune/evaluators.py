@@ -1,4 +1,4 @@
-"""What an evaluator of your own is made of: the protocol, the events that it reports, and a clock for them.
+"""The parts of an evaluator: the protocol, the events that it reports, and a clock for them.
 
 docs/evaluators.md describes it.
 """

@@ -41,7 +41,7 @@ class ExitCode(IntEnum):
 
     DONE = 0
     ERROR = 1
-    """Something that the user can put right: one sentence on stderr says what, where and how."""
+    """A mistake that the user can put right: one sentence on stderr names it, its place and the remedy."""
     USAGE = 2
     """An unknown option, a missing argument."""
     NOTHING_TIMED = 3

@@ -140,20 +140,20 @@ def export(
     With --export-format and --by, OUT is one file instead, as another library reads it: the best config of each size.
     """
 
-    def wanted(entry: Entry) -> bool:
+    def is_wanted(entry: Entry) -> bool:
         key = entry.key.loose
         return (kernel or "") in key.kernel and (device or "") in key.device.name
 
     source = _open_cache(cache_dir).stores[0]
     if export_format is not None:
-        found = [entry for entry in list_current(source) if entry.result is not None and wanted(entry)]
+        found = [entry for entry in list_current(source) if entry.result is not None and is_wanted(entry)]
         names = {ours: str(theirs) for ours, theirs in parse_pairs(rename or (), "--rename").items()}
         chosen = parse_format(export_format) or "vllm"
         configs = _best_by_size(found, by)
         write_tuned_configs(configs, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
         print_exported(out, chosen, len(configs), as_json)
         return
-    count = export_entries(source, Store(out), wanted, only_best=best, measurements=not results)
+    count = export_entries(source, Store(out), is_wanted, only_best=best, measurements=not results)
     if as_json:
         print_json({"out": str(out), "entries": count})
     else:

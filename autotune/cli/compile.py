@@ -49,7 +49,7 @@ def compile(
 ) -> ExitCode:
     """Compile a Triton kernel's configs; no GPU is needed.
 
-    The problem has a TritonEvaluator. What the binaries need of a GPU is printed, and the folder can be used on one.
+    The problem has a TritonEvaluator. The needs of the binaries are printed, and the folder can be used with a GPU.
     """
     arch_of(architecture)
     with stdout_for_results():

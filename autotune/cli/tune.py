@@ -100,7 +100,7 @@ def _new_journal(target: str) -> Path:
 
 
 def _load_seeds(path: Path, problem: Problem, progress: bool | None) -> tuple[Config, ...]:
-    """The configs of a file that are points of the problem's space; a warning says what does not fit."""
+    """The configs of a file that are points of the problem's space; a warning names the others."""
     from autotune.interop.seed_configs import load_seeds
 
     found = load_seeds(path, problem.space)

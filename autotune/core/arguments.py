@@ -104,7 +104,7 @@ def convert_fields(settings: Struct, what: str, error: Error) -> None:
         try:
             value = msgspec.convert(plain(given), field.type)
         except (msgspec.ValidationError, UnicodeError) as wrong:
-            raise error(f"{what}: {field.name} is {short_repr(given)}; {_told(str(wrong))}") from None
+            raise error(f"{what}: {field.name} is {short_repr(given)}; {_expected_words(str(wrong))}") from None
         numeric = isinstance(value, int | float)
         if numeric and (value != value or (isinstance(value, int) and abs(value) >= 2**63)):
             raise error(f"{what}: {field.name} is {short_repr(given)}; give a number of at most 63 bits")
@@ -114,7 +114,7 @@ def convert_fields(settings: Struct, what: str, error: Error) -> None:
 _WORDS = {"int": "an integer", "float": "a number", "bool": "True or False", "str": "a text", "null": "None"}
 
 
-def _told(wrong: str) -> str:
+def _expected_words(wrong: str) -> str:
     """The type that msgspec expected, in the words of these messages."""
     if not wrong.startswith("Expected "):
         return "give one of the values that the documentation names"

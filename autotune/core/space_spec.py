@@ -89,13 +89,13 @@ def describe_space(spec: SpaceSpec, size: int, count: int | None) -> str:
         role = f"  [{parameter.role}]" if parameter.role else ""
         kind = type(parameter).__name__
         lines.append(f"  {name:<{width}}  {kind}: {parameter.describe()}{role}")
-    lines += [f"  where {_shown(constraint)}" for constraint in spec.constraints]
+    lines += [f"  where {_describe(constraint)}" for constraint in spec.constraints]
     if spec.default is not None:
         lines.append("  default " + ", ".join(f"{name}={value!r}" for name, value in spec.default.items()))
     return "\n".join(lines)
 
 
-def _shown(constraint: ConstraintSpec) -> str:
+def _describe(constraint: ConstraintSpec) -> str:
     if not isinstance(constraint, FunctionSpec):
         return constraint.describe()
     if not constraint.opaque:

@@ -1,4 +1,4 @@
-"""The loop between a search and an evaluator: do what is requested, record what happens, stop when told to."""
+"""The loop between a search and an evaluator: carry out requests, record events, stop when told to."""
 
 import errno
 import os

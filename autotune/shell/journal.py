@@ -252,7 +252,7 @@ class JournalWriter:
         self._length += len(line)
 
     def _cut(self) -> str:
-        """Leave whole lines only. Returns what to do then, in words."""
+        """Leave whole lines only. Returns the remedy, in words."""
         try:
             os.ftruncate(self._descriptor, self._length)
         except OSError:

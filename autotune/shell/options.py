@@ -20,7 +20,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
 from autotune.shell.driver import Watch
 from autotune.shell.files import as_path
-from autotune.shell.settings import Environment, first_given
+from autotune.shell.settings import Environment, resolve_setting
 
 PathLike = str | os.PathLike[str]
 Progress = bool | None | Watch
@@ -71,11 +71,13 @@ def resolve_options(
             _warn_of_population(picked, env.initial_population)
     return Options(
         strategy=picked,
-        effort=first_given(effort, env.effort, "full"),
+        effort=resolve_setting(effort, env.effort, "full"),
         budget=as_budget(
-            first_given(budget, None if env.budget_seconds is None else Budget(seconds=env.budget_seconds), Budget())
+            resolve_setting(
+                budget, None if env.budget_seconds is None else Budget(seconds=env.budget_seconds), Budget()
+            )
         ),
-        seed=check_integer(first_given(seed, env.random_seed, 0), "seed", PlanError),
+        seed=check_integer(resolve_setting(seed, env.random_seed, 0), "seed", PlanError),
         journal=_journal(journal, env.log, label),
         settings=own,
         progress=env.progress if progress is None else progress,

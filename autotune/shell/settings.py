@@ -82,7 +82,7 @@ def unknown_variables(variables: Mapping[str, str] | None = None) -> list[str]:
     return sorted(name for name in source if name.startswith(_PREFIX) and name not in known)
 
 
-def first_given(argument: T | None, setting: T | None, default: T) -> T:
+def resolve_setting(argument: T | None, setting: T | None, default: T) -> T:
     """The argument, else the setting of the environment, else the default: the precedence of all settings."""
     if argument is not None:
         return argument

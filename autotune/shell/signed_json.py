@@ -5,7 +5,7 @@ import zlib
 import msgspec
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for text that is not JSON of the right shape; RecursionError for a hundred thousand brackets."""
+"""The errors of decoding text that is not JSON of the right shape; RecursionError for a hundred thousand brackets."""
 
 _MARK = b',"sum":"'
 """Between an object's last field and its checksum."""

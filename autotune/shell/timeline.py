@@ -1,4 +1,4 @@
-"""When each process of a search did what: one JSON line for each span of time, to see whether a GPU or compiler waited.
+"""The spans in which each process of a search worked, a JSON line each, to see whether a GPU or compiler waited.
 
 `Timeline` counts time on the search's clock. `PhaseTimeline` counts from the moment at which Helion begins.
 """

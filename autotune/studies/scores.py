@@ -80,7 +80,7 @@ class Baseline:
         """[N + 1] log 0!, log 1!, ..., log N!"""
         return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, self.size + 1)))])
 
-    def _untouched(self, n: int) -> Floats:
+    def _probability_untouched(self, n: int) -> Floats:
         """[V + 1] the probability that none of the i fastest points is among n draws, C(N - i, n) / C(N, n)."""
         log, size = self._log_factorials, self.size
         i = np.arange(len(self.times_ms) + 1)
@@ -91,7 +91,7 @@ class Baseline:
 
     def expected_ms(self, n: int) -> float:
         """E(n), the expected best time in ms of n draws without replacement, 0 <= n <= N; it never rises with n."""
-        untouched = self._untouched(n)
+        untouched = self._probability_untouched(n)
         found = float((self.times_ms * (untouched[:-1] - untouched[1:])).sum())  # not `@`: its sum depends on threads
         return max(found + float(untouched[-1]) * self.unknown_ms, self.optimum_ms)
 

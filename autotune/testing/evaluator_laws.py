@@ -173,7 +173,7 @@ class SessionLaws:
             session.submit([Trial(i, config) for i, config in enumerate(configs)], Limits())
             session.poll(0.2)
         until = time.monotonic() + self.patience_s  # a process takes a moment to end, longer on a busy machine
-        while (left := _marked(mark)) and time.monotonic() < until:
+        while (left := _find_marked(mark)) and time.monotonic() < until:
             time.sleep(0.02)
         assert not left, f"processes {', '.join(left)} were left behind"
 
@@ -237,7 +237,7 @@ def check_outcome(outcome: Outcome) -> None:
         assert all(0 < sample < math.inf for sample in outcome.times_ms)
 
 
-def _marked(mark: str) -> list[str]:
+def _find_marked(mark: str) -> list[str]:
     """The processes, other than this one, that inherited the mark of a test."""
     found = []
     for process in Path("/proc").iterdir():

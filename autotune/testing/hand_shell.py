@@ -125,10 +125,10 @@ class HandShell:
         return True
 
     def finish_comparison(self, task: Compare) -> None:
-        found = tuple((trial.id, self._repeated(trial, task.rounds)) for trial in task.trials)
+        found = tuple((trial.id, self._repeat(trial, task.rounds)) for trial in task.trials)
         self.record(Compared(self.clock, found))
 
-    def _repeated(self, trial: Trial, rounds: int) -> Outcome:
+    def _repeat(self, trial: Trial, rounds: int) -> Outcome:
         outcome = self.outcome(trial)
         if isinstance(outcome, Failed):
             return outcome

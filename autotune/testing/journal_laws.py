@@ -149,7 +149,7 @@ class JournalLaws:
         space = self.make_space()
         strategy = self.make_strategy(space)
         makers = self.make_evaluators().items()
-        with registered(strategy):
+        with register_temporarily(strategy):
             yield (
                 _Run(type(self), name, folder, space, strategy, make, budget or Budget(self.evaluations))
                 for name, make in makers
@@ -158,7 +158,7 @@ class JournalLaws:
 
 
 @contextmanager
-def registered(strategy: AnyStrategy) -> Iterator[AnyStrategy]:
+def register_temporarily(strategy: AnyStrategy) -> Iterator[AnyStrategy]:
     """A strategy whose class has a name, for journals: its own, or one for the time of the block."""
     kind = type(strategy)
     if kind in STRATEGIES.values():

@@ -74,7 +74,7 @@ class ParameterLaws:
         """encode raises ValueError, in one line that says what is allowed, for everything but its values."""
         parameter = data.draw(self.make_parameters())
         for foreign in _FOREIGN:
-            found = _encoded(parameter, foreign)
+            found = _encode_or_message(parameter, foreign)
             if isinstance(found, str):
                 assert found, f"nothing is said of {foreign!r}"
                 assert "\n" not in found
@@ -237,7 +237,7 @@ def some_codes(parameter: ParameterKind) -> Codes:
     return np.unique(drawn, axis=0)
 
 
-def _encoded(parameter: ParameterKind, value: Any) -> tuple[int, ...] | str:
+def _encode_or_message(parameter: ParameterKind, value: Any) -> tuple[int, ...] | str:
     """The codes of a value, or the message of the ValueError that refuses it."""
     try:
         return parameter.encode(value)

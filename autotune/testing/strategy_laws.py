@@ -43,7 +43,7 @@ from autotune.core.strategies.registry import from_spec, to_spec
 from autotune.shell.evaluators.simulated import SimulatedEvaluator
 from autotune.shell.tuning import make_plan, tune
 from autotune.testing.hand_shell import HandShell, snapshot
-from autotune.testing.journal_laws import JournalLaws, registered
+from autotune.testing.journal_laws import JournalLaws, register_temporarily
 from autotune.testing.outcomes import HashedTable, outcome_scripts
 from autotune.testing.spaces import SPACES, spaces
 
@@ -51,7 +51,7 @@ _TABLE = HashedTable()
 _PICKS = st.lists(st.integers(0, 99), min_size=1, max_size=30)
 
 ENVIRONMENT = {"PYTHONHASHSEED": "4242", "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "4", "LC_ALL": "C"}
-"""What is different in the process of `test_another_process_searches_the_same`; `TZ` and the folder are, too."""
+"""The environment of the process of `test_another_process_searches_the_same`; `TZ` and the folder are, too."""
 
 
 EXTREME_OUTCOMES: dict[str, list[Outcome]] = {
@@ -178,7 +178,7 @@ class StrategyLaws(JournalLaws):
     def test_no_history_breaks_the_search(self, data: st.DataObject) -> None:
         """Laws 3 to 5: outcomes, ticks, interrupts and resumes in any order; a few of them arrive late or twice."""
         plan = data.draw(plans(self.make_strategy, _FIXED))
-        shell = HandShell(plan, partial(_scripted, data.draw(outcome_scripts())), data.draw(st.integers(1, 5)))
+        shell = HandShell(plan, partial(_scripted_outcome, data.draw(outcome_scripts())), data.draw(st.integers(1, 5)))
         live_through(shell, data.draw(ACTIONS))
 
     @pytest.mark.slow
@@ -187,7 +187,7 @@ class StrategyLaws(JournalLaws):
     def test_no_history_breaks_the_search_in_any_space(self, data: st.DataObject) -> None:
         """The same in spaces of every kind of parameter and constraint."""
         plan = data.draw(plans(self.make_strategy, spaces() | _FIXED))
-        shell = HandShell(plan, partial(_scripted, data.draw(outcome_scripts())), data.draw(st.integers(1, 5)))
+        shell = HandShell(plan, partial(_scripted_outcome, data.draw(outcome_scripts())), data.draw(st.integers(1, 5)))
         live_through(shell, data.draw(ACTIONS))
 
     @pytest.mark.parametrize("seconds", [None, 20.0])
@@ -198,7 +198,7 @@ class StrategyLaws(JournalLaws):
         space, machine = fixed_space("gemm"), Settings(exact=exact, simplify_rounds=1)
         budget = Budget(evaluations=40, seconds=seconds)
         plan = Plan(space, self.make_strategy(space), budget, 3, settings=machine)
-        shell = HandShell(plan, partial(_scripted, EXTREME_OUTCOMES[outcomes]))
+        shell = HandShell(plan, partial(_scripted_outcome, EXTREME_OUTCOMES[outcomes]))
         shell.run(pick=lambda n: n - 1)
         shell.check_past()
 
@@ -346,7 +346,7 @@ class StrategyLaws(JournalLaws):
         strategy = self.make_strategy(fixed_space("gemm"))
         assert is_strategy(strategy)
         assert isinstance(strategy, msgspec.Struct), "declare it as class …(msgspec.Struct, frozen=True)"
-        with registered(strategy):
+        with register_temporarily(strategy):
             written = msgspec.json.encode(to_spec(strategy))
             assert from_spec(msgspec.json.decode(written, type=type(to_spec(strategy)))) == strategy
         assert pickle.loads(cloudpickle.dumps(strategy)) == strategy
@@ -456,7 +456,7 @@ def search_to_end(plan: Plan, pick: Callable[[int], int], room: int) -> HandShel
 
 
 def trials_of(search: Search) -> list[tuple[Config, int, int, str]]:
-    """What was asked for, in order."""
+    """The requests, in order."""
     return [(trial.config, trial.walk, trial.generation, trial.origin) for trial in search.trials]
 
 
@@ -545,7 +545,7 @@ ACTIONS = st.lists(
     ),
     max_size=60,
 )  # fmt: skip
-"""What a shell, the clock or the user may do at any time, with a number that says to which trial and how much."""
+"""An action of a shell, the clock or the user at any time, with a number for the trial and the amount."""
 
 _PASSES = (0.0, 1e-3, 0.4, 5.0, 1e6, 1e17)
 
@@ -570,7 +570,7 @@ def plans(draw: st.DrawFn, make_strategy: Callable[[Space], AnyStrategy], exampl
     )
 
 
-def _scripted(script: list[Outcome], trial: Trial, n: int) -> Outcome:
+def _scripted_outcome(script: list[Outcome], trial: Trial, n: int) -> Outcome:
     return script[(trial.id * 7 + n * 3) % len(script)]
 
 

@@ -11,7 +11,7 @@ from autotune.cli import ExitCode, main
 from autotune.core.errors import CacheError
 from autotune.shell.cache.cache import get_cache_dir
 from autotune.shell.options import Options, new_journal_path, resolve_options
-from autotune.shell.settings import SETTINGS, first_given, unknown_variables, variable_name
+from autotune.shell.settings import SETTINGS, resolve_setting, unknown_variables, variable_name
 from tests.support import DOCS
 
 VALUES = {
@@ -66,10 +66,10 @@ def test_the_documentation_knows_every_variable() -> None:
 
 
 def test_precedence() -> None:
-    assert first_given(1, 2, 3) == 1
-    assert first_given(None, 2, 3) == 2
-    assert first_given(None, None, 3) == 3
-    assert first_given(0, 2, 3) == 0, "what is false is said all the same"
+    assert resolve_setting(1, 2, 3) == 1
+    assert resolve_setting(None, 2, 3) == 2
+    assert resolve_setting(None, None, 3) == 3
+    assert resolve_setting(0, 2, 3) == 0, "what is false is said all the same"
     assert unknown_variables({"AUTOTUNE_EFORT": "1", "AUTOTUNE_EFFORT": "quick", "OTHER": ""}) == ["AUTOTUNE_EFORT"]
 
 

@@ -27,7 +27,7 @@ from autotune.core.strategies.population import POPULATION_SETTING, BeginsWithPo
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.shell.options import Options, PathLike, Progress, leaves_population_open, new_journal_path
-from autotune.shell.settings import POPULATION_NAMES, environment, first_given
+from autotune.shell.settings import POPULATION_NAMES, environment, resolve_setting
 from autotune.shell.timeline import SEARCH, PhaseTimeline
 from autotune.shell.tuning import make_plan, run_plan
 
@@ -65,7 +65,7 @@ def make_plan_for(search: Any, arguments: AutotunerOptions, helion_space: Helion
     effort = check_effort(arguments.effort or theirs.autotune_effort)
     strategy = arguments.strategy or environment().strategy or DEFAULT_STRATEGY
     settings = _settings(theirs, arguments, strategy)
-    seconds = first_given(arguments.seconds, theirs.autotune_budget_seconds, environment().budget_seconds)
+    seconds = resolve_setting(arguments.seconds, theirs.autotune_budget_seconds, environment().budget_seconds)
     own = {n: v for n, v in settings.items() if n not in Settings.__struct_fields__}
     made = strategy_for(strategy, effort, own)
     budget = Budget(arguments.evaluations, seconds, theirs.autotune_max_generations)
@@ -76,7 +76,7 @@ def make_plan_for(search: Any, arguments: AutotunerOptions, helion_space: Helion
         rebuild=False,  # binaries are kept in Triton's cache
         effort=effort,
         budget=budget,
-        seed=first_given(arguments.seed, theirs.autotune_random_seed, 0),
+        seed=resolve_setting(arguments.seed, theirs.autotune_random_seed, 0),
         seeds=_distinct(seeds),
         best_available=_distinct(_list_cached(search, helion_space)),
         settings=settings,

@@ -167,7 +167,7 @@ class BenchmarkRecord:
     ) -> Outcome:
         """Let Helion count and log a config, and record its outcome; None: Helion has it measured now."""
         with self._silent_bars():
-            self._told([member], generation)
+            self._tell_search([member], generation)
         if member.fn is _unset_fn and fn is not None:  # the budget is spent, and Helion has not set it
             member.fn = fn
         found = self._outcome(member) if outcome is None else outcome
@@ -180,13 +180,13 @@ class BenchmarkRecord:
         if settings.autotune_adaptive_timeout and limits.compile_timeout_s is not None:
             settings.autotune_compile_timeout = max(1, int(limits.compile_timeout_s))
         try:
-            self._told(list(new.values()), generation)
+            self._tell_search(list(new.values()), generation)
         finally:
             settings.autotune_compile_timeout = timeout
         self._members.update(new)
         self._outcomes.update({config: self._outcome(member) for config, member in new.items()})
 
-    def _told(self, members: list[PopulationMember], generation: int) -> None:
+    def _tell_search(self, members: list[PopulationMember], generation: int) -> None:
         self.search.set_generation(max(generation, 0))
         self.search.benchmark_population(members, desc=f"Generation {generation}", raise_if_no_viable_config=False)
 

@@ -209,7 +209,7 @@ class GpuBenchmark:
         return None if found is None else found[0]
 
     def _run_cleared(self, workload: PreparedArguments, launch: Callable[[Any], Any]) -> Any:
-        """One run on cleared outputs, between its hooks; what it returned."""
+        """The value that one run on cleared outputs returned, between its hooks."""
         workload.clear()
         if self._spec.pre_hook is not None:
             self._spec.pre_hook(workload.named)

@@ -1,7 +1,7 @@
 """The orders of a Triton session to its compile workers and GPU workers, and their replies.
 
 One worker answers one order after another. `TensorArgument` and its like describe the arguments of a kernel to compile
-workers, which have no GPU; `Gpu` and `CompiledKernel` tell the session what a device has and what a kernel needs.
+workers, which have no GPU; `Gpu` and `CompiledKernel` tell the session a device's limits and a kernel's needs.
 """
 
 import msgspec

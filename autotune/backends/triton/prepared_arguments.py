@@ -83,7 +83,7 @@ class PreparedArguments:
         self.reset()
 
     def result_of(self, returned: Any) -> Any:
-        """The result to check: the outputs among the arguments, or what the function returned."""
+        """The result to check: the outputs among the arguments, or the value that the function returned."""
         return {name: self.named[name] for name in self.outputs} if self.outputs else returned
 
     def find_fault(self, returned: Any) -> tuple[str, dict[str, Detail]] | None:

@@ -238,7 +238,7 @@ class Processes:
             self._target = ready.gpu.target
 
     def _can_compile(self) -> bool:
-        """Whether it is known what to compile for, and with which arguments."""
+        """Whether the target of the compiler and the arguments are known."""
         assert self._servers.compiling is not None, "there is a compile pool"
         if self._target is None or not self._servers.compiling.can_fork():
             return False

@@ -250,7 +250,7 @@ def manager_class() -> Any:
 
 
 MANIFEST = "compiled.json"
-"""The file in a folder of binaries that says what they are."""
+"""The file in a folder of binaries that lists them."""
 
 
 class CompiledConfig(Struct, frozen=True, kw_only=True, omit_defaults=True):

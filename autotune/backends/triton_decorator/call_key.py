@@ -322,7 +322,7 @@ def _is_aligned(value: Any) -> bool:
 
 
 def rounding_rules(bucket: Buckets | None, keys: Sequence[str]) -> dict[str, Rule]:
-    """The rule of each key argument that is rounded, by its name. Raises PlanError for what is no bucket."""
+    """The rule of each key argument that is rounded, by its name. Raises PlanError for a value that is no bucket."""
     if bucket is None:
         return {}
     if not isinstance(bucket, Mapping):

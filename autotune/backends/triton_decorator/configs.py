@@ -97,7 +97,7 @@ def parse_candidates(configs: Any, hull: bool, seeds: Sequence[Mapping[str, Any]
     """The candidates that the argument `configs` of the decorator describes. hull: search everything between the
     configs of a list. names: the kernel's parameters.
 
-    Raises SpaceError or PlanError for what is neither a space nor a list of configs, or does not fit the kernel.
+    Raises SpaceError or PlanError for a value that is no space and no list of configs, or does not fit the kernel.
     """
     found = _parse(configs, hull, seeds, names)
     if odd := sorted(found.names & {*_LAUNCH_NAMES}):

@@ -34,7 +34,7 @@ DoBench = Callable[..., Any]
 """`do_bench(call, quantiles=(0.5, 0.2, 0.8))` returns milliseconds: the quantiles in this order, or one number."""
 
 _QUANTILES = (0.5, 0.2, 0.8)
-"""Those that Triton's autotuner asks for."""
+"""The quantiles that Triton's autotuner asks for."""
 _WALL_CLOCK_MS, _WALL_CLOCK_RUNS = 5.0, 20
 """How long, and how often at most, the interpreter runs a kernel: it takes a thousand times as long as a GPU."""
 
@@ -44,7 +44,7 @@ _COMPILE_ERRORS = ("CompilationError", "CompileTimeAssertionFailure", "Unsupport
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DoBenchEvaluator(Evaluator):
-    """arguments: what the launcher is called with. device: torch's name for the kind of device.
+    """arguments: the arguments of the launcher. device: torch's name for the kind of device.
 
     pre_hook, post_hook: as in `triton.autotune`, around every run; they get config and arguments by name. restore:
     called before every run, for tensors that are no arguments of the launcher. compiles: whether Triton compiles; its

@@ -12,7 +12,7 @@ from autotune.core.search.plan import Budget
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.shell.evaluators.checking import Tolerance
 from autotune.shell.options import PathLike, Progress
-from autotune.shell.settings import DECORATOR_MODES, DecoratorMode, Environment, first_given
+from autotune.shell.settings import DECORATOR_MODES, DecoratorMode, Environment, resolve_setting
 
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
@@ -48,11 +48,11 @@ class SearchOptions:
         own = self.budget
         budget = own if isinstance(own, Budget) or own is None else Budget(seconds=float(own))
         from_env = None if env.budget_seconds is None else Budget(seconds=env.budget_seconds)
-        return first_given(budget, from_env, Budget() if listed else Budget(seconds=_SECONDS))
+        return resolve_setting(budget, from_env, Budget() if listed else Budget(seconds=_SECONDS))
 
     def effort_for(self, env: Environment) -> str:
         """The effort by the argument, the environment, or the default."""
-        return first_given(self.effort, env.effort, _EFFORT)
+        return resolve_setting(self.effort, env.effort, _EFFORT)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -110,7 +110,7 @@ def parse_mode(mode: str | None) -> DecoratorMode | None:
 
 def mode_for(mode: DecoratorMode | None, env: Environment) -> DecoratorMode:
     """The mode by the argument, the environment, or the default."""
-    return first_given(mode, env.mode, "force" if env.force else "tune")
+    return resolve_setting(mode, env.mode, "force" if env.force else "tune")
 
 
 def check_names(option: str, names: Sequence[str] | None, parameters: Sequence[str]) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ class ResolvedConfig:
         )
 
     @classmethod
-    def given(cls, config: Any) -> "ResolvedConfig":
+    def from_user(cls, config: Any) -> "ResolvedConfig":
         """A `triton.Config` that the user has put into `cache`."""
         hook = getattr(config, "pre_hook", None)  # of Triton's class
         return cls(point=Config({}), config=config, launch=dict(config.all_kwargs()), hook=hook, origin="given")
@@ -193,7 +193,7 @@ class ConfigResolver:
             self._to_tune_anew.add(call.canonical)
             return None
         if kept is not None and (known is None or kept is not known.config):
-            known = self.by_key[call.canonical] = ResolvedConfig.given(kept)
+            known = self.by_key[call.canonical] = ResolvedConfig.from_user(kept)
         return known
 
     def remember(self, call: Call, known: ResolvedConfig) -> None:
@@ -228,7 +228,7 @@ class ConfigResolver:
     def _look_up(
         self, call: Call, candidates: Candidates, env: Environment, grid: Any, obstacle: str | None
     ) -> tuple[ResolvedConfig, bool]:
-        """The config without tuning. obstacle: what forbids it just now; None: the mode does."""
+        """The config without tuning. obstacle: why tuning is impossible just now; None: the mode forbids it."""
         keyed = self._keyed_cache(call, env, "normal")
         if keyed is not None:
             # A check runs the kernel, which is forbidden where there is an obstacle.

@@ -77,7 +77,7 @@ class TuningLog:
         self.say(f"tuning{among}{limit}")
 
     def end(self, result: Result) -> None:
-        """Say what the search has found."""
+        """Print the result of the search."""
         faster = "" if result.speedup is None else f", {result.speedup.value:.3g}x over the {self._baseline}"
         tried = "" if self.search is None else f"; {result.evaluations} configs in {format_duration(result.elapsed_s)}"
         kept = "" if result.complete else "; interrupted, and not kept"

@@ -22,7 +22,7 @@ ABSENT = {
     "_bench": "configs are timed by an evaluator; give do_bench to time them yourself",
     "restore_copies": "tensors are copied for a tuning as a whole",
 }
-"""Attributes of Triton's class that this one does not have, and what there is in their place."""
+"""Attributes of Triton's class that this one does not have, and their substitutes."""
 
 
 class _Setting:

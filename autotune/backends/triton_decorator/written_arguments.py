@@ -1,4 +1,4 @@
-"""The arguments that a kernel writes, and those that it reads, by its source. Pure: no kernel runs for that.
+"""The arguments that a kernel writes, and the arguments that it reads, by its source. Pure: no kernel runs for that.
 
 Notation. The origins of a value are the names of the arguments that it comes from, and markers: it was loaded from
 memory, it may be an object with methods of its own, it is a number that became an address.
@@ -162,7 +162,7 @@ class _Analysis:
             self.touched |= names
 
     def note_access(self, name: str, pointer: Names) -> bool:
-        """Note what a function of the language, or a method, does to an address; whether it accesses memory."""
+        """Note the effect of a function of the language, or of a method, on an address; whether it accesses memory."""
         what = "both" if name.startswith("atomic_") else _MEMORY.get(name)
         if what is not None and self.recording:
             if what != "read":

@@ -127,7 +127,7 @@ def _integers(values: Array) -> Array:
     return values.astype(np.int64) if values.dtype == np.bool_ else values
 
 
-def _checked(low: int, high: int) -> tuple[int, int]:
+def _check_range(low: int, high: int) -> tuple[int, int]:
     """Bounds of an integer result, if they are within SAFE."""
     if max(abs(low), abs(high)) > SAFE:
         raise NotVectorisable
@@ -242,26 +242,26 @@ def _bounds(op: str, left: CompiledNode, right: CompiledNode) -> tuple[int | Non
         raise NotVectorisable
     match op:
         case "+":
-            return _checked(a + c, b + d)
+            return _check_range(a + c, b + d)
         case "-":
-            return _checked(a - d, b - c)
+            return _check_range(a - d, b - c)
         case "*":
             ends = (a * c, a * d, b * c, b * d)
-            return _checked(min(ends), max(ends))
+            return _check_range(min(ends), max(ends))
         case "//":
             return -left.size - 1, left.size + 1
         case "%":
             return min(0, c + 1), max(0, d - 1)
         case "**" if c >= 0 and (left.size <= 1 or d <= 64):
             top = max(1, left.size**d)
-            return _checked(-top if a < 0 else 0, top)
+            return _check_range(-top if a < 0 else 0, top)
         case "<<" if c >= 0 and d <= 62:
-            return _checked(min(a, a << d), max(b, b << d))
+            return _check_range(min(a, a << d), max(b, b << d))
         case ">>" if c >= 0 and d <= 62:
             return min(a, a >> d, 0), max(b, 0)
         case "&" | "|" | "^":
             top = 1 << max(left.size, right.size).bit_length()
-            return _checked(-top, top)
+            return _check_range(-top, top)
     raise NotVectorisable
 
 

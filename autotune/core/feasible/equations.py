@@ -67,7 +67,7 @@ def equation_filter(equation: Equation, bound: frozenset[str]) -> EquationFilter
     for name, values in equation.terms.items():
         if name not in bound and reachable is not None:
             reachable = _combine(equation, reachable, sorted_unique(values))
-    wanted = None if reachable is None else _wanted(equation, reachable)
+    wanted = None if reachable is None else _completing_values(equation, reachable)
     known = tuple(name for name in equation.terms if name in bound)
     return None if wanted is None else EquationFilter(known, equation, wanted)
 
@@ -87,7 +87,7 @@ def _combine(equation: Equation, left: Array, right: Array) -> Array | None:
     return both if len(both) <= MOST_REACHABLE else None
 
 
-def _wanted(equation: Equation, reachable: Array) -> Array | None:
+def _completing_values(equation: Equation, reachable: Array) -> Array | None:
     """The values of the bound terms that some reachable value completes to the target; None if there are too many."""
     target, modulus = equation.target, equation.modulus
     if modulus is None:

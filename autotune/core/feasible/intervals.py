@@ -229,15 +229,15 @@ _COMPARISONS: dict[str, Callable[[Any, Any, Any, Any], Interval]] = {
 
 def _plus(x: Interval, y: Interval) -> Interval:
     low = x[0] + y[0]
-    return (low, low) if _fixed(x, y) else (low, x[1] + y[1])
+    return (low, low) if _are_fixed(x, y) else (low, x[1] + y[1])
 
 
 def _minus(x: Interval, y: Interval) -> Interval:
     low = x[0] - y[1]
-    return (low, low) if _fixed(x, y) else (low, x[1] - y[0])
+    return (low, low) if _are_fixed(x, y) else (low, x[1] - y[0])
 
 
-def _fixed(x: Interval, y: Interval) -> bool:
+def _are_fixed(x: Interval, y: Interval) -> bool:
     """Whether both are single values: then one array serves as both ends."""
     return x[0] is x[1] and y[0] is y[1]
 
@@ -245,7 +245,7 @@ def _fixed(x: Interval, y: Interval) -> bool:
 def _times(x: Interval, y: Interval) -> Interval:
     (a, b), (c, d) = x, y
     low = a * c
-    if _fixed(x, y):
+    if _are_fixed(x, y):
         return low, low
     if np.min(a) >= 0 and np.min(c) >= 0:
         return low, b * d

@@ -1,4 +1,4 @@
-"""The order in which the parameters of a component are bound, and what is checked once each is bound.
+"""The order in which the parameters of a component are bound, and the checks after each binding.
 
 The order is built greedily: next comes the parameter after which the fewest partial points are expected to remain,
 estimated from the densities of the constraints' tables (the dynamic "fail first" principle of Haralick and Elliott,

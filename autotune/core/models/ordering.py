@@ -75,7 +75,7 @@ def typical_first(space: Space, points: Codes, n: int) -> Integers:
 
 
 def _levels(space: Space, points: Codes) -> tuple[Integers, Floats]:
-    """The features of points in steps [n, f], without those that are the same for all, and their weights [f]."""
+    """The features of points in steps [n, f], without features that are the same for all, and their weights [f]."""
     features = space.features(points)
     low, high = features.min(axis=0), features.max(axis=0)
     spread = np.where(high > low, high - low, 1.0)

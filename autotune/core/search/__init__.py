@@ -1,1 +1,1 @@
-"""The machine around a strategy: what it asks of the shell, what can happen to it, how it begins, goes on and ends."""
+"""The machine around a strategy: its plan, its requests to the shell, its events, its end and its result."""

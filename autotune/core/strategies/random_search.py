@@ -27,7 +27,7 @@ time limits set by the best so far apply soon."""
 
 
 class PointList(NamedTuple):
-    """All points of the search, in the order in which they are proposed, whatever is measured."""
+    """All points of the search, in the order in which they are proposed, independent of measurements."""
 
     points: Codes
 

@@ -97,7 +97,7 @@ def run_peer(
         known = len(budget.rows)
         budget.begin_round()
         number = int(np.random.SeedSequence([seed, rounds]).generate_state(1)[0])
-        with seeded(number), set_variables(_ONE_THREAD), suppress(BudgetSpent):
+        with seed_globally(number), set_variables(_ONE_THREAD), suppress(BudgetSpent):
             search(budget, number)
         rounds += 1
         idle = idle + 1 if len(budget.rows) == known else 0
@@ -117,7 +117,7 @@ def run_peer(
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seed_globally(seed: int) -> Iterator[None]:
     """Seed `random` and `numpy.random` with a number below 2**32; afterwards they are what they were before.
 
     Meanwhile a numpy generator that would take its seed from the operating system takes it from `numpy.random`.

@@ -18,7 +18,14 @@ from kernel_tuner.searchspace import Searchspace
 from kernel_tuner.util import InvalidConfig, RuntimeFailedConfig, StopCriterionReached, TuningBudget
 
 from autotune.core.errors import StrategyError
-from autotune.interop.peers.accounting import BudgetSpent, PeerBudget, check_options, run_peer, seeded, take_restarts
+from autotune.interop.peers.accounting import (
+    BudgetSpent,
+    PeerBudget,
+    check_options,
+    run_peer,
+    seed_globally,
+    take_restarts,
+)
 from autotune.studies.peers import Peer
 from autotune.studies.recordings import Recording
 from autotune.studies.simulation import Simulation, Trace
@@ -41,7 +48,7 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     if find_spec(module) is None:
         raise StrategyError(f"{full} needs {package}; pip install {package}")
     options, restarts = take_restarts(full, settings)
-    with seeded(0):
+    with seed_globally(0):
         strategy, *_ = [import_module(module) for module in (_STRATEGY_IMPORTS[name], *_LAZY)]
     check_options(full, options, sorted(getattr(strategy, "_options", {})))
     return _KernelTunerPeer(name, strategy, options, restarts)

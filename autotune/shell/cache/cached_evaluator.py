@@ -90,10 +90,10 @@ def drop_cached(events: Sequence[Event]) -> tuple[Event, ...]:
     cached = {e.trial for e in events if isinstance(e, Observed) and CACHED in e.outcome.details}
     if not cached:
         return tuple(events)
-    return tuple(seen for event in events if (seen := _seen(event, cached)) is not None)
+    return tuple(seen for event in events if (seen := _hide_cached(event, cached)) is not None)
 
 
-def _seen(event: Event, cached: set[int]) -> Event | None:
+def _hide_cached(event: Event, cached: set[int]) -> Event | None:
     match event:
         case Observed(trial=trial) if trial in cached and CACHED in event.outcome.details:
             return None

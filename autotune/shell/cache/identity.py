@@ -1,4 +1,4 @@
-"""The key of a tuning problem: what its evaluator says it measures, the space, this device and this toolchain.
+"""The key of a tuning problem: the problem that its evaluator describes, the space, this device and this toolchain.
 
 Nothing heavy is imported: torch is asked for the device only where the program has imported it.
 """
@@ -99,7 +99,7 @@ def processor() -> Device:
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What an evaluator measures: the fields of `LooseKey` without the space."""
+    """The measured problem of an evaluator: the fields of `LooseKey` without the space."""
 
     kernel: str
     source: str
@@ -110,7 +110,7 @@ class Identity(Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Identified(Protocol):
-    """An evaluator that says what it measures, so that it has a cache key."""
+    """An evaluator that describes its problem, so that it has a cache key."""
 
     def identity(self) -> Identity: ...
 
@@ -128,7 +128,7 @@ def resolve_key(key: Key | KeyKind | None, space: Space, evaluator: object) -> K
 
 
 def key_for(space: Space, evaluator: object) -> LooseKey:
-    """The loose key of a problem; raises CacheError if the evaluator does not say what it measures."""
+    """The loose key of a problem; raises CacheError if the evaluator does not describe its problem."""
     space, evaluator = as_space(space), as_evaluator(evaluator)
     if (reached := space.opaque) is not None:
         raise CacheError(f"{reached}, which is of this process only, so its results have no key in the cache")

@@ -1,4 +1,4 @@
-"""Cache keys: what a measurement belongs to, and how far apart two keys are. Pure.
+"""Cache keys: the problem that a measurement belongs to, and the distance between two keys. Pure.
 
 A loose key names kernel, arguments, device and space; a strict key the versions of the toolchain as well. The distance
 of two keys orders warm starts, nearest first, and `differences` explains a miss.

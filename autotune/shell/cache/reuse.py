@@ -68,7 +68,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True)
 class KeyedCache:
-    """A cache, a key in it, and how it may be used: normal; force: nothing is read, what is there is replaced."""
+    """A cache, a key in it, and how it may be used: normal; force: read nothing, replace the entries."""
 
     cache: Cache
     key: Key

@@ -1,1 +1,1 @@
-"""What turns trials into outcomes: a simulated device, any Python function."""
+"""Evaluators turn trials into outcomes: a simulated device, any Python function."""

@@ -229,7 +229,7 @@ def is_comparable(value: Any) -> bool:
 
 
 def apply_checker(checker: Callable[[Any, Any], bool | str], output: Any, expected: Any) -> str | None:
-    """The verdict of the user's checker on an output: None, or what is wrong with it."""
+    """The verdict of the user's checker on an output: None, or its fault in words."""
     try:
         answer = checker(output, expected)
         if answer is None:

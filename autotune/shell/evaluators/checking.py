@@ -59,7 +59,7 @@ class Tolerance(Struct, frozen=True, kw_only=True):
 
 
 class Mismatch(NamedTuple):
-    """What is wrong with a leaf, and the fraction of its elements that are."""
+    """The fault of a leaf, and the fraction of its elements that are wrong."""
 
     message: str
     share: float
@@ -101,7 +101,7 @@ class ExpectedLeaf:
         return f"{self.place}: {form}, {rule}{allowed}"
 
     def mismatch(self, output: Any) -> Mismatch | None:
-        """What is wrong with an output; None if it is right."""
+        """The fault of an output; None if it is right."""
         place, expected = self.place, self.value
         if not _is_array(expected):
             return self._compare_plain(output)
@@ -229,7 +229,7 @@ def list_leaves(value: Any, place: str = "the output") -> list[tuple[str, Any]]:
 
 
 def find_far(a: Any, b: Any, rtol: float, atol: float) -> Any:
-    """Which elements [n] of `a` are farther from those of `b` than the tolerances allow; see `Tolerance`."""
+    """Which elements [n] of `a` are farther from `b`'s than the tolerances allow; see `Tolerance`."""
     xp = _library(a)
     x, y = widen(a, b)
     most = _largest(xp, y)

@@ -1,4 +1,4 @@
-"""A session in this process: for notebooks and what cannot be pickled. No timeouts, and nothing survives a crash."""
+"""A session in this process: for notebooks and unpicklable functions. No timeouts; nothing survives a crash."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -231,7 +231,7 @@ class _Job:
 
 
 class SimulatedSession(Session):
-    """A queue for compile workers, a queue for devices, and a heap of what ends when."""
+    """A queue for compile workers, a queue for devices, and a heap of the ends of their work."""
 
     def __init__(self, evaluator: SimulatedEvaluator) -> None:
         self._evaluator = evaluator

@@ -27,7 +27,7 @@ TAINTED_EXIT = 70
 
 
 def main(settings: dict[str, Any]) -> NoReturn:
-    """Entry point of the process. settings: `memory_limit_mb`, and what `boot` adds."""
+    """Entry point of the process. settings: `memory_limit_mb`, and the settings of `boot`."""
     for fd in (settings["socket"], settings["payload"]):
         os.set_inheritable(fd, False)
     sock = socket.socket(fileno=settings["socket"])

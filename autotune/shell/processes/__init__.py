@@ -1,4 +1,4 @@
-"""Worker processes: how they start, get orders, answer, run out of time and end. Nothing here knows what a kernel is.
+"""Worker processes: how they start, get orders, answer, run out of time and end. Nothing here knows about kernels.
 
 - `pool` is the parent's side: workers, their orders, replies and deadlines.
 - `child` is the worker's side: it obeys one order after another and ends if an earlier job has changed the process.

@@ -88,7 +88,7 @@ class SupervisedProcess:
             return True
 
     def kill(self) -> int | None:
-        """Let the supervisor end everything; where the supervisor itself was killed, end what can be found."""
+        """Let the supervisor end everything; where the supervisor itself was killed, end all that can be found."""
         if self.returncode is None:
             self._supervisor.terminate()
             with suppress(subprocess.TimeoutExpired):

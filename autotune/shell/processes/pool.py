@@ -96,7 +96,7 @@ class Worker(Generic[R]):
             self.begin(order, timeout_s)
 
     def receive(self) -> list[R] | None:
-        """The replies that have arrived; None if no more can come, or what came is no reply."""
+        """The replies that have arrived; None if no more can come, or the bytes are no reply."""
         if self._open:
             try:
                 while part := self.sock.recv(1 << 16):
@@ -115,7 +115,7 @@ class Worker(Generic[R]):
         return replies if replies or (self._open and not self.process.has_exited()) else None
 
     def stderr_tail(self) -> str:
-        """The end of what the worker wrote to stderr during its order, on one line."""
+        """The end of the worker's stderr during its order, on one line."""
         text = read_tail(self._stderr)
         return f"; stderr ends: {text}" if text else ""
 
@@ -201,7 +201,7 @@ class WorkerPool(Generic[R]):
         return worker in self._workers
 
     def idle(self) -> list[Worker[R]]:
-        """The workers that could take a new job, those that have served most first."""
+        """The workers that could take a new job, the most experienced first."""
         free = [w for w in self._workers if w.order is None and not w.held]
         return sorted(free, key=lambda w: -w.served)
 

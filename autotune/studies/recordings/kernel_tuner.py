@@ -197,7 +197,7 @@ def _row(
     key: str, codes: tuple[int, ...], fields: dict[str, Any], parameters: frozenset[str], objective: Objective
 ) -> RecordingRow:
     entry = msgspec.convert(fields, _Entry)
-    written, samples = _measured(entry, fields, parameters, objective)
+    written, samples = _read_objective(entry, fields, parameters, objective)
     time, kind, message = parse_time(written, objective=objective)
     if time is None:
         kind = entry.failure_kind or _ERRORS.get(message, kind)
@@ -215,7 +215,7 @@ def _row(
     )
 
 
-def _measured(
+def _read_objective(
     entry: _Entry, fields: dict[str, Any], parameters: frozenset[str], objective: Objective
 ) -> tuple[Number, Sequence[Number]]:
     """The objective's value in an entry, or the name of its error; and the repeats."""

@@ -228,7 +228,7 @@ def _same(a: object, b: object) -> bool:
 
 
 def _contradiction(r: Recording) -> str | None:
-    """What is wrong with the columns, in one sentence; None if nothing is."""
+    """The fault of the columns, in one sentence; None if there is none."""
     n, p = len(r.keys), len(r.parameters)
     shapes = {
         "values": (len(r.values), p),

@@ -181,7 +181,7 @@ def _per_second(path: Path, written: str | None, unit: str) -> float:
 def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: Objective, unit: str) -> RecordingRow:
     times, scale = result.times, 1e3 / per_second
     failed = result.invalidity != "correct"
-    time, kind, message, samples = _measured(result, scale, objective, unit, failed)
+    time, kind, message, samples = _read_cost(result, scale, objective, unit, failed)
     if failed:
         kind = _INVALIDITY.get(result.invalidity, "unknown")
     elif time is not None and result.correctness == 0:
@@ -201,7 +201,7 @@ def _row(codes: tuple[int, ...], result: _Result, per_second: float, objective: 
     )
 
 
-def _measured(
+def _read_cost(
     result: _Result, scale: float, objective: Objective, unit: str, failed: bool
 ) -> tuple[float | None, FailureKind, str, list[float]]:
     """The cost of a result, or its failure; and its repeats, where the measurement is a list of them.
