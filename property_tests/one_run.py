@@ -19,12 +19,18 @@ def main(path, strategy, index, evaluator, space):
         print(error, file=sys.stderr)
 
 
+def evaluator_of(which):
+    """The evaluator of an instance of a strategy: they take turns."""
+    names = list(REPEATABLE)
+    return names[INSTANCES.index(which) % len(names)]
+
+
 def many(folder):
     """Every strategy, on spaces and evaluators by turns; one journal each."""
-    names, spaces = list(REPEATABLE), ["gemm", "mixed", "gemm without a default"]
+    spaces = ["gemm", "mixed", "gemm without a default"]
     for i, (strategy, index) in enumerate(INSTANCES):
         path = Path(folder) / f"{strategy}-{index}"
-        main(path, strategy, index, names[i % len(names)], spaces[i % len(spaces)])
+        main(path, strategy, index, evaluator_of((strategy, index)), spaces[i % len(spaces)])
 
 
 if __name__ == "__main__":
