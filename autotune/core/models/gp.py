@@ -2,8 +2,8 @@
 
 Notation, with the names used in the code:
 
-    n, m, d, A         observations, points to predict, features, axes (an axis is one parameter: one feature or
-    several) X [n, d]           inputs of the observations, `inputs`: features between 0 and 1
+    n, m, d, A         observations, points to predict, features, axes (an axis is one parameter: one or more features)
+    X [n, d]           inputs of the observations, `inputs`: features between 0 and 1
     y [n]              targets, `targets`: of mean 0 and variance 1
     axis_of [d]        the axis 0, …, A - 1 of each feature, ascending
     l [d]              length scales of the features; r² squared distances of inputs divided by them
@@ -11,8 +11,8 @@ Notation, with the names used in the code:
     w_0, …, w_3        shares of the variance (`OrderWeights`)
     c(x, x')           correlation w_0 k + w_1 Σ_a k_a + w_2 Σ_{a<b} k_a k_b + w_3 Σ_{a<b<c} k_a k_b k_c
     s², σ²             variances of the function, `amplitude`, and of the noise, `noise`
-    K [n, n]           covariance s² c(X, X) + (σ² + JITTER) I of the observations; L its lower Cholesky factor, K = L
-    Lᵀ α [n]              K⁻¹ y, `weights`
+    K [n, n]           covariance s² c(X, X) + (σ² + JITTER) I of the observations; L its lower Cholesky factor, K = L Lᵀ
+    α [n]              K⁻¹ y, `weights`
     θ [d + 2]          log l, log s², log σ²
 
 Sources: Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006), for the Matérn kernel and algorithm
