@@ -11,7 +11,7 @@ Notation, with the names used in the code:
     w_0, …, w_3        shares of the variance (`OrderWeights`)
     c(x, x')           correlation w_0 k + w_1 Σ_a k_a + w_2 Σ_{a<b} k_a k_b + w_3 Σ_{a<b<c} k_a k_b k_c
     s², σ²             variances of the function, `amplitude`, and of the noise, `noise`
-    K [n, n]           covariance s² c(X, X) + (σ² + JITTER) I of the observations; L its lower Cholesky factor, K = L Lᵀ
+    K [n, n]           covariance s² c(X, X) + (σ² + JITTER) I of the observations; L its lower Cholesky factor: K = LLᵀ
     α [n]              K⁻¹ y, `weights`
     θ [d + 2]          log l, log s², log σ²
 
