@@ -172,6 +172,15 @@ def calls(folder: pathlib.Path) -> dict[str, tuple[Callable[..., Any], dict[str,
     return found
 
 
+@pytest.fixture(autouse=True)
+def _registry() -> Iterator[None]:
+    """`register` takes some of the names, and other tests must not find them."""
+    before = dict(STRATEGIES)
+    yield
+    STRATEGIES.clear()
+    STRATEGIES.update(before)
+
+
 @pytest.fixture(scope="module")
 def public(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     return calls(tmp_path_factory.mktemp("arguments"))

@@ -304,4 +304,4 @@ def test_without_a_gpu_there_is_nothing_to_tell() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert KnownDevices.ask() is None
-    assert codegen_pool.GeneratedSource(None).error == ""
+    assert codegen_pool.GeneratedSource(text=None).error == ""
