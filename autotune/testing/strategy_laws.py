@@ -173,7 +173,7 @@ class StrategyLaws(JournalLaws):
 
     # Laws 4 and 5
 
-    @_fuzz(60)
+    @_fuzz(40)
     @given(data=st.data())
     def test_no_history_breaks_the_search(self, data: st.DataObject) -> None:
         """Laws 3 to 5: outcomes, ticks, interrupts and resumes in any order; a few of them arrive late or twice."""

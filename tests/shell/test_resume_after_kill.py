@@ -139,7 +139,13 @@ def measured(events):
     return [event for event in events if isinstance(event, Asked | Observed | Compared)]
 
 
-@pytest.mark.parametrize("strategy", PER_STRATEGY)
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "pattern_search",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in PER_STRATEGY if name != "pattern_search"),
+    ],
+)
 def test_a_killed_simulated_search_resumes_to_the_same_result(strategy, tmp_path):
     def search(evaluator, path):
         return tune(

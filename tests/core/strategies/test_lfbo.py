@@ -149,6 +149,7 @@ print(json.dumps(search.points.rows.tolist()))
 """
 
 
+@pytest.mark.slow  # shorter searches: property_tests/shell/test_determinism.py
 @pytest.mark.parametrize("name", ["lfbo_tree_search", "de_surrogate_hybrid"])
 def test_the_same_search_in_every_process_and_with_any_number_of_threads(name: str) -> None:
     runs = []
