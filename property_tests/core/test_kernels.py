@@ -149,7 +149,7 @@ def accepts(**fields: Any) -> bool:
     return True
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=25)
 @given(spaces(), st.integers(0, 99))
 def test_a_kernel_space_has_a_valid_default_and_valid_points(space: Space, seed: int) -> None:
     assert space.default is not None

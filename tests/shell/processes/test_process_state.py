@@ -246,8 +246,15 @@ def test_a_search_goes_on_without_a_folder_for_temporary_files(workers: int, tmp
     assert ran.stderr == ""
 
 
-@pytest.mark.parametrize("what", ["descriptors", "processes"])
-@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize(
+    ("what", "again"),
+    [
+        ("descriptors", False),
+        ("processes", True),
+        pytest.param("descriptors", True, marks=pytest.mark.slow),
+        pytest.param("processes", False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_search_waits_for_processes_and_ends_with_its_best_where_there_are_none(
     what: str, again: bool, tmp_path: Path
 ) -> None:
