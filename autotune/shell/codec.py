@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+import autotune.shell.installed_strategies  # noqa: F401  # the registry asks it for names that it lacks
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.search.messages import Event

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from msgspec import Struct
 
+import autotune.shell.installed_strategies  # noqa: F401  # the registry asks it for names that it lacks
 from autotune.core.arguments import argument_error
 from autotune.core.errors import PlanError, StrategyError
 from autotune.core.search.effort import EFFORTS, Effort

@@ -1,7 +1,7 @@
 """The strategies by name, for `tune`, the command line, journals and the property tests."""
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -31,6 +31,28 @@ installed package adds one when it is first asked for."""
 DEFAULT_STRATEGY = "gaussian_process"
 
 
+class StrategySource(Protocol):
+    """A source of strategies that are not registered yet, such as installed packages."""
+
+    def installed_names(self) -> list[str]:
+        """The names of its strategies."""
+
+    def load_installed(self, name: str) -> tuple[str, Any] | None:
+        """The name and the class of a strategy, by its name or by the name of its class; None if there is none."""
+
+    def find_installed(self, kind: type) -> str | None:
+        """The name of a class; None if it is none of its strategies."""
+
+
+_sources: list[StrategySource] = []
+
+
+def add_source(source: Any) -> None:
+    """Ask this `StrategySource`, such as a module, for names and classes that are not registered."""
+    if source not in _sources:
+        _sources.append(source)
+
+
 class StrategySpec(Struct, frozen=True, omit_defaults=True):
     """A strategy as plain data: its name and the settings that differ from their defaults."""
 
@@ -57,13 +79,12 @@ def canonical_name(name: str) -> str:
     for known, strategy in STRATEGIES.items():
         if name in (known, strategy.__name__):
             return known
-    from autotune.core.strategies.installed import installed_names, load_installed  # only for names not known yet
-
-    loaded = load_installed(name)
-    if loaded is not None:
-        register(*loaded)
-        return loaded[0]
-    names = [*STRATEGIES, *installed_names()]
+    for source in _sources:
+        loaded = source.load_installed(name)
+        if loaded is not None:
+            register(*loaded)
+            return loaded[0]
+    names = [*STRATEGIES, *(known for source in _sources for known in source.installed_names())]
     near = get_close_matches(name, names, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(dict.fromkeys(names))}"
     raise StrategyError(f"no strategy is called {name!r}; {hint}")
@@ -121,12 +142,11 @@ def name_of(strategy: AnyStrategy) -> str:
     for name, known in STRATEGIES.items():
         if kind is known:
             return name
-    from autotune.core.strategies.installed import find_installed  # only for classes not known yet
-
-    installed = find_installed(kind)
-    if installed is not None:
-        register(installed, kind)
-        return installed
+    for source in _sources:
+        installed = source.find_installed(kind)
+        if installed is not None:
+            register(installed, kind)
+            return installed
     raise StrategyError(
         f"{kind.__name__} has no name that a journal could use; call autotune.register('my_name', {kind.__name__})"
     )

@@ -3,14 +3,16 @@
     [project.entry-points."autotune.strategies"]
     my_search = "my_package:MySearch"
 
-They are looked up when a name or a class is asked for that is not registered, and never before. This is the one place
-of the core that reads files: metadata of packages, which a search does not depend on.
+They are looked up when a name or a class is asked for that is not registered, and never before. Importing this module
+makes the registry ask it.
 """
 
+import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from autotune.core.errors import StrategyError
+from autotune.core.strategies.registry import add_source
 
 GROUP = "autotune.strategies"
 
@@ -53,3 +55,6 @@ def _load(entry: EntryPoint) -> Any:
 
 def _package(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "an installed package"
+
+
+add_source(sys.modules[__name__])
