@@ -17,7 +17,7 @@ def lazy_names(
     """The `__getattr__` and `__dir__` of a module.
 
     eager: public names that the module imports by itself. unstarred: names that `from module import *` leaves out.
-    extra: the extra of this package that installs what the names need; an ImportError then says so.
+    extra: the extra of this package that installs the libraries of these names; an ImportError names it.
     """
     homes: dict[str, str] = {}
 

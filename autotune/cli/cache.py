@@ -175,7 +175,7 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the files that would be removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove broken, unfinished and superseded entries, and those that the options name."""
+    """Remove broken, unfinished and superseded entries, and entries that the options name."""
     store = _open_cache(cache_dir).stores[0]
     found = list_removals(store, older_than_days=older_than, keep=keep, other_versions=other_versions)
     if not dry_run:

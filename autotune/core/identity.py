@@ -460,7 +460,7 @@ def _token(value: Any) -> str:
 class _Scan:
     """How byte code uses the names in it, inner functions included.
 
-    loaded: names that it reads as globals. imported: modules. attributes: all names, those of attributes among them.
+    loaded: names that it reads as globals. imported: modules. attributes: all names, attributes included.
     written: globals and outer variables that it sets, or whose content it changes. written_attributes: attributes that
     it sets or whose content it changes. writes: whether it may change an object that it has no name for.
     """

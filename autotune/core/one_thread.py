@@ -2,7 +2,7 @@
 
 The matrices of a search are small: a second thread saves little where cores are idle, and costs several times as much
 where they are busy, as they are whenever kernels compile. And sums in another order can differ in their last bits. So
-the number of BLAS threads is lowered while a strategy is asked, and then set to what it was. It is a setting of the
+the number of BLAS threads is lowered while a strategy is asked, and then restored. It is a setting of the
 process, not of a thread, hence the lock and the count; this and the memoisation of pure functions are the only effects
 in the core, and no result depends on either.
 """

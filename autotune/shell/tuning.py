@@ -118,7 +118,7 @@ def tune(
     seed: any integer.
     journal: a new file that receives every event; `resume` and `replay` read it. False: no journal in any case.
     seeds: configs to try first. best_available: the best of earlier runs, for from_best_available.
-    settings: single settings of the strategy or of the machine that override what the effort says.
+    settings: single settings of the strategy or of the machine that override the effort's.
     progress: True, False, None (only on a terminal), or a callable told of every event.
     cache: a Cache, its directory, or True for the user's. A remembered result is returned at once, earlier
     measurements are not repeated, and the search is kept. None or False: no cache.

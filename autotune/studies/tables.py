@@ -133,7 +133,7 @@ def short_tables(tables: Sequence[StudyTable]) -> tuple[StudyTable, ...]:
 
 
 def _overall_table(result: StudyResult) -> StudyTable:
-    """Each strategy over all recordings: first over those of a kernel, then over kernels."""
+    """Each strategy over all recordings: first over a kernel's recordings, then over kernels."""
     header = ("strategy", *(title for axis in AXES for title in _interval_titles(_P[axis])), *_COMMON)
     rows = []
     for case in result.cases:

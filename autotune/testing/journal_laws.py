@@ -173,7 +173,7 @@ def register_temporarily(strategy: AnyStrategy) -> Iterator[AnyStrategy]:
 
 
 _WHOLE: dict[str, tuple[bytes, Result | str, list[bytes]]] = {}
-"""The whole searches so far, by what determines them: every law begins with one."""
+"""The whole searches so far, by their plan and evaluator: every law begins with one."""
 
 
 class _Run:
@@ -213,7 +213,7 @@ class _Run:
             return str(error)
 
     def check_replay(self, path: Path) -> Replay:
-        """The replay of a journal, which must ask for what the journal says."""
+        """The replay of a journal, which must ask for the recorded tasks."""
         found = replay(path, space=self._space)
         assert found.divergence is None, found.divergence
         return found
@@ -236,7 +236,7 @@ class _Run:
 
 
 def lines_of(path: Path) -> list[bytes]:
-    """The events of a journal as text, without those that an interrupt adds and a resume takes back."""
+    """The events of a journal as text, without the ones that an interrupt adds and a resume takes back."""
     kept: list[Event] = []
     interrupted: int | None = None
     for event in read_journal(path).events:

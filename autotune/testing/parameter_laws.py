@@ -71,7 +71,7 @@ class ParameterLaws:
     @_fuzz(60)
     @given(data=st.data())
     def test_other_values_are_refused(self, data: st.DataObject) -> None:
-        """encode raises ValueError, in one line that says what is allowed, for everything but its values."""
+        """encode raises ValueError, in one line that names the allowed values, for everything but its values."""
         parameter = data.draw(self.make_parameters())
         for foreign in _FOREIGN:
             found = _encode_or_message(parameter, foreign)
@@ -205,7 +205,7 @@ class ParameterLaws:
     @_fuzz(20)
     @given(data=st.data())
     def test_constraints_see_its_values(self, data: st.DataObject) -> None:
-        """Two of a kind under `a != b`: enumeration gives what brute force gives, and samples are valid."""
+        """Two of a kind under `a != b`: enumeration agrees with brute force, and samples are valid."""
         parameter = data.draw(self.make_parameters())
         if not 1 < parameter.size <= 60:
             return

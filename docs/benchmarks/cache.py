@@ -21,7 +21,7 @@ from autotune.shell.cache.cache import iter_cache_entries
 from autotune.shell.cache.entries import Entry, Measurement, encode_entry, make_entry, new_run
 from autotune.shell.cache.inspect import explain
 from autotune.shell.cache.keys import Specialization, Tensor, Versions
-from autotune.shell.cache.store import SETTLED_NS, Store
+from autotune.shell.cache.store import Store, is_settled
 from autotune.shell.cache.warm_start import best_available
 
 BLOCK = PowerOfTwo(16, 256)
@@ -123,7 +123,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         keys = filled(Path(folder), options.entries, options.configs)
-        time.sleep(SETTLED_NS / 1e9 + 0.5)  # what was written just now is looked up anew each time
+        written = time.time_ns()
+        while not is_settled(written):  # entries written just now are looked up anew each time
+            time.sleep(0.1)
         report(Path(folder), keys)
 
 

@@ -110,7 +110,7 @@ def make_options(search: Any, arguments: AutotunerOptions, plan: Plan) -> Option
 
 
 def seed_configs_of(search: Any) -> list[Any]:
-    """Flat configs that a search tries first: the user's seeds, then those of the compiler's heuristics."""
+    """Flat configs that a search tries first: the user's seeds, then the compiler's heuristics."""
     generation = search.config_gen
     pairs = generation.user_seed_flat_config_pairs(search._autotune_seed_configs(), search.log)
     if not search.settings.disable_autotuner_heuristics:

@@ -150,7 +150,7 @@ class BenchmarkRecord:
         return self._members.get(self._space.project(point))
 
     def outcomes(self, trials: Sequence[Trial], limits: Limits) -> list[Outcome]:
-        """The outcomes of these trials; those that mean the same config are compiled and timed once."""
+        """The outcomes of these trials; trials that mean the same config are compiled and timed once."""
         configs = [self.config(trial.config) for trial in trials]
         new: dict[Any, PopulationMember] = {}
         for trial, config in zip(trials, configs, strict=True):

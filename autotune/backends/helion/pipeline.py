@@ -1,4 +1,4 @@
-"""The pipeline: code is generated and configs compile side by side, while the GPU times those that are compiled.
+"""The pipeline: code is generated and configs compile side by side, while the GPU times compiled ones.
 
 Helion prepares every compile, checks, times, counts and logs. This session makes these steps overlap, and asks the
 search for more configs as soon as a compiler is free, so that nothing waits for the slowest config of a batch.

@@ -1,4 +1,4 @@
-"""A compile worker: it launches configs on a fake driver, and reports what the compiled kernels need.
+"""A compile worker: it launches configs on a fake driver, and reports the needs of the compiled kernels.
 
 `load` runs once, in the fork server; `run` is the main function of each worker that is forked from it.
 """

@@ -20,7 +20,7 @@ class CompilerRefused(Exception):
 
 
 def mark_errors() -> None:
-    """Have Triton's compiler raise CompilerRefused, so that its errors can be told from those of the user's code."""
+    """Have Triton's compiler raise CompilerRefused, so that its errors can be told from errors of the user's code."""
     import triton.compiler
 
     compile_: Callable[..., Any] = triton.compiler.compile

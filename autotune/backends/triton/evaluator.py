@@ -126,7 +126,7 @@ class TritonEvaluator:
 
     @property
     def recovers(self) -> bool:
-        """False: the driver submits again what a killed run had not finished."""
+        """False: the driver submits again the unfinished trials of a killed run."""
         return False
 
     @property
@@ -286,7 +286,7 @@ class TritonEvaluator:
                 "build": self.build,
                 "grid": self.grid,
                 "options": dict(self.options or {}),
-                # A pickle of its own: what opens memory of a GPU must not be unpickled in a fork server.
+                # A pickle of its own: handles of GPU memory must not be unpickled in a fork server.
                 "sets": pack_payload({"arguments": sets}),
                 "names": names,
                 **more,
@@ -321,7 +321,7 @@ _RANGES: Ranges = {
 
 
 def validate_settings(evaluator: TritonEvaluator) -> None:
-    """Raises EvaluatorError: one sentence that names a setting and says what to give instead."""
+    """Raises EvaluatorError: one sentence that names a setting and the remedy."""
     _check_workloads(evaluator)
     _check_kernel(evaluator)
     for name, allowed in _CHOICES.items():

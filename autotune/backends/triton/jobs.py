@@ -1,6 +1,6 @@
 """A trial on its way through a Triton session, and the outcome of its measurement.
 
-Configs that differ only in what a kernel is given at run time share their binary: it is compiled once for all of them.
+Configs that differ only in run-time arguments of a kernel share their binary: it is compiled once for all of them.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -132,7 +132,7 @@ def _specialisation(value: Any, parameter: Any) -> Hashable:
 
 
 class SharedBinaries:
-    """The jobs that wait for each binary, and the verdicts on those that were compiled."""
+    """The jobs that wait for each binary, and the verdicts on compiled ones."""
 
     def __init__(self, key: Callable[[Config], Hashable]) -> None:
         self._key = key

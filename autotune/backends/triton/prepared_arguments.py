@@ -148,7 +148,7 @@ class PreparedArguments:
             self._check.require_elements()
 
     def _call_reference(self, workload: ArgumentSet, launch: Launch) -> Any:
-        """The expected output. Where the reference works in place, it is what the reference made of its arguments."""
+        """The expected output. Where the reference works in place, it is the reference's arguments afterwards."""
         remade = callable(workload.arguments)
         lent, backup = (self.named, None) if remade else self._lend()
         before = tensors.compute_checksums(lent)

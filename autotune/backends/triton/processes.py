@@ -4,7 +4,7 @@ Compile workers and GPU workers have a fork server each. They need different env
 workers see no GPU and use one thread; the interpreter is a variable that Triton reads when a kernel is decorated), and
 compile workers make the user's arguments without memory, which must leave no trace in a process that measures.
 
-The rest of the file finds out what this machine has: cores and memory for compiling, and GPUs.
+The rest of the file finds out the resources of this machine: cores and memory for compiling, and GPUs.
 """
 
 import os

@@ -74,7 +74,7 @@ def _refuse(kind: FailureKind, message: str) -> Failed:
 
 
 def registers_of_block(kernel: CompiledKernel) -> int:
-    """Registers that the hardware sets aside for one block; 0 where those of a thread are not known."""
+    """Registers that the hardware sets aside for one block; 0 where a thread's registers are not known."""
     if kernel.registers is None:
         return 0
     of_warp = -(-kernel.registers * WARP // _WARP_GRAIN) * _WARP_GRAIN

@@ -1,6 +1,6 @@
 """Triton's cache during a session: losers go to a folder that is removed, and the winners to the lasting cache.
 
-Triton finds in the lasting cache what was compiled before, and writes to the session's folder what it compiles now.
+Triton finds earlier kernels in the lasting cache, and writes new ones to the session's folder.
 `keep_kernels` then moves the kernels of the configs that may be launched later to the lasting cache. A worker learns
 from its environment where both are (`worker_environment`); in the program's own process a context says it
 (`use_folder`), so that other threads of the program write where they would.

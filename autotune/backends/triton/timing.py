@@ -189,7 +189,7 @@ _PROBES = 3
 _CHUNK_MS = 200.0
 """Milliseconds of runs between two looks at the clock."""
 _MOST_SAMPLES = 25
-"""Samples of a config in a journal: what a journal can hold of hundreds of runs."""
+"""Samples of a config in a journal: as many as a journal can hold of hundreds of runs."""
 _ROUND_MS, _MOST_RUNS_IN_ROUND = 8.0, 20
 """A sample of a comparison takes so many milliseconds, or so many runs, whichever is less."""
 

@@ -216,7 +216,7 @@ class Pruning:
     def __call__(self, all_of: Candidates, named: Mapping[str, Any], keywords: Mapping[str, Any]) -> Candidates:
         """The candidates that are left for these arguments. Raises PlanError where none is.
 
-        named: the arguments by name. keywords: those of the call, with grid and warmup, as in Triton.
+        named: the arguments by name. keywords: the call's, with grid and warmup, as in Triton.
         """
         left = all_of if self.early is None else _filter(all_of, self.early, named, keywords)
         return left if self.model is None else self._rank(left, self.model, {**keywords, **named})
@@ -273,7 +273,7 @@ def _filter(all_of: Candidates, early: Pruner, named: Mapping[str, Any], keyword
 
 
 def _select_keywords(function: Callable[..., Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords that a function takes: all, as Triton passes them, or those that its parameters name."""
+    """The keywords that a function takes: all, as Triton passes them, or the ones that its parameters name."""
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):

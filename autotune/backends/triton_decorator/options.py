@@ -1,4 +1,4 @@
-"""The options of a decorator, checked once; the environment decides what they leave open, at the first call."""
+"""The options of a decorator, checked once; the environment fills in the missing ones at the first call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

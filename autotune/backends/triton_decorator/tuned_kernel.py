@@ -271,7 +271,7 @@ class TunedKernel:
         self._resolver.forget()
 
     def _check(self, call: Call) -> None:
-        """Raises PlanError where the call sets what is to be tuned, TypeError where it lacks an argument."""
+        """Raises PlanError where the call sets a tuned parameter, TypeError where it lacks an argument."""
         provided = self._resolver.candidates.names | heuristic_names(self.fn)
         missing = [name for name in self.arg_names if name not in call.named and name not in provided]
         if missing:

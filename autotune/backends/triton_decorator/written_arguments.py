@@ -50,7 +50,7 @@ _PURE = frozenset(
 understood."""
 
 _PURE_MODULES = ("triton.language.math", "triton.language.random", "triton.language.standard")
-"""Modules whose functions touch no memory; nor do those of any `libdevice`."""
+"""Modules whose functions touch no memory; nor do functions of any `libdevice`."""
 
 _MEMORY: Mapping[str, Literal["read", "write"]] = {
     "load": "read", "load_tensor_descriptor": "read", "_experimental_descriptor_load": "read",
@@ -58,7 +58,7 @@ _MEMORY: Mapping[str, Literal["read", "write"]] = {
     "store": "write", "store_tensor_descriptor": "write", "_experimental_descriptor_store": "write",
     "_experimental_descriptor_scatter": "write", "scatter": "write",
 }  # fmt: skip
-"""What a function does to its first parameter, whether that is called pointer, desc or self. A function whose name
+"""The effect of a function on its first parameter, whether that is called pointer, desc or self. A function whose name
 begins with "atomic_" does both."""
 
 _BUILTINS = frozenset(

@@ -38,7 +38,7 @@ class NotVectorisable(Exception):
 class Frame:
     """The rows being evaluated: all of the population, or those at the positions `rows`; n of them.
 
-    ranks, columns: what the expression reads of each parameter, over the population.
+    ranks, columns: the reads of each parameter by the expression, over the population.
     raised: whether Python would have raised, over the population; written while nodes are evaluated.
     """
 

@@ -42,7 +42,7 @@ CALL_COST = 100
 """A call of Python takes as long as this many candidates."""
 
 DENSE = 0.6
-"""If fewer candidates than this share pass a filter, those that pass are copied before the next filter."""
+"""If fewer candidates than this share pass a filter, the passing ones are copied before the next filter."""
 
 CONFLICT_WORK, CONFLICT_CONSTRAINTS, NAMED_CONSTRAINTS = 2_000_000, 32, 5
 """To name a conflict, each of up to 32 constraints is left out of a search of up to 2 million candidates, which takes

@@ -2,7 +2,7 @@
 
 A `KernelConfig` is a view of a core `Config`: in a space every item of a list is a parameter of its own
 (`block_sizes_0`, `block_sizes_1`), and the view joins the items and takes them apart again. Names and values of the
-fields are those of Helion's Config, so that a config converts in both directions.
+fields are Helion's, so that a config converts in both directions.
 """
 
 import re

@@ -46,7 +46,7 @@ class Forest:
     feature: the feature a node splits on, LEAF for a leaf. threshold: the value it is compared with. left, right: the
     nodes below; a leaf is below itself. value: the share of class 1, or the mean, of the data seen in a node. Each has
     shape [nodes] and is read-only.
-    roots [T]: the first node of every tree; the nodes of a tree end where those of the next one begin.
+    roots [T]: the first node of every tree; the nodes of a tree end where the next tree begins.
     depth: splits on the longest way down.
     """
 

@@ -64,7 +64,7 @@ features about which a dozen observations say nothing."""
 
 LOWEST_THETA, HIGHEST_THETA = -5.0, 4.0
 FIRST_STEP, LEAST_STEP, LARGEST_STEP, GROW, SHRINK = 0.1, 1e-3, 0.5, 1.2, 0.5
-"""Rprop's step sizes in θ; the two factors are those of the paper."""
+"""Rprop's step sizes in θ; the two factors are the paper's."""
 
 THETA_DECIMALS = 6
 """Decimals to which θ is rounded, so that the last bits of another BLAS lead to the same picks."""

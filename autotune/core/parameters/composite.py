@@ -247,7 +247,7 @@ class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
         return [v if active else self.special for v, active in zip(values, codes[:, 0].tolist(), strict=True)]
 
     def _usable(self, codes: Codes) -> Codes:
-        """Inner codes that can be decoded: those of the first value in place of the special value."""
+        """Inner codes that can be decoded: the first value's in place of the special value."""
         first = self.inner.unrank(np.zeros(1, np.int64))
         return np.where(codes[:, :1] == 1, codes[:, 1:], first)
 

@@ -16,8 +16,7 @@ Three steps follow once the strategy has concluded, each skipped where the plan 
    defective members of large populations" (1943). Exact times need no comparison.
 3. Verification times the finalists and the default side by side; `pick` reads the result from it.
 
-No step keeps state of its own: what was asked, measured and compared says how far it got, so the same events lead to
-the same next request.
+No step keeps state of its own: the requests, measurements and comparisons so far determine the next request.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

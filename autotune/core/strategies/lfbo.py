@@ -9,7 +9,7 @@ The parts in their order:
     labels         good or bad, and weights (`label_good`)
     model          a random forest with the log-loss criterion (`fit_good`)
     candidates     neighbours of each walk: random ones (LFBOPatternSearch, `draw_neighbours`), or from the second
-                   generation on those that single trees lead to (LFBOTreeSearch, `follow_trees`)
+                   generation on points that single trees lead to (LFBOTreeSearch, `follow_trees`)
     selection      greedy, by probability less similarity to the points already selected (`select_diverse`)
     walks          as in `pattern_search`
 

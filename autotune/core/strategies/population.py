@@ -1,4 +1,4 @@
-"""Strategies with a population: how they begin, and what they remember of their generations.
+"""Strategies with a population: how they begin, and their memory of generations.
 
 The life of such a strategy: `begin` draws an initial population. `propose_initial` has the better part of it measured,
 and more while too little has worked. From then on the strategy breeds generations from its members (walks, or a

@@ -51,7 +51,7 @@ class Ask:
     evaluations, seconds, generations: the rest of each budget; None where there is none.
     archive: the observations since the strategy began, or began again. `archive.whole`: all observations, restarts or
     not, from which a model learns.
-    fresh: rows [m, columns] to a mask [m] of those that were never asked for.
+    fresh: rows [m, columns] to a mask [m] of rows that were never asked for.
     find_pending: looks up `pending`.
     """
 

@@ -142,7 +142,7 @@ class Cache:
     def entries(self, key: Key) -> tuple[Entry, ...]:
         """The entries of a key that are not superseded: the first layer first, newest first within a layer.
 
-        A loose key finds the entries of every toolchain, a strict one those of its own.
+        A loose key finds the entries of every toolchain, a strict key the entries of its own toolchain.
         """
         return tuple(entry for _, entry in self._find_layers(key))
 

@@ -1,6 +1,6 @@
 """An entry of the cache: the measurements of one run for one key, the run, and its result. One JSON file each.
 
-Large fields come last and are decoded on demand; `EntryHead` is what decoding the first fields alone gives.
+Large fields come last and are decoded on demand; `EntryHead` has the first fields alone.
 """
 
 import os

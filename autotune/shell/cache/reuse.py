@@ -127,7 +127,7 @@ class KeyedCache:
         return () if self.use == "force" else best_available(self.cache, self.key.loose, space, options)
 
     def entries_to_replace(self) -> tuple[str, ...]:
-        """The entries that a forced search replaces: those of the same toolchain that are there now."""
+        """The entries that a forced search replaces: the present entries of the same toolchain."""
         return tuple(entry.name for entry in self.cache.entries(self.strict)) if self.use == "force" else ()
 
     def recorder(self, evaluator: Evaluator, effort: str, journal: str) -> "Recorder":

@@ -261,7 +261,7 @@ def tensor_of(value: Any) -> Tensor:
 
 
 def _strides(value: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides in elements; of an object without strides those of a contiguous array."""
+    """Strides in elements; an object without strides counts as a contiguous array."""
     stride = getattr(value, "stride", None)
     if isinstance(stride, Callable):  # type: ignore[arg-type]
         return tuple(int(s) for s in stride())  # type: ignore[misc]

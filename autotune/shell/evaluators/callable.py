@@ -108,7 +108,7 @@ class CallableEvaluator(Evaluator):
         return self.workers == 1
 
     def describe(self) -> dict[str, Detail]:
-        """Kind and settings: functions by name, arguments by their number, without those that are None."""
+        """Kind and settings: functions by name, arguments by their number, without settings that are None."""
         described: dict[str, Detail] = {"kind": "callable", "build": qualified_name(self.build), "args": len(self.args)}
         for name in ("make_args", "reference", "checker", "timer"):
             if getattr(self, name) is not None:

@@ -131,7 +131,7 @@ class _WorkerComparison:
             building += 1
             contender.worker, contender.stage, worker.held = worker, "building", True
             self._pool.send(worker, messages.Build(contender.trial.config.to_json()), self._rules.build_timeout_s)
-        # Workers for those that still wait start now, side by side, also where they will not build at once.
+        # Workers for configs that still wait start now, side by side, also where they will not build at once.
         for _ in range(len(waiting) - self._pool.starting - len(self._pool.idle()) + idle_unfit):
             self._pool.spawn()
         if waiting:

@@ -38,7 +38,7 @@ def main(settings: dict[str, Any]) -> NoReturn:
         sock.sendall(encode(Broken(describe_error(error))))
         os._exit(1)
     gc.collect()
-    gc.freeze()  # what is loaded now stays: collecting after each config then costs next to nothing
+    gc.freeze()  # the loaded objects stay: collecting after each config then costs next to nothing
     loop = OrderLoop(sock, messages.decode_order, limit_mb is not None)
     try:
         loop.serve(ConfigBench(bench, limit_mb).obey, messages.Ready())

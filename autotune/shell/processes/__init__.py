@@ -5,5 +5,5 @@
 - `messages` holds the frames that both sides exchange.
 - `os_process` and `supervisor` start a process so that it, and everything it has started, ends with the program.
 - `fork_server` starts workers in milliseconds, by forking a process that has loaded everything already.
-- `gpu_lock` lets one process of the machine at a time do what others would disturb.
+- `gpu_lock` lets one process of the machine at a time use a GPU.
 """

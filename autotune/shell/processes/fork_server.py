@@ -44,7 +44,7 @@ class Reap(Struct, frozen=True, tag="reap"):
 
 
 class Loaded(Struct, frozen=True, tag="loaded"):
-    """Answer: the fork server can fork. note: why workers must be told what could not be found out in it."""
+    """Answer: the fork server can fork. note: why the parent must tell workers their arguments."""
 
     note: str = ""
 
@@ -90,7 +90,7 @@ class ForkedProcess:
         return self._status is not None or not supervisor.is_alive(self._pid)
 
     def kill(self) -> int | None:
-        """The fork server reaps the worker, and ends what the worker leaves to it."""
+        """The fork server reaps the worker, and ends the processes that the worker leaves to it."""
         if self._status is None:
             os_process.signal_tree(self._pid, signal.SIGSTOP)  # so that none of them forks while we look
             os_process.signal_tree(self._pid, signal.SIGKILL)

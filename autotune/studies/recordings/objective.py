@@ -98,7 +98,7 @@ def infer_direction(name: str, unit: str) -> Direction | None:
 
 
 class ObjectiveChoice(msgspec.Struct, frozen=True):
-    """The objective and its direction that the caller wants; None: those of the file."""
+    """The objective and its direction that the caller wants; None: the file's."""
 
     name: str | None = None
     direction: Direction | None = None

@@ -98,7 +98,7 @@ class Recording:
     """n measured points over p parameters. Arrays are read-only; `==` compares contents; n may be 0.
 
     name: the file's name without its extension. kernel, device, problem: "" where the file has none.
-    parameters: names, in the file's order. values: those of each, in the file's order (a code is an index into it).
+    parameters: names, in the file's order. values: each one's, in the file's order (a code is an index into it).
     keys: [n] Kernel Tuner's key of each row, the values joined by commas as the file spells them; no two alike.
     codes: [n, p]. kinds: [n], `TIMED` or 1 + an index into FAILURE_KINDS. messages: [n], "" for a timed point.
     time_ms: [n], of the repeats the mean (Kernel Tuner, T4) or median (ours); NaN for a failure, not so in `outcome`.

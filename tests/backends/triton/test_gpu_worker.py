@@ -1,6 +1,5 @@
 """The GPU worker: configs are checked, warmed up, timed and checked again, here by the interpreter's device."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,41 +17,7 @@ from autotune.backends.triton.timing import (  # noqa: E402
     TimingSchedule,
     WorkloadObjective,
 )
-
-FAST = TimingSchedule(warmup_ms=0.0, target_ms=0.0, min_repeats=3, max_repeats=3)
-
-
-def benchmark(
-    function: Callable[..., Any],
-    arguments: Any,
-    repeatable: bool = False,
-    schedule: TimingSchedule = FAST,
-    device: HostDevice | None = None,
-    **spec: Any,
-) -> GpuBenchmark:
-    launch = Launch(build=lambda config: function)
-    given = arguments if isinstance(arguments, list) else [ArgumentSet(arguments)]
-    return GpuBenchmark(
-        device or HostDevice(), launch, None, given, CheckSpec(**spec), WorkloadObjective(weights=(1.0,) * len(given)),
-        TimingOptions(schedule, repeatable=repeatable),
-    )  # fmt: skip
-
-
-def measure(tool: GpuBenchmark, **limits: Any) -> messages.MeasureReply | messages.Refused:
-    return tool.measure(messages.MeasureOrder(config="{}", **{"cutoff_ms": None, "budget_s": 10.0, **limits}))
-
-
-def verdict(function: Callable[..., Any], arguments: Any, **spec: Any) -> str:
-    """ "timed", or the kind of failure and its message."""
-    answer = measure(benchmark(function, arguments, **spec))
-    if isinstance(answer, messages.MeasureReply):
-        return "timed"
-    assert isinstance(answer, messages.Refused)
-    return f"{answer.failed.kind}: {answer.failed.message}"
-
-
-def vectors() -> tuple[Any, ...]:
-    return torch.arange(8.0), torch.zeros(8)
+from tests.backends.triton.gpu_benchmark import FAST, benchmark, measure, vectors, verdict  # noqa: E402
 
 
 def fill(x: Any, out: Any) -> None:
