@@ -1,7 +1,7 @@
-"""`autotune compile FILE[:NAME] --target sm_90`: compile a problem's configs, on a machine that need not have a GPU."""
+"""`autotune compile FILE[:NAME] --target sm_90 --target gfx942`: compile configs where there need not be a GPU."""
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from autotune.backends.triton.evaluator import TritonEvaluator
+from autotune.backends.triton.evaluator import TritonEvaluator, check_names
+from autotune.backends.triton.fake_driver import import_for
 from autotune.backends.triton.precompile import precompile
-from autotune.backends.triton.resources import arch_of
 from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig
+from autotune.backends.triton.targets import check_target
 from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
@@ -30,14 +31,26 @@ _MAX_SHOWN = 20
 """Configs that the table shows, slowest to compile first; the manifest has them all."""
 
 _NOTE_EVERY = 100
-_FIGURES = ("shared_bytes", "registers", "spill_bytes")
+_FIGURES = {"shared_bytes": "shared", "registers": "registers", "agprs": "AGPRs", "sgprs": "SGPRs",
+            "spill_bytes": "spilled"}  # fmt: skip
+"""The columns of the table, by the names of the details."""
+_AMD_FIGURES = ("agprs", "sgprs")
+"""Columns that only AMD's binaries have."""
 
 
 def compile(
     target: Target,
-    architecture: Annotated[str, typer.Option("--target", metavar="ARCH", help="What to compile for, such as sm_90.")],
+    architectures: Annotated[
+        list[str],
+        typer.Option("--target", metavar="ARCH", help="What to compile for, such as sm_90 or gfx942; repeatable."),
+    ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="Where the binaries go; without it FILE-ARCH here.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Where the binaries go, in a folder for each ARCH if there are several; without it FILE-ARCH here.",
+        ),
     ] = None,
     sample: Annotated[
         int | None, typer.Option("--sample", metavar="N", help="Compile N configs drawn at random, not all.")
@@ -51,29 +64,59 @@ def compile(
 
     The problem has a TritonEvaluator. The needs of the binaries are printed, and the folder can be used with a GPU.
     """
-    arch_of(architecture)
+    names = list(dict.fromkeys(check_target(name).name for name in architectures))
     with stdout_for_results():
-        problem = load_problem(target)
-        evaluator = problem.evaluator
-        if not isinstance(evaluator, TritonEvaluator):
-            raise PlanError(
-                f"{target} has an evaluator of type {type(evaluator).__name__}, and TritonEvaluator alone compiles"
-                " without a GPU; give the problem one"
-            )
-        if workers is not None:
-            evaluator = replace(evaluator, compile_workers=workers)
-        configs = _choose_configs(problem.space, sample, seed)
-        folder = out or Path(f"{Path(target.partition(':')[0]).stem}-{architecture}")
-        done: list[CompiledConfig] = []
-        for one in precompile(problem.space, evaluator, configs, architecture, folder):
-            done.append(one)
-            if len(done) % _NOTE_EVERY == 0:
-                note(f"compiled {len(done)} of {len(configs)}", progress)
+        problems = [_load_problem(target, name, workers) for name in names]
+        made: list[_CompiledTarget] = []
+        for name, (space, evaluator) in zip(names, problems, strict=True):
+            configs = _choose_configs(space, sample, seed)
+            folder = Path(f"{Path(target.partition(':')[0]).stem}-{name}") if out is None else out
+            folder = folder / name if out is not None and len(names) > 1 else folder
+            made.append(_CompiledTarget(target=name, folder=folder, space=space))
+            for one in precompile(space, evaluator, configs, name, folder):
+                made[-1].configs.append(one)
+                if len(made[-1].configs) % _NOTE_EVERY == 0:
+                    note(f"compiled {len(made[-1].configs)} of {len(configs)} for {name}", progress)
     if as_json:
-        print_json({"target": architecture, "folder": str(folder), "configs": [msgspec.to_builtins(d) for d in done]})
+        told = [one.as_json() for one in made]
+        print_json(told[0] if len(told) == 1 else {"targets": told})
     else:
-        _print_compiled(done, architecture, folder, problem.space)
-    return ExitCode.DONE if any(one.verdict == "compiled" for one in done) else ExitCode.NOTHING_TIMED
+        for i, one_target in enumerate(made):
+            print("\n" * (i > 0), end="")
+            _print_compiled(one_target)
+    return ExitCode.DONE if all(one.any_compiled for one in made) else ExitCode.NOTHING_TIMED
+
+
+@dataclass(kw_only=True)
+class _CompiledTarget:
+    """The configs that were compiled for one target, the folder of their binaries, and the space."""
+
+    target: str
+    folder: Path
+    space: Space
+    configs: list[CompiledConfig] = field(default_factory=list)
+
+    @property
+    def any_compiled(self) -> bool:
+        return any(one.verdict == "compiled" for one in self.configs)
+
+    def as_json(self) -> dict[str, Any]:
+        configs = [msgspec.to_builtins(one) for one in self.configs]
+        return {"target": self.target, "folder": str(self.folder), "configs": configs}
+
+
+def _load_problem(file: str, target: str, workers: int | None) -> tuple[Space, TritonEvaluator]:
+    """The space and the evaluator, from the file executed as on a machine with a GPU of this target: it may ask."""
+    with import_for(target):
+        problem = load_problem(file)
+    evaluator = problem.evaluator
+    if not isinstance(evaluator, TritonEvaluator):
+        raise PlanError(
+            f"{file} has an evaluator of type {type(evaluator).__name__}, and TritonEvaluator alone compiles"
+            " without a GPU; give the problem one"
+        )
+    check_names(evaluator, problem.space.names, target)
+    return problem.space, evaluator if workers is None else replace(evaluator, compile_workers=workers)
 
 
 def _choose_configs(space: Space, sample: int | None, seed: int) -> list[Config]:
@@ -91,31 +134,33 @@ def _choose_configs(space: Space, sample: int | None, seed: int) -> list[Config]
     return space.enumerate()
 
 
-def _print_compiled(done: list[CompiledConfig], architecture: str, folder: Path, space: Space) -> None:
-    names = list(space.names)
-    ranked = sorted(done, key=lambda one: -one.seconds)
+def _print_compiled(made: _CompiledTarget) -> None:
+    names = list(made.space.names)
+    ranked = sorted(made.configs, key=lambda one: -one.seconds)
+    figures = [one for one in _FIGURES if one not in _AMD_FIGURES or any(one in each.details for each in ranked)]
     rows = [
-        [*(_format_value(one.config[name]) for name in names), *_format_figures(one), one.verdict]
+        [
+            *(_format_value(one.config[name]) for name in names),
+            f"{one.seconds:.2f}",
+            *(str(one.details.get(figure, "-")) for figure in figures),
+            one.verdict,
+        ]
         for one in ranked[:_MAX_SHOWN]
     ]
-    print_table([*names, "seconds", "shared", "registers", "spilled", "verdict"], rows)
+    print_table([*names, "seconds", *(_FIGURES[figure] for figure in figures), "verdict"], rows)
     if len(ranked) > _MAX_SHOWN:
-        print(f"({len(ranked) - _MAX_SHOWN:,} more that compiled faster; {folder / MANIFEST} has them all)")
-    compiled = [one.seconds for one in done if one.verdict == "compiled"]
+        print(f"({len(ranked) - _MAX_SHOWN:,} more that compiled faster; {made.folder / MANIFEST} has them all)")
+    compiled = [one.seconds for one in ranked if one.verdict == "compiled"]
     print()
     print_labelled(
         [
-            ("target", architecture),
-            ("configs", format_counts(dict(Counter(one.verdict for one in done).most_common()))),
+            ("target", made.target),
+            ("configs", format_counts(dict(Counter(one.verdict for one in made.configs).most_common()))),
             ("seconds each", f"{median(compiled):.3g}, at most {max(compiled):.3g}" if compiled else "-"),
-            ("folder", str(folder)),
+            ("folder", str(made.folder)),
         ]
     )
 
 
 def _format_value(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _format_figures(one: CompiledConfig) -> list[str]:
-    return [f"{one.seconds:.2f}", *(str(one.details.get(name, "-")) for name in _FIGURES)]

@@ -15,15 +15,13 @@ import msgspec
 from autotune.backends.triton import arguments, compiler, fake_driver, messages
 from autotune.backends.triton.kernel import Launch, unpack_payload
 from autotune.backends.triton.meta_tensors import without_memory
+from autotune.backends.triton.targets import target_of_make
 from autotune.core.config import Config
 from autotune.shell.formatting import describe_error
 from autotune.shell.processes.child import OrderLoop
 
 _NICENESS = 5
 """The process that launches kernels must get a core when it wants one."""
-
-_IMPORT_TARGET = "sm_90"
-"""The target while the user's files are imported; each worker has the real one."""
 
 
 class CompilePayload:
@@ -51,9 +49,13 @@ def load(payload_fd: int) -> CompilePayload:
     import triton  # noqa: F401  # before the thread: two threads that import the same wait for one another
 
     hashing = compiler.start_hashing_triton()
+    import torch  # noqa: F401  # tells the make of GPU
+
     with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
-        fake_driver.install(_IMPORT_TARGET)
-        loaded = CompilePayload(unpack_payload(blob))
+        outer = unpack_payload(blob)
+    # The user's files ask for the target when they are imported; where it is not known yet, the make must be right.
+    fake_driver.install(outer["target"] or target_of_make())
+    loaded = CompilePayload(unpack_payload(outer["parts"]))
     hashing.join()
     compiler.warm_up_compiler()
     return loaded

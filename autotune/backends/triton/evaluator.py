@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.backends.triton.arguments import Arguments, ArgumentSet, passed_tensors, without_data
 from autotune.backends.triton.kernel import Grid, Hook, Launch, pack_payload, unknown_names
-from autotune.backends.triton.resources import arch_of
+from autotune.backends.triton.targets import check_target
 from autotune.backends.triton.timing import L2Mode, WorkloadObjective
 from autotune.core.arguments import short_repr
 from autotune.core.config import Config
@@ -39,9 +39,9 @@ _MOST_AHEAD = 4
 class TritonEvaluator:
     """Compile, check and time a Triton kernel for each config.
 
-    kernel: a `@triton.jit` function. Names of a config that are parameters of the kernel go to the kernel; num_warps,
-        num_stages, num_ctas and maxnreg go to the launch. grid: a tuple, or a function of the arguments and the config
-        by name.
+    kernel: a `@triton.jit` function. Names of a config that are parameters of the kernel go to the kernel; options of
+        Triton's backend go to the launch: num_warps, num_stages, maxnreg (NVIDIA), waves_per_eu (AMD) and so on.
+    grid: a tuple, or a function of the arguments and the config by name.
     build: in place of both, `build(config)` returns a function that is called with the arguments and may launch
         several kernels.
     arguments: a tuple, a dict by name, or a function that makes one. A function is called in the process of each GPU,
@@ -59,7 +59,7 @@ class TritonEvaluator:
         kernel whose two outputs differ in a bit.
     workloads: several `ArgumentSet`s in place of `arguments`: one config for all of them. objective: "geomean" of the
         times, weighted, or "worst"; relative: of the times over the default config's.
-    options: further options of every launch. target: "sm_90" and the like; by default that of the GPU.
+    options: further options of every launch. target: "sm_90", "gfx942" and the like; by default that of the GPU.
     device: "cuda", or "interpreter": tensors on the CPU, kernels interpreted (TRITON_INTERPRET=1) and timed by the wall
         clock, for checking without a GPU. Kernels are then compiled only where a target is given.
     devices: numbers of the GPUs to use, one process each; by default all that are visible.
@@ -164,7 +164,7 @@ class TritonEvaluator:
     def open_compiler(self, space: "Space") -> Session:
         """A session that compiles for `target` and runs nothing: a config that compiles gets the outcome "skipped"."""
         if self.target is None:
-            raise EvaluatorError("there is no target to compile for; give one such as 'sm_90'")
+            raise EvaluatorError("there is no target to compile for; give one such as 'sm_90' or 'gfx942'")
         return self._session(space, (), measuring=False)
 
     def _session(self, space: "Space", past: Sequence[Event], measuring: bool) -> Session:
@@ -174,11 +174,7 @@ class TritonEvaluator:
         from autotune.shell.timeline import Timeline
 
         names = tuple(space.names) if space is not None else ()
-        if self.kernel is not None and (odd := unknown_names(self.kernel, names, self.options)):
-            raise EvaluatorError(
-                f"the space has {', '.join(map(repr, odd))}, which the kernel {self.kernel.__name__!r} has no parameter"
-                " for and which no launch knows; rename it, or use build="
-            )
+        check_names(self, names, self.target)
         for one in self.argument_sets:
             if not callable(one.arguments):
                 Launch(self.kernel, self.build).names(one.arguments, names)
@@ -206,6 +202,7 @@ class TritonEvaluator:
                     'no GPU can be seen; use device="interpreter" to check a kernel without one, or `autotune compile`'
                 )
             target = processes.target_of(visible[0], smi) if smi is not None and not self.target else self.target
+            check_names(self, names, target)
             workers = self.compile_workers or processes.default_compile_workers(len(visible))
             layout = processes.ProcessLayout(
                 device=self.device, target=target, visible=visible if measuring else (), compile_workers=workers
@@ -245,7 +242,8 @@ class TritonEvaluator:
         return tuple(homes)
 
     def _pack_for_compiling(self, names: tuple[str, ...]) -> bytes:
-        return self._pack(names, without_data(self.argument_sets))
+        """The target comes first: the user's files are imported when the parts are unpacked, and may ask for it."""
+        return pack_payload({"target": self.target, "parts": self._pack(names, without_data(self.argument_sets))})
 
     def _pack_for_measuring(self, names: tuple[str, ...]) -> bytes:
         from autotune.backends.triton.gpu_worker import TimingOptions
@@ -320,6 +318,18 @@ _RANGES: Ranges = {
 }
 
 
+def check_names(evaluator: TritonEvaluator, names: Sequence[str], target: str | None) -> None:
+    """Raises EvaluatorError for a parameter of the space that is none of the kernel's and no option of a launch on the
+    target (None: not known yet)."""
+    kernel = evaluator.kernel
+    if kernel is not None and (odd := unknown_names(kernel, names, evaluator.options, target)):
+        where = "which no launch knows" if target is None else f"which no launch on {target} knows"
+        raise EvaluatorError(
+            f"the space has {', '.join(map(repr, odd))}, which the kernel {kernel.__name__!r} has no parameter for and"
+            f" {where}; rename it, or use build="
+        )
+
+
 def validate_settings(evaluator: TritonEvaluator) -> None:
     """Raises EvaluatorError: one sentence that names a setting and the remedy."""
     _check_workloads(evaluator)
@@ -335,7 +345,7 @@ def validate_settings(evaluator: TritonEvaluator) -> None:
             raise EvaluatorError(f"{name} is {value!r}; give a tuple of argument names")
     check_functions(evaluator, ("build", "pre_hook", "post_hook", "checker"))
     if evaluator.target is not None:
-        arch_of(evaluator.target)
+        check_target(evaluator.target)
     if os.name != "posix":
         raise EvaluatorError("TritonEvaluator needs a POSIX system")
 

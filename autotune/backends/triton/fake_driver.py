@@ -4,12 +4,14 @@ So the compile workers compile exactly what the GPU worker will ask for, down to
 of it, decides on signatures, on the integers that are 1 or divisible by 16, on alignments, options and their defaults.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from autotune.backends.triton import compiler
+from autotune.backends.triton.binaries import read_binary
 from autotune.backends.triton.messages import CompiledKernel
-from autotune.backends.triton.resources import WARP, arch_of, read_cubin
+from autotune.backends.triton.targets import Target, parse_target
 
 _PLENTY = 1 << 30
 """More than any kernel needs of a device: the session decides from the figures whether a kernel fits."""
@@ -18,14 +20,16 @@ _PLENTY = 1 << 30
 class _DriverUtilities:
     """The part of a driver that loads binaries and knows the device."""
 
-    def __init__(self, load: Callable[[str, bytes], None]) -> None:
+    def __init__(self, target: Target, load: Callable[[str, bytes], None]) -> None:
+        self._target = target
         self._load = load
 
-    def get_device_properties(self, device: int) -> dict[str, int]:
-        """A device that has enough of everything."""
+    def get_device_properties(self, device: int) -> dict[str, int | str]:
+        """A device that has enough of everything. AMD's driver gives the architecture, too."""
         return {
-            "max_shared_mem": _PLENTY, "max_num_regs": 65536, "multiprocessor_count": 132, "warpSize": WARP,
-            "sm_clock_rate": 1, "mem_clock_rate": 1, "mem_bus_width": 1,
+            "max_shared_mem": _PLENTY, "max_num_regs": 65536, "multiprocessor_count": 132,
+            "warpSize": self._target.warp_size, "sm_clock_rate": 1, "mem_clock_rate": 1, "mem_bus_width": 1,
+            **({"arch": str(self._target.arch)} if self._target.backend == "hip" else {}),
         }  # fmt: skip
 
     def load_binary(self, name: str, binary: bytes, shared: int, device: int) -> tuple[int, int, int, int, int]:
@@ -38,19 +42,17 @@ class _DriverUtilities:
 
 
 class FakeDriver:
-    """Triton's driver for a target such as "sm_90". `launched` collects the kernels that are launched."""
+    """Triton's driver for a target such as "sm_90" or "gfx942". `launched` collects the kernels that are launched."""
 
     def __init__(self, target: str) -> None:
-        self.utils = _DriverUtilities(self._load)
+        self._target = parse_target(target)
+        self.utils = _DriverUtilities(self._target, self._load)
         self.launched: list[CompiledKernel] = []
-        self._arch = arch_of(target)
         self._metadata: Any = None
         self._kernels: dict[str, CompiledKernel] = {}
 
     def get_current_target(self) -> Any:
-        from triton.backends.compiler import GPUTarget
-
-        return GPUTarget("cuda", self._arch, WARP)
+        return self._target.as_triton()
 
     def get_current_device(self) -> int:
         return 0
@@ -63,7 +65,7 @@ class FakeDriver:
         return 0
 
     def get_active_torch_device(self) -> Any:
-        """The files of kernels ask for it when they are imported."""
+        """The files of kernels ask for it when they are imported. torch calls AMD's GPUs "cuda", too."""
         import torch
 
         return torch.device("cuda", 0)
@@ -83,12 +85,18 @@ class FakeDriver:
         return launch
 
     def _load(self, name: str, binary: bytes) -> None:
-        of, found = self._metadata, read_cubin(binary, name)
-        registers, spill_bytes = (None, None) if found is None else found
+        of, found = self._metadata, read_binary(self._target.backend, binary, name)
         self._kernels[of.hash] = CompiledKernel(
-            name=name, hash=of.hash, shared_bytes=of.shared, threads=of.num_warps * of.warp_size, registers=registers,
-            spill_bytes=spill_bytes, blocks=getattr(of, "num_ctas", 1),
-        )  # fmt: skip
+            name=name,
+            hash=of.hash,
+            shared_bytes=of.shared + (0 if found is None else found.shared_bytes),
+            threads=of.num_warps * of.warp_size,
+            registers=None if found is None else found.registers,
+            spill_bytes=None if found is None else found.local_bytes,
+            agprs=None if found is None else found.agprs,
+            sgprs=None if found is None else found.sgprs,
+            blocks=getattr(of, "num_ctas", 1),
+        )
 
 
 def install(target: str) -> FakeDriver:
@@ -99,3 +107,19 @@ def install(target: str) -> FakeDriver:
     driver.set_active(fake)
     compiler.mark_errors()
     return fake
+
+
+@contextmanager
+def import_for(target: str) -> Iterator[None]:
+    """While it lasts, files of kernels can be imported that ask for the target, or make tensors, where no GPU is."""
+    try:
+        from triton.runtime.driver import driver
+    except ImportError:  # the file will say so, if it needs Triton
+        yield
+        return
+    before = driver._active
+    driver.set_active(FakeDriver(target))
+    try:
+        yield
+    finally:
+        driver._active = before

@@ -25,6 +25,7 @@ from autotune.backends.triton.arguments import ArgumentSet
 from autotune.backends.triton.fake_driver import FakeDriver
 from autotune.backends.triton.kernel import Grid, Launch, unpack_payload
 from autotune.backends.triton.prepared_arguments import ArgumentsOverwritten, CheckSpec, PreparedArguments
+from autotune.backends.triton.targets import target_of_make
 from autotune.backends.triton.timing import CudaDevice, HostDevice, L2Mode, TimingDevice, WorkloadObjective
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
@@ -352,7 +353,7 @@ def load(payload_fd: int) -> GpuPayload:
     hashing = compiler.start_hashing_triton()
     import torch
 
-    driver.set_active(FakeDriver("sm_90"))  # for what a kernel's file asks when it is imported
+    driver.set_active(FakeDriver(target_of_make()))  # for what a kernel's file asks when it is imported
     with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
         loaded = GpuPayload(unpack_payload(blob))
     driver._active = None

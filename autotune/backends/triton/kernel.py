@@ -20,15 +20,12 @@ from typing import Any
 
 import cloudpickle
 
+from autotune.backends.triton.launch_options import launch_options
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.shell.cache.sources import is_triton_kernel
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.workload import is_importable, pickled_by_value
-
-LAUNCH_OPTIONS = ("num_warps", "num_stages", "num_ctas", "maxnreg", "ir_override")
-"""Names that a config may set besides the kernel's parameters. Further options of the backend are given through
-`options` of the evaluator."""
 
 Grid = Sequence[int] | Callable[[Mapping[str, Any]], Sequence[int]]
 Hook = Callable[[dict[str, Any]], Any]
@@ -89,9 +86,12 @@ def _are_positions(named: Mapping[str, Any]) -> bool:
     return all(name.isdigit() for name in named)
 
 
-def unknown_names(kernel: Any, names: Sequence[str], options: Mapping[str, Any] | None) -> list[str]:
-    """The parameters of a space for which the kernel has no use."""
-    return [name for name in names if name not in kernel.arg_names and name not in (*LAUNCH_OPTIONS, *(options or {}))]
+def unknown_names(
+    kernel: Any, names: Sequence[str], options: Mapping[str, Any] | None, target: str | None
+) -> list[str]:
+    """The parameters of a space for which neither the kernel nor a launch on the target has a use."""
+    known = {*kernel.arg_names, *(options or {}), *launch_options(target)}
+    return [name for name in names if name not in known]
 
 
 def is_gluon(kernel: Any) -> bool:
@@ -138,6 +138,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return _reduce_kernel(value)
         if is_tensor(value) and value.is_cuda:
             return _reduce_cuda_tensor(value)
+        runtime = sys.modules.get("triton.runtime")
+        if runtime is not None and value is runtime.driver:  # of the worker, not a copy of the program's
+            return getattr, (runtime, "driver")
         return super().reducer_override(value)
 
 

@@ -44,8 +44,8 @@ class DescribedArguments(Struct, frozen=True):
 class Gpu(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A device as its driver describes it; None where the driver does not tell.
 
-    target: "sm_90", for example. shared_bytes: of shared memory, the most that one block may have. registers: of one
-    multiprocessor. threads: the most in one block. l2_bytes: of the second-level cache.
+    target: "sm_90" or "gfx942", for example. shared_bytes: of shared memory, the most that one block may have.
+    registers: of one multiprocessor. threads: the most in one block. l2_bytes: of the second-level cache.
     """
 
     name: str
@@ -60,8 +60,9 @@ class Gpu(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class CompiledKernel(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The needs of one compiled kernel, known before it runs; None where the binary does not tell.
 
-    hash: Triton's, the name of its folder in Triton's cache. registers, spill_bytes: of one thread. threads: of one
-    block. blocks: that form one cluster.
+    hash: Triton's, the name of its folder in Triton's cache. registers, spill_bytes: of one thread. agprs, sgprs: AMD's
+    accumulation registers, which `registers` counts, too, and scalar registers. threads: of one block. blocks: that
+    form one cluster.
     """
 
     name: str
@@ -70,6 +71,8 @@ class CompiledKernel(Struct, frozen=True, kw_only=True, omit_defaults=True):
     threads: int
     registers: int | None = None
     spill_bytes: int | None = None
+    agprs: int | None = None
+    sgprs: int | None = None
     blocks: int = 1
 
 

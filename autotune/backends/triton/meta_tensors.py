@@ -64,6 +64,8 @@ def without_memory() -> Iterator[None]:
                 return cuda if of is torch.Tensor.device else True
             if function is torch.Tensor.cuda:
                 return args[0].to(meta)
+            if function is torch.device:  # it is replaced where it is used
+                return function(*args, **(kwargs or {}))
             moved = tuple(meta if is_device(value) else value for value in args)
             named = {n: meta if is_device(v) else v for n, v in (kwargs or {}).items()}
             if function in drawing:  # torch would import an algebra system for these

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from autotune.backends.triton import messages, session_cache
-from autotune.backends.triton.resources import gpu_of_target
+from autotune.backends.triton.targets import gpu_of_target
 from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import os_process
 from autotune.shell.processes.fork_server import ForkServer

@@ -235,7 +235,8 @@ class TritonSession(WorkerSession):
                 refused = next((f for k in kernels if gpu is not None and (f := find_misfit(k, gpu)) is not None), None)
             case messages.NotCompiled(seconds, message, compiler):
                 job.compile_s = seconds
-                refused = Failed("compile_error", message) if compiler else None
+                # Without a GPU worker, nobody can say more about an error that is not the compiler's.
+                refused = Failed("compile_error", message) if compiler or not self._processes.gpu_pools else None
             case Failed():
                 job.compile_s, refused = verdict.compile_s, verdict
         if refused is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from autotune.backends.triton.kernel import LAUNCH_OPTIONS
+from autotune.backends.triton.launch_options import CONFIG_OPTIONS, launch_options
 from autotune.core.config import Config, freeze, token
 from autotune.core.errors import PlanError, SpaceError
 from autotune.core.keys import root
@@ -19,9 +19,6 @@ _LAUNCH_NAMES = ("grid", "warmup", "self")
 
 LABEL = "config"
 """The one parameter of a space of configs that have no common form."""
-
-_VENDOR_OPTIONS = ("waves_per_eu", "matrix_instr_nonkdim", "kpack", "grf_mode", "enable_fp_fusion")
-"""Launch options that only some of Triton's backends know."""
 
 _MOST_RANKED = 1 << 16
 """The most points of a space that a performance model ranks: it is a Python function, called for each."""
@@ -81,7 +78,7 @@ class Candidates:
             return given
         import triton
 
-        options = {name: config[name] for name in LAUNCH_OPTIONS if name in config}
+        options = {name: config[name] for name in CONFIG_OPTIONS if name in config}
         return triton.Config({n: v for n, v in config.items() if n not in options}, **options)
 
 
@@ -90,7 +87,7 @@ def launch_values(listed: Mapping[Config, Any], config: Config) -> dict[str, Any
     given = listed.get(config)
     if given is not None:
         return dict(given.all_kwargs())
-    return {name: value for name, value in config.items() if value is not None or name not in LAUNCH_OPTIONS}
+    return {name: value for name, value in config.items() if value is not None or name not in CONFIG_OPTIONS}
 
 
 def parse_candidates(configs: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Candidates:
@@ -187,7 +184,8 @@ def _parameter_between(values: list[Any]) -> Parameter:
 
 
 def _check_names(used: Sequence[str], names: Sequence[str]) -> None:
-    odd = [name for name in used if name not in (*names, *LAUNCH_OPTIONS, *_VENDOR_OPTIONS)]
+    known = {*names, *launch_options()}
+    odd = [name for name in used if name not in known]
     if odd:
         raise SpaceError(
             f"the space has {', '.join(map(repr, odd))}, which the kernel has no parameter for and no launch knows;"

@@ -241,6 +241,75 @@ def test_compiling_ahead_from_the_command_line(tmp_path: Path, capfd: pytest.Cap
     assert str(tmp_path / "first") not in next((tmp_path / "second").glob("*/__grp__*")).read_text()
 
 
+AMD_PROBLEM = """
+import triton
+from triton.runtime.driver import driver
+from tests.backends.triton.kernels import tiles
+from autotune import Choice, Problem, Space, TritonEvaluator
+TARGET = driver.active.get_current_target()
+assert TARGET.backend == "hip" and TARGET.warp_size == 64
+
+def arguments():
+    import torch
+    assert TARGET == driver.active.get_current_target(), "in the program and in the workers"
+    n, half, device = 256, torch.float16, driver.active.get_active_torch_device()
+    x, y = (torch.randn(n, n, device=device, dtype=half) for _ in range(2))
+    return {"x": x, "y": y, "out": torch.empty(n, n, device=device)}
+
+space = Space({"N": Choice([64]), "num_warps": Choice([4, 32]), "waves_per_eu": Choice([2])})
+problem = Problem(space, TritonEvaluator(tiles, arguments, grid=(1,)))
+large = Problem(Space({"N": Choice([256]), "num_ctas": Choice([1, 2])}), TritonEvaluator(tiles, arguments, grid=(1,)))
+"""
+
+
+def test_compiling_for_amd(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The file and the workers see the target; an option of AMD's alone is taken; what cannot fit is said."""
+    file = tmp_path / "amd.py"
+    file.write_text(AMD_PROBLEM)
+    call = ["compile", str(file), "--target", "gfx942", "--workers", "1", "--out", str(tmp_path / "out"), "--json"]
+    assert main(call) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["target"] == "gfx942"
+    verdicts = {one["config"]["num_warps"]: one for one in told["configs"]}
+    assert verdicts[4]["verdict"] == "compiled"
+    assert verdicts[4]["details"].keys() == {
+        "shared_bytes", "registers", "agprs", "sgprs", "spill_bytes", "blocks_per_multiprocessor",
+    }  # fmt: skip
+    assert verdicts[32]["verdict"] == "run_error"
+    assert "needs 2048 threads in a block; gfx942 allows 1024: not run" in verdicts[32]["message"]
+    assert list((tmp_path / "out").glob("*/*.hsaco"))
+    assert main([*call, "--target", "sm_90"]) == 1
+    assert "amd.py, line 7: AssertionError" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_compiling_for_two_targets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "amd.py"
+    file.write_text(AMD_PROBLEM)
+    call = ["compile", f"{file}:large", "--target", "gfx942", "--target", "gfx90a", "--out", str(tmp_path / "out")]
+    assert main([*call, "--json"]) == 3, "no config can be used"
+    told = json.loads(capfd.readouterr().out)["targets"]
+    assert [one["target"] for one in told] == ["gfx942", "gfx90a"]
+    assert [one["folder"] for one in told] == [str(tmp_path / "out" / name) for name in ("gfx942", "gfx90a")]
+    for one in told:
+        verdicts = {each["config"]["num_ctas"]: each for each in one["configs"]}
+        assert verdicts[1]["verdict"] == "out_of_memory"
+        assert "bytes of shared memory" in verdicts[1]["message"]
+        assert verdicts[2]["verdict"] == "compile_error", "not of the compiler, but nobody else can tell"
+        assert "num_ctas" in verdicts[2]["message"]
+    assert main([*call]) == 3
+    text = capfd.readouterr().out
+    assert "AGPRs" in text
+    assert "target        gfx90a" in text
+
+
+def test_options_of_another_make_are_no_names(tmp_path: Path) -> None:
+    space = Space({"BLOCK": PowerOfTwo(128, 256), "waves_per_eu": Choice([0, 2])})
+    tool = TritonEvaluator(add, add_arguments_that_need_data, grid=add_grid, target="sm_90")
+    with pytest.raises(EvaluatorError, match=r"'waves_per_eu', .* no launch on sm_90 knows; rename it"):
+        tool.open_compiler(space)
+
+
 def test_compile_wants_a_triton_evaluator(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "other.py"
     file.write_text(
@@ -249,8 +318,8 @@ def test_compile_wants_a_triton_evaluator(tmp_path: Path, capfd: pytest.CaptureF
     )
     assert main(["compile", str(file), "--target", "sm_90"]) == 1
     assert "TritonEvaluator alone compiles without a GPU" in capfd.readouterr().err
-    assert main(["compile", str(file), "--target", "gfx942"]) == 1
-    assert "give an NVIDIA architecture such as 'sm_90'" in capfd.readouterr().err
+    assert main(["compile", str(file), "--target", "gfx942", "--target", "gfx943"]) == 1
+    assert "target is 'gfx943', which is not known; give one of sm_70" in capfd.readouterr().err
 
 
 def test_a_workload_that_cannot_be_set_up_is_one_clear_error() -> None:

@@ -81,3 +81,11 @@ def test_usual_arguments_do_not_import_what_takes_seconds() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", usual], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
+
+
+@pytest.mark.parametrize("device", [("cuda", 0), ("cuda:0",), ("cuda",), ("cpu",)])
+def test_devices_can_be_named_in_every_way(device: tuple[Any, ...]) -> None:
+    """Triton's driver answers `get_active_torch_device` with a number."""
+    with without_memory():
+        assert torch.empty(3, device=torch.device(*device)).device == torch.device("cuda", 0)
+        assert torch.device(type="cuda", index=0) == torch.device("cuda", 0)
