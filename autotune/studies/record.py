@@ -93,22 +93,17 @@ def record_space(
 
 
 def _recording_from(
-    search: Search, name: str, kernel: str = "", device: str = "", problem: str = "",
-    versions: Mapping[str, str] | None = None,
-) -> Recording:  # fmt: skip
+    search: Search, name: str, kernel: str, device: str, problem: str, versions: Mapping[str, str] | None
+) -> Recording:
     """The measurements of a search as a recording; partial unless it tried every valid config."""
     space = search.plan.space
-    latest = dict(search.outcomes)
-    configs = [search.trials[trial].config for trial in sorted(latest)]
+    measured = [(search.trials[trial].config, outcome) for trial, outcome in sorted(dict(search.outcomes).items())]
     values = tuple(
-        tuple(sorted(distinct_values(config[name] for config in configs), key=parameter.encode))
+        tuple(sorted(distinct_values(config[name] for config, _ in measured), key=parameter.encode))
         for name, parameter in space.parameters.items()
     )
     coder = Coder(values)
-    rows = []
-    for trial in sorted(latest):
-        point = [search.trials[trial].config[name] for name in space.names]
-        rows.append(_row(coder.codes(point), latest[trial]))
+    rows = [_row(coder.codes([config[name] for name in space.names]), outcome) for config, outcome in measured]
     header = RecordingHeader(
         name=name, kernel=kernel, device=device, problem=problem, parameters=space.names, values=values,
         partial=len(rows) != space.count(),

@@ -16,7 +16,8 @@ import numpy as np
 
 from autotune.shell.files import write_output
 from autotune.shell.formatting import escape_control_lines, escape_controls
-from autotune.studies.result import Benchmark, Floats, StudyResult
+from autotune.studies.recordings.recording import Floats
+from autotune.studies.result import Benchmark, StudyResult
 from autotune.studies.scores import POINTS, Axis, bootstrap
 from autotune.studies.spec import Case, StudyError
 from autotune.studies.tables import StudyTable, curve_table, own_time_table

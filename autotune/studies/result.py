@@ -6,13 +6,11 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from autotune.studies.recordings.recording import Floats
 from autotune.studies.runs import RunRecord
 from autotune.studies.scores import Axis, Score, Scorer, kernel_names, recording_weights
 from autotune.studies.spec import Case, StudySpec
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,7 @@ def run_study(
     }
     with RunStore(None if out is None else Path(out) / "runs.jsonl") as store:
         tasks = list(_missing_tasks(spec, cases, benchmarks, keys, set(store.runs)))
-        done = len(keys) - sum(len(task.seeds) for task in tasks)
+        done = len(keys) - sum(len(task.keys) for task in tasks)
         progress(done, len(keys))
         for runs in _run_tasks(spec, tasks, jobs):
             store.add(runs)
@@ -95,14 +95,15 @@ def _load_benchmark(spec: StudySpec, path: Path) -> Benchmark:
 
 
 class _Task(Struct, frozen=True, kw_only=True):
-    """The part of a study that one process works on at a time: one case on the recording at `path`, a few seeds;
-    `keys` are the fingerprints of the runs, one a seed."""
+    """The part of a study that one process works on at a time: one case on the recording at `path`, a few seeds.
+
+    keys: the fingerprint of the run of each seed.
+    """
 
     path: Path
     case: Case
     evaluations: int
-    seeds: tuple[int, ...]
-    keys: tuple[str, ...]
+    keys: dict[int, str]
 
 
 def _missing_tasks(
@@ -116,16 +117,11 @@ def _missing_tasks(
     for benchmark in benchmarks:
         for case in cases:
             key_of = {seed: keys[case.label, benchmark.name, seed] for seed in spec.seed_list}
-            missing = [seed for seed, key in key_of.items() if key not in finished]
+            missing = [(seed, key) for seed, key in key_of.items() if key not in finished]
             for i in range(0, len(missing), _SEEDS_PER_TASK):
-                seeds = tuple(missing[i : i + _SEEDS_PER_TASK])
-                yield _Task(
-                    path=benchmark.path.resolve(),
-                    case=case,
-                    evaluations=benchmark.evaluations,
-                    seeds=seeds,
-                    keys=tuple(key_of[seed] for seed in seeds),
-                )
+                some = dict(missing[i : i + _SEEDS_PER_TASK])
+                path = benchmark.path.resolve()
+                yield _Task(path=path, case=case, evaluations=benchmark.evaluations, keys=some)
 
 
 def _run_tasks(spec: StudySpec, tasks: list[_Task], jobs: int) -> Iterator[list[RunRecord]]:
@@ -198,7 +194,7 @@ def _run_task(spec: StudySpec, task: _Task) -> list[RunRecord]:
     """The runs of a task; raises StudyError naming the run in which something went wrong."""
     simulation = _load_simulation(task.path)
     records = []
-    for seed, key in zip(task.seeds, task.keys, strict=True):
+    for seed, key in task.keys.items():
         place = f"{task.case.label} on {task.path.name}, seed {seed}"
         try:
             records.append(_run(spec, task, simulation, seed, key))

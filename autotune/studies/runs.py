@@ -16,7 +16,6 @@ from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from inspect import getsourcefile
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -102,7 +101,7 @@ class RunStore:
         for number, line in enumerate(content[:whole].splitlines(), 1):
             try:
                 run = decoder.decode(line)
-            except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise StudyError(f"{path}, line {number}: {error}; remove the line, its run is repeated") from None
             self.runs[run.key] = run
         return whole
@@ -119,9 +118,7 @@ class RunStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 

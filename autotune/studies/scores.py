@@ -23,14 +23,10 @@ from typing import Literal
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from autotune.core.keys import Key, fold, integers, root
 from autotune.studies.recordings import Recording
-
-Floats = NDArray[np.float64]
-
-Integers = NDArray[np.int64]
+from autotune.studies.recordings.recording import Floats, Integers
 
 _NEAR = 0.05
 """The budget ends where the baseline is this near to the optimum, as a share of the way from the median (Willemsen et
@@ -105,17 +101,13 @@ class Baseline:
         return np.asarray(low + (at - below) * (high - low))
 
     @cached_property
-    def threshold_ms(self) -> float:
-        """optimum + _NEAR (median - optimum)."""
-        return self.optimum_ms + _NEAR * (self.median_ms - self.optimum_ms)
-
-    @cached_property
     def budget(self) -> int:
-        """The least number of draws whose expected best is at or below the threshold, at least 1."""
+        """The least number of draws, at least 1, whose expected best is near the optimum."""
+        near_ms = self.optimum_ms + _NEAR * (self.median_ms - self.optimum_ms)
         low, high = 0, self.size  # not yet at `low`, there at `high`: after N draws the optimum is certain
         while high - low > 1:
             middle = (low + high) // 2
-            if self.expected_ms(middle) <= self.threshold_ms * (1 + _SLACK):
+            if self.expected_ms(middle) <= near_ms * (1 + _SLACK):
                 high = middle
             else:
                 low = middle

@@ -17,15 +17,13 @@ from itertools import combinations, product
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from autotune.shell.evaluators.simulated import Noise
 from autotune.studies.recordings import Recording
+from autotune.studies.recordings.recording import Floats
 from autotune.studies.result import StudyResult
 from autotune.studies.runs import RunRecord
 from autotune.studies.scores import AXES, MARKS, NEARNESS, POINTS, Estimate, Score, bootstrap, weighted_median
-
-Floats = NDArray[np.float64]
 
 _NEVER = "never"
 """A median number of evaluations that at least half of the runs did not reach."""

@@ -12,6 +12,10 @@ The library's own tests use the same suites, so what passes here is held to the 
 them. They need Hypothesis and pytest: pip install 'autotune[testing]'.
 """
 
+from typing import TYPE_CHECKING
+
+from autotune._lazy import lazy_names
+
 try:
     import hypothesis  # noqa: F401
     import pytest
@@ -24,54 +28,36 @@ pytest.register_assert_rewrite(  # so that a broken law shows the values that br
     ))
 )  # fmt: skip
 
-from autotune.testing.cache_entries import numbered_entry, numbered_key  # noqa: E402
-from autotune.testing.evaluator_laws import EvaluatorLaws, SessionLaws, check_outcome  # noqa: E402
-from autotune.testing.hand_shell import HandShell, Oracle, snapshot  # noqa: E402
-from autotune.testing.journal_laws import JournalLaws  # noqa: E402
-from autotune.testing.kernels import (  # noqa: E402
-    FAULTS,
-    HARMLESS_FAULTS,
-    KERNELS,
-    build_kernel,
-    fault_configs,
-    kernel_space,
-)
-from autotune.testing.outcomes import HashedTable, failed_outcomes, outcome_scripts, timed_outcomes  # noqa: E402
-from autotune.testing.parameter_laws import ParameterLaws  # noqa: E402
-from autotune.testing.spaces import SPACES, gemm_space, mixed_space, parameters, parameters_of_kind, spaces  # noqa: E402
-from autotune.testing.statistics import is_uniform  # noqa: E402
-from autotune.testing.store_laws import EntryStore, StoreLaws  # noqa: E402
-from autotune.testing.strategy_laws import StrategyLaws  # noqa: E402
-
-__all__ = [
-    "FAULTS",
-    "HARMLESS_FAULTS",
-    "KERNELS",
-    "SPACES",
-    "EntryStore",
-    "EvaluatorLaws",
-    "HandShell",
-    "HashedTable",
-    "JournalLaws",
-    "Oracle",
-    "ParameterLaws",
-    "SessionLaws",
-    "StoreLaws",
-    "StrategyLaws",
-    "build_kernel",
-    "check_outcome",
-    "failed_outcomes",
-    "fault_configs",
-    "gemm_space",
-    "is_uniform",
-    "kernel_space",
-    "mixed_space",
-    "numbered_entry",
-    "numbered_key",
-    "outcome_scripts",
-    "parameters",
-    "parameters_of_kind",
-    "snapshot",
-    "spaces",
-    "timed_outcomes",
-]
+if TYPE_CHECKING:
+    from autotune.testing.cache_entries import numbered_entry as numbered_entry
+    from autotune.testing.cache_entries import numbered_key as numbered_key
+    from autotune.testing.evaluator_laws import EvaluatorLaws as EvaluatorLaws
+    from autotune.testing.evaluator_laws import SessionLaws as SessionLaws
+    from autotune.testing.evaluator_laws import check_outcome as check_outcome
+    from autotune.testing.hand_shell import HandShell as HandShell
+    from autotune.testing.hand_shell import Oracle as Oracle
+    from autotune.testing.hand_shell import snapshot as snapshot
+    from autotune.testing.journal_laws import JournalLaws as JournalLaws
+    from autotune.testing.kernels import FAULTS as FAULTS
+    from autotune.testing.kernels import HARMLESS_FAULTS as HARMLESS_FAULTS
+    from autotune.testing.kernels import KERNELS as KERNELS
+    from autotune.testing.kernels import build_kernel as build_kernel
+    from autotune.testing.kernels import fault_configs as fault_configs
+    from autotune.testing.kernels import kernel_space as kernel_space
+    from autotune.testing.outcomes import HashedTable as HashedTable
+    from autotune.testing.outcomes import failed_outcomes as failed_outcomes
+    from autotune.testing.outcomes import outcome_scripts as outcome_scripts
+    from autotune.testing.outcomes import timed_outcomes as timed_outcomes
+    from autotune.testing.parameter_laws import ParameterLaws as ParameterLaws
+    from autotune.testing.spaces import SPACES as SPACES
+    from autotune.testing.spaces import gemm_space as gemm_space
+    from autotune.testing.spaces import mixed_space as mixed_space
+    from autotune.testing.spaces import parameters as parameters
+    from autotune.testing.spaces import parameters_of_kind as parameters_of_kind
+    from autotune.testing.spaces import spaces as spaces
+    from autotune.testing.statistics import is_uniform as is_uniform
+    from autotune.testing.store_laws import EntryStore as EntryStore
+    from autotune.testing.store_laws import StoreLaws as StoreLaws
+    from autotune.testing.strategy_laws import StrategyLaws as StrategyLaws
+else:
+    __getattr__, __dir__ = lazy_names(__name__)

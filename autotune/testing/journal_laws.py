@@ -65,13 +65,8 @@ class JournalLaws:
             for run in runs:
                 data, generator = run.path.read_bytes(), random.Random(run.name)
                 first = data.index(b"\n") + 1
-                for length in sorted(
-                    {
-                        first,
-                        len(data),
-                        *(generator.randint(first, len(data)) for _ in range(4 if run.repeatable else 1)),
-                    }
-                ):
+                drawn = [generator.randint(first, len(data)) for _ in range(4 if run.repeatable else 1)]
+                for length in sorted({first, len(data), *drawn}):
                     run.check_resumed(_write(tmp_path / f"{run.name}-{length}", data[:length]))
 
     @pytest.mark.slow

@@ -485,8 +485,8 @@ def plan_digest(plan: Plan) -> str:
 
 def digests_elsewhere(plans: list[Plan], folder: Path) -> list[str]:
     """The digests of plans in a fresh interpreter with the variables of ENVIRONMENT, running in `folder`."""
-    told = cloudpickle.dumps((sys.path, [(plan.space, plan.strategy, plan.seed) for plan in plans]))
-    (folder / "plans").write_bytes(told)
+    told = [(plan.space, plan.strategy, plan.seed) for plan in plans]
+    (folder / "plans").write_bytes(cloudpickle.dumps(told))
     environment = {**os.environ, **ENVIRONMENT, "TZ": "Asia/Kolkata"}
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _ELSEWHERE, str(folder / "plans"), *sys.path], env=environment,
@@ -500,7 +500,7 @@ _ELSEWHERE = """
 import pickle, sys
 sys.path[:] = sys.argv[2:]
 with open(sys.argv[1], "rb") as file:
-    _, plans = pickle.load(file)
+    plans = pickle.load(file)
 from autotune.core.search.plan import Plan
 from autotune.testing.strategy_laws import plan_digest
 print(*[plan_digest(Plan(space, strategy, seed=seed)) for space, strategy, seed in plans])

@@ -19,7 +19,6 @@ from autotune.studies.recordings.objective import TIME, Objective
 from autotune.studies.recordings.recording import TIMED, Floats, Integers, Recording
 from autotune.studies.recordings.rows import distinct_values, unique_keys
 
-_FORMAT: Literal["autotune-recording"] = "autotune-recording"
 _VERSIONS = (1, 2)
 """1: points are ranked by their times. 2: by another objective, which is a field; readers of version 1 refuse it."""
 
@@ -81,7 +80,7 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
     failed = np.flatnonzero(~recording.timed)
     are_default = _default_keys(recording.values, recording.codes) == recording.keys
     file = _File(
-        format=_FORMAT,
+        format="autotune-recording",
         version=_VERSIONS[0] if recording.objective == TIME else _VERSIONS[1],
         kernel=recording.kernel,
         device=recording.device,
