@@ -9,16 +9,14 @@ from warnings import warn
 
 import typer
 
-from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion, print_exported
-from autotune.cli.import_ import parse_format, parse_pairs
-from autotune.cli.options import AsJson
+from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion, write_for_library
+from autotune.cli.options import AsJson, CacheDir
 from autotune.cli.output import print_json, print_labelled, print_table, stdout_for_results
 from autotune.cli.problem_file import load_problem
 from autotune.cli.results import format_counts, format_measured
 from autotune.core.config import Config
 from autotune.core.errors import CacheError
 from autotune.core.outcomes import Timed
-from autotune.interop.tuned_configs import write_tuned_configs
 from autotune.shell.cache.cache import Cache, device_label
 from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.hit_rule import shortfall
@@ -38,15 +36,12 @@ cache = typer.Typer(
     rich_markup_mode=None,
 )
 
-Directory = Annotated[
-    Path | None, typer.Option("--cache-dir", metavar="DIR", help="The cache; else AUTOTUNE_CACHE_DIR, else the user's.")
-]
 Kernel = Annotated[str | None, typer.Option(help="Only kernels whose name contains this.")]
 
 
 @cache.command("list")
 def list_entries(
-    cache_dir: Directory = None,
+    cache_dir: CacheDir = None,
     kernel: Kernel = None,
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many, newest first.")] = 50,
     as_json: AsJson = False,
@@ -64,7 +59,7 @@ def list_entries(
 @cache.command("show")
 def show(
     entry: Annotated[str, typer.Argument(help="A run's id or its beginning, or an entry's file.")],
-    cache_dir: Directory = None,
+    cache_dir: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Show an entry: its key, its origin, its result and its measurements."""
@@ -78,7 +73,7 @@ def show(
 @cache.command("explain")
 def explain(
     target: Annotated[str, typer.Argument(metavar="FILE[:NAME]|ENTRY", help="A problem's file, or a run's id.")],
-    cache_dir: Directory = None,
+    cache_dir: CacheDir = None,
     strict: Annotated[bool, typer.Option("--strict", help="Compare the versions of the toolchain too.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Show so many of the nearest entries.")] = 3,
     as_json: AsJson = False,
@@ -90,7 +85,7 @@ def explain(
     why = {n.entry.name: decide(n.entry) for n in near if not n.differences}
     if as_json:
         nearest = [_near_fields(n, why.get(n.entry.name)) for n in near]
-        print_json({"key": _key_fields(key), "nearest": nearest})
+        print_json({"key": {"digest": key.digest, "fields": fields_of(key)}, "nearest": nearest})
     else:
         _print_near(opened, key, near, why)
 
@@ -98,7 +93,7 @@ def explain(
 @cache.command("merge")
 def merge(
     sources: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Other cache directories.")],
-    cache_dir: Directory = None,
+    cache_dir: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy into the cache the entries of other cache directories that it lacks."""
@@ -118,7 +113,7 @@ def merge(
 @cache.command("export")
 def export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A directory; files in it stay.")],
-    cache_dir: Directory = None,
+    cache_dir: CacheDir = None,
     kernel: Kernel = None,
     device: Annotated[str | None, typer.Option(help="Only devices whose name contains this.")] = None,
     best: Annotated[bool, typer.Option("--best", help="Of each key the fastest entry alone.")] = False,
@@ -147,11 +142,7 @@ def export(
     source = _open_cache(cache_dir).stores[0]
     if export_format is not None:
         found = [entry for entry in list_current(source) if entry.result is not None and is_wanted(entry)]
-        names = {ours: str(theirs) for ours, theirs in parse_pairs(rename or (), "--rename").items()}
-        chosen = parse_format(export_format) or "vllm"
-        configs = _best_by_size(found, by)
-        write_tuned_configs(configs, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
-        print_exported(out, chosen, len(configs), as_json)
+        write_for_library(_best_by_size(found, by), out, export_format, rename, kernel_name, triton_version, as_json)
         return
     count = export_entries(source, Store(out), is_wanted, only_best=best, measurements=not results)
     if as_json:
@@ -162,7 +153,7 @@ def export(
 
 @cache.command("prune")
 def prune(
-    cache_dir: Directory = None,
+    cache_dir: CacheDir = None,
     older_than: Annotated[
         float | None, typer.Option(metavar="DAYS", min=0, help="Also entries written longer ago.")
     ] = None,
@@ -251,7 +242,7 @@ def _resolve_key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Ca
     not take an entry of that key as its result, "" for the entry that it takes."""
     if target.isalnum() and not os.path.exists(target):
         entry = _find_entry(opened, target)
-        return (entry.key if strict else entry.key.loose), entry.name, lambda other: _unfinished_reason(other)
+        return (entry.key if strict else entry.key.loose), entry.name, _unfinished_reason
     with stdout_for_results():
         problem = load_problem(target)
     key: Key = key_for(problem.space, problem.evaluator)
@@ -293,7 +284,6 @@ _COLUMNS = ("run", "kernel", "device", "arguments", "best", "measured", "when", 
 
 
 def _summary_fields(entry: Entry) -> dict[str, Any]:
-    """The fields of an entry in a list."""
     return {
         "run": entry.run.id,
         "entry": entry.name,
@@ -322,10 +312,6 @@ def _entry_fields(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _key_fields(key: Key) -> dict[str, Any]:
-    return {"digest": key.digest, "fields": fields_of(key)}
-
-
 def _near_fields(near: NearEntry, why: str | None) -> dict[str, Any]:
     """why: the reason why an entry of this very key is no hit; "" for the hit, None for entries of other keys."""
     return {
@@ -333,7 +319,7 @@ def _near_fields(near: NearEntry, why: str | None) -> dict[str, Any]:
         "distance": near.distance,
         "hit": why == "",
         "why": why,
-        "differences": [{"field": d.field, "wanted": d.wanted, "found": d.found} for d in near.differences],
+        "differences": [difference._asdict() for difference in near.differences],
     }
 
 

@@ -1,5 +1,6 @@
 """`autotune export OUT KEY=CONFIG…`: configs in the file of another library."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from autotune.cli.import_ import parse_format, parse_pairs
 from autotune.cli.options import AsJson
 from autotune.cli.output import print_json, print_labelled
+from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.interop.tuned_configs import WRITABLE, write_tuned_configs
 from autotune.shell.files import load_config
@@ -46,10 +48,7 @@ def export(
     """
     named = parse_pairs(configs, "KEY=CONFIG")
     read = [(_parse_key(key), load_config(str(file))) for key, file in named.items()]
-    names = {ours: str(theirs) for ours, theirs in parse_pairs(rename or (), "--rename").items()}
-    chosen = parse_format(format) or "vllm"
-    write_tuned_configs(read, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
-    print_exported(out, chosen, len(read), as_json)
+    write_for_library(read, out, format, rename, kernel_name, triton_version, as_json)
 
 
 def _parse_key(text: str) -> Any:
@@ -62,9 +61,20 @@ def _parse_key(text: str) -> Any:
         raise PlanError(f"KEY=CONFIG {text}: the key is not JSON; write 16=best-16.json, for example") from None
 
 
-def print_exported(out: Path, format: str, count: int, as_json: bool) -> None:
-    """Say how many configs are in `out`."""
+def write_for_library(
+    configs: Sequence[tuple[Any, Config]],
+    out: Path,
+    format: str,
+    rename: Iterable[str] | None,
+    kernel_name: str,
+    triton_version: str,
+    as_json: bool,
+) -> None:
+    """Write pairs of a size and a config to `out` as the options say, and print how many there are."""
+    names = {ours: str(theirs) for ours, theirs in parse_pairs(rename or (), "--rename").items()}
+    chosen = parse_format(format) or "vllm"
+    write_tuned_configs(configs, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
     if as_json:
-        print_json({"out": str(out), "format": format, "configs": count})
+        print_json({"out": str(out), "format": chosen, "configs": len(configs)})
     else:
-        print_labelled([("exported", f"{format_count(count, 'config')} to {out}, for {format}")])
+        print_labelled([("exported", f"{format_count(len(configs), 'config')} to {out}, for {chosen}")])

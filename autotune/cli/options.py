@@ -95,15 +95,11 @@ def parse_settings(texts: Iterable[str], option: str = "--set", example: str = "
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise PlanError(f"{option} {text}: not of the form key=value; write {option} {example}, for example")
-        settings[key.strip()] = _parse_value(value)
+        try:
+            settings[key.strip()] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            settings[key.strip()] = value
     return settings
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return text
 
 
 def parse_config(text: str) -> Config:

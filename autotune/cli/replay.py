@@ -66,7 +66,6 @@ def _difference_text(recorded: Request | Reported, today: Request | Reported) ->
 
 
 def _json_difference(a: Any, b: Any, place: str) -> str:
-    """The first difference of two JSON values."""
     if isinstance(a, dict) and isinstance(b, dict) and a.get("type") == b.get("type"):
         for name in {**a, **b}:
             if a.get(name) != b.get(name):
@@ -76,15 +75,12 @@ def _json_difference(a: Any, b: Any, place: str) -> str:
             if one != other:
                 return _json_difference(one, other, f"{place}[{i}]")
         return f"{place}: {len(a)} entries recorded, {len(b)} today"
-    return f"{place or 'the request'}: {_cut(encode(a))} recorded, {_cut(encode(b))} today"
+    return f"{place or 'the request'}: {_shorten(a)} recorded, {_shorten(b)} today"
 
 
-def _shorten(task: Request | Reported) -> str:
-    return _cut(encode(task))
-
-
-def _cut(text: bytes) -> str:
-    shown = text.decode()
+def _shorten(value: Any) -> str:
+    """The JSON of a value, at most _MAX_LENGTH characters of it."""
+    shown = encode(value).decode()
     return shown if len(shown) <= _MAX_LENGTH else shown[: _MAX_LENGTH - 1] + "…"
 
 

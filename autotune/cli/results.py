@@ -66,16 +66,17 @@ def result_fields(result: Result) -> dict[str, Any]:
 def print_config(best: Config, default: Config | None) -> None:
     """A line for each parameter; the default's value only where it differs."""
     if default is None:
-        print_table(("parameter", "best"), [(name, _format_value(value)) for name, value in best.items()])
+        print_table(("parameter", "best"), [(name, format_value(value)) for name, value in best.items()])
         return
     rows = [
-        (name, _format_value(value), "" if token(default[name]) == token(value) else _format_value(default[name]))
+        (name, format_value(value), "" if token(default[name]) == token(value) else format_value(default[name]))
         for name, value in best.items()
     ]
     print_table(("parameter", "best", "default"), rows)
 
 
-def _format_value(value: Any) -> str:
+def format_value(value: Any) -> str:
+    """A value of a config as JSON."""
     return token(value).decode()
 
 

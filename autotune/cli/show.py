@@ -16,8 +16,8 @@ from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, ProblemOption, SaveConfig, parse_direction
 from autotune.cli.output import print_json, print_labelled, print_table, stdout_for_results
 from autotune.cli.problem_file import is_journal, load_problem
-from autotune.cli.results import format_counts, print_config, result_fields, result_rows
-from autotune.core.config import Config, token
+from autotune.cli.results import format_counts, format_value, print_config, result_fields, result_rows
+from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Finished, Interrupted, Resumed
@@ -311,7 +311,7 @@ def _print_recording(summary: RecordingSummary) -> None:
     print()
     optimum = summary.optimum
     fastest = Config() if optimum is None else optimum.config
-    best = {name: token(value).decode() for name, value in fastest.items()}
+    best = {name: format_value(value) for name, value in fastest.items()}
     print_table(
         ("parameter", "best", "values"),
         [(name, best.get(name, "-"), _values(values)) for name, values in summary.parameters.items()],
@@ -338,5 +338,5 @@ def _quantile(q: str, ranked: Objective) -> str:
 
 
 def _values(values: tuple[Any, ...]) -> str:
-    texts = [token(value).decode() for value in values]
+    texts = [format_value(value) for value in values]
     return ", ".join(texts if len(texts) <= 12 else [*texts[:8], "…", texts[-1]])

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -18,18 +18,10 @@ from autotune.core.search.plan import Budget, Settings
 from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell import tuning
-from autotune.shell.cache.reuse import Use
 from autotune.shell.files import check_writable
 from autotune.shell.formatting import format_count
 from autotune.shell.settings import environment
 from autotune.shell.tuning import Problem
-
-
-class _CacheChoice(NamedTuple):
-    """The arguments `cache` and `cache_use` of `tune`."""
-
-    cache: Path | bool | None
-    use: Use | None
 
 
 def tune(
@@ -65,10 +57,11 @@ def tune(
     with stdout_for_results():
         problem = load_problem(target)
     limits = {"evaluations": evaluations, "seconds": seconds, "generations": generations}
+    given = {name: limit for name, limit in limits.items() if limit is not None}
     chosen = replace(
         _with_strategy(problem, strategy, own_settings),
         effort=effort or problem.effort,
-        budget=_limit_budget(problem.budget, {n: v for n, v in limits.items() if v is not None}),
+        budget=msgspec.structs.replace(problem.budget or Budget(), **given) if given else problem.budget,
         seed=problem.seed if seed is None else seed,
         seeds=(
             *({**(problem.space.default or {}), **config} for config in first),
@@ -77,9 +70,9 @@ def tune(
         ),
     )
     path = None if no_journal else journal or _new_journal(target)
-    cache_choice = _choose_cache(cache, cache_dir, force)
+    wanted: Path | bool | None = cache_dir or cache or force or None
     return run_search(
-        lambda: _tune(chosen, path, progress, cache_choice),
+        lambda: _tune(chosen, path, progress=progress, cache=wanted, cache_use="force" if force else None),
         target=target, journal=path, as_json=as_json, save=save_config, progress=progress,
     )  # fmt: skip
 
@@ -108,16 +101,6 @@ def _load_seeds(path: Path, problem: Problem, progress: bool | None) -> tuple[Co
     return found.configs
 
 
-def _limit_budget(own: Budget | None, limits: dict[str, Any]) -> Budget | None:
-    """The problem's budget with the limits of the command line; None where nobody sets one."""
-    return msgspec.structs.replace(own or Budget(), **limits) if limits else own
-
-
-def _choose_cache(wanted: bool, directory: Path | None, force: bool) -> _CacheChoice:
-    """The cache that the options ask for; --cache-dir and --force ask for it too."""
-    return _CacheChoice(directory or (True if wanted or force else None), "force" if force else None)
-
-
 def _with_strategy(problem: Problem, strategy: str | None, settings: dict[str, Any]) -> Problem:
     """The problem with these settings; its settings of the strategy that --strategy replaces are left out."""
     kept = dict(problem.settings)
@@ -126,7 +109,8 @@ def _with_strategy(problem: Problem, strategy: str | None, settings: dict[str, A
     return replace(problem, strategy=strategy or problem.strategy, settings={**kept, **settings})
 
 
-def _tune(problem: Problem, journal: Path | None, progress: bool | None, cache: _CacheChoice) -> Result:
+def _tune(problem: Problem, journal: Path | None, **options: Any) -> Result:
+    """The search of a problem, with more of the arguments of `tune`."""
     existed = journal is not None and os.path.exists(journal)
     try:
         return tuning.tune(
@@ -139,20 +123,13 @@ def _tune(problem: Problem, journal: Path | None, progress: bool | None, cache: 
             journal=journal or False,
             seeds=problem.seeds,
             settings=problem.settings,
-            progress=progress,
-            cache=cache.cache,
-            cache_use=cache.use,
+            **options,
         )
     except TuningFailed:
         raise
     except Exception:  # the evaluator, the user's or ours, could not start
         if journal is not None and not existed:
-            _remove_unused(journal)
+            with suppress(OSError):  # a journal without a measurement goes: the same command can be given again
+                if b'"observed"' not in journal.read_bytes():
+                    journal.unlink()
         raise
-
-
-def _remove_unused(journal: Path) -> None:
-    """Remove a journal in which nothing was measured, so that the same command can be given again."""
-    with suppress(OSError):
-        if b'"observed"' not in journal.read_bytes():
-            journal.unlink()

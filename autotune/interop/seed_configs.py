@@ -3,18 +3,16 @@
 result = tune(space, evaluator, seeds=load_seeds("E=8,N=7168,device_name=NVIDIA_H100.json", space))
 """
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from operator import index
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from autotune.core.arguments import check_items, check_text
+from autotune.core.arguments import argument_error, check_integer, check_items, check_kind, check_text
 from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import AutotuneError, ConfigError, RecordingError
 from autotune.core.space import Space
@@ -85,21 +83,13 @@ def load_seeds(
     it gets the default's values. A warning says in one sentence what did not fit. Raises ConfigError where nothing
     fits.
     """
-    wrong = [
-        f"{name} is of type {type(value).__name__}; give it {wanted}"
-        for name, value, kind, wanted in (
-            ("path", path, str | os.PathLike, "a path"),
-            ("space", space, Space, "a Space"),
-            ("where", where, Mapping | None, 'labels such as {"M": 16}'),
-            ("rename", rename, Mapping | None, "their names and the space's"),
-            ("at_most", at_most, SupportsIndex, "a whole number"),
-        )
-        if not isinstance(value, kind)
-    ]
-    if wrong:
-        raise ConfigError(f"seeds cannot be loaded: {wrong[0]}")
     path = as_path(path, "path", ConfigError)
-    seeds = fit_seeds(read_seeds(path, format), space, where=where, rename=rename, at_most=index(at_most))
+    check_kind(space, Space, "space", "a Space", ConfigError)
+    for what, given, wanted in (("where", where, 'labels such as {"M": 16}'), ("rename", rename, "ours by theirs")):
+        if not isinstance(given, Mapping | None):
+            raise argument_error(what, given, wanted, ConfigError)
+    at_most = check_integer(at_most, "at_most", ConfigError)
+    seeds = fit_seeds(read_seeds(path, format), space, where=where, rename=rename, at_most=at_most)
     if seeds.left_out:
         warnings.warn(f"{path}: {'; '.join(seeds.left_out)}", stacklevel=2)
     return seeds

@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import md5
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -164,16 +165,17 @@ def _about(path: Path, file: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _vllm_entries(path: Path, file: dict[str, Any]) -> Iterator[TunedConfig]:
-    sizes = {name: value for name, value in file.items() if name != "triton_version"}
+    tree = {name: value for name, value in file.items() if name != "triton_version"}
     last = "M" if re.search(r"(^|,)[EN]=", path.name) else "key"
-    for keys, config in _leaves(sizes, ()):
+    for keys, config in _leaves(tree, ()):
         if len(keys) == 1:
             names: Sequence[str] = (last,)
         elif len(keys) >= 5:
             names = _LORA
         else:
             names = [*(f"level {i}" for i in range(1, len(keys))), last]
-        labels = {name: _size(key) for name, key in zip(names, keys, strict=False)}
+        sizes = [int(key) if re.fullmatch(r"\d{1,18}", key, re.ASCII) else key for key in keys]
+        labels: dict[str, Value] = dict(zip(names, sizes, strict=False))
         yield TunedConfig(labels=labels, config=Config(config))
 
 
@@ -191,10 +193,6 @@ def _leaves(tree: dict[str, Any], keys: tuple[str, ...]) -> Iterator[tuple[tuple
             yield (*keys, key), value
 
 
-def _size(key: str) -> Value:
-    return int(key) if re.fullmatch(r"\d{1,18}", key, re.ASCII) else key
-
-
 class _TritonConfig(msgspec.Struct, kw_only=True):
     kwargs: dict[str, Any]
     num_warps: int | None = None
@@ -203,12 +201,7 @@ class _TritonConfig(msgspec.Struct, kw_only=True):
     maxnreg: int | None = None
 
     def flat(self) -> Config:
-        options = {
-            "num_warps": self.num_warps,
-            "num_stages": self.num_stages,
-            "num_ctas": self.num_ctas,
-            "maxnreg": self.maxnreg,
-        }
+        options = {name: getattr(self, name) for name in _LAUNCH_OPTIONS}
         return Config({**self.kwargs, **{name: value for name, value in options.items() if value is not None}})
 
 
@@ -246,9 +239,8 @@ def _triton_entries(path: Path, file: dict[str, Any]) -> Iterator[TunedConfig]:
     parsed = msgspec.convert(file, _TritonFile)
     labels = {"key": _text(parsed.key)}
     timed = [(_timing(timing), config) for config, timing in parsed.configs_timings]
-    for time, config in sorted(
-        [(time, config) for time, config in timed if time is not None], key=lambda pair: pair[0]
-    ):
+    worked = [(time, config) for time, config in timed if time is not None]
+    for time, config in sorted(worked, key=itemgetter(0)):
         yield TunedConfig(labels=labels, config=config.flat(), time_ms=time)
 
 
@@ -298,11 +290,9 @@ def write_tuned_configs(
     """
     path = as_path(path, "path", ConfigError)
     if check_text(format, "format", f"one of {', '.join(WRITABLE)}", ConfigError) not in WRITABLE:
-        why = {"flashinfer": "its tactics are valid for one build of it", "triton": "its file names are digests"}.get(
-            format
-        )
-        known = ", ".join(WRITABLE)
-        raise ConfigError(f"{format} cannot be written ({why or 'it is unknown'}); use one of {known}")
+        reasons = {"flashinfer": "its tactics are valid for one build of it", "triton": "its file names are digests"}
+        why = reasons.get(format, "it is unknown")
+        raise ConfigError(f"{format} cannot be written ({why}); use one of {', '.join(WRITABLE)}")
     if (fault := suffix_conflict(path, ".json")) is not None:
         raise ConfigError(f"{path}: {fault}")
     if rename is not None and not isinstance(rename, Mapping):

@@ -5,6 +5,7 @@ a process in which the package's metadata is missing or out of date.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -14,30 +15,9 @@ from autotune.studies.peers import Peer, PeerFactory, register_peer
 
 def register_peers() -> None:
     """Make the prefixes known to the studies of this process."""
-    for prefix, factory in _FACTORIES.items():
-        register_peer(prefix, factory)
-
-
-def make_helion_peer(name: str, settings: Mapping[str, Any]) -> Peer:
-    """The search class of Helion of that name."""
-    return _make("helion", "helion", name, settings)
-
-
-def make_kernel_tuner_peer(name: str, settings: Mapping[str, Any]) -> Peer:
-    """The strategy of Kernel Tuner of that name."""
-    return _make("kernel_tuner", "kernel-tuner", name, settings)
-
-
-def make_optuna_peer(name: str, settings: Mapping[str, Any]) -> Peer:
-    """The sampler of Optuna of that name."""
-    return _make("optuna", "optuna", name, settings)
-
-
-_FACTORIES: dict[str, PeerFactory] = {
-    "helion": make_helion_peer,
-    "kernel_tuner": make_kernel_tuner_peer,
-    "optuna": make_optuna_peer,
-}
+    register_peer("helion", make_helion_peer)
+    register_peer("kernel_tuner", make_kernel_tuner_peer)
+    register_peer("optuna", make_optuna_peer)
 
 
 def _make(prefix: str, extra: str, name: str, settings: Mapping[str, Any]) -> Peer:
@@ -50,3 +30,8 @@ def _make(prefix: str, extra: str, name: str, settings: Mapping[str, Any]) -> Pe
         raise StrategyError(f"{prefix}:{name} needs {error.name or prefix}; pip install 'autotune[{extra}]'") from None
     peer: Peer = adapter.make_peer(name, settings)
     return peer
+
+
+make_helion_peer: PeerFactory = partial(_make, "helion", "helion")
+make_kernel_tuner_peer: PeerFactory = partial(_make, "kernel_tuner", "kernel-tuner")
+make_optuna_peer: PeerFactory = partial(_make, "optuna", "optuna")

@@ -70,8 +70,7 @@ class _KernelTunerPeer:
         def search(budget: PeerBudget, number: int) -> None:
             space, runner = _recorded_searchspace(recording), _RecordingRunner(recording, budget)
             options = _tuning_options(space, self._name, self._options, budget.left, number)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with warnings.catch_warnings(action="ignore"):
                 self._strategy.tune(space, runner, options)
 
         name, restarts = f"kernel_tuner:{self._name}", self._restarts
