@@ -1,13 +1,11 @@
 """Settings from the environment: types, precedence, and where they reach."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
 from autotune import Budget, CallableEvaluator, Environment, PatternSearch, PlanError, environment, triton_cache_dir
-from autotune.cli import ExitCode, main
 from autotune.core.errors import CacheError
 from autotune.shell.cache.cache import get_cache_dir
 from autotune.shell.options import Options, new_journal_path, resolve_options
@@ -127,20 +125,3 @@ def test_directories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("AUTOTUNE_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     assert "autotune" in os.fspath(get_cache_dir())
-
-
-def test_the_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("AUTOTUNE_EFFORT", "quick")
-    monkeypatch.setenv("AUTOTUNE_EFORT", "quick")
-    assert main(["env", "--json"]) == ExitCode.DONE
-    captured = capfd.readouterr()
-    told = json.loads(captured.out)
-    assert list(told) == [variable_name(name) for name in SETTINGS]
-    assert (told["AUTOTUNE_EFFORT"]["value"], told["AUTOTUNE_EFFORT"]["origin"]) == ("quick", "environment")
-    assert told["AUTOTUNE_RANDOM_SEED"]["origin"] == "default"
-    assert "AUTOTUNE_EFORT is set and has no meaning" in captured.err
-    assert main(["env"]) == ExitCode.DONE
-    assert "AUTOTUNE_BENCHMARK_TIMEOUT" in capfd.readouterr().out
-    monkeypatch.setenv("AUTOTUNE_EFFORT", "fast")
-    assert main(["env"]) == ExitCode.ERROR
-    assert capfd.readouterr().err.count("\n") >= 1

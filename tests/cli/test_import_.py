@@ -1,15 +1,11 @@
-"""`autotune import`, `autotune export` and `autotune cache export --export-format`."""
+"""`autotune import`, and `autotune tune --seeds`."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from autotune import Budget, CallableEvaluator, PowerOfTwo, Space, save_config, tune
 from autotune.cli import ExitCode, main
-from autotune.core.parameters import Boolean
-from autotune.interop.seed_configs import fit_seeds
-from autotune.interop.tuned_configs import FORMATS, read_tuned_configs
 from tests.interop.config_files import MOE, MOE_NAME, moe
 
 PROBLEM = """
@@ -83,20 +79,6 @@ def test_import_writes_a_recording_in_our_format(folder, capfd):
     assert [seed["BLOCK_M"] for seed in json.loads(Path("s.json").read_bytes())["seeds"]] == [32, 16]
 
 
-def test_export_writes_what_import_reads(folder, capfd):
-    save_config({"BLOCK_M": 32, "num_warps": 8}, "b16.json")
-    save_config({"BLOCK_M": 16, "num_warps": 4}, "b1.json")
-    assert (
-        main(["export", "E=1,N=2.json", "16=b16.json", "1=b1.json", "--rename", "BLOCK_M=BLOCK_SIZE_M"])
-        == ExitCode.DONE
-    )
-    assert "2 configs to E=1,N=2.json, for vllm" in capfd.readouterr().out
-    assert read_tuned_configs("E=1,N=2.json").entries[1].config == {"BLOCK_SIZE_M": 32, "num_warps": 8}
-    name = ["--format", "flash-linear-attention", "--kernel-name", "scan"]
-    assert main(["export", "k.json", '[128,"x"]=b16.json', "default=b1.json", *name]) == ExitCode.DONE
-    assert [e.labels["key"] for e in read_tuned_configs("k.json").entries] == ['[128,"x"]', "default"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -108,50 +90,11 @@ def test_export_writes_what_import_reads(folder, capfd):
         (["import", MOE_NAME, "s.csv"], ["its name says CSV"]),
         (["import", MOE_NAME, "--problem", MOE_NAME], ["is JSON, and not executed"]),
         (["tune", "problem.py", "--seeds", "none.json", "--no-journal"], ["none.json: cannot be read"]),
-        (["export", "x.json", "16"], ["NAME=VALUE"]),
-        (["export", "x.json", "16=problem.py"], ["not a config in JSON"]),
-        (["export", "x.json", "a b=b.json"], ["the key is not JSON"]),
-        (["export", "x.json", "16=none.json"], ["none.json cannot be read"]),
-        (["export", "x.json", "16=b.json", "--format", "flashinfer"], ["valid for one build"]),
-        (
-            ["cache", "export", "x.json", "--export-format", "vllm", "--cache-dir", "cache"],
-            ["there is no config to write"],
-        ),
     ],
 )
 def test_mistakes_are_one_sentence(folder, capfd, arguments, words):
-    save_config({"BLOCK_M": 32}, "b.json")
-    Path("cache").mkdir()
     assert main(arguments) == ExitCode.ERROR
     complaint = capfd.readouterr().err.splitlines()
     assert len(complaint) == 1
     for word in words:
         assert word in complaint[0]
-    assert not Path("x.json").exists()
-
-
-def test_the_cache_is_exported_by_a_field_of_its_keys(folder, capfd):
-    space = Space({"BLOCK": PowerOfTwo(1, 4), "flag": Boolean()}, default={"BLOCK": 1, "flag": False})
-
-    def build(config):
-        return lambda x, n: None
-
-    import numpy as np
-
-    for n in (8, 64):
-        evaluator = CallableEvaluator(build, args=(np.zeros(n), n), isolation="in_process")
-        tune(space, evaluator, "random_search", budget=Budget(evaluations=3), cache=folder / "cache", journal=False)
-    options = ["--cache-dir", "cache", "--export-format", "sglang"]
-    assert main(["cache", "export", "x.json", *options]) == ExitCode.ERROR
-    assert "--by FIELD; the entries have kernel, source" in capfd.readouterr().err
-    assert main(["cache", "export", "x.json", *options, "--by", "kernel"]) == ExitCode.ERROR
-    assert "and no size" in capfd.readouterr().err
-    assert (
-        main(["cache", "export", "N=1.json", *options, "--by", "specialization.arguments.0.shape.0"]) == ExitCode.DONE
-    )
-    assert "2 configs to N=1.json, for sglang" in capfd.readouterr().out
-    found = read_tuned_configs("N=1.json")
-    assert [entry.labels for entry in found.entries] == [{"M": 8}, {"M": 64}]
-    assert all(space.check(entry.config) for entry in found.entries)
-    assert set(FORMATS) == {"vllm", "sglang", "flash-linear-attention", "flashinfer", "triton"}
-    assert fit_seeds(found, space).configs
