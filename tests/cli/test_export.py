@@ -41,6 +41,7 @@ def test_export_writes_what_import_reads(folder, capfd):
 )
 def test_mistakes_are_one_sentence(folder, capfd, arguments, words):
     save_config({"BLOCK_M": 32}, "b.json")
+    Path("problem.py").write_text("x = 1\n")
     assert main(arguments) == ExitCode.ERROR
     complaint = capfd.readouterr().err.splitlines()
     assert len(complaint) == 1

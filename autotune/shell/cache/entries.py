@@ -78,7 +78,23 @@ class Measurement(Struct, frozen=True, omit_defaults=True):
     origin: str = "strategy"
 
 
-class Entry(Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True):
+class _WithResult:
+    """The parts of a result that an entry and its head give."""
+
+    result: Any
+
+    @property
+    def best(self) -> Config | None:
+        """The best config of the run; None if it has no result."""
+        return None if self.result is None else self.result.best.config
+
+    @property
+    def finished(self) -> bool:
+        """Whether the search came to its end, neither interrupted nor killed."""
+        return self.result is not None and self.result.complete
+
+
+class Entry(_WithResult, Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True):
     """One run on one key, from `make_entry` or `decode_entry`.
 
     result: None if the run was killed or found nothing. supersedes: names of entries that this one replaces; they no
@@ -123,16 +139,6 @@ class Entry(Struct, frozen=True, kw_only=True, dict=True, omit_defaults=True):
         spec: SpaceSpec | None = _decode_part(_space, self.raw_space)
         return spec
 
-    @property
-    def best(self) -> Config | None:
-        """The best config of the run; None if it has no result."""
-        return None if self.result is None else self.result.best.config
-
-    @property
-    def finished(self) -> bool:
-        """Whether the search came to its end, neither interrupted nor killed."""
-        return self.result is not None and self.result.complete
-
     def ranking(self) -> list[tuple[Config, float]]:
         """The timed configs with their times in milliseconds, fastest first; of a finalist the verified time."""
         times = {m.config: m.outcome.time_ms for m in self.measurements if isinstance(m.outcome, Timed)}
@@ -151,7 +157,7 @@ class _ResultHead(Struct, frozen=True):
     complete: bool = False
 
 
-class EntryHead(Struct, frozen=True, kw_only=True):
+class EntryHead(_WithResult, Struct, frozen=True, kw_only=True):
     """The fields of an entry that say whether it is wanted: a third of the work of decoding it all."""
 
     format: str
@@ -159,16 +165,6 @@ class EntryHead(Struct, frozen=True, kw_only=True):
     key: StrictKey
     result: _ResultHead | None = None
     supersedes: tuple[str, ...] = ()
-
-    @property
-    def best(self) -> Config | None:
-        """The best config of the run; None if it has no result."""
-        return None if self.result is None else self.result.best.config
-
-    @property
-    def finished(self) -> bool:
-        """Whether the search came to its end, neither interrupted nor killed."""
-        return self.result is not None and self.result.complete
 
 
 _entry = make_decoder(Entry)

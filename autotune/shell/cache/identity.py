@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from autotune.core.arguments import argument_error
 from autotune.core.errors import CacheError
@@ -31,6 +31,7 @@ from autotune.shell.cache.keys import (
 )
 from autotune.shell.cache.sources import source_digest, specialization_of, value_digest
 from autotune.shell.evaluators.callable import CallableEvaluator, as_evaluator
+from autotune.shell.evaluators.settings import qualified_name
 from autotune.version import __version__
 
 _DRIVERS = ("/proc/driver/nvidia/version", "/sys/module/amdgpu/version", "/sys/module/i915/version")
@@ -141,14 +142,7 @@ def key_for(space: Space, evaluator: object) -> LooseKey:
             f"a {type(evaluator).__name__} does not say what it measures, so its results have no key in the cache; "
             "pass key=LooseKey(…)"
         )
-    return LooseKey(
-        kernel=found.kernel,
-        source=found.source,
-        specialization=found.specialization,
-        device=found.device,
-        space=space.fingerprint,
-        extra=found.extra,
-    )
+    return LooseKey(**structs.asdict(found), space=space.fingerprint)
 
 
 def _identity_of_callable(evaluator: CallableEvaluator) -> Identity:
@@ -163,9 +157,8 @@ def _identity_of_callable(evaluator: CallableEvaluator) -> Identity:
     }
     if evaluator.timer is not None:
         extra["timer"] = _digest(evaluator.timer)
-    kernel = f"{getattr(build, '__module__', '?')}.{getattr(build, '__qualname__', type(build).__name__)}"
     return Identity(
-        kernel=kernel,
+        kernel=qualified_name(build),
         source=source_digest(build),
         specialization=specialization,
         device=_device(evaluator),

@@ -119,26 +119,15 @@ class KeyedCache:
         """Outcomes that need not be measured again, with the detail that names the run that measured each."""
         if self.use == "force":
             return {}
-        known = reusable(self.cache.measurements(self.strict).values())
-        return {one.measurement.config: _mark_cached(one.measurement.outcome, one.run) for one in known}
+        outcomes: dict[Config, Outcome] = {}
+        for measurement, run, _ in reusable(self.cache.measurements(self.strict).values()):
+            details = {**measurement.outcome.details, CACHED: run.id}
+            outcomes[measurement.config] = replace(measurement.outcome, details=details)
+        return outcomes
 
     def best_available(self, space: Space, options: WarmStart | None) -> tuple[Origin, ...]:
         """The configs of earlier runs that a search may begin with."""
         return () if self.use == "force" else best_available(self.cache, self.key.loose, space, options)
-
-    def entries_to_replace(self) -> tuple[str, ...]:
-        """The entries that a forced search replaces: the present entries of the same toolchain."""
-        return tuple(entry.name for entry in self.cache.entries(self.strict)) if self.use == "force" else ()
-
-    def recorder(self, evaluator: Evaluator, effort: str, journal: str) -> "Recorder":
-        """Puts a search that begins now into the cache."""
-        return Recorder(
-            self.cache, self.strict, new_run(evaluator.describe(), effort, journal), self.entries_to_replace()
-        )
-
-
-def _mark_cached(outcome: Outcome, run: Provenance) -> Outcome:
-    return replace(outcome, details={**outcome.details, CACHED: run.id})
 
 
 def usable_config(entry: Entry, space: Space) -> Config | None:
@@ -330,7 +319,7 @@ def use_cache(
     stack: at its end the search is published, and there is a warning of `origins` that fail here.
     """
     journal = "" if options.journal is None else str(options.journal)
-    recorder = keyed.recorder(evaluator, options.effort, journal)
+    recorder = Recorder(keyed, new_run(evaluator.describe(), options.effort, journal))
     stack.callback(recorder.close)
     stack.callback(lambda: _warn_of_failed(recorder.last, origins))
     outcomes = keyed.outcomes()
@@ -338,13 +327,15 @@ def use_cache(
 
 
 class Recorder:
-    """A watch that puts a search into the cache: now and then while it goes on, and when it is over."""
+    """A watch that puts a search into the cache: now and then while it goes on, and when it is over.
 
-    def __init__(self, cache: Cache, key: StrictKey, run: Provenance, supersedes: tuple[str, ...] = ()) -> None:
-        self._cache = cache
-        self._key = key
-        self._run = run
-        self._supersedes = supersedes
+    A forced search replaces the entries of the same toolchain that are there when it begins.
+    """
+
+    def __init__(self, keyed: KeyedCache, run: Provenance) -> None:
+        self._cache, self._key, self._run = keyed.cache, keyed.strict, run
+        forced = keyed.use == "force"
+        self._supersedes = tuple(entry.name for entry in keyed.cache.entries(keyed.strict)) if forced else ()
         self.last: Search | None = None
         self._saved = 0
         self._next = time.monotonic() + SAVE_EVERY_S

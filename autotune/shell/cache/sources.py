@@ -92,16 +92,12 @@ def replace_known(value: Any) -> Any:
 
 def tensor_content(tensor: Any) -> tuple[str, tuple[int, ...], str, str]:
     """The dtype, shape, kind of device and digest of the bits of a torch tensor."""
-    held = tensor.detach().resolve_conj().resolve_neg() if tensor.is_complex() else tensor.detach()
-    data = held.cpu().contiguous().flatten()
-    raw = data.view(_torch().uint8).numpy().tobytes() if data.numel() else b""
-    return str(tensor.dtype), tuple(tensor.shape), str(tensor.device.type), blake2b(raw, digest_size=16).hexdigest()
-
-
-def _torch() -> Any:
     import torch
 
-    return torch
+    held = tensor.detach().resolve_conj().resolve_neg() if tensor.is_complex() else tensor.detach()
+    data = held.cpu().contiguous().flatten()
+    raw = data.view(torch.uint8).numpy().tobytes() if data.numel() else b""
+    return str(tensor.dtype), tuple(tensor.shape), str(tensor.device.type), blake2b(raw, digest_size=16).hexdigest()
 
 
 def kernel_digest(kernel: Any) -> str:

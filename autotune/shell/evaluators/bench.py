@@ -5,7 +5,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter, perf_counter_ns
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
@@ -37,8 +37,11 @@ _IMMUTABLE = (
 """Types whose values no kernel can change."""
 
 
-class Tainted(Exception):
-    """The inputs or the expected output were overwritten, so that nothing in this process can be trusted any more."""
+class Tainted(BaseException):
+    """The inputs or the expected output were overwritten, so that nothing in this process can be trusted any more.
+
+    No Exception: it must pass the handlers that turn the errors of a config into an outcome.
+    """
 
 
 class BuiltConfig:
@@ -73,7 +76,7 @@ class Bench:
         try:
             function = self._work.build(config)
         except (Exception, SystemExit) as error:
-            return replace(failure_of("compile_error", error), compile_s=perf_counter() - start)
+            return failure_of("compile_error", error, perf_counter() - start)
         seconds = perf_counter() - start
         if not callable(function):
             message = f"build returned {type(function).__name__}; return the function to time"
@@ -95,10 +98,8 @@ class Bench:
             samples = timing.measure(self._bind(kernel), schedule, cutoff_ms, self._reset(kernel), timer, stop)
             # A config that is cut off is not picked, so it needs no second check.
             again = None if samples.cut else self.verify(kernel)
-        except Tainted:
-            raise
         except (Exception, SystemExit) as error:
-            return replace(failure_of("run_error", error), compile_s=kernel.compile_s, run_s=_since(start))
+            return failure_of("run_error", error, kernel.compile_s, _since(start))
         if again is not None:
             return replace(again, run_s=_since(start))
         outcome = timed_or_failed(samples.times_ms, kernel.compile_s, _since(start), samples.cut)
@@ -117,10 +118,8 @@ class Bench:
             if self._work.timer is None:
                 first = timing.sample(call, 1, reset)
                 kernel.calls = timing.warm_up(call, self._work.schedule, first, reset)
-        except Tainted:
-            raise
         except (Exception, SystemExit) as error:
-            return replace(failure_of("run_error", error), compile_s=kernel.compile_s)
+            return failure_of("run_error", error, kernel.compile_s)
         return None
 
     def sample(self, kernel: BuiltConfig) -> float | Failed:
@@ -130,7 +129,7 @@ class Bench:
             timing.sample(call, 1, reset)
             return timing.sample(call, kernel.calls, reset, self._work.timer)
         except (Exception, SystemExit) as error:
-            return replace(failure_of("run_error", error), compile_s=kernel.compile_s)
+            return failure_of("run_error", error, kernel.compile_s)
 
     def verify(self, kernel: BuiltConfig) -> Failed | None:
         """Check a few more calls: a kernel may be right at first and wrong later, or now and then."""
@@ -138,10 +137,8 @@ class Bench:
             return None
         try:
             message = find_wrong_call(lambda: self._check_call(kernel))
-        except Tainted:
-            raise
         except (Exception, SystemExit) as error:
-            return replace(failure_of("run_error", error), compile_s=kernel.compile_s)
+            return failure_of("run_error", error, kernel.compile_s)
         if message is None:
             return None
         why = f"it was right at first, and wrong after it was timed: {message}"
@@ -241,9 +238,10 @@ def apply_checker(checker: Callable[[Any, Any], bool | str], output: Any, expect
         return f"the checker raised {describe_error(error)}"
 
 
-def failure_of(kind: FailureKind, error: BaseException) -> Failed:
+def failure_of(kind: FailureKind, error: BaseException, compile_s: float = 0.0, run_s: float = 0.0) -> Failed:
     """The outcome of an exception; running out of memory is a kind of its own in every phase."""
-    return Failed("out_of_memory" if isinstance(error, MemoryError) else kind, describe_error(error))
+    kind = "out_of_memory" if isinstance(error, MemoryError) else kind
+    return Failed(kind, describe_error(error), compile_s, run_s)
 
 
 def _since(start_ns: int) -> float:
@@ -285,7 +283,8 @@ class _Copier:
     def __init__(self, whole: Sequence[Any]) -> None:
         self._memo: dict[int, Any] = {}
         self._alive: list[Any] = []  # a copied object must live on, lest another gets its id
-        arrays = {id(leaf): leaf for leaf in _arrays_in(whole)}
+        leaves = [leaf for _, leaf in list_leaves(whole)]
+        arrays = {id(leaf): leaf for leaf in leaves if isinstance(leaf, np.ndarray) or is_tensor(leaf)}
         self._owners = Counter(_owner(array) for array in arrays.values())
         self._owned: dict[Any, Any] = {}
 
@@ -451,10 +450,6 @@ def _refill(working: Any, pristine: Any) -> Any:
         working.flags.writeable = True
         np.copyto(working, pristine)
     return working
-
-
-def _arrays_in(value: Any) -> Iterator[Any]:
-    return (leaf for _, leaf in list_leaves(value) if isinstance(leaf, np.ndarray) or is_tensor(leaf))
 
 
 def _root(array: Any) -> Any:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -110,12 +110,13 @@ class CallableEvaluator(Evaluator):
     def describe(self) -> dict[str, Detail]:
         """Kind and settings: functions by name, arguments by their number, without settings that are None."""
         described: dict[str, Detail] = {"kind": "callable", "build": qualified_name(self.build), "args": len(self.args)}
-        for name in ("make_args", "reference", "checker", "timer"):
+        functions = ("make_args", "reference", "checker", "timer")
+        for name in functions:
             if getattr(self, name) is not None:
                 described[name] = qualified_name(getattr(self, name))
-        for name in _PLAIN:
-            if getattr(self, name) is not None:
-                described[name] = getattr(self, name)
+        for one in fields(self):
+            if one.name not in ("build", "args", *functions) and getattr(self, one.name) is not None:
+                described[one.name] = getattr(self, one.name)
         return described
 
     def open(self, space: "Space", past: Sequence[Event] = ()) -> Session:
@@ -161,23 +162,6 @@ _RANGES: Ranges = {
     "memory_limit_mb": (int, 1, 1e9),
     "min_sample_ms": (int | float, 0, 1e9),
 }
-
-_PLAIN = (
-    "rtol",
-    "atol",
-    "workers",
-    "isolation",
-    "overlap",
-    "build_timeout_s",
-    "run_timeout_s",
-    "memory_limit_mb",
-    "warmup_ms",
-    "target_ms",
-    "min_repeats",
-    "max_repeats",
-    "min_sample_ms",
-    "exact",
-)
 
 
 def as_evaluator(given: Any) -> Evaluator:

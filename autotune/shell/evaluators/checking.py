@@ -232,7 +232,7 @@ def find_far(a: Any, b: Any, rtol: float, atol: float) -> Any:
     """Which elements [n] of `a` are farther from `b`'s than the tolerances allow; see `Tolerance`."""
     xp = _library(a)
     x, y = widen(a, b)
-    most = _largest(xp, y)
+    most = float(xp.finfo(y.dtype).max)
     if _kind(y) == COMPLEX or _kind(x) == COMPLEX:
         x, y = (one if _kind(one) == COMPLEX else one + 0j for one in (x, y))
         scale = (atol + rtol * xp.abs(y).clip(max=most)).clip(max=most)
@@ -266,7 +266,7 @@ def pieces(*arrays: Any) -> Iterator[tuple[Any, ...]]:
     if count <= CHUNK:
         if count:
             yield tuple(one.reshape(-1) for one in arrays)
-    elif all(_contiguous(one) for one in arrays):
+    elif all(one.is_contiguous() if is_tensor(one) else one.flags.c_contiguous for one in arrays):
         flat = [one.reshape(-1) for one in arrays]
         for at in range(0, count, CHUNK):
             yield tuple(one[at : at + CHUNK] for one in flat)
@@ -420,10 +420,6 @@ def _type_name(value: Any) -> str:
     return str(value.dtype).removeprefix("torch.")
 
 
-def _contiguous(one: Any) -> bool:
-    return bool(one.is_contiguous() if is_tensor(one) else one.flags.c_contiguous)
-
-
 def _in_one_library(output: Any, expected: Any) -> tuple[Any, Any]:
     """Both as tensors if one of them is a tensor."""
     if is_tensor(output) == is_tensor(expected):
@@ -500,10 +496,6 @@ def _widest(a: Any) -> Any:
     return a.to(torch.complex128 if a.is_complex() else torch.float64)
 
 
-def _largest(xp: Any, y: Any) -> float:
-    return float(xp.finfo(y.dtype).max)
-
-
 def _error(a: Any, b: Any) -> tuple[float, int]:
     """The largest finite error, and the number of elements that are NaN where the reference has none."""
     xp = _library(a)
@@ -517,11 +509,9 @@ def _error(a: Any, b: Any) -> tuple[float, int]:
 
 def _limits(expected: Any, tolerance: Tolerance) -> tuple[float, float]:
     """Relative and absolute tolerance for this array."""
-    if tolerance.usual is not None and _bytes(expected) >= 4:
+    if tolerance.usual is not None and (expected.element_size() if is_tensor(expected) else expected.itemsize) >= 4:
         rtol, atol = tolerance.usual
-        return (rtol if tolerance.rtol is None else tolerance.rtol), (
-            atol if tolerance.atol is None else tolerance.atol
-        )
+        return rtol if tolerance.rtol is None else tolerance.rtol, atol if tolerance.atol is None else tolerance.atol
     kind = _type_name(expected)
     own = RTOL.get(kind, RTOL_OF_FLOAT8 if kind.startswith("float8") else RTOL_OF_DOUBLE)
     own *= max(1.0, sqrt((tolerance.reduction or 0) / USUAL_REDUCTION))
@@ -531,10 +521,6 @@ def _limits(expected: Any, tolerance: Tolerance) -> tuple[float, float]:
     if tolerance.rtol is not None:
         return rtol, 0.0
     return rtol, own * _root_mean_square(expected)
-
-
-def _bytes(a: Any) -> int:
-    return int(a.element_size() if is_tensor(a) else a.dtype.itemsize)
 
 
 def _root_mean_square(expected: Any) -> float:

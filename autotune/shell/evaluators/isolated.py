@@ -4,7 +4,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -209,9 +208,7 @@ class IsolatedSession(WorkerSession):
         self._pool.kill_busy()
         self._pool.resume()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.close()
 
     @property

@@ -60,15 +60,6 @@ class Ended(Struct, frozen=True, tag="ended"):
 
 Reply = Ready | Broken | Built | StepDone | Ended
 
-_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
-_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
-
-
-def decode_order(body: bytes) -> Order:
-    """The order in the body of a frame; raises msgspec.DecodeError for anything else."""
-    return _orders.decode(body)
-
-
-def decode_reply(body: bytes) -> Reply:
-    """The reply in the body of a frame; raises msgspec.DecodeError for anything else."""
-    return _replies.decode(body)
+decode_order = msgspec.msgpack.Decoder[Order](Order).decode
+decode_reply = msgspec.msgpack.Decoder[Reply](Reply).decode
+"""They raise msgspec.DecodeError for any other body of a frame."""

@@ -49,23 +49,30 @@ def copy_tensor(tensor: Any, device: str | None = None, pinned: bool = False) ->
     if tensor.numel() == 0:
         empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=to)
         return empty.requires_grad_(learns)
-    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    reach = _reach(tensor)
     grain = max(1, 256 // tensor.element_size())
     shift = (tensor.data_ptr() % 256) // tensor.element_size()  # Triton compiles another kernel for another alignment
     flat = torch.empty(shift + reach + grain, dtype=tensor.dtype, device=to, pin_memory=pinned)
     shift += ((-flat.data_ptr()) % 256) // tensor.element_size()
-    flat[shift : shift + reach].copy_(tensor.as_strided((reach,), (1,), tensor.storage_offset()))
+    flat[shift : shift + reach].copy_(_span(tensor))
     return flat.as_strided(tensor.shape, tensor.stride(), shift).requires_grad_(learns)
 
 
-def restore(tensor: Any, copy_to_restore: Any) -> None:
+def _reach(tensor: Any) -> int:
+    """The number of elements from the first to the last, gaps included, of a tensor that has any."""
+    return int(1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)))
+
+
+def _span(tensor: Any) -> Any:
+    """The memory from the first to the last element, as a flat tensor."""
+    return tensor.as_strided((_reach(tensor),), (1,), tensor.storage_offset())
+
+
+def restore(tensor: Any, source: Any) -> None:
     """Copy the data of a tensor of the same form into `tensor`, and drop its gradient."""
     tensor.grad = None
-    tensor, copy_to_restore = tensor.detach(), copy_to_restore.detach()
     if tensor.numel():
-        reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
-        flat = tensor.as_strided((reach,), (1,), tensor.storage_offset())
-        flat.copy_(copy_to_restore.as_strided((reach,), (1,), copy_to_restore.storage_offset()))
+        _span(tensor.detach()).copy_(_span(source.detach()))
 
 
 def has_same_bits(a: Any, b: Any) -> bool:
@@ -112,9 +119,7 @@ def _sum(tensor: Any) -> Any:
     """
     import torch
 
-    tensor = plain_values(tensor)
-    reach = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
-    words = tensor.as_strided((reach,), (1,), tensor.storage_offset()).view(torch.uint8)
+    words = _span(plain_values(tensor)).view(torch.uint8)
     for kind, size in ((torch.int32, 4), (torch.int16, 2)):
         if words.numel() % size == 0 and words.data_ptr() % size == 0:
             words = words.view(kind)
@@ -136,9 +141,4 @@ def _by_place(sums: Any) -> Any:
 
 def nbytes(tensors: Iterable[Any]) -> int:
     """The bytes that these tensors span, gaps included."""
-    total = 0
-    for one in tensors:
-        if one.numel():
-            reach = 1 + sum((n - 1) * s for n, s in zip(one.shape, one.stride(), strict=True))
-            total += reach * one.element_size()
-    return total
+    return sum(_reach(one) * one.element_size() for one in tensors if one.numel())

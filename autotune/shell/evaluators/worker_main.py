@@ -73,22 +73,19 @@ class ConfigBench:
             return self._build(order)
         kernel = self._kernel
         assert kernel is not None, "the parent builds before it runs"
+        start = perf_counter()
         match order:
             case messages.RunBuilt(cutoff_ms, budget_s):
                 return messages.Ended(self._bench.run(kernel, cutoff_ms, budget_s))
             case messages.Prepare():
-                step = self._bench.prepare
-            case messages.Verify():
-                step = self._bench.verify
+                found: float | Failed | None = self._bench.prepare(kernel)
             case messages.Sample():
-                start = perf_counter()
-                sample = self._bench.sample(kernel)
-                if isinstance(sample, Failed):
-                    return messages.Ended(sample)
-                return messages.StepDone(perf_counter() - start, sample)
-        start = perf_counter()
-        failed = step(kernel)
-        return messages.Ended(failed) if failed is not None else messages.StepDone(perf_counter() - start)
+                found = self._bench.sample(kernel)
+            case messages.Verify():
+                found = self._bench.verify(kernel)
+        if isinstance(found, Failed):
+            return messages.Ended(found)
+        return messages.StepDone(perf_counter() - start, found)
 
     def _build(self, order: messages.Build) -> messages.Reply:
         self._drop()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -110,12 +110,9 @@ class SupervisedProcess:
             self._pid_pipe = -1
 
 
-class StartProcess(Protocol):
-    """A function that starts a process which leads a group of its own; raises NoProcess where it cannot now."""
-
-    def __call__(self, sock: socket.socket, stderr: int) -> Process:
-        """sock: the worker's end of the socket to us. stderr: an open file for the worker's prints. The caller closes
-        both."""
+StartProcess = Callable[[socket.socket, int], Process]
+"""Starts a process that leads a group of its own, from the worker's end of the socket to us and an open file for its
+prints, which the caller closes. Raises NoProcess where it cannot now."""
 
 
 _BOOT = (
@@ -227,12 +224,10 @@ def pipe_above_stdio() -> tuple[int, int]:
     """A pipe whose ends have other numbers than 0 to 2."""
     ends = os.pipe()
     try:
-        copies = [above_stdio(ends[0])]
-        copies.append(above_stdio(ends[1]))
+        return above_stdio(ends[0]), above_stdio(ends[1])
     finally:
         for fd in ends:
             os.close(fd)
-    return copies[0], copies[1]
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
