@@ -201,11 +201,11 @@ class ForcedCache(BaseAutotuner):  # type: ignore[misc]  # Helion asks for its o
     """A search whose result replaces the one in Helion's cache."""
 
     def __init__(self, cached: BaseAutotuner) -> None:
-        self._list_cached = cached
+        self._cached = cached
 
     def autotune(self, *, skip_cache: bool = False) -> HelionConfig:
         """As Helion calls it. skip_cache: ignored; the cache is never read."""
-        return self._list_cached.autotune(skip_cache=True)
+        return self._cached.autotune(skip_cache=True)
 
 
 class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion asks for its own base
@@ -224,9 +224,7 @@ class StrategySearch(PopulationBasedSearch):  # type: ignore[misc]  # Helion ask
         self._timeline = PhaseTimeline(arguments.timeline)
         if batch is None:
             use_pipeline_provider(self, self._timeline)
-        self.final_selection = (
-            None  # the verification is ours, so Helion need not keep a part of the budget for its own
-        )
+        self.final_selection = None  # the verification is ours: Helion need not keep a part of the budget for its own
         self._arguments, self._batch, self._on_result = arguments, batch, on_result
 
     def _autotune(self) -> HelionConfig:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -43,7 +44,7 @@ def compare_members(
     seconds: begin no round that would not be over by then.
     """
     arguments = search._shared_benchmark_args()
-    calls = [_call(member, arguments) for member in members]
+    calls = [partial(member.fn, *arguments) for member in members]
     own = search.settings.autotune_benchmark_fn
     if own is not None:
         return side_by_side(lambda i, runs: float(own([calls[i]], repeat=runs)[0]), order, rounds, seconds)
@@ -72,10 +73,6 @@ def side_by_side(sample: Sample, order: Order, rounds: int, seconds: float | Non
 
     limit = Rounds(least=rounds, most=rounds, until=seconds)
     return take_turns(Comparison(contenders, limit, order, WallClock()), act)
-
-
-def _call(member: PopulationMember, arguments: Sequence[object]) -> Callable[[], object]:
-    return lambda: member.fn(*arguments)
 
 
 @contextmanager

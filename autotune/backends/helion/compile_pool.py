@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -78,7 +78,8 @@ class CompilePool:
 
     def poll(self) -> list[tuple[CompileJob, Failed | None]]:
         """The jobs that are over, each with its failure."""
-        over, self._running = _split(self._running)
+        over = [work for work in self._running if _is_over(work.future)]
+        self._running = [work for work in self._running if work not in over]
         found = [(work, _verdict(work)) for work in over]
         self._took += [work.compile_s for work, failed in found if failed is None and work.compile_s]
         return found
@@ -108,15 +109,9 @@ def _end(future: Any) -> None:
             future.process.join(1.0)
 
 
-def _split(running: Sequence[CompileJob]) -> tuple[list[CompileJob], list[CompileJob]]:
-    over: list[CompileJob] = []
-    left: list[CompileJob] = []
-    for work in running:
-        future = work.future
-        assert future is not None
-        done = future.ok is not None or not future.is_alive() or future.seconds_left() <= 0
-        (over if done else left).append(work)
-    return over, left
+def _is_over(future: Any) -> bool:
+    """Whether a compile has ended, or has run out of time."""
+    return future.ok is not None or not future.is_alive() or future.seconds_left() <= 0
 
 
 def _verdict(work: CompileJob) -> Failed | None:
@@ -128,7 +123,9 @@ def _verdict(work: CompileJob) -> Failed | None:
     future = work.future
     assert future is not None
     if future.ok is None and future.is_alive():
-        _kill(future)
+        _end(future)
+        future.end_time, future.ok, future.failure_reason = time.time(), False, "timeout"
+        future._consume_result(raise_on_raise=False)
         return Failed("compile_timeout", f"the compiler had not ended after {future.timeout:.0f} s", work.compile_s)
     if future.ok is None:
         future._mark_complete()
@@ -145,9 +142,3 @@ def _describe_exit(future: PrecompileFuture) -> str:
     if code is not None and code < 0:
         return f"the compiler was ended by {signal.Signals(-code).name}"
     return "Helion's compiler refused it; its log has the details"
-
-
-def _kill(future: PrecompileFuture) -> None:
-    _end(future)
-    future.end_time, future.ok, future.failure_reason = time.time(), False, "timeout"
-    future._consume_result(raise_on_raise=False)

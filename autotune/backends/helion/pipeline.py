@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from multiprocessing import connection
-from types import TracebackType
 from typing import Any, Self
 
 from helion.autotuner.benchmark_job import CompiledFunctionLoadError
@@ -106,9 +105,7 @@ class PipelineSession(WorkerSession):
         self._codegen = make_codegen_pool(search.kernel, self._jobs, search.log.warning)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.abandon()
         self._codegen.close()
         self._provider.close_gpu_process()

@@ -11,12 +11,11 @@ thread has 255 registers of 32 bits, so a constraint limits the elements of a ti
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from helion import Config as HelionConfig
@@ -26,7 +25,6 @@ from helion.autotuner.config_fragment import (
     BooleanFragment,
     Category,
     ConfigSpecFragment,
-    EnumFragment,
     ListOf,
     NumThreadsFragment,
     PermutationFragment,
@@ -63,44 +61,36 @@ _MOST_ROWS = 100_000
 
 @dataclass(frozen=True)
 class FragmentField:
-    """A fragment of Helion's spec as a parameter. parameter: None if there is nothing to choose.
+    """A fragment of Helion's spec as a parameter. theirs, ours: convert a value to Helion's form, and to ours."""
 
-    theirs, ours: convert a value to Helion's form, and to ours.
-    """
-
-    parameter: Parameter | None
+    parameter: Parameter
     theirs: Callable[[Value], Any]
     ours: Callable[[Any], Value]
 
 
-def make_field(fragment: ConfigSpecFragment) -> FragmentField:
-    """The field for a fragment that is not a list. A fragment of an unknown kind is a choice of its values, or none."""
+def make_field(fragment: ConfigSpecFragment) -> FragmentField | None:
+    """The field for a fragment that is not a list, None if there is nothing to choose. A fragment of an unknown kind is
+    a choice of its values, or none."""
     role = _ROLES.get(fragment.category())
     match fragment:
         case BooleanFragment():
-            return _plain(Boolean())
+            return FragmentField(Boolean(), _same, _same)
         case PermutationFragment(length=length):
-            return FragmentField(Permutation(length) if length > 1 else None, list, tuple)
+            return FragmentField(Permutation(length), list, tuple) if length > 1 else None
         case PowerOfTwoFragment(low=low, high=high):
-            return _plain(PowerOfTwo(low, high, role=role) if low < high else None)
+            return FragmentField(PowerOfTwo(low, high, role=role), _same, _same) if low < high else None
         case BaseIntegerFragment(low=low, high=high):
-            return _plain(Integer(low, high, role=role) if low < high else None)
+            return FragmentField(Integer(low, high, role=role), _same, _same) if low < high else None
         case NumThreadsFragment():
             return _make_choice(tuple(fragment.search_values() or (0,)), ordered=True)
-        case EnumFragment():
-            return _make_choice(tuple(fragment.search_values() or ()))
     return _make_choice(tuple(fragment.search_values() or ()))
-
-
-def _plain(parameter: Parameter | None) -> FragmentField:
-    return FragmentField(parameter, _same, _same)
 
 
 def _same(value: Any) -> Any:
     return value
 
 
-def _make_choice(values: tuple[Any, ...], ordered: bool = False) -> FragmentField:
+def _make_choice(values: tuple[Any, ...], ordered: bool = False) -> FragmentField | None:
     """A choice of values by themselves, or by their texts if JSON cannot hold them."""
     by_label = {token(_label(value)): value for value in values}
     labels = tuple({token(_label(value)): _label(value) for value in values}.values())
@@ -108,7 +98,7 @@ def _make_choice(values: tuple[Any, ...], ordered: bool = False) -> FragmentFiel
     def theirs(label: Value) -> Any:
         return by_label[token(label)]
 
-    return FragmentField(Choice(labels, ordered=ordered) if len(labels) > 1 else None, theirs, _label)
+    return FragmentField(Choice(labels, ordered=ordered), theirs, _label) if len(labels) > 1 else None
 
 
 def _label(value: Any) -> Value:
@@ -118,14 +108,32 @@ def _label(value: Any) -> Value:
         return repr(value)
 
 
-class NamedSlot(Protocol):
-    """A parameter by its name, as `limit_tiles_per_thread` needs it."""
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """The position of a parameter in a flat config: at `index`, or at `place` in the list at `index`."""
 
-    @property
-    def name(self) -> str: ...
+    name: str
+    index: int
+    place: int | None
+    field: FragmentField
+
+    def get(self, flat: Flat) -> Value:
+        """The parameter's value; raises ValueError for a value that it does not have."""
+        value = flat[self.index] if self.place is None else flat[self.index][self.place]
+        ours = self.field.ours(value)
+        self.field.parameter.encode(ours)
+        return ours
+
+    def put(self, flat: Flat, value: Value) -> None:
+        """Set the parameter's value in a flat config."""
+        theirs = self.field.theirs(value)
+        if self.place is None:
+            flat[self.index] = theirs
+        else:
+            flat[self.index][self.place] = theirs
 
 
-def limit_tiles_per_thread(generation: Any, slots: Mapping[int, NamedSlot], base: Sequence[Any]) -> Iterator[str]:
+def limit_tiles_per_thread(generation: Any, slots: Mapping[int, Slot], base: Sequence[Any]) -> Iterator[str]:
     """A constraint for each tile of the kernel: its elements divided by the threads.
 
     slots: by their positions in `base`, the repaired default.
@@ -160,32 +168,6 @@ def product_factor(text: str, count: int) -> int | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slot:
-    """The position of a parameter in a flat config: at `index`, or at `place` in the list at `index`."""
-
-    name: str
-    index: int
-    place: int | None
-    field: FragmentField
-    parameter: Parameter
-
-    def get(self, flat: Flat) -> Value:
-        """The parameter's value; raises ValueError for a value that it does not have."""
-        value = flat[self.index] if self.place is None else flat[self.index][self.place]
-        ours = self.field.ours(value)
-        self.parameter.encode(ours)
-        return ours
-
-    def put(self, flat: Flat, value: Value) -> None:
-        """Set the parameter's value in a flat config."""
-        theirs = self.field.theirs(value)
-        if self.place is None:
-            flat[self.index] = theirs
-        else:
-            flat[self.index][self.place] = theirs
-
-
-@dataclass(frozen=True, kw_only=True)
 class HelionSpace:
     """A space for a kernel, and the two ways between its points and Helion's configs.
 
@@ -212,17 +194,10 @@ class HelionSpace:
 
     def point(self, flat: Flat) -> Config | None:
         """The point of a flat config after the repair; None if it is outside of the space."""
+        values = _repaired_values(self.generation, self.slots, flat)
         try:
-            canonical, _ = self.generation.canonicalize_flat(deepcopy(flat))
-            return self.space.check({slot.name: slot.get(canonical) for slot in self.slots})
-        except (exc.InvalidConfig, ConfigError, ValueError, TypeError, AssertionError):
-            return None
-
-    def point_of(self, config: HelionConfig) -> Config | None:
-        """The point of a config after the repair; None if it is outside of the space."""
-        try:
-            return self.point(self.generation.flatten(config))
-        except (exc.InvalidConfig, ValueError, TypeError, KeyError, AssertionError):
+            return None if values is None else self.space.check(values)
+        except ConfigError:
             return None
 
 
@@ -235,21 +210,23 @@ def make_space(generation: ConfigGeneration, known: Sequence[Flat] = ()) -> Heli
     if not slots:
         raise SpaceError("the config spec leaves nothing to choose; there is nothing to tune")
     base, _ = generation.canonicalize_flat(generation.default_flat())
-    free = Space({slot.name: slot.parameter for slot in slots})
+    free = Space({slot.name: slot.field.parameter for slot in slots})
     default = {slot.name: slot.get(base) for slot in slots}
-    kept = [default, *_points(generation, slots, known)]
+    points = [_repaired_values(generation, slots, flat) for flat in known]
+    kept = [default, *(point for point in points if point is not None)]
     constraints = [c for c in _constraints(generation, slots, base, free, Config(default)) if _allows(free, c, kept)]
     return HelionSpace(
         space=Space(free.parameters, constraints, default), slots=slots, base=base, generation=generation
     )
 
 
-def _points(generation: ConfigGeneration, slots: Sequence[Slot], known: Sequence[Flat]) -> Iterator[dict[str, Value]]:
-    """The points of flat configs whose values the parameters have."""
-    for flat in known:
-        with suppress(exc.InvalidConfig, ValueError, TypeError, AssertionError):
-            canonical, _ = generation.canonicalize_flat(deepcopy(flat))
-            yield {slot.name: slot.get(canonical) for slot in slots}
+def _repaired_values(generation: ConfigGeneration, slots: Sequence[Slot], flat: Flat) -> dict[str, Value] | None:
+    """The values of a flat config after the repair; None where Helion refuses it or a parameter lacks its value."""
+    try:
+        canonical, _ = generation.canonicalize_flat(deepcopy(flat))
+        return {slot.name: slot.get(canonical) for slot in slots}
+    except (exc.InvalidConfig, ValueError, TypeError, AssertionError):
+        return None
 
 
 def _fill(slots: Sequence[Slot], base: Flat, config: Config) -> Flat:
@@ -267,13 +244,10 @@ def _slots(generation: ConfigGeneration) -> Iterator[Slot]:
             fragment = generation.flat_spec[index]
             items = [fragment.inner] * fragment.length if isinstance(fragment, ListOf) else [fragment]
             for place, item in enumerate(items):
-                listed = isinstance(fragment, ListOf)
-                field = make_field(item)
-                if field.parameter is not None:
+                if (field := make_field(item)) is not None:
+                    listed = isinstance(fragment, ListOf)
                     name = f"{key}_{place}" if listed else f"{key}_{position}" if is_sequence else key
-                    yield Slot(
-                        name=name, index=index, place=place if listed else None, field=field, parameter=field.parameter
-                    )
+                    yield Slot(name=name, index=index, place=place if listed else None, field=field)
 
 
 def _constraints(
@@ -283,11 +257,8 @@ def _constraints(
     yield from limit_tiles_per_thread(generation, {slot.index: slot for slot in slots}, base)
 
     def repair(config: Config) -> Config | None:
-        try:
-            canonical, _ = generation.canonicalize_flat(_fill(slots, base, config))
-            return Config({slot.name: slot.get(canonical) for slot in slots})
-        except (exc.InvalidConfig, ValueError, TypeError, AssertionError):
-            return None
+        values = _repaired_values(generation, slots, _fill(slots, base, config))
+        return None if values is None else Config(values)
 
     yield from find_rules(free, default, repair)
 
