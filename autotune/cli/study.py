@@ -39,7 +39,7 @@ def study(
 ) -> None:
     """Compare strategies on recordings, as a study file says.
 
-    The scores are those of Willemsen et al. (2024). Runs that are finished are not run again. The folder receives
+    Scores as in Willemsen et al. (2024). Runs that are finished are not run again. The folder receives
     tables, figures and one HTML report.
     """
     loaded = load_study(spec)

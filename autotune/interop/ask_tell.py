@@ -19,7 +19,7 @@ _SETTINGS: Mapping[str, Any] = {"restarts": 1_000, "simplify_rounds": 0, "verify
 
 
 class AskTellSearch:
-    """A search under way. The arguments are those of `tune`. finished: there will be nothing more to try."""
+    """A search under way. Arguments as for `tune`. finished: there will be nothing more to try."""
 
     def __init__(
         self,

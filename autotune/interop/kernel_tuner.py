@@ -35,7 +35,7 @@ def kernel_tuner_strategy(
 ) -> OptAlgWrapper:
     """A strategy of ours for Kernel Tuner's argument `strategy`; the budget is in `strategy_options` there.
 
-    The arguments are those of `tune`. A strategy that ends by itself begins again, until Kernel Tuner stops it or every
+    Arguments as for `tune`. A strategy that ends by itself begins again, until Kernel Tuner stops it or every
     config was tried; settings={"restarts": 0} lets it end. The objective is a time, or a rate to maximise.
     """
     return OptAlgWrapper(StrategyOptimizer(strategy, seed=seed, effort=effort, settings=settings))

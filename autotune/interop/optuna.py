@@ -69,7 +69,7 @@ def _labels(name: str, parameter: Parameter) -> dict[Any, Value]:
 class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its own base
     """A strategy of ours as a sampler, for one study in one process; threads may share it.
 
-    space: with its constraints; the objective suggests its parameters (`suggest`). The other arguments are those of
+    space: with its constraints; the objective suggests its parameters (`suggest`). Other arguments as for
     `tune`. The study has one objective, a time to minimise or a rate to maximise; a trial that fails or is
     pruned teaches the strategy that the config fails.
     A strategy that ends by itself begins again, until every config was tried; settings={"restarts": 0} lets it end.

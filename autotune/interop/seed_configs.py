@@ -79,8 +79,8 @@ def load_seeds(
     The file is one of vLLM, SGLang, flash-linear-attention, FlashInfer or Triton, a recording, a file of `write_seeds`
     or `save_config`, or a JSON list of configs. where: only configs with these labels, such as {"M": 16}. rename: the
     file's name of a parameter to the space's; names that differ in case, underscores or a SIZE alone are matched
-    without it. Parameters that the space does not have are left out of a config; for those that a config does not have
-    it gets the default's values. A warning says in one sentence what did not fit. Raises ConfigError where nothing
+    without it. Parameters that the space does not have are left out of a config; parameters that a config does not have
+    get the default's values. A warning in one sentence names the misfits. Raises ConfigError where nothing
     fits.
     """
     path = as_path(path, "path", ConfigError)

@@ -8,7 +8,7 @@ flash-linear-attention: a config for each key of Triton's autotuner. fla/ops/uti
 flashinfer: a tactic for each operation, runner and shapes. flashinfer/autotuner.py (save_configs, load_configs).
 triton: all configs of a key with their times, KERNEL.autotune.json in Triton's cache. triton/runtime/autotuner.py.
 
-What a file is tuned for is partly in its name and folder. Nothing is executed.
+The problem that a file is tuned for is partly in its name and folder. Nothing is executed.
 """
 
 import json

@@ -166,7 +166,7 @@ class Driver:
     def run(self, interruption: Interruption) -> Search:
         """Run until the search is finished, or the system gives no more processes: then it ends with the best so far.
 
-        Raises what the session raises where nothing has worked yet.
+        Raises the session's error where nothing has worked yet.
         """
         try:
             return self._run(interruption)

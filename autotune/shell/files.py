@@ -89,7 +89,7 @@ def write_output(path: PathLike, content: bytes) -> None:
 
 
 def why_unwritable(path: PathLike) -> str | None:
-    """Why `write_output` would fail, and what to do, as far as it can be told without writing; None if it may succeed.
+    """Why `write_output` would fail, and the remedy, as far as it can be told without writing; None if it may succeed.
 
     >>> why_unwritable("/dev/null/file")
     'there is no directory /dev/null; make it first'
@@ -147,7 +147,7 @@ def _write_into(path: Path, content: bytes) -> None:
         rest = memoryview(content)
         while len(rest):
             if not select.select([], [out], [], READER_S)[1]:
-                raise OSError(errno.ETIMEDOUT, "nobody reads what is written", str(path))
+                raise OSError(errno.ETIMEDOUT, "no process reads it", str(path))
             with suppress(BlockingIOError):
                 rest = rest[os.write(out, rest) :]
     finally:
@@ -234,7 +234,7 @@ def suffix_conflict(path: PathLike, *written: str) -> str | None:
     A name without a suffix, or with an unknown one, says nothing about the content and conflicts with no format.
 
     >>> suffix_conflict("best.csv", ".json")
-    'its name says CSV, and what is written is JSON; call it best.json'
+    'its name says CSV, and JSON is written; call it best.json'
     """
     name = Path(path).name
     if any(name.lower().endswith(suffix) for suffix in written):
@@ -243,7 +243,7 @@ def suffix_conflict(path: PathLike, *written: str) -> str | None:
     named = _FORMATS.get(f".{last.lower()}") if stem and dot else None
     if named is None:
         return None
-    return f"its name says {named}, and what is written is {_FORMATS[written[0]]}; call it {stem}{written[0]}"
+    return f"its name says {named}, and {_FORMATS[written[0]]} is written; call it {stem}{written[0]}"
 
 
 def load_config(path: PathLike) -> Config:

@@ -70,7 +70,7 @@ class ProgressState:
 
     evaluated, of: trials with an outcome, and the budget of evaluations, if there is one. best_ms: the best time so
     far; default: how it compares with the default config, in words. Both go by first timings, each taken alone, until
-    they are `final`: those of the verification. share: the part of the budget that is spent, of the limit that will be
+    they are `final`: times of the verification. share: the part of the budget that is spent, of the limit that will be
     reached first; None without a budget. left_s: seconds that are left; None if unknown.
     """
 

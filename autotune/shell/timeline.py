@@ -41,14 +41,14 @@ class Timeline:
         self._file = None if path is None else open(path, "ab", buffering=0)  # noqa: SIM115  # a line at a time: nothing is lost at a kill
         self._open: dict[Hashable, tuple[str, Activity, int, float]] = {}
 
-    def begin(self, lane: str, what: Activity, trial: int, who: Hashable, now: float) -> None:
-        """An activity begins; `who` identifies it until its end."""
+    def begin(self, lane: str, what: Activity, trial: int, key: Hashable, now: float) -> None:
+        """An activity begins; `key` identifies it until its end."""
         if self._file is not None:
-            self._open[who] = (lane, what, trial, now)
+            self._open[key] = (lane, what, trial, now)
 
-    def end(self, who: Hashable, now: float, took_s: float | None = None) -> None:
-        """The activity of `who` has ended; took_s: how long it lasted by its own account, None if unknown."""
-        begun = self._open.pop(who, None)
+    def end(self, key: Hashable, now: float, took_s: float | None = None) -> None:
+        """The activity of `key` has ended; took_s: how long it lasted by its own account, None if unknown."""
+        begun = self._open.pop(key, None)
         if begun is not None:
             self.add_span(*begun, now if took_s is None else min(now, begun[-1] + took_s))
 
@@ -61,8 +61,8 @@ class Timeline:
 
     def end_all(self, now: float) -> None:
         """End all activities."""
-        for who in list(self._open):
-            self.end(who, now)
+        for key in list(self._open):
+            self.end(key, now)
 
     def close(self, now: float) -> None:
         """End all activities, and close the file."""
@@ -95,7 +95,7 @@ def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) 
 
 
 SEARCH, GPU, SPARE, GENERATOR = "search", "gpu", "gpu spare", "generator"
-"""Lanes inside of Helion: this process, the one that times configs, the spare one, those that generate code."""
+"""Lanes inside of Helion: this process, the one that times configs, the spare one, the code generators."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def make_plan(
     best_available: Iterable[Mapping[str, Value]] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """The plan of a search, to step it by hand; the arguments are those of `tune`.
+    """The plan of a search, to step it by hand; arguments as for `tune`.
 
     exact: whether the evaluator always gives a config the same time. rebuild: whether it has to build a config again
     to compare it. one_at_a_time: whether it takes one config at a time. Raises StrategyError or PlanError.

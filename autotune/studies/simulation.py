@@ -66,7 +66,7 @@ class RecordedTable:
 def recorded_space(recording: Recording) -> Space:
     """The space of a recording, in which exactly the recorded configs are valid.
 
-    The parameters, constraints and default are those of the file where it has them; else they are inferred from the
+    The parameters, constraints and default come from the file where it has them; else they are inferred from the
     values, and the set of recorded points is the constraint unless it is the full product. Raises RecordingError for a
     recording without points or with a damaged space.
     """
@@ -138,7 +138,7 @@ def simulate(
     settings: Mapping[str, Any] | None = None,
     evaluator: SimulatedEvaluator | None = None,
 ) -> SimulatedRun:
-    """One search of `evaluations` configs at most; the arguments are those of `tune`.
+    """One search of `evaluations` configs at most; arguments as for `tune`.
 
     evaluator: how the device behaves (noise, workers, batches); by default exact, one config at a time.
     """

@@ -8,7 +8,7 @@ A suite is a base class of tests for pytest. Subclass it under a name that begin
         def make_strategy(self, space):
             return MySearch(count=20)
 
-The library's own tests use the same suites, so what passes here is held to the same standard. docs/testing.md explains
+The library's own tests use the same suites, so they hold other code to the same standard. docs/testing.md explains
 them. They need Hypothesis and pytest: pip install 'autotune[testing]'.
 """
 

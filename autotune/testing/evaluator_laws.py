@@ -32,7 +32,7 @@ class SessionLaws:
         raise NotImplementedError(f"{type(self).__name__} must define make_evaluator(self)")
 
     def make_space(self) -> Space:
-        """The space that is measured. Its first configs, less those of `make_faults`, should not fail by accident."""
+        """The space that is measured. Its first configs that are not in `make_faults` should not fail by accident."""
         return gemm_space()
 
     def make_faults(self) -> Mapping[Config, frozenset[str]]:
@@ -140,7 +140,7 @@ class SessionLaws:
         left = tuple(trial for trial in trials if trial.id not in done) if evaluator.recovers else ()
         with self.make_evaluator().open(self.make_space(), past) as session:
             assert session.now() >= past[-1].at, "the clock begins anew"
-            assert session.idle is not bool(left), "what is in flight is not what the journal leaves unfinished"
+            assert session.idle is not bool(left), "other trials are in flight than the journal leaves unfinished"
             assert self.collect(session, left).keys() == {trial.id for trial in left}
 
     def test_a_fault_costs_one_config(self, capfd: pytest.CaptureFixture[str]) -> None:

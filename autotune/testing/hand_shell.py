@@ -231,7 +231,7 @@ def check_request(search: Search, todo: Request, room: int) -> None:
 
 
 def check_finished(search: Search, todo: Finished) -> None:
-    """Law 5: the result is not slower than the default, and the counts and the reason are those of the search."""
+    """Law 5: the result is not slower than the default, and the counts and the reason agree with the search."""
     assert todo.reason in get_args(Reason)
     assert todo.complete is (not search.interrupted)
     outcomes = dict(search.outcomes)

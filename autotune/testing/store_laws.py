@@ -1,4 +1,4 @@
-"""The laws of a cache store: it behaves like a dict from names to entries, whoever writes, reads, removes or dies."""
+"""The laws of a cache store: it behaves like a dict from names to entries, whichever process writes, reads or dies."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ class StoreLaws:
         raise NotImplementedError(f"{type(self).__name__} must define open_store(self, directory)")
 
     def damage(self, store: EntryStore, name: str) -> bool:
-        """Make what is stored of one entry unreadable, as a failing disk does; False where the store has no such way.
+        """Make one stored entry unreadable, as a failing disk does; False where the store has no such way.
 
         As it is, it cuts the file `store.path(name)` in half, for a store that has one.
         """

@@ -204,7 +204,7 @@ class StrategyLaws(JournalLaws):
 
     @pytest.mark.parametrize("evaluations", [1, 2, 3, 10, 11, 37])
     def test_an_evaluation_budget_is_kept_exactly(self, evaluations: int) -> None:
-        """Law 4: never more trials than the budget, and hardly any left over when it is what ended the search."""
+        """Law 4: never more trials than the budget, and hardly any left over when it ended the search."""
         plan = Plan(
             space := fixed_space("mixed"), self.make_strategy(space), Budget(evaluations),
             settings=Settings(simplify_rounds=2),

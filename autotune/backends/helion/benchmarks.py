@@ -68,7 +68,7 @@ def side_by_side(sample: Sample, order: Order, rounds: int, seconds: float | Non
             if step == "prepare":
                 contender.runs = runs_in_round(median(sample(contender.place, 1) for _ in range(WARM_UPS)))
             return sample(contender.place, contender.runs) if step == "sample" else None
-        except Exception as error:  # whatever a kernel raises costs this config, not the search
+        except Exception as error:  # any error of a kernel costs this config, not the search
             return Failed("run_error", f"{type(error).__name__}: {error}")
 
     limit = Rounds(least=rounds, most=rounds, until=seconds)

@@ -79,7 +79,7 @@ class PipelineSession(WorkerSession):
         self._comparison = task
 
     def poll(self, timeout_s: float | None = None) -> Sequence[Observed | Compared]:
-        """See `Session`. A comparison runs in this process, whatever the timeout."""
+        """See `Session`. A comparison runs in this process, and ignores the timeout."""
         if self._comparison is None:
             return super().poll(timeout_s)
         task, self._comparison = self._comparison, None

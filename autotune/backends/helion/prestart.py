@@ -28,7 +28,7 @@ _CODE = (
 )
 """The program of the process: behind a supervisor, which leaves none of its processes behind however this one ends."""
 
-SLOW = "the process that times configs is started now, and imports what this one has imported"
+SLOW = "the process that times configs is started now, and imports the same modules again"
 
 
 class PrestartedProcess:

@@ -118,7 +118,7 @@ def run_peer(
 
 @contextmanager
 def seed_globally(seed: int) -> Iterator[None]:
-    """Seed `random` and `numpy.random` with a number below 2**32; afterwards they are what they were before.
+    """Seed `random` and `numpy.random` with a number below 2**32; afterwards both have their states of before.
 
     Meanwhile a numpy generator that would take its seed from the operating system takes it from `numpy.random`.
     """

@@ -98,7 +98,7 @@ class Entry(_WithResult, Struct, frozen=True, kw_only=True, dict=True, omit_defa
     """One run on one key, from `make_entry` or `decode_entry`.
 
     result: None if the run was killed or found nothing. supersedes: names of entries that this one replaces; they no
-    longer count, in whatever layer they are. rejects: configs that turned out not to work: no earlier entry whose best
+    longer count, in any layer. rejects: configs that turned out not to work: no earlier entry whose best
     is one of them is a hit. barred: names of the entries that were rejected so, for the clock of the host that wrote
     one may be ahead. taken: digests of the configs whose outcomes the run took from the cache.
     """

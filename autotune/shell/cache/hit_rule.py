@@ -40,7 +40,7 @@ class Requirements(Struct, frozen=True, kw_only=True):
 def shortfall(entry: "Entry", wanted: Requirements) -> str:
     """How an earlier search falls short of the requirements, in words; "" if it does not.
 
-    A search that ended by itself did all it could, whatever it was allowed. Where more configs are wanted than the
+    A search that ended by itself did all it could, with any budget. Where more configs are wanted than the
     budget allows to measure, as many are required as it allows: a tenth of it may go into simplification, and one
     evaluation is the default config.
     """

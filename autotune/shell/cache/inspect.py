@@ -85,8 +85,8 @@ def list_removals(
     keep: int | None = None,
     other_versions: bool = False,
 ) -> list[Removal]:
-    """The files that can go: broken ones, unfinished ones of killed writers, superseded entries, and those of the
-    rules.
+    """The files that can go: broken ones, unfinished ones of killed writers, superseded entries, and entries that a
+    rule names.
 
     older_than_days: entries written longer ago. keep: how many entries of a key and toolchain stay, the newest and the
     fastest. other_versions: entries of a toolchain that is not installed.

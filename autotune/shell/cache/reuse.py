@@ -1,8 +1,8 @@
 """The use of a cache by a search, in the order in which it happens.
 
 `keyed_cache` opens the cache that `tune` was told to use. `remembered_result` gives the result of an earlier search
-that will do; one of another toolchain is measured again first. Where a search is needed, `warm_start` says what it
-begins with, `use_cache` answers from earlier measurements, and a `Recorder` puts the search into the cache.
+that will do; one of another toolchain is measured again first. Where a search is needed, `warm_start` gives its
+first configs, `use_cache` answers from earlier measurements, and a `Recorder` puts the search into the cache.
 """
 
 import dataclasses

@@ -25,7 +25,7 @@ _JIT_SETTINGS = ("do_not_specialize", "do_not_specialize_on_alignment", "debug",
 
 
 def source_digest(source: str | Callable[..., Any]) -> str:
-    """32 hexadecimal digits of a kernel's source: the text itself, or what a Python function reaches.
+    """32 hexadecimal digits of a kernel's source: the text itself, or all that a Python function reaches.
 
     A function counts with everything that `core.identity` finds, Triton kernels by their source, tensors by their
     content, an object with a `cache_key` by that. Raises CacheError for a value that is not callable, and for a

@@ -205,7 +205,7 @@ age = itemgetter(slice(42, None))
 
 
 def is_settled(stamp: int) -> bool:
-    """Whether a stamp is so old that a later change gets another one, whatever the resolution of the file system."""
+    """Whether a stamp is so old that a later change gets another one on any file system."""
     return time.time_ns() - stamp > _SETTLED_NS
 
 

@@ -1,6 +1,6 @@
 """One workload in this process: builds a config, checks its output and times it, without any other process.
 
-`Inputs` gives every config the arguments as the user gave them, whatever the configs before it did to them.
+`Inputs` gives every config the arguments as the user gave them: changes by earlier configs are undone.
 """
 
 import copy
@@ -182,7 +182,7 @@ class Bench:
             return expected
         if not inputs.find_changed():
             raise EvaluatorError(
-                "the reference returned None and changed no argument; let it return what must come out, or change its"
+                "the reference returned None and changed no argument; let it return the right output, or change its"
                 " arguments as the kernel must"
             )
         self._in_place = tuple(i for i, value in enumerate(inputs.working) if is_comparable(value))

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class CallableEvaluator(Evaluator):
     """Measure `build(config)(*args)` for each config.
 
-    build: makes the function for a config. Its errors are outcomes of the kind compile_error; those of the function
+    build: makes the function for a config. Its errors are outcomes of the kind compile_error; errors of the function
         are run_error.
         A kernel compiled at its first call (numba, say) should be called once inside `build`, to count as compiling.
     args, make_args: the arguments, or a function that makes them in each worker (for values that are large or do not
@@ -38,7 +38,7 @@ class CallableEvaluator(Evaluator):
         kernel changes are restored before its checks and before each of its samples, and other objects are copied
         for each config. An argument that cannot be copied is an error.
     reference: the expected output, or a function of the arguments that computes it, once per worker. If it returns
-        None it has worked in place: the kernel must then change the arguments in the same way, whatever it returns. A
+        None it has worked in place: the kernel must then change the arguments in the same way; its result is ignored. A
         reference that gives nothing to compare is an error.
     checker: `checker(output, expected)` returns True, or False or a message if the output is wrong; it replaces the
         comparison by `checking.Tolerance`. Without a reference and a checker nothing is checked.

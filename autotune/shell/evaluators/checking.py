@@ -207,7 +207,7 @@ class OutputCheck:
         if not self.elements:
             raise EvaluatorError(
                 f"the reference gives {_describe_value(self.value)}, in which there is nothing to compare; let it"
-                " return what must come out, or change its arguments as the kernel must"
+                " return the right output, or change its arguments as the kernel must"
             )
         return self
 

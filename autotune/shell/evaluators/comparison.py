@@ -87,7 +87,7 @@ class Comparison(Generic[C]):
         return [contender for contender in self.contenders if contender.failed is None]
 
     def next(self) -> tuple[C, Step] | None:
-        """The contender whose turn it is, and what it does; None once all rounds are over and all are verified.
+        """The contender whose turn it is, and its step; None once all rounds are over and all are verified.
 
         A contender that is not prepared comes first. To be asked when no contender is at work.
         """

@@ -65,7 +65,7 @@ class Session(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release every process and device, whatever state they are in."""
+        """Release every process and device, in any state."""
         self.abandon()
 
 
@@ -126,7 +126,7 @@ def clock_after(past: Sequence[Event]) -> WallClock:
 
 class QueueSession(Session):
     """A session that measures in this process: each `poll` takes the next trials, or the next comparison, and returns
-    when they are measured, whatever its timeout.
+    when they are measured; it ignores its timeout.
 
     clock: seconds since the search began. batch: how many trials one `poll` takes.
     """

@@ -52,7 +52,7 @@ class OrderLoop(Generic[O]):
     ) -> NoReturn:
         """Send `ready`, then obey orders until the parent is gone.
 
-        joins: whether a job is added to others that stay in the process. What those do is then no reason to end it.
+        joins: whether a job is added to others that stay in the process, and whose changes are no reason to end it.
         """
         self.send(ready)
         while True:

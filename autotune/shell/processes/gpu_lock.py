@@ -27,7 +27,7 @@ _POLL_S = 0.5
 """How often to look whether the holder is stopped."""
 
 SHARED = Path("/tmp")
-"""The folder that all users share, whatever their TMPDIR."""
+"""The folder that all users share, also with different TMPDIRs."""
 
 _warned: set[str] = set()
 
@@ -95,14 +95,14 @@ class GpuLock:
         elif self._stopped_at is None:
             self._stopped_at = now
         if self._stopped_at is not None and now - self._stopped_at >= _STOPPED_S:
-            who = f"process {holder}, which is stopped"
+            owner = f"process {holder}, which is stopped"
         elif now - self._refused_at >= self._patience_s:
-            who = "another process" if holder is None else f"process {holder}"
-            who += f" for {now - self._refused_at:.0f} s"
+            owner = "another process" if holder is None else f"process {holder}"
+            owner += f" for {now - self._refused_at:.0f} s"
         else:
             return False
         self._beside = True
-        _warn_once(f"{self._name} is taken by {who}; this process goes on without waiting for it")
+        _warn_once(f"{self._name} is taken by {owner}; this process goes on without waiting for it")
         return True
 
 
@@ -157,7 +157,7 @@ def _open(path: Path) -> int:
                 continue
             except OSError:
                 return -1
-            with suppress(OSError):  # whatever the umask: others must be able to open it
+            with suppress(OSError):  # with any umask others must be able to open it
                 os.fchmod(descriptor, 0o666)
         except OSError:
             return -1

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 LONGEST_FRAME = 1 << 22
-"""Bytes; a longer frame is none of ours: what a kernel has written to the socket, say."""
+"""Bytes; a longer frame is none of ours, but written to the socket by a kernel, say."""
 _LENGTH = struct.Struct(">I")
 
 
@@ -16,7 +16,7 @@ class JobOrder(Struct, frozen=True):
 
 
 class Broken(Struct, frozen=True, tag="broken"):
-    """A worker's reply where the workload itself cannot be used, whatever the job."""
+    """A worker's reply where the workload itself cannot be used for any job."""
 
     message: str
 

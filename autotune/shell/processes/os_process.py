@@ -1,4 +1,4 @@
-"""One worker process as the system sees it: how it starts, whether it is dead, how it ended, and what it may read.
+"""One worker process as the system sees it: how it starts, whether it is dead, how it ended, and the files it may read.
 
 Every worker runs behind a supervisor (`supervisor.py`), a bare Python process that ends the worker and everything the
 worker has started, however the program ends.

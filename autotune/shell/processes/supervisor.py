@@ -56,7 +56,7 @@ def fork_supervised(
         if pid_pipe >= 0:
             os.write(pid_pipe, b"%d" % worker)
         _supervise(program, worker, sock, scratch, keep_files)
-    finally:  # whatever happens: this process is not the worker
+    finally:  # in any case: this process is not the worker
         os._exit(1)
 
 

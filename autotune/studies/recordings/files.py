@@ -213,7 +213,7 @@ def _last_entry(text: bytes, name: bytes) -> int | None:
                     return None
                 end = match.end()
             elif depth == 1 and end is not None:
-                break  # the object is whole, and what follows cannot be missing an entry
+                break  # the object is whole: no entry can be missing after it
         elif depth == 1:
             key = token
     return end

@@ -36,7 +36,7 @@ _DIRECTIONS: dict[str, Direction] = {
     "bandwidth": "higher",
     "occupancy": "higher",
 }
-"""The better direction of quantities by name, in lower case: those of Kernel Tuner (util.objective_default_map), and
+"""The better direction of quantities by name, in lower case: Kernel Tuner's (util.objective_default_map), and
 others whose direction is in no doubt."""
 
 _WORK = r"(flops?|ops?|iops|bytes|ib|b|bits|updates|cells|points|pixels|elements)"

@@ -842,7 +842,7 @@ def test_names_say_what_is_written(tmp_path):
     recording = load(tmp_path, t4([result(1)]))
     for write in (write_recording, write_kernel_tuner):
         for name in ("a.csv", "a.CSV", "a.csv.gz", "a.toml", "a.py", "a.xml", "a.json.zst", "a.tar.gz.zip"):
-            with pytest.raises(RecordingError, match=r"its name says .*, and what is written is JSON; call it a"):
+            with pytest.raises(RecordingError, match=r"its name says .*, and JSON is written; call it a"):
                 write(recording, tmp_path / name)
             assert not (tmp_path / name).exists()
         for name in ("a", "a.gz", "a.json", "a.autotune.json.gz", "a.v2", "a.b.c", ".hidden", "x" * 250):
