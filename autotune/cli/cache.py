@@ -300,7 +300,6 @@ def _summary_fields(entry: Entry) -> dict[str, Any]:
 
 
 def _entry_fields(entry: Entry) -> dict[str, Any]:
-    """An entry with all that is in it."""
     return {
         "entry": entry.name,
         "key": entry.key,

@@ -25,13 +25,9 @@ ProblemOption = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else.")]
-UseCache = Annotated[
-    bool, typer.Option("--cache", help="Use the results and measurements in the cache, and add to them.")
-]
 CacheDir = Annotated[
     Path | None, typer.Option("--cache-dir", metavar="DIR", help="The cache; else AUTOTUNE_CACHE_DIR, else the user's.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Use the cache, but ignore and replace its result.")]
 SaveConfig = Annotated[
     Path | None, typer.Option("--save-config", metavar="PATH", help="Also write the best config to this file, as JSON.")
 ]
@@ -53,30 +49,9 @@ BetterDirection = Annotated[
     typer.Option("--direction", metavar="lower|higher", help="Which values of the objective are better."),
 ]
 
-StrategyName = Annotated[str | None, typer.Option(help="The strategy's name.")]
-Effort = Annotated[str | None, typer.Option(help="none, quick or full.")]
-Evaluations = Annotated[int | None, typer.Option(help="Measure at most so many configs.")]
-Seconds = Annotated[float | None, typer.Option(help="Take at most so long, verification included.")]
-Generations = Annotated[int | None, typer.Option(help="At most so many batches of the strategy.")]
-Seed = Annotated[int | None, typer.Option(help="The seed of all that is random.")]
-NewJournal = Annotated[
-    Path | None,
-    typer.Option(help="A new file for the journal.", show_default="FILE.journal.jsonl here, or FILE-2, FILE-3, …"),
-]
-NoJournal = Annotated[bool, typer.Option("--no-journal", help="Write no journal; no resume, no replay.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy or of the search; repeatable."),
-]
-SeedConfigs = Annotated[
-    list[str] | None, typer.Option("--seed-config", metavar="JSON|@PATH", help="A config to try first; repeatable.")
-]
-
-SeedsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--seeds", metavar="FILE", help="Configs to try first: a file that `autotune import` writes or reads."
-    ),
 ]
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from autotune.cli import ExitCode
 from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
 from autotune.core.config import Config, token
@@ -44,7 +46,7 @@ def run_search(
         print(f"autotune: stopped at once; {f'go on with: {again}' if again else 'nothing is kept'}", file=sys.stderr)
         return ExitCode.INTERRUPTED
     if as_json:
-        print_json({**result_fields(result), "journal": None if journal is None else str(journal)})
+        print_json({**structs.asdict(result), "journal": None if journal is None else str(journal)})
     else:
         rows = [] if journal is None else [("journal", str(journal))]
         if not result.complete and again:
@@ -56,11 +58,6 @@ def run_search(
         save_config(result.best.config, save)
         note(f"the best config is in {save}", progress)
     return ExitCode.DONE if result.complete else ExitCode.INTERRUPTED
-
-
-def result_fields(result: Result) -> dict[str, Any]:
-    """The fields of the result, to be written as JSON."""
-    return {name: getattr(result, name) for name in result.__struct_fields__}
 
 
 def print_config(best: Config, default: Config | None) -> None:

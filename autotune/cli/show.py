@@ -16,7 +16,7 @@ from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, ProblemOption, SaveConfig, parse_direction
 from autotune.cli.output import print_json, print_labelled, print_table, stdout_for_results
 from autotune.cli.problem_file import is_journal, load_problem
-from autotune.cli.results import format_counts, format_value, print_config, result_fields, result_rows
+from autotune.cli.results import format_counts, format_value, print_config, result_rows
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.outcomes import Detail
@@ -182,7 +182,7 @@ def _summarise_journal(journal: Journal, search: Search, found: Result | None) -
         generation=search.generation if search.generation >= 0 else None,
         elapsed_s=search.clock,
         counts=outcome_counts(search),
-        result=None if found is None else result_fields(found),
+        result=None if found is None else msgspec.structs.asdict(found),
     )
 
 

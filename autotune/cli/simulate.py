@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, parse_direction, parse_settings
+from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, Set, parse_direction, parse_settings
 from autotune.cli.output import print_json, print_labelled, print_table
 from autotune.core.errors import PlanError
 from autotune.core.search.result import TuningFailed, result
@@ -34,10 +34,7 @@ def simulate(
     strategy: Annotated[str, typer.Option(help="The strategy's name.")] = DEFAULT_STRATEGY,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="A seed; repeatable, one run each.")] = None,
     traces: Annotated[Path | None, typer.Option(help="Overwrite this file with one JSON line a run.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy or of the search; repeatable."),
-    ] = None,
+    settings: Set = None,
     effort: Annotated[str, typer.Option(help="quick or full.")] = "full",
     batch: Annotated[
         int | None,

@@ -4,9 +4,10 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
 from autotune.cli import ExitCode, options
 from autotune.cli.output import note, stdout_for_results
@@ -26,21 +27,33 @@ from autotune.shell.tuning import Problem
 
 def tune(
     target: options.Target,
-    strategy: options.StrategyName = None,
-    effort: options.Effort = None,
-    evaluations: options.Evaluations = None,
-    seconds: options.Seconds = None,
-    generations: options.Generations = None,
-    seed: options.Seed = None,
-    journal: options.NewJournal = None,
-    no_journal: options.NoJournal = False,
+    strategy: Annotated[str | None, typer.Option(help="The strategy's name.")] = None,
+    effort: Annotated[str | None, typer.Option(help="none, quick or full.")] = None,
+    evaluations: Annotated[int | None, typer.Option(help="Measure at most so many configs.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Take at most so long, verification included.")] = None,
+    generations: Annotated[int | None, typer.Option(help="At most so many batches of the strategy.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of all that is random.")] = None,
+    journal: Annotated[
+        Path | None,
+        typer.Option(help="A new file for the journal.", show_default="FILE.journal.jsonl here, or FILE-2, FILE-3, …"),
+    ] = None,
+    no_journal: Annotated[bool, typer.Option("--no-journal", help="Write no journal; no resume, no replay.")] = False,
     settings: options.Set = None,
-    seed_configs: options.SeedConfigs = None,
-    seeds: options.SeedsFile = None,
+    seed_configs: Annotated[
+        list[str] | None, typer.Option("--seed-config", metavar="JSON|@PATH", help="A config to try first; repeatable.")
+    ] = None,
+    seeds: Annotated[
+        Path | None,
+        typer.Option(
+            "--seeds", metavar="FILE", help="Configs to try first: a file that `autotune import` writes or reads."
+        ),
+    ] = None,
     save_config: options.SaveConfig = None,
-    cache: options.UseCache = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Use the results and measurements in the cache, and add to them.")
+    ] = False,
     cache_dir: options.CacheDir = None,
-    force: options.Force = False,
+    force: Annotated[bool, typer.Option("--force", help="Use the cache, but ignore and replace its result.")] = False,
     as_json: options.AsJson = False,
     progress: options.ShowProgress = None,
 ) -> ExitCode:

@@ -65,7 +65,6 @@ class AskTellSearch:
         return batch
 
     def tell(self, trial: Trial, outcome: Outcome) -> None:
-        """Report the outcome of a trial that was asked for."""
         self.search = advance(self.search, Observed(0.0, trial.id, outcome))
 
 

@@ -135,7 +135,6 @@ class Driver:
         self._watch = watch
 
     def step(self, *events: Event) -> None:
-        """Record events and fold them."""
         for event in events:
             self._record(event)
         began = self._meter()
@@ -146,7 +145,6 @@ class Driver:
             self._watch(stage, event)
 
     def next_request(self) -> Request:
-        """The search's request now."""
         began = self._meter()
         todo = request(self.search, self._session.room)
         self.own_s += self._meter() - began

@@ -78,14 +78,12 @@ def write_output(path: PathLike, content: bytes) -> None:
     """
     path = Path(path)
     target, found = _follow_links(path)
-    if found is None or stat.S_ISREG(found.st_mode):
-        if target is not None:
-            replace_file(target, content, found)
-            return
-        found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
+    if not _is_descriptor(target) and (found is None or stat.S_ISREG(found.st_mode)):
+        replace_file(target, content, found)
+        return
+    if stat.S_ISDIR((found or os.stat(path)).st_mode):
         raise OSError(errno.EISDIR, "it is a directory", str(path))
-    _write_into(path, content)
+    _write_into(path, target, content)
 
 
 def why_unwritable(path: PathLike) -> str | None:
@@ -101,20 +99,20 @@ def why_unwritable(path: PathLike) -> str | None:
         return f"{error.strerror}; name another file"
     if found is not None and stat.S_ISDIR(found.st_mode):
         return "it is a directory; name a file"
-    if target is None or (found is not None and not stat.S_ISREG(found.st_mode)):
+    if _is_descriptor(target) or (found is not None and not stat.S_ISREG(found.st_mode)):
         return None if os.access(path, os.W_OK) else "it may not be written; name another file"
     if not os.path.isdir(target.parent):
         return f"there is no directory {target.parent}; make it first"
     return None if os.access(target.parent, os.W_OK) else f"{target.parent} is read-only; name another file"
 
 
-def _follow_links(path: Path) -> tuple[Path | None, os.stat_result | None]:
-    """The path that links lead to (None for a descriptor of a process), and the file there (None: no file)."""
+def _follow_links(path: Path) -> tuple[Path, os.stat_result | None]:
+    """The path that links lead to, and the file there (None: no file, or a descriptor of a process)."""
     for _ in range(LINKS):
         parent = os.path.realpath(path.parent)
-        if parent.startswith("/proc/"):
-            return None, None
         path = Path(parent, path.name)
+        if _is_descriptor(path):
+            return path, None
         try:
             found = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -125,9 +123,14 @@ def _follow_links(path: Path) -> tuple[Path | None, os.stat_result | None]:
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
-def _write_into(path: Path, content: bytes) -> None:
-    """Write to a device, a FIFO or a descriptor, without waiting for ever for a reader."""
-    own = _own_descriptor(path)
+def _is_descriptor(path: Path) -> bool:
+    """Whether a path without links is that of a descriptor of a process, such as /proc/123/fd/1."""
+    return os.fspath(path).startswith("/proc/")
+
+
+def _write_into(path: Path, target: Path, content: bytes) -> None:
+    """Write to a device, a FIFO or a descriptor, without waiting for ever for a reader. target: where links lead."""
+    own = int(target.name) if target.parent == Path(f"/proc/{os.getpid()}/fd") and target.name.isdigit() else None
     deadline = time.monotonic() + READER_S
     while True:
         try:  # our own descriptor is written at its position, so that earlier output stays
@@ -152,18 +155,6 @@ def _write_into(path: Path, content: bytes) -> None:
                 rest = rest[os.write(out, rest) :]
     finally:
         os.close(out)
-
-
-def _own_descriptor(path: Path) -> int | None:
-    """The number of the descriptor of this process that a path such as /dev/stdout leads to."""
-    for _ in range(LINKS):
-        here = os.path.join(os.path.realpath(path.parent), path.name)
-        if here.startswith(f"/proc/{os.getpid()}/fd/") and path.name.isdigit():
-            return int(path.name)
-        if here.startswith("/proc/") or not os.path.islink(here):
-            return None
-        path = Path(os.path.dirname(here), os.readlink(here))
-    return None
 
 
 FILE_KINDS = {

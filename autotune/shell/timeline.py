@@ -60,12 +60,10 @@ class Timeline:
             )
 
     def end_all(self, now: float) -> None:
-        """End all activities."""
         for key in list(self._open):
             self.end(key, now)
 
     def close(self, now: float) -> None:
-        """End all activities, and close the file."""
         self.end_all(now)
         if self._file is not None:
             self._file.close()
@@ -127,6 +125,5 @@ class PhaseTimeline:
             self._timeline.add_span(lane, what, trial, began - self._zero, until - self._zero)
 
     def close(self) -> None:
-        """Close the file."""
         with self._lock:
             self._timeline.close(time.perf_counter() - self._zero)

@@ -107,7 +107,6 @@ class RunStore:
         return whole
 
     def add(self, runs: Iterable[RunRecord]) -> None:
-        """Keep finished runs."""
         for run in runs:
             self.runs[run.key] = run
             if self._file is not None:
@@ -129,7 +128,6 @@ def run_key(case: str, recording: str, evaluations: int, seed: int) -> str:
 
 
 def recording_digest(path: Path) -> str:
-    """The digest of a recording's file."""
     return _digest(path.read_bytes())
 
 

@@ -199,7 +199,6 @@ class SessionLaws:
         return found
 
     def compared(self, session: Session) -> Compared:
-        """The comparison in flight."""
         until = time.monotonic() + self.patience_s
         while time.monotonic() < until:
             for event in session.poll(1.0):

@@ -158,7 +158,6 @@ def generate_source(kernel: Any, config: Any) -> str:
 
 
 def generates_same_source(kernel: Any, config: Any, text: str) -> bool:
-    """Whether this process generates the same text for a config."""
     try:
         return generate_source(kernel, config) == text
     except Exception:  # of Helion's code generation, which may raise anything
@@ -281,7 +280,6 @@ class CodegenPool:
         return min((one.until for one in self._processes), default=float("inf")) - time.perf_counter()
 
     def send(self, work: CompileJob, config: Any) -> None:
-        """Let a free process generate the code of a config."""
         next(one for one in self._processes if one.config is None).send(work, config)
 
     def poll(self) -> list[tuple[CompileJob, GeneratedSource]]:

@@ -63,7 +63,6 @@ class CompilePool:
         return min((work.future.seconds_left() for work in self._running), default=float("inf"))  # type: ignore[union-attr]
 
     def begin(self, work: CompileJob) -> None:
-        """Start the compiler of a config."""
         future = work.future
         assert future is not None
         if work.limits.compile_timeout_s is not None:

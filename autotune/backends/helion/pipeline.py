@@ -69,7 +69,6 @@ class PipelineSession(WorkerSession):
         return max(0, min(min(to_generate, to_compile) + _AHEAD - len(self._queue), to_run))
 
     def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
-        """Queue trials; compiling begins at once."""
         for trial in trials:
             self._queue_trial(trial, limits)
         self._start_jobs()

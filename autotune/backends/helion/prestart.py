@@ -73,7 +73,6 @@ class PrestartedProcess:
         self._popen.terminate()  # the supervisor, which kills the process and its children
 
     def close(self) -> None:
-        """Kill the process, and close the socket."""
         self._supervised.kill()
         self.connection.close()
 

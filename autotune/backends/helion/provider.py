@@ -75,12 +75,10 @@ class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion 
         )
 
     def close_gpu_process(self) -> None:
-        """End the GPU process and its spare."""
         if self.gpu_process is not None:
             self.gpu_process.close()
 
     def cleanup(self) -> None:
-        """Release the resources of Helion's provider, and the GPU process."""
         self.close_gpu_process()
         super().cleanup()
 
@@ -144,7 +142,6 @@ class PipelineProvider(LocalBenchmarkProvider):  # type: ignore[misc]  # Helion 
 
 
 def relevant_environment() -> dict[str, str]:
-    """The environment variables that compilers and kernels may depend on."""
     return {name: value for name, value in os.environ.items() if name.startswith(_RELEVANT)}
 
 

@@ -88,7 +88,6 @@ def find_switch_rules(
     changes = {name: _others(space, name, default) for name in space.names}
 
     def repaired_with(changed: dict[str, Value]) -> Config:
-        """The repaired default with these changes."""
         return repair(Config({**default, **changed})) or default
 
     def has_value(name: str, value: Value, config: Config) -> bool:

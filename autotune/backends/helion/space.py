@@ -125,7 +125,6 @@ class Slot:
         return ours
 
     def put(self, flat: Flat, value: Value) -> None:
-        """Set the parameter's value in a flat config."""
         theirs = self.field.theirs(value)
         if self.place is None:
             flat[self.index] = theirs

@@ -138,16 +138,13 @@ def seed_globally(seed: int) -> Iterator[None]:
         np.random.set_state(numpy_before)  # noqa: NPY002
 
 
-def take_restarts(name: str, settings: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The settings without `restarts`, which every peer has, and whether it is on; else StrategyError."""
-    restarts = settings.get("restarts", False)
+def take_restarts(name: str, settings: Mapping[str, Any], allowed: list[str]) -> tuple[dict[str, Any], bool]:
+    """The options of the tuner, and whether `restarts` is on, which every peer has; else StrategyError."""
+    options = dict(settings)
+    restarts = options.pop("restarts", False)
     if not isinstance(restarts, bool):
         raise StrategyError(f"{name}: restarts = {restarts!r}; use true or false")
-    return {key: value for key, value in settings.items() if key != "restarts"}, restarts
-
-
-def check_options(name: str, options: Mapping[str, Any], allowed: list[str]) -> None:
-    """Raises StrategyError for an option that the tuner does not have."""
     for option in options:
         if option not in allowed:
             raise StrategyError(f"{name} has no setting {option!r}; it has {', '.join([*allowed, 'restarts'])}")
+    return options, restarts

@@ -38,7 +38,7 @@ from autotune.core.config import Config, Value
 from autotune.core.errors import StrategyError
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, Permutation, PowerOfTwo
 from autotune.core.space import Space
-from autotune.interop.peers.accounting import PeerBudget, check_options, run_peer, take_restarts
+from autotune.interop.peers.accounting import PeerBudget, run_peer, take_restarts
 from autotune.studies.peers import Peer
 from autotune.studies.simulation import Simulation, Trace
 
@@ -60,18 +60,15 @@ _MAX_VALUES = 1_000
 
 def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     """settings: arguments of the class, and `restarts`."""
-    full = f"helion:{name}"
     if name not in _SEARCHES:
         raise StrategyError(f"Helion has no search {name!r} for a study; there are {', '.join(_SEARCHES)}")
-    options, restarts = take_restarts(full, settings)
     arguments = inspect.signature(search_algorithms[name]).parameters
-    check_options(full, options, [option for option in arguments if option not in _NOT_SETTINGS])
+    allowed = [option for option in arguments if option not in _NOT_SETTINGS]
+    options, restarts = take_restarts(f"helion:{name}", settings, allowed)
     return _HelionPeer(name, options, restarts)
 
 
 class _HelionPeer:
-    """One search class of Helion with its arguments."""
-
     def __init__(self, name: str, options: dict[str, Any], restarts: bool) -> None:
         self._name, self._options, self._restarts = name, options, restarts
 
@@ -168,8 +165,6 @@ def _refuse_to_compile(config: HelionConfig) -> Callable[..., Any]:
 
 
 class _RecordingProvider(BenchmarkProvider):  # type: ignore[misc]  # Helion asks for its own base
-    """Answers benchmarks from the recording."""
-
     mutated_arg_indices: Sequence[int] = ()
 
     def __init__(

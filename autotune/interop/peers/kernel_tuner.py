@@ -21,7 +21,6 @@ from autotune.core.errors import StrategyError
 from autotune.interop.peers.accounting import (
     BudgetSpent,
     PeerBudget,
-    check_options,
     run_peer,
     seed_globally,
     take_restarts,
@@ -47,16 +46,13 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     module, package = _NEEDS.get(name, ("kernel_tuner", ""))
     if find_spec(module) is None:
         raise StrategyError(f"{full} needs {package}; pip install {package}")
-    options, restarts = take_restarts(full, settings)
     with seed_globally(0):
         strategy, *_ = [import_module(module) for module in (_STRATEGY_IMPORTS[name], *_LAZY)]
-    check_options(full, options, sorted(getattr(strategy, "_options", {})))
+    options, restarts = take_restarts(full, settings, sorted(getattr(strategy, "_options", {})))
     return _KernelTunerPeer(name, strategy, options, restarts)
 
 
 class _KernelTunerPeer:
-    """One strategy of Kernel Tuner with its options."""
-
     def __init__(self, name: str, strategy: ModuleType, options: dict[str, Any], restarts: bool) -> None:
         self._name, self._strategy, self._options, self._restarts = name, strategy, options, restarts
 
@@ -113,8 +109,6 @@ class _RecordingDevice:
 
 
 class _RecordingRunner(Runner):  # type: ignore[misc]  # Kernel Tuner asks for its own base
-    """Answers from the recording instead of a device."""
-
     def __init__(self, recording: Recording, budget: PeerBudget) -> None:
         super().__init__()
         self.dev = _RecordingDevice()

@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from autotune.core.config import Config, Value
 from autotune.core.errors import StrategyError
 from autotune.core.parameters import Choice, Integer, Parameter, PowerOfTwo
-from autotune.interop.peers.accounting import PeerBudget, check_options, run_peer, take_restarts
+from autotune.interop.peers.accounting import PeerBudget, run_peer, take_restarts
 from autotune.studies.peers import Peer
 from autotune.studies.simulation import Simulation, Trace
 
@@ -43,15 +43,13 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
         raise StrategyError(f"Optuna has no sampler {name!r} for a study; there are {', '.join(_SAMPLERS)}")
     if name == "cmaes" and find_spec("cmaes") is None:
         raise StrategyError(f"{full} needs cmaes; pip install cmaes")
-    options, restarts = take_restarts(full, settings)
     kind = getattr(optuna.samplers, _SAMPLERS[name])
-    check_options(full, options, [option for option in inspect.signature(kind).parameters if option != "seed"])
+    allowed = [option for option in inspect.signature(kind).parameters if option != "seed"]
+    options, restarts = take_restarts(full, settings, allowed)
     return _OptunaPeer(name, kind, options, restarts)
 
 
 class _OptunaPeer:
-    """One sampler of Optuna with its arguments."""
-
     def __init__(self, name: str, kind: type[Any], options: dict[str, Any], restarts: bool) -> None:
         self._name, self._kind, self._options, self._restarts = name, kind, options, restarts
 

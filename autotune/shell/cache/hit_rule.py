@@ -7,7 +7,7 @@ and had at least the effort, the budget and the configs that are asked for now. 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from autotune.core.config import Config
 from autotune.core.outcomes import FailureKind, Timed
@@ -76,12 +76,11 @@ def _is_reusable(one: "CachedMeasurement", working: set[str]) -> bool:
 
 
 def _limits(budget: Budget) -> str:
-    limits = {name: getattr(budget, name) for name in Budget.__struct_fields__}
-    said = [f"{limit:g} {name}" for name, limit in limits.items() if limit is not None]
+    said = [f"{limit:g} {name}" for name, limit in structs.asdict(budget).items() if limit is not None]
     return " and ".join(said) or "no limit"
 
 
 def _allows(had: Budget, asked: Budget) -> bool:
     """Whether one budget has at least the limits of another."""
-    limits = ((getattr(had, name), getattr(asked, name)) for name in Budget.__struct_fields__)
+    limits = zip(structs.astuple(had), structs.astuple(asked), strict=True)
     return all(mine is None or (other is not None and mine >= other) for mine, other in limits)

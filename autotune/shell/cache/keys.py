@@ -85,7 +85,6 @@ class LooseKey(_ByText, Struct, frozen=True, kw_only=True, dict=True, omit_defau
 
     @cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits, the same in every process."""
         return compute_digest(self)
 
     @property
@@ -101,7 +100,6 @@ class StrictKey(_ByText, Struct, frozen=True, dict=True):
 
     @cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits, the same in every process."""
         return compute_digest(self)
 
 
@@ -128,7 +126,7 @@ def fields_of(key: Key) -> dict[str, Any]:
     parts["specialization"] = _specialization_fields(key.loose.specialization)
     parts[""].pop("specialization")
     if isinstance(key, StrictKey):
-        parts["versions"] = {name: getattr(key.versions, name) for name in Versions.__struct_fields__}
+        parts["versions"] = msgspec.structs.asdict(key.versions)
     for prefix, tree in parts.items():
         _flatten(prefix, tree, leaves)
     return leaves

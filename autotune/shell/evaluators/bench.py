@@ -415,7 +415,6 @@ def is_same(a: Any, b: Any) -> bool:
 
 
 def _parts(value: Any) -> dict[str, Any]:
-    """The attributes of an object."""
     slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
     return {**{name: getattr(value, name) for name in slots if hasattr(value, name)}, **getattr(value, "__dict__", {})}
 

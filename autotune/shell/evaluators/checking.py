@@ -194,7 +194,6 @@ class OutputCheck:
 
     @property
     def elements(self) -> int:
-        """The number of elements that are compared, in all leaves."""
         return sum(leaf.elements for leaf in self.leaves)
 
     def describe(self) -> str:
@@ -508,7 +507,6 @@ def _error(a: Any, b: Any) -> tuple[float, int]:
 
 
 def _limits(expected: Any, tolerance: Tolerance) -> tuple[float, float]:
-    """Relative and absolute tolerance for this array."""
     if tolerance.usual is not None and (expected.element_size() if is_tensor(expected) else expected.itemsize) >= 4:
         rtol, atol = tolerance.usual
         return rtol if tolerance.rtol is None else tolerance.rtol, atol if tolerance.atol is None else tolerance.atol

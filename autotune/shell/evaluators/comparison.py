@@ -51,7 +51,6 @@ class Contender:
         self.failed = replace(failed, compile_s=self.compile_s or failed.compile_s, run_s=self.run_s)
 
     def outcome(self) -> Outcome:
-        """Its samples, or its failure."""
         return self.failed or timed_or_failed(self.times_ms, self.compile_s, self.run_s)
 
 
@@ -83,7 +82,6 @@ class Comparison(Generic[C]):
 
     @property
     def alive(self) -> list[C]:
-        """The contenders that have not failed."""
         return [contender for contender in self.contenders if contender.failed is None]
 
     def next(self) -> tuple[C, Step] | None:
@@ -105,7 +103,6 @@ class Comparison(Generic[C]):
         return next(((one, "verify") for one in alive if one.stage != "verified"), None)
 
     def outcomes(self) -> list[Outcome]:
-        """The outcome of each contender."""
         return [contender.outcome() for contender in self.contenders]
 
     def _turn(self, contender: C) -> tuple[bool, int, int]:

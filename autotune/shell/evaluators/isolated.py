@@ -191,7 +191,6 @@ class IsolatedSession(WorkerSession):
         return 0 if self._comparison else max(0, most - len(self._queue) - len(self._jobs))
 
     def submit(self, trials: Sequence[Trial], limits: Limits) -> None:
-        """Queue trials; building begins at once."""
         self._queue.extend(_Job(trial, limits) for trial in trials)
         self._dispatch()
 

@@ -25,7 +25,6 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(message: Struct) -> bytes:
-    """The frame of a message."""
     body = _encoder.encode(message)
     return _LENGTH.pack(len(body)) + body
 

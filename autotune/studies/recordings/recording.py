@@ -177,7 +177,6 @@ class Recording:
         return self.keys[row]
 
     def config(self, row: int) -> Config:
-        """The config of a row."""
         named = zip(self.parameters, self.values, self.codes[row].tolist(), strict=True)
         return Config({name: values[code] for name, values, code in named})
 

@@ -73,7 +73,7 @@ def build_recording(header: RecordingHeader, rows: Sequence[RecordingRow], sourc
     kept: list[Sequence[float]] = [row.samples_ms if ok else () for row, ok in zip(rows, timed, strict=True)]
     try:
         return Recording(
-            **{name: getattr(header, name) for name in header.__struct_fields__},
+            **msgspec.structs.asdict(header),
             keys=keys,
             codes=np.array([row.codes for row in rows], np.int64).reshape(len(rows), len(header.parameters)),
             kinds=np.array(kinds, np.int8),
