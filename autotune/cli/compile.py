@@ -18,7 +18,7 @@ from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
 from autotune.cli.problem_file import load_problem
-from autotune.cli.results import format_counts
+from autotune.cli.results import format_counts, format_value
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.keys import fold, root
@@ -140,7 +140,7 @@ def _print_compiled(made: _CompiledTarget) -> None:
     figures = [one for one in _FIGURES if one not in _AMD_FIGURES or any(one in each.details for each in ranked)]
     rows = [
         [
-            *(_format_value(one.config[name]) for name in names),
+            *(format_value(one.config[name]) for name in names),
             f"{one.seconds:.2f}",
             *(str(one.details.get(figure, "-")) for figure in figures),
             one.verdict,
@@ -160,7 +160,3 @@ def _print_compiled(made: _CompiledTarget) -> None:
             ("folder", str(made.folder)),
         ]
     )
-
-
-def _format_value(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
