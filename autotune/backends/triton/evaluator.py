@@ -199,7 +199,8 @@ class TritonEvaluator:
                 visible = processes.visible_gpus(self._gpu_numbers(), smi) if measuring else ()
             if measuring and not visible:
                 raise EvaluatorError(
-                    'no GPU can be seen; use device="interpreter" to check a kernel without one, or `autotune compile`'
+                    'no GPU of NVIDIA or AMD can be seen; use device="interpreter" to check a kernel without one, or'
+                    " `autotune compile`"
                 )
             target = processes.target_of(visible[0], smi) if smi is not None and not self.target else self.target
             check_names(self, names, target)

@@ -27,6 +27,7 @@ from autotune.backends.triton.kernel import Grid, Launch, unpack_payload
 from autotune.backends.triton.prepared_arguments import ArgumentsOverwritten, CheckSpec, PreparedArguments
 from autotune.backends.triton.targets import target_of_make
 from autotune.backends.triton.timing import CudaDevice, HostDevice, L2Mode, TimingDevice, WorkloadObjective
+from autotune.backends.triton.visibility import visibility_variable
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, FailureKind
@@ -391,7 +392,7 @@ def run(loaded: GpuPayload, sock: socket.socket, settings: dict[str, Any]) -> No
 def _open_device(settings: dict[str, Any]) -> TimingDevice:
     if settings["device"] == "interpreter":
         return HostDevice()
-    os.environ["CUDA_VISIBLE_DEVICES"] = settings["visible"]
+    os.environ[visibility_variable()] = settings["visible"]
     return CudaDevice(settings["visible"])
 
 

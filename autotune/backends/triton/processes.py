@@ -23,6 +23,7 @@ import msgspec
 
 from autotune.backends.triton import messages, session_cache
 from autotune.backends.triton.targets import gpu_of_target
+from autotune.backends.triton.visibility import rocm_gpus, visibility_variable, without_gpus
 from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import os_process
 from autotune.shell.processes.fork_server import ForkServer
@@ -44,7 +45,7 @@ _SETTING_UP = "`arguments` and `reference`"
 @dataclass(frozen=True, kw_only=True)
 class ProcessLayout:
     """device: "cuda" or "interpreter". target: what to compile for; None: unknown until a GPU worker tells it.
-    visible: the GPUs, as CUDA_VISIBLE_DEVICES names them.
+    visible: the GPUs, as CUDA_VISIBLE_DEVICES (of AMD, HIP_VISIBLE_DEVICES) names them.
     """
 
     device: str
@@ -116,9 +117,9 @@ class ForkServers:
         own["TMPDIR"] = scratch
         own |= self._cache_environment
         if compiling:
-            own |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+            own |= {**without_gpus(), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         elif self._device == "interpreter":
-            own |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"}
+            own |= {**without_gpus(), "TRITON_INTERPRET": "1"}
         return own
 
 
@@ -321,14 +322,15 @@ class NvidiaSmi:
 
 
 def visible_gpus(wanted: tuple[int, ...] | None, smi: NvidiaSmi | None = None) -> tuple[str, ...]:
-    """The GPUs to use, each as CUDA_VISIBLE_DEVICES names it: those with these numbers, or all that are visible."""
-    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    """The GPUs to use, each as CUDA_VISIBLE_DEVICES (of AMD, HIP_VISIBLE_DEVICES) names it: those with these numbers,
+    or all that are visible."""
+    seen = os.environ.get(visibility_variable())
     names = tuple(name.strip() for name in seen.split(",") if name.strip()) if seen is not None else None
     if wanted is not None:
         return tuple(names[i] if names is not None and i < len(names) else str(i) for i in wanted)
     if names is not None:
         return names
-    return tuple(row[0] for row in (smi or NvidiaSmi()).rows())
+    return tuple(row[0] for row in (smi or NvidiaSmi()).rows()) or rocm_gpus()
 
 
 def target_of(visible: str, smi: NvidiaSmi) -> str | None:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autotune.backends.triton.messages import Gpu
+from autotune.backends.triton.targets import gpu_of_target, is_rocm, parse_target
 from autotune.core.outcomes import Detail
 
 LaunchRun = Callable[[int], Any]
@@ -151,18 +152,25 @@ class CudaDevice:
 
 
 def _describe_gpu(properties: Any) -> Gpu:
-    """The device by the properties that torch and Triton's driver know."""
+    """The device by the properties that torch and Triton's driver know. AMD's registers are known by the target alone:
+    the driver tells those that one block may have, and leaves out the accumulation registers."""
     shared, registers = getattr(properties, "shared_memory_per_block_optin", None), None
     with suppress(Exception):
         from triton.runtime.driver import driver
 
         more = driver.active.utils.get_device_properties(0)
         shared, registers = more["max_shared_mem"], more.get("max_num_regs")
+    if is_rocm():
+        target = parse_target(properties.gcnArchName).name
+        registers = gpu_of_target(target).registers
+    else:
+        target = f"sm_{properties.major}{properties.minor}"
+        registers = registers or getattr(properties, "regs_per_multiprocessor", None)
     return Gpu(
         name=properties.name,
-        target=f"sm_{properties.major}{properties.minor}",
+        target=target,
         shared_bytes=shared,
-        registers=registers or getattr(properties, "regs_per_multiprocessor", None),
+        registers=registers,
         multiprocessors=properties.multi_processor_count,
         l2_bytes=getattr(properties, "L2_cache_size", 0),
     )

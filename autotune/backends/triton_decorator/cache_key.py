@@ -48,8 +48,8 @@ def _key(kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candi
     function = kernel.fn
     if candidates.space.opaque is not None:
         raise CacheError(f"{candidates.space.opaque}, which is of this process only")
-    on_gpu = getattr(call.device, "type", "cpu") != "cpu"
-    device = current_device(call.device.index) if on_gpu else processor()
+    kind = getattr(call.device, "type", "cpu")
+    device = processor() if kind == "cpu" else current_device(call.device.index, kind)
     return LooseKey(
         kernel=f"{function.__module__}.{function.__qualname__}",
         source=kernel_digest(kernel),

@@ -4,6 +4,7 @@ There are no timeouts here, and a kernel that crashes the context of the GPU end
 """
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -236,13 +237,16 @@ def synchronize(device: str) -> None:
 def default_do_bench(device: str, warmup: float | None, rep: float | None, cuda_graph: bool) -> DoBench:
     """The function that times where the user gives none: Triton's own, for the device that tensors are on.
 
-    warmup, rep: milliseconds, as in `triton.autotune`.
+    warmup, rep: milliseconds, as in `triton.autotune`. Graphs are those of `torch.cuda`, NVIDIA's and AMD's; elsewhere
+    a warning says that launches are timed one by one.
     """
     if device == "cpu":
         return bench_wall_clock
     import triton.testing
 
-    if cuda_graph:
+    if cuda_graph and device != "cuda":
+        warnings.warn(f"use_cuda_graph has no effect: there are no such graphs on {device!r}", stacklevel=2)
+    elif cuda_graph:
         return lambda call, quantiles: triton.testing.do_bench_cudagraph(call, rep=rep or 100, quantiles=quantiles)
     if warmup is not None or rep is not None:
         return lambda call, quantiles: triton.testing.do_bench(

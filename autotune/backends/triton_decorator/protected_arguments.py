@@ -191,13 +191,14 @@ def _fits(once: Sequence[Any], again: Sequence[Any]) -> bool:
     """Whether there is memory for a copy of the first tensors, and one more of the second ones."""
     import torch
 
-    cuda = [tensor for tensor in once if tensor.is_cuda]
-    if not cuda:
+    on_gpu = [tensor for tensor in once if tensor.device.type != "cpu"]
+    if not on_gpu:
         return True
-    needed = nbytes(cuda) + nbytes([tensor for tensor in again if tensor.is_cuda]) + _HEADROOM_BYTES
-    device = cuda[0].device
-    with suppress(Exception):
-        if torch.cuda.mem_get_info(device)[0] < needed:
-            torch.cuda.empty_cache()
-        return bool(torch.cuda.mem_get_info(device)[0] >= needed)
+    device = on_gpu[0].device
+    needed = nbytes(on_gpu) + nbytes([tensor for tensor in again if tensor.device.type != "cpu"]) + _HEADROOM_BYTES
+    with suppress(Exception):  # of some makes, torch does not tell
+        memory: Any = torch.get_device_module(device)
+        if memory.mem_get_info(device)[0] < needed:
+            memory.empty_cache()
+        return bool(memory.mem_get_info(device)[0] >= needed)
     return True

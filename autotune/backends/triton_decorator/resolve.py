@@ -394,9 +394,11 @@ def reason_not_to_tune(call: Call, warmup: bool) -> str | None:
     with suppress(AttributeError):
         if torch.compiler.is_compiling():
             return "torch.compile traces it"
-    if getattr(call.device, "type", "") == "cuda" and torch.cuda.is_current_stream_capturing():
-        return "a CUDA graph is being captured"
-    if getattr(call.device, "type", "") == "meta" or any(_is_fake(value) for value in call.named.values()):
+    kind = getattr(call.device, "type", "cpu")
+    capturing = getattr(getattr(torch, kind, None), "is_current_stream_capturing", None)  # torch's, for some makes
+    if capturing is not None and capturing():
+        return "a CUDA graph is being captured" if kind == "cuda" else "a graph of launches is being captured"
+    if kind == "meta" or any(_is_fake(value) for value in call.named.values()):
         return "its tensors have no memory"
     return None
 

@@ -60,32 +60,33 @@ def _driver() -> str:
     return ""
 
 
-def current_device(index: int | None = None) -> Device:
+def current_device(index: int | None = None, kind: str | None = None) -> Device:
     """The accelerator that torch would use (or the one numbered `index`), or the processor without one.
 
-    A program that uses an accelerator has imported torch; where it is not imported, the answer is the processor.
+    kind: torch's name for the kind of accelerator ("cuda", also of AMD's GPUs, "xpu", …); None: the first that is
+    there. A program that uses an accelerator has imported torch; where it is not imported, the answer is the processor.
     """
     torch: Any = sys.modules.get("torch")
-    for kind in ("cuda", "xpu"):
-        backend = getattr(torch, kind, None)
+    for name in ("cuda", "xpu") if kind is None else (kind,):
+        backend = getattr(torch, name, None)
         if backend is not None and backend.is_available():
-            return _accelerator(torch, kind, backend.current_device() if index is None else index)
-    return processor()
+            return _accelerator(torch, name, backend.current_device() if index is None else index)
+    return processor() if kind in (None, "cpu") else Device(kind=str(kind), name=str(kind))
 
 
 @lru_cache(maxsize=64)
 def _accelerator(torch: Any, kind: str, index: int) -> Device:
-    properties = getattr(torch, kind).get_device_properties(index)
+    properties: Any = None
+    with suppress(AttributeError, RuntimeError):  # some makes tell nothing
+        properties = getattr(torch, kind).get_device_properties(index)
+    name = str(getattr(properties, "name", kind))
     units = getattr(properties, "multi_processor_count", 0) or getattr(properties, "max_compute_units", 0)
+    architecture = ""
     if kind == "cuda" and getattr(torch.version, "hip", None):
-        return Device(
-            kind="hip",
-            name=properties.name,
-            architecture=str(getattr(properties, "gcnArchName", "")).partition(":")[0],
-            units=units,
-        )
-    architecture = f"sm_{properties.major}{properties.minor}" if kind == "cuda" else ""
-    return Device(kind=kind, name=properties.name, architecture=architecture, units=units)
+        kind, architecture = "hip", str(getattr(properties, "gcnArchName", "")).partition(":")[0]
+    elif kind == "cuda":
+        architecture = f"sm_{properties.major}{properties.minor}"
+    return Device(kind=kind, name=name, architecture=architecture, units=units)
 
 
 @lru_cache(maxsize=1)
@@ -174,8 +175,11 @@ def _argument_kind(arg: Any) -> str:
 
 def _device(evaluator: CallableEvaluator) -> Device:
     """The device of the tensors. A user's timer is taken to time the accelerator, the wall clock the processor."""
-    kinds = {getattr(getattr(arg, "device", None), "type", "") for arg in evaluator.args}
-    return current_device() if kinds & {"cuda", "xpu"} or evaluator.timer is not None else processor()
+    kinds = {str(getattr(getattr(arg, "device", None), "type", "cpu")) for arg in evaluator.args}
+    accelerators = sorted(kinds - {"cpu", "meta"})
+    if accelerators:
+        return current_device(kind=accelerators[0])
+    return current_device() if evaluator.timer is not None else processor()
 
 
 def _digest(part: Any) -> str:

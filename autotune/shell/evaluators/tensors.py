@@ -100,7 +100,7 @@ def copy_to_restore(tensor: Any) -> Any:
     try:
         return copy_tensor(tensor)
     except torch.OutOfMemoryError:
-        return copy_tensor(tensor, "cpu", pinned=torch.cuda.is_available())
+        return copy_tensor(tensor, "cpu", pinned=torch.accelerator.is_available())
 
 
 def compute_checksums(named: Mapping[str, Any]) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """Timing: warm-up, repeats, samples, the events of a GPU, and the objective of several workloads."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from autotune.backends.triton import timing
@@ -121,3 +123,17 @@ def test_objectives() -> None:
     assert relative((1.0, 8.0)) == 8.0, "before the default is known, absolute"
     even = WorkloadObjective("geomean", True, (1.0, 1.0))
     assert even((2.0, 8.0), (1.0, 4.0)) == pytest.approx(4.0), "in milliseconds, as without"
+
+
+@pytest.mark.parametrize(("hip", "target", "registers"), [(None, "sm_94", 65536), ("6.4", "gfx942", 131072)])
+def test_a_gpu_is_described_by_its_make(
+    hip: str | None, target: str, registers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.version, "hip", hip)
+    properties = SimpleNamespace(
+        name="a GPU", major=9, minor=4, gcnArchName="gfx942:sramecc+:xnack-", multi_processor_count=304,
+        regs_per_multiprocessor=65536, shared_memory_per_block_optin=65536, L2_cache_size=4,
+    )  # fmt: skip
+    described = timing._describe_gpu(properties)
+    assert (described.target, described.registers, described.multiprocessors) == (target, registers, 304)

@@ -1,0 +1,258 @@
+"""`autotune.triton` on GPUs of other makes, which are made up: tensors that name them, torch's interface to them, and
+Triton's driver, which compiles for gfx942, launches nothing and has a clock of its own."""
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import autotune
+from autotune.shell.cache import identity
+from autotune.shell.cache.cache import iter_cache_entries
+
+torch = pytest.importorskip("torch")
+triton = pytest.importorskip("triton")
+tl = pytest.importorskip("triton.language")
+
+from torch.overrides import TorchFunctionMode  # noqa: E402
+from triton.runtime.driver import driver as active_driver  # noqa: E402
+
+from autotune.backends.triton.fake_driver import FakeDriver  # noqa: E402
+
+N = 1000
+COST_MS = {1: 3.0, 2: 1.0, 4: 2.0}
+"""The time of a launch by the number of warps."""
+
+
+class _DeviceTensor(torch.Tensor):  # type: ignore[misc]
+    """A tensor of this machine that names another device."""
+
+    kind = ""
+
+    @property
+    def device(self) -> Any:
+        return torch.device(self.kind, 0)
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.kind == "cuda"
+
+    def get_device(self) -> int:
+        return 0
+
+
+class Make:
+    """A GPU of this kind, by torch's name. clock_ms: of the device. launches: how many there were. capturing: whether a
+    graph is being captured. free_bytes: of its memory; copied: how many tensors were made there."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.tensors = type("DeviceTensor", (_DeviceTensor,), {"kind": kind})
+        self.clock_ms = 0.0
+        self.launches = 0
+        self.capturing = False
+        self.free_bytes = 1 << 40
+        self.copied = 0
+
+    def vectors(self) -> tuple[Any, Any, Any]:
+        return tuple(torch.rand(N).as_subclass(self.tensors) for _ in range(3))  # type: ignore[return-value]
+
+
+class _Event:
+    """A moment of the device's clock."""
+
+    def __init__(self, make: Make) -> None:
+        self._make, self.at = make, 0.0
+
+    def record(self) -> None:
+        self.at = self._make.clock_ms
+
+    def elapsed_time(self, end: "_Event") -> float:
+        return end.at - self.at
+
+
+class _Driver(FakeDriver):
+    """Triton's driver for it."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__("gfx942")
+        self._make = make
+
+    def launcher_cls(self, source: Any, metadata: Any) -> Callable[..., None]:
+        note = super().launcher_cls(source, metadata)
+
+        def launch(*args: Any, **kwargs: Any) -> None:
+            note()
+            self._make.launches += 1
+            self._make.clock_ms += COST_MS[metadata.num_warps]
+
+        return launch
+
+    def get_device_interface(self) -> Any:
+        return SimpleNamespace(Event=lambda enable_timing: _Event(self._make), synchronize=lambda: None)
+
+    def get_benchmarker(self) -> Any:
+        return triton.testing.do_bench
+
+    def get_empty_cache_for_benchmark(self) -> Any:
+        return None
+
+    def clear_cache(self, cache: Any) -> None:
+        """There is none."""
+
+
+class _Placement(TorchFunctionMode):  # type: ignore[misc]
+    """Tensors that are made on the device are made here."""
+
+    def __init__(self, make: Make) -> None:
+        self._make = make
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(kwargs or {})
+        device = named.get("device")
+        if function is torch.device or device is None or torch.device(device).type != self._make.kind:
+            return function(*args, **named)
+        self._make.copied += 1
+        return function(*args, **{**named, "device": "cpu"}).as_subclass(self._make.tensors)
+
+
+NAMES = {"cuda": "AMD Instinct MI300X", "xpu": "Intel(R) Data Center GPU Max 1550", "mtia": ""}
+LABELS = {"cuda": "hip AMD Instinct MI300X gfx942", "xpu": "xpu Intel(R) Data Center GPU Max 1550", "mtia": "mtia mtia"}
+"""The device as the cache names it. Of the last one, torch tells nothing."""
+
+
+@pytest.fixture(params=NAMES)
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Make]:
+    kind: str = request.param
+    made = Make(kind)
+    properties = SimpleNamespace(
+        name=NAMES[kind], major=9, minor=4, gcnArchName="gfx942:sramecc+:xnack-", max_compute_units=8
+    )
+
+    def describe(device: Any = None) -> Any:
+        if kind == "mtia":
+            raise RuntimeError("torch tells nothing")
+        return properties
+
+    interface = {
+        "is_available": lambda: True,
+        "current_device": lambda: 0,
+        "get_device_properties": describe,
+        "synchronize": lambda device=None: None,
+        "mem_get_info": lambda device=None: (made.free_bytes, 1 << 40),
+        "empty_cache": lambda: None,
+        "is_current_stream_capturing": lambda: made.capturing,
+    }
+    for name, function in interface.items():
+        monkeypatch.setattr(getattr(torch, kind), name, function, raising=False)
+    monkeypatch.setattr(torch.version, "hip", "6.4.0" if kind == "cuda" else None)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(active_driver, "_active", _Driver(made))
+    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
+    monkeypatch.setenv("AUTOTUNE_PROGRESS", "0")
+    identity._accelerator.cache_clear()
+    with _Placement(made):
+        yield made
+    identity._accelerator.cache_clear()
+    gc.collect()  # Triton's kernels ask for the driver when they go
+
+
+def add(a, b, c, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(c + at, tl.load(a + at, mask=at < n) + tl.load(b + at, mask=at < n), mask=at < n)
+
+
+def grid(meta: Mapping[str, Any]) -> tuple[int]:
+    return (triton.cdiv(meta["n"], meta["BLOCK"]),)
+
+
+def configs(warps: Sequence[int] = (1, 2, 4)) -> list[Any]:
+    return [triton.Config({"BLOCK": 128, "waves_per_eu": 2}, num_warps=n) for n in warps]
+
+
+def decorate(**settings: Any) -> Any:
+    return autotune.triton(configs(), key=["n"], rep=10, warmup=1, **settings)(triton.jit(add))
+
+
+@pytest.mark.filterwarnings("error:.*cannot be tuned")
+def test_it_tunes_in_this_process_and_the_next_one_knows_the_device(make: Make, tmp_path: Path) -> None:
+    kernel = decorate()
+    a, b, c = make.vectors()
+    before = c.clone()
+    kernel[grid](a, b, c, N)
+    assert kernel.best_config.num_warps == 2
+    assert make.launches > 10
+    assert make.copied > 0, "it was tuned on a copy of what it writes, on the device"
+    assert torch.equal(c, before), "nothing is launched, and the caller's tensors are as they were"
+    assert [one.hardware for one in iter_cache_entries(tmp_path / "cache")] == [LABELS[make.kind]]
+    launches = make.launches
+    again = decorate()
+    again[grid](a, b, c, N)
+    assert make.launches == launches + 1, "the result was on disk"
+    assert again.best_config.num_warps == 2
+
+
+def test_another_device_of_the_make_is_another_key(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    decorate()[grid](*make.vectors(), N)
+    launches = make.launches
+    properties = SimpleNamespace(name="another", gcnArchName="gfx90a", multi_processor_count=104)
+    monkeypatch.setattr(getattr(torch, make.kind), "get_device_properties", lambda device=None: properties)
+    identity._accelerator.cache_clear()
+    decorate()[grid](*make.vectors(), N)
+    assert make.launches > launches + 1
+    assert len(list(iter_cache_entries(tmp_path / "cache"))) == 2
+
+
+def test_while_a_graph_is_captured_nothing_is_tuned(make: Make) -> None:
+    kernel, make.capturing = decorate(), True
+    with pytest.warns(UserWarning, match=r"add is not tuned for its arguments \(a .*graph.* is being captured\)"):
+        kernel[grid](*make.vectors(), N)
+    assert make.launches == 1
+    make.capturing = False
+    kernel[grid](*make.vectors(), N)
+    assert kernel.best_config.num_warps == 2
+
+
+def test_without_memory_for_copies_values_come_back_from_the_host(make: Make) -> None:
+    make.free_bytes = 0
+    kernel, (a, b, c) = decorate(), make.vectors()
+    before = c.clone()
+    with pytest.warns(UserWarning, match="there is no memory for copies of c"):
+        kernel[grid](a, b, c, N)
+    assert torch.equal(c, before)
+    assert kernel.best_config.num_warps == 2
+
+
+def test_a_space_may_have_options_of_the_make(make: Make) -> None:
+    space = autotune.Space(
+        {
+            "BLOCK": autotune.Choice([128]),
+            "num_warps": autotune.Choice([1, 2]),
+            "waves_per_eu": autotune.Choice([0, 2]),
+        },
+        default={"BLOCK": 128, "num_warps": 1, "waves_per_eu": 0},
+    )
+    kernel = autotune.triton(space, key=["n"], budget=autotune.Budget(evaluations=4), rep=10, warmup=1)(triton.jit(add))
+    kernel[grid](*make.vectors(), N)
+    assert kernel.best_config.num_warps == 2
+    with pytest.raises(autotune.SpaceError, match="'waves_per_ue', which the kernel has no parameter for"):
+        autotune.triton(autotune.Space({"waves_per_ue": autotune.Choice([0, 2])}))(triton.jit(add))
+
+
+def test_graphs_of_launches_are_those_of_torch_cuda(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from autotune.backends.triton_decorator.do_bench_evaluator import default_do_bench
+
+    timed: list[str] = []
+    monkeypatch.setattr(triton.testing, "do_bench_cudagraph", lambda *_, **__: timed.append("graph"))
+    monkeypatch.setattr(triton.testing, "do_bench", lambda *_, **__: timed.append("launches"))
+    if make.kind == "cuda":
+        default_do_bench(make.kind, 1, 10, True)(lambda: None, (0.5,))
+        assert timed == ["graph"]
+        return
+    with pytest.warns(UserWarning, match=f"use_cuda_graph has no effect: there are no such graphs on '{make.kind}'"):
+        default_do_bench(make.kind, 1, 10, True)(lambda: None, (0.5,))
+    assert timed == ["launches"]
