@@ -193,15 +193,12 @@ def _best_by_size(entries: Iterable[Entry], field: str | None) -> list[tuple[Any
             continue
         size, found = _size_field(fields, field), (entry.result.best.time_ms, entry, Config(entry.result.best.config))
         other = best.setdefault(size, found)
-        if _differ_elsewhere(fields, fields_of(other[1].key.loose), field):
+        others = fields_of(other[1].key.loose)
+        if any(fields.get(n) != others.get(n) for n in {**fields, **others} if not field.startswith(n)):
             names = f"{other[1].name} and {entry.name}"
             raise CacheError(f"{names} both have {field} = {size} and differ otherwise; narrow --kernel or --device")
         best[size] = min(other, found, key=lambda known: known[0])
     return [(size, config) for size, (_, _, config) in best.items()]
-
-
-def _differ_elsewhere(one: dict[str, Any], other: dict[str, Any], field: str) -> bool:
-    return any(one.get(name) != other.get(name) for name in {**one, **other} if not field.startswith(name))
 
 
 def _size_field(fields: dict[str, Any], name: str) -> Any:

@@ -108,13 +108,13 @@ class StrategySampler(BaseSampler):  # type: ignore[misc]  # Optuna asks for its
             asked = self._search.ask()
             if asked is not None:
                 self._trials[trial.number] = asked
-        config = self._random(trial.number) if asked is None else asked.config
+        if asked is None:
+            config = self._space.decode(self._space.sample(fold(self._key, trial.number), 1))[0]
+        else:
+            config = asked.config
         return {
             name: self._labels[name][token(value)] if name in self._labels else value for name, value in config.items()
         }
-
-    def _random(self, number: int) -> Config:
-        return self._space.decode(self._space.sample(fold(self._key, number), 1))[0]
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -224,8 +224,7 @@ def fit_seeds(
 
 
 def _implied_names(entries: Iterable[TunedConfig], matched: Mapping[str, str]) -> set[str]:
-    """Names whose loss needs no warning: a runner that all configs share, parts of a tactic, a tactic with parts in
-    use."""
+    """Names whose loss needs no warning: a runner of all configs, parts of a tactic, a tactic with parts in use."""
     parts = {name for entry in entries for name in entry.config if name.startswith("tactic.")}
     whole = {"tactic"} if any(name in matched for name in parts) else set()
     runners = {entry.config.get("runner") for entry in entries if "runner" in entry.labels}

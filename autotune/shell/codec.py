@@ -79,8 +79,7 @@ def encode(value: Any) -> bytes:
 
 
 def make_decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    """A decoder of values that hold configs. It raises AutotuneError, besides msgspec's errors, for values that are
-    out of range."""
+    """A decoder of values that hold configs. It raises msgspec's errors, and AutotuneError for values out of range."""
     return msgspec.json.Decoder(kind, dec_hook=_dec_hook)
 
 

@@ -98,8 +98,7 @@ def stand_still() -> float:
 
 
 def begin_search(plan: Plan, session: Session, interruption: Interruption) -> Search:
-    """The search of a plan; one that ends at once if it is interrupted, or its time is over, while the strategy draws
-    its first configs."""
+    """The search of a plan; it ends at once if it is interrupted or out of time at the strategy's first draws."""
 
     def refuse_delay() -> None:
         if interruption.requested or (plan.budget.seconds is not None and session.now() >= plan.budget.seconds):

@@ -223,8 +223,7 @@ class JournalWriter:
         return cls(descriptor, journal.path, journal.length, journal.checksum)
 
     def write(self, event: Event) -> None:
-        """Append an event. Raises JournalError where it cannot be written whole; the file then ends with the event
-        before it."""
+        """Append an event; JournalError where it cannot be written whole: the file then ends with the one before."""
         body = encode(event)
         checksum = zlib.crc32(body, self._checksum)
         self._append(b'{"sum":"%08x","event":%s}\n' % (checksum, body))

@@ -182,10 +182,9 @@ def run_plan(
 ) -> Result:
     """Carry out a plan, with a journal and a cache if there are any. origins: of its best available configs."""
     with ExitStack() as stack:
-        watches: list[Watch] = []
+        recorder: Watch | None = None
         if keyed is not None:
-            evaluator, keeping = use_cache(stack, keyed, evaluator, options, origins)
-            watches.append(keeping)
+            evaluator, recorder = use_cache(stack, keyed, evaluator, options, origins)
         interruption = stack.enter_context(Interruption().listen())
         session = stack.enter_context(evaluator.open(plan.space))
         search = begin_search(plan, session, interruption)  # on the session's clock: drawing configs takes time
@@ -193,7 +192,9 @@ def run_plan(
         if options.journal is not None:
             header = header_for(plan, _describe(evaluator), origins)
             writer = stack.enter_context(JournalWriter.create(options.journal, header))
-        watch = combine_watches(stack.enter_context(show_progress(search, options.progress)), *watches)
+        watch = stack.enter_context(show_progress(search, options.progress))
+        if recorder is not None:
+            watch = combine_watches(watch, recorder)
         driver = Driver(search, session, writer.write if writer else ignore_event, watch)
         return _finish(driver, interruption, writer)
 

@@ -144,8 +144,7 @@ def _draw_curves(axes: "Axes", result: StudyResult, benchmarks: tuple[Benchmark,
 def _mean_and_error(
     result: StudyResult, case: Case, benchmarks: tuple[Benchmark, ...], axis: Axis
 ) -> tuple[Floats, Floats]:
-    """[POINTS] the standardised mean curve over `benchmarks`, weighted as in the tables, and its standard error over
-    the seeds."""
+    """[POINTS] the standardised mean curve over `benchmarks`, weighted, and its standard error over the seeds."""
     chosen = [result.benchmarks.index(benchmark) for benchmark in benchmarks]
     weights = result.weights[chosen] / result.weights[chosen].sum()
     curves = np.stack([result.curves(case, benchmark, axis) for benchmark in benchmarks])

@@ -131,10 +131,11 @@ def _run_tasks(spec: StudySpec, tasks: list[_Task], jobs: int) -> Iterator[list[
             yield _run_task(spec, task)
         return
     context = multiprocessing.get_context("spawn")  # the same everywhere, and safe beside threads
-    known = (_user_strategies(), registered_peers())
+    # A fresh process does not know these by itself.
+    users = {name: kind for name, kind in STRATEGIES.items() if not kind.__module__.startswith("autotune.")}
     with (
         set_variables(dict.fromkeys(_ONE_THREAD, "1")),
-        ProcessPoolExecutor(min(jobs, len(tasks)), context, _initialise_process, known) as pool,
+        ProcessPoolExecutor(min(jobs, len(tasks)), context, _initialise_process, (users, registered_peers())) as pool,
     ):
         with _sigint_held_back():
             futures = [pool.submit(_run_task, spec, task) for task in tasks]
@@ -154,11 +155,6 @@ def _first_error(futures: Sequence[Future[list[RunRecord]]]) -> BaseException:
     fails with the same words. Tasks begin in order, so that none of these still waits for a process."""
     errors = (future.exception() for future in futures)
     return next(error for error in errors if error is not None)
-
-
-def _user_strategies() -> dict[str, type[Any]]:
-    """The registered strategies that a fresh process does not know by itself."""
-    return {name: kind for name, kind in STRATEGIES.items() if not kind.__module__.startswith("autotune.")}
 
 
 def _initialise_process(strategies: dict[str, type[Any]], peers: dict[str, PeerFactory]) -> None:

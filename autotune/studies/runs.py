@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable
 from functools import cache
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from inspect import getsourcefile
 from pathlib import Path
 from typing import Self
@@ -165,17 +165,13 @@ def library_digest(module: str) -> str:
     for file in sorted(shared | _imports(module)):
         digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     for library in _LIBRARIES:
-        try:
-            digest.update(f"{library} {version(library)}\0".encode())
-        except PackageNotFoundError:
-            digest.update(f"{library} none\0".encode())
+        digest.update(f"{library} {version(library)}\0".encode())
     digest.update(sys.version.encode())
     return digest.hexdigest()
 
 
 def _imports(module: str) -> set[Path]:
-    """The files of `_PER_STRATEGY` that a module consists of and imports, read off their sources: nothing is imported
-    here."""
+    """The files of `_PER_STRATEGY` that a module consists of and imports, by their sources: nothing is imported."""
     found: set[Path] = set()
     left = [module]
     while left:

@@ -143,8 +143,7 @@ def list_cases(spec: StudySpec) -> tuple[Case, ...]:
 
 
 def build_case(case: Case) -> tuple[AnyStrategy, Settings]:
-    """The strategy of a case that is no peer, and the settings of its simulated search; raises StrategyError or
-    PlanError."""
+    """The strategy of a case that is no peer, and its search's settings; raises StrategyError or PlanError."""
     of_search = {name: value for name, value in case.settings.items() if name in Settings.__struct_fields__}
     of_strategy = {name: value for name, value in case.settings.items() if name not in of_search}
     try:

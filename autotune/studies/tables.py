@@ -52,8 +52,7 @@ class StudyTable(Struct, frozen=True, kw_only=True):
     rows: tuple[tuple[str, ...], ...]
 
     def csv(self) -> str:
-        """As RFC 4180 has it, with plain line ends; a cell that a spreadsheet would calculate begins with an
-        apostrophe."""
+        """As in RFC 4180, with plain line ends; a cell that a spreadsheet would calculate begins with an apostrophe."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(
             [*map(_escape_formula, row)] for row in (self.header, *self.rows)
@@ -81,9 +80,8 @@ class StudyTable(Struct, frozen=True, kw_only=True):
 
 
 def _escape_formula(cell: str) -> str:
-    """A cell of a CSV file as text for every spreadsheet: names of strategies and recordings come from users, and a
-    cell that begins with =, +, -, @ or a tab is a formula to spreadsheets, as its second line is to some. Numbers stay
-    numbers."""
+    """A cell of a CSV file as text for every spreadsheet, which takes =, +, -, @ or a tab at the beginning of a line for
+    a formula: names come from users. Numbers stay numbers."""
     cell = _one_line(cell)
     formula = cell.startswith("\t") or cell.lstrip().startswith(("=", "+", "-", "@"))
     return f"'{cell}" if formula and cell != "-" and not _NUMBER.fullmatch(cell) else cell
@@ -274,8 +272,7 @@ def _loss_table(result: StudyResult) -> StudyTable:
 
 
 def curve_table(result: StudyResult) -> StudyTable:
-    """The mean curves: the best time after each share of the budget, and how far it is from random search (0) to the
-    optimum (1)."""
+    """The mean curves: the best time after each share of the budget, also from random search (0) to optimum (1)."""
     header = ("recording", "strategy", "by", "share", "random ms", "best ms", "standardised")
     rows = []
     for benchmark, case, axis in product(result.benchmarks, result.cases, AXES):

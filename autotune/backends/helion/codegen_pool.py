@@ -188,8 +188,7 @@ def make_codegen_pool(kernel: Any, jobs: int, warn: Callable[[str], Any]) -> "Co
 
 
 class _CodegenProcess:
-    """One process. config: the one that it generates, until the deadline `until`. work: the compile job that waits for
-    it; None if it was cancelled."""
+    """One process. config: its order, until the deadline `until`. work: the compile job that waits; None: cancelled."""
 
     def __init__(self, generate: Generate, devices: KnownDevices | None) -> None:
         context = multiprocessing.get_context("fork")
@@ -283,8 +282,7 @@ class CodegenPool:
         next(one for one in self._processes if one.config is None).send(work, config)
 
     def poll(self) -> list[tuple[CompileJob, GeneratedSource]]:
-        """The compile jobs whose code has come. If a process has ended or takes too long, the pool is abandoned, and
-        its jobs come without a text."""
+        """The compile jobs whose code has come; without a text if a process has ended or takes too long."""
         found: list[tuple[CompileJob, GeneratedSource]] = []
         for one in self._processes:
             try:

@@ -48,8 +48,7 @@ class GpuProcess:
         self._thread.start()
 
     def prepare(self, load: Job, spare: bool) -> None:
-        """Set the first job of every process from now on, and whether a spare process is kept; let this one do the
-        job."""
+        """Give this process, and every later one, its first job; say whether a spare process is kept."""
         self._first_job, self._wants_spare = load, spare
         self.send(None, load, _START_TIMEOUT_S)
 

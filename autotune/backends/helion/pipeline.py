@@ -58,9 +58,8 @@ class PipelineSession(WorkerSession):
 
     @property
     def room(self) -> int:
-        """As many configs as can begin at once and one more; none while enough wait for the GPU, and none while there
-        are outcomes to poll, which the search should know before it proposes more.
-        """
+        """As many configs as can begin at once and one more; none while enough wait for the GPU, or outcomes for the
+        search, which should know them before it proposes more."""
         if self._comparison is not None or self._news:
             return 0
         to_generate = (self._codegen.count or self._jobs) - len(self._codegen)

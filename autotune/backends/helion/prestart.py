@@ -180,8 +180,7 @@ _MODULES = ("torch._inductor.runtime.triton_helpers", "autotune.backends.helion.
 
 
 def serve_jobs(fd: int) -> None:
-    """Run the jobs that come over the socket `fd`, as Helion's benchmark process does, until the other end is
-    closed."""
+    """Run the jobs from the socket `fd`, as Helion's benchmark process does, until the other end is closed."""
     from helion.autotuner.benchmark_worker import _worker_loop
 
     for name in _MODULES:

@@ -63,16 +63,14 @@ def shortfall(entry: "Entry", wanted: Requirements) -> str:
 
 
 def reusable(measurements: Iterable["CachedMeasurement"]) -> list["CachedMeasurement"]:
-    """The measurements that need not be made again: times, and repeatable failures of runs in which some config
-    worked."""
-    found = list(measurements)
-    working = {one.run.id for one in found if isinstance(one.measurement.outcome, Timed)}
-    return [one for one in found if _is_reusable(one, working)]
-
-
-def _is_reusable(one: "CachedMeasurement", working: set[str]) -> bool:
-    outcome = one.measurement.outcome
-    return isinstance(outcome, Timed) or (outcome.kind in REPEATABLE_FAILURES and one.run.id in working)
+    """The measurements that need not be made again: times, and repeatable failures of runs with a time."""
+    found = [(one, one.measurement.outcome) for one in measurements]
+    working = {one.run.id for one, outcome in found if isinstance(outcome, Timed)}
+    return [
+        one
+        for one, outcome in found
+        if isinstance(outcome, Timed) or (outcome.kind in REPEATABLE_FAILURES and one.run.id in working)
+    ]
 
 
 def _limits(budget: Budget) -> str:

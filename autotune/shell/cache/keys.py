@@ -51,8 +51,7 @@ class Specialization(_ByText, Struct, frozen=True, omit_defaults=True):
 
 
 class Device(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The hardware. kind: "cuda", "hip", "xpu" or "cpu". units: multiprocessors or cores, which tell a slice of a
-    device from the whole."""
+    """The hardware. kind: "cuda", "hip", "xpu" or "cpu". units: multiprocessors or cores, fewer in a slice of it."""
 
     kind: str
     name: str

@@ -59,6 +59,10 @@ Validate = Callable[[Config], str | None]
 """Checks a remembered config: None if it still works, else the reason why not."""
 
 
+RunPlan = Callable[[Plan, Evaluator, Options], Result]
+"""Carries out a plan."""
+
+
 class Hit(NamedTuple):
     """An entry whose result will do, and its best config in the form of the space."""
 
@@ -182,32 +186,27 @@ def remembered_result(
     seeds: Sequence[Mapping[str, Value]],
     space: Space,
     evaluator: Evaluator,
-    run: Callable[[Plan, Evaluator, Options], Result],
+    run: RunPlan,
 ) -> Result | None:
     """The result of an earlier search that meets the requirements, or None.
 
     The config of one that was made with another toolchain is measured again first; where it fails now, there is a
-    warning. run: carries out a plan.
+    warning.
     """
     hit = keyed.hit(requirements(options, seeds), space)
     if hit is None or hit.entry.result is None:
         return None
     if hit.entry.key.versions == keyed.strict.versions:
         return _with_notes(hit.entry.result, origin_note(hit.entry))
-
-    def run_watched(plan: Plan, watch: Watch) -> Result:
-        return run(plan, evaluator, dataclasses.replace(options, journal=None, progress=watch))
-
-    return _measured_again(keyed, hit, space, evaluator, run_watched)
+    return _measured_again(keyed, hit, options, space, evaluator, run)
 
 
 def _measured_again(
-    keyed: KeyedCache, hit: Hit, space: Space, evaluator: Evaluator, run: Callable[[Plan, Watch], Result]
+    keyed: KeyedCache, hit: Hit, options: Options, space: Space, evaluator: Evaluator, run: RunPlan
 ) -> Result | None:
     """The result of an entry whose config was measured again beside the default, published for the installed toolchain.
 
-    None, with a warning, where the config fails now; None where the measurement was interrupted. run: carries out a
-    plan and tells a watch of every event.
+    None, with a warning, where the config fails now; None where the measurement was interrupted.
     """
     entry, best = hit
     last: list[Search] = []
@@ -216,7 +215,8 @@ def _measured_again(
         last[:] = [search]
 
     try:
-        found = run(_plan_to_compare(space, best, evaluator.exact), watch)
+        quiet = dataclasses.replace(options, journal=None, progress=watch)
+        found = run(_plan_to_compare(space, best, evaluator.exact), evaluator, quiet)
     except TuningFailed:
         found = None
     if not last or (found is not None and not found.complete):
@@ -389,13 +389,11 @@ def _warn_of_failed(search: Search | None, origins: tuple[Origin, ...]) -> None:
         )
 
 
-def combine_watches(*watches: Watch) -> Watch:
-    """One watch that passes every event to all of these."""
-    if len(watches) == 1:
-        return watches[0]
+def combine_watches(first: Watch, second: Watch) -> Watch:
+    """One watch that passes every event to both."""
 
     def watch(search: Search, event: Event) -> None:
-        for each in watches:
-            each(search, event)
+        first(search, event)
+        second(search, event)
 
     return watch

@@ -124,8 +124,7 @@ def kernel_digest(kernel: Any) -> str:
 
 
 def source_text(kernel: Any) -> str:
-    """The source that Triton compiles, without comments and line breaks; of an interpreted kernel a digest of its
-    code."""
+    """The source that Triton compiles, without comments and line breaks; a digest of an interpreted kernel's code."""
     text = getattr(kernel, "src", None)
     if isinstance(text, str):
         with suppress(SyntaxError):
@@ -228,8 +227,7 @@ def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
 
 
 def jsonable_number(value: Any) -> Any:
-    """A value as JSON can hold it: a number that JSON lacks as a text, and a text that reads like such a number
-    marked."""
+    """A value as JSON can hold it: numbers that JSON lacks as texts, and texts that read like these marked."""
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**64:
         return str(value)
     if isinstance(value, float) and not isfinite(value):

@@ -165,8 +165,7 @@ _RANGES: Ranges = {
 
 
 def as_evaluator(given: Any) -> Evaluator:
-    """An evaluator as it is; a function that builds configs becomes a CallableEvaluator. Raises EvaluatorError for any
-    other value."""
+    """An evaluator as it is; a function that builds configs becomes a CallableEvaluator. Else raises EvaluatorError."""
     parts = ("open", "describe", "exact")
     if not isinstance(given, type) and all(hasattr(given, part) for part in parts):
         evaluator: Evaluator = given

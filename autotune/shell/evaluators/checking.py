@@ -156,8 +156,7 @@ class ExpectedLeaf:
         return f"{self.place} has type {theirs} where the reference has {ours}"
 
     def _count_wrong(self, output: Any, expected: Any) -> tuple[int, float, int]:
-        """The number of wrong elements, the largest finite error, and the number of elements that are NaN
-        unexpectedly."""
+        """The number of wrong elements, the largest finite error, and the number of unexpected NaNs."""
         count, largest, nan = 0, 0.0, 0
         for a, there in pieces(output, expected):
             b = there.to(a.device) if is_tensor(a) else there

@@ -61,8 +61,7 @@ def sample(call: Call, calls: int = 1, reset: Call | None = None, timer: Timer |
 
 
 def warm_up(call: Call, schedule: Schedule, first_ms: float, reset: Call | None = None) -> int:
-    """Call until `warmup_ms` have passed. Returns how many calls take `min_sample_ms`. first_ms: time of a first
-    call."""
+    """Call until `warmup_ms` have passed; how many calls take `min_sample_ms`. first_ms: time of a first call."""
     calls, last, spent = 1, first_ms, first_ms
     while True:
         if last * calls < schedule.min_sample_ms and calls < _MOST_CALLS:

@@ -18,8 +18,7 @@ from autotune.shell.evaluators.timing import Schedule, Timer
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Workload:
-    """The functions and arguments of the user, the same for every config. The fields are those of
-    `CallableEvaluator`."""
+    """The functions and arguments of the user, for all configs. The fields: see `CallableEvaluator`."""
 
     build: Callable[[Config], Callable[..., Any]]
     args: tuple[Any, ...]

@@ -47,8 +47,7 @@ class Process(Protocol):
         """Whether the process is dead, reaped or not."""
 
     def kill(self) -> int | None:
-        """Kill the process and everything it has started, and reap it. Returns the exit status, None if the process
-        cannot be killed."""
+        """Kill the process and all that it has started, and reap it. The exit status; None if it cannot be killed."""
 
 
 class SupervisedProcess:
@@ -205,8 +204,7 @@ def resident_mb(pid: int) -> float:
 
 
 def is_readable(fd: int, seconds: float) -> bool:
-    """Whether there is something to read, or the end of the stream, within so many seconds. Works for any number of a
-    descriptor, unlike `select`."""
+    """Whether there are bytes or the end of the stream within so many seconds; also of descriptors above 1023."""
     poll = select.poll()
     poll.register(fd, select.POLLIN)
     return bool(poll.poll(1e3 * max(0.0, seconds)))

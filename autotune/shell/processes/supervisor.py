@@ -94,8 +94,7 @@ def _close_files(kept: set[int]) -> None:
 
 
 def _await_end(program: int, worker: int, sock: int, wake: int) -> int | None:
-    """Wait until the worker or the program ends, or the program asks for the end. Returns the worker's wait status if
-    the worker ended."""
+    """Wait for the end of the worker or the program, or for a request to end. The worker's wait status if it ended."""
     poll, timeout_s = select.poll(), None
     poll.register(wake, select.POLLIN)
     if sock >= 0:
@@ -123,8 +122,7 @@ def _await_end(program: int, worker: int, sock: int, wake: int) -> int | None:
 
 
 def _kill_descendants(worker: int) -> int | None:
-    """Kill all descendants, and theirs as they become ours, until none is left. Returns the worker's wait status, if
-    it is found."""
+    """Kill all descendants, and theirs as they become ours, until none is left. The worker's wait status, if found."""
     found, until = None, time.monotonic() + _KILL_S
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(worker, signal.SIGKILL)  # at once: later the number may belong to another group
@@ -160,8 +158,7 @@ def become_subreaper() -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Have this process killed when the thread of the parent that has forked it ends, even while it is stopped or held
-    up in C code."""
+    """Have this process killed when the thread that has forked it ends, even while it is stopped or in C code."""
     if LINUX:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:

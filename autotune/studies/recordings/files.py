@@ -195,8 +195,7 @@ def _broken_at(text: bytes) -> int:
 
 
 def _last_entry(text: bytes, name: bytes) -> int | None:
-    """The offset after the last whole entry of the object `name`; None without it, or where an entry holds an
-    object."""
+    """The offset after the last whole entry of the object `name`; None without it, or where entries are nested."""
     depth, key, nested = 0, b"", False
     end: int | None = None
     for match in _STRUCTURE.finditer(text):

@@ -253,8 +253,7 @@ def _pairs(result: _Result) -> Iterator[tuple[str, Any]]:
 
 
 def _row(codes: tuple[int, ...], runs: Sequence[_Result], per_second: float) -> RecordingRow:
-    """A point from all of its runs: the last decides whether it works, and its time is the mean of the runs that
-    did."""
+    """A point from all of its runs: the last decides whether it works; its time is the mean of the timed ones."""
     scale = 1e3 / per_second
     timed = [parse_time(run.total_duration, scale) for run in runs if run.status == "Ok"]
     times = [time for time, _, _ in timed if time is not None]

@@ -14,7 +14,7 @@ from autotune.studies.recordings.files import find_tear, is_json, read_text, rec
 from autotune.studies.recordings.kernel_tuner import read_kernel_tuner
 from autotune.studies.recordings.ktt import TIMES, read_ktt_csv, read_ktt_json, read_ktt_xml
 from autotune.studies.recordings.objective import Direction, ObjectiveChoice
-from autotune.studies.recordings.own import is_own, read_own
+from autotune.studies.recordings.own import START, read_own
 from autotune.studies.recordings.recording import Recording
 from autotune.studies.recordings.t4 import read_t4
 
@@ -103,7 +103,7 @@ def _load(path: Path, chosen: ObjectiveChoice) -> Recording:
     text = text.strip(b" \t\r\n") if text[:1] in b" \t\r\n{[" else text
     if cut:
         warnings.warn(f"{path}: the gzip data ends too early; {len(text)} bytes of text could be read", stacklevel=4)
-    if is_own(text):
+    if text.startswith(START):
         return _load_own(path, text, chosen)
     if text.startswith(b"Kernel name,"):
         return read_ktt_csv(path, text, cut, chosen)

@@ -22,7 +22,8 @@ from autotune.studies.recordings.rows import distinct_values, unique_keys
 _VERSIONS = (1, 2)
 """1: points are ranked by their times. 2: by another objective, which is a field; readers of version 1 refuse it."""
 
-_START = b'{"format":"autotune-recording"'
+START = b'{"format":"autotune-recording"'
+"""The beginning of each of our files."""
 
 
 class _Failures(msgspec.Struct):
@@ -32,8 +33,7 @@ class _Failures(msgspec.Struct):
 
 
 class _File(msgspec.Struct, omit_defaults=False, kw_only=True):
-    """The file, with its fields in this order. codes: a list for each parameter. samples_ms: all repeats, `repeats` of
-    each row."""
+    """The file, its fields in this order. codes: a list for each parameter. samples_ms: all repeats, row by row."""
 
     format: Literal["autotune-recording"]
     version: int
@@ -59,11 +59,6 @@ class _File(msgspec.Struct, omit_defaults=False, kw_only=True):
 
 class _Version(msgspec.Struct):
     version: int
-
-
-def is_own(text: bytes) -> bool:
-    """Whether a text begins as our files do."""
-    return text.startswith(_START)
 
 
 def write_recording(recording: Recording, path: Path | str, digits: int | None = None) -> None:

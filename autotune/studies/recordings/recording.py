@@ -168,8 +168,7 @@ class Recording:
         return _PointIndex(self.codes, [len(values) for values in self.values])
 
     def lookup(self, codes: Integers) -> Integers:
-        """The row of each point of `codes` [m, p], -1 for a point that was not measured; shape [m]. ValueError for a
-        wrong shape."""
+        """The row of each point of `codes` [m, p], or -1 if it was not measured; [m]. ValueError for other shapes."""
         return self._index.rows(codes)
 
     def key(self, row: int) -> str:
@@ -273,8 +272,7 @@ def recorded_parameters(recording: Recording) -> dict[str, Parameter]:
 
 
 def parameter_for_values(values: Sequence[Value], role: str | None = None) -> Parameter:
-    """The parameter with exactly these values in this order; a Choice where no other kind fits, ordered if
-    monotonic."""
+    """The parameter with exactly these values in this order: a Choice (ordered if monotonic) if no other kind fits."""
     numbers = [value for value in values if type(value) in (int, float)]
     steps = [b - a for a, b in pairwise(numbers)]
     if tuple(values) == (False, True) and all(isinstance(value, bool) for value in values):
