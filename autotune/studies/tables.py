@@ -80,8 +80,8 @@ class StudyTable(Struct, frozen=True, kw_only=True):
 
 
 def _escape_formula(cell: str) -> str:
-    """A cell of a CSV file as text for every spreadsheet, which takes =, +, -, @ or a tab at the beginning of a line for
-    a formula: names come from users. Numbers stay numbers."""
+    """A cell of a CSV file as text for every spreadsheet, which takes =, +, -, @ or a tab at the beginning of a line
+    for a formula: names come from users. Numbers stay numbers."""
     cell = _one_line(cell)
     formula = cell.startswith("\t") or cell.lstrip().startswith(("=", "+", "-", "@"))
     return f"'{cell}" if formula and cell != "-" and not _NUMBER.fullmatch(cell) else cell

@@ -122,7 +122,7 @@ class Entry(_WithResult, Struct, frozen=True, kw_only=True, dict=True, omit_defa
 
     @cached_property
     def name(self) -> str:
-        """The name of its file, hexadecimal: loose digest, start of the strict one, nanosecond of the beginning, run."""
+        """The name of its file: loose digest, start of the strict one, nanosecond of the beginning, run."""
         began = int(self.run.began_at * 1e9)
         return f"{self.key.loose.digest}-{self.key.digest[:8]}-{began:016x}-{self.run.id[:8]}.json"
 
