@@ -247,17 +247,8 @@ def _resolve_key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Ca
         from autotune.shell.cache.identity import installed_versions
 
         key = StrictKey(key.loose, installed_versions())
-    options = resolve_options(
-        environment(),
-        problem.strategy,
-        problem.effort,
-        problem.budget,
-        problem.seed,
-        False,
-        problem.settings,
-        False,
-        "",
-    )
+    given = (problem.strategy, problem.effort, problem.budget, problem.seed)
+    options = resolve_options(environment(), *given, settings=problem.settings)
     wanted = requirements(options, problem.seeds)
     found = KeyedCache(opened, key).hit(wanted, problem.space)
     hit = None if found is None else found.entry

@@ -46,10 +46,10 @@ def resolve_options(
     effort: str | None,
     budget: Budget | int | None,
     seed: int | None,
-    journal: PathLike | Literal[False] | None,
-    settings: Mapping[str, Any] | None,
-    progress: Progress,
-    label: str,
+    journal: PathLike | Literal[False] | None = False,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress = False,
+    label: str = "",
 ) -> Options:
     """The options of a search: arguments go before the environment, that before the defaults.
 

@@ -75,23 +75,6 @@ def read_timeline(path: str | Path) -> list[Span]:
     return [msgspec.json.decode(line, type=Span) for line in Path(path).read_bytes().splitlines()]
 
 
-def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) -> float:
-    """The share of the time from start_s to end_s in which a GPU was timing, or all `compilers` were compiling."""
-    turns: list[tuple[float, Activity, int]] = []
-    for span in (span for span in spans if span.what in ("compile", "run")):
-        begin, end = max(span.start_s, start_s), min(span.end_s, end_s)
-        if begin < end:
-            turns += [(begin, span.what, 1), (end, span.what, -1)]
-    busy, last = 0.0, start_s
-    running = {"run": 0, "compile": 0}
-    for at, what, step in sorted(turns, key=lambda turn: turn[0]):
-        if running["run"] or running["compile"] >= compilers:
-            busy += at - last
-        running[what] += step
-        last = at
-    return busy / (end_s - start_s)
-
-
 SEARCH, GPU, SPARE, GENERATOR = "search", "gpu", "gpu spare", "generator"
 """Lanes inside of Helion: this process, the one that times configs, the spare one, the code generators."""
 

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from autotune.shell.timeline import Activity, Span
+
 HERE = Path(__file__).parent
 REHEARSING = {"AUTOTUNE_H200_REHEARSAL": "1"}
 SMALL: dict[str, dict[str, Any]] = {
@@ -103,3 +105,20 @@ def card() -> str:
         return name.decode() if isinstance(name, bytes) else str(name)
     except Exception:  # no library, no driver, no GPU
         return ""
+
+
+def busy_share(spans: list[Span], compilers: int, start_s: float, end_s: float) -> float:
+    """The share of the time from start_s to end_s in which a GPU was timing, or all `compilers` were compiling."""
+    turns: list[tuple[float, Activity, int]] = []
+    for span in (span for span in spans if span.what in ("compile", "run")):
+        begin, end = max(span.start_s, start_s), min(span.end_s, end_s)
+        if begin < end:
+            turns += [(begin, span.what, 1), (end, span.what, -1)]
+    busy, last = 0.0, start_s
+    running = {"run": 0, "compile": 0}
+    for at, what, step in sorted(turns, key=lambda turn: turn[0]):
+        if running["run"] or running["compile"] >= compilers:
+            busy += at - last
+        running[what] += step
+        last = at
+    return busy / (end_s - start_s)

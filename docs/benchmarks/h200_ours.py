@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from h200_common import evaluator_of, machine, problem_of
+from h200_common import busy_share, evaluator_of, machine, problem_of
 
 from autotune import Budget, Config, Timed, tune
 from autotune.backends.triton.processes import default_compile_workers
 from autotune.core.search.messages import Asked, Observed
-from autotune.shell.timeline import Span, busy_share, read_timeline
+from autotune.shell.timeline import Span, read_timeline
 from autotune.studies.recordings import load_recording
 from autotune.studies.recordings.load import builtin_recordings
 from autotune.studies.simulation import RecordedTable

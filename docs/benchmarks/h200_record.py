@@ -23,10 +23,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from h200_common import busy_share
+
 from autotune import Failed, Timed
 from autotune.backends.triton.processes import default_compile_workers
 from autotune.core.search.messages import Observed
-from autotune.shell.timeline import Span, busy_share, read_timeline
+from autotune.shell.timeline import Span, read_timeline
 from autotune.studies.record import record_space
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

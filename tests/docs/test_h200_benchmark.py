@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from autotune import Timed
+from autotune.shell.timeline import NO_TRIAL, Span
 from autotune.studies.recordings import load_recording
 from autotune.studies.simulation import RecordedTable
 from tests.support import DOCS
@@ -99,6 +100,17 @@ def test_threads_of_one_core_stay_together(module: Any, monkeypatch: pytest.Monk
         Path, "read_text", lambda path: str(int(path.parts[5][3:]) % 2) if "core_id" in str(path) else "0"
     )
     assert common.cores_in_order() == [0, 2, 1, 3]
+
+
+def test_a_machine_is_busy_while_the_gpu_times_or_all_compilers_compile(module: Any) -> None:
+    spans = [
+        Span(lane="gpu 0", what="run", trial=1, start_s=1.0, end_s=3.0),
+        Span(lane="gpu 0", what="start", trial=NO_TRIAL, start_s=0.0, end_s=1.0),
+        Span(lane="compile 1", what="compile", trial=0, start_s=0.0, end_s=4.0),
+    ]
+    busy_share = module("h200_common").busy_share
+    assert busy_share(spans, 2, 0.0, 4.0) == 0.5, "one of two compile workers is not enough"
+    assert busy_share(spans, 1, 0.0, 8.0) == 0.5
 
 
 def test_a_config_is_near_by_the_times_that_were_taken_together(module: Any) -> None:

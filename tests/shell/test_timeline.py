@@ -1,8 +1,8 @@
-"""The timeline of a session: its spans, and the share of the time in which it was busy."""
+"""The timeline of a session: its spans."""
 
 from pathlib import Path
 
-from autotune.shell.timeline import NO_TRIAL, Span, Timeline, busy_share, read_timeline
+from autotune.shell.timeline import NO_TRIAL, Span, Timeline, read_timeline
 
 
 def test_timeline(tmp_path: Path) -> None:
@@ -20,5 +20,3 @@ def test_timeline(tmp_path: Path) -> None:
         Span(lane="gpu 0", what="start", trial=NO_TRIAL, start_s=0.0, end_s=1.0),
         Span(lane="compile 1", what="compile", trial=0, start_s=0.0, end_s=4.0),
     ]
-    assert busy_share(spans, 2, 0.0, 4.0) == 0.5, "one of two compile workers is not enough"
-    assert busy_share(spans, 1, 0.0, 8.0) == 0.5

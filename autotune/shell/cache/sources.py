@@ -174,11 +174,7 @@ _DIVISOR = 16
 """Strides that are multiples of it form a class: Triton specialises on it, to vectorise."""
 
 
-def specialization_of(
-    args: Sequence[Any] | Mapping[str, Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    constants: Mapping[str, Any] | None = None,
-) -> Specialization:
+def specialization_of(args: Sequence[Any] | Mapping[str, Any]) -> Specialization:
     """The specialization of a call, its positional arguments named "0", "1", … unless they come with names.
 
     A tensor is any object with `shape` and `dtype`, and `stride()` in elements or `strides` in bytes. Lists, tuples and
@@ -187,18 +183,9 @@ def specialization_of(
     """
     named = args if isinstance(args, Mapping) else {str(i): value for i, value in enumerate(args)}
     arguments: dict[str, Argument] = {}
-    for name, value in {**named, **(kwargs or {})}.items():
+    for name, value in named.items():
         _collect(str(name), value, arguments)
-    plain: dict[str, Argument] = {}
-    for name, value in (constants or {}).items():
-        _collect(str(name), value, plain)
-    return Specialization(arguments, {name: _constant(name, argument) for name, argument in plain.items()})
-
-
-def _constant(name: str, argument: Argument) -> Any:
-    if isinstance(argument, Tensor):
-        raise CacheError(f"the constant {name} is a tensor, whose values are no part of a key; pass it as an argument")
-    return argument.value
+    return Specialization(arguments)
 
 
 def _collect(name: str, value: Any, into: dict[str, Argument]) -> None:
