@@ -101,7 +101,7 @@ def merge(
     rows = {}
     for source in sources:
         _require_directory(source)
-        rows[str(source)] = merge_stores(Store(source, writable=False), into)
+        rows[str(source)] = merge_stores(Store(source), into)
     if as_json:
         print_json({"cache": str(into.directory), "merged": rows})
         return

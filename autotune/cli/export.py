@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from autotune.cli.import_ import parse_format, parse_pairs
-from autotune.cli.options import AsJson
+from autotune.cli.import_ import parse_format
+from autotune.cli.options import AsJson, parse_pairs
 from autotune.cli.output import print_json, print_labelled
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
@@ -46,8 +46,8 @@ def export(
     Each is for a size, or for a key of Triton's autotuner: vLLM, SGLang and flash-linear-attention. The configs are
     files that `--save-config` wrote. `autotune cache export` writes configs of the cache.
     """
-    named = parse_pairs(configs, "KEY=CONFIG")
-    read = [(_parse_key(key), load_config(str(file))) for key, file in named.items()]
+    named = parse_pairs(configs, "KEY=CONFIG", "16=best-16.json")
+    read = [(_parse_key(key), load_config(file)) for key, file in named.items()]
     write_for_library(read, out, format, rename, kernel_name, triton_version, as_json)
 
 
@@ -71,7 +71,7 @@ def write_for_library(
     as_json: bool,
 ) -> None:
     """Write pairs of a size and a config to `out` as the options say, and print how many there are."""
-    names = {ours: str(theirs) for ours, theirs in parse_pairs(rename or (), "--rename").items()}
+    names = parse_pairs(rename or (), "--rename", "BLOCK_M=BLOCK_SIZE_M")
     chosen = parse_format(format) or "vllm"
     write_tuned_configs(configs, out, chosen, rename=names, kernel_name=kernel_name, triton_version=triton_version)
     if as_json:

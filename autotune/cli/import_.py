@@ -1,16 +1,14 @@
 """`autotune import FILE [OUT]`: configs and measurements of other libraries, to begin a search with or to keep."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, parse_direction
+from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, parse_direction, parse_pairs
 from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
 from autotune.cli.problem_file import load_problem
-from autotune.core.config import Value
 from autotune.core.errors import PlanError
 from autotune.interop.seed_configs import AT_MOST, SeedConfigs, fit_seeds, read_seeds, rename_configs, write_seeds
 from autotune.interop.tuned_configs import FORMATS, Format, TunedConfigs
@@ -62,8 +60,8 @@ def import_(
     own format; with --problem, the best of a recording are seeds too.
     """
     found = read_seeds(file, parse_format(format), objective=objective, direction=parse_direction(direction))
-    chosen = found.where(parse_pairs(where or (), "--where"))
-    names = {theirs: str(ours) for theirs, ours in parse_pairs(rename or (), "--rename").items()}
+    chosen = found.where(parse_pairs(where or (), "--where", "M=16"))
+    names = parse_pairs(rename or (), "--rename", "BLOCK_SIZE_M=BLOCK_M")
     fitted: SeedConfigs | None = None
     if problem is not None:
         with stdout_for_results():
@@ -98,17 +96,6 @@ def parse_format(text: str | None) -> Format | None:
     if text is not None and text not in FORMATS:
         raise PlanError(f"--format {text}: unknown; use one of {', '.join(FORMATS)}")
     return text
-
-
-def parse_pairs(texts: Iterable[str], option: str) -> dict[str, Value]:
-    """NAME=VALUE texts as a dictionary; raises PlanError for another form."""
-    found: dict[str, Value] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise PlanError(f"{option} {text}: not of the form NAME=VALUE; write {option} M=16, for example")
-        found[name] = value
-    return found
 
 
 def _print_configs(found: TunedConfigs, fitted: SeedConfigs | None, written: str) -> None:

@@ -1,6 +1,7 @@
 """The options that several commands share, and the parsing of their texts."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,17 +64,23 @@ def parse_direction(text: str | None) -> "Direction | None":
     raise PlanError(f"--direction {text}: unknown; use lower or higher")
 
 
-def parse_settings(texts: Iterable[str], option: str = "--set", example: str = "copies=3") -> dict[str, Any]:
-    """KEY=VALUE texts as a dictionary; a value is JSON, and a string where it is not."""
-    settings = {}
+def parse_pairs(texts: Iterable[str], option: str, example: str) -> dict[str, str]:
+    """KEY=VALUE texts as a dictionary; raises PlanError, with an example, for another form."""
+    pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise PlanError(f"{option} {text}: not of the form key=value; write {option} {example}, for example")
-        try:
-            settings[key.strip()] = msgspec.json.decode(value)
-        except msgspec.DecodeError:
-            settings[key.strip()] = value
+        pairs[key.strip()] = value
+    return pairs
+
+
+def parse_settings(texts: Iterable[str], option: str = "--set", example: str = "copies=3") -> dict[str, Any]:
+    """KEY=VALUE texts as a dictionary; a value is JSON, and a string where it is not."""
+    settings: dict[str, Any] = parse_pairs(texts, option, example)
+    for key, value in settings.items():
+        with suppress(msgspec.DecodeError):
+            settings[key] = msgspec.json.decode(value)
     return settings
 
 

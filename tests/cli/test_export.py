@@ -32,7 +32,7 @@ def test_export_writes_what_import_reads(folder, capfd):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["export", "x.json", "16"], ["NAME=VALUE"]),
+        (["export", "x.json", "16"], ["key=value"]),
         (["export", "x.json", "16=problem.py"], ["not a config in JSON"]),
         (["export", "x.json", "a b=b.json"], ["the key is not JSON"]),
         (["export", "x.json", "16=none.json"], ["none.json cannot be read"]),

@@ -85,7 +85,7 @@ def test_import_writes_a_recording_in_our_format(folder, capfd):
         (["import", "none.json"], ["none.json: cannot be read"]),
         (["import", "problem.py"], ["problem.py", "not a JSON object"]),
         (["import", MOE_NAME, "--format", "tvm"], ["--format tvm", "vllm, sglang"]),
-        (["import", MOE_NAME, "--where", "M"], ["--where M", "NAME=VALUE"]),
+        (["import", MOE_NAME, "--where", "M"], ["--where M", "key=value"]),
         (["import", MOE_NAME, "--where", "M=5"], ["labelled M=5"]),
         (["import", MOE_NAME, "s.csv"], ["its name says CSV"]),
         (["import", MOE_NAME, "--problem", MOE_NAME], ["is JSON, and not executed"]),

@@ -126,7 +126,7 @@ class Cache:
                   check_items(shipped, "shipped", "a list of directories", CacheError)]  # fmt: skip
         self.mode: CacheMode = mode
         first = get_cache_dir() if directory is None else as_path(directory, "the cache's directory", CacheError)
-        self.stores = (Store(first, mode == "read_write"), *(Store(other, writable=False) for other in others))
+        self.stores = (Store(first), *map(Store, others))
         self._lookups: dict[str, _Lookup] = {}
         self._rejections: dict[str, list[Entry]] = {}
 

@@ -43,12 +43,11 @@ _HEX = frozenset("0123456789abcdef")
 class Store:
     """The entries in one directory, which need not exist to be read.
 
-    writable: False for a shared directory that is only read. broken: why files could not be read, by their names; each
-    is named in one warning, together with the others that the same call found broken.
+    broken: why files could not be read, by their names; each is named in one warning, together with the others that the
+    same call found broken.
     """
 
     directory: Path
-    writable: bool = True
     broken: dict[str, str] = field(default_factory=dict, compare=False)
     _told: set[str] = field(default_factory=set, compare=False)
 
