@@ -17,7 +17,7 @@ import msgspec
 from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.search.plan import Budget
 from autotune.core.space import Space
-from autotune.shell.files import read_regular
+from autotune.shell.files import read_regular, translate_os_error
 
 if TYPE_CHECKING:
     from autotune.shell.tuning import Problem
@@ -39,10 +39,8 @@ def load_problem(target: str) -> "Problem":
 
 def is_journal(path: Path) -> bool:
     """Whether a file is to be read as a journal, by its beginning or name. Raises PlanError where it cannot be read."""
-    try:
+    with translate_os_error(PlanError, f"{path} cannot be read", "check the path"):
         start = read_regular(path, 64)
-    except OSError as error:
-        raise PlanError(f"{path} cannot be read ({error.strerror}); check the path") from None
     return start.startswith(_JOURNAL) or path.suffix == ".jsonl"
 
 
@@ -59,12 +57,8 @@ def _read_python(path: Path) -> bytes:
     """The source in a file; raises PlanError for a file that cannot be read, or is JSON, packed or binary."""
     if os.path.isdir(path):
         raise PlanError(f"{path} is a directory; name the Python file that holds the problem")
-    try:
+    with translate_os_error(PlanError, f"{path} cannot be read", "name the Python file that holds the problem"):
         source = read_regular(path)
-    except OSError as error:
-        raise PlanError(
-            f"{path} cannot be read ({error.strerror}); name the Python file that holds the problem"
-        ) from None
     if source.startswith(_JOURNAL):
         kind = "a journal of a search"
     elif source.startswith(b"\x1f\x8b"):

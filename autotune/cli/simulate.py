@@ -1,7 +1,7 @@
 """`autotune simulate RECORDING`: search a recorded space instead of a device, once a seed."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from autotune.core.search.result import TuningFailed, result
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.codec import encode
 from autotune.shell.evaluators.simulated import Disturbance, Noise, SimulatedEvaluator
-from autotune.shell.files import suffix_conflict, why_unwritable, write_output
+from autotune.shell.files import suffix_conflict, translate_os_error, why_unwritable, write_output
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.recordings.load import locate_recording
 from autotune.studies.simulation import SimulatedRun, Simulation
@@ -77,7 +77,8 @@ def simulate(
             runs.append(run)
     finally:
         if traces is not None:
-            _write_traces(traces, runs)
+            with translate_os_error(PlanError, f"the traces cannot be written to {traces}", "name another file"):
+                write_output(traces, b"".join(encode(run.trace) + b"\n" for run in runs))
     _print_runs(simulation.recording, runs, as_json)
 
 
@@ -101,13 +102,6 @@ def _check_traces(path: Path | None, recording: Path) -> None:
         why = "it is the recording; name another file"
     if why is not None:
         raise PlanError(f"the traces cannot be written to {path}: {why}")
-
-
-def _write_traces(path: Path, runs: Sequence[SimulatedRun]) -> None:
-    try:
-        write_output(path, b"".join(encode(run.trace) + b"\n" for run in runs))
-    except OSError as error:
-        raise PlanError(f"the traces cannot be written to {path} ({error.strerror}); name another file") from None
 
 
 def _print_runs(recording: Recording, runs: list[SimulatedRun], as_json: bool) -> None:

@@ -17,7 +17,7 @@ from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import AutotuneError, ConfigError, RecordingError
 from autotune.core.space import Space
 from autotune.interop.tuned_configs import Format, TunedConfig, TunedConfigs, read_tuned_configs
-from autotune.shell.files import as_path, suffix_conflict, write_output
+from autotune.shell.files import as_path, suffix_conflict, translate_os_error, write_output
 from autotune.shell.formatting import format_count
 from autotune.studies.recordings import load_recording
 from autotune.studies.recordings.files import read_text
@@ -279,7 +279,5 @@ def write_seeds(configs: Iterable[Mapping[str, Value]], path: Path | str, source
     seeds = [dict(Config(as_config(one))) for one in check_items(configs, "configs", "a list of configs", ConfigError)]
     source = check_text(source, "source", "the origin of the configs", ConfigError)
     file = _SeedsFile(format=_FORMAT, version=1, seeds=seeds, source=source)
-    try:
+    with translate_os_error(ConfigError, f"{path} cannot be written", "name another file"):
         write_output(path, msgspec.json.format(msgspec.json.encode(file), indent=1) + b"\n")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file") from None

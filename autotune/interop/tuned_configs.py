@@ -24,7 +24,7 @@ import msgspec
 from autotune.core.arguments import argument_error, check_items, check_text, short_repr
 from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import AutotuneError, ConfigError
-from autotune.shell.files import as_path, suffix_conflict, write_output
+from autotune.shell.files import as_path, suffix_conflict, translate_os_error, write_output
 from autotune.studies.recordings.files import read_text, without_non_finite
 from autotune.studies.recordings.rows import FAILED_TIME
 
@@ -311,10 +311,8 @@ def write_tuned_configs(
     else:
         tree = {"triton_version": triton_version} if triton_version and format == "vllm" else {}
         tree |= _vllm_tree(named)
-    try:
+    with translate_os_error(ConfigError, f"{path} cannot be written", "name another file"):
         write_output(path, json.dumps(tree, indent=4).encode() + b"\n")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file") from None
 
 
 def _rename(config: Mapping[str, Value], rename: Mapping[str, str]) -> dict[str, Value]:

@@ -6,8 +6,8 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autotune.core.arguments import argument_error
@@ -25,6 +25,15 @@ def as_path(given: object, what: str, error: type[AutotuneError]) -> Path:
     return Path(text)
 
 
+@contextmanager
+def translate_os_error(error: type[AutotuneError], what: str, remedy: str) -> Iterator[None]:
+    """Turn an OSError inside of the context into this error: WHAT (the system's reason); REMEDY."""
+    try:
+        yield
+    except OSError as found:
+        raise error(f"{what} ({found.strerror or found}); {remedy}") from None
+
+
 def save_config(config: Mapping[str, Value], path: PathLike) -> None:
     """Write a config to a file as JSON, replacing the file; a crash leaves the old file or the new one.
 
@@ -33,10 +42,8 @@ def save_config(config: Mapping[str, Value], path: PathLike) -> None:
     path = as_path(path, "path", ConfigError)
     as_config(config, "config")
     check_writable(path)
-    try:
+    with translate_os_error(ConfigError, f"the config cannot be written to {path}", "name another file"):
         write_output(path, Config(config).to_json().encode() + b"\n")
-    except OSError as error:
-        raise ConfigError(f"the config cannot be written to {path} ({error.strerror}); name another file") from None
 
 
 def replace_file(path: Path, content: bytes, like: os.stat_result | None = None) -> None:
@@ -242,10 +249,8 @@ def load_config(path: PathLike) -> Config:
     path = as_path(path, "path", ConfigError)
     if os.path.isdir(path):
         raise ConfigError(f"{path} is a directory; name a file that holds a config as JSON")
-    try:
+    with translate_os_error(ConfigError, f"{path} cannot be read", "check the path"):
         text = read_regular(path)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the path") from None
     try:
         return Config.from_json(text)
     except (ConfigError, UnicodeDecodeError) as error:
@@ -255,7 +260,5 @@ def load_config(path: PathLike) -> Config:
 def check_writable(path: PathLike) -> None:
     """Raises ConfigError if a config cannot be written to this path; to be called before a long search."""
     path = Path(path)
-    if (fault := suffix_conflict(path, ".json")) is not None:
-        raise ConfigError(f"the config cannot be written to {path}: {fault}")
-    if (why := why_unwritable(path)) is not None:
+    if (why := suffix_conflict(path, ".json") or why_unwritable(path)) is not None:
         raise ConfigError(f"the config cannot be written to {path}: {why}")

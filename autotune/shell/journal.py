@@ -27,7 +27,7 @@ from autotune.core.search.plan import Plan
 from autotune.core.space import Space
 from autotune.core.space_spec import why_incomparable
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_of_spec, spec_of_plan
-from autotune.shell.files import read_regular, suffix_conflict
+from autotune.shell.files import read_regular, suffix_conflict, translate_os_error
 from autotune.shell.signed_json import UNREADABLE, is_signed, sign
 from autotune.version import __version__
 
@@ -118,10 +118,8 @@ class Journal:
 def read_journal(path: str | os.PathLike[str]) -> Journal:
     """The journal in a file. Raises JournalError, naming the line, for anything but a torn end."""
     path = Path(path)
-    try:
+    with translate_os_error(JournalError, f"{path} cannot be read", "check the path"):
         data = read_regular(path)
-    except OSError as error:
-        raise JournalError(f"{path} cannot be read ({error.strerror}); check the path") from None
     lines = data.split(b"\n")
     torn = lines.pop()  # empty when the file ends with a line break
     if not lines:
@@ -211,10 +209,8 @@ class JournalWriter:
     @classmethod
     def append_to(cls, journal: Journal) -> "JournalWriter":
         """Go on with a journal after its last whole line; raises JournalError while another process writes to it."""
-        try:
+        with translate_os_error(JournalError, f"{journal.path} cannot be written", "check its permissions"):
             descriptor = os.open(journal.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        except OSError as error:
-            raise JournalError(f"{journal.path} cannot be written ({error.strerror}); check its permissions") from None
         _lock(descriptor, journal.path)
         if os.fstat(descriptor).st_size != journal.size:  # another process went on with it before we got the lock
             os.close(descriptor)

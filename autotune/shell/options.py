@@ -19,7 +19,7 @@ from autotune.core.strategies.population import POPULATION_SETTING, BeginsWithPo
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
 from autotune.shell.driver import Watch
-from autotune.shell.files import as_path
+from autotune.shell.files import as_path, translate_os_error
 from autotune.shell.settings import Environment, resolve_setting
 
 PathLike = str | os.PathLike[str]
@@ -142,12 +142,9 @@ def new_journal_path(folder: Path, label: str) -> Path:
     Raises JournalError where the folder cannot be made.
     """
     folder = folder.expanduser()
-    try:
+    what = f"the directory {folder}, which AUTOTUNE_LOG names, cannot be made"
+    with translate_os_error(JournalError, what, "name another"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise JournalError(
-            f"the directory {folder}, which AUTOTUNE_LOG names, cannot be made ({error.strerror}); name another"
-        ) from None
     stem = re.sub(r"[^\w.-]+", "_", label)[-60:] or "search"
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     return folder / f"{stem}-{stamp}-{os.getpid()}-{os.urandom(2).hex()}.journal.jsonl"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from autotune.shell.files import write_output
+from autotune.shell.files import translate_os_error, write_output
 from autotune.shell.formatting import escape_control_lines, escape_controls
 from autotune.studies.recordings.recording import Floats
 from autotune.studies.result import Benchmark, StudyResult
@@ -79,12 +79,10 @@ def write_study(result: StudyResult, tables: Sequence[StudyTable], folder: Path)
     files["tables.md"] = "\n".join(table.markdown() for table in tables)
     files["report.html"] = _html_report(result, tables, figures)
     files["study.json"] = msgspec.json.format(msgspec.json.encode(result.spec), indent=2).decode() + "\n"
-    try:
+    with translate_os_error(StudyError, f"{folder}: cannot be written", "use another --out"):
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             write_output(folder / name, text.encode())
-    except OSError as error:
-        raise StudyError(f"{folder}: cannot be written ({error.strerror or error}); use another --out") from None
     return notes
 
 

@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from autotune.core.identity import identify
 from autotune.core.strategies.registry import STRATEGIES, to_spec
-from autotune.shell.files import read_regular
+from autotune.shell.files import read_regular, translate_os_error
 from autotune.studies.peers import find_peer
 from autotune.studies.spec import Case, StudyError, StudySpec, build_case
 
@@ -80,7 +80,7 @@ class RunStore:
         self._file = None
         if path is None:
             return
-        try:
+        with translate_os_error(StudyError, f"{path}: cannot be written", "use another --out"):
             path.parent.mkdir(parents=True, exist_ok=True)
             if os.path.exists(path):
                 read_regular(path, 0)  # a FIFO or a device would be read without end
@@ -89,8 +89,6 @@ class RunStore:
             whole = self._read(path, self._file.read())
             self._file.truncate(whole)
             self._file.seek(0, os.SEEK_END)
-        except OSError as error:
-            raise StudyError(f"{path}: cannot be written ({error.strerror or error}); use another --out") from None
 
     def _read(self, path: Path, content: bytes) -> int:
         """Take in the whole lines; the number of their bytes."""

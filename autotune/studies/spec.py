@@ -15,7 +15,7 @@ from autotune.core.search.plan import Settings
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import STRATEGIES, canonical_name
 from autotune.shell.evaluators.simulated import Noise
-from autotune.shell.files import read_regular
+from autotune.shell.files import read_regular, translate_os_error
 from autotune.studies.peers import is_peer
 from autotune.studies.recordings.load import BUILTIN, builtin_recordings
 from autotune.studies.simulation import WITHOUT_FINISH
@@ -108,10 +108,8 @@ class Case(Struct, frozen=True, kw_only=True):
 def load_study(path: Path | str) -> StudySpec:
     """The study in a .toml or .json file; raises StudyError, one sentence that names the fault."""
     path = Path(path)
-    try:
+    with translate_os_error(StudyError, f"{path}: cannot be read", "check the path"):
         text = read_regular(path)
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     decode = msgspec.toml.decode if path.suffix == ".toml" else msgspec.json.decode
     try:
         return decode(text, type=StudySpec)

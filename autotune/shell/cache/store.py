@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autotune.core.errors import CacheError
 from autotune.shell.cache.entries import Entry, Found, decode_entry, encode_entry
-from autotune.shell.files import FILE_KINDS, replace_file
+from autotune.shell.files import FILE_KINDS, replace_file, translate_os_error
 from autotune.shell.formatting import format_count
 
 PathLike = str | os.PathLike[str]
@@ -127,13 +127,9 @@ class Store:
         Raises CacheError where the directory cannot be written to.
         """
         path = self.path(entry.name)
-        try:
+        remedy = "name another in AUTOTUNE_CACHE_DIR, or use it read-only"
+        with translate_os_error(CacheError, f"the cache {self.directory} cannot be written", remedy):
             write_durably(path, encode_entry(entry))
-        except OSError as error:
-            raise CacheError(
-                f"the cache {self.directory} cannot be written ({error.strerror}); "
-                "name another in AUTOTUNE_CACHE_DIR, or use it read-only"
-            ) from None
         return path
 
     def remove(self, name: str) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from autotune.core.errors import RecordingError
-from autotune.shell.files import read_regular, suffix_conflict, write_output
+from autotune.shell.files import read_regular, suffix_conflict, translate_os_error, write_output
 
 T = TypeVar("T")
 
@@ -53,10 +53,8 @@ def read_text(path: Path) -> tuple[bytes, bool]:
     Raises RecordingError where the file cannot be read or is no regular file, its gzip is damaged, or it unpacks to
     more than _MAX_BYTES, or to more than _MAX_RATIO times its size.
     """
-    try:
+    with translate_os_error(RecordingError, f"{path}: cannot be read", "check the path"):
         content = read_regular(path, _MAX_BYTES + 1)
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     if len(content) > _MAX_BYTES:
         raise RecordingError(f"{path}: is larger than {_MAX_BYTES >> 20} MiB; split the recording")
     if not content.startswith(_GZIP):
@@ -102,10 +100,8 @@ def write_text(path: Path, text: bytes) -> None:
     """
     check_name(path)
     content = gzip.compress(text, 9, mtime=0) if path.suffix == ".gz" else text
-    try:
+    with translate_os_error(RecordingError, f"{path}: cannot be written", "check the directory"):
         write_output(path, content)
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be written ({error.strerror or error}); check the directory") from None
 
 
 def check_name(path: Path) -> None:
@@ -162,9 +158,8 @@ class _Tear(NamedTuple):
     torn: bytes
 
 
-def find_tear(text: bytes, name: str) -> _Tear | None:
-    """The place at which the object `name` of a cut-off JSON object can be closed; None where the text was not merely
-    cut off.
+def find_tear(text: bytes) -> _Tear | None:
+    """The place at which the object "cache" of a cut-off JSON object can be closed; None for other damage.
 
     A cut leaves whole entries and at most one beginning. Text that stops being JSON earlier, a second object that
     closes after the last whole entry, or an entry inside an entry (a lost brace) is damage in the middle: closing the
@@ -172,7 +167,7 @@ def find_tear(text: bytes, name: str) -> _Tear | None:
     """
     if _broken_at(text) < len(text) - len(b"-Infinity"):  # a word may be torn, such as Infini
         return None
-    end = _last_entry(text, f'"{name}"'.encode())
+    end = _last_entry(text)
     if end is None:
         return None
     torn = text[end:].strip(b" \t\r\n,")
@@ -194,8 +189,8 @@ def _broken_at(text: bytes) -> int:
     return len(text)
 
 
-def _last_entry(text: bytes, name: bytes) -> int | None:
-    """The offset after the last whole entry of the object `name`; None without it, or where entries are nested."""
+def _last_entry(text: bytes) -> int | None:
+    """The offset after the last whole entry of the object "cache"; None without it, or where entries are nested."""
     depth, key, nested = 0, b"", False
     end: int | None = None
     for match in _STRUCTURE.finditer(text):
@@ -203,7 +198,7 @@ def _last_entry(text: bytes, name: bytes) -> int | None:
         if token in (b"{", b"["):
             depth += 1
             nested = nested or (depth == 4 and token == b"{" and end is not None)
-            if depth == 2 and key == name:
+            if depth == 2 and key == b'"cache"':
                 end = match.end()
         elif token in (b"}", b"]"):
             depth -= 1

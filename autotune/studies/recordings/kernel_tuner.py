@@ -145,7 +145,7 @@ def _objective(path: Path, file: _File, chosen: ObjectiveChoice) -> Objective:
 
 def _close(path: Path, text: bytes) -> bytes:
     """The whole entries of a text that was merely cut off, with closing braces; else RecordingError."""
-    tear = find_tear(text, "cache")
+    tear = find_tear(text)
     if tear is None:
         decode(msgspec.Raw, text, path, "not a Kernel Tuner cache file", "fetch the file again")
         raise RecordingError(f"{path}: not JSON; fetch the file again")

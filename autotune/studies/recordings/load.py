@@ -112,7 +112,7 @@ def _load(path: Path, chosen: ObjectiveChoice) -> Recording:
     text = without_non_finite(text)
     keys = _keys(text)
     if keys is None:
-        if find_tear(text, "cache") is not None:
+        if find_tear(text) is not None:
             return read_kernel_tuner(path, text, cut, chosen)
         raise _refusal(path, text)
     if "tune_params" in keys or "tune_params_keys" in keys or "cache" in keys:
