@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autotune.backends.triton.arguments import Arguments, ArgumentSet, passed_tensors, without_data
 from autotune.backends.triton.kernel import Grid, Hook, Launch, pack_payload, unknown_names
+from autotune.backends.triton.launch_options import require_backend
 from autotune.backends.triton.targets import check_target
 from autotune.backends.triton.timing import L2Mode, WorkloadObjective
 from autotune.core.arguments import short_repr
@@ -165,6 +166,7 @@ class TritonEvaluator:
         """A session that compiles for `target` and runs nothing: a config that compiles gets the outcome "skipped"."""
         if self.target is None:
             raise EvaluatorError("there is no target to compile for; give one such as 'sm_90' or 'gfx942'")
+        require_backend(self.target)
         return self._session(space, (), measuring=False)
 
     def _session(self, space: "Space", past: Sequence[Event], measuring: bool) -> Session:

@@ -117,9 +117,10 @@ def import_for(target: str) -> Iterator[None]:
     except ImportError:  # the file will say so, if it needs Triton
         yield
         return
-    before = driver._active
+    before = dict(vars(driver))  # where it keeps the active driver depends on the version
     driver.set_active(FakeDriver(target))
     try:
         yield
     finally:
-        driver._active = before
+        vars(driver).clear()
+        vars(driver).update(before)

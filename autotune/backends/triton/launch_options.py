@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from autotune.backends.triton.targets import parse_target
+from autotune.core.errors import EvaluatorError
 
 CONFIG_OPTIONS = ("num_warps", "num_stages", "num_ctas", "maxnreg", "ir_override")
 """The options for which `triton.Config` has arguments of their own. It leaves out those that are None."""
@@ -19,6 +20,19 @@ def launch_options(target: str | None = None) -> frozenset[str]:
     They are the fields of the options class of Triton's backend, by which Triton itself tells them.
     """
     return _launch_options(None if target is None else parse_target(target).name)
+
+
+def require_backend(target: str) -> None:
+    """Raises EvaluatorError where the installed Triton has no backend that compiles for this target."""
+    try:
+        from triton.backends import backends
+    except ImportError:
+        raise EvaluatorError("Triton is not installed; install autotune[triton]") from None
+    if not any(_compiles_for(backend.compiler, target) for backend in backends.values()):
+        raise EvaluatorError(
+            f"the installed Triton does not compile for {target}: it has the backends {', '.join(sorted(backends))};"
+            " install one that does"
+        )
 
 
 @cache

@@ -166,16 +166,18 @@ def _between_configs(given: list[Any]) -> Candidates:
         raise SpaceError("the configs have no common form, and so no hull; give them all the same names, or a Space")
     if any(one.pre_hook is not None for one in given):
         raise SpaceError("a config has a pre_hook, which a hull cannot have; give hull=False, or a Space")
-    parameters = {name: _parameter_between([config[name] for config in configs]) for name in space.names}
+    parameters = {name: _parameter_between(name, [config[name] for config in configs]) for name in space.names}
     hull = Space(parameters, default=dict(configs[0]))
     return Candidates(space=hull, first=configs[0], listed={}, seeds=tuple(dict.fromkeys(configs)))
 
 
-def _parameter_between(values: list[Any]) -> Parameter:
-    """The parameter with all values between the least and the greatest."""
+def _parameter_between(name: str, values: list[Any]) -> Parameter:
+    """The parameter with all values between the least and the greatest. Of an option of a launch, 0 is no number but
+    says that the compiler decides (`waves_per_eu`, `matrix_instr_nonkdim`): nothing lies between it and another."""
     if all(isinstance(value, bool) for value in values) and len(set(values)) == 2:
         return Boolean()
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+    by_the_compiler = 0 in values and name in launch_options()
+    if not by_the_compiler and all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         low, high = min(values), max(values)
         if low > 0 and all(value & (value - 1) == 0 for value in values) and high > 2:
             return PowerOfTwo(low, high)

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from autotune.backends.triton.launch_options import CONFIG_OPTIONS, _launch_options, launch_options
+from autotune import EvaluatorError
+from autotune.backends.triton.launch_options import CONFIG_OPTIONS, _launch_options, launch_options, require_backend
 
 
 @pytest.mark.parametrize("target", ["sm_90", "gfx942", "gfx90a", "gfx1100"])
@@ -25,6 +26,15 @@ def test_each_make_has_its_own_and_no_target_means_any() -> None:
     assert {"waves_per_eu", "matrix_instr_nonkdim", "kpack"} <= amd - nvidia
     assert nvidia | amd <= launch_options()
     assert {"num_warps", "num_stages"} <= nvidia & amd
+
+
+def test_a_triton_that_lacks_a_backend_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    triton = pytest.importorskip("triton")
+    require_backend("gfx942")
+    monkeypatch.delitem(triton.backends.backends, "amd")
+    with pytest.raises(EvaluatorError, match=r"does not compile for gfx942: it has the backends .*nvidia; install one"):
+        require_backend("gfx942")
+    require_backend("sm_90")
 
 
 def test_without_triton_there_are_the_arguments_of_its_config(monkeypatch: pytest.MonkeyPatch) -> None:

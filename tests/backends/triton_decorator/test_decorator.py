@@ -234,6 +234,9 @@ def test_a_hull_is_all_between_the_configs(clock: Clock) -> None:
     assert hull.configs is None
     assert hull.space.size == 4 * 2 * 2  # num_ctas and num_stages are the same in all
     assert hull.first == hull.space.default
+    amd = [triton.Config({"BLOCK": 64, "matrix_instr_nonkdim": n, "enable_fp_fusion": n > 0}) for n in (0, 16, 32)]
+    hull = parse_candidates(amd, True, (), ["BLOCK"])
+    assert hull.space.size == 3 * 2, "with 0 the compiler decides; it is no end of a range"
     kernel = autotune.triton(configs(16, 256), ["n"], hull=True, **clock.settings)(jit(add))
     kernel[grid](*vectors(), N)
     assert kernel.best_config.kwargs == {"BLOCK": 64}, "which is on no list"
