@@ -17,10 +17,12 @@ from msgspec import Meta, Struct, field
 
 @dataclass(frozen=True, kw_only=True)
 class KernelResources:
-    """The needs of one thread. registers: on AMD, the vector registers with the accumulation registers. local_bytes:
-    its frame in local memory (AMD: scratch), which in Triton's kernels holds the spills. agprs, sgprs: AMD's
-    accumulation registers, and its scalar registers, which the threads of a warp share. shared_bytes: of one block,
-    the shared memory that is fixed in the binary.
+    """The needs of one thread.
+
+    registers: on AMD, the vector registers, from gfx90a on with the accumulation registers (LLVM, getTotalNumVGPRs).
+    local_bytes: its frame in local memory (AMD: scratch), which in Triton's kernels holds the spills. agprs, sgprs:
+    AMD's accumulation registers, and its scalar registers, which the threads of a warp share. shared_bytes: of one
+    block, the shared memory that is fixed in the binary.
     """
 
     registers: int
@@ -93,7 +95,7 @@ _Count = Annotated[int, Meta(ge=0)]
 
 
 class _KernelMetadata(Struct, frozen=True, kw_only=True):
-    """One kernel in AMD's note; `.vgpr_count` counts the accumulation registers, too."""
+    """One kernel in AMD's note."""
 
     name: str = field(name=".name")
     vgprs: _Count = field(name=".vgpr_count")

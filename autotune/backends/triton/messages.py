@@ -61,8 +61,8 @@ class CompiledKernel(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The needs of one compiled kernel, known before it runs; None where the binary does not tell.
 
     hash: Triton's, the name of its folder in Triton's cache. registers, spill_bytes: of one thread. agprs, sgprs: AMD's
-    accumulation registers, which `registers` counts, too, and scalar registers. threads: of one block. blocks: that
-    form one cluster.
+    accumulation registers, which `registers` counts, too, from gfx90a on, and scalar registers. threads: of one block.
+    blocks: that form one cluster.
     """
 
     name: str

@@ -204,8 +204,16 @@ def tune_call(
 
 
 def choose_isolation(task: TuningTask) -> Isolation:
-    """Where to time: in a process of its own, unless that would not measure the same thing."""
+    """Where to time: in a process of its own, unless that would not measure the same thing.
+
+    Raises PlanError where the user wants a process that cannot be had.
+    """
     of = task.measuring
+    if of.isolation == "process" and task.device not in ("cpu", "cuda"):
+        raise PlanError(
+            f'isolation="process" is for the GPUs of NVIDIA and AMD, and the tensors of {task.label} are on'
+            f' {task.device!r}; leave it out, or give "in_process"'
+        )
     if of.isolation is not None:
         return of.isolation
     own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or task.candidates.hooked

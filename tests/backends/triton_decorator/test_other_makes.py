@@ -217,6 +217,13 @@ def test_while_a_graph_is_captured_nothing_is_tuned(make: Make) -> None:
     assert kernel.best_config.num_warps == 2
 
 
+@pytest.mark.parametrize("make", ["xpu", "mtia"], indirect=True)
+def test_a_process_of_its_own_is_for_two_makes(make: Make) -> None:
+    kernel = decorate(isolation="process")
+    with pytest.raises(autotune.PlanError, match=rf"the tensors of add\(.*\) are on '{make.kind}'; leave it out"):
+        kernel[grid](*make.vectors(), N)
+
+
 def test_without_memory_for_copies_values_come_back_from_the_host(make: Make) -> None:
     make.free_bytes = 0
     kernel, (a, b, c) = decorate(), make.vectors()
