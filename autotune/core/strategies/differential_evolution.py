@@ -11,8 +11,6 @@ Computation 1 (2011). It is the DESurrogateHybrid of Helion, except that the for
 failures included, and that a trial duels with its own parent.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,22 +24,20 @@ from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.population import (
     INITIAL_SHARE,
+    InitialPopulation,
     InitialPopulationStrategy,
-    PopulationState,
     Table,
     begin,
-    current_members,
     first_generation,
+    last_generation,
     propose_initial,
     rank_timed,
-    record_outcomes,
 )
 from autotune.core.strategies.protocol import (
+    ArchiveStrategy,
     Ask,
     AwaitOutcome,
-    CheckedSettings,
     Done,
-    Observation,
     Proposals,
     Seeds,
     done_with_space,
@@ -60,21 +56,10 @@ _NEVER = np.iinfo(np.int64).max
 """Later than the number of any trial."""
 
 
-class Member(NamedTuple):
-    """A member of the population: its time and its trial. The lesser of two is the faster, or the first of equals."""
-
-    time_ms: float
-    trial: int
-
-
-Members = tuple[Member, ...]
-"""One for each slot."""
-
-
 # Settings of both classes may be given without a name, in the order of Helion's classes: they are not keyword-only.
 
 
-class DifferentialEvolutionSearch(CheckedSettings, frozen=True, tag="differential_evolution", omit_defaults=True):
+class DifferentialEvolutionSearch(ArchiveStrategy, frozen=True, tag="differential_evolution", omit_defaults=True):
     """A population whose members duel with a cross of themselves and the mutant a + (b - c) of three others.
 
     population_size: members; twice as many are drawn at first. initial_share: the share of these that is measured, the
@@ -98,86 +83,84 @@ class DifferentialEvolutionSearch(CheckedSettings, frozen=True, tag="differentia
     compile_timeout_quantile: Proportion = 0.9
     initial_share: PositiveShare = INITIAL_SHARE
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> PopulationState[Members]:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> InitialPopulation:
         twice, kind = 2 * self.population_size, self.initial_population_strategy
         return begin(kind, space, seeds, twice, key, share=self.initial_share, wanted=self.population_size)
 
-    def propose(
-        self, space: Space, state: PopulationState[Members], ask: Ask, key: Key
-    ) -> Proposals | AwaitOutcome | Done:
+    def propose(self, space: Space, state: InitialPopulation, ask: Ask, key: Key) -> Proposals | AwaitOutcome | Done:
         first = propose_initial(space, state, ask, 2 * self.population_size, self.max_generations, key)
         if first is not None:
             return first
-        table = state.table
-        if (done := self.check_end(table)) is not None:
+        table = ask.archive.latest
+        if (done := check_end(self, table, bool(self.immediate_update))) is not None:
             return done
-        slots, generation = np.arange(self.population_size), state.last + 1
+        slots, generation = np.arange(self.population_size), last_generation(table) + 1
         if self.immediate_update:
             nth, slot = divmod(_count_bred(table), self.population_size)
             slots, generation = slots[slot : slot + 1], first_generation(table) + 1 + nth
-        members = _points_of(current_members(self, state), ask)
+        members = ask.archive.asked.rows[find_members(table, self.population_size)]
         points, parents = breed(space, members, slots, self.crossover_rate, ask, key)
         if not len(points):
             return done_with_space(space, ask)
         order = promising_first(space, ask.archive.whole, points)
         return Proposals(points[order], parents[order], generation, f"crosses of {len(points)} members with mutants")
 
-    def observe(
-        self, space: Space, state: PopulationState[Members], seen: tuple[Observation, ...]
-    ) -> PopulationState[Members]:
-        return record_outcomes(self, state, seen)
 
-    def first_members(self, population: Table) -> Members:
-        """The best of the initial population in the order of their trials; too few of them are repeated."""
-        best = population[np.sort(rank_timed(population)[: self.population_size])]
-        members = [Member(*each) for each in zip(best["time_ms"].tolist(), best["trial"].tolist(), strict=True)]
-        return tuple(members[i % len(members)] for i in range(self.population_size))
+# The population
 
-    def next_members(self, members: Members, batch: Table) -> Members:
-        """The members after a generation: in each slot the fastest that was tried there, the first of equals."""
-        after, timed = list(members), batch[batch["ok"]]
-        columns = (timed[name].tolist() for name in ("walk", "time_ms", "trial"))
-        for walk, time, trial in zip(*columns, strict=True):
-            slot = walk % self.population_size
-            after[slot] = min(after[slot], Member(time, trial))
-        return tuple(after)
 
-    def check_end(self, table: Table) -> Done | None:
-        """The reason why there is no further generation, once there is a population; None while there is one."""
-        count = _count_bred(table)
-        if self.immediate_update and count % self.population_size:
-            return None
-        generations = int(table["generation"].max()) - first_generation(table)  # one cut short by a full space counts
-        if count >= self.max_generations * self.population_size or generations >= self.max_generations:
-            return Done(f"{self.max_generations} generations were evaluated")
-        if self._has_converged(table):
-            return Done(f"the best has not improved for {self.patience} generations")
+def find_members(table: Table, size: int) -> NDArray[np.int64]:
+    """The trial of the member in each slot [size], after these trials, some of which have worked.
+
+    The first members are the best of the initial population in the order of their trials; too few of them are repeated.
+    A member is the fastest trial of its slot, the first of equals.
+    """
+    begun = table["generation"] <= first_generation(table)
+    population = table[begun]
+    best = population[np.sort(rank_timed(population)[:size])]
+    slots = np.arange(size)
+    bred = table[~begun & table["ok"]]
+    rivals = np.concatenate([best[slots % len(best)], bred])
+    slot = np.concatenate([slots, bred["walk"] % size])
+    order = np.lexsort((rivals["trial"], rivals["time_ms"], slot))
+    members: NDArray[np.int64] = rivals["trial"][order[np.searchsorted(slot[order], slots)]]
+    return members
+
+
+def check_end(
+    strategy: "DifferentialEvolutionSearch | DESurrogateHybrid", table: Table, one_by_one: bool = False
+) -> Done | None:
+    """The reason why there is no further generation, once there is a population; None while there is one.
+
+    one_by_one: whether a generation is bred trial by trial, and may be under way.
+    """
+    count, most = _count_bred(table), strategy.max_generations
+    if one_by_one and count % strategy.population_size:
         return None
+    generations = last_generation(table) - first_generation(table)  # one cut short by a full space counts
+    if count >= most * strategy.population_size or generations >= most:
+        return Done(f"{most} generations were evaluated")
+    if _has_converged(table, strategy.min_improvement_delta, strategy.patience):
+        return Done(f"the best has not improved for {strategy.patience} generations")
+    return None
 
-    def _has_converged(self, table: Table) -> bool:
-        """Whether the last `patience` generations each improved the best by less than `min_improvement_delta`."""
-        if self.min_improvement_delta is None or self.patience is None:
-            return False
-        last = int(table["generation"].max(initial=0))
-        if last - first_generation(table) < self.patience:
-            return False
-        best = [
-            table["time_ms"][table["ok"] & (table["generation"] <= generation)].min()
-            for generation in range(last - self.patience, last + 1)
-        ]
-        ratios = np.array(best[1:]) / np.array(best[:-1])
-        return bool((np.abs(ratios - 1) < self.min_improvement_delta).all())
+
+def _has_converged(table: Table, delta: float | None, patience: int | None) -> bool:
+    """Whether the last `patience` generations each improved the best by less than `delta`."""
+    last = last_generation(table)
+    if delta is None or patience is None or last - first_generation(table) < patience:
+        return False
+    best = [
+        table["time_ms"][table["ok"] & (table["generation"] <= generation)].min()
+        for generation in range(last - patience, last + 1)
+    ]
+    ratios = np.array(best[1:]) / np.array(best[:-1])
+    return bool((np.abs(ratios - 1) < delta).all())
 
 
 def _count_bred(table: Table) -> int:
     """The number of trials after the initial population."""
     return int((table["generation"] > first_generation(table)).sum())
-
-
-def _points_of(members: Members, ask: Ask) -> Codes:
-    """The points [population_size, columns] of the members."""
-    points: Codes = ask.archive.asked.rows[[member.trial for member in members]]
-    return points
 
 
 # Breeding
@@ -227,7 +210,7 @@ def cross(space: Space, members: Codes, slots: NDArray[np.int64], rate: float, k
 # The hybrid
 
 
-class DESurrogateHybrid(CheckedSettings, frozen=True, tag="de_surrogate_hybrid", omit_defaults=True):
+class DESurrogateHybrid(ArchiveStrategy, frozen=True, tag="de_surrogate_hybrid", omit_defaults=True):
     """Differential evolution in which a regressor predicts which of many crosses are worth measuring.
 
     surrogate_threshold: the evaluations before the first fit; until then, it is differential evolution.
@@ -253,36 +236,20 @@ class DESurrogateHybrid(CheckedSettings, frozen=True, tag="de_surrogate_hybrid",
     compile_timeout_quantile: Proportion = 0.9
     initial_share: PositiveShare = INITIAL_SHARE
 
-    @property
-    def evolution(self) -> DifferentialEvolutionSearch:
-        """The differential evolution that this is without its surrogate."""
-        return DifferentialEvolutionSearch(
-            population_size=self.population_size,
-            max_generations=self.max_generations,
-            crossover_rate=self.crossover_rate,
-            min_improvement_delta=self.min_improvement_delta,
-            patience=self.patience,
-            initial_population_strategy=self.initial_population_strategy,
-            compile_timeout_lower_bound=self.compile_timeout_lower_bound,
-            compile_timeout_quantile=self.compile_timeout_quantile,
-            initial_share=self.initial_share,
-        )
+    def init(self, space: Space, seeds: Seeds, key: Key) -> InitialPopulation:
+        twice, kind = 2 * self.population_size, self.initial_population_strategy
+        return begin(kind, space, seeds, twice, key, share=self.initial_share, wanted=self.population_size)
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> PopulationState[Members]:
-        return self.evolution.init(space, seeds, key)
-
-    def propose(
-        self, space: Space, state: PopulationState[Members], ask: Ask, key: Key
-    ) -> Proposals | AwaitOutcome | Done:
+    def propose(self, space: Space, state: InitialPopulation, ask: Ask, key: Key) -> Proposals | AwaitOutcome | Done:
         first = propose_initial(space, state, ask, 2 * self.population_size, self.max_generations, key)
         if first is not None:
             return first
-        evolution, table = self.evolution, state.table
-        if (done := evolution.check_end(table)) is not None:
+        table = ask.archive.latest
+        if (done := check_end(self, table)) is not None:
             return done
         forest = self.surrogate(space, table, ask.archive.whole)
         slots = np.repeat(np.arange(self.population_size), 1 if forest is None else self.candidate_ratio)
-        members = _points_of(current_members(evolution, state), ask)
+        members = ask.archive.asked.rows[find_members(table, self.population_size)]
         points, parents = breed(space, members, slots, self.crossover_rate, ask, key)
         if not len(points):
             return done_with_space(space, ask)
@@ -293,12 +260,7 @@ class DESurrogateHybrid(CheckedSettings, frozen=True, tag="de_surrogate_hybrid",
             why += f", the {self.population_size} of {len(points)} predicted to be fastest"
             predicted = forest.predict(space.features(points)).round(DECIMALS)
             order = np.lexsort((*points.T[::-1], predicted))[: self.population_size]  # ties by the point
-        return Proposals(points[order], parents[order], state.last + 1, why)
-
-    def observe(
-        self, space: Space, state: PopulationState[Members], seen: tuple[Observation, ...]
-    ) -> PopulationState[Members]:
-        return record_outcomes(self.evolution, state, seen)
+        return Proposals(points[order], parents[order], last_generation(table) + 1, why)
 
     def surrogate(self, space: Space, table: Table, archive: Archive) -> Forest | None:
         """The regressor as it was fitted last; None below the threshold.
@@ -306,7 +268,7 @@ class DESurrogateHybrid(CheckedSettings, frozen=True, tag="de_surrogate_hybrid",
         A fit is due at the first generation above the threshold, and then every `refit_frequency` generations; it
         learns from all observations of trials before the first one of that generation.
         """
-        generations = np.arange(first_generation(table) + 1, int(table["generation"].max()) + 2)
+        generations = np.arange(first_generation(table) + 1, last_generation(table) + 2)
         first = [table["trial"][table["generation"] >= each].min(initial=_NEVER) for each in generations]
         sizes = np.searchsorted(archive.trials, first)
         above = np.flatnonzero(sizes >= self.surrogate_threshold)

@@ -49,11 +49,10 @@ from autotune.core.strategies.proposals import (
     shape_columns,
 )
 from autotune.core.strategies.protocol import (
+    ArchiveStrategy,
     Ask,
     AwaitOutcome,
-    CheckedSettings,
     Done,
-    Observation,
     Proposals,
     Seeds,
     done_with_space,
@@ -101,7 +100,7 @@ MOST_FITS = 64
 """The fits that are remembered; a search asks for its latest one only."""
 
 
-class GaussianProcessSearch(CheckedSettings, frozen=True, kw_only=True, tag="gaussian_process", omit_defaults=True):
+class GaussianProcessSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="gaussian_process", omit_defaults=True):
     """Expected improvement of a Gaussian process over neighbours of the best and samples of the space.
 
     initial_population: configs of the initial design. `initial_points` is its name in older journals.
@@ -155,9 +154,6 @@ class GaussianProcessSearch(CheckedSettings, frozen=True, kw_only=True, tag="gau
             return AwaitOutcome() if ask.outstanding else done_with_space(space, ask)
         points, why = pick_promising(space, archive, ask, candidates)
         return Proposals.of(points, generation, why)
-
-    def observe(self, space: Space, state: PointList, seen: tuple[Observation, ...]) -> PointList:
-        return state
 
     def _most_configs(self, ask: Ask) -> int | None:
         """How many configs may be proposed; None: the budget ends the search."""

@@ -35,28 +35,17 @@ from autotune.core.parameters import BLOCK_SIZE, NUM_WARPS, Codes
 from autotune.core.points import first_of_each
 from autotune.core.space import Space
 from autotune.core.strategies.moves import Coordinate, coordinates, perturb
-from autotune.core.strategies.pattern_search import Walks, begin_walks, move_walks
+from autotune.core.strategies.pattern_search import follow_walks
 from autotune.core.strategies.population import (
     INITIAL_SHARE,
+    InitialPopulation,
     InitialPopulationStrategy,
-    PopulationState,
-    Table,
     begin,
-    current_members,
     first_generation,
+    last_generation,
     propose_initial,
-    record_outcomes,
 )
-from autotune.core.strategies.protocol import (
-    Ask,
-    AwaitOutcome,
-    CheckedSettings,
-    Done,
-    Observation,
-    Proposals,
-    Seeds,
-    strategy_tag,
-)
+from autotune.core.strategies.protocol import ArchiveStrategy, Ask, AwaitOutcome, Done, Proposals, Seeds, strategy_tag
 
 DECIMALS = 9
 """Decimals to which scores are rounded before they are ranked, so that no last bit decides."""
@@ -69,7 +58,7 @@ MOST_OPTIONS = 64
 values must not cost a multiple of the time."""
 
 
-class LFBOPatternSearch(CheckedSettings, frozen=True, kw_only=True, tag="lfbo_pattern_search", omit_defaults=True):
+class LFBOPatternSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="lfbo_pattern_search", omit_defaults=True):
     """The `copies` best of the initial population each walk among random neighbours that a classifier selects.
 
     initial_population: configs drawn to begin with. initial_share: the share of them that is measured, the most
@@ -103,26 +92,25 @@ class LFBOPatternSearch(CheckedSettings, frozen=True, kw_only=True, tag="lfbo_pa
         if math.isinf(self.similarity_penalty):
             raise StrategyError(f"{strategy_tag(type(self))}: similarity_penalty = inf is out of range; use at least 0")
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> PopulationState[Walks]:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> InitialPopulation:
         kind, n = self.initial_population_strategy, self.initial_population
         return begin(kind, space, seeds, n, key, share=self.initial_share, walks=True)
 
-    def propose(
-        self, space: Space, state: PopulationState[Walks], ask: Ask, key: Key
-    ) -> Proposals | AwaitOutcome | Done:
+    def propose(self, space: Space, state: InitialPopulation, ask: Ask, key: Key) -> Proposals | AwaitOutcome | Done:
         first = propose_initial(space, state, ask, self.initial_population, self.max_generations, key)
         if first is not None:
             return first
-        generation, archive = max(state.last, 0) + 1, ask.archive.whole
+        table, archive = ask.archive.latest, ask.archive.whole
+        generation = max(last_generation(table), 0) + 1
         if generation > self.max_generations:
             return Done(f"{self.max_generations} generations were evaluated")
-        walks = current_members(self, state)
+        walks = follow_walks(table, self.copies, self.min_improvement_delta, self.patience)
         alive = np.array([i for i, walk in enumerate(walks) if walk.alive], np.int64)
         if not len(alive):
             return Done("every walk has ended")
         forest = fit_good(space, archive, self.quantile)
         starts = ask.archive.asked.rows[[walks[i].trial for i in alive]]
-        first_batch = generation - first_generation(state.table) == 1
+        first_batch = generation - first_generation(table) == 1
         rows, start = self._candidates(space, None if first_batch else forest, starts, fold(key, "candidates"))
         distinct = first_of_each(rows)
         distinct = distinct[ask.fresh(rows[distinct])]
@@ -134,19 +122,6 @@ class LFBOPatternSearch(CheckedSettings, frozen=True, kw_only=True, tag="lfbo_pa
         how = "by a forest" if forest else "at random"
         why = f"{len(selected)} of {len(usable)} neighbours of {len(alive)} walks, {how}"
         return Proposals(rows[selected], alive[start[selected]], generation, why)
-
-    def observe(
-        self, space: Space, state: PopulationState[Walks], seen: tuple[Observation, ...]
-    ) -> PopulationState[Walks]:
-        return record_outcomes(self, state, seen)
-
-    def first_members(self, population: Table) -> Walks:
-        """Walks that begin at the best of the initial population."""
-        return begin_walks(population, self.copies)
-
-    def next_members(self, members: Walks, batch: Table) -> Walks:
-        """The walks after a generation."""
-        return move_walks(members, batch, self.min_improvement_delta, self.patience)
 
     def _candidates(
         self, space: Space, guide: Forest | None, starts: Codes, key: Key

@@ -19,16 +19,16 @@ from autotune.core.space import Space
 from autotune.core.strategies.moves import neighbourhood
 from autotune.core.strategies.population import (
     INITIAL_SHARE,
+    InitialPopulation,
     InitialPopulationStrategy,
-    PopulationState,
     Table,
     begin,
-    current_members,
+    first_generation,
+    last_generation,
     propose_initial,
     rank_timed,
-    record_outcomes,
 )
-from autotune.core.strategies.protocol import Ask, AwaitOutcome, CheckedSettings, Done, Observation, Proposals, Seeds
+from autotune.core.strategies.protocol import ArchiveStrategy, Ask, AwaitOutcome, Done, Proposals, Seeds
 
 
 class Walk(NamedTuple):
@@ -43,23 +43,23 @@ class Walk(NamedTuple):
 Walks = tuple[Walk, ...]
 
 
-def begin_walks(population: Table, copies: int) -> Walks:
-    """Walks that begin at the `copies` best of a population."""
-    best = population[rank_timed(population)[:copies]]
-    return tuple(
-        Walk(trial, time) for trial, time in zip(best["trial"].tolist(), best["time_ms"].tolist(), strict=True)
-    )
-
-
-def move_walks(walks: Walks, batch: Table, delta: float, patience: int) -> Walks:
-    """The walks after a generation: each at the best of its own part of the batch and of where it was.
+def follow_walks(table: Table, copies: int, delta: float, patience: int) -> Walks:
+    """The walks after these trials, some of which have worked. They begin at the `copies` best of the initial
+    population; each generation takes a walk to the best of its own part of the batch and of where it was.
 
     A walk ends when its best has improved by less than `delta`, relatively, for more than `patience` generations in a
     row, or when it had nothing to propose.
     """
-    return tuple(
-        _move(walk, batch[batch["walk"] == i], delta, patience) if walk.alive else walk for i, walk in enumerate(walks)
-    )
+    begun, generation = first_generation(table), table["generation"]
+    population = table[generation <= begun]
+    best = population[rank_timed(population)[:copies]]
+    walks = [Walk(trial, time) for trial, time in zip(best["trial"].tolist(), best["time_ms"].tolist(), strict=True)]
+    for number in range(begun + 1, last_generation(table) + 1):
+        batch = table[generation == number]
+        for i, walk in enumerate(walks):
+            if walk.alive:
+                walks[i] = _move(walk, batch[batch["walk"] == i], delta, patience)
+    return tuple(walks)
 
 
 def _move(walk: Walk, own: Table, delta: float, patience: int) -> Walk:
@@ -76,7 +76,7 @@ def _move(walk: Walk, own: Table, delta: float, patience: int) -> Walk:
     return Walk(trial, time, stalled, stalled <= patience)
 
 
-class PatternSearch(CheckedSettings, frozen=True, kw_only=True, tag="pattern_search", omit_defaults=True):
+class PatternSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="pattern_search", omit_defaults=True):
     """The `copies` best of the initial population each walk to the best of their neighbours, one batch a generation.
 
     initial_population: configs drawn to begin with. initial_share: the share of them that is measured, the most
@@ -104,22 +104,21 @@ class PatternSearch(CheckedSettings, frozen=True, kw_only=True, tag="pattern_sea
             allowed = "at least 1, or -1 for all neighbours"
             raise StrategyError(f"pattern_search: num_neighbors_cap = {cap} is out of range; use {allowed}")
 
-    def init(self, space: Space, seeds: Seeds, key: Key) -> PopulationState[Walks]:
+    def init(self, space: Space, seeds: Seeds, key: Key) -> InitialPopulation:
         kind, n = self.initial_population_strategy, self.initial_population
         return begin(kind, space, seeds, n, key, share=self.initial_share, walks=True)
 
-    def propose(
-        self, space: Space, state: PopulationState[Walks], ask: Ask, key: Key
-    ) -> Proposals | AwaitOutcome | Done:
+    def propose(self, space: Space, state: InitialPopulation, ask: Ask, key: Key) -> Proposals | AwaitOutcome | Done:
         first = propose_initial(space, state, ask, self.initial_population, self.max_generations, key)
         if first is not None:
             return first
-        generation = max(state.last, 0) + 1
+        table = ask.archive.latest
+        generation = max(last_generation(table), 0) + 1
         if generation > self.max_generations:
             return Done(f"{self.max_generations} generations were evaluated")
         batches = [
             self._neighbours(space, ask, ask.archive.asked.rows[walk.trial], fold(key, i)) if walk.alive else None
-            for i, walk in enumerate(current_members(self, state))
+            for i, walk in enumerate(follow_walks(table, self.copies, self.min_improvement_delta, patience=0))
         ]
         kept = [(i, points) for i, points in enumerate(batches) if points is not None and len(points)]
         if not kept:
@@ -129,19 +128,6 @@ class PatternSearch(CheckedSettings, frozen=True, kw_only=True, tag="pattern_sea
         distinct = first_of_each(points)
         order = distinct[promising_first(space, ask.archive.whole, points[distinct])]
         return Proposals(points[order], walk[order], generation, f"neighbours of {len(kept)} walks")
-
-    def observe(
-        self, space: Space, state: PopulationState[Walks], seen: tuple[Observation, ...]
-    ) -> PopulationState[Walks]:
-        return record_outcomes(self, state, seen)
-
-    def first_members(self, population: Table) -> Walks:
-        """Walks that begin at the best of the initial population."""
-        return begin_walks(population, self.copies)
-
-    def next_members(self, members: Walks, batch: Table) -> Walks:
-        """The walks after a generation; one that gains too little ends at once."""
-        return move_walks(members, batch, self.min_improvement_delta, patience=0)
 
     def _neighbours(self, space: Space, ask: Ask, row: Codes, key: Key) -> Codes:
         points = neighbourhood(space, row, fold(key, "wide"))

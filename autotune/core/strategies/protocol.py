@@ -191,6 +191,13 @@ class CheckedSettings(Struct, frozen=True, omit_defaults=True):
         check_settings(self, strategy_tag(type(self)), StrategyError)
 
 
+class ArchiveStrategy(CheckedSettings, frozen=True, omit_defaults=True):
+    """Base of the strategies whose state never changes: they read all outcomes off `ask.archive`."""
+
+    def observe(self, space: Space, state: S, seen: tuple[Observation, ...]) -> S:
+        return state
+
+
 def strategy_tag(kind: type[Struct]) -> str:
     """The name of a strategy in messages: the tag of its class, or the name of a class without one."""
     return str(kind.__struct_config__.tag or kind.__name__)

@@ -19,7 +19,7 @@ from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each, row_keys
 from autotune.core.space import Space
 from autotune.core.strategies.population import draw_initial_population
-from autotune.core.strategies.protocol import Ask, CheckedSettings, Done, Observation, Proposals, Seeds, done_with_space
+from autotune.core.strategies.protocol import ArchiveStrategy, Ask, Done, Observation, Proposals, Seeds, done_with_space
 
 AT_ONCE = 16
 """The least number of points proposed together: enough to spare the search most of its steps, and few enough that
@@ -32,7 +32,7 @@ class PointList(NamedTuple):
     points: Codes
 
 
-class RandomSearch(CheckedSettings, frozen=True, tag="random_search", omit_defaults=True):
+class RandomSearch(ArchiveStrategy, frozen=True, tag="random_search", omit_defaults=True):
     """`count` distinct configs: the default, the user's seeds, then random ones."""
 
     count: AtLeast1 = 1000
@@ -46,9 +46,6 @@ class RandomSearch(CheckedSettings, frozen=True, tag="random_search", omit_defau
             short = len(state.points) < self.count
             return done_with_space(space, ask) if short else Done(f"all {self.count} configs were tried")
         return Proposals.of(points)
-
-    def observe(self, space: Space, state: PointList, seen: tuple[Observation, ...]) -> PointList:
-        return state
 
 
 class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True):

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from autotune import LFBOTreeSearch
 from autotune.core.history import Archive
-from autotune.core.strategies.pattern_search import Walk, Walks
-from autotune.core.strategies.population import derive_members
+from autotune.core.strategies.pattern_search import Walk, Walks, follow_walks
 
 
 def walk_twice(known: Archive, patience: int) -> Walks:
     """Two walks after these trials."""
-    return derive_members(LFBOTreeSearch(copies=2, patience=patience), known.latest)
+    return follow_walks(known.latest, copies=2, delta=0.001, patience=patience)
 
 
 def test_a_walk_goes_to_its_best_and_has_patience(valley: Any) -> None:
