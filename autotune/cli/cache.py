@@ -11,7 +11,7 @@ import typer
 
 from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion, write_for_library
 from autotune.cli.options import AsJson, CacheDir
-from autotune.cli.output import print_json, print_labelled, print_table, stdout_for_results
+from autotune.cli.output import print_json, print_labelled, print_table
 from autotune.cli.problem_file import load_problem
 from autotune.cli.results import format_counts, format_measured
 from autotune.core.config import Config
@@ -240,8 +240,7 @@ def _resolve_key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Ca
     if target.isalnum() and not os.path.exists(target):
         entry = _find_entry(opened, target)
         return (entry.key if strict else entry.key.loose), entry.name, _unfinished_reason
-    with stdout_for_results():
-        problem = load_problem(target)
+    problem = load_problem(target)
     key: Key = key_for(problem.space, problem.evaluator)
     if strict:
         from autotune.shell.cache.identity import installed_versions

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, parse_direction, parse_pairs
-from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
+from autotune.cli.output import note, print_json, print_labelled, print_table
 from autotune.cli.problem_file import load_problem
 from autotune.core.errors import PlanError
 from autotune.interop.seed_configs import AT_MOST, SeedConfigs, fit_seeds, read_seeds, rename_configs, write_seeds
@@ -64,9 +64,7 @@ def import_(
     names = parse_pairs(rename or (), "--rename", "BLOCK_SIZE_M=BLOCK_M")
     fitted: SeedConfigs | None = None
     if problem is not None:
-        with stdout_for_results():
-            space = load_problem(problem).space
-        fitted = fit_seeds(chosen, space, rename=names, at_most=at_most or AT_MOST)
+        fitted = fit_seeds(chosen, load_problem(problem).space, rename=names, at_most=at_most or AT_MOST)
     written = ""
     if out is not None and os.path.exists(out) and os.path.exists(file) and os.path.samefile(out, file):
         raise PlanError(f"{out} is the file that is read; name another one to write")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from autotune.cli.output import stdout_for_results
 from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.search.plan import Budget
 from autotune.core.space import Space
@@ -29,12 +30,13 @@ _JOURNAL = b'{"format":"autotune-journal"'
 
 
 def load_problem(target: str) -> "Problem":
-    """The problem that FILE[:NAME] names.
+    """The problem that FILE[:NAME] names; the file's output goes to stderr.
 
     Raises PlanError where there is no such file or value, or where the file cannot be executed.
     """
     path, name = split_target(target)
-    return _take_problem(_execute(path, _read_python(path)), name, path)
+    with stdout_for_results():
+        return _take_problem(_execute(path, _read_python(path)), name, path)
 
 
 def is_journal(path: Path) -> bool:

@@ -28,8 +28,8 @@ def record(
     After a kill or Ctrl-C the same command goes on where it was, from OUT.journal.jsonl.
     """
     check_name(out)
+    problem = load_problem(target)
     with stdout_for_results():
-        problem = load_problem(target)
         recording = record_space(
             problem.space, problem.evaluator, out, kernel=kernel, device=device, problem=problem_size, seed=seed,
             progress=progress,

@@ -6,7 +6,7 @@ import msgspec
 
 from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, JournalFile, ProblemOption
-from autotune.cli.output import print_json, stdout_for_results
+from autotune.cli.output import print_json
 from autotune.cli.problem_file import check_journal, load_problem
 from autotune.core.search.messages import Reported, Request
 from autotune.shell.codec import encode
@@ -27,8 +27,7 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
     space = None
     if problem is not None:
         check_journal(journal, "replay JOURNAL --problem FILE[:NAME]")
-        with stdout_for_results():
-            space = load_problem(problem).space
+        space = load_problem(problem).space
     replayed = replay_journal(journal, space=space)
     found = replayed.divergence
     if as_json:

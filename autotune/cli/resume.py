@@ -2,7 +2,6 @@
 
 from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, JournalFile, SaveConfig, ShowProgress, Target
-from autotune.cli.output import stdout_for_results
 from autotune.cli.problem_file import check_journal, load_problem
 from autotune.cli.results import run_search
 from autotune.shell import tuning
@@ -23,8 +22,7 @@ def resume(
     if save_config is not None:
         check_writable(save_config)
     check_journal(journal, "resume JOURNAL FILE[:NAME]")
-    with stdout_for_results():
-        problem = load_problem(target)
+    problem = load_problem(target)
     return run_search(
         lambda: tuning.resume(journal, problem.evaluator, space=problem.space, progress=progress),
         target=target, journal=journal, as_json=as_json, save=save_config, progress=progress,

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, ProblemOption, SaveConfig, parse_direction
-from autotune.cli.output import print_json, print_labelled, print_table, stdout_for_results
+from autotune.cli.output import print_json, print_labelled, print_table
 from autotune.cli.problem_file import is_journal, load_problem
 from autotune.cli.results import format_counts, format_value, print_config, result_rows
 from autotune.core.config import Config
@@ -65,10 +65,7 @@ def show(
             raise AutotuneError(
                 f"{file} is a journal, whose objective is a time; leave --objective and --direction out"
             )
-        space = None
-        if problem is not None:
-            with stdout_for_results():
-                space = load_problem(problem).space
+        space = None if problem is None else load_problem(problem).space
         best = _show_journal(file, space, as_json)
     else:
         best = _show_recording(file, objective, direction, as_json)

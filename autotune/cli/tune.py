@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from autotune.cli import ExitCode, options
-from autotune.cli.output import note, stdout_for_results
+from autotune.cli.output import note
 from autotune.cli.problem_file import DEFAULT_NAME, load_problem, split_target
 from autotune.cli.results import run_search
 from autotune.core.config import Config
@@ -67,8 +67,7 @@ def tune(
         check_writable(save_config)
     own_settings = options.parse_settings(settings or ())
     first = [options.parse_config(text) for text in seed_configs or ()]
-    with stdout_for_results():
-        problem = load_problem(target)
+    problem = load_problem(target)
     limits = {"evaluations": evaluations, "seconds": seconds, "generations": generations}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     chosen = replace(
