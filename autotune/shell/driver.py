@@ -226,9 +226,8 @@ class Driver:
         if not found and until is not None and session.now() >= until:
             self.step(Ticked(session.now()))
         elif not found and not session.idle:
-            self._watch(
-                self.search, Ticked(session.now())
-            )  # shows that time goes by; not recorded, as nothing happened
+            # Shows that time goes by; not recorded, as nothing happened.
+            self._watch(self.search, Ticked(session.now()))
         elif not found:
             raise EvaluatorError(
                 f"the evaluator lost {self.search.outstanding} trials without an outcome; report this as its defect"

@@ -156,13 +156,13 @@ def keyed_cache(
     """
     if cache is None or cache is False:
         return None
-    asked = use if use is not None else ("skip" if env.skip_cache else "force" if env.force else "normal")
-    if checked_use(asked) == "skip":
+    asked = checked_use(use if use is not None else "skip" if env.skip_cache else "force" if env.force else "normal")
+    if asked == "skip":
         return None
     opened = cache if isinstance(cache, Cache) else Cache(None if cache is True else cache)
     if opened.mode == "off":
         return None
-    return KeyedCache(opened, resolve_key(key, space, evaluator), checked_use(asked))
+    return KeyedCache(opened, resolve_key(key, space, evaluator), asked)
 
 
 def checked_use(use: object) -> Use:

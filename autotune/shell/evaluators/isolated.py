@@ -263,21 +263,22 @@ class IsolatedSession(WorkerSession):
             if self._comparison is not None:
                 self._comparison.receive(worker, reply)
             return
+        building = job.stage == "building"
         match reply:
             case messages.Built(seconds):
                 job.stage, job.compile_s = "built", max(0.0, seconds - worker.paused_s)
             case messages.Ended(outcome):
-                paused = worker.paused_s if job.stage == "building" else 0.0
-                compile_s = max(0.0, outcome.compile_s - paused) if job.stage == "building" else job.compile_s
+                compile_s = max(0.0, outcome.compile_s - worker.paused_s) if building else job.compile_s
                 self._finish(worker, job, replace(outcome, compile_s=compile_s))
-            case Lost(reason, message):
-                building = job.stage == "building"
-                late: FailureKind = "compile_timeout" if building else "run_timeout"
-                phase = "building" if building else "running"
-                failed = Failed("crash" if reason == "crash" else late, f"{phase}: {message}")
-                spent = worker.allowed_s if reason == "timeout" else 0.0
-                times = {"compile_s": spent} if building else {"compile_s": job.compile_s, "run_s": spent}
-                self._finish(worker, job, replace(failed, **times))
+            case Lost("crash", message) if building:
+                self._finish(worker, job, Failed("crash", f"building: {message}"))
+            case Lost("crash", message):
+                self._finish(worker, job, Failed("crash", f"running: {message}", job.compile_s))
+            case Lost("timeout", message) if building:
+                self._finish(worker, job, Failed("compile_timeout", f"building: {message}", worker.allowed_s))
+            case Lost("timeout", message):
+                failed = Failed("run_timeout", f"running: {message}", job.compile_s, worker.allowed_s)
+                self._finish(worker, job, failed)
             case _:
                 self._finish(worker, job, Failed("crash", "the worker answered something that was not asked"))
 
