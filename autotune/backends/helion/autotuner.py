@@ -121,9 +121,7 @@ def seed_configs_of(search: Any) -> list[Any]:
 def _draw_initial(search: Any, helion_space: HelionSpace, strategy: AnyStrategy) -> Iterator[Config | None]:
     """The initial population as Helion draws it: random configs with tiles of a size that a device can hold."""
     chosen = strategy.initial_population_strategy if isinstance(strategy, BeginsWithPopulation) else None
-    if chosen not in (None, InitialPopulationStrategy.FROM_RANDOM):
-        return
-    if name_of(strategy) == _DESIGNED:
+    if chosen not in (None, InitialPopulationStrategy.FROM_RANDOM) or name_of(strategy) == _DESIGNED:
         return
     sizes = [n * getattr(strategy, name, 0) for name, n in _INITIAL_CONFIGS.items()]
     count = next((size for size in sizes if size), 0)

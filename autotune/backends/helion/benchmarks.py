@@ -218,8 +218,8 @@ class BenchmarkRecord:
         """The outcomes of a comparison; trials that mean the same config share their samples."""
         members = [self.member(trial.config) for trial in task.trials]
         assert all(member is not None for member in members)  # only timed configs are compared
-        numbers = {id(member): number for number, member in enumerate({id(m): m for m in members}.values())}
         distinct = list({id(member): member for member in members}.values())
+        numbers = {id(member): number for number, member in enumerate(distinct)}
 
         def order(number: int) -> list[int]:
             """The order of the distinct members: each at the place of its first trial."""

@@ -67,10 +67,9 @@ class PrestartedProcess:
             self._popen.wait(timeout)
 
     def terminate(self) -> None:
-        self._popen.terminate()
-
-    def kill(self) -> None:
         self._popen.terminate()  # the supervisor, which kills the process and its children
+
+    kill = terminate
 
     def close(self) -> None:
         self._supervised.kill()
@@ -98,12 +97,11 @@ class PrestartReserve:
         if found is None:
             warn(f"prepare() cannot start a process ({self._error}); {SLOW}.")
             return None
-        reason = None
         if not found.is_alive():
             reason = f"The process that prepare() started has ended with status {found._popen.returncode}"
         elif found.devices != visible_devices():
             reason = "Which devices are visible was changed after prepare(); call it later"
-        if reason is None:
+        else:
             return found
         found.close()
         warn(f"{reason}; {SLOW}.")
