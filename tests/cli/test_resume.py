@@ -13,7 +13,7 @@ from tests.cli.command import await_in, found, started
 
 @pytest.fixture
 def whole(folder: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """What a search finds that nothing disturbs; the slow table gives the same on its simulated clock."""
+    """The result of a search that nothing disturbs; the slow table gives the same on its simulated clock."""
     assert main(["tune", "problems.py", "--json", "--no-journal"]) == ExitCode.DONE
     return found(capfd.readouterr().out)
 
