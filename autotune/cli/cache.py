@@ -11,7 +11,7 @@ import typer
 
 from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion, write_for_library
 from autotune.cli.options import AsJson, CacheDir
-from autotune.cli.output import print_json, print_labelled, print_table
+from autotune.cli.output import print_json, print_labelled
 from autotune.cli.problem_file import load_problem
 from autotune.cli.results import format_counts, format_measured
 from autotune.core.config import Config
@@ -29,6 +29,7 @@ from autotune.shell.cache.store import Store, remove_path
 from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.shell.options import resolve_options
 from autotune.shell.settings import environment
+from autotune.shell.tables import print_table
 
 cache = typer.Typer(
     help="List the cache of earlier searches, explain a miss, merge, export and prune.",

@@ -16,13 +16,14 @@ from autotune.backends.triton.session_cache import MANIFEST, CompiledConfig
 from autotune.backends.triton.targets import check_target
 from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, ShowProgress, Target
-from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
+from autotune.cli.output import note, print_json, print_labelled, stdout_for_results
 from autotune.cli.problem_file import load_problem
 from autotune.cli.results import format_counts, format_value
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.keys import fold, root
 from autotune.core.space import Space
+from autotune.shell.tables import print_table
 
 _MAX_WITHOUT_SAMPLE = 20_000
 """Configs that are compiled without --sample: at a second each on 16 cores, some twenty minutes."""

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.cli.options import AsJson
-from autotune.cli.output import print_json, print_table
+from autotune.cli.output import print_json
 from autotune.shell.cache.cache import get_cache_dir
 from autotune.shell.settings import SETTINGS, environment, unknown_variables, variable_name
+from autotune.shell.tables import print_table
 
 
 def env(as_json: AsJson = False) -> None:
@@ -30,6 +31,6 @@ def _row(name: str, value: Any) -> dict[str, Any]:
     elif value is None:
         shown = setting.default
     else:
-        shown = str(value) if isinstance(value, Path) else value
+        shown = ",".join(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
     origin = "default" if value is None else "environment"
     return {"variable": variable_name(name), "value": shown, "origin": origin, "meaning": setting.meaning}

@@ -1,4 +1,4 @@
-"""Output on stdout: labelled lines and tables, in colour on a terminal and plain elsewhere, or one JSON object."""
+"""Output on stdout: labelled lines, in colour on a terminal and plain elsewhere, or one JSON object."""
 
 import os
 import sys
@@ -8,8 +8,6 @@ from typing import Any
 
 from autotune.shell.codec import encode
 from autotune.shell.formatting import escape_controls
-
-Row = Sequence[str]
 
 
 def print_json(value: Any) -> None:
@@ -26,17 +24,6 @@ def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
     width = max((len(label) for label, _ in rows), default=0)
     for label, text in rows:
         print(f"{label:<{width}}  {text}")
-
-
-def print_table(header: Row, rows: Sequence[Row]) -> None:
-    """Columns under a header. Control characters are shown escaped."""
-    header, rows = [escape_controls(cell) for cell in header], [[escape_controls(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich_table(header, rows)
-        return
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def note(message: str, show: bool | None) -> None:
@@ -67,16 +54,3 @@ def _print_rich_lines(rows: Sequence[tuple[str, str]]) -> None:
     console, width = Console(), max((len(label) for label, _ in rows), default=0)
     for label, text in rows:
         console.print(Text.assemble((f"{label:<{width}}", "cyan"), "  ", text), soft_wrap=True)
-
-
-def _print_rich_table(header: Row, rows: Sequence[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for i, title in enumerate(header):
-        table.add_column(title, style=None if i else "cyan", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)

@@ -10,12 +10,13 @@ from typing import Any
 from msgspec import structs
 
 from autotune.cli import ExitCode
-from autotune.cli.output import note, print_json, print_labelled, print_table, stdout_for_results
+from autotune.cli.output import note, print_json, print_labelled, stdout_for_results
 from autotune.core.config import Config, token
 from autotune.core.search.result import MeasuredConfig, Result
 from autotune.core.statistics import LEVEL, Ratio
 from autotune.shell.files import save_config
 from autotune.shell.formatting import format_count, format_duration, format_milliseconds
+from autotune.shell.tables import print_table
 
 _TIME_OF_ARGUMENTS = re.compile(r"ms\[(.*)\]")
 """The name, among the details of an outcome, of the time with one of several argument sets."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, ProblemOption, SaveConfig, parse_direction
-from autotune.cli.output import print_json, print_labelled, print_table
+from autotune.cli.output import print_json, print_labelled
 from autotune.cli.problem_file import is_journal, load_problem
 from autotune.cli.results import format_counts, format_value, print_config, result_rows
 from autotune.core.config import Config
@@ -33,6 +33,7 @@ from autotune.shell.files import check_writable
 from autotune.shell.files import save_config as save
 from autotune.shell.formatting import escape_control_lines, format_count, format_duration
 from autotune.shell.journal import Journal, read_journal
+from autotune.shell.tables import print_table
 from autotune.studies.recordings import Objective, Recording, load_recording
 from autotune.studies.recordings.load import locate_recording
 

@@ -9,13 +9,14 @@ import numpy as np
 import typer
 
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, Set, parse_direction, parse_settings
-from autotune.cli.output import print_json, print_labelled, print_table
+from autotune.cli.output import print_json, print_labelled
 from autotune.core.errors import PlanError
 from autotune.core.search.result import TuningFailed, result
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.codec import encode
 from autotune.shell.evaluators.simulated import Disturbance, Noise, SimulatedEvaluator
 from autotune.shell.files import suffix_conflict, translate_os_error, why_unwritable, write_output
+from autotune.shell.tables import print_table
 from autotune.studies.recordings import Recording, load_recording
 from autotune.studies.recordings.load import locate_recording
 from autotune.studies.simulation import SimulatedRun, Simulation

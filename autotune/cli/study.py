@@ -10,7 +10,8 @@ import typer
 from msgspec.structs import replace
 
 from autotune.cli.options import AsJson, ShowProgress, parse_settings
-from autotune.cli.output import note, print_json, print_table
+from autotune.cli.output import note, print_json
+from autotune.shell.tables import print_table
 from autotune.studies.report import write_study
 from autotune.studies.runner import RunProgress, ignore_progress, run_study
 from autotune.studies.spec import load_study
