@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # as type checkers see it, `typing.TYPE_CHECKING`; import
 if TYPE_CHECKING:
     from autotune.backends.triton.arguments import ArgumentSet as ArgumentSet
     from autotune.backends.triton.evaluator import TritonEvaluator as TritonEvaluator
-    from autotune.backends.triton_decorator.decorator import triton as triton
+    from autotune.backends.triton_decorator.entry_point import triton as triton
     from autotune.core.config import Config as Config
     from autotune.core.errors import AutotuneError as AutotuneError
     from autotune.core.errors import CacheError as CacheError
@@ -122,3 +122,10 @@ if TYPE_CHECKING:
 else:
     # `triton` is left out of `from autotune import *`, which must not hide the package of that name.
     __getattr__, __dir__ = lazy_names(__name__, unstarred=("triton",))
+
+    import os as _os
+
+    if _os.environ.get("AUTOTUNE_TRITON_INSTALL", "").strip():  # only then is anything imported here
+        from autotune.backends.triton_decorator.startup import install_at_import
+
+        install_at_import()

@@ -169,4 +169,15 @@ def launches(x: Any, grid: Sequence[int]) -> None:
     kernel.check_disk_cache  # type: ignore[attr-defined]
 
 
+def libraries() -> None:
+    with tuned.install(only="fla", skip=["fla.ops.*"], hull=True, mode="lookup", report=True) as made:
+        assert_type(made.covers("fla.modules"), bool)
+    tuned.install(hul=True)  # type: ignore[call-arg]
+    tuned.install(mode="never")  # type: ignore[arg-type]
+    tuned.uninstall()
+    for row in tuned.report():
+        assert_type(row.source, Literal["search", "cache", "list of one", "fallback", "given"])
+        assert_type(row.gain, float | None)
+
+
 assert_type(autotune.__version__, str)

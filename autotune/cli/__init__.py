@@ -26,11 +26,15 @@ COMMANDS = {
     "export": "Write configs as another library reads them.",
     "study": "Compare strategies on recordings, as a study file says.",
     "compile": "Compile a Triton kernel's configs; no GPU is needed.",
+    "run": "Run a program with autotune.triton in the place of triton.autotune.",
     "cache": "List the cache of earlier searches, explain a miss, merge, export and prune.",
     "env": "Show the settings that come from the environment, and the defaults.",
 }
 """The help of each command. A command is a function, or a group of functions, of its name in a module of its name (with
 an underscore after a keyword); only the module of the command that is called is imported."""
+
+_TAKE_A_COMMAND = frozenset({"run"})
+"""Commands whose last argument is a command itself: the options after its first word belong to that."""
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a quota or a file is full: that of a journal, or of stdout."""
@@ -74,7 +78,7 @@ def _build_app(arguments: Sequence[str]) -> typer.Typer:
             if isinstance(command, typer.Typer):
                 app.add_typer(command, name=name)
             else:
-                app.command(name)(command)
+                app.command(name, context_settings={"allow_interspersed_args": name not in _TAKE_A_COMMAND})(command)
         else:
             app.command(name, help=text)(_not_imported)
     return app

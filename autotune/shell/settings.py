@@ -31,7 +31,9 @@ class Environment(Struct, frozen=True, kw_only=True):
     of searches without one. force: ignore cached results and replace them. skip_cache: neither read nor write the
     cache. disallow: raise an error if a search would begin. log: a directory that receives a journal of every search
     without one. progress: whether to show it. initial_population: of strategies that leave it open. compile_timeout,
-    benchmark_timeout: seconds. mode: of kernels decorated with `autotune.triton`.
+    benchmark_timeout: seconds. mode: of kernels decorated with `autotune.triton`. triton_install: put `autotune.triton`
+    in the place of `triton.autotune` when autotune is imported. triton_only, triton_skip, triton_hull, triton_report:
+    as the arguments of `autotune.triton.install`.
     """
 
     cache_dir: Path | None = None
@@ -48,6 +50,11 @@ class Environment(Struct, frozen=True, kw_only=True):
     compile_timeout: float | None = None
     benchmark_timeout: float | None = None
     mode: DecoratorMode | None = None
+    triton_install: bool | None = None
+    triton_only: tuple[str, ...] | None = None
+    triton_skip: tuple[str, ...] | None = None
+    triton_hull: bool | None = None
+    triton_report: bool | None = None
 
 
 class Setting(NamedTuple):
@@ -136,6 +143,10 @@ def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
     return read
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in map(str.strip, text.split(",")) if name)
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < float("inf"):
@@ -145,6 +156,7 @@ def _seconds(text: str) -> float:
 
 POPULATION_NAMES: tuple[str, ...] = tuple(InitialPopulationStrategy)
 _TRUTH_WORDS, _SECONDS_WORDS = "1 or 0", "a number of seconds above 0"
+_PATTERN_WORDS = "patterns of module names, separated by commas"
 
 SETTINGS: dict[str, Setting] = {
     "cache_dir": Setting(Path, "a directory", "the user's cache directory", "root of the cache"),
@@ -168,6 +180,11 @@ SETTINGS: dict[str, Setting] = {
     "mode": Setting(
         _one_of(DECORATOR_MODES), f"one of {', '.join(DECORATOR_MODES)}", "tune", "what decorated kernels do"
     ),
+    "triton_install": Setting(_truth, _TRUTH_WORDS, "0", "put autotune.triton in the place of triton.autotune"),
+    "triton_only": Setting(_names, _PATTERN_WORDS, "all modules", "modules whose kernels the installation takes over"),
+    "triton_skip": Setting(_names, _PATTERN_WORDS, "no module", "modules whose kernels it leaves alone"),
+    "triton_hull": Setting(_truth, _TRUTH_WORDS, "0", "search between the configs of the lists that it takes over"),
+    "triton_report": Setting(_truth, _TRUTH_WORDS, "0", "print what decorated kernels tuned at the program's end"),
 }
 """One entry for each field of `Environment`."""
 

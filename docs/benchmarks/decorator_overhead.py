@@ -1,4 +1,5 @@
-"""What a later call of a decorated kernel costs the host, `autotune.triton` beside `triton.autotune`.
+"""What a later call of a decorated kernel costs the host, `autotune.triton` beside `triton.autotune`; and a kernel of
+`triton.autotune` where `autotune.triton.install()` was called.
 
     python docs/benchmarks/decorator_overhead.py [--launch]
 
@@ -29,6 +30,7 @@ if not GPU:
 
 import triton
 import triton.language as tl
+from triton.runtime.autotuner import Autotuner
 
 import autotune
 
@@ -36,6 +38,15 @@ ROUNDS, CALLS, LAUNCHES = 41, 2000, 400
 LIMIT_US = 20.0
 DEVICE = "cuda" if GPU else "cpu"
 N = 1 << 12
+
+
+class Installed(Autotuner):
+    """A kernel of `triton.autotune` where `autotune.triton` is installed: only its own `run` is replaced here."""
+
+
+TRITONS_RUN = Autotuner.run
+autotune.triton.install()
+Installed.run, Autotuner.run = Autotuner.run, TRITONS_RUN
 
 
 def add(a, b, c, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
@@ -82,6 +93,9 @@ def decorated(function: Any, key: list[str]) -> dict[str, Any]:
     return {
         "triton.autotune": triton.autotune(configs(), key=key, do_bench=do_bench)(kernel),
         "autotune.triton": autotune.triton(configs(), key=key, do_bench=do_bench)(kernel),
+        "triton.autotune, installed": Installed(
+            kernel, kernel.arg_names, configs(), key, None, None, do_bench=do_bench
+        ),
     }
 
 

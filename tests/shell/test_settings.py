@@ -27,6 +27,11 @@ VALUES = {
     "compile_timeout": ("20", 20.0),
     "benchmark_timeout": ("0.5", 0.5),
     "mode": ("lookup", "lookup"),
+    "triton_install": ("1", True),
+    "triton_only": ("fla.*, liger_kernel", ("fla.*", "liger_kernel")),
+    "triton_skip": ("fla.ops.gla", ("fla.ops.gla",)),
+    "triton_hull": ("0", False),
+    "triton_report": ("on", True),
 }
 MISTAKES = {
     "effort": "fast",
@@ -39,6 +44,7 @@ MISTAKES = {
     "compile_timeout": "inf",
     "benchmark_timeout": "nan",
     "mode": "never",
+    "triton_hull": "wide",
 }
 
 

@@ -113,7 +113,8 @@ class ForkServers:
 
     def _environment(self, scratch: str, compiling: bool) -> dict[str, str]:
         """Compile workers and the interpreter see no GPU; temporary files go to the scratch folder."""
-        own = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        not_theirs = ("TRITON_INTERPRET", "AUTOTUNE_TRITON_INSTALL")
+        own = {name: value for name, value in os.environ.items() if name not in not_theirs}
         own["TMPDIR"] = scratch
         own |= self._cache_environment
         if compiling:

@@ -1,4 +1,4 @@
-"""`@autotune.triton` over `@triton.jit`. Triton and torch are not imported before a kernel is decorated and called."""
+"""The decorator of kernels. Triton and torch are not imported before a kernel is decorated and called."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
 
 
-def triton(
+def kernel_decorator(
     configs: Space | Sequence[Any],
     key: Sequence[str] = (),
     prune_configs_by: Mapping[str, Any] | None = None,

@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,7 +44,7 @@ class ResolvedConfig:
     point: as a point of the space. config: as Triton writes it. launch: what it adds to a launch. hook: called before
     each launch, or None. origin: "tuned", "cache", "first" where nothing may be tuned, "only" where there is nothing to
     choose, "given" where the user put it into `cache`. keyed: the cache that it came from, or went to. outcomes: of the
-    search that found it.
+    search that found it. speedup: over the first config or the default, by that search.
     """
 
     point: Config
@@ -54,6 +54,7 @@ class ResolvedConfig:
     origin: Literal["tuned", "cache", "first", "only", "given"]
     keyed: "KeyedCache | None" = None
     outcomes: Mapping[Config, Outcome] | None = None
+    speedup: float | None = None
 
     @classmethod
     def of(
@@ -102,6 +103,9 @@ class ConfigByKey(dict[tuple[Any, ...], Any]):
     def __init__(self, known: Mapping[tuple[Any, ...], Any], changed: Callable[[], Any]) -> None:
         super().__init__(known)
         self._changed = changed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
 
     def __setitem__(self, key: tuple[Any, ...], config: Any) -> None:
         super().__setitem__(key, config)
@@ -283,7 +287,8 @@ class ConfigResolver:
         check_allowed(env, keyed)
         result, outcomes = tune_call(task, self.options.searching, env, keyed, log)
         self.bench_time = result.elapsed_s
-        self.latest = ResolvedConfig.of(task.candidates, result.best.config, "tuned", keyed, outcomes or None)
+        found = ResolvedConfig.of(task.candidates, result.best.config, "tuned", keyed, outcomes or None)
+        self.latest = found if result.speedup is None else replace(found, speedup=result.speedup.value)
         return self.latest
 
     def _keyed_cache(self, call: Call, env: Environment, use: "Use") -> "KeyedCache | None":

@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from time import perf_counter
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.launcher import heuristic_names, python_function
 from autotune.backends.triton_decorator.options import DecoratorOptions, check_names
+from autotune.backends.triton_decorator.report import KernelLog
 from autotune.backends.triton_decorator.resolve import ConfigByKey, ConfigResolver, ResolvedConfig, is_launch_failure
 from autotune.core.errors import PlanError
 
@@ -50,11 +52,22 @@ class _Setting:
         kernel._resolver.options = replace(options, **changed)
 
 
+class CallWatcher(Protocol):
+    """Sees the calls of a kernel with arguments that it has not seen before."""
+
+    def before(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """A call whose config is not resolved yet; the kernel's `cache` may be changed."""
+
+    def after(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any], known: ResolvedConfig) -> None:
+        """A config that was resolved for a call, and may be remembered."""
+
+
 class TunedKernel:
     """A kernel under `autotune.triton`. It is launched, warmed up and inspected like one under `triton.autotune`.
 
     fn: the kernel below. best_config: that of the latest launch. nargs: the arguments by position of the call that is
     being tuned, None at other times. bench_time: seconds of the latest tuning; AttributeError before the first.
+    watcher: sees calls with new arguments; None by default.
     """
 
     bench_time: float
@@ -85,6 +98,7 @@ class TunedKernel:
         self.base_fn = python_function(fn)
         self.best_config: Any = None
         self.nargs: dict[str, Any] | None = None
+        self.watcher: CallWatcher | None = None
         self._make_calls, self._parse_configs = make_calls, parse_configs
         calls = make_calls(keys)
         self.arg_names = list(calls.names)
@@ -99,6 +113,7 @@ class TunedKernel:
         self.__qualname__ = self.base_fn.__qualname__
         self.__module__ = self.base_fn.__module__
         self.__doc__ = self.base_fn.__doc__
+        self._log = KernelLog(f"{self.__module__}.{self.__qualname__}")
 
     if not TYPE_CHECKING:  # a type checker reports every name that is not defined here
 
@@ -200,6 +215,10 @@ class TunedKernel:
         """Whether there is a post_hook."""
         return self.post_hook is not None
 
+    def forget_calls(self) -> None:
+        """Lead later calls to their keys anew: `cache` may have changed meanwhile."""
+        self._known.clear()
+
     def prune_configs(self, kwargs: dict[str, Any]) -> list[Any]:
         """The `triton.Config`s that pruning leaves for a call: of `nargs`, and of these arguments by keyword."""
         self._notice_changes()
@@ -225,18 +244,29 @@ class TunedKernel:
         self._check(call)
         self.nargs = dict(zip(self.arg_names, args, strict=False))
         try:
+            if self.watcher is not None:
+                self.watcher.before(call, args, kwargs)
+            start = perf_counter()
             known, lasting = self._resolver.resolve(call, grid, warmup)
+            seconds = perf_counter() - start
             try:
                 result = self._launch(known, args, kwargs, grid, warmup)
             except Exception as error:
                 if known.origin != "cache" or not is_launch_failure(error):
                     raise
+                start = perf_counter()
                 known = self._resolver.replace_failed(known, f"{type(error).__name__}: {error}", call, grid)
+                seconds += perf_counter() - start
                 result = self._launch(known, args, kwargs, grid, warmup)
         finally:
             self.nargs = None
+        if not self._log.has(call.canonical, known):
+            key = self._resolver.calls.describe(call)
+            self._log.add(call.canonical, key, known, self._resolver.candidates, seconds)
         if lasting:
             self._remember(raw_key, call, known)
+            if self.watcher is not None:
+                self.watcher.after(call, args, kwargs, known)
         return result
 
     def _launch(
