@@ -7,12 +7,14 @@ rounds follow (`core/search/rounds.py`, extended).
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median_low
+from typing import Any
 
 from msgspec.structs import replace
 
 from autotune.backends.triton import messages
-from autotune.backends.triton.jobs import SessionRules, workload_details
-from autotune.backends.triton.processes import Processes, TritonWorker
+from autotune.backends.triton.gpu_sources import TritonWorker
+from autotune.backends.triton.jobs import SessionRules, require_launches, workload_details
+from autotune.backends.triton.processes import CompileWorker, Processes
 from autotune.backends.triton.resources import resource_details
 from autotune.backends.triton.session_cache import keys_of
 from autotune.core.outcomes import Detail, Failed, FailureKind, Outcome, Trial
@@ -31,12 +33,13 @@ class _Contender(Contender):
     """
 
     trial: Trial
-    compiler: TritonWorker | None = None
+    compiler: CompileWorker | None = None
     fresh: bool = False
     each_ms: list[tuple[float, ...]] = field(default_factory=list)
     gauges: list[dict[str, Detail]] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     details: dict[str, Detail] = field(default_factory=dict)
+    launches: tuple[messages.RecordedLaunch, ...] = ()
 
 
 class TritonComparison:
@@ -54,7 +57,7 @@ class TritonComparison:
         if processes.compile_pool is None:
             for contender in contenders:
                 contender.stage = "built"
-        self._state = Comparison.of(task, contenders, clock, extend=True)
+        self._state = Comparison.of(task, contenders, clock, extend=rules.extends)
         self._processes = processes
         self._rules = rules
         self._combine = combine
@@ -77,7 +80,7 @@ class TritonComparison:
         self._send_order(*self._turn)
         return None
 
-    def receive(self, worker: TritonWorker, reply: messages.TritonReply | Lost) -> None:
+    def receive(self, worker: Any, reply: messages.TritonReply | Lost) -> None:
         """Take in the reply of a worker, or its end."""
         contender = next((one for one in self._state.contenders if one.compiler is worker), None)
         if contender is not None:
@@ -100,8 +103,9 @@ class TritonComparison:
         self._processes.start_compilers(sum(one.stage == "waiting" for one in self._state.alive))
         return any(one.stage in ("waiting", "building") for one in self._state.alive)
 
-    def _take_compiled(self, contender: _Contender, worker: TritonWorker, reply: messages.TritonReply | Lost) -> None:
+    def _take_compiled(self, contender: _Contender, worker: CompileWorker, reply: messages.TritonReply | Lost) -> None:
         contender.stage = "built"
+        contender.launches = require_launches(self._rules, contender.trial.config, reply)
         match reply:
             case messages.Compiled(seconds, kernels):
                 contender.compile_s = seconds
@@ -131,7 +135,9 @@ class TritonComparison:
         order: messages.TritonOrder
         allowed_s = self._rules.run_timeout_s
         if step == "prepare":
-            order = messages.PrepareOrder(contender.trial.config.to_json(), contender.place)
+            order = messages.PrepareOrder(
+                config=contender.trial.config.to_json(), slot=contender.place, launches=contender.launches
+            )
             allowed_s += self._rules.compile_timeout_s
         elif step == "sample":
             order = messages.SampleOrder(contender.place)
@@ -140,9 +146,7 @@ class TritonComparison:
         self._turn, self._acting = None, (contender, step)
         self._processes.gpu_pools[_GPU].send(worker, order, allowed_s)
 
-    def _take_run(
-        self, contender: _Contender, step: Step, worker: TritonWorker, reply: messages.TritonReply | Lost
-    ) -> None:
+    def _take_run(self, contender: _Contender, step: Step, worker: Any, reply: messages.TritonReply | Lost) -> None:
         match reply:
             case messages.PrepareReply(seconds, keys):
                 contender.keys.update(keys)
@@ -161,7 +165,7 @@ class TritonComparison:
             case _:
                 self._drop(contender, worker, Failed("crash", "it answered something that was not asked"), gone=True)
 
-    def _drop(self, contender: _Contender, worker: TritonWorker, failed: Failed, gone: bool) -> None:
+    def _drop(self, contender: _Contender, worker: Any, failed: Failed, gone: bool) -> None:
         """A failure that the others may have caused gets one more try, in a new process."""
         if gone:
             self._processes.gpu_pools[_GPU].kill(worker)

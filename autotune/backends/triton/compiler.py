@@ -46,12 +46,21 @@ def describe_both_ends(error: BaseException) -> str:
     return f"{text[:_HEAD]} … {text[_HEAD - LONGEST_MESSAGE + 3 :]}"
 
 
-def start_hashing_triton() -> Thread:
-    """Let Triton hash its own files, hundreds of megabytes, in a thread; its cache needs that once in a process. Join
-    the thread before forking."""
-    thread = Thread(target=_hash_triton, daemon=True)
-    thread.start()
-    return thread
+_hashing: list[Thread] = []
+
+
+def start_hashing_triton() -> None:
+    """Let Triton hash its own files, hundreds of megabytes, in a thread; its cache needs that once in a process. See
+    `finish_hashing_triton`."""
+    if not _hashing:
+        _hashing.append(Thread(target=_hash_triton, daemon=True))
+        _hashing[0].start()
+
+
+def finish_hashing_triton() -> None:
+    """Wait for the thread, which must be done before a process is forked: a child would have to hash them again."""
+    start_hashing_triton()
+    _hashing[0].join()
 
 
 def _hash_triton() -> None:

@@ -171,6 +171,7 @@ class TritonEvaluator:
 
     def _session(self, space: "Space", past: Sequence[Event], measuring: bool) -> Session:
         from autotune.backends.triton import processes
+        from autotune.backends.triton.gpu_sources import ForkedGpus
         from autotune.backends.triton.session import TritonSession
         from autotune.backends.triton.session_cache import relocate_binaries
         from autotune.shell.timeline import Timeline
@@ -188,9 +189,10 @@ class TritonEvaluator:
             processes.release_cached_memory()
         if self.cache_dir is not None:
             relocate_binaries(self.cache_dir)
+        owners: list[Any] = []
         servers = processes.ForkServers(
             self._pack_for_compiling(names) if compiling else None,
-            self._pack_for_measuring(names) if measuring else None,
+            self._pack_for_measuring(names, owners) if measuring else None,
             self.device,
             _absolute(self.cache_dir),
             keep_all=not measuring,
@@ -210,7 +212,15 @@ class TritonEvaluator:
             layout = processes.ProcessLayout(
                 device=self.device, target=target, visible=visible if measuring else (), compile_workers=workers
             )
-            started = processes.Processes(servers, layout, passed_tensors(self.argument_sets))
+            measured = servers.measuring
+            started = processes.Processes(
+                layout,
+                compiling=servers.compiling,
+                gpus=None if measured is None else ForkedGpus(measured, self.device, layout.visible),
+                servers=servers.started,
+                keep=servers.keep,
+                owners=owners,
+            )
         except BaseException:
             servers.close()
             raise
@@ -246,9 +256,9 @@ class TritonEvaluator:
 
     def _pack_for_compiling(self, names: tuple[str, ...]) -> bytes:
         """The target comes first: the user's files are imported when the parts are unpacked, and may ask for it."""
-        return pack_payload({"target": self.target, "parts": self._pack(names, without_data(self.argument_sets))})
+        return pack_payload({"target": self.target, "parts": self._pack(names, without_data(self.argument_sets), [])})
 
-    def _pack_for_measuring(self, names: tuple[str, ...]) -> bytes:
+    def _pack_for_measuring(self, names: tuple[str, ...], owners: list[Any]) -> bytes:
         from autotune.backends.triton.gpu_worker import TimingOptions
         from autotune.backends.triton.prepared_arguments import CheckSpec
         from autotune.backends.triton.timing import TimingSchedule
@@ -278,9 +288,9 @@ class TritonEvaluator:
             max_repeats=self.max_repeats,
         )
         timing = TimingOptions(schedule, self.l2, self.cuda_graph, self.repeatable)
-        return self._pack(names, self.argument_sets, spec=spec, objective=self._objective, timing=timing)
+        return self._pack(names, self.argument_sets, owners, spec=spec, objective=self._objective, timing=timing)
 
-    def _pack(self, names: tuple[str, ...], sets: Sequence[ArgumentSet], **more: Any) -> bytes:
+    def _pack(self, names: tuple[str, ...], sets: Sequence[ArgumentSet], owners: list[Any], **more: Any) -> bytes:
         return pack_payload(
             {
                 "kernel": self.kernel,
@@ -288,10 +298,11 @@ class TritonEvaluator:
                 "grid": self.grid,
                 "options": dict(self.options or {}),
                 # A pickle of its own: handles of GPU memory must not be unpickled in a fork server.
-                "sets": pack_payload({"arguments": sets}),
+                "sets": pack_payload({"arguments": sets}, owners),
                 "names": names,
                 **more,
-            }
+            },
+            owners,
         )
 
 

@@ -6,6 +6,7 @@ of it, decides on signatures, on the integers that are 1 or divisible by 16, on 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from autotune.backends.triton import compiler
@@ -13,6 +14,10 @@ from autotune.backends.triton.binaries import read_binary
 from autotune.backends.triton.messages import CompiledKernel
 from autotune.backends.triton.targets import Target, parse_target
 
+_DEVICE = 1 << 16
+"""The number of the device. A fork of a program that uses GPUs holds binaries for those, and must not launch them."""
+_OWN_ARGUMENTS = 9
+"""Arguments of a launcher before the kernel's: grid, stream, function, metadata of the kernel and the launch, hooks."""
 _PLENTY = 1 << 30
 """More than any kernel needs of a device: the session decides from the figures whether a kernel fits."""
 
@@ -41,13 +46,26 @@ class _DriverUtilities:
         """Nothing was loaded."""
 
 
+@dataclass(frozen=True, eq=False)
+class FakeLaunch:
+    """A launch that did not take place. source, metadata: Triton's, of the kernel. grid, arguments: as they would go to
+    the device."""
+
+    source: Any
+    metadata: Any
+    grid: tuple[Any, ...]
+    arguments: tuple[Any, ...]
+
+
 class FakeDriver:
-    """Triton's driver for a target such as "sm_90" or "gfx942". `launched` collects the kernels that are launched."""
+    """Triton's driver for a target such as "sm_90" or "gfx942". launched: the kernels that are launched. launches: in
+    order."""
 
     def __init__(self, target: str) -> None:
         self._target = parse_target(target)
         self.utils = _DriverUtilities(self._target, self._load)
         self.launched: list[CompiledKernel] = []
+        self.launches: list[FakeLaunch] = []
         self._metadata: Any = None
         self._kernels: dict[str, CompiledKernel] = {}
 
@@ -55,7 +73,7 @@ class FakeDriver:
         return self._target.as_triton()
 
     def get_current_device(self) -> int:
-        return 0
+        return _DEVICE
 
     def set_current_device(self, device: int) -> None:
         """There is only one device."""
@@ -79,8 +97,9 @@ class FakeDriver:
         """A launcher that notes the kernel it is told to launch."""
         self._metadata = metadata
 
-        def launch(*_: Any, **__: Any) -> None:
+        def launch(*args: Any, **_: Any) -> None:
             self.launched.append(self._kernels[metadata.hash])
+            self.launches.append(FakeLaunch(source, metadata, args[:3], args[_OWN_ARGUMENTS:]))
 
         return launch
 

@@ -22,8 +22,10 @@ from msgspec.structs import replace
 
 from autotune.backends.triton import arguments, compiler, messages, session_cache, timing
 from autotune.backends.triton.arguments import ArgumentSet
+from autotune.backends.triton.device_memory import return_borrowed
 from autotune.backends.triton.fake_driver import FakeDriver
 from autotune.backends.triton.kernel import Grid, Launch, unpack_payload
+from autotune.backends.triton.launches import Replay
 from autotune.backends.triton.prepared_arguments import ArgumentsOverwritten, CheckSpec, PreparedArguments
 from autotune.backends.triton.targets import target_of_make
 from autotune.backends.triton.timing import CudaDevice, HostDevice, L2Mode, TimingDevice, WorkloadObjective
@@ -81,7 +83,7 @@ class GpuBenchmark:
     def __init__(
         self,
         device: TimingDevice,
-        launch: Launch,
+        launch: Launch | Replay,
         grid: Grid | None,
         sets: Sequence[ArgumentSet],
         spec: CheckSpec,
@@ -111,7 +113,7 @@ class GpuBenchmark:
         """Check the config, time it, check it again, and forget it."""
         start = perf_counter()
         try:
-            kernels, checked = self._prepare(Config.from_json(order.config))
+            kernels, checked = self._prepare(order)
             times, cut, behind = self._time(kernels, order, start)
             if not (cut or behind):  # a config that is certainly no pick needs no second check
                 self._check_again(kernels)
@@ -130,7 +132,7 @@ class GpuBenchmark:
         """Check the config and keep it warm."""
         start = perf_counter()
         try:
-            self._kept[order.slot] = self._prepare(Config.from_json(order.config))[0]
+            self._kept[order.slot] = self._prepare(order)[0]
         except (Exception, SystemExit) as error:
             return self._refuse(error, perf_counter() - start)
         return messages.PrepareReply(perf_counter() - start)
@@ -163,9 +165,12 @@ class GpuBenchmark:
         self._drop()
         return messages.SampleReply((), 0.0)
 
-    def _prepare(self, config: Config) -> tuple[list[_WarmKernel], dict[str, Detail]]:
+    def _prepare(
+        self, order: messages.MeasureOrder | messages.PrepareOrder
+    ) -> tuple[list[_WarmKernel], dict[str, Detail]]:
         """Check and warm up the config on each workload."""
-        kernels = []
+        config, kernels = Config.from_json(order.config), []
+        self._launch.record(config, order.launches)
         details: dict[str, Detail] = {}
         for workload, grid, copies in zip(self.workloads, self._grids, self._copies, strict=True):
             launch = self._launch.call(config, grid)
@@ -309,14 +314,10 @@ class GpuBenchmark:
         return messages.Refused(failed=failed, spoilt=spoilt or suspect, suspect=suspect)
 
     def _drop(self) -> None:
-        """Drop the config's binaries and everything that its function held."""
+        """Drop the config's binaries, unless configs are kept, and everything that its function held."""
         self._returned = None
-        caches = getattr(self._launch.kernel, "device_caches", None)
-        if caches is not None and not self._kept:
-            for cache in caches.values():
-                cache[0].clear()
-        elif self._launch.build is not None:
-            gc.collect()
+        if not self._kept:
+            self._launch.forget()
 
 
 def _is_before(until: float) -> bool:
@@ -338,12 +339,12 @@ def _describe_spread(times: Sequence[float]) -> dict[str, Detail]:
 
 
 class GpuPayload:
-    """The user's functions, not called yet: the fork server must not touch the GPU."""
+    """The workload of a session, not made yet: the fork server must not touch the GPU. make: makes it in a worker."""
 
     note = ""
 
-    def __init__(self, parts: dict[str, Any]) -> None:
-        self.parts = parts
+    def __init__(self, make: Callable[[TimingDevice, Callable[[], int]], GpuBenchmark]) -> None:
+        self.make = make
 
 
 def load(payload_fd: int) -> GpuPayload:
@@ -351,19 +352,21 @@ def load(payload_fd: int) -> GpuPayload:
     import triton.compiler  # noqa: F401  # before the thread: two threads that import the same wait for one another
     from triton.runtime.driver import driver
 
-    hashing = compiler.start_hashing_triton()
+    compiler.start_hashing_triton()
     import torch
 
     driver.set_active(FakeDriver(target_of_make()))  # for what a kernel's file asks when it is imported
-    with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
-        loaded = GpuPayload(unpack_payload(blob))
+    loaded = GpuPayload(partial(_make_benchmark, {}))
+    if os.fstat(payload_fd).st_size:  # the program's own service has no functions of the user's
+        with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
+            loaded = GpuPayload(partial(_make_benchmark, unpack_payload(blob)))
     driver._active = None
     if torch.cuda.is_initialized():
         raise EvaluatorError(
             "a file that the kernel needs uses the GPU when it is imported; move that into `arguments` or `build`"
         )
     compiler.mark_errors()
-    hashing.join()
+    compiler.finish_hashing_triton()
     return loaded
 
 
@@ -374,7 +377,7 @@ def run(loaded: GpuPayload, sock: socket.socket, settings: dict[str, Any]) -> No
     compilations = _CompilationCounter()
     try:
         device = _open_device(settings)
-        benchmark = _make_benchmark(loaded.parts, device, compilations)
+        benchmark = loaded.make(device, compilations.take)
         knobs.compilation.listener = compilations
     except (Exception, SystemExit) as error:
         with suppress(Exception):  # the user's functions may have done anything to it
@@ -383,10 +386,35 @@ def run(loaded: GpuPayload, sock: socket.socket, settings: dict[str, Any]) -> No
         os._exit(1)
     gc.collect()
     gc.freeze()
-    worker = _GpuWorker(benchmark)
+    worker = GpuWorker(benchmark)
     described = tuple(arguments.describe_arguments(workload.named) for workload in benchmark.workloads)
     loop = OrderLoop(sock, messages.decode_order, scratch=os.environ.get("TMPDIR"))
     loop.serve(worker.obey, messages.ReadyReply(device.gpu, described), worker.joins)
+
+
+def serve(loaded: GpuPayload, sock: socket.socket, settings: dict[str, Any]) -> NoReturn:
+    """The main function of a worker of the program's service. settings: `visible`, which GPU, and `idle_s`, the seconds
+    without an order after which the worker ends."""
+    try:
+        device = _open_device({"device": "cuda", **settings})
+    except Exception as error:
+        sock.sendall(encode(Broken(describe_error(error))))
+        os._exit(1)
+    import triton
+
+    triton.set_allocator(_allocate)
+    gc.collect()
+    gc.freeze()
+    worker = _LentWorker(device)
+    loop = OrderLoop(sock, messages.decode_order, scratch=os.environ.get("TMPDIR"), idle_s=settings["idle_s"])
+    loop.serve(worker.obey, messages.ReadyReply(device.gpu), worker.joins)
+
+
+def _allocate(size: int, alignment: int, stream: int | None) -> Any:
+    """Memory for kernels that need more than their arguments, such as descriptors that they make on the device."""
+    import torch
+
+    return torch.empty(size, dtype=torch.int8, device="cuda")
 
 
 def _open_device(settings: dict[str, Any]) -> TimingDevice:
@@ -396,15 +424,67 @@ def _open_device(settings: dict[str, Any]) -> TimingDevice:
     return CudaDevice(settings["visible"])
 
 
-def _make_benchmark(parts: dict[str, Any], device: TimingDevice, compilations: "_CompilationCounter") -> GpuBenchmark:
+def _make_benchmark(parts: dict[str, Any], device: TimingDevice, compiled_here: Callable[[], int]) -> GpuBenchmark:
     launch = Launch(parts["kernel"], parts["build"], parts["options"])
     sets = unpack_payload(parts["sets"])["arguments"]
     return GpuBenchmark(
-        device, launch, parts["grid"], sets, parts["spec"], parts["objective"], parts["timing"], compilations.take
+        device, launch, parts["grid"], sets, parts["spec"], parts["objective"], parts["timing"], compiled_here
     )
 
 
-class _GpuWorker:
+class _LentWorker:
+    """Serves one session after another, each with the tensors that it lends and the launches that it sends."""
+
+    def __init__(self, device: TimingDevice) -> None:
+        self._device = device
+        self._serving: GpuWorker | None = None
+
+    def obey(self, order: messages.TritonOrder) -> messages.TritonReply:
+        """Carry out one order."""
+        match order:
+            case messages.OpenOrder():
+                self._close()
+                return self._open(order.path)
+            case messages.CloseOrder():
+                self._close()
+                return messages.ReadyReply()
+        assert self._serving is not None, "a session is open"
+        return self._serving.obey(order)
+
+    def joins(self, order: messages.TritonOrder) -> bool:
+        """See `GpuWorker`."""
+        return self._serving is not None and self._serving.joins(order)
+
+    def _open(self, path: str) -> messages.TritonReply:
+        try:
+            with open(path, "rb") as file:
+                parts = unpack_payload(file.read())
+        except Exception as error:  # the memory of this program cannot be borrowed
+            return messages.NotOpened(describe_error(error), lasting=True)
+        try:
+            self._serving = GpuWorker(benchmark_of(parts, self._device))
+        except Exception as error:
+            self._close()
+            return messages.NotOpened(describe_error(error), lasting=False)
+        return messages.ReadyReply(self._device.gpu)
+
+    def _close(self) -> None:
+        import torch
+
+        self._serving = None
+        gc.collect()
+        torch.cuda.synchronize()
+        return_borrowed()
+        torch.cuda.empty_cache()
+
+
+def benchmark_of(parts: dict[str, Any], device: TimingDevice) -> GpuBenchmark:
+    """A benchmark of recorded launches. parts: `arguments` by name, `spec`, `objective` and `timing`."""
+    sets = (ArgumentSet(parts["arguments"]),)
+    return GpuBenchmark(device, Replay(), None, sets, parts["spec"], parts["objective"], parts["timing"])
+
+
+class GpuWorker:
     """Obeys orders with a benchmark, and adds to each reply the keys that the config has in Triton's cache."""
 
     def __init__(self, benchmark: GpuBenchmark) -> None:
@@ -431,8 +511,8 @@ class _GpuWorker:
                 return self._benchmark.verify(order)
             case messages.ForgetOrder():
                 return self._benchmark.forget()
-            case messages.CompileOrder():
-                raise AssertionError("a GPU worker compiles nothing ahead")
+            case messages.CompileOrder() | messages.OpenOrder() | messages.CloseOrder():
+                raise AssertionError("a session's own GPU worker gets no such order")
 
     def joins(self, order: messages.TritonOrder) -> bool:
         """Configs that are compared are kept together; before the first of them the process must be unchanged."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from autotune.backends.triton import messages
 from autotune.backends.triton.timing import WorkloadObjective, condense
 from autotune.core.config import Config
+from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial, timed_or_failed
 from autotune.core.search.messages import Event, Limits, Observed
 from autotune.shell.processes.pool import Lost
@@ -22,7 +23,8 @@ from autotune.shell.processes.pool import Lost
 class SessionRules:
     """The settings of a session. names: of the workloads, for the details of outcomes. binary_key: equal for configs
     that share a binary. ahead: how many configs are queued for compiling although no worker is free yet, so that no
-    compile worker ever waits for the search.
+    compile worker ever waits for the search. replays: GPU workers launch what compile workers have recorded. extends:
+    whether a comparison goes on until it is decided.
     """
 
     compile_timeout_s: float
@@ -31,6 +33,8 @@ class SessionRules:
     names: tuple[str, ...]
     binary_key: Callable[[Config], Hashable] = Config.to_json
     ahead: int = 1
+    replays: bool = False
+    extends: bool = True
 
 
 @dataclass(eq=False)
@@ -39,7 +43,7 @@ class Job:
 
     fresh: it must run in a process that has served no config before. dropped: nobody waits for it any more. gpu, used:
     the GPU whose process got it, and whether that process had run others before. keys: of its kernels in Triton's
-    cache.
+    cache. launches: for a GPU worker that replays them.
     """
 
     trial: Trial
@@ -52,6 +56,7 @@ class Job:
     used: bool = False
     details: dict[str, Detail] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
+    launches: tuple[messages.RecordedLaunch, ...] = ()
 
 
 def timed_outcome(
@@ -66,8 +71,26 @@ def timed_outcome(
         return Failed("invalid_time", "there are no samples", run_s=measured.run_s)
     least = min(map(len, times))
     rounds = zip(*(condense(one, least) for one in times), strict=True)
-    outcome = timed_or_failed([rules.objective(one, default_ms) for one in rounds], 0.0, measured.run_s, measured.cut)
+    combined = [rules.objective(one, default_ms) for one in rounds]
+    outcome = timed_or_failed(combined, measured.compile_s, measured.run_s, measured.cut)
     return replace(outcome, details={**measured.details, **workload_details(rules.names, times)})
+
+
+def require_launches(
+    rules: SessionRules, config: Config, reply: messages.TritonReply | Lost
+) -> tuple[messages.RecordedLaunch, ...]:
+    """The launches in the reply of a compile worker; raises EvaluatorError where they are needed and missing."""
+    if isinstance(reply, messages.Compiled):
+        if reply.launches or not rules.replays:
+            return reply.launches
+        why = "one of its arguments is neither a tensor of the call nor a number"
+    elif isinstance(reply, messages.NotCompiled) and not reply.compiler:
+        if not rules.replays:
+            return ()
+        why = reply.message
+    else:
+        return ()
+    raise EvaluatorError(f"the launches of {config} cannot be recorded: {why}")
 
 
 def workload_details(names: Sequence[str], times_ms: Sequence[Sequence[float]]) -> dict[str, Detail]:

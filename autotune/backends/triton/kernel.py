@@ -7,6 +7,7 @@ can import it, else as the Python function, the lines that it was written in (Tr
 begin), and the arguments of the decorator.
 """
 
+import gc
 import inspect
 import io
 import linecache
@@ -16,11 +17,13 @@ from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from itertools import takewhile
 from mmap import mmap
-from typing import Any
+from typing import IO, Any
 
 import cloudpickle
 
+from autotune.backends.triton.device_memory import borrow, lend
 from autotune.backends.triton.launch_options import launch_options
+from autotune.backends.triton.messages import RecordedLaunch
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.shell.cache.sources import is_triton_kernel
@@ -57,6 +60,18 @@ class Launch:
                 f" {len(free)} parameters that the config does not set; give them by name, as a dict"
             )
         return tuple(free[: len(arguments)])
+
+    def record(self, config: Config, launches: tuple[RecordedLaunch, ...]) -> None:
+        """Nothing: the kernel is here, and need not be replayed."""
+
+    def forget(self) -> None:
+        """Drop the binaries of the config that was launched last, and everything that its function held."""
+        caches = getattr(self.kernel, "device_caches", None)
+        if caches is not None:
+            for cache in caches.values():
+                cache[0].clear()
+        elif self.build is not None:
+            gc.collect()
 
     def call(self, config: Config, grid: Grid | None) -> Callable[[Mapping[str, Any]], Any]:
         """A function of the arguments by name that launches the config. Errors of `build` are raised here."""
@@ -100,11 +115,14 @@ def is_gluon(kernel: Any) -> bool:
     return ask is not None and bool(ask())
 
 
-def pack_payload(parts: dict[str, Any]) -> bytes:
-    """These values as a pickle for our own workers; raises EvaluatorError naming one that does not pickle."""
+def pack_payload(parts: dict[str, Any], owners: list[Any] | None = None) -> bytes:
+    """These values as a pickle for our own workers; raises EvaluatorError naming one that does not pickle.
+
+    owners: receives the owners of the GPU memory that the pickle lends; they must live as long as a worker uses it.
+    """
     with pickled_by_value(_functions(parts.values())):
         try:
-            return _dump(parts)
+            return _dump(parts, owners)
         except Exception as error:
             culprit = next((name for name, part in parts.items() if not _pickles(part)), "the workload")
             raise EvaluatorError(
@@ -120,9 +138,12 @@ def unpack_payload(blob: "bytes | mmap") -> dict[str, Any]:
     return parts
 
 
-def _dump(value: Any) -> bytes:
+def _dump(value: Any, owners: list[Any] | None = None) -> bytes:
     out = io.BytesIO()
-    _Pickler(out).dump(value)
+    pickler = _Pickler(out)
+    pickler.dump(value)
+    if owners is not None:
+        owners += pickler.owners
     return out.getvalue()
 
 
@@ -133,35 +154,23 @@ def _pickles(part: Any) -> bool:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """owners: of the memory that the pickle lends to other processes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.owners: list[Any] = []
+
     def reducer_override(self, value: Any) -> Any:
         if is_triton_kernel(value):
             return _reduce_kernel(value)
         if is_tensor(value) and value.is_cuda:
-            return _reduce_cuda_tensor(value)
+            lent, owner = lend(value)
+            self.owners.append(owner)
+            return borrow, (lent,)
         runtime = sys.modules.get("triton.runtime")
         if runtime is not None and value is runtime.driver:  # of the worker, not a copy of the program's
             return getattr, (runtime, "driver")
         return super().reducer_override(value)
-
-
-def _reduce_cuda_tensor(tensor: Any) -> Any:
-    """Not a copy: the process that unpickles the tensor opens the same memory, on the only GPU that it sees.
-
-    torch keeps memory that it has sent until every receiver says that it is done, which a killed one never does. The
-    session holds the tensor for as long as there are receivers, so torch need not wait for any.
-    """
-    import torch
-    from torch.multiprocessing.reductions import reduce_tensor
-
-    rebuild, args = reduce_tensor(tensor.detach())
-    names = list(inspect.signature(rebuild).parameters)
-    by_name = dict(zip(names, args, strict=True))
-    with suppress(AttributeError, KeyError):  # a version of torch that does it otherwise
-        torch.UntypedStorage._release_ipc_counter(
-            by_name["ref_counter_handle"], by_name["ref_counter_offset"], device=by_name["storage_device"]
-        )
-    at = names.index("storage_device")
-    return rebuild, (*args[:at], 0, *args[at + 1 :])
 
 
 _JIT_OPTIONS = ("version", "do_not_specialize", "do_not_specialize_on_alignment", "debug", "noinline", "repr",

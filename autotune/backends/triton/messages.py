@@ -41,6 +41,31 @@ class DescribedArguments(Struct, frozen=True):
     arguments: tuple[tuple[str, DescribedArgument], ...]
 
 
+class ArgumentName(Struct, frozen=True, tag="named"):
+    """The argument of this name, a tensor."""
+
+    name: str
+
+
+PassedArgument = ArgumentName | PlainArgument
+
+
+class RecordedLaunch(Struct, frozen=True, kw_only=True):
+    """One launch of a compiled kernel, which can be replayed without the kernel's source; see `launches.py`.
+
+    hash: as in CompiledKernel. files: the paths of its binary and its metadata, by their names in Triton's cache.
+    signature: Triton's type of each parameter, by name. constants: the places of the parameters that are constants.
+    arguments: one for each parameter; a constant is None.
+    """
+
+    hash: str
+    files: dict[str, str]
+    grid: tuple[int, int, int]
+    signature: dict[str, str]
+    constants: tuple[tuple[int, ...], ...]
+    arguments: tuple[PassedArgument, ...]
+
+
 class Gpu(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A device as its driver describes it; None where the driver does not tell.
 
@@ -76,6 +101,17 @@ class CompiledKernel(Struct, frozen=True, kw_only=True, omit_defaults=True):
     blocks: int = 1
 
 
+class OpenOrder(Struct, frozen=True, tag="open"):
+    """Take over the workload of a session, from a file by `kernel.pack_payload`. The reply is ReadyReply, or
+    NotOpened."""
+
+    path: str
+
+
+class CloseOrder(Struct, frozen=True, tag="close"):
+    """Drop the workload, and return the memory that was lent. The reply is ReadyReply."""
+
+
 class CompileOrder(JobOrder, frozen=True, tag="compile"):
     """Compile every kernel that this config (one JSON object) launches. The reply is Compiled, or NotCompiled."""
 
@@ -86,7 +122,8 @@ class MeasureOrder(JobOrder, frozen=True, kw_only=True, tag="measure"):
     """Check and time this config; begin no sample after `budget_s` seconds. The reply is MeasureReply, or Refused.
 
     cutoff_ms: a slower config is cut off after a few runs. near_ms: a slower one gets few runs, as it is no pick.
-    default_ms: the time of the default config on each workload, where the limits are relative to it.
+    default_ms: the time of the default config on each workload, where the limits are relative to it. launches: what to
+    launch, for a worker that replays.
     """
 
     config: str
@@ -94,13 +131,18 @@ class MeasureOrder(JobOrder, frozen=True, kw_only=True, tag="measure"):
     budget_s: float
     default_ms: tuple[float, ...] | None = None
     near_ms: float | None = None
+    launches: tuple[RecordedLaunch, ...] = ()
 
 
-class PrepareOrder(JobOrder, frozen=True, tag="prepare"):
-    """Check this config and keep it as number `slot`, for samples to come. The reply is PrepareReply, or Refused."""
+class PrepareOrder(JobOrder, frozen=True, kw_only=True, tag="prepare"):
+    """Check this config and keep it as number `slot`, for samples to come. The reply is PrepareReply, or Refused.
+
+    launches: see MeasureOrder.
+    """
 
     config: str
     slot: int
+    launches: tuple[RecordedLaunch, ...] = ()
 
 
 class SampleOrder(Struct, frozen=True, tag="sample"):
@@ -119,7 +161,9 @@ class ForgetOrder(Struct, frozen=True, tag="forget"):
     """Drop all configs that are kept. The reply is an empty SampleReply."""
 
 
-TritonOrder = CompileOrder | MeasureOrder | PrepareOrder | SampleOrder | VerifyOrder | ForgetOrder
+TritonOrder = (
+    CompileOrder | OpenOrder | CloseOrder | MeasureOrder | PrepareOrder | SampleOrder | VerifyOrder | ForgetOrder
+)
 
 
 class ReadyReply(Struct, frozen=True, tag="ready"):
@@ -129,11 +173,20 @@ class ReadyReply(Struct, frozen=True, tag="ready"):
     arguments: tuple[DescribedArguments, ...] = ()
 
 
+class NotOpened(Struct, frozen=True, tag="not_opened"):
+    """The workload cannot be used in this process. lasting: nor can another one of the same program."""
+
+    message: str
+    lasting: bool
+
+
 class Compiled(Struct, frozen=True, tag="compiled"):
-    """The binaries are in Triton's cache. kernels: in the order of launching."""
+    """The binaries are in Triton's cache. kernels: each once. launches: in their order; empty where they cannot be
+    recorded."""
 
     seconds: float
     kernels: tuple[CompiledKernel, ...]
+    launches: tuple[RecordedLaunch, ...] = ()
 
 
 class NotCompiled(Struct, frozen=True, tag="not_compiled"):
@@ -147,7 +200,7 @@ class NotCompiled(Struct, frozen=True, tag="not_compiled"):
 class MeasureReply(Struct, frozen=True, kw_only=True, tag="measured"):
     """times_ms: the samples of each workload, in the order in which they were taken. cut: there are only a few, since
     the config is clearly slow. began: on the system's monotonic clock, in seconds. keys: of its kernels in Triton's
-    cache, as far as they were looked up.
+    cache, as far as they were looked up. compile_s: seconds that Triton took in this worker.
     """
 
     times_ms: tuple[tuple[float, ...], ...]
@@ -156,6 +209,7 @@ class MeasureReply(Struct, frozen=True, kw_only=True, tag="measured"):
     details: dict[str, Detail] = {}
     began: float = 0.0
     keys: tuple[str, ...] = ()
+    compile_s: float = 0.0
 
 
 class PrepareReply(Struct, frozen=True, tag="prepared"):
@@ -185,7 +239,9 @@ class Refused(Struct, frozen=True, kw_only=True, tag="refused"):
     began: float = 0.0
 
 
-TritonReply = ReadyReply | Broken | Compiled | NotCompiled | MeasureReply | PrepareReply | SampleReply | Refused
+TritonReply = (
+    ReadyReply | NotOpened | Broken | Compiled | NotCompiled | MeasureReply | PrepareReply | SampleReply | Refused
+)
 
 _orders: msgspec.msgpack.Decoder[TritonOrder] = msgspec.msgpack.Decoder(TritonOrder)
 _replies: msgspec.msgpack.Decoder[TritonReply] = msgspec.msgpack.Decoder(TritonReply)

@@ -1,11 +1,12 @@
 """One set of arguments on one device: made once, restored for every config, and with the expected output."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.backends.triton.arguments import ArgumentSet, call_with_names, make_arguments
 from autotune.backends.triton.kernel import Hook, Launch
+from autotune.backends.triton.launches import Replay
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.shell.evaluators import tensors
@@ -45,7 +46,7 @@ class PreparedArguments:
     Raises the errors of `arguments` and `reference`, and EvaluatorError where their results do not fit together.
     """
 
-    def __init__(self, workload: ArgumentSet, launch: Launch, spec: CheckSpec, device: str = "cpu") -> None:
+    def __init__(self, workload: ArgumentSet, launch: Launch | Replay, spec: CheckSpec, device: str = "cpu") -> None:
         self._spec = spec
         self.named = make_arguments(workload, launch, spec.names)
         if device == "cuda" and not callable(workload.arguments):  # tensors passed on the CPU can only be meant to move
@@ -67,6 +68,10 @@ class PreparedArguments:
     def resets(self) -> bool:
         """Whether anything must be done before each run."""
         return bool(self._pristine or self._zeroed)
+
+    def portable_spec(self) -> CheckSpec:
+        """The same check with the expected output in the place of the reference, which need not be called again."""
+        return replace(self._spec, reference=self._expected, outputs=self.outputs, restore_value=tuple(self._pristine))
 
     def reset(self) -> None:
         """Restore the arguments that a config may change. Cheap, for it is done before every run."""
@@ -128,7 +133,7 @@ class PreparedArguments:
                 raise EvaluatorError(f"{what} has {name!r}, which is no tensor; leave it out")
         return found
 
-    def _prepare_check(self, workload: ArgumentSet, launch: Launch) -> None:
+    def _prepare_check(self, workload: ArgumentSet, launch: Launch | Replay) -> None:
         spec = self._spec
         value = self._call_reference(workload, launch) if callable(spec.reference) else spec.reference
         if value is None:
@@ -147,7 +152,7 @@ class PreparedArguments:
         if spec.checker is None:
             self._check.require_elements()
 
-    def _call_reference(self, workload: ArgumentSet, launch: Launch) -> Any:
+    def _call_reference(self, workload: ArgumentSet, launch: Launch | Replay) -> Any:
         """The expected output. Where the reference works in place, it is the reference's arguments afterwards."""
         remade = callable(workload.arguments)
         lent, backup = (self.named, None) if remade else self._lend()

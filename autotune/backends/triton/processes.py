@@ -12,16 +12,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from autotune.backends.triton import messages, session_cache
+from autotune.backends.triton.gpu_sources import GpuPool, GpuSource, TritonWorker
 from autotune.backends.triton.targets import gpu_of_target
 from autotune.backends.triton.visibility import rocm_gpus, visibility_variable, without_gpus
 from autotune.core.errors import EvaluatorError
@@ -30,8 +30,8 @@ from autotune.shell.processes.fork_server import ForkServer
 from autotune.shell.processes.gpu_lock import GpuLock
 from autotune.shell.processes.pool import Lost, Worker, WorkerPool, wait_for_replies
 
-TritonWorker = Worker[messages.TritonReply]
-TritonPool = WorkerPool[messages.TritonReply]
+CompileWorker = Worker[messages.TritonReply]
+CompilePool = WorkerPool[messages.TritonReply]
 
 _COMPILE_MAIN = "autotune.backends.triton.compile_worker:run"
 _GPU_MAIN = "autotune.backends.triton.gpu_worker:run"
@@ -39,7 +39,6 @@ _LOCK_POLL_S = 0.01
 """How often to ask for the lock of a GPU while another process times on it."""
 _LOADING_POLL_S = 0.03
 """How often to look whether a fork server has loaded."""
-_SETTING_UP = "`arguments` and `reference`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +105,7 @@ class ForkServers:
             folder = os.path.join(scratch, "triton")
             self._cache_environment |= session_cache.worker_environment(folder, self._lasting)
         try:
-            return ForkServer(payload, main, self._environment(scratch, compiling), scratch)
+            return ForkServer.from_payload(payload, main, self._environment(scratch, compiling), scratch)
         except BaseException:
             os.rmdir(scratch)
             raise
@@ -127,27 +126,43 @@ class ForkServers:
 class Processes:
     """All processes of a session: it starts them together, and waits for nothing that is not needed yet.
 
-    compile_pool: None where nothing is compiled ahead. gpu_pools: one worker for each GPU; empty where nothing is
-    measured. gpus: what each GPU worker says about its device. lent: tensors of this process whose memory the GPU
-    workers use; they must not be freed before these end. The fork servers are closed with it.
+    compiling: forks the compile workers; None where nothing is compiled ahead. gpus: None where nothing is measured.
+    servers: closed at the end. keep: moves the kernels of these keys to the lasting cache. owners: of memory that GPU
+    workers use; it must not be freed before these end. resources: closed at the very end.
     """
 
-    def __init__(self, servers: ForkServers, layout: ProcessLayout, lent: Sequence[Any] = ()) -> None:
+    def __init__(
+        self,
+        layout: ProcessLayout,
+        *,
+        compiling: ForkServer | None,
+        gpus: GpuSource | None,
+        servers: Mapping[str, ForkServer],
+        keep: Callable[[Iterable[str]], None],
+        owners: Sequence[Any] = (),
+        resources: ExitStack | None = None,
+    ) -> None:
         self.layout = layout
-        self.gpus: list[messages.Gpu | None] = [None] * len(layout.visible)
-        self._lent = tuple(lent)
+        self.devices: list[messages.Gpu | None] = [None] * len(layout.visible)
+        self._compiling = compiling
+        self._gpus = gpus
+        self._servers = dict(servers)
+        self._keep = keep
+        self._owners = tuple(owners)
+        self._resources = resources or ExitStack()
         self._target = layout.target
         self._arguments: tuple[messages.DescribedArguments, ...] | None = None
         self._locks = [GpuLock(name) if layout.device == "cuda" else None for name in layout.visible]
-        self._servers = servers
-        self.compile_pool: TritonPool | None = None
-        self.gpu_pools: list[TritonPool] = []
-        if servers.compiling is not None:
+        self.compile_pool: CompilePool | None = None
+        if compiling is not None:
             self.compile_pool = WorkerPool(self._fork_compiler, messages.decode_reply)
-        if servers.measuring is not None:
-            self.gpu_pools = [self._gpu_pool(servers.measuring, name) for name in layout.visible]
 
-    def idle_compiler(self) -> TritonWorker | None:
+    @property
+    def gpu_pools(self) -> Sequence[GpuPool]:
+        """One pool, of one worker, for each GPU; empty where nothing is measured."""
+        return () if self._gpus is None else self._gpus.pools
+
+    def idle_compiler(self) -> CompileWorker | None:
         """A compile worker that is free, or None."""
         free = [] if self.compile_pool is None else self.compile_pool.idle()
         return free[0] if free else None
@@ -161,27 +176,18 @@ class Processes:
 
     def start_gpu_workers(self) -> None:
         """Start the worker of each GPU as soon as that is possible: it is needed in any case."""
-        server = self._servers.measuring
-        if server is not None and not all(map(len, self.gpu_pools)) and server.can_fork():
-            for pool in self.gpu_pools:
-                if not len(pool):
-                    pool.spawn()
+        if self._gpus is not None:
+            self._gpus.start()
 
     def gpu_worker(self, i: int, fresh: bool = False) -> TritonWorker | None:
         """The worker of GPU `i`, if it is free and this process holds the GPU's lock, or None.
 
         fresh: it must have served no config before; a worker that has is replaced.
         """
-        pool = self.gpu_pools[i]
-        free = pool.idle()
-        if free and fresh and free[0].served:
-            pool.kill(free[0])
-            free = []
-        if not free:
-            self.start_gpu_workers()
-            return None
+        assert self._gpus is not None, "there is a GPU to measure on"
+        worker = self._gpus.worker(i, fresh)
         lock = self._locks[i]
-        return free[0] if lock is None or lock.acquire() else None
+        return worker if worker is None or lock is None or lock.acquire() else None
 
     def release_gpu(self, i: int) -> None:
         """Nothing is timed on GPU `i` just now: other processes may use it."""
@@ -195,57 +201,75 @@ class Processes:
 
     def gpu(self, i: int = 0) -> messages.Gpu | None:
         """The device that is compiled for: by the worker of GPU `i`, or by the name of the target."""
-        if self.layout.device == "cuda" and i < len(self.gpus) and self.gpus[i] is not None:
-            return self.gpus[i]
+        if self.layout.device == "cuda" and i < len(self.devices) and self.devices[i] is not None:
+            return self.devices[i]
         return None if self._target is None else gpu_of_target(self._target)
 
-    def wait(self, timeout_s: float) -> list[tuple[TritonWorker, messages.TritonReply | Lost]]:
+    def wait(self, timeout_s: float) -> list[tuple[Any, messages.TritonReply | Lost]]:
         """The replies that have arrived, waiting so long at most for the first. What GPU workers say about their
         devices when they start is noted here."""
         began = time.monotonic()
-        if any(not server.can_fork() for server in self._servers.started.values()):
+        if self._loading:
             timeout_s = min(timeout_s, _LOADING_POLL_S)
-        replies = wait_for_replies(self._pools(), timeout_s)
+        try:
+            replies = wait_for_replies(self._pools(), timeout_s)
+        except EvaluatorError as error:
+            if self._gpus is None:
+                raise
+            self._gpus.fail(error)
+            return []
         if not replies and time.monotonic() - began < min(timeout_s, _LOCK_POLL_S):
             time.sleep(min(timeout_s, _LOCK_POLL_S))  # no worker of ours is busy: another process times on the GPU
         for worker, reply in replies:
+            if self._gpus is not None:
+                self._gpus.receive(worker, reply)
             if isinstance(reply, messages.ReadyReply) and reply.gpu is not None:
                 self._note_gpu(worker, reply)
         return replies
 
     def loaded_servers(self) -> list[tuple[str, float, float]]:
         """Of each fork server that has loaded: its name, how many seconds ago it was started, how long it took."""
-        servers = self._servers.started.items()
+        servers = self._servers.items()
         return [(name, one.age_s, one.loading_s) for name, one in servers if one.loading_s is not None]
 
     def close(self, kept: Iterable[str] = ()) -> None:
         """End everything. kept: keys of the kernels that stay in Triton's cache."""
-        for pool in self._pools():
-            pool.close()
-        self._servers.keep(kept)
-        self._servers.close()
-        self._lent = ()
+        if self.compile_pool is not None:
+            self.compile_pool.close()
+        if self._gpus is not None:
+            self._gpus.close()
+        self._keep(kept)
+        for server in self._servers.values():
+            server.close()
+        self._owners = ()
         for i in range(len(self._locks)):
             self.release_gpu(i)
+        self._resources.close()
 
-    def _pools(self) -> Sequence[TritonPool]:
+    @property
+    def _loading(self) -> bool:
+        """Whether a fork server is not ready yet; raises EvaluatorError where it cannot load."""
+        compiling = self._compiling is not None and not self._compiling.can_fork()
+        return compiling or (self._gpus is not None and self._gpus.loading)
+
+    def _pools(self) -> Sequence[GpuPool]:
         return [*([] if self.compile_pool is None else [self.compile_pool]), *self.gpu_pools]
 
     def _note_gpu(self, worker: TritonWorker, ready: messages.ReadyReply) -> None:
         i = self.index_of(worker)
         if i is not None:
-            self.gpus[i] = ready.gpu
+            self.devices[i] = ready.gpu
         self._arguments = ready.arguments
         if self._target is None and ready.gpu is not None and ready.gpu.target:
             self._target = ready.gpu.target
 
     def _can_compile(self) -> bool:
         """Whether the target of the compiler and the arguments are known."""
-        assert self._servers.compiling is not None, "there is a compile pool"
-        if self._target is None or not self._servers.compiling.can_fork():
+        assert self._compiling is not None, "there is a compile pool"
+        if self._target is None or not self._compiling.can_fork():
             return False
-        note = self._servers.compiling.wait_until_loaded().note
-        if note and not self.gpu_pools:
+        note = self._compiling.wait_until_loaded().note
+        if note and self._gpus is None:
             raise EvaluatorError(
                 f"`arguments` cannot be made without memory or a GPU ({note}); give tensors whose shapes do not depend"
                 " on data"
@@ -253,20 +277,18 @@ class Processes:
         return not note or self._arguments is not None
 
     def _fork_compiler(self, sock: Any, stderr: int) -> os_process.Process:
-        assert self._servers.compiling is not None, "there is a compile pool"
+        assert self._compiling is not None, "there is a compile pool"
         settings: dict[str, Any] = {"target": self._target}
-        if self._servers.compiling.wait_until_loaded().note:
+        if self._compiling.wait_until_loaded().note:
             settings["arguments"] = msgspec.to_builtins(self._arguments)
-        return self._servers.compiling.start(settings, sock, stderr)
-
-    def _gpu_pool(self, server: ForkServer, visible: str) -> TritonPool:
-        start = partial(server.start, {"device": self.layout.device, "visible": visible})
-        return WorkerPool(start, messages.decode_reply, setting_up=_SETTING_UP)
+        return self._compiling.start(settings, sock, stderr)
 
 
 _WORKER_MIB = 1024
 """MiB that a compile worker may come to need, most of them LLVM's."""
 _SMI_TIMEOUT_S = 20.0
+_FREE_BYTES = 8 << 30
+"""Bytes of free GPU memory that are enough for the copies and buffers of a process that times kernels."""
 _MOST_CACHED_BYTES = 1 << 28
 """Bytes of GPU memory that may stay cached in this process: to free and to allocate them again takes a moment each."""
 
@@ -286,12 +308,13 @@ def _available_mib() -> int:
 
 
 def release_cached_memory() -> None:
-    """Free the GPU memory that torch caches in this process, which another process is about to need."""
+    """Free the GPU memory that torch caches in this process where another process may lack it."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return
-    kept = sum(torch.cuda.memory_reserved(i) - torch.cuda.memory_allocated(i) for i in range(torch.cuda.device_count()))
-    if kept > _MOST_CACHED_BYTES:
+    devices = range(torch.cuda.device_count())
+    kept = sum(torch.cuda.memory_reserved(i) - torch.cuda.memory_allocated(i) for i in devices)
+    if kept > _MOST_CACHED_BYTES and min(torch.cuda.mem_get_info(i)[0] for i in devices) < _FREE_BYTES:
         torch.cuda.empty_cache()
 
 

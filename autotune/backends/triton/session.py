@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 from autotune.backends.triton import messages
 from autotune.backends.triton.comparison import TritonComparison
+from autotune.backends.triton.gpu_sources import TritonWorker
 from autotune.backends.triton.jobs import (
     CompileVerdict,
     Job,
@@ -25,9 +26,10 @@ from autotune.backends.triton.jobs import (
     SharedBinaries,
     default_times,
     reply_seconds,
+    require_launches,
     timed_outcome,
 )
-from autotune.backends.triton.processes import Processes, TritonWorker
+from autotune.backends.triton.processes import CompileWorker, Processes
 from autotune.backends.triton.resources import find_misfit, resource_details
 from autotune.backends.triton.session_cache import FASTEST, keys_of
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, Trial
@@ -57,7 +59,7 @@ class TritonSession(WorkerSession):
         self._timeline = timeline
         self._binaries = SharedBinaries(rules.binary_key)
         self._to_compile: deque[Job] = deque()
-        self._compiling: dict[TritonWorker, Job] = {}
+        self._compiling: dict[CompileWorker, Job] = {}
         self._gpu_queue = _GpuQueue(processes, rules, clock, timeline, past, self._report)
         self._comparison: TritonComparison | None = None
         self._blas_limits: Any = None
@@ -180,7 +182,7 @@ class TritonSession(WorkerSession):
             self._take_reply(worker, reply)
         return bool(replies)
 
-    def _take_reply(self, worker: TritonWorker, reply: messages.TritonReply | Lost) -> None:
+    def _take_reply(self, worker: Any, reply: messages.TritonReply | Lost) -> None:
         now, seconds = self.now(), reply_seconds(reply)
         self._timeline.end(worker, now, seconds)
         if worker in self._compiling:
@@ -200,9 +202,9 @@ class TritonSession(WorkerSession):
     def _lane(self, worker: TritonWorker) -> str:
         """The worker's name in the timeline."""
         i = self._processes.index_of(worker)
-        return f"compile {worker.process.pid}" if i is None else f"gpu {i}"
+        return f"compile {worker.pid}" if i is None else f"gpu {i}"
 
-    def _take_compiled(self, worker: TritonWorker, job: Job, reply: messages.TritonReply | Lost) -> None:
+    def _take_compiled(self, worker: CompileWorker, job: Job, reply: messages.TritonReply | Lost) -> None:
         pool = self._processes.compile_pool
         assert pool is not None, "a compile worker has answered"
         match reply:
@@ -229,11 +231,13 @@ class TritonSession(WorkerSession):
         refused: Failed | None = None
         match verdict:
             case messages.Compiled(seconds, kernels):
+                job.launches = require_launches(self._rules, job.trial.config, verdict)
                 gpu = self._processes.gpu()
                 job.compile_s, job.compiled, job.details = seconds, True, resource_details(kernels, gpu)
                 job.keys.update(keys_of(kernel.hash for kernel in kernels))
                 refused = next((f for k in kernels if gpu is not None and (f := find_misfit(k, gpu)) is not None), None)
             case messages.NotCompiled(seconds, message, compiler):
+                require_launches(self._rules, job.trial.config, verdict)
                 job.compile_s = seconds
                 # Without a GPU worker, nobody can say more about an error that is not the compiler's.
                 refused = Failed("compile_error", message) if compiler or not self._processes.gpu_pools else None
@@ -250,7 +254,9 @@ class TritonSession(WorkerSession):
         if isinstance(outcome, Timed):
             self._keys.setdefault(job.trial.id, set()).update(job.keys)
             self._time_of[job.trial.id] = outcome.time_ms
-        whole = replace(outcome, compile_s=job.compile_s, details={**job.details, **outcome.details})
+        whole = replace(
+            outcome, compile_s=max(job.compile_s, outcome.compile_s), details={**job.details, **outcome.details}
+        )
         self._news.append(Observed(self.now(), job.trial.id, whole))
 
 
@@ -349,6 +355,7 @@ class _GpuQueue:
             budget_s=SAMPLING_SHARE * run_s,
             default_ms=self.default_ms,
             near_ms=job.limits.near_ms,
+            launches=job.launches,
         )
         self._processes.gpu_pools[i].send(worker, order, run_s + compile_s)
 

@@ -82,7 +82,7 @@ class HostDevice:
 
 
 class CudaDevice:
-    """The one GPU that this process sees. index: its number for the driver's management library."""
+    """torch's current GPU. index: its number, or its UUID, for the driver's management library."""
 
     kind = "cuda"
 
@@ -94,7 +94,7 @@ class CudaDevice:
         self._pairs = [
             (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(IN_FLIGHT)
         ]
-        self.gpu = _describe_gpu(torch.cuda.get_device_properties(0))
+        self.gpu = _describe_gpu(torch.cuda.get_device_properties(torch.cuda.current_device()))
         size = max(_FLUSH_FACTOR * self.gpu.l2_bytes, _LEAST_FLUSH_BYTES)
         self._flushed = torch.empty(size // 4, dtype=torch.int32, device="cuda")
         self._handle, self._nvml = _open_nvml(index)
@@ -158,7 +158,7 @@ def _describe_gpu(properties: Any) -> Gpu:
     with suppress(Exception):
         from triton.runtime.driver import driver
 
-        more = driver.active.utils.get_device_properties(0)
+        more = driver.active.utils.get_device_properties(driver.active.get_current_device())
         shared, registers = more["max_shared_mem"], more.get("max_num_regs")
     if is_rocm():
         target = parse_target(properties.gcnArchName).name

@@ -1,31 +1,28 @@
-"""A kernel ready to be sent to other processes: how a config is launched, with the grid and everything constant."""
+"""How a config of a call is launched, with the grid and everything constant; and what lies below a decorator."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 from autotune.backends.triton_decorator.configs import launch_values
 from autotune.core.config import Config
-from autotune.shell.evaluators.tensors import is_tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Launcher:
-    """The function that a `TritonEvaluator` builds configs with.
+    """Makes the function that launches a config.
 
     kernel: a jitted kernel, or `@triton.heuristics` of one. constants: arguments that are neither tensors nor plain
-    values, and options of the launch. listed: the `triton.Config` of each config of a list. functions: those in the
-    kernel, whose modules decide how it travels. placed: the arguments that go by position, as in the call that is
-    tuned: by name, Triton would take some for its own (grid, warmup, stream, …). given: the names of all arguments that
-    go to a launch; the kernel itself knows its defaults.
+    values, and options of the launch. listed: the `triton.Config` of each config of a list. placed: the arguments that
+    go by position, as in the call that is tuned: by name, Triton would take some for its own (grid, warmup, stream, …).
+    given: the names of all arguments that go to a launch; the kernel itself knows its defaults.
     """
 
     kernel: Any
     grid: Any
     constants: Mapping[str, Any]
     listed: Mapping[Config, Any]
-    functions: tuple[Any, ...] = ()
     placed: tuple[str, ...] = ()
     given: frozenset[str] | None = None
 
@@ -86,40 +83,3 @@ def list_functions(kernel: Any) -> tuple[Any, ...]:
         found += [one for one in (getattr(kernel, "values", None) or {}).values() if callable(one)]
         kernel = getattr(kernel, "fn", None)
     return (*found, kernel) if kernel is not None else tuple(found)
-
-
-def portable_grid(grid: Any) -> Any:
-    """A grid that can be sent to other processes: tensors that its function holds are replaced by their shapes."""
-    if not isinstance(grid, FunctionType):
-        return tuple(map(int, grid)) if isinstance(grid, list | tuple) else grid
-    cells = grid.__closure__ or ()
-    held = [_cell_contents(cell) for cell in cells]
-    names = _names_in(grid.__code__) & grid.__globals__.keys()
-    global_tensors = {name for name in names if is_tensor(grid.__globals__[name])}
-    if not global_tensors and not any(is_tensor(one) for one in held):
-        return grid
-    scope = {**grid.__globals__, **{name: _without_memory(grid.__globals__[name]) for name in global_tensors}}
-    closure = tuple(type(cell)(_without_memory(one)) if is_tensor(one) else cell
-                    for cell, one in zip(cells, held, strict=True))  # fmt: skip
-    made = FunctionType(grid.__code__, scope, grid.__name__, grid.__defaults__, closure)
-    made.__kwdefaults__ = grid.__kwdefaults__
-    # A name that no module has: it must travel with its code, as the module's own function is the original one.
-    made.__module__, made.__qualname__ = "__main__", f"{grid.__qualname__}.<without tensors>"
-    return made
-
-
-def _without_memory(tensor: Any) -> Any:
-    import torch
-
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-
-
-def _cell_contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return None
-
-
-def _names_in(code: CodeType) -> set[str]:
-    return set(code.co_names).union(*(_names_in(one) for one in code.co_consts if isinstance(one, CodeType)))

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autotune.backends.triton.arguments import ArgumentSet
-from autotune.backends.triton.evaluator import TritonEvaluator
+from autotune.backends.triton.gpu_worker import TimingOptions
 from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton.prepared_arguments import CheckSpec, PreparedArguments
+from autotune.backends.triton.timing import TimingSchedule
+from autotune.backends.triton_decorator.call_evaluator import CallEvaluator, CallGpu, TimedIn, current_gpu
 from autotune.backends.triton_decorator.configs import Candidates
-from autotune.backends.triton_decorator.do_bench_evaluator import DoBenchEvaluator, default_do_bench, synchronize
-from autotune.backends.triton_decorator.launcher import Launcher, jitted_kernel, list_functions, portable_grid
-from autotune.backends.triton_decorator.options import Isolation, MeasureOptions, SearchOptions
+from autotune.backends.triton_decorator.do_bench import default_do_bench, synchronize
+from autotune.backends.triton_decorator.launcher import Launcher, jitted_kernel
+from autotune.backends.triton_decorator.options import MeasureOptions, SearchOptions
 from autotune.backends.triton_decorator.protected_arguments import (
     WrittenTensors,
     find_written,
@@ -36,7 +38,6 @@ from autotune.core.search.result import Result
 from autotune.core.search.state import Search
 from autotune.shell.cache.sources import is_triton_kernel
 from autotune.shell.driver import Watch
-from autotune.shell.evaluators.protocol import Evaluator
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.formatting import describe_error, format_duration, format_milliseconds
 from autotune.shell.options import Progress
@@ -126,18 +127,28 @@ class TuningTask:
         return find_written(self.effects, self.named, declared, self._present("restore_value", of.restore_value))
 
     @property
+    def on_nvidia(self) -> bool:
+        """Whether the kernel runs on a GPU of NVIDIA's."""
+        torch = sys.modules.get("torch")
+        return self.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
+
+    @property
+    def gpu(self) -> "CallGpu | None":
+        """The GPU of the call, None where the kernel is interpreted, or where binaries cannot be compiled ahead."""
+        return None if self.interpreted or not self.on_nvidia else current_gpu()
+
+    @property
     def zeroed(self) -> tuple[str, ...]:
         """The arguments of this call that hold zeros at the start of every run."""
         return self._present("reset_to_zero", self.measuring.reset_to_zero)
 
     def launcher(self, named: Mapping[str, Any]) -> Launcher:
-        """A launcher of configs that can be sent to other processes. named: the arguments to launch with."""
+        """A launcher of configs. named: the arguments to launch with."""
         return Launcher(
             kernel=self.kernel,
-            grid=portable_grid(self.grid),
+            grid=self.grid,
             constants={**{n: v for n, v in named.items() if not _is_describable(v)}, **self.options},
             listed=self.candidates.listed,
-            functions=list_functions(self.kernel),
             placed=self.placed,
             given=self.given,
         )
@@ -189,22 +200,22 @@ def tune_call(
     task: TuningTask, searching: SearchOptions, env: Environment, keyed: "KeyedCache | None", log: TuningLog
 ) -> tuple[Result, Mapping[Config, Outcome]]:
     """The result of a search, and its measurements. Raises the errors of `tune`."""
-    isolation = choose_isolation(task)
+    timed_in = choose_worker(task)
     try:
-        return _search(task, searching, env, keyed, log, isolation)
+        return _search(task, searching, env, keyed, log, timed_in)
     except EvaluatorError as error:
-        if isolation == "in_process" or task.measuring.isolation is not None:
+        if timed_in == "here" or task.measuring.isolation is not None:
             raise
         warnings.warn(
             f"{task.label} cannot be tuned in a process of its own ({error}); it is tuned in this one, where nothing"
             " stops a config that hangs",
             stacklevel=2,
         )
-        return _search(task, searching, env, keyed, log, "in_process")
+        return _search(task, searching, env, keyed, log, "here")
 
 
-def choose_isolation(task: TuningTask) -> Isolation:
-    """Where to time: in a process of its own, unless that would not measure the same thing.
+def choose_worker(task: TuningTask) -> TimedIn:
+    """What times the configs: the program's GPU process, unless that would not measure the same thing.
 
     Raises PlanError where the user wants a process that cannot be had.
     """
@@ -214,13 +225,17 @@ def choose_isolation(task: TuningTask) -> Isolation:
             f'isolation="process" is for the GPUs of NVIDIA and AMD, and the tensors of {task.label} are on'
             f' {task.device!r}; leave it out, or give "in_process"'
         )
-    if of.isolation is not None:
-        return of.isolation
-    own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or task.candidates.hooked
-    torch = sys.modules.get("torch")
-    nvidia = task.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
-    odd = any(map(holds_tensor, task.named.values())) or not is_triton_kernel(jitted_kernel(task.kernel))
-    return "in_process" if own or odd or task.interpreted or not nvidia else "process"
+    if of.isolation == "in_process":
+        return "here"
+    if task.interpreted:
+        return "fork" if of.isolation == "process" else "here"
+    own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or of.checker is not None
+    kernel = jitted_kernel(task.kernel)
+    hooked = task.candidates.hooked or bool(getattr(kernel, "pre_run_hooks", None))
+    odd = any(map(holds_tensor, task.named.values())) or not is_triton_kernel(kernel)
+    if own or hooked or odd or not task.on_nvidia:
+        return "here"
+    return "first_ready" if task.candidates.configs is not None and of.isolation is None else "process"
 
 
 def _search(
@@ -229,18 +244,18 @@ def _search(
     env: Environment,
     keyed: "KeyedCache | None",
     log: TuningLog,
-    isolation: Isolation,
+    timed_in: TimedIn,
 ) -> tuple[Result, Mapping[Config, Outcome]]:
     candidates = task.candidates
     budget = searching.budget_for(env, candidates.configs is not None)
     settings = dict(searching.settings or {})
-    if isolation == "in_process":
+    if timed_in == "here":
         settings = LONG_SAMPLES | settings
     if candidates.configs is not None:
         settings.setdefault("simplify_rounds", 0)  # only configs of the list are wanted
     with protect(task.named, task.written, task.zeroed) as named:
         synchronize(task.device)
-        evaluator = _make_evaluator(task, named, isolation)
+        evaluator = _make_evaluator(task, named, timed_in)
         points = candidates.space.count() if candidates.configs is None else len(candidates.configs)
         log.begin(points, budget.seconds)
         try:
@@ -266,39 +281,27 @@ def _search(
     return result, log.outcomes()
 
 
-def _make_evaluator(task: TuningTask, named: Mapping[str, Any], isolation: Isolation) -> Evaluator:
-    of, spec, launcher, arguments = (
-        task.measuring, task.check_spec(), task.launcher(named), task.launcher_arguments(named),
-    )  # fmt: skip
-    if isolation == "in_process":
-        return DoBenchEvaluator(
-            launcher=launcher,
-            arguments=arguments,
-            spec=spec,
-            do_bench=of.do_bench or default_do_bench(task.device, of.warmup, of.rep, of.use_cuda_graph),
-            device=task.device,
-            pre_hook=of.pre_hook,
-            post_hook=of.post_hook,
-            restore=make_restorer(named, task.written, task.zeroed),
-            compiles=not task.interpreted,
-        )
-    return TritonEvaluator(
-        build=launcher,
-        arguments=arguments,
-        reference=spec.reference,
-        outputs=spec.outputs,
-        restore_value=spec.restore_value,
-        reset_to_zero=spec.reset_to_zero,
-        checker=spec.checker,
-        rtol=of.tolerance.rtol,
-        atol=of.tolerance.atol,
-        bitwise=of.tolerance.bitwise,
-        allowed_mismatch=of.tolerance.allowed,
-        reduction=of.tolerance.reduction,
-        device="interpreter" if task.interpreted else "cuda",
-        warmup_ms=5.0 if of.warmup is None else of.warmup,
-        target_ms=40.0 if of.rep is None else of.rep,
-        cuda_graph=of.use_cuda_graph,
+def _make_evaluator(task: TuningTask, named: Mapping[str, Any], timed_in: TimedIn) -> CallEvaluator:
+    of = task.measuring
+    gpu = task.gpu
+    return CallEvaluator(
+        launcher=task.launcher(named),
+        arguments=task.launcher_arguments(named),
+        spec=task.check_spec(),
+        timed_in=timed_in,
+        device=task.device,
+        target=None if gpu is None else gpu.target,
+        visible="" if gpu is None else gpu.visible,
+        timing=TimingOptions(
+            TimingSchedule(
+                warmup_ms=5.0 if of.warmup is None else of.warmup, target_ms=40.0 if of.rep is None else of.rep
+            ),
+            cuda_graph=of.use_cuda_graph,
+        ),
+        do_bench=of.do_bench or default_do_bench(task.device, of.warmup, of.rep, of.use_cuda_graph),
+        pre_hook=of.pre_hook,
+        post_hook=of.post_hook,
+        restore=make_restorer(named, task.written, task.zeroed),
     )
 
 

@@ -27,7 +27,7 @@ class OrderLoop(Generic[O]):
 
     decode: reads an order from the body of a frame. limited_memory: the worker itself moves its limit on the address
     space. scratch: the worker's folder for temporary files, made again if something has removed it, as cleaners of
-    /tmp do.
+    /tmp do. idle_s: seconds without an order after which the worker ends; None: it waits for ever.
     """
 
     def __init__(
@@ -36,7 +36,9 @@ class OrderLoop(Generic[O]):
         decode: Callable[[bytes], O],
         limited_memory: bool = False,
         scratch: str | None = None,
+        idle_s: float | None = None,
     ) -> None:
+        sock.settimeout(idle_s)
         self._sock = sock
         self._decode = decode
         self._pid = os.getpid()
@@ -89,6 +91,8 @@ class OrderLoop(Generic[O]):
     def _receive(self) -> bytes:
         try:
             body = messages.receive_body(self._sock)
+        except TimeoutError:
+            os._exit(0)
         except OSError as error:
             self.end(f"no order can be received: {error}")
         if body is None:

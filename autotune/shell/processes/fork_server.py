@@ -3,24 +3,25 @@
 A Python process with torch and Triton in it takes seconds to start, which is too long where each compile that hangs
 costs a worker. So one process, the fork server, imports them and the user's functions once, touches no GPU, and forks a
 worker at each request. It keeps dead workers as zombies until it is told to reap them, so that their numbers stay
-theirs. `fork_server_main` is the code of that process; this file is the parent's side and their messages.
+theirs. `fork_server_main` is the code of that process, and has their messages; this file is the parent's side.
 """
 
+import gc
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
-from msgspec import Struct
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import messages, os_process, supervisor
-from autotune.shell.processes.os_process import NoProcess
+from autotune.shell.processes.fork_server_main import Fork, Forked, L, Loaded, NotForked, Reap, Reaped, serve
+from autotune.shell.processes.os_process import NoProcess, StartProcess
 from autotune.shell.processes.pool import read_tail
 
 LOAD_TIMEOUT_S = 180.0
@@ -28,44 +29,6 @@ LOAD_TIMEOUT_S = 180.0
 ANSWER_TIMEOUT_S = 30.0
 """Seconds that it may take to answer a request, on a busy machine."""
 _MAIN = "autotune.shell.processes.fork_server_main"
-
-
-class Fork(Struct, frozen=True, tag="fork"):
-    """Request: fork a worker; its socket and its stderr come along. settings: JSON for the worker's main function."""
-
-    settings: str
-
-
-class Reap(Struct, frozen=True, tag="reap"):
-    """Request: reap this worker, which is dead or dying."""
-
-    pid: int
-    timeout_s: float
-
-
-class Loaded(Struct, frozen=True, tag="loaded"):
-    """Answer: the fork server can fork. note: why the parent must tell workers their arguments."""
-
-    note: str = ""
-
-
-class Forked(Struct, frozen=True, tag="forked"):
-    """Answer: the number of the new worker."""
-
-    pid: int
-
-
-class NotForked(Struct, frozen=True, tag="not_forked"):
-    """Answer: the system has given no process, and why."""
-
-    message: str
-
-
-class Reaped(Struct, frozen=True, tag="reaped"):
-    """Answer: the worker's exit status; None if it did not end in time."""
-
-    status: int | None
-
 
 _answers = msgspec.msgpack.Decoder(Loaded | Forked | NotForked | Reaped | messages.Broken)
 
@@ -101,24 +64,53 @@ class ForkedProcess:
 class ForkServer:
     """The parent's side. The server loads while the caller goes on; the first `start` waits for it.
 
-    payload: a file that the server's `load` reads. main: "module:function", what a worker runs, given what was loaded,
-    its socket and its settings. env: the server's whole environment. scratch: a folder of its own, removed at its end.
+    boot: starts the server's process, with its end of a socket and an open file for its prints.
     loading_s: seconds that it took to load, as far as the caller has noticed; None while it loads.
     """
 
-    def __init__(self, payload: bytes, main: str, env: Mapping[str, str], scratch: str) -> None:
+    def __init__(self, boot: StartProcess) -> None:
         self._loaded: Loaded | None = None
         self._started_at = time.monotonic()
         self.loading_s: float | None = None
         self._owner = os.getpid()
         with ExitStack() as stack:
-            self._payload = stack.enter_context(os_process.unnamed_file(payload))
             self._stderr = stack.enter_context(os_process.unnamed_file())
             self._sock, theirs = map(stack.enter_context, os_process.socket_pair())
-            settings, files = {"main": main, "scratch": scratch}, {"payload": self._payload.fileno()}
-            self._process = os_process.boot(_MAIN, settings, theirs, files, self._stderr.fileno(), env)
+            self._process = boot(theirs, self._stderr.fileno())
             theirs.close()
             stack.pop_all()
+
+    @classmethod
+    def from_payload(cls, payload: bytes, main: str, env: Mapping[str, str], scratch: str) -> "ForkServer":
+        """A server that is a new Python process.
+
+        payload: a file that the server's `load` reads. main: "module:function", what a worker runs, given what was
+        loaded, its socket and its settings. env: the server's whole environment. scratch: a folder of its own, removed
+        at its end.
+        """
+
+        def boot(sock: socket.socket, stderr: int) -> os_process.Process:
+            settings = {"main": main, "scratch": scratch}
+            with os_process.unnamed_file(payload) as file:
+                return os_process.boot(_MAIN, settings, sock, {"payload": file.fileno()}, stderr, env)
+
+        return cls(boot)
+
+    @classmethod
+    def from_program(
+        cls, load: Callable[[], L], run: Callable[[L, socket.socket, Any], NoReturn], scratch: str
+    ) -> "ForkServer":
+        """A server that is a fork of this program, and has everything that the program has in memory.
+
+        load: called in the server; neither it nor the workers may use a GPU. run: what a worker runs, given what was
+        loaded, its socket and its settings. scratch: a folder of its own, removed at its end.
+        """
+
+        def main(sock: socket.socket) -> NoReturn:
+            gc.freeze()  # the program's garbage may hold tensors on a GPU, which cannot be freed here
+            serve(sock, load, run)
+
+        return cls(lambda sock, stderr: os_process.fork(main, sock, stderr, scratch))
 
     @property
     def age_s(self) -> float:
@@ -168,7 +160,6 @@ class ForkServer:
             self._sock.close()
         if self._owner == os.getpid():
             self._process.kill()
-        self._payload.close()
         self._stderr.close()
 
     def _receive(self, kind: Any, timeout_s: float) -> Any:

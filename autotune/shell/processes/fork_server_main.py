@@ -10,18 +10,66 @@ import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from autotune.shell.formatting import describe_error
 from autotune.shell.processes import messages, supervisor
-from autotune.shell.processes.fork_server import Fork, Forked, Loaded, NotForked, Reap, Reaped
 
 _ORPHANS_S = 5.0
 """Seconds that killed orphans may take to end, before they are left to the supervisor."""
 _REAP_POLL_S, _ORPHAN_POLL_S = 0.001, 0.0005
+
+L = TypeVar("L", bound="ServerState")
+"""The state of a server."""
+
+
+class ServerState(Protocol):
+    """What a fork server has loaded. note: why the parent must tell workers their arguments, or empty."""
+
+    note: str
+
+
+class Fork(Struct, frozen=True, tag="fork"):
+    """Request: fork a worker; its socket and its stderr come along. settings: JSON for the worker's main function."""
+
+    settings: str
+
+
+class Reap(Struct, frozen=True, tag="reap"):
+    """Request: reap this worker, which is dead or dying."""
+
+    pid: int
+    timeout_s: float
+
+
+class Loaded(Struct, frozen=True, tag="loaded"):
+    """Answer: the fork server can fork. note: why the parent must tell workers their arguments."""
+
+    note: str = ""
+
+
+class Forked(Struct, frozen=True, tag="forked"):
+    """Answer: the number of the new worker."""
+
+    pid: int
+
+
+class NotForked(Struct, frozen=True, tag="not_forked"):
+    """Answer: the system has given no process, and why."""
+
+    message: str
+
+
+class Reaped(Struct, frozen=True, tag="reaped"):
+    """Answer: the worker's exit status; None if it did not end in time."""
+
+    status: int | None
+
 
 _requests: msgspec.msgpack.Decoder[Fork | Reap] = msgspec.msgpack.Decoder(Fork | Reap)
 
@@ -30,11 +78,25 @@ def main(settings: dict[str, Any]) -> NoReturn:
     """Entry point. settings["main"] names a module with `load(payload_fd)`, and the function that each worker runs."""
     for fd in (settings["socket"], settings["payload"]):
         os.set_inheritable(fd, False)
-    sock = socket.socket(fileno=settings["socket"])
     module_name, _, function = settings["main"].partition(":")
+
+    def load() -> ServerState:
+        loaded: ServerState = import_module(module_name).load(settings["payload"])
+        return loaded
+
+    def run(loaded: ServerState, sock: socket.socket, own: dict[str, Any]) -> NoReturn:
+        getattr(import_module(module_name), function)(loaded, sock, own)
+        raise AssertionError("a worker's main function does not return")
+
+    serve(socket.socket(fileno=settings["socket"]), load, run)
+
+
+def serve(
+    sock: socket.socket, load: Callable[[], L], run: Callable[[L, socket.socket, dict[str, Any]], NoReturn]
+) -> NoReturn:
+    """Load the workload, then fork a worker, which runs `run`, at each request of the parent."""
     try:
-        module = import_module(module_name)
-        loaded = module.load(settings["payload"])
+        loaded = load()
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         sock.sendall(messages.encode(messages.Broken(describe_error(error))))
@@ -43,7 +105,7 @@ def main(settings: dict[str, Any]) -> NoReturn:
     gc.collect()
     gc.freeze()  # so that collections in the workers do not touch, and copy, the memory that they all share
     sock.sendall(messages.encode(Loaded(loaded.note)))
-    _ForkLoop(sock, lambda worker, own: getattr(module, function)(loaded, worker, own)).serve()
+    _ForkLoop(sock, partial(run, loaded)).serve()
 
 
 class _ForkLoop:

@@ -14,10 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NoReturn, Protocol
 
 from autotune.core.errors import EvaluatorError
 from autotune.shell.processes import supervisor
@@ -56,8 +58,8 @@ class SupervisedProcess:
     pid_pipe: the descriptor from which the worker's number can be read once the supervisor has forked it.
     """
 
-    def __init__(self, popen: "subprocess.Popen[bytes]", pid_pipe: int) -> None:
-        self._supervisor = popen
+    def __init__(self, supervisor_process: "subprocess.Popen[bytes] | ForkedChild", pid_pipe: int) -> None:
+        self._supervisor = supervisor_process
         self._pid_pipe = pid_pipe
         self._pid = 0
 
@@ -160,6 +162,92 @@ def boot(
         for fd in kept:
             os.close(fd)
     return SupervisedProcess(popen, pid_pipe)
+
+
+class ForkedChild:
+    """A child that this process has forked, with the methods of `subprocess.Popen` that are needed of it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit status; None while the child runs."""
+        if self.returncode is None:
+            try:
+                ended, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # the program reaps its children by itself
+                self.returncode = -signal.SIGKILL
+            else:
+                self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self, timeout: float) -> int:
+        """The exit status; raises subprocess.TimeoutExpired after so many seconds."""
+        until = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("a forked process", timeout)
+            time.sleep(_EXIT_POLL_S)
+        return status
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+
+def fork(
+    main: Callable[[socket.socket], NoReturn], sock: socket.socket, stderr: int, scratch: str
+) -> SupervisedProcess:
+    """Fork this program behind a supervisor, in a session of its own; the child runs `main` with its end of a socket.
+
+    The child has everything that the program has in memory, and none of its threads, files and signal handlers. It must
+    use no GPU: a CUDA context survives no fork. stderr: an open file for its prints. scratch: a folder that the
+    supervisor removes at the end. Raises NoProcess where the system gives no process.
+    """
+    program, (pid_pipe, theirs) = os.getpid(), pipe_above_stdio()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the program's threads: the child needs none
+            pid = os.fork()
+    except OSError as error:
+        os.close(pid_pipe)
+        os.close(theirs)
+        raise NoProcess(f"cannot fork a worker process: {error}") from error
+    if pid:
+        os.close(theirs)
+        return SupervisedProcess(ForkedChild(pid), pid_pipe)
+    try:
+        os.setsid()
+        _reset_signals()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for fd, target in ((nowhere, 0), (nowhere, 1), (stderr, 2)):
+            os.dup2(fd, target)
+        supervisor.fork_supervised(program, sock.fileno(), theirs, scratch)
+        supervisor.close_files({0, 1, 2, sock.fileno()})
+        main(sock)
+    except BaseException:
+        with suppress(BaseException):
+            traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+def _reset_signals() -> None:
+    """Signals do what they do by default: the program's handlers are for the program."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with suppress(OSError, ValueError):
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def await_exit(process: Process, seconds: float) -> bool:

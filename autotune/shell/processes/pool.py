@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from typing import IO, Generic, Literal, TypeVar
+from typing import IO, Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -76,6 +76,11 @@ class Worker(Generic[R]):
         self._buffer = bytearray()
         self._open = True
         self._garbled = False
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self.process.pid
 
     @property
     def age_s(self) -> float:
@@ -374,7 +379,18 @@ class WorkerPool(Generic[R]):
             file.close()
 
 
-def wait_for_replies(pools: Sequence[WorkerPool[R]], timeout_s: float) -> list[tuple[Worker[R], R | Lost]]:
+class ReplySource(Protocol):
+    """A pool as `wait_for_replies` sees it; see `WorkerPool`."""
+
+    @property
+    def retry_in_s(self) -> float: ...
+
+    def poll(self) -> Sequence[tuple[Any, Any]]: ...
+
+    def busy_workers(self) -> Sequence[Worker[Any]]: ...
+
+
+def wait_for_replies(pools: Sequence[ReplySource], timeout_s: float) -> list[tuple[Any, Any]]:
     """The replies that have arrived from any of these pools, waiting so long at most for the first; see `poll`."""
     until = time.monotonic() + timeout_s
     while True:

@@ -70,7 +70,11 @@ def _supervise(program: int, worker: int, sock: int, scratch: str, keep_files: b
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     if not keep_files:
-        _close_files({wake, ring, sock})
+        os.chdir("/")
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(nowhere, fd)
+        close_files({0, 1, 2, wake, ring, sock})
     status = _await_end(program, worker, sock, wake)
     found = _kill_descendants(worker)
     status = found if status is None else status
@@ -81,14 +85,10 @@ def _supervise(program: int, worker: int, sock: int, scratch: str, keep_files: b
     _exit_like(status)
 
 
-def _close_files(kept: set[int]) -> None:
-    """Close all descriptors but these; 0, 1 and 2 become /dev/null. Leave the working folder as well."""
-    os.chdir("/")
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(nowhere, fd)
+def close_files(kept: set[int]) -> None:
+    """Close all descriptors but these."""
     for name in os.listdir("/dev/fd"):
-        if int(name) > 2 and int(name) not in kept:
+        if int(name) not in kept:
             with suppress(OSError):  # the listing's own descriptor is closed already
                 os.close(int(name))
 
