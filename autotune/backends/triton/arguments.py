@@ -45,8 +45,12 @@ def make_arguments(workload: ArgumentSet, launch: Launch | Replay, config_names:
     """The arguments by name. config_names: names that the config sets. Raises EvaluatorError for no tuple or dict."""
     import torch
 
-    torch.manual_seed(_SEED)
-    arguments = workload.arguments() if callable(workload.arguments) else workload.arguments
+    if callable(workload.arguments):
+        with torch.random.fork_rng():  # the program may go on with its own random numbers
+            torch.manual_seed(_SEED)
+            arguments = workload.arguments()
+    else:
+        arguments = workload.arguments
     if not isinstance(arguments, Mapping | Sequence) or isinstance(arguments, str):
         raise EvaluatorError(f"`arguments` gave {type(arguments).__name__}; give a tuple, or a dict by name")
     values = arguments.values() if isinstance(arguments, Mapping) else arguments

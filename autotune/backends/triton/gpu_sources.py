@@ -20,6 +20,9 @@ from autotune.shell.processes.fork_server import ForkServer
 from autotune.shell.processes.pool import START_TIMEOUT_S, Lost, ReplySource, Worker, WorkerPool
 
 
+PooledWorker = Worker[messages.TritonReply]
+
+
 class TritonWorker(Protocol):
     """A worker as a session sees it: a process (`pool.Worker`) or this one (`LocalWorker`)."""
 
@@ -154,8 +157,8 @@ class SharedGpu:
         self._service = gpu_service.service
         self._server = self._service.prepare()
         self._pool = self._service.borrow(visible)
-        self._opened: TritonWorker | None = None
-        self._opening: TritonWorker | None = None
+        self._opened: PooledWorker | None = None
+        self._opening: PooledWorker | None = None
         # The worker reads the workload from a file: it may be larger than a message.
         self._file = tempfile.NamedTemporaryFile(prefix="autotune-")  # noqa: SIM115
         self._file.write(payload)
@@ -197,10 +200,10 @@ class SharedGpu:
     def receive(self, worker: TritonWorker, reply: messages.TritonReply | Lost) -> None:
         if worker is not self._opening:
             return
-        self._opening = None
+        self._opened, self._opening = self._opening, None
         if isinstance(reply, messages.ReadyReply):
-            self._opened = worker
             return
+        self._opened = None
         said = reply.message if isinstance(reply, messages.NotOpened | Lost) else "it answers what was not asked"
         error = EvaluatorError(f"the workload cannot be set up in the process of the GPU: {said}")
         if isinstance(reply, messages.NotOpened) and reply.lasting:
@@ -213,17 +216,19 @@ class SharedGpu:
         raise error
 
     def close(self) -> None:
-        """The worker returns what it was lent before the pool goes back to the service."""
-        for worker in self._pool.busy_workers():
-            if worker.order != "start":
+        """The worker returns what it was lent before the pool goes back to the service. One that is still at work is
+        killed after a while."""
+        worker, until = self._opening or self._opened, time.monotonic() + _CLOSE_S
+        if worker is not None and worker in self._pool:
+            if worker.following is not None:
                 self._pool.kill(worker)
-        if self._opened is not None and self._opened in self._pool:
-            assert isinstance(self._opened, Worker), "a process has opened it"
-            self._pool.send(self._opened, messages.CloseOrder(), _CLOSE_S)
-            until = time.monotonic() + _CLOSE_S + 1.0
+            else:
+                self._pool.send(worker, messages.CloseOrder(), _CLOSE_S)
             with suppress(EvaluatorError):
-                while self._pool.busy_workers() and time.monotonic() < until:
+                while worker in self._pool and worker.order is not None and time.monotonic() < until:
                     self._pool.wait(until - time.monotonic())
+            if worker in self._pool and worker.order is not None:
+                self._pool.kill(worker)
         self._file.close()
         self._owners = ()
         self._service.give_back(self._visible, self._pool)

@@ -68,9 +68,9 @@ def current_gpu() -> CallGpu:
 class CallEvaluator(Evaluator):
     """launcher: of the kernel. arguments: of the launcher, by name. spec: how a run is checked.
 
-    device: torch's name for the kind of device. target: what to compile for, as "sm_90";
-    None: nothing is compiled ahead. visible: the GPU, as CUDA_VISIBLE_DEVICES names it. timing: of "process" and
-    "first_ready". do_bench, pre_hook, post_hook, restore: of "here"; see `DoBenchBenchmark`.
+    device: torch's name for the kind of device. target: what to compile for, as "sm_90"; None: nothing is compiled
+    ahead. visible: the GPU, as CUDA_VISIBLE_DEVICES names it. timing: of all kinds but "here". extends: whether
+    comparisons go on until they are decided. do_bench, pre_hook, post_hook, restore: of "here"; see `DoBenchBenchmark`.
     """
 
     launcher: Launcher
@@ -81,6 +81,7 @@ class CallEvaluator(Evaluator):
     target: str | None = None
     visible: str = ""
     timing: TimingOptions
+    extends: bool = True
     do_bench: DoBench
     pre_hook: Callable[..., Any] | None = None
     post_hook: Callable[..., Any] | None = None
@@ -133,7 +134,7 @@ class CallEvaluator(Evaluator):
             names=("0",),
             ahead=max(1, min(_AHEAD, workers // 2)),
             replays=self.timed_in in ("process", "first_ready"),
-            extends=self.timed_in != "here",
+            extends=self.extends,
         )
 
     def _session_folder(self, stack: ExitStack) -> tuple[str, list[str]]:

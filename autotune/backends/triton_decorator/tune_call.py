@@ -32,7 +32,7 @@ from autotune.backends.triton_decorator.written_arguments import Effects
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError, PlanError
 from autotune.core.outcomes import Outcome
-from autotune.core.search.effort import LONG_SAMPLES
+from autotune.core.search.effort import FIRST_CALL, LONG_SAMPLES
 from autotune.core.search.messages import Event
 from autotune.core.search.result import Result
 from autotune.core.search.state import Search
@@ -47,6 +47,10 @@ from autotune.shell.tuning import tune
 
 if TYPE_CHECKING:
     from autotune.shell.cache.reuse import KeyedCache
+
+_WARMUP_MS = 5.0
+_LIST_MS, _SPACE_MS = 20.0, 40.0
+"""Milliseconds of timed runs of each config: the program waits for a list, and its near configs are compared anyway."""
 
 
 class TuningLog:
@@ -251,6 +255,8 @@ def _search(
     settings = dict(searching.settings or {})
     if timed_in == "here":
         settings = LONG_SAMPLES | settings
+    elif candidates.configs is not None:
+        settings = FIRST_CALL | settings
     if candidates.configs is not None:
         settings.setdefault("simplify_rounds", 0)  # only configs of the list are wanted
     with protect(task.named, task.written, task.zeroed) as named:
@@ -282,8 +288,7 @@ def _search(
 
 
 def _make_evaluator(task: TuningTask, named: Mapping[str, Any], timed_in: TimedIn) -> CallEvaluator:
-    of = task.measuring
-    gpu = task.gpu
+    of, gpu, listed = task.measuring, task.gpu, task.candidates.configs is not None
     return CallEvaluator(
         launcher=task.launcher(named),
         arguments=task.launcher_arguments(named),
@@ -294,10 +299,12 @@ def _make_evaluator(task: TuningTask, named: Mapping[str, Any], timed_in: TimedI
         visible="" if gpu is None else gpu.visible,
         timing=TimingOptions(
             TimingSchedule(
-                warmup_ms=5.0 if of.warmup is None else of.warmup, target_ms=40.0 if of.rep is None else of.rep
+                warmup_ms=_WARMUP_MS if of.warmup is None else of.warmup,
+                target_ms=(_LIST_MS if listed else _SPACE_MS) if of.rep is None else of.rep,
             ),
             cuda_graph=of.use_cuda_graph,
         ),
+        extends=timed_in == "process" and not listed,
         do_bench=of.do_bench or default_do_bench(task.device, of.warmup, of.rep, of.use_cuda_graph),
         pre_hook=of.pre_hook,
         post_hook=of.post_hook,

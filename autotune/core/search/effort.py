@@ -48,6 +48,10 @@ LONG_SAMPLES: dict[str, Any] = {"verify_rounds": 5, "confirm_rounds": 3}
 """Settings of comparisons whose samples are themselves the medians of many runs, such as those of a `do_bench`: a few
 rounds tell as much."""
 
+FIRST_CALL: dict[str, Any] = {"verify_rounds": 7, "confirm_rounds": 3}
+"""Settings of a list that a program waits for at its first call: fewer rounds than QUICK, and no more where times are
+noisy, since configs of a list that are so close may take the place of one another."""
+
 
 def check_effort(effort: object) -> Effort:
     for known in EFFORTS:

@@ -1,0 +1,188 @@
+"""First calls of operators of public libraries, tuned by `triton.autotune` and by ours, each in fresh processes.
+
+    python docs/benchmarks/libraries.py OUT [--operators l2norm,layer_norm,…] [--sides triton,autotune] [--cap 200]
+
+Needs a GPU, flash-linear-attention and Liger-Kernel. Each operator runs forward and backward in a process with empty
+caches: seconds to import, seconds of the first call, milliseconds of a later step. `again` is a second process with the
+caches of the first. A side that takes longer than the cap counts as the cap. Then one process for each operator loads
+the caches of both sides in turn and measures their steps alternately, for the ratio of the picks.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+BATCH, LENGTH, HEADS, WIDTH = 2, 4096, 8, 128
+ROWS, COLUMNS = 8192, 4096
+
+
+def make_operator(name: str) -> Any:
+    """A function without arguments that runs the operator forward and backward, and returns output and gradients."""
+    import torch
+
+    torch.manual_seed(0)
+
+    def leaf(*shape: int, dtype: Any = torch.bfloat16, scale: float = 1.0) -> Any:
+        return (torch.randn(*shape, device="cuda", dtype=torch.float32) * scale).to(dtype).requires_grad_()
+
+    def step(function: Any, leaves: list[Any]) -> Any:
+        first = function()
+        gradient = torch.randn_like(first)
+
+        def run() -> list[Any]:
+            for one in leaves:
+                one.grad = None
+            out = function()
+            out.backward(gradient)
+            return [out.detach(), *(one.grad for one in leaves)]
+
+        return run
+
+    heads = (BATCH, LENGTH, HEADS, WIDTH)
+    if name == "l2norm":
+        from fla.modules.l2norm import l2norm
+
+        x = leaf(BATCH * LENGTH, HEADS * WIDTH)
+        return lambda: step(lambda: l2norm(x), [x])
+    if name == "layer_norm":
+        from fla.modules import LayerNorm
+
+        x, norm = leaf(ROWS, COLUMNS), LayerNorm(COLUMNS).cuda().to(torch.bfloat16)
+        return lambda: step(lambda: norm(x), [x, *norm.parameters()])
+    if name.startswith("liger_"):
+        return _make_liger(name, leaf, step)
+    q, k, v = leaf(*heads), leaf(*heads), leaf(*heads)
+    gate = leaf(*heads, dtype=torch.float32)
+    beta = leaf(*heads[:-1])
+    sigmoid, log = torch.sigmoid, torch.nn.functional.logsigmoid
+    if name == "chunk_retention":
+        from fla.ops.retention import chunk_retention
+
+        return lambda: step(lambda: chunk_retention(q, k, v)[0], [q, k, v])
+    if name == "chunk_gla":
+        from fla.ops.gla import chunk_gla
+
+        return lambda: step(lambda: chunk_gla(q, k, v, log(gate).bfloat16())[0], [q, k, v, gate])
+    if name == "chunk_gated_delta_rule":
+        from fla.ops.gated_delta_rule import chunk_gated_delta_rule
+
+        g = leaf(*heads[:-1], dtype=torch.float32)
+
+        def run() -> Any:
+            return chunk_gated_delta_rule(q, k, v, log(g), sigmoid(beta), use_qk_l2norm_in_kernel=True)[0]
+
+        return lambda: step(run, [q, k, v, g, beta])
+    if name == "chunk_kda":
+        from fla.ops.kda import chunk_kda
+
+        def run_kda() -> Any:
+            return chunk_kda(q, k, v, log(gate).bfloat16(), sigmoid(beta), use_qk_l2norm_in_kernel=True)[0]
+
+        return lambda: step(run_kda, [q, k, v, gate, beta])
+    raise SystemExit(f"no operator is called {name}")
+
+
+def _make_liger(name: str, leaf: Any, step: Any) -> Any:
+    import torch
+
+    if name == "liger_dyt":
+        from liger_kernel.transformers.functional import liger_dyt
+
+        x, weights = leaf(ROWS, COLUMNS), [leaf(1), leaf(COLUMNS), leaf(COLUMNS)]
+        return lambda: step(lambda: liger_dyt(x, *weights), [x, *weights])
+    raise SystemExit(f"no operator is called {name}, of torch {torch.__version__}")
+
+
+def run_one(side: str, name: str) -> None:
+    """Print one JSON object: the figures of this process."""
+    began = time.perf_counter()
+    import torch
+    import triton
+
+    if side == "autotune":
+        import autotune
+
+        triton.autotune = autotune.triton
+    make = make_operator(name)
+    torch.cuda.synchronize()
+    imported = time.perf_counter()
+    run = make()
+    result = run()
+    torch.cuda.synchronize()
+    first = time.perf_counter()
+    figures = {
+        "import_s": round(imported - began, 2),
+        "first_s": round(first - imported, 2),
+        "step_ms": round(step_ms(run), 4),
+        "norms": [float(one.float().norm()) for one in result],
+    }
+    print(json.dumps(figures), flush=True)
+
+
+def step_ms(run: Any, repeats: int = 20) -> float:
+    """The median milliseconds of one step."""
+    import torch
+
+    times = []
+    for _ in range(repeats):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize()
+        start.record()
+        run()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return sorted(times)[repeats // 2]
+
+
+def caches(folder: Path) -> dict[str, str]:
+    """The environment of a process whose caches are in this folder."""
+    return os.environ | {"TRITON_CACHE_DIR": str(folder / "triton"), "AUTOTUNE_CACHE_DIR": str(folder / "autotune")}
+
+
+def call(side: str, name: str, folder: Path, cap_s: float) -> dict[str, Any]:
+    """The figures of one process, or the cap as its first call."""
+    began = time.perf_counter()
+    command = [sys.executable, __file__, "--run", side, name]
+    try:
+        done = subprocess.run(command, env=caches(folder), capture_output=True, text=True, timeout=cap_s)
+    except subprocess.TimeoutExpired:
+        return {"first_s": cap_s, "capped": True}
+    log = folder / f"{name}.log"
+    log.write_text(done.stderr)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        return {"first_s": time.perf_counter() - began, "failed": done.stderr.strip().splitlines()[-1:]}
+    return {**json.loads(lines[-1]), "process_s": round(time.perf_counter() - began, 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, nargs="?")
+    parser.add_argument(
+        "--operators", default="l2norm,layer_norm,chunk_retention,chunk_gla,chunk_gated_delta_rule,chunk_kda"
+    )
+    parser.add_argument("--sides", default="autotune,triton")
+    parser.add_argument("--cap", type=float, default=200.0)
+    parser.add_argument("--run", nargs=2)
+    args = parser.parse_args()
+    if args.run:
+        run_one(*args.run)
+        return
+    for name in args.operators.split(","):
+        for side in args.sides.split(","):
+            folder = args.out / side / name
+            folder.mkdir(parents=True, exist_ok=True)
+            found = call(side, name, folder, args.cap)
+            print(side, name, json.dumps(found), flush=True)
+            if side == "autotune" and "failed" not in found:
+                print(side, name, "again", json.dumps(call(side, name, folder, args.cap)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
