@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.backends.triton.kernel import Grid, Launch
-from autotune.backends.triton.launches import Replay
+from autotune.backends.triton.launches import RecordedKernel
 from autotune.backends.triton.messages import (
     DescribedArgument,
     DescribedArguments,
@@ -41,7 +41,9 @@ class ArgumentSet:
     grid: Grid | None = None
 
 
-def make_arguments(workload: ArgumentSet, launch: Launch | Replay, config_names: Sequence[str] = ()) -> dict[str, Any]:
+def make_arguments(
+    workload: ArgumentSet, launch: Launch | RecordedKernel, config_names: Sequence[str] = ()
+) -> dict[str, Any]:
     """The arguments by name. config_names: names that the config sets. Raises EvaluatorError for no tuple or dict."""
     import torch
 

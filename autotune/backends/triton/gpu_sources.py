@@ -19,7 +19,6 @@ from autotune.core.errors import EvaluatorError
 from autotune.shell.processes.fork_server import ForkServer
 from autotune.shell.processes.pool import START_TIMEOUT_S, Lost, ReplySource, Worker, WorkerPool
 
-
 PooledWorker = Worker[messages.TritonReply]
 
 

@@ -25,7 +25,7 @@ from autotune.backends.triton.arguments import ArgumentSet
 from autotune.backends.triton.device_memory import return_borrowed
 from autotune.backends.triton.fake_driver import FakeDriver
 from autotune.backends.triton.kernel import Grid, Launch, unpack_payload
-from autotune.backends.triton.launches import Replay
+from autotune.backends.triton.launches import RecordedKernel
 from autotune.backends.triton.prepared_arguments import ArgumentsOverwritten, CheckSpec, PreparedArguments
 from autotune.backends.triton.targets import target_of_make
 from autotune.backends.triton.timing import CudaDevice, HostDevice, L2Mode, TimingDevice, WorkloadObjective
@@ -83,7 +83,7 @@ class GpuBenchmark:
     def __init__(
         self,
         device: TimingDevice,
-        launch: Launch | Replay,
+        launch: Launch | RecordedKernel,
         grid: Grid | None,
         sets: Sequence[ArgumentSet],
         spec: CheckSpec,
@@ -481,7 +481,7 @@ class _LentWorker:
 def benchmark_of(parts: dict[str, Any], device: TimingDevice) -> GpuBenchmark:
     """A benchmark of recorded launches. parts: `arguments` by name, `spec`, `objective` and `timing`."""
     sets = (ArgumentSet(parts["arguments"]),)
-    return GpuBenchmark(device, Replay(), None, sets, parts["spec"], parts["objective"], parts["timing"])
+    return GpuBenchmark(device, RecordedKernel(), None, sets, parts["spec"], parts["objective"], parts["timing"])
 
 
 class GpuWorker:

@@ -68,7 +68,7 @@ def _files_of(name: str, key: str) -> dict[str, str] | None:
     return found if len(found) > 1 else None
 
 
-class Replay:
+class RecordedKernel:
     """Launches recorded kernels, in the place of `kernel.Launch`.
 
     kernel, build: None, since there is nothing of the user's.

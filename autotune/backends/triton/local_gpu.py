@@ -1,4 +1,4 @@
-"""This process in the place of a GPU worker, where hooks, a user's timer or odd arguments need it, or it is ready first.
+"""This process as a GPU worker: where hooks, a user's timer or odd arguments need it, and where it is ready first.
 
 There is no deadline here: nothing stops a kernel that hangs. A config that spoils the context of the GPU ends the
 session.

@@ -6,7 +6,7 @@ from typing import Any
 
 from autotune.backends.triton.arguments import ArgumentSet, call_with_names, make_arguments
 from autotune.backends.triton.kernel import Hook, Launch
-from autotune.backends.triton.launches import Replay
+from autotune.backends.triton.launches import RecordedKernel
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail
 from autotune.shell.evaluators import tensors
@@ -46,7 +46,9 @@ class PreparedArguments:
     Raises the errors of `arguments` and `reference`, and EvaluatorError where their results do not fit together.
     """
 
-    def __init__(self, workload: ArgumentSet, launch: Launch | Replay, spec: CheckSpec, device: str = "cpu") -> None:
+    def __init__(
+        self, workload: ArgumentSet, launch: Launch | RecordedKernel, spec: CheckSpec, device: str = "cpu"
+    ) -> None:
         self._spec = spec
         self.named = make_arguments(workload, launch, spec.names)
         if device == "cuda" and not callable(workload.arguments):  # tensors passed on the CPU can only be meant to move
@@ -133,7 +135,7 @@ class PreparedArguments:
                 raise EvaluatorError(f"{what} has {name!r}, which is no tensor; leave it out")
         return found
 
-    def _prepare_check(self, workload: ArgumentSet, launch: Launch | Replay) -> None:
+    def _prepare_check(self, workload: ArgumentSet, launch: Launch | RecordedKernel) -> None:
         spec = self._spec
         value = self._call_reference(workload, launch) if callable(spec.reference) else spec.reference
         if value is None:
@@ -152,7 +154,7 @@ class PreparedArguments:
         if spec.checker is None:
             self._check.require_elements()
 
-    def _call_reference(self, workload: ArgumentSet, launch: Launch | Replay) -> Any:
+    def _call_reference(self, workload: ArgumentSet, launch: Launch | RecordedKernel) -> Any:
         """The expected output. Where the reference works in place, it is the reference's arguments afterwards."""
         remade = callable(workload.arguments)
         lent, backup = (self.named, None) if remade else self._lend()

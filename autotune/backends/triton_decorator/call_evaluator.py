@@ -23,7 +23,7 @@ from autotune.backends.triton.gpu_sources import FirstReadyGpu, ForkedGpus, GpuS
 from autotune.backends.triton.gpu_worker import GpuBenchmark, GpuPayload, GpuWorker, TimingOptions, benchmark_of
 from autotune.backends.triton.jobs import SessionRules
 from autotune.backends.triton.kernel import Launch, pack_payload
-from autotune.backends.triton.launches import Replay
+from autotune.backends.triton.launches import RecordedKernel
 from autotune.backends.triton.local_gpu import LocalPool, Obey
 from autotune.backends.triton.prepared_arguments import CheckSpec, PreparedArguments
 from autotune.backends.triton.session import TritonSession
@@ -70,7 +70,8 @@ class CallEvaluator(Evaluator):
 
     device: torch's name for the kind of device. target: what to compile for, as "sm_90"; None: nothing is compiled
     ahead. visible: the GPU, as CUDA_VISIBLE_DEVICES names it. timing: of all kinds but "here". extends: whether
-    comparisons go on until they are decided. do_bench, pre_hook, post_hook, restore: of "here"; see `DoBenchBenchmark`.
+    comparisons go on until they are decided. compiles: whether Triton compiles, so that its cache must be kept free of
+    losing configs. do_bench, pre_hook, post_hook, restore: of "here"; see `DoBenchBenchmark`.
     """
 
     launcher: Launcher
@@ -82,6 +83,7 @@ class CallEvaluator(Evaluator):
     visible: str = ""
     timing: TimingOptions
     extends: bool = True
+    compiles: bool = True
     do_bench: DoBench
     pre_hook: Callable[..., Any] | None = None
     post_hook: Callable[..., Any] | None = None
@@ -139,7 +141,7 @@ class CallEvaluator(Evaluator):
 
     def _session_folder(self, stack: ExitStack) -> tuple[str, list[str]]:
         """A folder for this session's kernels, and the list of the keys that this thread looks up in Triton's cache."""
-        if self.device != "cpu":
+        if self.compiles:
             with suppress(OSError):  # where nothing can be written, everything goes to Triton's cache
                 folder = stack.enter_context(session_cache.session_folder())
                 return folder, stack.enter_context(session_cache.use_folder(folder))
@@ -192,7 +194,7 @@ class CallEvaluator(Evaluator):
 
     def _share(self) -> SharedGpu:
         processes.release_cached_memory()
-        spec = self.spec if self.spec.reference is None else self._prepare(Replay()).portable_spec()
+        spec = self.spec if self.spec.reference is None else self._prepare(RecordedKernel()).portable_spec()
         owners: list[Any] = []
         return SharedGpu(self.visible, pack_payload(self._parts(spec), owners), owners)
 
@@ -213,7 +215,7 @@ class CallEvaluator(Evaluator):
         )
         return benchmark.obey, messages.ReadyReply()
 
-    def _prepare(self, launch: Launch | Replay) -> PreparedArguments:
+    def _prepare(self, launch: Launch | RecordedKernel) -> PreparedArguments:
         """The arguments in this process; raises EvaluatorError where the reference fails."""
         try:
             return PreparedArguments(ArgumentSet(dict(self.arguments)), launch, self.spec, device="here")

@@ -305,6 +305,7 @@ def _make_evaluator(task: TuningTask, named: Mapping[str, Any], timed_in: TimedI
             cuda_graph=of.use_cuda_graph,
         ),
         extends=timed_in == "process" and not listed,
+        compiles=not task.interpreted,
         do_bench=of.do_bench or default_do_bench(task.device, of.warmup, of.rep, of.use_cuda_graph),
         pre_hook=of.pre_hook,
         post_hook=of.post_hook,

@@ -239,7 +239,10 @@ def find_far(a: Any, b: Any, rtol: float, atol: float) -> Any:
         parts = ~whole & ~find_far(x.real, y.real, rtol, atol) & ~find_far(x.imag, y.imag, rtol, atol)
         return ~(near | parts)
     scale = (atol + rtol * xp.abs(y)).clip(max=most)
-    near = xp.isfinite(x) & xp.isfinite(y) & (xp.abs(x - y) <= scale)
+    error = xp.abs(x - y)
+    # Two numbers may be so far apart that their difference overflows, and still within the tolerance.
+    apart = (error > most) & (xp.abs(x / 2 - y / 2) <= (atol / 2 + rtol * xp.abs(y / 2)).clip(max=most))
+    near = xp.isfinite(x) & xp.isfinite(y) & ((error <= scale) | apart)
     return ~(near | (x == y) | (xp.isnan(x) & xp.isnan(y)))
 
 

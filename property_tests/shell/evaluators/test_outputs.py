@@ -41,6 +41,14 @@ values = st.lists(st.sampled_from(SPECIAL), min_size=1, max_size=6)
 tolerances = st.sampled_from([(1e-3, 1e-4), (0.0, 0.0), (0.5, 0.0), (1e-2, 1e300), (2.0, 1.0)])
 
 
+def test_a_difference_that_overflows_may_be_within_the_tolerance() -> None:
+    expected, output = torch.tensor([3e38, 1e-45]), torch.tensor([-3e38, 0.0])
+    wide, exact = Tolerance(rtol=0.01, atol=1e300), Tolerance(rtol=0.0, atol=0.0)
+    assert ExpectedLeaf(expected[:1], wide).mismatch(output[:1]) is None
+    assert ExpectedLeaf(expected[:1], Tolerance(rtol=0.01, atol=1e38)).mismatch(output[:1]) is not None
+    assert ExpectedLeaf(expected[1:], exact).mismatch(output[1:]) is not None
+
+
 @settings(max_examples=300)
 @given(st.sampled_from(FLOATS), values, st.data(), tolerances)
 def test_tensors_of_floats(kind: str, wanted: list[float], data: Any, tolerance: tuple[float, float]) -> None:

@@ -1,22 +1,33 @@
-"""Decorated kernels travel to other processes, and compile there."""
+"""Decorated kernels compile in forks of this process, and are launched from the record of that."""
 
-import subprocess
-import sys
-import tempfile
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import autotune
-from autotune import PowerOfTwo, Space
+from autotune import Config, PowerOfTwo, Space
+from autotune.backends.triton import messages
+from autotune.backends.triton.messages import ArgumentName, PlainArgument
 from autotune.backends.triton_decorator.written_arguments import find_effects
+from autotune.shell.processes import os_process
+from autotune.shell.processes.fork_server import ForkServer
+from autotune.shell.processes.pool import WorkerPool
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
 tl = pytest.importorskip("triton.language")
+
+from autotune.backends.triton import compile_worker  # noqa: E402  # after the libraries that it needs
+from autotune.backends.triton.compiler import finish_hashing_triton  # noqa: E402
+from autotune.backends.triton.fake_driver import FakeDriver  # noqa: E402
+from autotune.backends.triton.kernel import Launch  # noqa: E402
+from autotune.backends.triton.launches import RecordedKernel  # noqa: E402
+from autotune.backends.triton_decorator.launcher import Launcher  # noqa: E402
+from autotune.backends.triton_decorator.tuned_kernel import TunedKernel  # noqa: E402
 
 N = 300
 
@@ -35,44 +46,6 @@ inner = decorated
 decorated = autotune.triton(Space({"BLOCK": PowerOfTwo(32, 64)}), ["n"])(decorated)
 
 
-def test_a_decorated_kernel_travels_and_is_the_same_to_triton() -> None:
-    """Else what the compile workers leave in Triton's cache would not be found by who launches it."""
-    from autotune.backends.triton.kernel import pack_payload
-    from autotune.backends.triton_decorator.launcher import Launcher, list_functions, portable_grid
-    from autotune.core.config import Config
-
-    held = torch.zeros(N)
-    grid = portable_grid(lambda meta: (held.numel() // meta["BLOCK"],))
-    assert grid({"BLOCK": 100}) == (3,)
-    assert portable_grid(module_grid) is module_grid
-    assert portable_grid((3, 1)) == (3, 1)
-    launcher = Launcher(
-        kernel=inner, grid=grid, constants={"dtype": tl.float32}, listed={}, functions=list_functions(inner)
-    )
-    packed = pack_payload({"build": launcher})
-    code = textwrap.dedent(
-        """
-        import sys
-        from autotune.backends.triton.kernel import unpack_payload
-        built = unpack_payload(open(sys.argv[1], "rb").read())["build"]
-        print(built.kernel.cache_key, built.grid({"BLOCK": 30}), built.constants["dtype"])
-        """
-    )
-    assert built_elsewhere(code, packed) == f"{inner.cache_key} (10,) fp32"
-    assert launcher.values(Config(BLOCK=32, maxnreg=None)) == {"BLOCK": 32}
-
-
-def built_elsewhere(code: str, packed: bytes) -> str:
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(packed)
-        file.flush()
-        ran = subprocess.run(
-            [sys.executable, "-c", code, file.name], capture_output=True, text=True, check=False, timeout=100
-        )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
-
-
 @triton.jit
 def evened(a, c, n, KIND: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -84,23 +57,102 @@ below = triton.heuristics({"EVEN": lambda args: args["n"] % args["BLOCK"] == 0})
 
 
 def test_compile_workers_take_heuristics_and_types_from_the_launcher() -> None:
-    from autotune import Config, TritonEvaluator
-    from autotune.backends.triton_decorator.launcher import Launcher, list_functions
-    from autotune.core.outcomes import Trial
-    from autotune.core.search.messages import Limits
-
-    launcher = Launcher(
-        kernel=below, grid=module_grid, constants={"KIND": tl.float16}, listed={}, functions=list_functions(below)
-    )
+    launcher = Launcher(kernel=below, grid=module_grid, constants={"KIND": tl.float16}, listed={})
     arguments = {"a": torch.zeros(N), "c": torch.zeros(N), "n": N}
-    tool = TritonEvaluator(build=launcher, arguments=arguments, target="sm_90", compile_workers=1)
-    with tool.open_compiler(Space({"BLOCK": PowerOfTwo(32, 64)})) as session:
-        session.submit([Trial(0, Config(BLOCK=64))], Limits())
-        news: list[Any] = []
-        while not news:
-            news += session.poll(1.0)
-    assert news[0].outcome.kind == "skipped", news[0].outcome
-    assert news[0].outcome.details["registers"] > 0
+    (compiled,) = compile_here(launcher, arguments, [Config(BLOCK=64)])
+    assert compiled.kernels[0].registers > 0
+    (launch,) = compiled.launches
+    assert launch.grid == (5, 1, 1)
+    names = [one.name for one in launch.arguments if isinstance(one, ArgumentName)]
+    assert names == ["a", "c"]
+    assert launch.arguments[launch_place(launch, "n")] == PlainArgument(N)
+
+
+def test_constants_and_options_of_a_config_reach_the_launch() -> None:
+    launcher = Launcher(kernel=inner, grid=(1,), constants={"dtype": tl.float32}, listed={})
+    assert launcher.values(Config(BLOCK=32, maxnreg=None)) == {"BLOCK": 32}
+
+
+def test_a_kernel_that_only_this_program_holds_is_compiled_and_launched_from_its_record() -> None:
+    """A closure over a constant that is no global, as in a notebook: no other process could import it."""
+    two = tl.constexpr(2)
+
+    @triton.jit
+    def held(a, c, n, BLOCK: tl.constexpr):
+        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        tl.store(c + at, tl.load(a + at, mask=at < n) * two, mask=at < n)
+
+    a, c = torch.zeros(N), torch.zeros(N)
+    launcher = Launcher(kernel=held, grid=lambda meta: (a.numel() // meta["BLOCK"],), constants={}, listed={})
+    configs = [Config(BLOCK=block, num_warps=1) for block in (32, 64)]
+    compiled = compile_here(launcher, {"a": a, "c": c, "n": N}, configs)
+    recorded = RecordedKernel()
+    other = {"a": torch.ones(N), "c": torch.ones(N), "n": N}
+    with fake_driver_here() as fake:
+        for config, one in zip(configs, compiled, strict=True):
+            recorded.record(config, one.launches)
+            recorded.call(config)(other)
+        recorded.forget()
+    assert [launch.grid for launch in fake.launches] == [(9, 1, 1), (4, 1, 1)]
+    assert [launch.metadata.hash for launch in fake.launches] == [one.kernels[0].hash for one in compiled]
+    for launch in fake.launches:
+        assert launch.arguments[0] is other["a"]
+        assert launch.arguments[1] is other["c"]
+        assert launch.arguments[2] == N
+
+
+def test_a_config_that_does_not_compile_and_one_whose_grid_fails_are_told_apart() -> None:
+    launcher = Launcher(kernel=inner, grid=lambda meta: (1 // (meta["BLOCK"] - 64),), constants={}, listed={})
+    arguments = {"a": torch.zeros(N), "c": torch.zeros(N), "n": N}
+    uneven, grid = compile_here(launcher, arguments, [Config(BLOCK=33), Config(BLOCK=64)])
+    assert uneven.compiler
+    assert not grid.compiler
+    assert "ZeroDivisionError" in grid.message
+
+
+def test_an_argument_that_is_no_number_and_no_tensor_of_the_call_is_not_recorded() -> None:
+    launcher = Launcher(kernel=inner, grid=(1,), constants={"a": torch.zeros(N)}, listed={})
+    (compiled,) = compile_here(launcher, {"c": torch.zeros(N), "n": N}, [Config(BLOCK=32)])
+    assert compiled.kernels
+    assert compiled.launches == ()
+
+
+def launch_place(launch: Any, name: str) -> int:
+    return list(launch.signature).index(name)
+
+
+def compile_here(launcher: Launcher, arguments: Mapping[str, Any], configs: Sequence[Config]) -> list[Any]:
+    """The replies of a compile worker that is forked from this process."""
+    scratch = os_process.scratch_folder()
+    load = partial(compile_worker.load_here, Launch(build=launcher), arguments, "sm_90", scratch)
+    finish_hashing_triton()
+    server = ForkServer.from_program(load, compile_worker.run, scratch)
+    pool = WorkerPool(lambda sock, stderr: server.start({}, sock, stderr), messages.decode_reply)
+    try:
+        pool.spawn()
+        replies: list[Any] = pool.wait(60.0)
+        worker = pool.idle()[0]
+        for config in configs:
+            pool.send(worker, messages.CompileOrder(config.to_json()), 60.0)
+            replies += pool.wait(60.0)
+    finally:
+        pool.close()
+        server.close()
+    assert not Path(scratch).exists()
+    return [reply for _, reply in replies[1:]]
+
+
+@contextmanager
+def fake_driver_here() -> Iterator[FakeDriver]:
+    """While it lasts, Triton launches nothing in this process."""
+    from triton.runtime.driver import driver
+
+    before, fake = driver._active, FakeDriver("sm_90")
+    driver.set_active(fake)
+    try:
+        yield fake
+    finally:
+        driver._active = before
 
 
 GLUON = """
@@ -116,14 +168,8 @@ def doubled(x, y, n, BLOCK: gl.constexpr):
 """
 
 
-def test_a_gluon_kernel_is_decorated_travels_and_compiles(tmp_path: Path) -> None:
+def test_a_gluon_kernel_is_decorated_and_compiles(tmp_path: Path) -> None:
     pytest.importorskip("triton.experimental.gluon")
-    from autotune import Config, TritonEvaluator
-    from autotune.backends.triton_decorator.launcher import Launcher, list_functions
-    from autotune.backends.triton_decorator.tuned_kernel import TunedKernel
-    from autotune.core.outcomes import Trial
-    from autotune.core.search.messages import Limits
-
     path = tmp_path / "gluon_kernels.py"
     path.write_text(GLUON)
     scope: dict[str, Any] = {"__name__": "gluon_kernels"}
@@ -133,13 +179,8 @@ def test_a_gluon_kernel_is_decorated_travels_and_compiles(tmp_path: Path) -> Non
     found = find_effects(kernel)
     assert found is not None
     assert found.written & {"x", "y"} == {"y"}
-    launcher = Launcher(kernel=kernel, grid=module_grid, constants={}, listed={}, functions=list_functions(kernel))
+    launcher = Launcher(kernel=kernel, grid=module_grid, constants={}, listed={})
     arguments = {"x": torch.zeros(N), "y": torch.zeros(N), "n": N}
-    tool = TritonEvaluator(build=launcher, arguments=arguments, target="sm_90", compile_workers=1)
-    with tool.open_compiler(Space({"BLOCK": PowerOfTwo(128, 256)})) as session:
-        session.submit([Trial(0, Config(BLOCK=128))], Limits())
-        news: list[Any] = []
-        while not news:
-            news += session.poll(1.0)
-    assert news[0].outcome.kind == "skipped", news[0].outcome
-    assert news[0].outcome.details["registers"] > 0
+    (compiled,) = compile_here(launcher, arguments, [Config(BLOCK=128)])
+    assert compiled.kernels[0].registers > 0
+    assert compiled.launches

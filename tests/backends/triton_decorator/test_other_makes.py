@@ -251,7 +251,7 @@ def test_a_space_may_have_options_of_the_make(make: Make) -> None:
 
 
 def test_graphs_of_launches_are_those_of_torch_cuda(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    from autotune.backends.triton_decorator.do_bench_evaluator import default_do_bench
+    from autotune.backends.triton_decorator.do_bench import default_do_bench
 
     timed: list[str] = []
     monkeypatch.setattr(triton.testing, "do_bench_cudagraph", lambda *_, **__: timed.append("graph"))

@@ -87,7 +87,7 @@ def on_a_gpu(task: Compare, tmp_path: Path) -> list[int]:
 def with_do_bench(task: Compare, tmp_path: Path) -> list[int]:
     """As `@autotune.triton` times with a `do_bench` of the user's."""
     pytest.importorskip("triton")
-    from autotune.backends.triton_decorator.do_bench_evaluator import DoBenchEvaluator, DoBenchSession
+    from autotune.backends.triton_decorator.do_bench import DoBenchBenchmark
 
     ran: list[int] = []
 
@@ -95,8 +95,16 @@ def with_do_bench(task: Compare, tmp_path: Path) -> list[int]:
         def __init__(self) -> None:
             self.named: dict[str, Any] = {}
 
+        compared = False
+
         def reset(self) -> None:
             pass
+
+        def clear(self) -> None:
+            pass
+
+        def find_fault(self, returned: Any) -> None:
+            return None
 
     class Launcher:
         def __init__(self) -> None:
@@ -112,8 +120,19 @@ def with_do_bench(task: Compare, tmp_path: Path) -> list[int]:
         call()
         return [SLOW_MS] * 3
 
-    of = DoBenchEvaluator(launcher=Launcher(), arguments={}, spec=None, do_bench=do_bench, device="cpu")  # type: ignore[arg-type]
-    outcomes_of(DoBenchSession(of, Still(), lambda: 0.0), task)  # type: ignore[arg-type]
+    benchmark = DoBenchBenchmark(launcher=Launcher(), prepared=Still(), do_bench=do_bench, device="cpu")  # type: ignore[arg-type]
+    processes = FakeProcesses()
+    rules = SessionRules(
+        compile_timeout_s=60.0, run_timeout_s=30.0, objective=WorkloadObjective(), names=("0",), extends=False
+    )
+    comparison = TritonComparison(task, processes, lambda: 0.0, rules, lambda times: times[0])  # type: ignore[arg-type]
+    (gpu,) = processes.gpu_pools
+    while comparison.advance() is None:
+        order = gpu.orders.pop()
+        before = len(ran)
+        comparison.receive(gpu, benchmark.obey(order))
+        if not isinstance(order, messages.SampleOrder):
+            del ran[before:]
     return ran
 
 
