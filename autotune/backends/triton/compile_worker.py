@@ -87,9 +87,6 @@ def load_here(launch: Launch, named: Mapping[str, Any], target: str, scratch: st
     the dispatcher looks at their types and addresses alone."""
     os.environ["TMPDIR"] = tempfile.tempdir = scratch
     driver = fake_driver.install(target)
-    compiler.warm_up_compiler()  # LLVM sets signal handlers at its first use, and a worker must not change
-    driver.launched.clear()
-    driver.launches.clear()
     return CompileTask(launch=launch, workloads=((named, None),), driver=driver)
 
 
@@ -104,7 +101,8 @@ def run(task: CompileTask, sock: socket.socket, settings: dict[str, Any]) -> NoR
             task.workloads = _pair([arguments.make_stand_ins(one) for one in described], task.grids)
     worker = _CompileWorker(task, task.driver or fake_driver.install(settings["target"]))
     loop = OrderLoop(sock, messages.decode_order, scratch=os.environ.get("TMPDIR"))
-    loop.serve(worker.obey, messages.ReadyReply())
+    # LLVM changes signal handlers at its first use, which a fork of the program has not had.
+    loop.serve(worker.obey, messages.ReadyReply(), joins=lambda _: task.driver is not None)
 
 
 class _CompileWorker:

@@ -1,6 +1,6 @@
 """GPU memory that two processes use: a tensor of one process as a tensor of another, without a copy.
 
-CUDA's driver lends an allocation to other processes of the machine by a handle of 64 bytes. torch has a protocol of its
+The driver lends an allocation to other processes of the machine by a handle of 64 bytes. torch has a protocol of its
 own around these handles, which counts the receivers of each storage, and warns at the program's end where storages that
 were sent still live, as a model's weights do. Here the session that lends the tensors holds them until its workers have
 returned them, so nothing need be counted.
@@ -9,17 +9,29 @@ Memory that has no handle, as that of torch's expandable segments, is copied int
 """
 
 import ctypes
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from msgspec import Struct
 
+from autotune.backends.triton.targets import is_rocm
 from autotune.core.errors import EvaluatorError
 
 _HANDLE_BYTES = 64
-"""CU_IPC_HANDLE_SIZE in <cuda.h>."""
+"""CU_IPC_HANDLE_SIZE in <cuda.h>, HIP_IPC_HANDLE_SIZE in <hip_runtime_api.h>."""
 _LAZY_PEER_ACCESS = 1
 """CU_IPC_MEM_LAZY_ENABLE_PEER_ACCESS in <cuda.h>, the only flag that the driver accepts."""
+
+_FUNCTIONS = {
+    "range": ("cuMemGetAddressRange_v2", "hipMemGetAddressRange"),
+    "lend": ("cuIpcGetMemHandle", "hipIpcGetMemHandle"),
+    "open": ("cuIpcOpenMemHandle_v2", "hipIpcOpenMemHandle"),
+    "close": ("cuIpcCloseMemHandle", "hipIpcCloseMemHandle"),
+    "allocate": ("cuMemAlloc_v2", "hipMalloc"),
+    "free": ("cuMemFree_v2", "hipFree"),
+}
+"""The functions of NVIDIA's driver and of AMD's runtime, which take the same arguments."""
 
 
 class _Handle(ctypes.Structure):
@@ -81,8 +93,8 @@ def _span_bytes(tensor: Any) -> int:
 def _handle_of(address: int) -> tuple[int, bytes]:
     """The start of the allocation that an address lies in, and its handle."""
     base, size, handle = ctypes.c_uint64(), ctypes.c_size_t(), _Handle()
-    _call("cuMemGetAddressRange_v2", ctypes.byref(base), ctypes.byref(size), ctypes.c_uint64(address))
-    _call("cuIpcGetMemHandle", ctypes.byref(handle), base)
+    _call("range", ctypes.byref(base), ctypes.byref(size), ctypes.c_uint64(address))
+    _call("lend", ctypes.byref(handle), base)
     return int(base.value), ctypes.string_at(ctypes.byref(handle), _HANDLE_BYTES)
 
 
@@ -107,13 +119,13 @@ class BorrowedMemory:
     def close(self) -> None:
         """Return all memory to its owner; no tensor in it may be used any more."""
         for address in self._opened.values():
-            _call("cuIpcCloseMemHandle", ctypes.c_uint64(address))
+            _call("close", ctypes.c_uint64(address))
         self._opened.clear()
 
     def _open(self, handle: bytes) -> int:
         if handle not in self._opened:
             opened, by_value = ctypes.c_uint64(), _Handle.from_buffer_copy(handle)
-            _call("cuIpcOpenMemHandle_v2", ctypes.byref(opened), by_value, ctypes.c_uint(_LAZY_PEER_ACCESS))
+            _call("open", ctypes.byref(opened), by_value, ctypes.c_uint(_LAZY_PEER_ACCESS))
             self._opened[handle] = int(opened.value)
         return self._opened[handle]
 
@@ -139,7 +151,7 @@ class _PlainAllocation:
         allocated = ctypes.c_uint64()
         self._device = device
         self._size = max(size, 1)
-        _call("cuMemAlloc_v2", ctypes.byref(allocated), ctypes.c_size_t(self._size))
+        _call("allocate", ctypes.byref(allocated), ctypes.c_size_t(self._size))
         self.address = int(allocated.value)
 
     def fill_from(self, tensor: Any) -> None:
@@ -152,7 +164,8 @@ class _PlainAllocation:
 
     def __del__(self) -> None:
         if hasattr(self, "address"):
-            _driver().cuMemFree_v2(ctypes.c_uint64(self.address))
+            with suppress(EvaluatorError):  # the context is gone, and its memory with it
+                _call("free", ctypes.c_uint64(self.address))
 
 
 class _DeviceBytes:
@@ -172,19 +185,27 @@ def _as_bytes(address: int, size: int, device: Any) -> Any:
     return torch.as_tensor(_DeviceBytes(address, size), device=device)
 
 
-def _call(function: str, *args: Any) -> None:
-    """Call the driver; raises EvaluatorError, which names the error as the driver does."""
+def _call(action: str, *args: Any) -> None:
+    """Call the driver; raises EvaluatorError, which names the function and the error as the driver does."""
+    function = _FUNCTIONS[action][is_rocm()]
     status = getattr(_driver(), function)(*args)
     if status:
-        name = ctypes.c_char_p()
-        _driver().cuGetErrorName(status, ctypes.byref(name))
-        text = (name.value or b"").decode() or str(status)
-        raise EvaluatorError(f"GPU memory cannot be shared between processes ({function}: {text})")
+        raise EvaluatorError(f"GPU memory cannot be shared between processes ({function}: {_error_name(status)})")
+
+
+def _error_name(status: int) -> str:
+    if is_rocm():
+        function = _driver().hipGetErrorName
+        function.restype = ctypes.c_char_p
+        return (function(status) or b"").decode() or str(status)
+    name = ctypes.c_char_p()
+    _driver().cuGetErrorName(status, ctypes.byref(name))
+    return (name.value or b"").decode() or str(status)
 
 
 @cache
 def _driver() -> Any:
     try:
-        return ctypes.CDLL("libcuda.so.1")
+        return ctypes.CDLL("libamdhip64.so" if is_rocm() else "libcuda.so.1")
     except OSError as error:
         raise EvaluatorError(f"GPU memory cannot be shared between processes ({error})") from None

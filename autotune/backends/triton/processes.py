@@ -234,13 +234,13 @@ class Processes:
 
     def close(self, kept: Iterable[str] = ()) -> None:
         """End everything. kept: keys of the kernels that stay in Triton's cache."""
-        if self.compile_pool is not None:
-            self.compile_pool.close()
+        self._keep(kept)  # before the servers' folders are removed
         if self._gpus is not None:
             self._gpus.close()
-        self._keep(kept)
         for server in self._servers.values():
             server.close()
+        if self.compile_pool is not None:
+            self.compile_pool.close()
         self._owners = ()
         for i in range(len(self._locks)):
             self.release_gpu(i)

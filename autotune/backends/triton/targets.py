@@ -149,3 +149,8 @@ def is_rocm() -> bool:
     """Whether the torch of this process is built for AMD's GPUs, which it calls "cuda" as well."""
     version = getattr(sys.modules.get("torch"), "version", None)
     return getattr(version, "hip", None) is not None
+
+
+def target_of_properties(properties: Any) -> str:
+    """The target of a GPU by its properties as torch gives them; raises EvaluatorError for an unknown one of AMD's."""
+    return parse_target(properties.gcnArchName).name if is_rocm() else f"sm_{properties.major}{properties.minor}"

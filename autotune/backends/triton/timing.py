@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from autotune.backends.triton.messages import Gpu
-from autotune.backends.triton.targets import gpu_of_target, is_rocm, parse_target
+from autotune.backends.triton.targets import gpu_of_target, is_rocm, target_of_properties
 from autotune.core.outcomes import Detail
 
 LaunchRun = Callable[[int], Any]
@@ -160,11 +160,10 @@ def _describe_gpu(properties: Any) -> Gpu:
 
         more = driver.active.utils.get_device_properties(driver.active.get_current_device())
         shared, registers = more["max_shared_mem"], more.get("max_num_regs")
+    target = target_of_properties(properties)
     if is_rocm():
-        target = parse_target(properties.gcnArchName).name
         registers = gpu_of_target(target).registers
     else:
-        target = f"sm_{properties.major}{properties.minor}"
         registers = registers or getattr(properties, "regs_per_multiprocessor", None)
     return Gpu(
         name=properties.name,

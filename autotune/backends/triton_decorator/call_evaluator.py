@@ -27,6 +27,7 @@ from autotune.backends.triton.launches import RecordedKernel
 from autotune.backends.triton.local_gpu import LocalPool, Obey
 from autotune.backends.triton.prepared_arguments import CheckSpec, PreparedArguments
 from autotune.backends.triton.session import TritonSession
+from autotune.backends.triton.targets import target_of_properties
 from autotune.backends.triton.timing import CudaDevice, TimingDevice, WorkloadObjective
 from autotune.backends.triton_decorator.do_bench import DoBench, DoBenchBenchmark, synchronize
 from autotune.backends.triton_decorator.launcher import Launcher
@@ -49,19 +50,19 @@ _AHEAD = 4
 
 
 class CallGpu(NamedTuple):
-    """A GPU of NVIDIA's. target: what to compile for, as "sm_90". visible: its name in CUDA_VISIBLE_DEVICES."""
+    """A GPU of NVIDIA or AMD. target: what to compile for, as "sm_90". visible: its name among the visible ones."""
 
     target: str
     visible: str
 
 
 def current_gpu() -> CallGpu:
-    """The GPU that kernels of this thread are launched on."""
+    """The GPU that kernels of this thread are launched on; raises EvaluatorError for one that nothing compiles for."""
     import torch
 
     number = torch.cuda.current_device()
-    major, minor = torch.cuda.get_device_capability(number)
-    return CallGpu(f"sm_{major}{minor}", processes.visible_gpus((number,))[0])
+    target = target_of_properties(torch.cuda.get_device_properties(number))
+    return CallGpu(target, processes.visible_gpus((number,))[0])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -131,15 +131,12 @@ class TuningTask:
         return find_written(self.effects, self.named, declared, self._present("restore_value", of.restore_value))
 
     @property
-    def on_nvidia(self) -> bool:
-        """Whether the kernel runs on a GPU of NVIDIA's."""
-        torch = sys.modules.get("torch")
-        return self.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
-
-    @property
-    def gpu(self) -> "CallGpu | None":
+    def gpu(self) -> CallGpu | None:
         """The GPU of the call, None where the kernel is interpreted, or where binaries cannot be compiled ahead."""
-        return None if self.interpreted or not self.on_nvidia else current_gpu()
+        if not self.interpreted and self.device == "cuda":  # torch's name for GPUs of both makes
+            with suppress(EvaluatorError):
+                return current_gpu()
+        return None
 
     @property
     def zeroed(self) -> tuple[str, ...]:
@@ -237,9 +234,15 @@ def choose_worker(task: TuningTask) -> TimedIn:
     kernel = jitted_kernel(task.kernel)
     hooked = task.candidates.hooked or bool(getattr(kernel, "pre_run_hooks", None))
     odd = any(map(holds_tensor, task.named.values())) or not is_triton_kernel(kernel)
-    if own or hooked or odd or not task.on_nvidia:
+    if own or hooked or odd or (of.isolation is None and not _on_nvidia(task)):
         return "here"
     return "first_ready" if task.candidates.configs is not None and of.isolation is None else "process"
+
+
+def _on_nvidia(task: TuningTask) -> bool:
+    """Whether memory can be lent, as far as that was ever tried."""
+    torch = sys.modules.get("torch")
+    return task.device == "cuda" and getattr(getattr(torch, "version", None), "cuda", None) is not None
 
 
 def _search(

@@ -54,6 +54,8 @@ class ForkedProcess:
 
     def kill(self) -> int | None:
         """The fork server reaps the worker, and ends the processes that the worker leaves to it."""
+        if self._status is None and self._server.closed:  # it has taken its workers along
+            self._status = -signal.SIGKILL
         if self._status is None:
             os_process.signal_tree(self._pid, signal.SIGSTOP)  # so that none of them forks while we look
             os_process.signal_tree(self._pid, signal.SIGKILL)
@@ -64,11 +66,13 @@ class ForkedProcess:
 class ForkServer:
     """The parent's side. The server loads while the caller goes on; the first `start` waits for it.
 
-    boot: starts the server's process, with its end of a socket and an open file for its prints.
+    boot: starts the server's process, with its end of a socket and an open file for its prints. closed: it has ended,
+    and its workers with it.
     loading_s: seconds that it took to load, as far as the caller has noticed; None while it loads.
     """
 
     def __init__(self, boot: StartProcess) -> None:
+        self.closed = False
         self._loaded: Loaded | None = None
         self._started_at = time.monotonic()
         self.loading_s: float | None = None
@@ -155,11 +159,12 @@ class ForkServer:
         return None if supervisor.is_alive(pid) else -signal.SIGKILL
 
     def close(self) -> None:
-        """End the server; its workers must have been ended before."""
+        """End the server and all its workers."""
         with suppress(OSError):
             self._sock.close()
         if self._owner == os.getpid():
             self._process.kill()
+            self.closed = True
         self._stderr.close()
 
     def _receive(self, kind: Any, timeout_s: float) -> Any:
