@@ -38,13 +38,12 @@ class RecordedTable:
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
         self._coder = Coder(recording.values)
-        self._rows = {tuple(codes): row for row, codes in enumerate(recording.codes.tolist())}
         self._outcomes: dict[int, Outcome] = {}
 
     def row(self, config: Config) -> int | None:
         """The row of the recording that measured the config, or None."""
         try:
-            return self._rows.get(self._coder.codes([config[name] for name in self._recording.parameters]))
+            return self._recording.row(self._coder.codes([config[name] for name in self._recording.parameters]))
         except (KeyError, ValueError):
             return None
 

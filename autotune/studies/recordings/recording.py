@@ -1,7 +1,7 @@
 """A recorded space: the measured points of one kernel on one device, as read-only columns.
 
-`_PointIndex` finds the rows of whole populations of points. `recorded_parameters` infers the kind of each parameter
-from its values, in the file's order: a code of the recording is the rank of the same value in the parameter.
+`recorded_parameters` infers the kind of each parameter from its values, in the file's order: a code of the recording is
+the rank of the same value in the parameter.
 """
 
 import re
@@ -27,8 +27,6 @@ Floats = NDArray[np.float64]
 TIMED = 0
 """The entry of `Recording.kinds` for a point that was timed; k > 0 stands for the failure FAILURE_KINDS[k - 1]."""
 
-_MAX_RANK = 2**62
-
 _ROLES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"block_size_[xyz]"), "block_size"),  # Kernel Tuner
     (re.compile(r"BLOCK(_\w+)?"), "block_size"),  # Triton
@@ -37,60 +35,6 @@ _ROLES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"num_stages"), "num_stages"),
 )
 """Names that show the role of a parameter in a kernel; the whole name must match."""
-
-
-class _PointIndex:
-    """Finds the rows of points by a search in sorted mixed-radix ranks, O(m log n) without a Python loop over points.
-
-    A rank is compressed to its place among the recorded ones before it can pass 63 bits, so that spaces of any size
-    have an index.
-    """
-
-    def __init__(self, codes: Integers, sizes: Sequence[int]) -> None:
-        """codes: [n, parameters], each below its parameter's number of values in `sizes`."""
-        self._sizes = tuple(sizes)
-        self._stages: list[tuple[range, Integers]] = []
-        rank = np.zeros(len(codes), np.int64)
-        for group in self._groups(max(1, len(codes))):
-            table, rank = np.unique(self._extend(rank, codes, group), return_inverse=True)
-            self._stages.append((group, table))
-        self.distinct = len(self._stages[-1][1]) if self._stages else min(1, len(codes))
-        self._rows = np.zeros(self.distinct, np.int64)
-        self._rows[rank] = np.arange(len(codes))
-
-    def _groups(self, n: int) -> list[range]:
-        """Runs of columns, each of which extends the place of one of n points by less than 2**62."""
-        groups, start, reach = [], 0, n
-        for column, size in enumerate(self._sizes):
-            if reach * size >= _MAX_RANK and column > start:
-                groups.append(range(start, column))
-                start, reach = column, n
-            reach *= size
-        return [*groups, range(start, len(self._sizes))] if self._sizes else []
-
-    def _extend(self, rank: Integers, codes: Integers, group: range) -> Integers:
-        for column in group:
-            rank = rank * self._sizes[column] + codes[:, column]
-        return rank
-
-    def rows(self, codes: Integers) -> Integers:
-        """The row of every point of `codes` [m, parameters], or -1 where there is none; shape [m].
-
-        Codes outside their parameter's values are no recorded point: -1. Raises ValueError for a wrong shape.
-        """
-        points = np.asarray(codes, np.int64)
-        if points.ndim != 2 or points.shape[1] != len(self._sizes):
-            raise ValueError(f"codes have the shape {points.shape}; pass [points, {len(self._sizes)}]")
-        if self.distinct == 0:
-            return np.full(len(points), -1, np.int64)
-        found: NDArray[np.bool_] = np.all((points >= 0) & (points < np.array(self._sizes, np.int64)), axis=1)
-        points = np.where(found[:, None], points, 0)
-        place = np.zeros(len(points), np.int64)
-        for group, table in self._stages:
-            rank = self._extend(place, points, group)
-            place = np.minimum(np.searchsorted(table, rank), len(table) - 1)
-            found &= table[place] == rank
-        return np.where(found, self._rows[place], -1)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -141,7 +85,7 @@ class Recording:
                 column.flags.writeable = False
                 object.__setattr__(self, entry.name, column)
         problem = _contradiction(self)
-        if problem is None and self._index.distinct < len(self):
+        if problem is None and len(self._rows) < len(self):
             last = self.lookup(self.codes)
             row = int(np.flatnonzero(last != np.arange(len(self)))[0])
             problem = f"entries {self.key(row)!r} and {self.key(int(last[row]))!r} are the same point; keep one of them"
@@ -164,12 +108,19 @@ class Recording:
     __hash__ = None  # type: ignore[assignment]  # a value of megabytes is no dictionary key
 
     @cached_property
-    def _index(self) -> _PointIndex:
-        return _PointIndex(self.codes, [len(values) for values in self.values])
+    def _rows(self) -> dict[tuple[int, ...], int]:
+        return {tuple(codes): row for row, codes in enumerate(self.codes.tolist())}
+
+    def row(self, codes: tuple[int, ...]) -> int | None:
+        """The row of a point by its codes; None for a point that was not measured."""
+        return self._rows.get(codes)
 
     def lookup(self, codes: Integers) -> Integers:
         """The row of each point of `codes` [m, p], or -1 if it was not measured; [m]. ValueError for other shapes."""
-        return self._index.rows(codes)
+        points = np.asarray(codes, np.int64)
+        if points.ndim != 2 or points.shape[1] != len(self.parameters):
+            raise ValueError(f"codes have the shape {points.shape}; pass [points, {len(self.parameters)}]")
+        return np.array([self._rows.get(tuple(point), -1) for point in points.tolist()], np.int64)
 
     def key(self, row: int) -> str:
         """Kernel Tuner's key of a row: its values in file order, joined by commas, as in the file."""
