@@ -89,7 +89,7 @@ def load_seeds(
         if not isinstance(given, Mapping | None):
             raise argument_error(what, given, wanted, ConfigError)
     at_most = check_integer(at_most, "at_most", ConfigError)
-    seeds = fit_seeds(read_seeds(path, format), space, where=where, rename=rename, at_most=at_most)
+    seeds = fit_seeds(read_seeds(path, format).where(where or {}), space, rename=rename, at_most=at_most)
     if seeds.left_out:
         warnings.warn(f"{path}: {'; '.join(seeds.left_out)}", stacklevel=2)
     return seeds
@@ -179,14 +179,13 @@ def fit_seeds(
     found: TunedConfigs,
     space: Space,
     *,
-    where: Mapping[str, Value] | None = None,
     rename: Mapping[str, str] | None = None,
     at_most: int = AT_MOST,
 ) -> SeedConfigs:
     """The configs that are points of `space`; see `load_seeds`. Raises ConfigError where nothing fits."""
     if at_most < 1:
         raise ConfigError(f"at_most = {at_most}; use at least 1")
-    entries = found.where(where or {}).entries
+    entries = found.entries
     names = dict.fromkeys(name for entry in entries for name in entry.config)
     matched = _match_names(names, space.names, rename or {})
     notes = [

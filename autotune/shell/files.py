@@ -164,7 +164,7 @@ def _write_into(path: Path, target: Path, content: bytes) -> None:
         os.close(out)
 
 
-FILE_KINDS = {
+_FILE_KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
     stat.S_IFCHR: "a device",
@@ -181,16 +181,17 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
     """
     if "\0" in os.fspath(path):
         raise OSError(errno.EINVAL, "no file has a null byte in its name", repr(path))
-    _refuse_irregular(path, os.stat(path).st_mode)  # before it is opened: to open a device can be an action
+    refuse_irregular(path, os.stat(path).st_mode)  # before it is opened: to open a device can be an action
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        _refuse_irregular(path, os.fstat(descriptor).st_mode)  # it may have been replaced meanwhile
+        refuse_irregular(path, os.fstat(descriptor).st_mode)  # it may have been replaced meanwhile
         return file.read() if at_most is None else file.read(at_most)
 
 
-def _refuse_irregular(path: Path, mode: int) -> None:
+def refuse_irregular(path: PathLike, mode: int) -> None:
+    """Raise an OSError, whose strerror names the kind of file, for the mode of any file but a regular one."""
     if not stat.S_ISREG(mode):
-        kind = FILE_KINDS.get(stat.S_IFMT(mode), "a special file")
+        kind = _FILE_KINDS.get(stat.S_IFMT(mode), "a special file")
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
 
 

@@ -19,10 +19,10 @@ from autotune.core.strategies.population import POPULATION_SETTING, BeginsWithPo
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, STRATEGIES, as_strategy, canonical_name
 from autotune.shell.driver import Watch
+from autotune.shell.files import PathLike as PathLike
 from autotune.shell.files import as_path, translate_os_error
 from autotune.shell.settings import Environment, resolve_setting
 
-PathLike = str | os.PathLike[str]
 Progress = bool | None | Watch
 """True, False, None (a progress line if the terminal can show one), or a function that is called with every event."""
 

@@ -8,9 +8,8 @@ from autotune.core.search.request import request
 from autotune.core.search.result import result_digest
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space, as_space
-from autotune.shell.files import as_path
+from autotune.shell.files import PathLike, as_path
 from autotune.shell.journal import Journal, read_journal
-from autotune.shell.tuning import PathLike
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,9 @@ from autotune.shell.cache.reuse import warm_start as beginning_of
 from autotune.shell.driver import Driver, Interruption, Watch, begin_search, ignore_event
 from autotune.shell.evaluators.callable import as_evaluator
 from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
-from autotune.shell.files import as_path
+from autotune.shell.files import PathLike, as_path
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import Options, as_settings, resolve_options
-from autotune.shell.options import PathLike as PathLike
 from autotune.shell.options import Progress as Progress
 from autotune.shell.progress import show_progress
 from autotune.shell.settings import environment

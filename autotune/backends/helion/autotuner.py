@@ -26,7 +26,8 @@ from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.population import POPULATION_SETTING, BeginsWithPopulation, InitialPopulationStrategy
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
-from autotune.shell.options import Options, PathLike, Progress, leaves_population_open, new_journal_path
+from autotune.shell.files import PathLike
+from autotune.shell.options import Options, Progress, leaves_population_open, new_journal_path
 from autotune.shell.settings import POPULATION_NAMES, environment, resolve_setting
 from autotune.shell.timeline import SEARCH, PhaseTimeline
 from autotune.shell.tuning import make_plan, run_plan

@@ -34,8 +34,8 @@ from autotune.shell.cache.entries import (
 )
 from autotune.shell.cache.identity import installed_versions
 from autotune.shell.cache.keys import Device, Key, StrictKey, Versions, canonical_json
-from autotune.shell.cache.store import PathLike, Store, age, is_settled
-from autotune.shell.files import as_path
+from autotune.shell.cache.store import Store, age, is_settled
+from autotune.shell.files import PathLike, as_path
 from autotune.shell.settings import environment
 
 

@@ -45,8 +45,9 @@ from autotune.shell.cache.keys import Key, KeyKind, StrictKey, Versions, changed
 from autotune.shell.cache.warm_start import WarmStart, best_available
 from autotune.shell.driver import Watch
 from autotune.shell.evaluators.protocol import Evaluator
+from autotune.shell.files import PathLike
 from autotune.shell.journal import Origin
-from autotune.shell.options import Options, PathLike, leaves_population_to_effort
+from autotune.shell.options import Options, leaves_population_to_effort
 from autotune.shell.settings import Environment
 
 Use = Literal["normal", "force", "skip"]

@@ -7,7 +7,6 @@ The name of a file in writing begins with a dot; a writer that is killed leaves 
 
 import errno
 import os
-import stat
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,10 +17,8 @@ from pathlib import Path
 
 from autotune.core.errors import CacheError
 from autotune.shell.cache.entries import Entry, Found, decode_entry, encode_entry
-from autotune.shell.files import FILE_KINDS, replace_file, translate_os_error
+from autotune.shell.files import PathLike, refuse_irregular, replace_file, translate_os_error
 from autotune.shell.formatting import format_count
-
-PathLike = str | os.PathLike[str]
 
 _SETTLED_NS = 2_000_000_000
 """A directory that was changed less than this long ago may change again without a new time stamp: FAT counts in steps
@@ -159,10 +156,10 @@ def _content(path: str) -> bytes:
 
     Never waits and never grows without bound: raises OSError for a file that is not regular or too large.
     """
-    _refuse(os.stat(path))  # before it is opened: to open a device can be an action
+    _refuse(path, os.stat(path))  # before it is opened: to open a device can be an action
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _refuse(os.fstat(descriptor))
+        _refuse(path, os.fstat(descriptor))
         parts = []
         while part := os.read(descriptor, _CHUNK):
             parts.append(part)
@@ -179,10 +176,8 @@ def remove_path(path: Path) -> bool:
     return False
 
 
-def _refuse(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = FILE_KINDS.get(stat.S_IFMT(found.st_mode), "a special file")
-        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file")
+def _refuse(path: str, found: os.stat_result) -> None:
+    refuse_irregular(path, found.st_mode)
     if found.st_size > LARGEST_ENTRY:
         raise OSError(errno.EFBIG, f"it has {found.st_size:,} bytes, which no entry has")
 
