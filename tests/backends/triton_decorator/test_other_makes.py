@@ -196,6 +196,19 @@ def test_it_tunes_in_this_process_and_the_next_one_knows_the_device(make: Make, 
     assert again.best_config.num_warps == 2
 
 
+@pytest.mark.parametrize("make", ["cuda"], indirect=True)
+def test_configs_for_amd_are_compiled_in_forks_of_the_program(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They compile for the architecture that torch names, and the program finds the binaries in Triton's cache."""
+    found: list[tuple[str, bool]] = []
+
+    def listen(*_: Any, metadata: Any, cache_hit: bool, **__: Any) -> None:
+        found.append((metadata["arch"], cache_hit))
+
+    monkeypatch.setattr(triton.knobs.compilation, "listener", listen)
+    decorate()[grid](*make.vectors(), N)
+    assert found == [("gfx942", True)] * 3
+
+
 def test_another_device_of_the_make_is_another_key(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     decorate()[grid](*make.vectors(), N)
     launches = make.launches
