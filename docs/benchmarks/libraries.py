@@ -100,29 +100,31 @@ def _make_liger(name: str, leaf: Any, step: Any) -> Any:
 
 
 def run_one(side: str, name: str) -> None:
-    """Print one JSON object: the figures of this process."""
+    """Print one JSON object for each of these operators, in one process."""
     began = time.perf_counter()
     import torch
-    import triton
 
     if side == "autotune":
         import autotune
 
-        triton.autotune = autotune.triton
-    make = make_operator(name)
-    torch.cuda.synchronize()
-    imported = time.perf_counter()
-    run = make()
-    result = run()
-    torch.cuda.synchronize()
-    first = time.perf_counter()
-    figures = {
-        "import_s": round(imported - began, 2),
-        "first_s": round(first - imported, 2),
-        "step_ms": round(step_ms(run), 4),
-        "norms": [float(one.float().norm()) for one in result],
-    }
-    print(json.dumps(figures), flush=True)
+        autotune.triton.install()
+    for one in name.split(","):
+        make = make_operator(one)
+        torch.cuda.synchronize()
+        imported = time.perf_counter()
+        run = make()
+        result = run()
+        torch.cuda.synchronize()
+        first = time.perf_counter()
+        figures = {
+            "operator": one,
+            "import_s": round(imported - began, 2),
+            "first_s": round(first - imported, 2),
+            "step_ms": round(step_ms(run), 4),
+            "norms": [float(part.float().norm()) for part in result],
+        }
+        print(json.dumps(figures), flush=True)
+        began = time.perf_counter()
 
 
 def step_ms(run: Any, repeats: int = 20) -> float:

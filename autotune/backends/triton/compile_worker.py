@@ -86,7 +86,7 @@ def load_here(launch: Launch, named: Mapping[str, Any], target: str, scratch: st
     """The task in a fork of the program, which has the kernel and its arguments in memory. The tensors may be on a GPU:
     the dispatcher looks at their types and addresses alone."""
     os.environ["TMPDIR"] = tempfile.tempdir = scratch
-    driver = fake_driver.install(target)
+    driver = fake_driver.install(target, builds_launchers=True)
     return CompileTask(launch=launch, workloads=((named, None),), driver=driver)
 
 

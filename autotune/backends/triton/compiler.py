@@ -1,10 +1,12 @@
 """Triton's compiler in a worker process: made ready before any worker is forked, and its errors told from others."""
 
+import mmap
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from threading import Thread
 from typing import Any
+from zlib import crc32
 
 from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
 
@@ -19,17 +21,22 @@ class CompilerRefused(Exception):
     """Triton did not compile a kernel; the cause is Triton's own error."""
 
 
-def mark_errors() -> None:
-    """Have Triton's compiler raise CompilerRefused, so that its errors can be told from errors of the user's code."""
+def mark_errors(begin: Callable[[Any], None] | None = None) -> None:
+    """Have Triton's compiler raise CompilerRefused, so that its errors can be told from errors of the user's code.
+
+    begin: called with the source of each kernel before it is compiled.
+    """
     import triton.compiler
 
     compile_: Callable[..., Any] = triton.compiler.compile
     if getattr(compile_, "by_autotune", False):
         return
 
-    def compile_marked(*args: Any, **kwargs: Any) -> Any:
+    def compile_marked(source: Any, *args: Any, **kwargs: Any) -> Any:
+        if begin is not None:
+            begin(source)
         try:
-            return compile_(*args, **kwargs)
+            return compile_(source, *args, **kwargs)
         except Exception as error:
             raise CompilerRefused from error
 
@@ -47,6 +54,42 @@ def describe_both_ends(error: BaseException) -> str:
 
 
 _hashing: list[Thread] = []
+
+
+class LauncherBuilder:
+    """Builds the launcher of each signature in a thread, while the compiler works on its first kernel.
+
+    Triton before 3.7 has a C compiler build a launcher for each signature, which takes a third of a second. It is kept
+    in Triton's cache, and the process that times finds it there. Of processes that are forked afterwards, one builds.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
+        self._begun = mmap.mmap(-1, mmap.PAGESIZE)  # memory that forks share
+
+    def __call__(self, source: Any) -> None:
+        place = crc32(str(getattr(source, "signature", "")).encode()) % len(self._begun)
+        if not self._begun[place]:
+            self._begun[place] = 1
+            Thread(target=self._build, args=(source,), daemon=True).start()
+
+    def _build(self, source: Any) -> None:
+        with suppress(Exception):  # a version of Triton that has one launcher for all
+            module, name = _LAUNCHERS[self._backend]
+            getattr(import_module(module), name)(source, _NoMetadata())
+
+
+class _NoMetadata:
+    """Metadata of a kernel that is not compiled yet: a launcher is the same whatever it has."""
+
+    def __getattr__(self, name: str) -> Any:
+        return None
+
+
+_LAUNCHERS = {
+    "cuda": ("triton.backends.nvidia.driver", "CudaLauncher"),
+    "hip": ("triton.backends.amd.driver", "HIPLauncher"),
+}
 
 
 def start_hashing_triton() -> None:

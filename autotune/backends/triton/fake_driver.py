@@ -118,13 +118,16 @@ class FakeDriver:
         )
 
 
-def install(target: str) -> FakeDriver:
-    """Make Triton compile for `target`, and raise CompilerRefused where it does not."""
+def install(target: str, builds_launchers: bool = False) -> FakeDriver:
+    """Make Triton compile for `target`, and raise CompilerRefused where it does not.
+
+    builds_launchers: see `compiler.LauncherBuilder`.
+    """
     from triton.runtime.driver import driver
 
     fake = FakeDriver(target)
     driver.set_active(fake)
-    compiler.mark_errors()
+    compiler.mark_errors(compiler.LauncherBuilder(parse_target(target).backend) if builds_launchers else None)
     return fake
 
 

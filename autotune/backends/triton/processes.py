@@ -17,6 +17,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 
@@ -123,6 +124,10 @@ class ForkServers:
         return own
 
 
+_sessions: "WeakSet[Processes]" = WeakSet()
+"""The sessions of this program, whose threads may each tune a kernel."""
+
+
 class Processes:
     """All processes of a session: it starts them together, and waits for nothing that is not needed yet.
 
@@ -156,6 +161,7 @@ class Processes:
         self.compile_pool: CompilePool | None = None
         if compiling is not None:
             self.compile_pool = WorkerPool(self._fork_compiler, messages.decode_reply)
+        _sessions.add(self)
 
     @property
     def gpu_pools(self) -> Sequence[GpuPool]:
@@ -171,7 +177,7 @@ class Processes:
         """Start compile workers for so many configs that wait for one, once it is known what to compile for."""
         pool = self.compile_pool
         if pool is not None and waiting > pool.starting and self._can_compile():
-            for _ in range(min(waiting - pool.starting, self.layout.compile_workers - len(pool))):
+            for _ in range(min(waiting - pool.starting, self._free_places())):
                 pool.spawn()
 
     def start_gpu_workers(self) -> None:
@@ -234,6 +240,7 @@ class Processes:
 
     def close(self, kept: Iterable[str] = ()) -> None:
         """End everything. kept: keys of the kernels that stay in Triton's cache."""
+        _sessions.discard(self)
         self._keep(kept)  # before the servers' folders are removed
         if self._gpus is not None:
             self._gpus.close()
@@ -245,6 +252,12 @@ class Processes:
         for i in range(len(self._locks)):
             self.release_gpu(i)
         self._resources.close()
+
+    def _free_places(self) -> int:
+        """How many more compile workers there may be. Sessions of one program share its cores; each has a worker."""
+        pools = [one.compile_pool for one in _sessions if one.compile_pool is not None]
+        own = 0 if self.compile_pool is None else len(self.compile_pool)
+        return max(self.layout.compile_workers - sum(map(len, pools)), 1 - own)
 
     @property
     def _loading(self) -> bool:

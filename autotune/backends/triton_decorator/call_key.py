@@ -148,6 +148,13 @@ class Calls:
                 _write(name, self._kind(name, value), value, shape, arguments)
         return Specialization(arguments, constants)
 
+    def named_values(self, call: Call) -> tuple[Any, ...]:
+        """The part of the canonical key that its user has named, and the dtypes of all tensors: keys that agree in it
+        are much alike."""
+        traits = [(name, self._trait(name, call.named[name])) for name in self.keys if name in call.named]
+        dtypes = sorted({_dtype(value) for value in call.named.values() if _is_tensor_like(value)})
+        return (str(call.device), *traits, *dtypes)
+
     def describe(self, call: Call) -> str:
         """The key for people, such as "M=4096, N=4096, float16"."""
         named = call.named

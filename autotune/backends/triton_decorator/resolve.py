@@ -10,12 +10,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import inf
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal
 
+from autotune.backends.triton.compiler import start_hashing_triton
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.launcher import jitted_kernel, python_function
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.1
 """How often to look whether the process that tunes the same key has finished."""
+_FEW, _REACH = 6, 1.5
+"""Configs that a key is tuned with in any case where a similar one is known, and how much slower than the best there
+(relative) the others may be: an optional argument changes the order of configs, but hardly by half."""
 _SLOTS = 256
 """Locks between processes; keys share them by their digests, so that there are only so many files."""
 
@@ -82,13 +87,16 @@ class ResolvedConfig:
         hook = getattr(config, "pre_hook", None)  # of Triton's class
         return cls(point=Config({}), config=config, launch=dict(config.all_kwargs()), hook=hook, origin="given")
 
+    def measured(self) -> Mapping[Config, Outcome]:
+        """The outcomes of the search that found it, as far as they are known."""
+        if self.outcomes is None and self.keyed is not None:
+            found = self.keyed.cache.measurements(self.keyed.key)
+            return {config: known.measurement.outcome for config, known in found.items()}
+        return self.outcomes or {}
+
     def timings(self, candidates: Candidates) -> dict[Any, list[float]]:
         """Milliseconds of each measured `triton.Config`: median, least and greatest; infinite where it failed."""
-        outcomes = self.outcomes
-        if outcomes is None and self.keyed is not None:
-            found = self.keyed.cache.measurements(self.keyed.key)
-            outcomes = {config: known.measurement.outcome for config, known in found.items()}
-        return {candidates.triton_config(config): _milliseconds(one) for config, one in (outcomes or {}).items()}
+        return {candidates.triton_config(config): _milliseconds(one) for config, one in self.measured().items()}
 
 
 def _milliseconds(outcome: Outcome) -> list[float]:
@@ -162,6 +170,8 @@ class ConfigResolver:
         self.latest: ResolvedConfig | None = None
         self.bench_time: float | None = None
         self._to_tune_anew: set[tuple[Any, ...]] = set()
+        self._tuned: dict[tuple[Any, ...], ResolvedConfig] = {}
+        self._locks: dict[tuple[Any, ...], threading.RLock] = {}
         self._warned: set[str] = set()
 
     def resolve(self, call: Call, grid: Any, warmup: bool) -> tuple[ResolvedConfig, bool]:
@@ -179,7 +189,7 @@ class ConfigResolver:
         obstacle = reason_not_to_tune(call, warmup)
         if obstacle is not None or mode == "lookup":
             return self._look_up(call, candidates, env, grid, obstacle)
-        with device_lock(str(call.device)):
+        with self._turn(call):
             known = self.find_known(call)
             if known is None:
                 mode = "force" if call.canonical in self._to_tune_anew else mode
@@ -204,10 +214,13 @@ class ConfigResolver:
         """Keep the config of a call."""
         dict.__setitem__(self.cache, call.canonical, known.config)
         self.by_key[call.canonical] = known
+        if known.origin in ("tuned", "cache"):
+            self._tuned.setdefault(self.calls.named_values(call), known)
 
     def forget(self) -> None:
         """Forget all configs: the candidates or the keys have changed."""
         self.by_key.clear()
+        self._tuned.clear()
         dict.clear(self.cache)
 
     def replace_failed(self, failed: ResolvedConfig, reason: str, call: Call, grid: Any) -> ResolvedConfig:
@@ -220,8 +233,41 @@ class ConfigResolver:
         env, candidates = environment(), self.prune(call, grid, False)
         if mode_for(self.options.mode, env) == "lookup" or reason_not_to_tune(call, False) is not None:
             return ResolvedConfig.of(candidates, candidates.first, "first")
-        with device_lock(str(call.device)):
+        with self._turn(call):
             return self._tune(call, candidates, env, "tune", grid)
+
+    @contextmanager
+    def _turn(self, call: Call) -> Iterator[None]:
+        """One thread tunes a key, and the others wait. Threads that tune different keys compile at the same time, and
+        take turns in timing on a GPU (`GpuLock`); on other devices one tunes after the other."""
+        with _guard:
+            lock = self._locks.setdefault(call.canonical, threading.RLock())
+        with ExitStack() as stack:
+            stack.enter_context(lock)
+            if getattr(call.device, "type", "cpu") != "cuda":
+                stack.enter_context(device_lock(str(call.device)))
+            try:
+                yield
+            finally:
+                with _guard:
+                    self._locks.pop(call.canonical, None)
+
+    def _narrow(self, call: Call, candidates: Candidates) -> Candidates:
+        """The configs of a list that may be the fastest for a call, where a key of the same named values is tuned.
+
+        Such keys differ in an optional tensor, a stride or an alignment. Configs that were much slower there are left
+        out; those that were not measured, and the fastest few in any case, are kept.
+        """
+        known = self._tuned.get(self.calls.named_values(call))
+        if known is None or candidates.configs is None or len(candidates.configs) <= _FEW:
+            return candidates
+        times = {config: one.time_ms for config, one in known.measured().items() if isinstance(one, Timed)}
+        if not times:
+            return candidates
+        reach = max(sorted(times.values())[:_FEW][-1], min(times.values()) * _REACH)
+        seen = known.measured()
+        kept = tuple(one for one in candidates.configs if one not in seen or times.get(one, inf) <= reach)
+        return replace(candidates, configs=kept) if len(kept) > 1 else candidates
 
     def prune(self, call: Call, grid: Any, warmup: bool) -> Candidates:
         """The candidates for the arguments of a call."""
@@ -250,8 +296,10 @@ class ConfigResolver:
         self, call: Call, candidates: Candidates, env: Environment, mode: DecoratorMode, grid: Any
     ) -> ResolvedConfig:
         """The config of the cache, or of a search."""
+        if getattr(call.device, "type", "cpu") == "cuda":
+            start_hashing_triton()  # while the cache is read
         keyed = self._keyed_cache(call, env, "force" if mode == "force" else "normal")
-        task = self._task(call, candidates, grid)
+        task = self._task(call, candidates if mode == "force" else self._narrow(call, candidates), grid)
         progress = self.options.searching.progress
         baseline = "default" if candidates.configs is None else "first config"
         log = TuningLog(task.label, env.progress if progress is None else progress, baseline)

@@ -69,6 +69,47 @@ def test_a_kernel_of_a_script_is_timed_in_a_process_of_its_own(tmp_path: Path) -
     assert "in this one" not in err, "it did not fall back"
 
 
+SIMILAR = """
+import torch, triton, triton.language as tl
+import autotune
+
+calls = 0
+def bench(call, quantiles):
+    global calls
+    calls += 1
+    call()
+    return [float(calls)] * 3
+
+configs = [triton.Config({"BLOCK": b}, num_warps=w) for b in (32, 64, 128, 256, 512) for w in (1, 2)]
+
+@autotune.triton(configs, key=["n"], do_bench=bench, settings={"verify_rounds": 0})
+@triton.jit
+def add(a, b, c, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    found = tl.load(a + at, mask=at < n)
+    if b is not None:
+        found += tl.load(b + at, mask=at < n)
+    tl.store(c + at, found, mask=at < n)
+
+a, b, c = torch.rand(300), torch.rand(300), torch.zeros(300)
+grid = lambda meta: (triton.cdiv(300, meta["BLOCK"]),)
+for n, optional in ((300, b), (300, None), (299, None)):
+    add[grid](a, optional, c, n)
+    print(len(add.configs_timings), end=" ")
+"""
+
+
+def test_a_key_that_differs_in_an_optional_argument_is_tuned_among_the_fastest(tmp_path: Path) -> None:
+    """Six of ten configs are tried again; all are for another value that the key names, in the next process too."""
+    path = tmp_path / "script.py"
+    path.write_text(SIMILAR)
+    own = {**os.environ, "TRITON_INTERPRET": "1", "AUTOTUNE_CACHE_DIR": str(tmp_path / "cache")}
+    for tuned in (True, False):
+        ran = subprocess.run([sys.executable, path], capture_output=True, text=True, env=own, timeout=200, check=False)
+        assert ran.stdout == "10 6 10 ", ran.stderr
+        assert ("tuning among" in ran.stderr) == tuned
+
+
 def test_the_example_is_right(tmp_path: Path) -> None:
     example = DOCS / "examples" / "decorated_softmax.py"
     own = {**os.environ, "AUTOTUNE_MODE": "off", "AUTOTUNE_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
