@@ -13,7 +13,7 @@ so a forked process never waits for one.
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,35 +84,49 @@ class Log(Sequence[T], Generic[T]):
         return (self._items[i] for i in range(self._length))
 
 
-class Points:
-    """The points asked for so far, in order, and an index of their rows."""
+class _Rows:
+    """Rows of an array, and the place of the first row with each key. Every version has the keys of its own rows."""
 
-    __slots__ = ("_end", "_index", "_length", "_rows")
+    __slots__ = ("_buffer", "_end", "_index", "_length")
 
-    def __init__(self, columns: int) -> None:
-        self._rows: Codes = np.empty((16, columns), np.int64)
-        self._index: dict[bytes, int] = {}
+    def __init__(self, buffer: NDArray[Any]) -> None:
+        self._buffer = buffer
+        self._index: dict[Any, int] = {}
         self._length = 0
         self._end = {0: True}
 
-    def append(self, rows: Codes) -> "Points":
-        """These points and the rows [n, columns]; a row that is among them keeps its first place in the index."""
-        buffer, index, end, length = self._rows, self._index, self._end, self._length + len(rows)
+    def _extend(self, rows: Any, keys: Sequence[Any]) -> Self:
+        """These rows and the new ones, with a key for each; a key that is known keeps its first place."""
+        buffer, index, end, length = self._buffer, self._index, self._end, self._length + len(keys)
         if not end.pop(self._length, False):
             index = {key: i for key, i in index.copy().items() if i < self._length}
             buffer, end = buffer.copy(), {}
         if length > len(buffer):
-            buffer = np.concatenate([buffer, np.empty((max(length, len(buffer)), buffer.shape[1]), np.int64)])
+            more = np.empty((max(length, len(buffer)), *buffer.shape[1:]), buffer.dtype)
+            buffer = np.concatenate([buffer, more])
         buffer[self._length : length] = rows
-        for i, key in enumerate(row_keys(rows), self._length):
+        for i, key in enumerate(keys, self._length):
             index.setdefault(key, i)
-        points = Points.__new__(Points)
-        points._rows, points._index, points._end, points._length = buffer, index, end, length
+        extended = type(self).__new__(type(self))
+        extended._buffer, extended._index, extended._end, extended._length = buffer, index, end, length
         end[length] = True
-        return points
+        return extended
 
     def __len__(self) -> int:
         return self._length
+
+
+class Points(_Rows):
+    """The points asked for so far, in order, and an index of their rows."""
+
+    __slots__ = ()
+
+    def __init__(self, columns: int) -> None:
+        super().__init__(np.empty((16, columns), np.int64))
+
+    def append(self, rows: Codes) -> "Points":
+        """These points and the rows [n, columns]; a row that is among them keeps its first place in the index."""
+        return self._extend(rows, row_keys(rows))
 
     def __reduce__(self) -> tuple[Callable[[Codes], "Points"], tuple[Codes]]:
         return _points_of, (self.rows.copy(),)
@@ -120,7 +134,7 @@ class Points:
     @property
     def rows(self) -> Codes:
         """[n, columns], read-only."""
-        return read_only(self._rows[: self._length])
+        return read_only(self._buffer[: self._length])
 
     def places(self, rows: Codes) -> NDArray[np.int64]:
         """The positions [m] of rows [m, columns] among these points, -1 where a row is not among them."""
@@ -133,38 +147,21 @@ class Points:
         return self.places(rows) < 0
 
 
-class Records:
+class Records(_Rows):
     """Observations in the order they arrived, revisions included, as a structured array of FIELDS."""
 
-    __slots__ = ("_buffer", "_end", "_first", "_length")
+    __slots__ = ()
 
     def __init__(self) -> None:
-        self._buffer = np.zeros(16, FIELDS)
-        self._first: dict[int, int] = {}
-        self._length = 0
-        self._end = {0: True}
+        super().__init__(np.empty(16, FIELDS))
 
     def append(self, record: tuple[int, bool, float, float, float, float, int, int]) -> "Records":
         """These records and one more, a tuple in the order of FIELDS."""
-        buffer, first, end = self._buffer, self._first, self._end
-        if not end.pop(self._length, False):
-            first = {trial: i for trial, i in first.copy().items() if i < self._length}
-            buffer, end = buffer.copy(), {}
-        if self._length == len(buffer):
-            buffer = np.concatenate([buffer, np.zeros(len(buffer), FIELDS)])
-        buffer[self._length] = record
-        first.setdefault(int(record[0]), self._length)
-        records = Records.__new__(Records)
-        records._buffer, records._first, records._end, records._length = buffer, first, end, self._length + 1
-        end[records._length] = True
-        return records
+        return self._extend([record], [int(record[0])])
 
     def has(self, trial: int) -> bool:
         """Whether any outcome of this trial is recorded."""
-        return self._first.get(trial, self._length) < self._length
-
-    def __len__(self) -> int:
-        return self._length
+        return self._index.get(trial, self._length) < self._length
 
     def __repr__(self) -> str:
         return f"Records({self.array.tolist()})"
@@ -183,10 +180,7 @@ def _points_of(rows: Codes) -> Points:
 
 
 def _records_of(array: NDArray[np.void]) -> Records:
-    records = Records()
-    for record in array.tolist():
-        records = records.append(record)
-    return records
+    return Records()._extend(array, array["trial"].tolist())
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autotune.core.constraints.syntax import Binary, ComparisonChain, Literal, Name, Node, Unary, find_names
 from autotune.core.constraints.tables import BOOL, INT, SAFE, Array, value_table
 from autotune.core.feasible.compiled import CompiledConstraint
 from autotune.core.parameters import Parameter
-from autotune.core.points import Ranks, is_among, sorted_unique
+from autotune.core.points import Ranks, sorted_unique
 
 MOST_REACHABLE, MOST_PAIRS = 1 << 18, 1 << 22
 """Reachable values are tracked up to this many (2 MB), computed from up to this many pairs of values (32 MB)."""
@@ -46,30 +45,23 @@ class Equation:
         return total
 
 
-@dataclass(frozen=True, eq=False)
-class EquationFilter:
-    """The bound terms of an equation, combined, must be among `wanted`, which is ascending."""
-
-    names: tuple[str, ...]
-    equation: Equation
-    wanted: Array
-
-    def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        """Which of n partial points can still satisfy the equation, shape [n]."""
-        total = self.equation.total(ranks, self.names)
-        modulus = self.equation.modulus
-        return is_among(total if modulus is None else total % modulus, self.wanted)
-
-
-def equation_filter(equation: Equation, bound: frozenset[str]) -> EquationFilter | None:
-    """The condition that an equation puts on the bound names; None where the others reach too many values."""
+def completing_values(equation: Equation, bound: frozenset[str]) -> Array | None:
+    """The ascending values that the bound terms, combined, may have: the others reach a value that completes each to
+    the target. None where the others reach too many values."""
     reachable: Array | None = np.array([equation.constant], np.int64)
     for name, values in equation.terms.items():
         if name not in bound and reachable is not None:
             reachable = _combine(equation, reachable, sorted_unique(values))
-    wanted = None if reachable is None else _completing_values(equation, reachable)
-    known = tuple(name for name in equation.terms if name in bound)
-    return None if wanted is None else EquationFilter(known, equation, wanted)
+    if reachable is None:
+        return None
+    target, modulus = equation.target, equation.modulus
+    if modulus is None:
+        return sorted_unique(target - reachable if equation.op == "+" else target // reachable)
+    if modulus * len(reachable) > MOST_PAIRS:
+        return None
+    residues = np.arange(modulus)[:, None]
+    total = (residues + reachable if equation.op == "+" else residues * reachable) % modulus
+    return np.flatnonzero((total == target).any(axis=1))
 
 
 def _combine(equation: Equation, left: Array, right: Array) -> Array | None:
@@ -85,18 +77,6 @@ def _combine(equation: Equation, left: Array, right: Array) -> Array | None:
         both = both[(both != 0) & (equation.target % np.where(both == 0, 1, both) == 0)]
     both = sorted_unique(both)
     return both if len(both) <= MOST_REACHABLE else None
-
-
-def _completing_values(equation: Equation, reachable: Array) -> Array | None:
-    """The values of the bound terms that some reachable value completes to the target; None if there are too many."""
-    target, modulus = equation.target, equation.modulus
-    if modulus is None:
-        return sorted_unique(target - reachable if equation.op == "+" else target // reachable)
-    if modulus * len(reachable) > MOST_PAIRS:
-        return None
-    residues = np.arange(modulus)[:, None]
-    total = (residues + reachable if equation.op == "+" else residues * reachable) % modulus
-    return np.flatnonzero((total == target).any(axis=1))
 
 
 def as_equation(constraint: CompiledConstraint) -> Equation | None:

@@ -5,10 +5,9 @@ in the same way. A larger expression is bounded by interval arithmetic, an equat
 terms can reach. A constraint whose names are all bound is evaluated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,8 @@ from numpy.typing import NDArray
 from autotune.core.constraints.kinds import Members
 from autotune.core.constraints.verdicts import NO, RAISES
 from autotune.core.feasible.compiled import CompiledConstraint
-from autotune.core.feasible.equations import Equation, equation_filter
-from autotune.core.feasible.intervals import IntervalTest, interval_test
+from autotune.core.feasible.equations import Equation, completing_values
+from autotune.core.feasible.intervals import interval_test
 from autotune.core.points import Ranks, is_among, join_ranks, sorted_unique, split_ranks
 
 FAST_TABLE = 1 << 18
@@ -27,15 +26,15 @@ SLOW_TABLE = 1 << 14
 parameter, and one that costs a call of Python for each combination. A table takes some tens of milliseconds at most."""
 
 
-class Filter(Protocol):
-    """A necessary condition on the ranks of some names."""
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """A necessary condition on the ranks of some names, at least one.
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names that it reads, at least one."""
+    keep: from these ranks [n] by name to which of n partial points may still become valid, a mask [n].
+    """
 
-    def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        """Which of n partial points, ranks [n] by name, may still become valid; shape [n]."""
+    names: tuple[str, ...]
+    keep: Callable[[Mapping[str, Ranks]], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,49 +54,11 @@ class AllowedTable:
         allowed = np.asarray(self.allowed.any(axis=unbound)) if unbound else self.allowed
         return AllowedTable(tuple(name for name in self.names if name in bound), allowed)
 
-    def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        key = join_ranks([ranks[name] for name in self.names], self.allowed.shape)
-        found: NDArray[np.bool_] = self.allowed.reshape(-1)[key]
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class RowsFilter:
-    """keys: the ascending joint ranks, over names of these sizes, that occur among the allowed rows."""
-
-    names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    keys: Ranks
-
-    def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        return is_among(join_ranks([ranks[name] for name in self.names], self.sizes), self.keys)
-
-
-@dataclass(frozen=True, eq=False)
-class VerdictFilter:
-    """A constraint whose names are all bound. A point where it raises is kept: another constraint may be its guard."""
-
-    constraint: CompiledConstraint
-
     @property
-    def names(self) -> tuple[str, ...]:
-        return self.constraint.names
-
-    def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        kept: NDArray[np.bool_] = self.constraint.verdicts_of_ranks(ranks) != NO
-        return kept
-
-
-@dataclass(frozen=True, eq=False)
-class IntervalFilter:
-    """Interval arithmetic with the other names anywhere within their values."""
-
-    names: tuple[str, ...]
-    test: IntervalTest
-
-    def keep(self, ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
-        n = len(ranks[self.names[0]])
-        return np.broadcast_to(self.test({name: ranks[name] for name in self.names}), (n,))
+    def filter(self) -> Filter:
+        """The condition that a combination is allowed."""
+        names, sizes, allowed = self.names, self.allowed.shape, self.allowed.reshape(-1)
+        return Filter(names, lambda ranks: allowed[join_ranks([ranks[name] for name in names], sizes)])
 
 
 def tabulate_constraint(constraint: CompiledConstraint) -> AllowedTable | None:
@@ -119,20 +80,41 @@ def untabled_filters(
 ) -> tuple[Filter, ...]:
     """The conditions that a constraint without a table puts on the names in `bound`. equation: it as one, if it is."""
     known = tuple(name for name in constraint.names if name in bound)
-    if len(known) == len(constraint.names):
-        return (VerdictFilter(constraint),)
+    if len(known) == len(constraint.names):  # a point where it raises is kept: another constraint may be its guard
+        return (Filter(known, lambda ranks: constraint.verdicts_of_ranks(ranks) != NO),)
     if isinstance(constraint.constraint, Members):
         columns = dict(zip(constraint.names, split_ranks(constraint.constraint.table, constraint.sizes), strict=True))
         sizes = tuple(constraint.parameters[name].size for name in known)
-        return (RowsFilter(known, sizes, sorted_unique(join_ranks([columns[name] for name in known], sizes))),)
-    test = interval_test(constraint, frozenset(known))
-    reachable = equation_filter(equation, bound) if equation is not None else None
-    filters: list[Filter] = [IntervalFilter(known, test)] if test is not None else []
-    return (*filters, reachable) if reachable is not None else tuple(filters)
+        rows = sorted_unique(join_ranks([columns[name] for name in known], sizes))
+        return (Filter(known, lambda ranks: is_among(join_ranks([ranks[name] for name in known], sizes), rows)),)
+    found = _interval_filters(constraint, known, {})
+    return found if equation is None else (*found, *_equation_filters(equation, bound))
 
 
 def span_filters(constraint: CompiledConstraint, bound: frozenset[str], name: str, span: int) -> tuple[Filter, ...]:
     """The same where one of the bound names is known only to within `span` ranks."""
-    known = tuple(each for each in constraint.names if each in bound)
-    test = interval_test(constraint, frozenset(known), {name: span})
-    return () if test is None else (IntervalFilter(known, test),)
+    return _interval_filters(constraint, tuple(each for each in constraint.names if each in bound), {name: span})
+
+
+def _interval_filters(
+    constraint: CompiledConstraint, known: tuple[str, ...], spans: Mapping[str, int]
+) -> tuple[Filter, ...]:
+    """Interval arithmetic with the other names anywhere within their values."""
+    test = interval_test(constraint, frozenset(known), spans)
+    if test is None:
+        return ()
+    return (Filter(known, lambda ranks: np.broadcast_to(test(ranks), ranks[known[0]].shape)),)
+
+
+def _equation_filters(equation: Equation, bound: frozenset[str]) -> tuple[Filter, ...]:
+    """The bound terms, combined, must be among the values that the others can complete to the target."""
+    wanted = completing_values(equation, bound)
+    if wanted is None:
+        return ()
+    known = tuple(name for name in equation.terms if name in bound)
+
+    def keep(ranks: Mapping[str, Ranks]) -> NDArray[np.bool_]:
+        total = equation.total(ranks, known)
+        return is_among(total if equation.modulus is None else total % equation.modulus, wanted)
+
+    return (Filter(known, keep),)

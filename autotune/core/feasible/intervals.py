@@ -44,7 +44,7 @@ TABLE_LIMIT = 1 << 16
 
 
 def interval_test(
-    constraint: CompiledConstraint, bound: frozenset[str], spans: Mapping[str, int] | None = None
+    constraint: CompiledConstraint, bound: frozenset[str], spans: Mapping[str, int]
 ) -> IntervalTest | None:
     """The test for partial points that bind these names; None where it could exclude nothing.
 
@@ -53,7 +53,7 @@ def interval_test(
     """
     if constraint.program is None or constraint.tree is None:
         return None
-    truth = _IntervalCompiler(constraint.parameters, bound, spans or {}).truth(constraint.tree)
+    truth = _IntervalCompiler(constraint.parameters, bound, spans).truth(constraint.tree)
     if truth is None:
         return None
 

@@ -230,7 +230,7 @@ class _Planner:
         assert isinstance(chosen.constraint, Members)
         bound = frozenset(chosen.names)
         seed = dict(zip(chosen.names, split_ranks(chosen.constraint.table, chosen.sizes), strict=True))
-        filters: list[Filter] = [self._project(t, bound)[0] for t in self.tables if bound.intersection(t.names)]
+        filters: list[Filter] = [self._project(t, bound)[0].filter for t in self.tables if bound.intersection(t.names)]
         for other in self.untabled:
             if other is not chosen and bound.intersection(other.names):
                 filters += untabled_filters(other, bound, self.equations[id(other)])
@@ -288,7 +288,7 @@ class _Planner:
             names = dict.fromkeys(n for t in [*joined, table] for n in t.names)
             if len(names) == 1 or prod(self.parameters[n].size for n in names) <= JOINT_TABLE:
                 joined.append(table)
-        filters: list[Filter] = [table for table in tables if table not in joined]
+        filters: list[Filter] = [table.filter for table in tables if table not in joined]
         for constraint in self.untabled:
             if name in constraint.names:
                 filters += untabled_filters(constraint, after, self.equations[id(constraint)])
