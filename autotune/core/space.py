@@ -284,16 +284,12 @@ class Space:
             found = left[permutation(fold(key, "left"), len(left))]
         return found[:n]
 
-    def _neighbour_blocks(self, row: Codes, radius: int = 1) -> dict[str, Codes]:
-        """For each parameter the codes [m, width] that it could move to from one point [columns], constraints aside."""
-        return {name: p.neighbours(row[self.slices[name]], radius) for name, p in self.parameters.items()}
-
     def moves(self, row: Codes, radius: int = 1) -> Codes:
         """The points [m, columns] that differ from one point [columns] in one parameter, by at most `radius`;
         constraints aside."""
         row, radius = check_codes(row, "row", self.columns, SpaceError, 1), check_integer(radius, "radius", SpaceError)
         return np.concatenate(
-            [self.with_part(row, name, block) for name, block in self._neighbour_blocks(row, radius).items()]
+            [self.with_part(row, n, p.neighbours(row[self.slices[n]], radius)) for n, p in self.parameters.items()]
         )
 
     def neighbours(self, row: Codes, radius: int = 1) -> Codes:

@@ -66,16 +66,22 @@ def row_function(node: Node) -> RowFunction:
             return lambda row: value
         case Name(name):
             return operator.itemgetter(name)
+        case Unary("not", operand):
+            truth = row_function(operand)
+            return lambda row: not truth(row)
         case Unary(op, operand):
-            return _unary(_UNARY[op], row_function(operand), op)
+            change, of = _UNARY[op], row_function(operand)
+            return lambda row: change(_number(of(row), op))
         case Binary(op, left, right):
-            return _binary(_BINARY[op], row_function(left), row_function(right), op)
+            join, one, other = _BINARY[op], row_function(left), row_function(right)
+            return lambda row: join(_number(one(row), op), _number(other(row), op))
         case ComparisonChain(ops, operands):
             return _compare(ops, tuple(map(row_function, operands)))
         case Logical(op, operands):
             return _logical(op == "or", tuple(map(row_function, operands)))
         case Conditional(test, then, otherwise):
-            return _conditional(row_function(test), row_function(then), row_function(otherwise))
+            holds, yes, no = row_function(test), row_function(then), row_function(otherwise)
+            return lambda row: yes(row) if holds(row) else no(row)
         case Item(of, index):
             value_of = row_function(of)
             return lambda row: _tuple(value_of(row))[index]
@@ -85,16 +91,6 @@ def row_function(node: Node) -> RowFunction:
         case Display(kind, items):
             display, members = _DISPLAYS[kind], tuple(map(row_function, items))
             return lambda row: display([item(row) for item in members])
-
-
-def _unary(apply: Callable[[Any], Any], operand: RowFunction, op: str) -> RowFunction:
-    if op == "not":
-        return lambda row: not operand(row)
-    return lambda row: apply(_number(operand(row), op))
-
-
-def _binary(apply: Callable[[Any, Any], Any], left: RowFunction, right: RowFunction, op: str) -> RowFunction:
-    return lambda row: apply(_number(left(row), op), _number(right(row), op))
 
 
 def _compare(ops: tuple[str, ...], operands: tuple[RowFunction, ...]) -> RowFunction:
@@ -125,10 +121,6 @@ def _logical(stop: bool, operands: tuple[RowFunction, ...]) -> RowFunction:
         return value
 
     return logical
-
-
-def _conditional(test: RowFunction, then: RowFunction, otherwise: RowFunction) -> RowFunction:
-    return lambda row: then(row) if test(row) else otherwise(row)
 
 
 def _number(value: Any, op: str) -> Any:
@@ -186,7 +178,7 @@ def _not_contains(a: Any, b: Any) -> bool:
 
 
 _UNARY: dict[str, Callable[[Any], Any]] = {
-    "-": operator.neg, "+": operator.pos, "not": operator.not_, "~": _invert,
+    "-": operator.neg, "+": operator.pos, "~": _invert,
 }  # fmt: skip
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": _times, "/": operator.truediv, "//": operator.floordiv,

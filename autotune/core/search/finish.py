@@ -106,8 +106,7 @@ def request_qualification(search: Search) -> Compare | None:
         comparison_seconds(search),
         preparation_seconds(search) + settings.confirm_rounds * sample_seconds(search),
     )
-    most = min(settings.contenders, settings.confirm_at_most) if settings.rebuild else settings.contenders
-    chosen = select_contenders(search, int(min(allowed / each, most)))
+    chosen = select_contenders(search, int(min(allowed / each, _room(search))))
     simplifies = bool(settings.simplify_rounds) and search.default_trial is not None
     if len(chosen) < 2 or (len(chosen) <= settings.finalists and not simplifies):
         return None  # all of them are finalists

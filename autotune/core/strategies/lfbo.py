@@ -26,7 +26,6 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from autotune.core.arguments import AtLeast0, AtLeast1, Nonnegative, Positive, PositiveShare, Proportion
-from autotune.core.errors import StrategyError
 from autotune.core.history import Archive
 from autotune.core.keys import Key, fold, integers, permutation, uniform
 from autotune.core.models.forest import FeatureRows, Forest, fit_classifier, similarity_to
@@ -45,7 +44,7 @@ from autotune.core.strategies.population import (
     last_generation,
     propose_initial,
 )
-from autotune.core.strategies.protocol import ArchiveStrategy, Ask, AwaitOutcome, Done, Proposals, Seeds, strategy_tag
+from autotune.core.strategies.protocol import ArchiveStrategy, Ask, AwaitOutcome, Done, Proposals, Seeds
 
 DECIMALS = 9
 """Decimals to which scores are rounded before they are ranked, so that no last bit decides."""
@@ -86,11 +85,6 @@ class LFBOPatternSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="lfbo_pa
     compile_timeout_lower_bound: Positive = 30.0
     compile_timeout_quantile: Proportion = 0.9
     initial_share: PositiveShare = INITIAL_SHARE
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if math.isinf(self.similarity_penalty):
-            raise StrategyError(f"{strategy_tag(type(self))}: similarity_penalty = inf is out of range; use at least 0")
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> InitialPopulation:
         kind, n = self.initial_population_strategy, self.initial_population
