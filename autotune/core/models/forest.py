@@ -95,12 +95,9 @@ class Forest:
         return reached
 
     def predict(self, points: FeatureRows) -> NDArray[np.float64]:
-        """The mean over the trees of their predictions for points [n, d]; shape [n]."""
+        """The mean over the trees of their predictions for points [n, d], for classifiers the probability of class 1;
+        shape [n]."""
         return self.mean(self.leaves(points))
-
-    def predict_proba(self, points: FeatureRows) -> NDArray[np.float64]:
-        """The probability of class 1 for points [n, d], for a forest of classifiers; shape [n]."""
-        return self.predict(points)
 
     def mean(self, leaves: NDArray[np.int64]) -> NDArray[np.float64]:
         """The prediction [n] for points whose leaves [n, T] are known.
@@ -112,12 +109,6 @@ class Forest:
             total += self.value[leaves[:, tree]]
         total /= leaves.shape[1]
         return total
-
-    def spread(self, points: FeatureRows) -> NDArray[np.float64]:
-        """The standard deviation over the trees of their predictions for points [n, d]; shape [n]."""
-        by_tree = np.ascontiguousarray(self.value[self.leaves(points)].T)
-        spread: NDArray[np.float64] = by_tree.std(axis=0)
-        return spread
 
     def paths(self, points: FeatureRows, trees: NDArray[np.int64]) -> NDArray[np.int64]:
         """The features split on, in order, as each point [n, d] goes down one tree each [n].
