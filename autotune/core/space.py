@@ -68,18 +68,15 @@ class Space:
                 f"constraints is {short_repr(constraints)}; "
                 "give a list of expressions or functions, as ['a * b <= 4096']"
             )
-        widths = [parameter.width for parameter in kinds.values()]
-        ends = np.cumsum(widths).tolist()
         found = tuple(as_constraint(constraint, kinds) for constraint in constraints)
+        feasible = Feasible(kinds, found)
         self.__dict__.update(
             parameters=MappingProxyType(kinds),
             names=tuple(kinds),
-            slices=MappingProxyType(
-                {name: slice(end - width, end) for name, end, width in zip(kinds, ends, widths, strict=True)}
-            ),
-            columns=ends[-1],
+            slices=MappingProxyType(feasible.slices),
+            columns=feasible.columns,
             constraints=found,
-            feasible=Feasible(kinds, found),
+            feasible=feasible,
             default=None,
         )
         if default is not None:

@@ -27,7 +27,10 @@ BLOCK = 1 << 14
 
 
 class Feasible:
-    """The points of `parameters` that satisfy every one of `constraints`. Immutable; its answers are kept."""
+    """The points of `parameters` that satisfy every one of `constraints`. Immutable; its answers are kept.
+
+    columns: the width of a point. slices: the place of each parameter in it.
+    """
 
     def __init__(self, parameters: Mapping[str, Parameter], constraints: tuple[Constraint, ...]) -> None:
         self.parameters = dict(parameters)
@@ -37,8 +40,8 @@ class Feasible:
         self._compiled = tuple(compile_constraint(constraint, self.parameters) for constraint in constraints)
         self._components = split_components(self.parameters, self._compiled, self._packing)
         ends = np.cumsum([0] + [parameter.width for parameter in self.parameters.values()]).tolist()
-        self._slices = {name: slice(a, b) for name, a, b in zip(self.parameters, ends, ends[1:], strict=False)}
-        self._columns = ends[-1]
+        self.slices = {name: slice(a, b) for name, a, b in zip(self.parameters, ends, ends[1:], strict=False)}
+        self.columns = ends[-1]
         self._tables: dict[tuple[str, ...], PointTable] = {}
         self._failed: dict[tuple[str, ...], tuple[int, int]] = {}
 
@@ -65,7 +68,7 @@ class Feasible:
         SpaceError where evaluating a constraint raises at a point that no other constraint forbids.
         """
         self.check_unchanged()
-        return satisfies_all(self._compiled, {name: rows[:, part] for name, part in self._slices.items()}, len(rows))
+        return satisfies_all(self._compiled, {name: rows[:, part] for name, part in self.slices.items()}, len(rows))
 
     def count(self) -> int | None:
         """The exact number of valid points; None if a component takes more than COUNT_WORK candidates to count.
@@ -104,7 +107,7 @@ class Feasible:
         SpaceError if there are more, or none at all.
         """
         self.check_unchanged()
-        most = min(ROW_LIMIT, BYTE_LIMIT // (8 * self._columns)) if limit is None else limit
+        most = min(ROW_LIMIT, BYTE_LIMIT // (8 * self.columns)) if limit is None else limit
         if prod(component.raw_count for component in self._components if not component.constraints) > most:
             raise self._too_many(most)
         sets = [self._points(component, most) for component in self._components]
@@ -114,11 +117,11 @@ class Feasible:
         for others in sets[1:]:
             words = cartesian_product(words, others)
         words = sort_points(words)
-        rows = np.empty((len(words[0]), self._columns), np.int64)
+        rows = np.empty((len(words[0]), self.columns), np.int64)
         for first in range(0, len(rows), BLOCK):
             block = [word[first : first + BLOCK] for word in words]
             for name, codes in self._packing.all_codes(block):
-                rows[first : first + BLOCK, self._slices[name]] = codes
+                rows[first : first + BLOCK, self.slices[name]] = codes
         return rows
 
     def _points(self, component: Component, most: int) -> Words:
@@ -143,10 +146,10 @@ class Feasible:
         SpaceError if there is no valid point, or none within reach of a search.
         """
         self.check_unchanged()
-        rows = np.empty((n, self._columns), np.int64)
+        rows = np.empty((n, self.columns), np.int64)
         if not n:
             return rows
         for component, method in zip(self._components, self._methods, strict=True):
             for name, codes in sample_component(component, method, fold(key, component.names[0]), n).items():
-                rows[:, self._slices[name]] = codes
+                rows[:, self.slices[name]] = codes
         return rows
