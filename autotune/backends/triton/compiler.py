@@ -1,6 +1,8 @@
 """Triton's compiler in a worker process: made ready before any worker is forked, and its errors told from others."""
 
 import mmap
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -10,6 +12,7 @@ from zlib import crc32
 
 from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
 
+_IMPORT_POLL_S = 0.01
 _HEAD = 120
 """Characters of a long error that are shown from its beginning; the rest of a message is its end."""
 
@@ -92,6 +95,14 @@ _LAUNCHERS = {
 }
 
 
+def expect_launches() -> None:
+    """Kernels will be launched in this process: let Triton hash its files while others are imported, unless there is no
+    GPU to launch on."""
+    version = getattr(sys.modules.get("torch"), "version", None)
+    if getattr(version, "cuda", None) is not None or getattr(version, "hip", None) is not None:
+        start_hashing_triton()
+
+
 def start_hashing_triton() -> None:
     """Let Triton hash its own files, hundreds of megabytes, in a thread; its cache needs that once in a process. See
     `finish_hashing_triton`."""
@@ -107,6 +118,9 @@ def finish_hashing_triton() -> None:
 
 
 def _hash_triton() -> None:
+    triton = sys.modules.get("triton")
+    while getattr(getattr(triton, "__spec__", None), "_initializing", False):  # another thread is importing it
+        time.sleep(_IMPORT_POLL_S)
     for module in ("triton.runtime.cache", "triton.compiler.compiler"):  # its place depends on the version
         with suppress(Exception):
             import_module(module).triton_key()

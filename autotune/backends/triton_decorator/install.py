@@ -21,6 +21,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self, Unpack
 from weakref import WeakValueDictionary
 
+from autotune.backends.triton.compiler import expect_launches
 from autotune.backends.triton_decorator.call_key import rounding_rules
 from autotune.backends.triton_decorator.decorator import kernel_decorator
 from autotune.backends.triton_decorator.import_hook import AUTOTUNER_MODULE, ImportHook, when_imported
@@ -191,6 +192,7 @@ def _replace_run(module: ModuleType) -> None:
             return result
 
         _patch.base, _patch.original, _patch.run, base.run = base, original, run, run
+    expect_launches()
 
 
 def _restore_class() -> None:

@@ -8,6 +8,7 @@ from time import perf_counter
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from autotune.backends.triton.compiler import expect_launches
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.launcher import heuristic_names, python_function
@@ -108,6 +109,7 @@ class TunedKernel:
         self._known: dict[tuple[Any, ...], ResolvedConfig] = {}
         self._resolver = ConfigResolver(fn, calls, parse_configs(configs), options, self._known.clear)
         self._is_traced = _tracing_test()
+        expect_launches()
         _exclude_from_tracing(TunedKernel.run.__code__)
         self.__name__ = self.base_fn.__name__
         self.__qualname__ = self.base_fn.__qualname__
