@@ -6,7 +6,6 @@ worker at each request. It keeps dead workers as zombies until it is told to rea
 theirs. `fork_server_main` is the code of that process, and has their messages; this file is the parent's side.
 """
 
-import gc
 import json
 import os
 import signal
@@ -111,7 +110,6 @@ class ForkServer:
         """
 
         def main(sock: socket.socket) -> NoReturn:
-            gc.freeze()  # the program's garbage may hold tensors on a GPU, which cannot be freed here
             serve(sock, load, run)
 
         return cls(lambda sock, stderr: os_process.fork(main, sock, stderr, scratch))

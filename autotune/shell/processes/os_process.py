@@ -6,6 +6,7 @@ worker has started, however the program ends.
 
 import errno
 import fcntl
+import gc
 import os
 import select
 import signal
@@ -210,8 +211,9 @@ def fork(
     """Fork this program behind a supervisor, in a session of its own; the child runs `main` with its end of a socket.
 
     The child has everything that the program has in memory, and none of its threads, files and signal handlers. It must
-    use no GPU: a CUDA context survives no fork. stderr: an open file for its prints. scratch: a folder that the
-    supervisor removes at the end. Raises NoProcess where the system gives no process.
+    use no GPU: a CUDA context survives no fork. The program's garbage is never collected there, since it may hold
+    tensors on a GPU. stderr: an open file for its prints. scratch: a folder that the supervisor removes at the end.
+    Raises NoProcess where the system gives no process.
     """
     program, (pid_pipe, theirs) = os.getpid(), pipe_above_stdio()
     try:
@@ -226,14 +228,14 @@ def fork(
         os.close(theirs)
         return SupervisedProcess(ForkedChild(pid), pid_pipe)
     try:
+        gc.freeze()
         os.setsid()
         _reset_signals()
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for fd, target in ((nowhere, 0), (nowhere, 1), (stderr, 2)):
-            os.dup2(fd, target)
-        supervisor.fork_supervised(program, sock.fileno(), theirs, scratch)
-        supervisor.close_files({0, 1, 2, sock.fileno()})
-        main(sock)
+        own = socket.socket(fileno=above_stdio(sock.fileno()))
+        prints = above_stdio(stderr)
+        _leave_files({own.fileno(), theirs}, prints)
+        supervisor.fork_supervised(program, own.fileno(), theirs, scratch)
+        main(own)
     except BaseException:
         with suppress(BaseException):
             traceback.print_exc()
@@ -242,12 +244,36 @@ def fork(
 
 
 def _reset_signals() -> None:
-    """Signals do what they do by default: the program's handlers are for the program."""
+    """Signals do what they do by default: the program's handlers are for the program, be they Python's or a library's.
+    SIGCHLD must not be ignored, or nobody could reap."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         with suppress(OSError, ValueError):
-            if callable(signal.getsignal(number)):
+            ignored = signal.getsignal(number) is signal.SIG_IGN and number != signal.SIGCHLD
+            if not ignored:
                 signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _leave_files(kept: set[int], prints: int) -> None:
+    """Exchange the program's files for the null device. prints: for stderr.
+
+    Their numbers stay taken: an object of the program that writes to its file, or closes it, must not reach a file that
+    this process opens. sys.stdout and sys.stderr may be anything in the program, such as the cell of a notebook.
+    """
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for name in os.listdir("/dev/fd"):
+        if int(name) not in kept | {nowhere, prints}:
+            with suppress(OSError):  # the listing's own descriptor is closed already
+                os.fstat(int(name))
+                os.dup2(nowhere, int(name), inheritable=False)
+    for fd, target in ((nowhere, 0), (nowhere, 1), (prints, 2)):
+        os.dup2(fd, target)
+    for fd in (nowhere, prints):
+        if fd > 2:
+            os.close(fd)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
 
 
 def await_exit(process: Process, seconds: float) -> bool:
