@@ -24,6 +24,8 @@ from autotune.core.config import Config
 from autotune.shell.formatting import describe_error
 from autotune.shell.processes.child import OrderLoop
 
+NOT_THEIRS = ("TRITON_INTERPRET", "AUTOTUNE_TRITON_INSTALL")
+"""Environment variables of the program that do not concern its workers."""
 _NICENESS = 5
 """The process that launches kernels must get a core when it wants one."""
 
@@ -55,7 +57,8 @@ def load(payload_fd: int) -> CompileTask:
         outer = unpack_payload(blob)
     # The user's files ask for the target when they are imported; where it is not known yet, the make must be right.
     fake_driver.install(outer["target"] or target_of_make())
-    loaded = _make_task(unpack_payload(outer["parts"]))
+    parts = unpack_payload(outer["parts"])
+    loaded = _make_task({**parts, "sets": unpack_payload(parts["sets"])["arguments"]})
     compiler.finish_hashing_triton()
     compiler.warm_up_compiler()
     return loaded
@@ -64,7 +67,7 @@ def load(payload_fd: int) -> CompileTask:
 def _make_task(parts: dict[str, Any]) -> CompileTask:
     """The user's functions, with stand-ins for the arguments of each workload: all workers share them."""
     launch = Launch(parts["kernel"], parts["build"], parts["options"])
-    sets: tuple[arguments.ArgumentSet, ...] = unpack_payload(parts["sets"])["arguments"]
+    sets: tuple[arguments.ArgumentSet, ...] = parts["sets"]
     task = CompileTask(launch=launch, grids=tuple(one.grid or parts["grid"] for one in sets))
     try:
         with without_memory():
@@ -80,6 +83,21 @@ def _pair(
     named: Sequence[Mapping[str, Any]], grids: Sequence[Grid | None]
 ) -> tuple[tuple[Mapping[str, Any], Grid | None], ...]:
     return tuple(zip(named, grids, strict=True))
+
+
+def load_in_program(parts: dict[str, Any], target: str | None, environment: Mapping[str, str]) -> CompileTask:
+    """The same in a fork of the program, which has the user's functions in memory. environment: what differs."""
+    import torch
+
+    torch.set_num_threads(1)  # the threads of the program have not been forked with it
+    for name in NOT_THEIRS:
+        os.environ.pop(name, None)
+    os.environ.update(environment)
+    tempfile.tempdir = None
+    fake_driver.install(target or target_of_make())
+    task = _make_task(parts)
+    compiler.warm_up_compiler()
+    return task
 
 
 def load_here(launch: Launch, named: Mapping[str, Any], target: str, scratch: str) -> CompileTask:

@@ -29,6 +29,7 @@ from autotune.shell.settings import timeout_setting
 
 if TYPE_CHECKING:
     from autotune.backends.triton.jobs import SessionRules
+    from autotune.backends.triton.processes import CompileParts
     from autotune.core.space import Space
 
 _MOST_AHEAD = 4
@@ -191,7 +192,7 @@ class TritonEvaluator:
             relocate_binaries(self.cache_dir)
         owners: list[Any] = []
         servers = processes.ForkServers(
-            self._pack_for_compiling(names) if compiling else None,
+            self._prepare_compiling(names) if compiling else None,
             self._pack_for_measuring(names, owners) if measuring else None,
             self.device,
             _absolute(self.cache_dir),
@@ -254,9 +255,16 @@ class TritonEvaluator:
             )
         return tuple(homes)
 
-    def _pack_for_compiling(self, names: tuple[str, ...]) -> bytes:
-        """The target comes first: the user's files are imported when the parts are unpacked, and may ask for it."""
-        return pack_payload({"target": self.target, "parts": self._pack(names, without_data(self.argument_sets), [])})
+    def _prepare_compiling(self, names: tuple[str, ...]) -> "CompileParts | bytes":
+        """The workload of compile workers. Where kernels are interpreted in this program, a new process decorates them
+        anew: there the target comes first, as the user's files are imported when the parts are unpacked, and may ask
+        for it."""
+        from autotune.backends.triton.processes import CompileParts
+
+        sets = without_data(self.argument_sets)
+        if interprets() or self.device == "interpreter":
+            return pack_payload({"target": self.target, "parts": self._pack(names, sets, [])})
+        return CompileParts(parts={**self._parts(names), "sets": sets}, target=self.target)
 
     def _pack_for_measuring(self, names: tuple[str, ...], owners: list[Any]) -> bytes:
         from autotune.backends.triton.gpu_worker import TimingOptions
@@ -291,19 +299,18 @@ class TritonEvaluator:
         return self._pack(names, self.argument_sets, owners, spec=spec, objective=self._objective, timing=timing)
 
     def _pack(self, names: tuple[str, ...], sets: Sequence[ArgumentSet], owners: list[Any], **more: Any) -> bytes:
-        return pack_payload(
-            {
-                "kernel": self.kernel,
-                "build": self.build,
-                "grid": self.grid,
-                "options": dict(self.options or {}),
-                # A pickle of its own: handles of GPU memory must not be unpickled in a fork server.
-                "sets": pack_payload({"arguments": sets}, owners),
-                "names": names,
-                **more,
-            },
-            owners,
-        )
+        # A pickle of its own: handles of GPU memory must not be unpickled in a fork server.
+        packed = pack_payload({"arguments": sets}, owners)
+        return pack_payload({**self._parts(names), "sets": packed, **more}, owners)
+
+    def _parts(self, names: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            "kernel": self.kernel,
+            "build": self.build,
+            "grid": self.grid,
+            "options": dict(self.options or {}),
+            "names": names,
+        }
 
 
 _PLAIN = (
@@ -312,6 +319,13 @@ _PLAIN = (
     "max_repeats", "l2", "cuda_graph",
 )  # fmt: skip
 """Settings that `describe` gives as they are."""
+
+
+def interprets() -> bool:
+    """Whether Triton interprets the kernels of this program (TRITON_INTERPRET)."""
+    from triton import knobs
+
+    return bool(knobs.runtime.interpret)
 
 
 def _absolute(path: str | os.PathLike[str] | None) -> str | None:

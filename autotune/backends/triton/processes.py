@@ -15,13 +15,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import msgspec
 
-from autotune.backends.triton import messages, session_cache
+from autotune.backends.triton import compile_worker, messages, session_cache
+from autotune.backends.triton.compiler import finish_hashing_triton
 from autotune.backends.triton.gpu_sources import GpuPool, GpuSource, TritonWorker
 from autotune.backends.triton.targets import gpu_of_target
 from autotune.backends.triton.visibility import rocm_gpus, visibility_variable, without_gpus
@@ -54,16 +56,26 @@ class ProcessLayout:
     compile_workers: int
 
 
-class ForkServers:
-    """The fork servers of a session. They take seconds to load, so they are started first.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CompileParts:
+    """The user's functions and the descriptions of their arguments, as the program has them in memory. target: what to
+    compile for, where it is known."""
 
-    compile_payload, gpu_payload: what each of them loads; None: there are no such workers. device: "cuda" or
-    "interpreter". cache_dir: Triton's cache; None: Triton's own. keep_all: every binary stays in that cache.
+    parts: dict[str, Any]
+    target: str | None
+
+
+class ForkServers:
+    """The fork servers of a session. They are started first: a new process takes seconds to load.
+
+    compiling: what compile workers compile: in forks of the program, or a payload for a new process. gpu_payload: for
+    the GPU workers. None: there are no such workers. device: "cuda" or "interpreter". cache_dir: Triton's cache; None:
+    Triton's own. keep_all: every binary stays in that cache.
     """
 
     def __init__(
         self,
-        compile_payload: bytes | None,
+        compiling: CompileParts | bytes | None,
         gpu_payload: bytes | None,
         device: str,
         cache_dir: str | None,
@@ -76,10 +88,10 @@ class ForkServers:
         self.compiling: ForkServer | None = None
         self.measuring: ForkServer | None = None
         try:
-            if compile_payload is not None:
-                self.compiling = self._start(compile_payload, _COMPILE_MAIN, compiling=True)
+            if compiling is not None:
+                self.compiling = self._start(compiling, compiling=True)
             if gpu_payload is not None:
-                self.measuring = self._start(gpu_payload, _GPU_MAIN, compiling=False)
+                self.measuring = self._start(gpu_payload, compiling=False)
         except BaseException:
             self.close()
             raise
@@ -100,28 +112,28 @@ class ForkServers:
         for server in self.started.values():
             server.close()
 
-    def _start(self, payload: bytes, main: str, compiling: bool) -> ForkServer:
+    def _start(self, workload: CompileParts | bytes, compiling: bool) -> ForkServer:
         scratch = os_process.scratch_folder()
         if compiling and not self._keep_all:  # the supervisor of these processes removes the folder
             folder = os.path.join(scratch, "triton")
             self._cache_environment |= session_cache.worker_environment(folder, self._lasting)
+        differing = {"TMPDIR": scratch, **self._cache_environment}
+        if compiling:
+            differing |= {**without_gpus(), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        elif self._device == "interpreter":
+            differing |= {**without_gpus(), "TRITON_INTERPRET": "1"}
         try:
-            return ForkServer.from_payload(payload, main, self._environment(scratch, compiling), scratch)
+            if isinstance(workload, CompileParts):
+                finish_hashing_triton()
+                load = partial(compile_worker.load_in_program, workload.parts, workload.target, differing)
+                return ForkServer.from_program(load, compile_worker.run, scratch)
+            own = {name: value for name, value in os.environ.items() if name not in compile_worker.NOT_THEIRS}
+            return ForkServer.from_payload(
+                workload, _COMPILE_MAIN if compiling else _GPU_MAIN, own | differing, scratch
+            )
         except BaseException:
             os.rmdir(scratch)
             raise
-
-    def _environment(self, scratch: str, compiling: bool) -> dict[str, str]:
-        """Compile workers and the interpreter see no GPU; temporary files go to the scratch folder."""
-        not_theirs = ("TRITON_INTERPRET", "AUTOTUNE_TRITON_INSTALL")
-        own = {name: value for name, value in os.environ.items() if name not in not_theirs}
-        own["TMPDIR"] = scratch
-        own |= self._cache_environment
-        if compiling:
-            own |= {**without_gpus(), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        elif self._device == "interpreter":
-            own |= {**without_gpus(), "TRITON_INTERPRET": "1"}
-        return own
 
 
 _sessions: "WeakSet[Processes]" = WeakSet()
