@@ -118,9 +118,9 @@ class BorrowedMemory:
 
     def close(self) -> None:
         """Return all memory to its owner; no tensor in it may be used any more."""
-        for address in self._opened.values():
+        while self._opened:
+            _, address = self._opened.popitem()
             _call("close", ctypes.c_uint64(address))
-        self._opened.clear()
 
     def _open(self, handle: bytes) -> int:
         if handle not in self._opened:

@@ -17,6 +17,8 @@ from autotune.shell.processes.fork_server import ForkServer
 from autotune.shell.processes.pool import WorkerPool
 
 _MAIN = "autotune.backends.triton.gpu_worker:serve"
+_NOT_THEIRS = ("TRITON_INTERPRET", "AUTOTUNE_TRITON_INSTALL")
+"""Variables of the environment that change Triton in the program, and must not change it in a worker."""
 _IDLE_S = 60.0
 """Seconds without an order after which a worker ends."""
 
@@ -41,12 +43,10 @@ class GpuService:
             if self.failure is not None:
                 raise self.failure
             if self._server is None:
-                scratch = os_process.scratch_folder()
-                env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
                 try:
-                    self._server = ForkServer.from_payload(b"", _MAIN, {**env, "TMPDIR": scratch}, scratch)
-                except BaseException:
-                    os.rmdir(scratch)
+                    self._server = _start_server()
+                except EvaluatorError as error:
+                    self.failure = error
                     raise
             return self._server
 
@@ -55,8 +55,14 @@ class GpuService:
         server = self.prepare()
         with self._lock:
             free = self._free.get(visible)
-            if free:
-                return free.pop()
+            pool = free.pop() if free else None
+        if pool is not None:
+            try:
+                pool.poll()  # finds a worker that has ended in the meantime
+            except EvaluatorError as error:
+                self.fail(error)
+                raise
+            return pool
         return WorkerPool(partial(server.start, {"visible": visible, "idle_s": _IDLE_S}), messages.decode_reply)
 
     def give_back(self, visible: str, pool: Pool) -> None:
@@ -77,6 +83,16 @@ class GpuService:
             if self._server is not None:
                 self._server.close()
                 self._server = None
+
+
+def _start_server() -> ForkServer:
+    scratch = os_process.scratch_folder()
+    env = {name: value for name, value in os.environ.items() if name not in _NOT_THEIRS}
+    try:
+        return ForkServer.from_payload(b"", _MAIN, {**env, "TMPDIR": scratch}, scratch)
+    except BaseException:
+        os.rmdir(scratch)
+        raise
 
 
 service = GpuService()

@@ -169,7 +169,7 @@ class SharedGpu:
 
     @property
     def loading(self) -> bool:
-        return not self._server.can_fork()
+        return not self._can_fork()
 
     @property
     def started(self) -> bool:
@@ -178,7 +178,7 @@ class SharedGpu:
 
     def start(self) -> None:
         if not len(self._pool):
-            if self._server.can_fork():
+            if self._can_fork():
                 self._pool.spawn()
         elif not self.started and (free := self._pool.idle()):
             self._opening = free[0]
@@ -213,6 +213,13 @@ class SharedGpu:
         """No later session tries again."""
         self._service.fail(error)
         raise error
+
+    def _can_fork(self) -> bool:
+        try:
+            return self._server.can_fork()
+        except EvaluatorError as error:
+            self._service.fail(error)
+            raise
 
     def close(self) -> None:
         """The worker returns what it was lent before the pool goes back to the service. One that is still at work is
@@ -277,8 +284,8 @@ class FirstReadyGpu:
         self._chosen: SharedGpu | LocalGpu | None = None
         try:
             self._shared = shared()
-        except EvaluatorError as error:
-            self.fail(error)
+        except EvaluatorError:  # arguments that cannot be lent; the service remembers a failure of its own
+            self._chosen = self._local
 
     @property
     def pools(self) -> Sequence[GpuPool]:
@@ -318,7 +325,9 @@ class FirstReadyGpu:
             self._chosen = self._local
 
     def fail(self, error: EvaluatorError) -> None:
-        """Go on in this process, unless configs have been measured in the other one."""
+        """Go on in this process, unless configs have been measured in the other one, which no later session tries."""
+        if self._chosen is self._local:
+            raise error
         gpu_service.service.fail(error)
         if self._chosen is not None:
             raise error

@@ -59,9 +59,8 @@ class LocalWorker:
         """The worker has answered, and begins the following order, if there is one."""
         self.order = None
         if self.following is not None:
-            order, timeout_s = self.following
-            self.following = None
-            self.order, self.allowed_s = order, timeout_s
+            following, self.following = self.following, None
+            self.begin(*following)
         else:
             self.dropped = False
 
@@ -115,12 +114,13 @@ class LocalPool:
         worker = self._worker
         if worker is None or worker.order is None:
             return []
-        reply: messages.TritonReply = messages.ReadyReply()
-        if self._obey is None:
+        reply: messages.TritonReply
+        if worker.order == "start":
             self._obey, reply = self._start()
-        if worker.dropped:
+        elif worker.dropped:
             reply = _DROPPED
-        elif worker.order != "start":
+        else:
+            assert self._obey is not None, "the worker has started"
             reply = self._obey(worker.order)  # type: ignore[arg-type]
         worker.finish()
         return [(worker, reply)]

@@ -1,64 +1,19 @@
 """Forks of the program: they have its memory, and neither its files, its signal handlers nor its threads."""
 
 import io
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any
 
 import pytest
 
 from autotune.shell.processes import os_process, supervisor
-
-PATIENCE_S = 60.0
-"""How long to wait for what must come; a busy machine may need seconds."""
-
-
-class Fork:
-    """A fork of this process, which runs `tell` and sends its result as JSON."""
-
-    def __init__(self, tell: Callable[[], Any], scratch: str) -> None:
-        self.stderr: IO[bytes] = os_process.unnamed_file()
-        self.sock, theirs = os_process.socket_pair()
-
-        def main(sock: socket.socket) -> NoReturn:
-            sock.sendall(json.dumps(tell()).encode() + b"\n")
-            sock.recv(1)
-            os._exit(0)
-
-        self.process = os_process.fork(main, theirs, self.stderr.fileno(), scratch)
-        theirs.close()
-
-    def told(self) -> Any:
-        self.sock.settimeout(PATIENCE_S)
-        with self.sock.makefile() as file:
-            line = file.readline()
-        return json.loads(line) if line else self.prints()
-
-    def prints(self) -> str:
-        return os.pread(self.stderr.fileno(), 10_000, 0).decode()
-
-    def close(self) -> None:
-        self.sock.close()
-        self.process.kill()
-        self.stderr.close()
-
-
-@contextmanager
-def forked(tell: Callable[[], Any], scratch: str = "") -> Iterator[Fork]:
-    made = Fork(tell, scratch)
-    try:
-        yield made
-    finally:
-        made.close()
+from tests.shell.processes.forks import PATIENCE_S, Fork, forked
 
 
 def list_files() -> dict[int, str]:
