@@ -85,15 +85,20 @@ def _pair(
     return tuple(zip(named, grids, strict=True))
 
 
-def load_in_program(parts: dict[str, Any], target: str | None, environment: Mapping[str, str]) -> CompileTask:
-    """The same in a fork of the program, which has the user's functions in memory. environment: what differs."""
+def enter_worker(environment: Mapping[str, str]) -> None:
+    """Make a fork of the program a worker: its variables differ, and it has no threads."""
     import torch
 
-    torch.set_num_threads(1)  # the threads of the program have not been forked with it
     for name in NOT_THEIRS:
         os.environ.pop(name, None)
     os.environ.update(environment)
     tempfile.tempdir = None
+    torch.set_num_threads(1)  # the threads of the program have not been forked with it
+
+
+def load_in_program(parts: dict[str, Any], target: str | None, environment: Mapping[str, str]) -> CompileTask:
+    """The same in a fork of the program, which has the user's functions in memory. environment: what differs."""
+    enter_worker(environment)
     fake_driver.install(target or target_of_make())
     task = _make_task(parts)
     compiler.warm_up_compiler()

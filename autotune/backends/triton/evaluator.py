@@ -29,7 +29,7 @@ from autotune.shell.settings import timeout_setting
 
 if TYPE_CHECKING:
     from autotune.backends.triton.jobs import SessionRules
-    from autotune.backends.triton.processes import CompileParts
+    from autotune.backends.triton.processes import ProgramParts
     from autotune.core.space import Space
 
 _MOST_AHEAD = 4
@@ -193,7 +193,7 @@ class TritonEvaluator:
         owners: list[Any] = []
         servers = processes.ForkServers(
             self._prepare_compiling(names) if compiling else None,
-            self._pack_for_measuring(names, owners) if measuring else None,
+            self._prepare_measuring(names, owners) if measuring else None,
             self.device,
             _absolute(self.cache_dir),
             keep_all=not measuring,
@@ -255,18 +255,32 @@ class TritonEvaluator:
             )
         return tuple(homes)
 
-    def _prepare_compiling(self, names: tuple[str, ...]) -> "CompileParts | bytes":
+    def _prepare_compiling(self, names: tuple[str, ...]) -> "ProgramParts | bytes":
         """The workload of compile workers. Where kernels are interpreted in this program, a new process decorates them
         anew: there the target comes first, as the user's files are imported when the parts are unpacked, and may ask
         for it."""
-        from autotune.backends.triton.processes import CompileParts
+        from autotune.backends.triton.processes import ProgramParts
 
         sets = without_data(self.argument_sets)
         if interprets() or self.device == "interpreter":
             return pack_payload({"target": self.target, "parts": self._pack(names, sets, [])})
-        return CompileParts(parts={**self._parts(names), "sets": sets}, target=self.target)
+        return ProgramParts(parts={**self._parts(names), "sets": sets}, target=self.target)
 
-    def _pack_for_measuring(self, names: tuple[str, ...], owners: list[Any]) -> bytes:
+    def _prepare_measuring(self, names: tuple[str, ...], owners: list[Any]) -> "ProgramParts | bytes":
+        """The workload of GPU workers: forks of the program, unless that has used a GPU, or would interpret the kernels
+        and must not, or the other way round."""
+        from autotune.backends.triton.processes import ProgramParts, survives_fork
+
+        more = self._measuring_parts(names)
+
+        def pack() -> bytes:
+            return self._pack(names, self.argument_sets, owners, **more)
+
+        if interprets() != (self.device == "interpreter") or not survives_fork(self.device):
+            return pack()
+        return ProgramParts(parts={**self._parts(names), "sets": self.argument_sets, **more}, pack=pack)
+
+    def _measuring_parts(self, names: tuple[str, ...]) -> dict[str, Any]:
         from autotune.backends.triton.gpu_worker import TimingOptions
         from autotune.backends.triton.prepared_arguments import CheckSpec
         from autotune.backends.triton.timing import TimingSchedule
@@ -296,7 +310,7 @@ class TritonEvaluator:
             max_repeats=self.max_repeats,
         )
         timing = TimingOptions(schedule, self.l2, self.cuda_graph, self.repeatable)
-        return self._pack(names, self.argument_sets, owners, spec=spec, objective=self._objective, timing=timing)
+        return {"spec": spec, "objective": self._objective, "timing": timing}
 
     def _pack(self, names: tuple[str, ...], sets: Sequence[ArgumentSet], owners: list[Any], **more: Any) -> bytes:
         # A pickle of its own: handles of GPU memory must not be unpickled in a fork server.

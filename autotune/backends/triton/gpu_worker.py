@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from autotune.backends.triton import arguments, compiler, messages, session_cache, timing
 from autotune.backends.triton.arguments import ArgumentSet
+from autotune.backends.triton.compile_worker import enter_worker
 from autotune.backends.triton.device_memory import return_borrowed
 from autotune.backends.triton.fake_driver import FakeDriver
 from autotune.backends.triton.kernel import Grid, Launch, unpack_payload
@@ -370,6 +371,22 @@ def load(payload_fd: int) -> GpuPayload:
     return loaded
 
 
+def load_in_program(parts: dict[str, Any], environment: Mapping[str, str]) -> GpuPayload:
+    """The same in a fork of the program, which has the user's functions in memory. environment: what differs.
+
+    Raises EvaluatorError where the program has used CUDA, so that its forks cannot.
+    """
+    import torch
+
+    in_bad_fork = getattr(torch.cuda, "_is_in_bad_fork", None)  # torch's own; without it, the first use of CUDA fails
+    if "TRITON_INTERPRET" not in environment and in_bad_fork is not None and in_bad_fork():
+        raise EvaluatorError("the program has used the GPU")
+    enter_worker(environment)
+    if "TRITON_INTERPRET" not in environment:
+        compiler.mark_errors()
+    return GpuPayload(partial(_make_benchmark, parts))
+
+
 def run(loaded: GpuPayload, sock: socket.socket, settings: dict[str, Any]) -> NoReturn:
     """The main function of a worker. settings: `device`, "cuda" or "interpreter", and `visible`, which GPU."""
     from triton import knobs
@@ -426,7 +443,9 @@ def _open_device(settings: dict[str, Any]) -> TimingDevice:
 
 def _make_benchmark(parts: dict[str, Any], device: TimingDevice, compiled_here: Callable[[], int]) -> GpuBenchmark:
     launch = Launch(parts["kernel"], parts["build"], parts["options"])
-    sets = unpack_payload(parts["sets"])["arguments"]
+    sets = parts["sets"]
+    if isinstance(sets, bytes):
+        sets = unpack_payload(sets)["arguments"]
     return GpuBenchmark(
         device, launch, parts["grid"], sets, parts["spec"], parts["objective"], parts["timing"], compiled_here
     )

@@ -17,12 +17,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
 import msgspec
 
 from autotune.backends.triton import compile_worker, messages, session_cache
+from autotune.backends.triton.compile_worker import NOT_THEIRS
 from autotune.backends.triton.compiler import finish_hashing_triton
 from autotune.backends.triton.gpu_sources import GpuPool, GpuSource, TritonWorker
 from autotune.backends.triton.targets import gpu_of_target
@@ -57,26 +59,29 @@ class ProcessLayout:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CompileParts:
-    """The user's functions and the descriptions of their arguments, as the program has them in memory. target: what to
-    compile for, where it is known."""
+class ProgramParts:
+    """The user's functions and their arguments as the program has them in memory, for workers that are forked from it.
+
+    target: what to compile for, where it is known. pack: the same as a payload, where the fork cannot use it.
+    """
 
     parts: dict[str, Any]
-    target: str | None
+    target: str | None = None
+    pack: Callable[[], bytes] | None = None
 
 
 class ForkServers:
     """The fork servers of a session. They are started first: a new process takes seconds to load.
 
-    compiling: what compile workers compile: in forks of the program, or a payload for a new process. gpu_payload: for
-    the GPU workers. None: there are no such workers. device: "cuda" or "interpreter". cache_dir: Triton's cache; None:
+    compiling, measuring: the workloads of compile workers and GPU workers, in forks of the program, or as a payload for
+    a new process. None: there are no such workers. device: "cuda" or "interpreter". cache_dir: Triton's cache; None:
     Triton's own. keep_all: every binary stays in that cache.
     """
 
     def __init__(
         self,
-        compiling: CompileParts | bytes | None,
-        gpu_payload: bytes | None,
+        compiling: ProgramParts | bytes | None,
+        measuring: ProgramParts | bytes | None,
         device: str,
         cache_dir: str | None,
         keep_all: bool = False,
@@ -90,8 +95,8 @@ class ForkServers:
         try:
             if compiling is not None:
                 self.compiling = self._start(compiling, compiling=True)
-            if gpu_payload is not None:
-                self.measuring = self._start(gpu_payload, compiling=False)
+            if measuring is not None:
+                self.measuring = self._start(measuring, compiling=False)
         except BaseException:
             self.close()
             raise
@@ -112,7 +117,20 @@ class ForkServers:
         for server in self.started.values():
             server.close()
 
-    def _start(self, workload: CompileParts | bytes, compiling: bool) -> ForkServer:
+    def _start(self, workload: ProgramParts | bytes, compiling: bool) -> ForkServer:
+        if isinstance(workload, ProgramParts):
+            server = self._begin(workload, compiling)
+            if workload.pack is None:
+                return server
+            try:
+                server.wait_until_loaded()
+                return server
+            except EvaluatorError:  # the program has used its GPU, which torch told the fork alone
+                server.close()
+                workload = workload.pack()
+        return self._begin(workload, compiling)
+
+    def _begin(self, workload: ProgramParts | bytes, compiling: bool) -> ForkServer:
         scratch = os_process.scratch_folder()
         if compiling and not self._keep_all:  # the supervisor of these processes removes the folder
             folder = os.path.join(scratch, "triton")
@@ -123,17 +141,39 @@ class ForkServers:
         elif self._device == "interpreter":
             differing |= {**without_gpus(), "TRITON_INTERPRET": "1"}
         try:
-            if isinstance(workload, CompileParts):
+            if isinstance(workload, bytes):
+                own = {name: value for name, value in os.environ.items() if name not in NOT_THEIRS}
+                main = _COMPILE_MAIN if compiling else _GPU_MAIN
+                return ForkServer.from_payload(workload, main, own | differing, scratch)
+            if compiling:
                 finish_hashing_triton()
                 load = partial(compile_worker.load_in_program, workload.parts, workload.target, differing)
                 return ForkServer.from_program(load, compile_worker.run, scratch)
-            own = {name: value for name, value in os.environ.items() if name not in compile_worker.NOT_THEIRS}
-            return ForkServer.from_payload(
-                workload, _COMPILE_MAIN if compiling else _GPU_MAIN, own | differing, scratch
-            )
+            if self._device != "interpreter":
+                finish_hashing_triton()
+            from autotune.backends.triton import gpu_worker
+
+            measure = partial(gpu_worker.load_in_program, workload.parts, differing)
+            return ForkServer.from_program(measure, gpu_worker.run, scratch)
         except BaseException:
             os.rmdir(scratch)
             raise
+
+
+_NO_DRIVER = SimpleNamespace()
+
+
+def survives_fork(device: str) -> bool:
+    """Whether a GPU worker can be a fork of this program: a program that has used CUDA cannot fork one.
+
+    Where it is not known, as after `torch.cuda.is_available()`, the fork finds out.
+    """
+    if device == "interpreter":
+        return True
+    torch, runtime = sys.modules.get("torch"), sys.modules.get("triton.runtime.driver")
+    used = torch is not None and torch.cuda.is_initialized()
+    driver = vars(getattr(runtime, "driver", None) or _NO_DRIVER)  # Triton's, which may have begun to use it
+    return not used and all(driver.get(name) is None for name in ("_active", "_default"))
 
 
 _sessions: "WeakSet[Processes]" = WeakSet()
