@@ -40,7 +40,7 @@ def _record(launch: Any, tensors: Mapping[int, str]) -> RecordedLaunch | None:
             passed.append(PlainArgument(None))
         elif id(value) in tensors:
             passed.append(ArgumentName(tensors[id(value)]))
-        elif type(value) in (bool, float) or (type(value) is int and -(2**63) <= value < 2**63):
+        elif type(value) in (bool, float) or (type(value) is int and -(2**63) <= value < 2**64):
             passed.append(PlainArgument(value))
         else:
             return None

@@ -1,8 +1,6 @@
 """Decorated kernels compile in forks of this process, and are launched from the record of that."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +8,17 @@ import pytest
 
 import autotune
 from autotune import Config, PowerOfTwo, Space
-from autotune.backends.triton import messages
 from autotune.backends.triton.messages import ArgumentName, PlainArgument
 from autotune.backends.triton_decorator.written_arguments import find_effects
-from autotune.shell.processes import os_process
-from autotune.shell.processes.fork_server import ForkServer
-from autotune.shell.processes.pool import WorkerPool
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
 tl = pytest.importorskip("triton.language")
 
-from autotune.backends.triton import compile_worker  # noqa: E402  # after the libraries that it needs
-from autotune.backends.triton.compiler import finish_hashing_triton  # noqa: E402
-from autotune.backends.triton.fake_driver import FakeDriver  # noqa: E402
-from autotune.backends.triton.kernel import Launch  # noqa: E402
-from autotune.backends.triton.launches import RecordedKernel  # noqa: E402
+from autotune.backends.triton.launches import RecordedKernel  # noqa: E402  # after the libraries that it needs
 from autotune.backends.triton_decorator.launcher import Launcher  # noqa: E402
 from autotune.backends.triton_decorator.tuned_kernel import TunedKernel  # noqa: E402
+from tests.backends.triton_decorator.recorded import compile_here, fake_driver_here  # noqa: E402
 
 N = 300
 
@@ -119,40 +110,6 @@ def test_an_argument_that_is_no_number_and_no_tensor_of_the_call_is_not_recorded
 
 def launch_place(launch: Any, name: str) -> int:
     return list(launch.signature).index(name)
-
-
-def compile_here(launcher: Launcher, arguments: Mapping[str, Any], configs: Sequence[Config]) -> list[Any]:
-    """The replies of a compile worker that is forked from this process."""
-    scratch = os_process.scratch_folder()
-    load = partial(compile_worker.load_here, Launch(build=launcher), arguments, "sm_90", scratch)
-    finish_hashing_triton()
-    server = ForkServer.from_program(load, compile_worker.run, scratch)
-    pool = WorkerPool(lambda sock, stderr: server.start({}, sock, stderr), messages.decode_reply)
-    try:
-        pool.spawn()
-        replies: list[Any] = pool.wait(60.0)
-        worker = pool.idle()[0]
-        for config in configs:
-            pool.send(worker, messages.CompileOrder(config.to_json()), 60.0)
-            replies += pool.wait(60.0)
-    finally:
-        pool.close()
-        server.close()
-    assert not Path(scratch).exists()
-    return [reply for _, reply in replies[1:]]
-
-
-@contextmanager
-def fake_driver_here() -> Iterator[FakeDriver]:
-    """While it lasts, Triton launches nothing in this process."""
-    from triton.runtime.driver import driver
-
-    before, fake = driver._active, FakeDriver("sm_90")
-    driver.set_active(fake)
-    try:
-        yield fake
-    finally:
-        driver._active = before
 
 
 GLUON = """
