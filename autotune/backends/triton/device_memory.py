@@ -65,7 +65,8 @@ def lend(tensor: Any) -> tuple[LentTensor, Any]:
     try:
         base, handle = _handle_of(address)
     except EvaluatorError:
-        copy = _PlainAllocation(_span_bytes(tensor), tensor.device)
+        with torch.cuda.device(tensor.device):  # the driver allocates on the current one
+            copy = _PlainAllocation(_span_bytes(tensor), tensor.device)
         copy.fill_from(tensor)
         address, owner = copy.address, copy
         base, handle = _handle_of(address)
