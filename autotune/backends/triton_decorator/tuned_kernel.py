@@ -341,11 +341,15 @@ def _never() -> bool:
     return False
 
 
+_OUTSIDE = "a kernel of autotune.triton is tuned and launched between two graphs, so fullgraph=True is not possible"
+
+
 def _break_graph() -> None:
-    """To be called where the code is being traced: the caller then does not become a part of the graph."""
+    """To be called where the code is being traced: the caller then does not become a part of the graph. torch shows the
+    message with its other graph breaks (TORCH_LOGS=graph_breaks), and in the error where no break is allowed."""
     import torch
 
-    torch._dynamo.graph_break()
+    torch._dynamo.graph_break(msg=_OUTSIDE)
 
 
 def _exclude_from_tracing(code: CodeType) -> None:

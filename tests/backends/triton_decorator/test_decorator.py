@@ -673,6 +673,26 @@ def test_under_torch_compile_it_is_launched_as_without(clock: Clock, compiled: A
     assert kernel.best_config.kwargs == {"BLOCK": 64}
 
 
+def test_under_torch_compile_the_graph_breaks_once_and_torch_says_why(clock: Clock, compiled: Any) -> None:
+    kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+
+    def function(a: Any, b: Any) -> Any:
+        c = torch.zeros_like(a)
+        kernel[grid](a, b, c, N)
+        return c + 1
+
+    a, b, _ = vectors()
+    breaks = torch._dynamo.utils.counters["graph_break"]
+    breaks.clear()
+    fast = compiled(function, backend="eager")
+    for _ in range(3):
+        fast(a, b)
+    assert sum(breaks.values()) == 1
+    torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"autotune\.triton is tuned and launched between two"):
+        compiled(function, backend="eager", fullgraph=True)(a, b)
+
+
 def test_warmup_compiles_what_may_be_launched(clock: Clock) -> None:
     kernel = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
     assert len(kernel.warmup(*vectors(), N, grid=grid)) == 2
