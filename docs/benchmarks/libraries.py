@@ -4,11 +4,12 @@
 
 Needs a GPU, flash-linear-attention and Liger-Kernel. Each operator runs forward and backward in a process with empty
 caches: seconds to import, seconds of the first call, milliseconds of a later step. `again` is a second process with the
-caches of the first. A side that takes longer than the cap counts as the cap. Then one process for each operator loads
-the caches of both sides in turn and measures their steps alternately, for the ratio of the picks.
+caches of the first. A side that takes longer than the cap counts as the cap. Where both sides have ended, a third
+process launches the picks of both in turn, and prints the ratio of their steps.
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -102,7 +103,7 @@ def _make_liger(name: str, leaf: Any, step: Any) -> Any:
     raise SystemExit(f"no operator is called {name}, of torch {torch.__version__}")
 
 
-def run_one(side: str, name: str) -> None:
+def run_one(side: str, name: str, picks: Path | None = None) -> None:
     """Print one JSON object for each of these operators, in one process."""
     began = time.perf_counter()
     import torch
@@ -128,6 +129,61 @@ def run_one(side: str, name: str) -> None:
         }
         print(json.dumps(figures), flush=True)
         began = time.perf_counter()
+    if picks is not None:
+        write_picks(picks)
+
+
+def autotuners() -> dict[str, Any]:
+    """All of Triton's autotuners in this process, by the names of their kernels."""
+    from triton.runtime.autotuner import Autotuner
+
+    found = [one for one in gc.get_objects() if isinstance(one, Autotuner)]
+    return {f"{one.base_fn.__module__}.{one.base_fn.__qualname__}": one for one in found}
+
+
+def write_picks(path: Path) -> None:
+    """The configs that were found in this process, by kernel and key."""
+    picks = {
+        name: {str(key): str_config(config) for key, config in one.cache.items()} for name, one in autotuners().items()
+    }
+    path.write_text(json.dumps({name: found for name, found in picks.items() if found}))
+
+
+def str_config(config: Any) -> dict[str, Any]:
+    """A config's own values, and the options of its launch."""
+    options = {name: getattr(config, name) for name in ("num_warps", "num_stages", "num_ctas", "maxnreg")}
+    return {"values": config.kwargs, "options": options}
+
+
+class Picks(dict[Any, Any]):
+    """The cache of an autotuner with the configs of one side."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        import triton
+
+        super().__init__({key: triton.Config(one["values"], **one["options"]) for key, one in found.items()})
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(str(key))
+
+    def __getitem__(self, key: object) -> Any:
+        return super().__getitem__(str(key))
+
+
+def compare(name: str, ours: Path, theirs: Path, rounds: int = 60) -> None:
+    """Print the ratio of a step with our picks to one with theirs, launched in turn in this process."""
+    run = make_operator(name)()
+    sides = [json.loads(path.read_text()) for path in (ours, theirs)]
+    steps: list[list[float]] = [[], []]
+    for number in range(-3, rounds):
+        for side in (0, 1) if number % 2 else (1, 0):
+            for kernel, one in autotuners().items():
+                one.cache = Picks(sides[side].get(kernel) or sides[1 - side].get(kernel, {}))
+            took = step_ms(run, 3)
+            if number >= 0:
+                steps[side].append(took)
+    ratios = sorted(a / b for a, b in zip(*steps, strict=True))
+    print(json.dumps({"operator": name, "ratio": round(ratios[rounds // 2], 4), "steps_ms": list(map(min, steps))}))
 
 
 def step_ms(run: Any, repeats: int = 20) -> float:
@@ -154,7 +210,7 @@ def caches(folder: Path) -> dict[str, str]:
 def call(side: str, name: str, folder: Path, cap_s: float) -> dict[str, Any]:
     """The figures of one process, or the cap as its first call."""
     began = time.perf_counter()
-    command = [sys.executable, __file__, "--run", side, name]
+    command = [sys.executable, __file__, "--run", side, name, "--picks", str(folder / "picks.json")]
     try:
         done = subprocess.run(command, env=caches(folder), capture_output=True, text=True, timeout=cap_s)
     except subprocess.TimeoutExpired:
@@ -176,10 +232,13 @@ def main() -> None:
     parser.add_argument("--sides", default="autotune,triton")
     parser.add_argument("--cap", type=float, default=200.0)
     parser.add_argument("--run", nargs=2)
+    parser.add_argument("--picks", type=Path)
+    parser.add_argument("--compare", nargs=3)
     args = parser.parse_args()
     if args.run:
-        run_one(*args.run)
-        return
+        return run_one(*args.run, args.picks)
+    if args.compare:
+        return compare(args.compare[0], *map(Path, args.compare[1:]))
     for name in args.operators.split(","):
         for side in args.sides.split(","):
             folder = args.out / side / name
@@ -188,6 +247,10 @@ def main() -> None:
             print(side, name, json.dumps(found), flush=True)
             if side == "autotune" and "failed" not in found:
                 print(side, name, "again", json.dumps(call(side, name, folder, args.cap)), flush=True)
+        picks = [args.out / side / name / "picks.json" for side in ("autotune", "triton")]
+        if all(path.exists() for path in picks):
+            command = [sys.executable, __file__, "--compare", name, *map(str, picks)]
+            print(subprocess.run(command, capture_output=True, text=True).stdout.strip(), flush=True)
 
 
 if __name__ == "__main__":
