@@ -349,18 +349,23 @@ class GpuPayload:
 
 
 def load(payload_fd: int) -> GpuPayload:
-    """Load the user's functions in the fork server. A GPU must not be touched here: a context survives no fork."""
+    """Load the user's functions in the fork server. A GPU must not be touched here: a context survives no fork.
+
+    The server of the program's service has an empty payload, as it compiles nothing and gets no functions.
+    """
     import triton.compiler  # noqa: F401  # before the thread: two threads that import the same wait for one another
     from triton.runtime.driver import driver
 
+    if not os.fstat(payload_fd).st_size:
+        import torch
+
+        return GpuPayload(partial(_make_benchmark, {}))
     compiler.start_hashing_triton()
     import torch
 
     driver.set_active(FakeDriver(target_of_make()))  # for what a kernel's file asks when it is imported
-    loaded = GpuPayload(partial(_make_benchmark, {}))
-    if os.fstat(payload_fd).st_size:  # the program's own service has no functions of the user's
-        with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
-            loaded = GpuPayload(partial(_make_benchmark, unpack_payload(blob)))
+    with open(payload_fd, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as blob:
+        loaded = GpuPayload(partial(_make_benchmark, unpack_payload(blob)))
     driver._active = None
     if torch.cuda.is_initialized():
         raise EvaluatorError(
