@@ -1,8 +1,7 @@
 """`autotune.triton` on GPUs of other makes, which are made up: tensors that name them, torch's interface to them, and
 Triton's driver, which compiles for gfx942, launches nothing and has a clock of its own."""
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,107 +16,7 @@ torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
 tl = pytest.importorskip("triton.language")
 
-from torch.overrides import TorchFunctionMode  # noqa: E402
-from triton.runtime.driver import driver as active_driver  # noqa: E402
-
-from autotune.backends.triton.fake_driver import FakeDriver  # noqa: E402
-
-N = 1000
-COST_MS = {1: 3.0, 2: 1.0, 4: 2.0}
-"""The time of a launch by the number of warps."""
-
-
-class _DeviceTensor(torch.Tensor):  # type: ignore[misc]
-    """A tensor of this machine that names another device."""
-
-    kind = ""
-
-    @property
-    def device(self) -> Any:
-        return torch.device(self.kind, 0)
-
-    @property
-    def is_cuda(self) -> bool:
-        return self.kind == "cuda"
-
-    def get_device(self) -> int:
-        return 0
-
-
-class Make:
-    """A GPU of this kind, by torch's name. clock_ms: of the device. launches: how many there were. capturing: whether a
-    graph is being captured. free_bytes: of its memory; copied: how many tensors were made there."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.tensors = type("DeviceTensor", (_DeviceTensor,), {"kind": kind})
-        self.clock_ms = 0.0
-        self.launches = 0
-        self.capturing = False
-        self.free_bytes = 1 << 40
-        self.copied = 0
-
-    def vectors(self) -> tuple[Any, Any, Any]:
-        return tuple(torch.rand(N).as_subclass(self.tensors) for _ in range(3))  # type: ignore[return-value]
-
-
-class _Event:
-    """A moment of the device's clock."""
-
-    def __init__(self, make: Make) -> None:
-        self._make, self.at = make, 0.0
-
-    def record(self) -> None:
-        self.at = self._make.clock_ms
-
-    def elapsed_time(self, end: "_Event") -> float:
-        return end.at - self.at
-
-
-class _Driver(FakeDriver):
-    """Triton's driver for it."""
-
-    def __init__(self, make: Make) -> None:
-        super().__init__("gfx942")
-        self._make = make
-
-    def launcher_cls(self, source: Any, metadata: Any) -> Callable[..., None]:
-        note = super().launcher_cls(source, metadata)
-
-        def launch(*args: Any, **kwargs: Any) -> None:
-            note()
-            self._make.launches += 1
-            self._make.clock_ms += COST_MS[metadata.num_warps]
-
-        return launch
-
-    def get_device_interface(self) -> Any:
-        return SimpleNamespace(Event=lambda enable_timing: _Event(self._make), synchronize=lambda: None)
-
-    def get_benchmarker(self) -> Any:
-        return triton.testing.do_bench
-
-    def get_empty_cache_for_benchmark(self) -> Any:
-        return None
-
-    def clear_cache(self, cache: Any) -> None:
-        """There is none."""
-
-
-class _Placement(TorchFunctionMode):  # type: ignore[misc]
-    """Tensors that are made on the device are made here."""
-
-    def __init__(self, make: Make) -> None:
-        self._make = make
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        named = dict(kwargs or {})
-        device = named.get("device")
-        if function is torch.device or device is None or torch.device(device).type != self._make.kind:
-            return function(*args, **named)
-        self._make.copied += 1
-        return function(*args, **{**named, "device": "cpu"}).as_subclass(self._make.tensors)
-
+from tests.backends.triton_decorator.made_up_gpu import MadeUpGpu, N, in_place  # noqa: E402
 
 NAMES = {"cuda": "AMD Instinct MI300X", "xpu": "Intel(R) Data Center GPU Max 1550", "mtia": ""}
 LABELS = {"cuda": "hip AMD Instinct MI300X gfx942", "xpu": "xpu Intel(R) Data Center GPU Max 1550", "mtia": "mtia mtia"}
@@ -125,9 +24,9 @@ LABELS = {"cuda": "hip AMD Instinct MI300X gfx942", "xpu": "xpu Intel(R) Data Ce
 
 
 @pytest.fixture(params=NAMES)
-def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Make]:
+def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[MadeUpGpu]:
     kind: str = request.param
-    made = Make(kind)
+    made = MadeUpGpu(kind, "gfx942")
     properties = SimpleNamespace(
         name=NAMES[kind], major=9, minor=4, gcnArchName="gfx942:sramecc+:xnack-", max_compute_units=8
     )
@@ -137,28 +36,10 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
             raise RuntimeError("torch tells nothing")
         return properties
 
-    interface = {
-        "is_available": lambda: True,
-        "current_device": lambda: 0,
-        "get_device_properties": describe,
-        "synchronize": lambda device=None: None,
-        "mem_get_info": lambda device=None: (made.free_bytes, 1 << 40),
-        "empty_cache": lambda: None,
-        "is_current_stream_capturing": lambda: made.capturing,
-    }
-    for name, function in interface.items():
-        monkeypatch.setattr(getattr(torch, kind), name, function, raising=False)
     monkeypatch.setattr(torch.version, "hip", "6.4.0" if kind == "cuda" else None)
     monkeypatch.setattr(torch.version, "cuda", None)
-    monkeypatch.setattr(active_driver, "_active", _Driver(made))
-    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "triton"))
-    monkeypatch.setenv("AUTOTUNE_PROGRESS", "0")
-    identity._accelerator.cache_clear()
-    with _Placement(made):
+    with in_place(made, describe, monkeypatch, tmp_path):
         yield made
-    identity._accelerator.cache_clear()
-    gc.collect()  # Triton's kernels ask for the driver when they go
 
 
 def add(a, b, c, n, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def]
@@ -179,7 +60,7 @@ def decorate(**settings: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("error:.*cannot be tuned")
-def test_it_tunes_in_this_process_and_the_next_one_knows_the_device(make: Make, tmp_path: Path) -> None:
+def test_it_tunes_in_this_process_and_the_next_one_knows_the_device(make: MadeUpGpu, tmp_path: Path) -> None:
     kernel = decorate()
     a, b, c = make.vectors()
     before = c.clone()
@@ -197,7 +78,7 @@ def test_it_tunes_in_this_process_and_the_next_one_knows_the_device(make: Make, 
 
 
 @pytest.mark.parametrize("make", ["cuda"], indirect=True)
-def test_configs_for_amd_are_compiled_in_forks_of_the_program(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configs_for_amd_are_compiled_in_forks_of_the_program(make: MadeUpGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     """They compile for the architecture that torch names, and the program finds the binaries in Triton's cache."""
     found: list[tuple[str, bool]] = []
 
@@ -209,7 +90,9 @@ def test_configs_for_amd_are_compiled_in_forks_of_the_program(make: Make, monkey
     assert found == [("gfx942", True)] * 3
 
 
-def test_another_device_of_the_make_is_another_key(make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_another_device_of_the_make_is_another_key(
+    make: MadeUpGpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     decorate()[grid](*make.vectors(), N)
     launches = make.launches
     properties = SimpleNamespace(name="another", gcnArchName="gfx90a", multi_processor_count=104)
@@ -220,7 +103,7 @@ def test_another_device_of_the_make_is_another_key(make: Make, monkeypatch: pyte
     assert len(list(iter_cache_entries(tmp_path / "cache"))) == 2
 
 
-def test_while_a_graph_is_captured_nothing_is_tuned(make: Make) -> None:
+def test_while_a_graph_is_captured_nothing_is_tuned(make: MadeUpGpu) -> None:
     kernel, make.capturing = decorate(), True
     with pytest.warns(UserWarning, match=r"add is not tuned for its arguments \(a .*graph.* is being captured\)"):
         kernel[grid](*make.vectors(), N)
@@ -231,13 +114,13 @@ def test_while_a_graph_is_captured_nothing_is_tuned(make: Make) -> None:
 
 
 @pytest.mark.parametrize("make", ["xpu", "mtia"], indirect=True)
-def test_a_process_of_its_own_is_for_two_makes(make: Make) -> None:
+def test_a_process_of_its_own_is_for_two_makes(make: MadeUpGpu) -> None:
     kernel = decorate(isolation="process")
     with pytest.raises(autotune.PlanError, match=rf"the tensors of add\(.*\) are on '{make.kind}'; leave it out"):
         kernel[grid](*make.vectors(), N)
 
 
-def test_without_memory_for_copies_values_come_back_from_the_host(make: Make) -> None:
+def test_without_memory_for_copies_values_come_back_from_the_host(make: MadeUpGpu) -> None:
     make.free_bytes = 0
     kernel, (a, b, c) = decorate(), make.vectors()
     before = c.clone()
@@ -247,7 +130,7 @@ def test_without_memory_for_copies_values_come_back_from_the_host(make: Make) ->
     assert kernel.best_config.num_warps == 2
 
 
-def test_a_space_may_have_options_of_the_make(make: Make) -> None:
+def test_a_space_may_have_options_of_the_make(make: MadeUpGpu) -> None:
     space = autotune.Space(
         {
             "BLOCK": autotune.Choice([128]),
@@ -263,7 +146,7 @@ def test_a_space_may_have_options_of_the_make(make: Make) -> None:
         autotune.triton(autotune.Space({"waves_per_ue": autotune.Choice([0, 2])}))(triton.jit(add))
 
 
-def test_graphs_of_launches_are_those_of_torch_cuda(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_of_launches_are_those_of_torch_cuda(make: MadeUpGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     from autotune.backends.triton_decorator.do_bench import default_do_bench
 
     timed: list[str] = []
