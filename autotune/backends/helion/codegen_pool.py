@@ -21,6 +21,7 @@ import torch
 
 from autotune.backends.helion.compile_pool import NICENESS, CompileJob
 from autotune.backends.helion.prestart import die_with_parent
+from autotune.shell.processes.os_process import redirect_files
 
 Generate = Callable[[Any], str]
 """Makes the text of a config's module."""
@@ -122,23 +123,11 @@ def _detach(connection: Connection, devices: KnownDevices | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
-    _close_files(connection.fileno())
+    redirect_files({connection.fileno()})
     gc.freeze()  # the program's objects are the program's to destroy, such as tensors on the GPU
     torch.set_num_threads(1)
     if devices is not None:
         devices.replace_torch()
-
-
-def _close_files(kept: int) -> None:
-    """Redirect all files of the program to /dev/null, but for `kept`: readers of its pipes must see their end.
-
-    The descriptors stay in use, so that no write to an old number reaches another file.
-    """
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for name in os.listdir("/dev/fd"):
-        if int(name) not in (kept, nowhere):
-            with suppress(OSError):
-                os.dup2(nowhere, int(name))
 
 
 def _generate(generate: Generate, config: Any) -> GeneratedSource:

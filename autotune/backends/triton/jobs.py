@@ -83,7 +83,7 @@ def require_launches(
     if isinstance(reply, messages.Compiled):
         if reply.launches or not rules.replays:
             return reply.launches
-        why = "one of its arguments is neither a tensor of the call nor a number"
+        why = "one of its arguments is neither a tensor of the call nor a number, or Triton's cache lacks its binary"
     elif isinstance(reply, messages.NotCompiled) and not reply.compiler:
         if not rules.replays:
             return ()

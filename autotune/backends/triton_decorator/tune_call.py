@@ -233,10 +233,17 @@ def choose_worker(task: TuningTask) -> TimedIn:
     own = of.do_bench is not None or of.pre_hook is not None or of.post_hook is not None or of.checker is not None
     kernel = jitted_kernel(task.kernel)
     hooked = task.candidates.hooked or bool(getattr(kernel, "pre_run_hooks", None))
-    odd = any(map(holds_tensor, task.named.values())) or not is_triton_kernel(kernel)
+    odd = _has_odd_arguments(task) or not is_triton_kernel(kernel)
     if own or hooked or odd or (of.isolation is None and not _on_nvidia(task)):
         return "here"
     return "first_ready" if task.candidates.configs is not None and of.isolation is None else "process"
+
+
+def _has_odd_arguments(task: TuningTask) -> bool:
+    """Whether an argument at run time is neither a tensor nor a number, so that a launch cannot be recorded."""
+    constants = {one.name for one in getattr(jitted_kernel(task.kernel), "params", ()) if one.is_constexpr}
+    at_run_time = [value for name, value in task.named.items() if name not in constants]
+    return any(isinstance(value, tuple) or holds_tensor(value) for value in at_run_time)
 
 
 def _on_nvidia(task: TuningTask) -> bool:

@@ -254,23 +254,28 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _leave_files(kept: set[int], prints: int) -> None:
-    """Exchange the program's files for the null device. prints: for stderr.
+def redirect_files(kept: set[int]) -> None:
+    """Exchange all files of this process but these for the null device, in a fork that must not use the program's.
 
     Their numbers stay taken: an object of the program that writes to its file, or closes it, must not reach a file that
-    this process opens. sys.stdout and sys.stderr may be anything in the program, such as the cell of a notebook.
+    the fork opens.
     """
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for name in os.listdir("/dev/fd"):
-        if int(name) not in kept | {nowhere, prints}:
-            with suppress(OSError):  # the listing's own descriptor is closed already
-                os.fstat(int(name))
-                os.dup2(nowhere, int(name), inheritable=False)
-    for fd, target in ((nowhere, 0), (nowhere, 1), (prints, 2)):
-        os.dup2(fd, target)
-    for fd in (nowhere, prints):
-        if fd > 2:
-            os.close(fd)
+    for fd in {0, 1, 2, *map(int, os.listdir("/dev/fd"))} - kept - {nowhere}:
+        with suppress(OSError):  # the listing's own descriptor is closed already
+            if fd > 2:
+                os.fstat(fd)
+            os.dup2(nowhere, fd, inheritable=fd <= 2)
+
+
+def _leave_files(kept: set[int], prints: int) -> None:
+    """Use none of the program's files, and none of its streams: sys.stderr may be the cell of a notebook, for example.
+
+    prints: an open file for stderr.
+    """
+    redirect_files(kept | {prints})
+    os.dup2(prints, 2)
+    os.close(prints)
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)

@@ -354,7 +354,23 @@ def test_a_tuple_may_be_a_constant() -> None:
         tl.store(c + at, tl.load(a + at, mask=at < n) * FACTORS[1], mask=at < n)
 
     a, c = vectors()
-    record_call(tuned(chosen), grid, a, c, N, FACTORS=(2, 3))
+    kernel = tuned(chosen, isolation="process")
+    assert choose_worker(task_of(kernel, grid, a, c, N, FACTORS=(2, 3))) == "process"
+    record_call(kernel, grid, a, c, N, FACTORS=(2, 3))
+
+
+def test_a_tuple_at_run_time_cannot_be_recorded_and_is_compiled_all_the_same() -> None:
+    @triton.jit
+    def weighted(a, c, n, factors, BLOCK: tl.constexpr):
+        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        tl.store(c + at, tl.load(a + at, mask=at < n) * factors[0] + factors[1], mask=at < n)
+
+    task = task_of(tuned(weighted, isolation="process"), grid, *vectors(), N, (2, 3))
+    assert choose_worker(task) == "here"
+    points = task.candidates.configs or ()
+    (reply,) = compile_here(task.launcher(task.named), task.launcher_arguments(task.named), points)
+    assert isinstance(reply, messages.Compiled), reply
+    assert reply.launches == ()
 
 
 # Names, grids and options

@@ -256,14 +256,8 @@ def test_the_hook_of_a_config_may_use_the_gpu_which_a_fork_cannot(program: Progr
     assert seen[-2:] == [2, 2]
 
 
-@pytest.mark.parametrize("odd", ["a grid that reads the GPU", "a tuple of numbers"])
-def test_a_launch_that_cannot_be_recorded_is_timed_by_itself_and_that_is_said(program: Program, odd: str) -> None:
+def test_a_grid_that_reads_the_gpu_is_timed_by_the_kernel_itself_and_that_is_said(program: Program) -> None:
     own = os.getpid()
-
-    @triton.jit
-    def weighted(a, c, n, factors, BLOCK: tl.constexpr):
-        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        tl.store(c + at, tl.load(a + at, mask=at < n) * factors[0] + factors[1], mask=at < n)
 
     def reads(meta: Mapping[str, Any]) -> tuple[int]:
         if os.getpid() != own:
@@ -271,14 +265,26 @@ def test_a_launch_that_cannot_be_recorded_is_timed_by_itself_and_that_is_said(pr
         return grid(meta)
 
     a, _, c = program.vectors()
-    if odd == "a tuple of numbers":
-        kernel, shape, arguments = tuned(weighted, rep=10, warmup=1), grid, (a, c, N, (2, 3))
-    else:
-        kernel, shape, arguments = tuned(scaled, rep=10, warmup=1), reads, (a, c, N, 3)
+    kernel = tuned(scaled, rep=10, warmup=1)
     with pytest.warns(UserWarning, match="cannot be tuned in a process of its own"):
-        kernel[shape](*arguments)
+        kernel[reads](a, c, N, 3)
     assert kernel.best_config.num_warps == 2
     assert times(kernel).keys() == COST_MS.keys()
+
+
+def test_a_tuple_of_numbers_is_timed_by_the_kernel_itself(program: Program) -> None:
+    @triton.jit
+    def weighted(a, c, n, factors, BLOCK: tl.constexpr):
+        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        tl.store(c + at, tl.load(a + at, mask=at < n) * factors[0] + factors[1], mask=at < n)
+
+    a, _, c = program.vectors()
+    kernel = tuned(weighted, rep=10, warmup=1)
+    kernel[grid](a, c, N, (2, 3))
+    assert kernel.best_config.num_warps == 2
+    assert times(kernel).keys() == COST_MS.keys()
+    assert program.server.started == 0
+    weighted.device_caches.clear()
 
 
 def test_threads_that_tune_different_keys(program: Program) -> None:
