@@ -20,6 +20,8 @@ from typing import Any
 
 BATCH, LENGTH, HEADS, WIDTH = 2, 4096, 8, 128
 ROWS, COLUMNS = 8192, 4096
+HOLD_CYCLES = 20_000_000
+"""Some ten milliseconds: longer than the host takes to launch a step."""
 OPERATORS = ("l2norm", "layer_norm", "chunk_retention", "chunk_gla", "chunk_gated_delta_rule", "chunk_kda")
 
 
@@ -187,13 +189,14 @@ def compare(name: str, ours: Path, theirs: Path, rounds: int = 60) -> None:
 
 
 def step_ms(run: Any, repeats: int = 20) -> float:
-    """The median milliseconds of one step."""
+    """The median milliseconds of one step on the GPU, which is held until the host has launched most of it."""
     import torch
 
     times = []
     for _ in range(repeats):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()
+        torch.cuda._sleep(HOLD_CYCLES)
         start.record()
         run()
         end.record()
