@@ -16,4 +16,6 @@ def test_the_strategy_of_the_page_passes_its_laws(tmp_path: Path) -> None:
     laws = "valid or data or seed or tunes or small or cut_journal"
     ran = subprocess.run([*command, "-k", laws], capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout
-    assert "7 passed" in ran.stdout, ran.stdout
+    passed = re.search(r"(\d+) passed", ran.stdout)
+    assert passed is not None, ran.stdout
+    assert int(passed[1]) >= 7, "-k finds more in older versions of pytest"
