@@ -38,7 +38,7 @@ from autotune.core.space import Space
 from autotune.shell.evaluators.protocol import Evaluator, clock_after
 from autotune.shell.formatting import describe_error
 from autotune.shell.processes import os_process
-from autotune.shell.processes.fork_server import ForkServer
+from autotune.shell.processes.fork_server import ANSWER_TIMEOUT_S, ForkServer
 from autotune.shell.settings import timeout_setting
 from autotune.shell.timeline import Timeline
 
@@ -154,7 +154,7 @@ class CallEvaluator(Evaluator):
         load = partial(compile_worker.load_here, self._launch(), self.arguments, self.target, scratch)
         compiler.finish_hashing_triton()
         try:
-            return ForkServer.from_program(load, compile_worker.run, scratch)
+            return ForkServer.from_program(load, compile_worker.run, scratch, ANSWER_TIMEOUT_S)
         except BaseException:
             os.rmdir(scratch)
             raise

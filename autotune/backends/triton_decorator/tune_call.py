@@ -41,6 +41,8 @@ from autotune.shell.driver import Watch
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.formatting import describe_error, format_duration, format_milliseconds
 from autotune.shell.options import Progress
+from autotune.shell.processes.fork_server import ForkFailed
+from autotune.shell.processes.os_process import NoProcess
 from autotune.shell.progress import show_progress
 from autotune.shell.settings import Environment
 from autotune.shell.tuning import tune
@@ -204,6 +206,15 @@ def tune_call(
     timed_in = choose_worker(task)
     try:
         return _search(task, searching, env, keyed, log, timed_in)
+    except (NoProcess, ForkFailed) as error:
+        if timed_in != "here" and task.measuring.isolation is not None:
+            raise
+        warnings.warn(
+            f"the configs of {task.label} cannot be compiled in forks of this program ({error}); it is tuned in this"
+            " process, one config after another",
+            stacklevel=2,
+        )
+        return _search(task, searching, env, keyed, log, "here", ahead=False)
     except EvaluatorError as error:
         if timed_in == "here" or task.measuring.isolation is not None:
             raise
@@ -259,7 +270,9 @@ def _search(
     keyed: "KeyedCache | None",
     log: TuningLog,
     timed_in: TimedIn,
+    ahead: bool = True,
 ) -> tuple[Result, Mapping[Config, Outcome]]:
+    """ahead: whether configs are compiled ahead, where that is possible."""
     candidates = task.candidates
     budget = searching.budget_for(env, candidates.configs is not None)
     settings = dict(searching.settings or {})
@@ -271,7 +284,7 @@ def _search(
         settings.setdefault("simplify_rounds", 0)  # only configs of the list are wanted
     with protect(task.named, task.written, task.zeroed) as named:
         synchronize(task.device)
-        evaluator = _make_evaluator(task, named, timed_in)
+        evaluator = _make_evaluator(task, named, timed_in, ahead)
         points = candidates.space.count() if candidates.configs is None else len(candidates.configs)
         log.begin(points, budget.seconds)
         try:
@@ -297,7 +310,7 @@ def _search(
     return result, log.outcomes()
 
 
-def _make_evaluator(task: TuningTask, named: Mapping[str, Any], timed_in: TimedIn) -> CallEvaluator:
+def _make_evaluator(task: TuningTask, named: Mapping[str, Any], timed_in: TimedIn, ahead: bool) -> CallEvaluator:
     of, gpu, listed = task.measuring, task.gpu, task.candidates.configs is not None
     return CallEvaluator(
         launcher=task.launcher(named),
@@ -305,7 +318,7 @@ def _make_evaluator(task: TuningTask, named: Mapping[str, Any], timed_in: TimedI
         spec=task.check_spec(),
         timed_in=timed_in,
         device=task.device,
-        target=None if gpu is None else gpu.target,
+        target=gpu.target if gpu is not None and ahead else None,
         visible="" if gpu is None else gpu.visible,
         timing=TimingOptions(
             TimingSchedule(

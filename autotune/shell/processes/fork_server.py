@@ -32,6 +32,10 @@ _MAIN = "autotune.shell.processes.fork_server_main"
 _answers = msgspec.msgpack.Decoder(Loaded | Forked | NotForked | Reaped | messages.Broken)
 
 
+class ForkFailed(EvaluatorError):
+    """A fork of the program does not live, or does not answer."""
+
+
 class ForkedProcess:
     """A worker that the fork server has forked; see `os_process.Process`."""
 
@@ -66,12 +70,14 @@ class ForkServer:
     """The parent's side. The server loads while the caller goes on; the first `start` waits for it.
 
     boot: starts the server's process, with its end of a socket and an open file for its prints. closed: it has ended,
-    and its workers with it.
+    and its workers with it. load_timeout_s: seconds that it may take to load. of_program: it is a fork of the program.
     loading_s: seconds that it took to load, as far as the caller has noticed; None while it loads.
     """
 
-    def __init__(self, boot: StartProcess) -> None:
+    def __init__(self, boot: StartProcess, load_timeout_s: float = LOAD_TIMEOUT_S, of_program: bool = False) -> None:
         self.closed = False
+        self._load_timeout_s = load_timeout_s
+        self._of_program = of_program
         self._loaded: Loaded | None = None
         self._started_at = time.monotonic()
         self.loading_s: float | None = None
@@ -101,18 +107,23 @@ class ForkServer:
 
     @classmethod
     def from_program(
-        cls, load: Callable[[], L], run: Callable[[L, socket.socket, Any], NoReturn], scratch: str
+        cls,
+        load: Callable[[], L],
+        run: Callable[[L, socket.socket, Any], NoReturn],
+        scratch: str,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
     ) -> "ForkServer":
         """A server that is a fork of this program, and has everything that the program has in memory.
 
         load: called in the server; neither it nor the workers may use a GPU. run: what a worker runs, given what was
-        loaded, its socket and its settings. scratch: a folder of its own, removed at its end.
+        loaded, its socket and its settings. scratch: a folder of its own, removed at its end. Its later errors are
+        ForkFailed where the fork does not live, or does not answer.
         """
 
         def main(sock: socket.socket) -> NoReturn:
             serve(sock, load, run)
 
-        return cls(lambda sock, stderr: os_process.fork(main, sock, stderr, scratch))
+        return cls(lambda sock, stderr: os_process.fork(main, sock, stderr, scratch), load_timeout_s, of_program=True)
 
     @property
     def age_s(self) -> float:
@@ -121,7 +132,7 @@ class ForkServer:
 
     def can_fork(self) -> bool:
         """Whether the server has loaded, without waiting; raises EvaluatorError where it cannot load."""
-        in_time = self.age_s < LOAD_TIMEOUT_S
+        in_time = self.age_s < self._load_timeout_s
         if self._loaded is None and not os_process.is_readable(self._sock.fileno(), 0.0) and in_time:
             return False
         self.wait_until_loaded()
@@ -130,7 +141,7 @@ class ForkServer:
     def wait_until_loaded(self) -> Loaded:
         """Wait until the server can fork; raises EvaluatorError where the user's functions cannot be loaded."""
         if self._loaded is None:
-            self._loaded = self._receive(Loaded, max(LOAD_TIMEOUT_S - self.age_s, 0.01))
+            self._loaded = self._receive(Loaded, max(self._load_timeout_s - self.age_s, 0.01))
             self.loading_s = self.age_s
         return self._loaded
 
@@ -171,6 +182,8 @@ class ForkServer:
         try:
             body = messages.receive_body(self._sock)
         except TimeoutError:
+            if self._of_program:
+                raise ForkFailed(f"a fork of the program gave no answer for {time.monotonic() - since:.0f} s") from None
             raise EvaluatorError(
                 f"a process that loads the kernel's file gave no answer for {time.monotonic() - since:.0f} s"
                 f"{self._stderr_tail()}; look for what takes long where that file is imported"
@@ -186,6 +199,8 @@ class ForkServer:
     def _gone(self) -> EvaluatorError:
         os_process.await_exit(self._process, 1.0)
         status = self._process.kill()
+        if self._of_program:
+            return ForkFailed(f"a fork of the program {os_process.describe_exit(status)}{self._stderr_tail()}")
         return EvaluatorError(
             f"the process that loads the kernel's file {os_process.describe_exit(status)}{self._stderr_tail()}; check"
             " that the file can be imported by a new Python process"

@@ -6,6 +6,7 @@ is launched that would read it.
 
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -22,9 +23,11 @@ torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
 tl = pytest.importorskip("triton.language")
 
+from autotune.backends.triton import compile_worker  # noqa: E402
 from autotune.backends.triton.gpu_service import GpuService  # noqa: E402
 from autotune.backends.triton.gpu_worker import _LentWorker  # noqa: E402
 from autotune.backends.triton.timing import CudaDevice  # noqa: E402
+from autotune.backends.triton_decorator import call_evaluator  # noqa: E402
 from tests.backends.triton.gpu_workers import Server  # noqa: E402
 from tests.backends.triton_decorator.made_up_gpu import COST_MS, MadeUpGpu, N, Placement, in_place  # noqa: E402
 from tests.backends.triton_decorator.test_recorded_launches import (  # noqa: E402
@@ -321,3 +324,32 @@ def test_a_process_that_cannot_be_had_is_said_once_for_each_key_and_not_tried_ag
     with pytest.raises(EvaluatorError, match="torch is broken"):
         strict[grid](a, c, N, 3)
     assert program.server.started == 0
+
+
+@pytest.mark.parametrize("isolation", [None, "in_process"])
+def test_a_program_whose_forks_die_is_tuned_all_the_same(
+    program: Program, monkeypatch: pytest.MonkeyPatch, isolation: Any
+) -> None:
+    """A library of the user's may do anything in a fork."""
+    monkeypatch.setattr(compile_worker, "load_here", lambda *_: os._exit(3))
+    a, _, c = program.vectors()
+    kernel = tuned(scaled, rep=10, warmup=1, isolation=isolation)
+    said = r"cannot be compiled in forks of this program \(a fork of the program exited with code 3"
+    with pytest.warns(UserWarning, match=said):
+        kernel[grid](a, c, N, 3)
+    assert kernel.best_config.num_warps == 2
+    assert times(kernel).keys() == COST_MS.keys()
+    strict = tuned(scaled, isolation="process", cache_results=False)
+    with pytest.raises(EvaluatorError, match="a fork of the program exited with code 3"):
+        strict[grid](a, c, N, 3)
+
+
+def test_a_fork_that_hangs_is_waited_for_in_vain_once(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that another thread held when the program was forked stays locked."""
+    monkeypatch.setattr(compile_worker, "load_here", lambda *_: time.sleep(1000))
+    monkeypatch.setattr(call_evaluator, "ANSWER_TIMEOUT_S", 0.3)
+    a, _, c = program.vectors()
+    kernel = tuned(scaled, rep=10, warmup=1)
+    with pytest.warns(UserWarning, match=r"in forks of this program \(a fork of the program gave no answer"):
+        kernel[grid](a, c, N, 3)
+    assert kernel.best_config.num_warps == 2
