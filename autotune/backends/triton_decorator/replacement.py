@@ -86,7 +86,6 @@ class Replacement:
     def after(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any], known: ResolvedConfig) -> None:
         """Write a result where Triton writes it."""
         autotuner = self._autotuner
-        autotuner.nargs = None
         if known.origin == "tuned":
             autotuner.bench_time = self.tuned.bench_time
             autotuner.configs_timings = self.tuned.configs_timings
@@ -95,6 +94,10 @@ class Replacement:
                 key = self._key(args, kwargs)
                 self._ours.setdefault(key, {})[call.canonical] = known.config
                 dict.__setitem__(self.cache, key, known.config)  # no change by others
+
+    def end(self) -> None:
+        """Triton has the arguments of a call only while it is tuned."""
+        self._autotuner.nargs = None
 
     def _key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """The key of a call as Triton makes it: values of the key arguments, then the dtypes of all tensors."""

@@ -18,6 +18,7 @@ from msgspec import Struct
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.resolve import ResolvedConfig
 from autotune.shell.formatting import format_count, format_duration
+from autotune.shell.settings import environment
 from autotune.shell.tables import print_table
 
 Source = Literal["search", "cache", "list of one", "fallback", "given"]
@@ -86,6 +87,8 @@ class KernelLog:
         """Write down the config that a key got. canonical: the key itself; key: for people."""
         if not self._entries:
             _logs.append(self)
+            if environment().triton_report:
+                print_at_exit()
         at = None if known.origin == "only" else canonical
         before = self._entries.get(at)
         if before is None and len(self._entries) >= _MOST_KEYS:

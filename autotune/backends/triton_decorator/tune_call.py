@@ -52,7 +52,9 @@ if TYPE_CHECKING:
 
 _WARMUP_MS = 5.0
 _LIST_MS, _SPACE_MS = 20.0, 40.0
-"""Milliseconds of timed runs of each config: the program waits for a list, and its near configs are compared anyway."""
+_LIST_RUNS, _SPACE_RUNS = 60, 200
+"""Milliseconds of timed runs of each config, and the most runs: the program waits for a list, and its near configs are
+compared anyway."""
 
 
 class TuningLog:
@@ -324,6 +326,7 @@ def _make_evaluator(task: TuningTask, named: Mapping[str, Any], timed_in: TimedI
             TimingSchedule(
                 warmup_ms=_WARMUP_MS if of.warmup is None else of.warmup,
                 target_ms=(_LIST_MS if listed else _SPACE_MS) if of.rep is None else of.rep,
+                max_repeats=_LIST_RUNS if listed and of.rep is None else _SPACE_RUNS,
             ),
             cuda_graph=of.use_cuda_graph,
         ),

@@ -62,6 +62,9 @@ class CallWatcher(Protocol):
     def after(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any], known: ResolvedConfig) -> None:
         """A config that was resolved for a call, and may be remembered."""
 
+    def end(self) -> None:
+        """The call is over, whatever came of it."""
+
 
 class TunedKernel:
     """A kernel under `autotune.triton`. It is launched, warmed up and inspected like one under `triton.autotune`.
@@ -262,6 +265,8 @@ class TunedKernel:
                 result = self._launch(known, args, kwargs, grid, warmup)
         finally:
             self.nargs = None
+            if self.watcher is not None:
+                self.watcher.end()
         if not self._log.has(call.canonical, known):
             key = self._resolver.calls.describe(call)
             self._log.add(call.canonical, key, known, self._resolver.candidates, seconds)

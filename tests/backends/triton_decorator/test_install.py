@@ -194,6 +194,11 @@ def test_results_are_where_triton_writes_them_and_go_with_the_installation(libra
         assert len(theirs.scaled.configs_timings) == 3
         assert theirs.scaled.bench_time > 0
         assert theirs.scaled.nargs is None
+        theirs.scaled.warmup(torch.rand(N), torch.zeros(N), N, EVEN=False, grid=(1,))
+        assert theirs.scaled.nargs is None
+        with pytest.raises(TypeError, match="lacks"):
+            theirs.scaled[(1,)](torch.rand(2 * N))
+        assert theirs.scaled.nargs is None
     assert theirs.scaled.cache == {}
     assert type(theirs.scaled.cache) is dict
     assert installing._ATTRIBUTE not in vars(theirs.scaled)

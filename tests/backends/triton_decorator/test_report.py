@@ -109,3 +109,13 @@ def test_the_table_begins_with_the_slowest(capsys: pytest.CaptureFixture[str]) -
     ]
     print_report([])
     assert capsys.readouterr().err == "autotune: 0 kernels, 0 keys, 0.0 s until they had their configs\n"
+
+
+def test_a_variable_asks_for_the_report_of_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(report, "print_at_exit", lambda: asked.append(True))
+    launch(tuned(32))
+    assert not asked
+    monkeypatch.setenv("AUTOTUNE_TRITON_REPORT", "1")
+    launch(tuned(32))
+    assert asked == [True]
