@@ -5,6 +5,7 @@ about it on stderr, and remembers the measurements.
 """
 
 import sys
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -55,6 +56,9 @@ _LIST_MS, _SPACE_MS = 20.0, 40.0
 _LIST_RUNS, _SPACE_RUNS = 60, 200
 """Milliseconds of timed runs of each config, and the most runs: the program waits for a list, and its near configs are
 compared anyway."""
+
+_forks_fail = threading.Event()
+"""Set once a fork of this program could do nothing: no later tuning waits for one."""
 
 
 class TuningLog:
@@ -206,11 +210,15 @@ def tune_call(
 ) -> tuple[Result, Mapping[Config, Outcome]]:
     """The result of a search, and its measurements. Raises the errors of `tune`."""
     timed_in = choose_worker(task)
+    if _forks_fail.is_set() and (timed_in == "here" or task.measuring.isolation is None):
+        return _search(task, searching, env, keyed, log, "here", ahead=False)
     try:
         return _search(task, searching, env, keyed, log, timed_in)
     except (NoProcess, ForkFailed) as error:
         if timed_in != "here" and task.measuring.isolation is not None:
             raise
+        if isinstance(error, ForkFailed) and error.lasting:
+            _forks_fail.set()
         warnings.warn(
             f"the configs of {task.label} cannot be compiled in forks of this program ({error}); it is tuned in this"
             " process, one config after another",

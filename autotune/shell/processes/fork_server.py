@@ -33,7 +33,13 @@ _answers = msgspec.msgpack.Decoder(Loaded | Forked | NotForked | Reaped | messag
 
 
 class ForkFailed(EvaluatorError):
-    """A fork of the program does not live, or does not answer."""
+    """A fork of the program does not live, or does not answer. lasting: it has never worked, so another one would not
+    either.
+    """
+
+    def __init__(self, message: str, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class ForkedProcess:
@@ -183,7 +189,8 @@ class ForkServer:
             body = messages.receive_body(self._sock)
         except TimeoutError:
             if self._of_program:
-                raise ForkFailed(f"a fork of the program gave no answer for {time.monotonic() - since:.0f} s") from None
+                message = f"a fork of the program gave no answer for {time.monotonic() - since:.0f} s"
+                raise ForkFailed(message, lasting=self._loaded is None) from None
             raise EvaluatorError(
                 f"a process that loads the kernel's file gave no answer for {time.monotonic() - since:.0f} s"
                 f"{self._stderr_tail()}; look for what takes long where that file is imported"
@@ -192,7 +199,8 @@ class ForkServer:
             raise self._gone()
         answer = _answers.decode(body)
         if isinstance(answer, messages.Broken):
-            raise EvaluatorError(f"the workload cannot be set up in a worker process: {answer.message}")
+            message = f"the workload cannot be set up in a worker process: {answer.message}"
+            raise ForkFailed(message, lasting=True) if self._of_program else EvaluatorError(message)
         assert isinstance(answer, kind), "the fork server answers one request after another"
         return answer
 
@@ -200,7 +208,8 @@ class ForkServer:
         os_process.await_exit(self._process, 1.0)
         status = self._process.kill()
         if self._of_program:
-            return ForkFailed(f"a fork of the program {os_process.describe_exit(status)}{self._stderr_tail()}")
+            message = f"a fork of the program {os_process.describe_exit(status)}{self._stderr_tail()}"
+            return ForkFailed(message, lasting=self._loaded is None)
         return EvaluatorError(
             f"the process that loads the kernel's file {os_process.describe_exit(status)}{self._stderr_tail()}; check"
             " that the file can be imported by a new Python process"

@@ -27,7 +27,7 @@ from autotune.backends.triton import compile_worker  # noqa: E402
 from autotune.backends.triton.gpu_service import GpuService  # noqa: E402
 from autotune.backends.triton.gpu_worker import _LentWorker  # noqa: E402
 from autotune.backends.triton.timing import CudaDevice  # noqa: E402
-from autotune.backends.triton_decorator import call_evaluator  # noqa: E402
+from autotune.backends.triton_decorator import call_evaluator, tune_call  # noqa: E402
 from tests.backends.triton.gpu_workers import Server  # noqa: E402
 from tests.backends.triton_decorator.made_up_gpu import COST_MS, MadeUpGpu, N, Placement, in_place  # noqa: E402
 from tests.backends.triton_decorator.test_recorded_launches import (  # noqa: E402
@@ -82,6 +82,7 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Program
     monkeypatch.setattr(gpu_service, "service", service)
     monkeypatch.setattr(gpu_service, "_start_server", lambda: server)
     monkeypatch.setattr(timing, "_LEAST_FLUSH_BYTES", 1 << 10)
+    monkeypatch.setattr(tune_call, "_forks_fail", threading.Event())
     monkeypatch.setattr(torch.version, "hip", None)
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -326,21 +327,34 @@ def test_a_process_that_cannot_be_had_is_said_once_for_each_key_and_not_tried_ag
     assert program.server.started == 0
 
 
+def die(*_: Any) -> Any:
+    os._exit(3)
+
+
+def fail(*_: Any) -> Any:
+    raise RuntimeError("planted")
+
+
+@pytest.mark.parametrize(
+    ("load", "reason"), [(die, "a fork of the program exited with code 3"), (fail, ".*RuntimeError: planted")]
+)
 @pytest.mark.parametrize("isolation", [None, "in_process"])
 def test_a_program_whose_forks_die_is_tuned_all_the_same(
-    program: Program, monkeypatch: pytest.MonkeyPatch, isolation: Any
+    program: Program, monkeypatch: pytest.MonkeyPatch, isolation: Any, load: Any, reason: str
 ) -> None:
     """A library of the user's may do anything in a fork."""
-    monkeypatch.setattr(compile_worker, "load_here", lambda *_: os._exit(3))
+    monkeypatch.setattr(compile_worker, "load_here", load)
     a, _, c = program.vectors()
     kernel = tuned(scaled, rep=10, warmup=1, isolation=isolation)
-    said = r"cannot be compiled in forks of this program \(a fork of the program exited with code 3"
-    with pytest.warns(UserWarning, match=said):
+    with pytest.warns(UserWarning, match=rf"cannot be compiled in forks of this program \({reason}"):
         kernel[grid](a, c, N, 3)
-    assert kernel.best_config.num_warps == 2
-    assert times(kernel).keys() == COST_MS.keys()
+    for n in (N, N // 2):
+        kernel[grid](a, c, n, 3)  # it is said, and tried, once
+        assert kernel.best_config.num_warps == 2
+        assert times(kernel).keys() == COST_MS.keys()
+    assert len(kernel.cache) == 2
     strict = tuned(scaled, isolation="process", cache_results=False)
-    with pytest.raises(EvaluatorError, match="a fork of the program exited with code 3"):
+    with pytest.raises(EvaluatorError, match=reason):
         strict[grid](a, c, N, 3)
 
 
