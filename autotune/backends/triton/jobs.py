@@ -76,10 +76,14 @@ def timed_outcome(
     return replace(outcome, details={**measured.details, **workload_details(rules.names, times)})
 
 
+class NotRecorded(EvaluatorError):
+    """The launches of a config cannot be recorded; nor can those of another config of the kernel, in all likelihood."""
+
+
 def require_launches(
     rules: SessionRules, config: Config, reply: messages.TritonReply | Lost
 ) -> tuple[messages.RecordedLaunch, ...]:
-    """The launches in the reply of a compile worker; raises EvaluatorError where they are needed and missing."""
+    """The launches in the reply of a compile worker; raises NotRecorded where they are needed and missing."""
     if isinstance(reply, messages.Compiled):
         if reply.launches or not rules.replays:
             return reply.launches
@@ -90,7 +94,7 @@ def require_launches(
         why = reply.message
     else:
         return ()
-    raise EvaluatorError(f"the launches of {config} cannot be recorded: {why}")
+    raise NotRecorded(f"the launches of {config} cannot be recorded: {why}")
 
 
 def workload_details(names: Sequence[str], times_ms: Sequence[Sequence[float]]) -> dict[str, Detail]:

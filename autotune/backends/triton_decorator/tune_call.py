@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from autotune.backends.triton.arguments import ArgumentSet
 from autotune.backends.triton.gpu_worker import TimingOptions
+from autotune.backends.triton.jobs import NotRecorded
 from autotune.backends.triton.kernel import Launch
 from autotune.backends.triton.prepared_arguments import CheckSpec, PreparedArguments
 from autotune.backends.triton.timing import TimingSchedule
@@ -59,6 +61,8 @@ compared anyway."""
 
 _forks_fail = threading.Event()
 """Set once a fork of this program could do nothing: no later tuning waits for one."""
+_launched_here: "WeakSet[Any]" = WeakSet()
+"""Kernels whose launches could not be recorded, as where a grid reads a tensor on the GPU."""
 
 
 class TuningLog:
@@ -228,6 +232,8 @@ def tune_call(
     except EvaluatorError as error:
         if timed_in == "here" or task.measuring.isolation is not None:
             raise
+        if isinstance(error, NotRecorded):
+            _launched_here.add(jitted_kernel(task.kernel))
         warnings.warn(
             f"{task.label} cannot be tuned in a process of its own ({error}); it is tuned in this one, where nothing"
             " stops a config that hangs",
@@ -255,6 +261,8 @@ def choose_worker(task: TuningTask) -> TimedIn:
     kernel = jitted_kernel(task.kernel)
     hooked = task.candidates.hooked or bool(getattr(kernel, "pre_run_hooks", None))
     odd = _has_odd_arguments(task) or not is_triton_kernel(kernel)
+    if of.isolation is None and kernel in _launched_here:
+        return "here"
     if own or hooked or odd or (of.isolation is None and not _on_nvidia(task)):
         return "here"
     return "first_ready" if task.candidates.configs is not None and of.isolation is None else "process"

@@ -274,6 +274,11 @@ def test_a_grid_that_reads_the_gpu_is_timed_by_the_kernel_itself_and_that_is_sai
         kernel[reads](a, c, N, 3)
     assert kernel.best_config.num_warps == 2
     assert times(kernel).keys() == COST_MS.keys()
+    kernel.keys = ["n"]  # forgets all configs
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no later key of the kernel is tried elsewhere first
+        kernel[reads](a, c, N - 1, 3)
+    assert kernel.best_config.num_warps == 2
 
 
 def test_a_tuple_of_numbers_is_timed_by_the_kernel_itself(program: Program) -> None:
