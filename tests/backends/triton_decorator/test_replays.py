@@ -269,7 +269,7 @@ def test_a_grid_that_reads_the_gpu_is_timed_by_the_kernel_itself_and_that_is_sai
         return grid(meta)
 
     a, _, c = program.vectors()
-    kernel = tuned(scaled, rep=10, warmup=1)
+    kernel = tuned(triton.jit(scaled.fn), rep=10, warmup=1)
     with pytest.warns(UserWarning, match="cannot be tuned in a process of its own"):
         kernel[reads](a, c, N, 3)
     assert kernel.best_config.num_warps == 2
