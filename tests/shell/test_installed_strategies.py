@@ -105,6 +105,7 @@ def test_it_works_wherever_a_strategy_does(site: Path, tmp_path: Path) -> None:
     assert json.loads(simulated)["runs"][0]["evaluated"] == 9
 
 
+@pytest.mark.slow
 def test_a_study_runs_it_in_its_workers(site: Path, tmp_path: Path) -> None:
     recording = load_recording("builtin:rms_norm").name
     strategies = [{"name": "sweep"}, {"name": "random_search"}]

@@ -50,6 +50,7 @@ def test_a_study_cut_anywhere_goes_on(folder: Path) -> None:
         assert len(runs.read_bytes().splitlines()) == 42
 
 
+@pytest.mark.slow
 def test_a_killed_study_loses_only_what_was_under_way(folder: Path) -> None:
     spec = folder / "s.toml"
     spec.write_text(

@@ -488,6 +488,7 @@ def test_forks_that_generate_something_else_are_not_used(
     assert len(search.warned) == 1
 
 
+@pytest.mark.slow
 def test_a_config_that_nobody_can_generate_code_for_costs_itself_only(
     tuned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -541,6 +542,7 @@ def test_what_is_known_is_told_before_more_is_asked_for(
     assert max(outstanding) < 20  # 4 compile, 1 is queued, 5 wait for the GPU, and few are proposed at once
 
 
+@pytest.mark.slow
 def test_a_config_filter_is_asked_before_anything_is_compiled(
     tuned: Callable[..., Any], kernels: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def test_losers_of_a_tuning_in_this_process_leave_nothing(cache: Path) -> None:
     assert list((cache.parent / "tmp").glob("autotune-*")) == []
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_killed_process_is_removed_by_the_next(cache: Path) -> None:
     with _in_process(cache, "hang") as ran:
         assert ran.stdout is not None

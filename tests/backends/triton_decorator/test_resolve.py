@@ -110,6 +110,7 @@ def test_a_key_that_differs_in_an_optional_argument_is_tuned_among_the_fastest(t
         assert ("tuning among" in ran.stderr) == tuned
 
 
+@pytest.mark.slow
 def test_the_example_is_right(tmp_path: Path) -> None:
     example = DOCS / "examples" / "decorated_softmax.py"
     own = {**os.environ, "AUTOTUNE_MODE": "off", "AUTOTUNE_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}

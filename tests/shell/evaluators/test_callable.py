@@ -495,6 +495,7 @@ def test_the_compile_timeout_of_the_limits_counts_where_it_is_shorter() -> None:
     assert outcome.compile_s == 0.3
 
 
+@pytest.mark.slow
 def test_a_straggler_holds_up_nobody() -> None:
     """One worker hangs in C for seconds while the other builds and times four; nobody else pays."""
     tool = evaluator(workers=2, build_timeout_s=8.0)
