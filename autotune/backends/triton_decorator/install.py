@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 from functools import wraps
 from importlib.util import find_spec
 from itertools import accumulate
-from types import ModuleType, TracebackType
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Self, Unpack
 from weakref import WeakValueDictionary
 
@@ -129,7 +129,9 @@ _installations: list[Installation] = []
 _autotuners: WeakValueDictionary[int, Any] = WeakValueDictionary()
 """The autotuners that have a replacement, or were left alone, by their `id`."""
 _told: set[str] = set()
-"""The libraries of which a line has said that their kernels were taken over."""
+"""The libraries of which a line has said that their kernels were taken over, and the classes of `_unclear`."""
+_unclear: set[type] = set()
+"""Classes with a `run` of which only a launch shows whether it calls Triton's, and none has shown it yet."""
 
 
 @dataclass(eq=False)
@@ -202,6 +204,7 @@ def _restore_class() -> None:
         _patch.base.run = _patch.original
     _patch.hook = _patch.base = _patch.original = _patch.run = None
     _told.clear()
+    _unclear.clear()
 
 
 def _place(autotuner: Any) -> None:
@@ -214,6 +217,8 @@ def _place(autotuner: Any) -> None:
         if made is not None and made.covers(module):
             if _library(module) not in _told:
                 _tell_libraries(made)
+            if type(autotuner) in _unclear:
+                _tell_class(made, type(autotuner))
             try:
                 place = Replacement(autotuner, _patch.base, made.options)
             except Exception as error:  # of foreign classes: any
@@ -240,22 +245,28 @@ def _withdraw_replacements() -> None:
 
 
 def _tell_libraries(made: Installation) -> None:
-    """One line with the libraries whose kernels are taken over and were not told before, and one for each class that
-    has nothing in common with Triton's `run`."""
+    """One line with the libraries whose kernels are taken over and were not told before, and one for each class of
+    which that is not known before a launch."""
     found = [one for one in _find_autotuners(_patch.base) if made.covers(_module_of(one))]
-    own = [one for one in found if _runs_alone(type(one), _patch.base)]
-    counts = Counter(_library(_module_of(one)) for one in found if one not in own)
+    unclear = {kind for kind in map(type, found) if not _calls_base(kind, _patch.base)}
+    counts = Counter(_library(_module_of(one)) for one in found if type(one) not in unclear)
     new = {library: count for library, count in sorted(counts.items()) if library not in _told}
     _told.update(new)
     if new:
         listed = ", ".join(f"{format_count(count, 'kernel')} of {library}" for library, count in new.items())
         _say(made, f"in the place of triton.autotune: {listed}")
-    for kind in dict.fromkeys(map(type, own)):
-        name = f"{kind.__module__}.{kind.__qualname__}"
+    for kind, count in Counter(type(one) for one in found if type(one) in unclear).items():
+        name = _name_of_class(kind)
         if name not in _told:
             _told.add(name)
-            count = sum(type(one) is kind for one in own)
-            _say(made, f"{format_count(count, 'kernel')} of {name} stay as they are: that class has its own way to run")
+            _unclear.add(kind)
+            _say(made, f"{format_count(count, 'kernel')} of {name}: taken over only if that class's run calls Triton's")
+
+
+def _tell_class(made: Installation, kind: type) -> None:
+    """A launch has come from the `run` of this class to Triton's."""
+    _unclear.discard(kind)
+    _say(made, f"in the place of triton.autotune: the kernels of {_name_of_class(kind)}")
 
 
 def _find_autotuners(base: type | None) -> list[Any]:
@@ -263,13 +274,36 @@ def _find_autotuners(base: type | None) -> list[Any]:
     return [] if base is None else [one for one in gc.get_objects() if issubclass(type(one), base)]
 
 
-def _runs_alone(kind: type, base: type) -> bool:
-    """Whether a derived class has a `run` that does not end in Triton's."""
+def _calls_base(kind: type, base: type) -> bool:
+    """Whether the code of a class shows that its `run` calls Triton's: by `super` or by a name that is bound to a class
+    above it. Other ways are not seen."""
+    above = set(kind.__mro__)
     for one in kind.__mro__[: kind.__mro__.index(base)]:
-        code = getattr(vars(one).get("run"), "__code__", None)
-        if code is not None and not {"super", base.__name__} & {*code.co_names}:
-            return True
-    return False
+        run = vars(one).get("run")
+        if run is None:
+            continue
+        if not isinstance(run, FunctionType) or "run" not in run.__code__.co_names:
+            return False
+        names = {*run.__code__.co_names, *run.__code__.co_freevars}
+        bound = {**run.__globals__, **_enclosed(run)}
+        if not {"super", base.__name__} & names and not any(
+            isinstance(bound.get(name), type) and bound[name] in above for name in names
+        ):
+            return False
+    return True
+
+
+def _enclosed(function: FunctionType) -> dict[str, Any]:
+    """The variables of enclosing functions that a function uses, as far as they have a value."""
+    found: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # empty
+            found[name] = cell.cell_contents
+    return found
+
+
+def _name_of_class(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _module_of(autotuner: Any) -> str:

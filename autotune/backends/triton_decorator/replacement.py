@@ -13,6 +13,7 @@ from autotune.backends.triton_decorator.call_key import Bucket, Call
 from autotune.backends.triton_decorator.decorator import kernel_decorator
 from autotune.backends.triton_decorator.options import Isolation
 from autotune.backends.triton_decorator.resolve import ConfigByKey, ResolvedConfig
+from autotune.backends.triton_decorator.triton_knobs import triton_key
 from autotune.backends.triton_decorator.tuned_kernel import TunedKernel
 from autotune.core.errors import PlanError, SpaceError
 from autotune.core.identity import identify
@@ -100,12 +101,7 @@ class Replacement:
         self._autotuner.nargs = None
 
     def _key(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
-        """The key of a call as Triton makes it: values of the key arguments, then the dtypes of all tensors."""
-        autotuner = self._autotuner
-        given = {**dict(zip(autotuner.arg_names, args, strict=False)), **kwargs}
-        named = {name: value for name, value in given.items() if name in autotuner.arg_names}
-        values = [named[name] for name in autotuner.keys if name in named]
-        return (*values, *(str(value.dtype) for value in named.values() if hasattr(value, "dtype")))
+        return triton_key(self._autotuner.arg_names, self._autotuner.keys, args, kwargs)
 
     def _found_here(self, key: tuple[Any, ...], config: Any) -> bool:
         return any(config is own for own in self._ours.get(key, {}).values())

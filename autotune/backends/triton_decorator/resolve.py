@@ -174,8 +174,13 @@ class ConfigResolver:
         self._locks: dict[tuple[Any, ...], threading.RLock] = {}
         self._warned: set[str] = set()
 
-    def resolve(self, call: Call, grid: Any, warmup: bool) -> tuple[ResolvedConfig, bool]:
-        """The config for a call, and whether it may be remembered. Raises the errors of `tune`."""
+    def resolve(
+        self, call: Call, grid: Any, warmup: bool, found: Callable[[ResolvedConfig], None]
+    ) -> tuple[ResolvedConfig, bool]:
+        """The config for a call, and whether it may be remembered. Raises the errors of `tune`.
+
+        found: called with a config that a search or the cache on disk had now.
+        """
         known = self.find_known(call)
         if known is not None:
             return known, True
@@ -188,15 +193,20 @@ class ConfigResolver:
             return ResolvedConfig.of(candidates, candidates.first, "first"), True
         obstacle = reason_not_to_tune(call, warmup)
         if obstacle is not None or mode == "lookup":
-            return self._look_up(call, candidates, env, grid, obstacle)
+            known, lasting = self._look_up(call, candidates, env, grid, obstacle)
+            if known.origin == "cache":
+                found(known)
+            return known, lasting
         with self._turn(call):
             known = self.find_known(call)
-            if known is None:
-                mode = "force" if call.canonical in self._to_tune_anew else mode
-                known = self._tune(call, candidates, env, mode, grid)
-                self.remember(call, known)
-                self._to_tune_anew.discard(call.canonical)
-            return known, True
+            if known is not None:  # another thread was faster
+                return known, True
+            mode = "force" if call.canonical in self._to_tune_anew else mode
+            known = self._tune(call, candidates, env, mode, grid)
+            self.remember(call, known)
+            self._to_tune_anew.discard(call.canonical)
+        found(known)
+        return known, True
 
     def find_known(self, call: Call) -> ResolvedConfig | None:
         """The config that this process knows for a call. A key that the user took out of `cache` is tuned anew, and a

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autotune.backends.triton.compiler import expect_launches
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
-from autotune.backends.triton_decorator.launcher import heuristic_names, python_function
+from autotune.backends.triton_decorator.launcher import heuristic_names, jitted_kernel, python_function
 from autotune.backends.triton_decorator.options import DecoratorOptions, check_names
 from autotune.backends.triton_decorator.report import KernelLog
 from autotune.backends.triton_decorator.resolve import ConfigByKey, ConfigResolver, ResolvedConfig, is_launch_failure
+from autotune.backends.triton_decorator.triton_knobs import announce, triton_key
 from autotune.core.errors import PlanError
 
 _MOST_REMEMBERED = 8192
@@ -252,7 +253,8 @@ class TunedKernel:
             if self.watcher is not None:
                 self.watcher.before(call, args, kwargs)
             start = perf_counter()
-            known, lasting = self._resolver.resolve(call, grid, warmup)
+            found = partial(self._announce, args, kwargs)
+            known, lasting = self._resolver.resolve(call, grid, warmup, found)
             seconds = perf_counter() - start
             try:
                 result = self._launch(known, args, kwargs, grid, warmup)
@@ -262,6 +264,8 @@ class TunedKernel:
                 start = perf_counter()
                 known = self._resolver.replace_failed(known, f"{type(error).__name__}: {error}", call, grid)
                 seconds += perf_counter() - start
+                if known.origin != "first":
+                    found(known)
                 result = self._launch(known, args, kwargs, grid, warmup)
         finally:
             self.nargs = None
@@ -275,6 +279,17 @@ class TunedKernel:
             if self.watcher is not None:
                 self.watcher.after(call, args, kwargs, known)
         return result
+
+    def _announce(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], known: ResolvedConfig) -> None:
+        """Tell those that watch the tunings of `triton.autotune`."""
+        announce(
+            name=self.__name__,
+            kernel=jitted_kernel(self.fn),
+            key=triton_key(self.arg_names, self.keys, args, kwargs),
+            known=known,
+            candidates=self._resolver.candidates,
+            seconds=self._resolver.bench_time,
+        )
 
     def _launch(
         self, known: ResolvedConfig, args: tuple[Any, ...], kwargs: dict[str, Any], grid: Any, warmup: bool

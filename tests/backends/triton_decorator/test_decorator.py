@@ -579,7 +579,7 @@ def test_two_threads_tune_once(clock: Clock) -> None:
     def first() -> None:
         barrier.wait()
         try:
-            kernel._resolver.resolve(kernel._resolver.calls.bind((*vectors(), N), {}), grid, False)
+            kernel._resolver.resolve(kernel._resolver.calls.bind((*vectors(), N), {}), grid, False, lambda known: None)
         except BaseException as error:
             errors.append(error)
 

@@ -405,7 +405,7 @@ def test_one_line_tells_what_is_taken_over_and_one_each_what_is_not(
     told = capsys.readouterr().err.splitlines()
     assert told == [
         "autotune: in the place of triton.autotune: 3 kernels of told_kernels",
-        "autotune: 1 kernel of told_kernels.Alone stay as they are: that class has its own way to run",
+        "autotune: 1 kernel of told_kernels.Alone: taken over only if that class's run calls Triton's",
     ]
     for kernel in (theirs.scaled, theirs.timing, theirs.alone, theirs.odd):
         for _ in range(2):
@@ -416,6 +416,123 @@ def test_one_line_tells_what_is_taken_over_and_one_each_what_is_not(
         " _bench",
         "autotune: told_kernels.odd stays under triton.autotune: Odd below it has no arg_names, as jitted functions do",
     ]
+
+
+def test_a_class_is_told_once_its_run_has_called_tritons(
+    library: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = {
+        "Alias": ("Theirs = Autotuner", "Theirs.run(self, *args, **kwargs)"),
+        "Indirect": ("def run_of(name):\n    return getattr(Autotuner, name)", "Indirect.way(self, *args, **kwargs)"),
+    }
+    source = PLAIN
+    for kind, (setup, call) in classes.items():
+        source += (
+            f"\n\n{setup}\n\n\nclass {kind}(Autotuner):\n    def way(self, *args, **kwargs):\n"
+            "        return run_of('run')(self, *args, **kwargs)\n\n"
+            f"    def run(self, *args, **kwargs):\n        return {call}\n\n\n"
+            f"@lambda fn: {kind}(fn, fn.arg_names, configs(16, 64), ['n'], None, None, **clock)"
+        ) + KERNEL.format(name=kind.lower())
+    monkeypatch.delenv("AUTOTUNE_PROGRESS")
+    theirs = library(source, "aliased_kernels")
+    autotune.triton.install(only="aliased_kernels", mode="off")
+    assert capsys.readouterr().err.splitlines() == [
+        "autotune: in the place of triton.autotune: 2 kernels of aliased_kernels",
+        "autotune: 1 kernel of aliased_kernels.Indirect: taken over only if that class's run calls Triton's",
+    ]
+    for _ in range(2):
+        assert scale(theirs.alias, EVEN=True) == scale(theirs.indirect, EVEN=True) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "autotune: in the place of triton.autotune: the kernels of aliased_kernels.Indirect"
+    ]
+
+
+@pytest.mark.parametrize("reason", ["warm-up", "error"])
+def test_the_arguments_of_a_call_are_forgotten_whatever_came_of_it(reason: str, library: Write) -> None:
+    theirs = library(PLAIN)
+    autotune.triton.install(mode="off")
+    decorated = autotune.triton(theirs.configs(16, 64), key=["n"], mode="off")(theirs.scaled.fn)
+    for kernel in (theirs.scaled, decorated):
+        a, c = torch.rand(N), torch.zeros(N)
+        if reason == "warm-up":
+            kernel.run(a, c, N, EVEN=True, grid=(1,), warmup=True)
+        else:
+            with pytest.raises(ZeroDivisionError):
+                kernel[lambda meta: (1 // 0,)](a, c, N, EVEN=True)
+        assert kernel.nargs is None
+
+
+def test_a_failed_config_is_printed_as_by_triton(
+    library: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = library(PLAIN.replace("    timed.append", "    assert running[0] != 128, 'no luck'\n    timed.append"))
+    monkeypatch.setattr(triton.knobs.autotuning, "print", True)
+    autotune.triton.install()
+    scale(theirs.scaled, EVEN=True)
+    printed = capsys.readouterr().out.splitlines()
+    (at,) = [i for i, line in enumerate(printed) if line.startswith("Autotuning failed with ")]
+    assert "no luck" in printed[at]
+    assert printed[at - 1].startswith("Autotuning kernel scaled with config BLOCK: 128")
+
+
+def test_watchers_of_tritons_tunings_see_these(
+    library: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    knobs = triton.knobs.autotuning
+    if not hasattr(knobs, "listener"):
+        pytest.skip("this Triton has no listener")
+    heard: list[dict[str, Any]] = []
+    monkeypatch.setattr(knobs, "listener", lambda **told: heard.append(told))
+    monkeypatch.setattr(knobs, "print", True)
+    theirs = library(PLAIN)
+    autotune.triton.install()
+    decorated = autotune.triton(theirs.configs(16, 64, 128), key=["n"], **theirs.clock)(theirs.scaled.fn)
+    for kernel, searched in ((theirs.scaled, True), (decorated, False)):
+        for _ in range(2):
+            scale(kernel, EVEN=True)
+        (told,) = heard
+        assert told["fn"] is theirs.scaled.fn
+        assert told["key"] == (N, "torch.float32", "torch.float32")
+        assert told["best_config"] is kernel.best_config
+        assert {config.kwargs["BLOCK"]: times[0] for config, times in told["configs_timings"].items()} == {
+            16: 5.0, 64: 1.0, 128: 2.0,
+        }  # fmt: skip
+        assert told["cache_hit"] is not searched
+        assert (told["duration"] is not None) is searched
+        heard.clear()
+        printed = capsys.readouterr().out.splitlines()
+        if searched:
+            assert sum(line.startswith("Autotuning kernel scaled with config BLOCK: ") for line in printed) == 3
+            assert printed[-4:-2] == [
+                "Triton autotuning for function scaled,",
+                f"with key as ({N}, 'torch.float32', 'torch.float32'),",
+            ]
+            assert printed[-1] == f"best config selected: {kernel.best_config};"
+        else:
+            assert not printed
+
+
+def test_under_torch_compile_a_graph_that_is_run_as_it_is_launches_through_the_installation(
+    library: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: True)  # as where there is a GPU
+    theirs = library(PLAIN.replace(", **clock", ""), "compiled_kernels")  # torch's graph takes no hooks
+    launched: list[int] = []
+    monkeypatch.setattr(theirs.scaled.fn, "run", lambda *args, BLOCK, **rest: launched.append(BLOCK))
+
+    def function(a: Any) -> Any:
+        c = torch.zeros_like(a)
+        theirs.scaled[(1,)](a, c, N, EVEN=True)
+        return c + 1
+
+    autotune.triton.install(mode="off")
+    try:
+        torch.compile(function, backend="eager", fullgraph=True)(torch.rand(N))
+    finally:
+        torch._dynamo.reset()
+    assert launched == [16]
+    assert [row.source for row in autotune.triton.report() if row.kernel == "compiled_kernels.scaled"] == ["fallback"]
 
 
 def test_a_library_that_comes_later_is_told_at_its_first_call(
@@ -587,6 +704,53 @@ def test_a_program_of_others_is_run_with_it_installed(tmp_path: Path) -> None:
     assert told[header].split() == ["kernel", "key", "tuning", "source", "gain", "config"]
     assert told[header + 1].startswith("kernels_of_theirs.scaled  n=300, float32")
     assert "5x" in told[header + 1]
+
+
+PROCESSES = """
+import multiprocessing, subprocess, sys
+from triton.runtime.autotuner import Autotuner
+
+
+def state(name):
+    print(name, Autotuner.run.__module__, hasattr(Autotuner.run, "__wrapped__"), flush=True)
+
+
+def main():
+    state("itself")
+    for method in ("spawn", "fork"):
+        process = multiprocessing.get_context(method).Process(target=state, args=(method,))
+        process.start()
+        process.join()
+    ask = "from triton.runtime.autotuner import Autotuner; print('{}', hasattr(Autotuner.run, '__wrapped__'))"
+    subprocess.run([sys.executable, "-c", ask.format("child")])
+    subprocess.run([sys.executable, "-m", "asking"])
+    subprocess.run([sys.executable, "-I", "-c", ask.format("isolated")])
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("as_module", [False, True], ids=["file", "module"])
+def test_every_process_of_a_program_is_taken_over(as_module: bool, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROCESSES)
+    (tmp_path / "asking.py").write_text(
+        "from triton.runtime.autotuner import Autotuner\n"
+        "print('module', hasattr(Autotuner.run, '__wrapped__'), flush=True)\n"
+    )
+    words = ["-m", "program"] if as_module else ["program.py"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "autotune", "run", *words], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert ran.returncode == 0, ran.stderr
+    module = "triton.runtime.autotuner"
+    assert ran.stdout.splitlines() == [
+        *(f"{name} {module} True" for name in ("itself", "spawn", "fork")),
+        "child True",
+        "module True",
+        "isolated False",
+    ], "an interpreter that ignores the environment (-I) is left alone"
 
 
 @pytest.mark.slow  # it imports torch in a process of its own
