@@ -39,12 +39,14 @@ def lazy_names(
             raise AttributeError(f"module {module_name!r} has no attribute {name!r}")
         from importlib import import_module
 
+        from autotune._extras import install_command
+
         try:
             value = getattr(import_module(homes[name]), name)
         except ImportError as error:
             if not extra or (error.name or "").startswith("autotune"):
                 raise
-            raise ImportError(f"{module_name} needs {error.name}; pip install 'autotune[{extra}]'") from error
+            raise ImportError(f"{module_name} needs {error.name}; {install_command(extra)}") from error
         setattr(import_module(module_name), name, value)
         return value
 

@@ -1,6 +1,6 @@
 """Helion's kernels tuned by our strategies: `helion.kernel(…, autotuner_fn=autotune.helion.autotuner(…))`.
 
-Needs `pip install 'autotune[helion]'`.
+Needs `pip install 'autotune-kernels[helion]'`.
 """
 
 from typing import TYPE_CHECKING

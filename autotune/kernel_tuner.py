@@ -1,6 +1,6 @@
 """Our strategies in Kernel Tuner: `tune_kernel(…, strategy=kernel_tuner_strategy("lfbo_tree_search"))`.
 
-Needs `pip install 'autotune[kernel-tuner]'`.
+Needs `pip install 'autotune-kernels[kernel-tuner]'`.
 """
 
 from typing import TYPE_CHECKING

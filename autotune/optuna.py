@@ -1,6 +1,6 @@
 """Our strategies as a sampler of Optuna: `create_study(sampler=StrategySampler(space, "lfbo_tree_search"))`.
 
-Needs `pip install 'autotune[optuna]'`.
+Needs `pip install 'autotune-kernels[optuna]'`.
 """
 
 from typing import TYPE_CHECKING

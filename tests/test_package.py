@@ -47,7 +47,7 @@ def test_a_short_path_without_its_extra_says_what_to_install(path: str, name: st
     code = f"import sys; sys.modules['{path}'] = None; import autotune.{path} as short; short.{name}"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stderr.splitlines()[-1].startswith(f"ImportError: autotune.{path} needs {path}")
-    assert ran.stderr.splitlines()[-1].endswith(f"; pip install 'autotune[{extra}]'")
+    assert ran.stderr.splitlines()[-1].endswith(f"; pip install 'autotune-kernels[{extra}]'")
 
 
 def test_importing_it_and_naming_everything_loads_nothing_heavy() -> None:

@@ -1,6 +1,6 @@
 """Our strategies as a sampler of Optuna: `create_study(sampler=StrategySampler(space, "lfbo_tree_search"))`.
 
-Needs `pip install 'autotune[optuna]'`. In the objective, `suggest(trial, space)` gives the config.
+Needs `pip install 'autotune-kernels[optuna]'`. In the objective, `suggest(trial, space)` gives the config.
 """
 
 import threading

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from autotune._extras import install_command
 from autotune.shell.files import translate_os_error, write_output
 from autotune.shell.formatting import escape_control_lines, escape_controls
 from autotune.studies.recordings.recording import Floats
@@ -91,7 +92,7 @@ def _draw_figures(result: StudyResult) -> dict[str, str]:
     try:
         matplotlib: Any = import_module("matplotlib")  # its own types change from version to version
     except ImportError:
-        raise StudyError("figures need matplotlib; pip install 'autotune[plots]'") from None
+        raise StudyError(f"figures need matplotlib; {install_command('plots')}") from None
     with matplotlib.rc_context(_PLOT_STYLE):
         return {
             "curves_by_time": _svg(_overall_figure(result, "time")),
@@ -188,7 +189,7 @@ def _html_report(result: StudyResult, tables: Sequence[StudyTable], figures: Map
         for key, caption in _CAPTIONS.items()
         if key in figures
     )
-    missing = "" if figures else "<p>No figures: they need matplotlib (pip install 'autotune[plots]').</p>"
+    missing = "" if figures else f"<p>No figures: they need matplotlib ({_escape(install_command('plots'))}).</p>"
     spec = msgspec.json.format(msgspec.json.encode(result.spec), indent=2).decode()
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{name}</title><style>{_PAGE_STYLE}</style></head><body>

@@ -9,18 +9,19 @@ A suite is a base class of tests for pytest. Subclass it under a name that begin
             return MySearch(count=20)
 
 The library's own tests use the same suites, so they hold other code to the same standard. docs/testing.md explains
-them. They need Hypothesis and pytest: pip install 'autotune[testing]'.
+them. They need Hypothesis and pytest: pip install 'autotune-kernels[testing]'.
 """
 
 from typing import TYPE_CHECKING
 
+from autotune._extras import install_command
 from autotune._lazy import lazy_names
 
 try:
     import hypothesis  # noqa: F401
     import pytest
 except ImportError as _error:
-    raise ImportError(f"autotune.testing needs {_error.name}; pip install 'autotune[testing]'") from None
+    raise ImportError(f"autotune.testing needs {_error.name}; {install_command('testing')}") from None
 
 pytest.register_assert_rewrite(  # so that a broken law shows the values that break it
     *(f"{__name__}.{room}" for room in (

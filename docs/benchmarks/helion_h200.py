@@ -18,7 +18,7 @@ there are more, so do as many kernels as there are pairs of GPUs; with one GPU, 
 comparison may take, in seconds (35). --keep: a folder for the logs and journals of the steps, packed.
 
 Where there is no GPU, small arguments and Triton's interpreter (TRITON_INTERPRET=1) rehearse it: no figure of that
-means anything. (pip install 'autotune[helion]')
+means anything. (pip install 'autotune-kernels[helion]')
 """
 
 import argparse

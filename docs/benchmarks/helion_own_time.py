@@ -1,6 +1,6 @@
 """What lfbo_tree_search itself costs an evaluation, against Helion's LFBOTreeSearch on the same recordings.
 
-    python docs/benchmarks/helion_own_time.py RECORDING...        (pip install 'autotune[helion]')
+    python docs/benchmarks/helion_own_time.py RECORDING...        (pip install 'autotune-kernels[helion]')
 
 Both take turns in one process on one thread, each with its own defaults. Processor time; looking up the recording is in
 it on both sides and is next to nothing. Fitting forests, scikit-learn on both sides, is shown apart.

@@ -88,7 +88,7 @@ def test_a_tuner_that_is_not_installed_is_named_with_its_extra(
     ]:
         monkeypatch.delitem(sys.modules, module)
     missing = f"(torch|{prefix})"  # Helion's peer imports torch first, which may be missing as well
-    with pytest.raises(StrategyError, match=rf"{name} needs {missing}.*; pip install 'autotune\[{extra}\]'"):
+    with pytest.raises(StrategyError, match=rf"{name} needs {missing}.*; pip install 'autotune-kernels\[{extra}\]'"):
         find_peer(name, {})
 
 

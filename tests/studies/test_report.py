@@ -32,8 +32,8 @@ def test_without_matplotlib_there_are_tables_and_a_hint(folder: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     result = run_study(SPEC, folder)
     notes = write_study(result, study_tables(result), folder / "out")
-    assert any("autotune[plots]" in note for note in notes)
-    assert "autotune[plots]" in (folder / "out" / "report.html").read_text()
+    assert any("autotune-kernels[plots]" in note for note in notes)
+    assert "autotune-kernels[plots]" in (folder / "out" / "report.html").read_text()
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:

@@ -23,7 +23,7 @@ def test_what_is_missing_is_named_with_the_extra(missing: str) -> None:
         f"import sys; sys.modules[{missing!r}] = None\n"
         "try:\n    import autotune.testing\nexcept ImportError as error:\n    print(error)"
     )
-    assert run(code) == f"autotune.testing needs {missing}; pip install 'autotune[testing]'"
+    assert run(code) == f"autotune.testing needs {missing}; pip install 'autotune-kernels[testing]'"
 
 
 def test_the_library_imports_neither_it_nor_what_it_needs() -> None:

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
+from autotune._extras import install_command
 from autotune.backends.triton.targets import parse_target
 from autotune.core.errors import EvaluatorError
 
@@ -27,7 +28,7 @@ def require_backend(target: str) -> None:
     try:
         from triton.backends import backends
     except ImportError:
-        raise EvaluatorError("Triton is not installed; install autotune[triton]") from None
+        raise EvaluatorError(f"Triton is not installed; {install_command('triton')}") from None
     if not any(_compiles_for(backend.compiler, target) for backend in backends.values()):
         raise EvaluatorError(
             f"the installed Triton does not compile for {target}: it has the backends {', '.join(sorted(backends))};"

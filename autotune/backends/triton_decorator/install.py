@@ -21,6 +21,7 @@ from types import FunctionType, ModuleType, TracebackType
 from typing import Any, Self, Unpack
 from weakref import WeakValueDictionary
 
+from autotune._extras import install_command
 from autotune.backends.triton.compiler import expect_launches
 from autotune.backends.triton_decorator.call_key import rounding_rules
 from autotune.backends.triton_decorator.decorator import kernel_decorator
@@ -103,7 +104,7 @@ def install(
         options=options,
     )
     if AUTOTUNER_MODULE not in sys.modules and find_spec("triton") is None:
-        raise PlanError("Triton is not installed, and so there is nothing to put autotune.triton in the place of")
+        raise PlanError(f"Triton is not installed, so no kernel can be taken over; {install_command('triton')}")
     with _lock:
         _withdraw_replacements()
         _installations.append(made)

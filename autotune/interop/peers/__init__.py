@@ -9,6 +9,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from autotune._extras import install_command
 from autotune.core.errors import StrategyError
 from autotune.studies.peers import Peer, PeerFactory, register_peer
 
@@ -27,7 +28,7 @@ def _make(prefix: str, extra: str, name: str, settings: Mapping[str, Any]) -> Pe
     except ImportError as error:
         if (error.name or "").startswith("autotune"):
             raise
-        raise StrategyError(f"{prefix}:{name} needs {error.name or prefix}; pip install 'autotune[{extra}]'") from None
+        raise StrategyError(f"{prefix}:{name} needs {error.name or prefix}; {install_command(extra)}") from None
     peer: Peer = adapter.make_peer(name, settings)
     return peer
 
