@@ -4,14 +4,19 @@
 
 Needs a GPU, flash-linear-attention and Liger-Kernel. Each operator runs forward and backward in a process with empty
 caches: seconds to import, seconds of the first call, milliseconds of a later step. `again` is a second process with the
-caches of the first. A side that takes longer than the cap counts as the cap. Where both sides have ended, a third
-process launches the picks of both in turn, and prints the ratio of their steps.
+caches of the first. A side that takes longer than the cap counts as the cap; `triton` may then go on for its picks alone
+(`--picks-cap`), with the binaries that our side has compiled. Where both sides have picks, another process launches both
+in turn, and prints the ratio of their steps. `--sides none` does only that.
+
+With two GPUs, run both sides at the same time: one call with `--sides autotune` and one with `--sides triton`, each with
+its own CUDA_VISIBLE_DEVICES and half of the cores (`taskset`), and then one with `--sides none`.
 """
 
 import argparse
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +25,8 @@ from typing import Any
 
 BATCH, LENGTH, HEADS, WIDTH = 2, 4096, 8, 128
 ROWS, COLUMNS = 8192, 4096
+IMPORT_S = 30.0
+"""More than the import of a library takes; the cap counts from there."""
 HOLD_CYCLES = 20_000_000
 """Some ten milliseconds: longer than the host takes to launch a step."""
 OPERATORS = ("l2norm", "layer_norm", "chunk_retention", "chunk_gla", "chunk_gated_delta_rule", "chunk_kda")
@@ -102,6 +109,23 @@ def _make_liger(name: str, leaf: Any, step: Any) -> Any:
 
         x, weights = leaf(ROWS, COLUMNS), [leaf(1), leaf(COLUMNS), leaf(COLUMNS)]
         return lambda: step(lambda: liger_dyt(x, *weights), [x, *weights])
+    if name == "liger_mlp":
+        from liger_kernel.ops.mlp import LigerMLPFunction
+
+        x, gate, up, down = leaf(2, 2048, 1024), leaf(4096, 1024), leaf(4096, 1024), leaf(1024, 4096)
+        return lambda: step(lambda: LigerMLPFunction.apply(x, gate, up, down), [x, gate, up, down])
+    if name == "liger_grpo":
+        from liger_kernel.transformers.grpo_loss import triton_grpo_loss
+
+        batch, length, words = 4, 512, 32000
+        logits, old, reference = leaf(batch, length + 1, words), leaf(batch, length), leaf(batch, length)
+        ids = torch.randint(words, (batch, length), device="cuda")
+        advantages = torch.randn(batch, device="cuda")
+
+        def loss() -> Any:
+            return triton_grpo_loss(logits, old.detach(), reference.detach(), ids, advantages, inplace=False)[0]
+
+        return lambda: step(loss, [logits])
     raise SystemExit(f"no operator is called {name}, of torch {torch.__version__}")
 
 
@@ -215,7 +239,7 @@ def call(side: str, name: str, folder: Path, cap_s: float) -> dict[str, Any]:
     began = time.perf_counter()
     command = [sys.executable, __file__, "--run", side, name, "--picks", str(folder / "picks.json")]
     try:
-        done = subprocess.run(command, env=caches(folder), capture_output=True, text=True, timeout=cap_s)
+        done = subprocess.run(command, env=caches(folder), capture_output=True, text=True, timeout=cap_s + IMPORT_S)
     except subprocess.TimeoutExpired:
         return {"first_s": cap_s, "capped": True}
     log = folder / f"{name}.log"
@@ -226,6 +250,14 @@ def call(side: str, name: str, folder: Path, cap_s: float) -> dict[str, Any]:
     return {**json.loads(lines[-1]), "process_s": round(time.perf_counter() - began, 2)}
 
 
+def find_picks(name: str, out: Path, cap_s: float) -> dict[str, Any]:
+    """Let `triton` find its picks with the binaries of our side: what a cap cut off is measured, not counted."""
+    folder = out / "triton" / name
+    shutil.copytree(out / "autotune" / name / "triton", folder / "triton", dirs_exist_ok=True)
+    found = call("triton", name, folder, cap_s)
+    return {key: value for key, value in found.items() if key in ("step_ms", "norms", "capped", "failed", "process_s")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, nargs="?")
@@ -234,6 +266,7 @@ def main() -> None:
     )
     parser.add_argument("--sides", default="autotune,triton")
     parser.add_argument("--cap", type=float, default=200.0)
+    parser.add_argument("--picks-cap", type=float, default=0.0, help="seconds for the picks of a side that was capped")
     parser.add_argument("--run", nargs=2)
     parser.add_argument("--picks", type=Path)
     parser.add_argument("--compare", nargs=3)
@@ -243,7 +276,7 @@ def main() -> None:
     if args.compare:
         return compare(args.compare[0], *map(Path, args.compare[1:]))
     for name in args.operators.split(","):
-        for side in args.sides.split(","):
+        for side in () if args.sides == "none" else args.sides.split(","):
             folder = args.out / side / name
             folder.mkdir(parents=True, exist_ok=True)
             found = call(side, name, folder, args.cap)
@@ -251,9 +284,13 @@ def main() -> None:
             if side == "autotune" and "failed" not in found:
                 print(side, name, "again", json.dumps(call(side, name, folder, args.cap)), flush=True)
         picks = [args.out / side / name / "picks.json" for side in ("autotune", "triton")]
+        if picks[0].exists() and not picks[1].exists() and args.picks_cap:
+            print("triton", name, "picks", json.dumps(find_picks(name, args.out, args.picks_cap)), flush=True)
         if all(path.exists() for path in picks):
             command = [sys.executable, __file__, "--compare", name, *map(str, picks)]
-            print(subprocess.run(command, capture_output=True, text=True).stdout.strip(), flush=True)
+            env = caches(args.out / "autotune" / name)
+            done = subprocess.run(command, env=env, capture_output=True, text=True)
+            print(done.stdout.strip() or done.stderr[-500:], flush=True)
 
 
 if __name__ == "__main__":
