@@ -3,13 +3,13 @@
     python docs/benchmarks/libraries.py OUT [--operators l2norm,layer_norm,…] [--sides triton,autotune] [--cap 200]
 
 Needs a GPU, flash-linear-attention and Liger-Kernel. Each operator runs forward and backward in a process with empty
-caches: seconds to import, seconds of the first call, milliseconds of a later step. `again` is a second process with the
-caches of the first. A side that takes longer than the cap counts as the cap; `triton` may then go on for its picks alone
-(`--picks-cap`), with the binaries that our side has compiled. Where both sides have picks, another process launches both
-in turn, and prints the ratio of their steps. `--sides none` does only that.
+caches: seconds to import, seconds of the first call, milliseconds of a later step. `again` is a second process with
+the caches of the first. A side that takes longer than the cap counts as the cap; `triton` may then go on for its
+picks alone (`--picks-cap`), with the binaries that our side has compiled. Where both sides have picks, another
+process launches both in turn, and prints the ratio of their steps. `--sides none` does only that.
 
-With two GPUs, run both sides at the same time: one call with `--sides autotune` and one with `--sides triton`, each with
-its own CUDA_VISIBLE_DEVICES and half of the cores (`taskset`), and then one with `--sides none`.
+With two GPUs, run both sides at the same time: one call with `--sides autotune` and one with `--sides triton`, each
+with its own CUDA_VISIBLE_DEVICES and half of the cores (`taskset`), and then one with `--sides none`.
 """
 
 import argparse
