@@ -29,6 +29,7 @@ IMPORT_S = 30.0
 """More than the import of a library takes; the cap counts from there."""
 HOLD_CYCLES = 20_000_000
 """Some ten milliseconds: longer than the host takes to launch a step."""
+BATCH_MS, MOST_STEPS = 2.0, 50
 OPERATORS = ("l2norm", "layer_norm", "chunk_retention", "chunk_gla", "chunk_gated_delta_rule", "chunk_kda")
 
 
@@ -213,20 +214,25 @@ def compare(name: str, ours: Path, theirs: Path, rounds: int = 60) -> None:
 
 
 def step_ms(run: Any, repeats: int = 20) -> float:
-    """The median milliseconds of one step on the GPU, which is held until the host has launched most of it."""
+    """The median milliseconds of one step on the GPU, which is held until the host has launched most of them.
+
+    Short steps are timed several at once: the clock of a GPU's events counts half microseconds.
+    """
     import torch
 
-    times = []
-    for _ in range(repeats):
+    def timed(steps: int) -> float:
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()
         torch.cuda._sleep(HOLD_CYCLES)
         start.record()
-        run()
+        for _ in range(steps):
+            run()
         end.record()
         torch.cuda.synchronize()
-        times.append(start.elapsed_time(end))
-    return sorted(times)[repeats // 2]
+        return start.elapsed_time(end) / steps
+
+    steps = min(MOST_STEPS, max(1, int(BATCH_MS / timed(1))))
+    return sorted(timed(steps) for _ in range(repeats))[repeats // 2]
 
 
 def caches(folder: Path) -> dict[str, str]:

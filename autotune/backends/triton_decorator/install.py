@@ -10,9 +10,9 @@ import gc
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import wraps
 from importlib.util import find_spec
@@ -109,7 +109,7 @@ def install(
         _withdraw_replacements()
         _installations.append(made)
         if len(_installations) == 1:
-            _patch.hook = when_imported(AUTOTUNER_MODULE, _replace_run)
+            _patch.hook = when_imported(AUTOTUNER_MODULE, _replace_methods)
         _tell_libraries(made)
     if resolve_setting(report, env.triton_report, False):
         print_at_exit()
@@ -137,12 +137,17 @@ _unclear: set[type] = set()
 
 @dataclass(eq=False)
 class _Patch:
-    """Triton's class, its own `run`, and the one in its place; or the hook that waits for the class."""
+    """Triton's class with its own methods and those in their place, by name; or the hook that waits for the class.
+
+    found: all its instances by their `id`. A search among all objects of a program takes a third of a second where
+    torch and a library are loaded, so one is made at the start, and later instances are added as they are made.
+    """
 
     hook: ImportHook | None = None
     base: Any = None
-    original: Callable[..., Any] | None = None
-    run: Callable[..., Any] | None = None
+    original: dict[str, Any] = field(default_factory=dict)
+    placed: dict[str, Any] = field(default_factory=dict)
+    found: "WeakValueDictionary[int, Any]" = field(default_factory=WeakValueDictionary)
 
 
 _patch = _Patch()
@@ -170,14 +175,19 @@ def _patterns(option: str, given: str | Sequence[str] | None) -> tuple[str, ...]
     return tuple(patterns)
 
 
-def _replace_run(module: ModuleType) -> None:
-    """Give Triton's class another `run`."""
+def _replace_methods(module: ModuleType) -> None:
+    """Give Triton's class another `run`, and a constructor that remembers the instance."""
     with _lock:
         _patch.hook = None
         if not _installations:
             return
         base: Any = module.Autotuner
-        original = base.run
+        original, construct = base.run, base.__init__
+
+        @wraps(construct)
+        def init(self: Any, *args: Any, **kwargs: Any) -> None:
+            construct(self, *args, **kwargs)
+            _patch.found[id(self)] = self
 
         @wraps(original)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -194,16 +204,25 @@ def _replace_run(module: ModuleType) -> None:
             self.best_config = place.tuned.best_config
             return result
 
-        _patch.base, _patch.original, _patch.run, base.run = base, original, run, run
+        _patch.base = base
+        _patch.original = {"run": original, "__init__": construct}
+        _patch.placed = {"run": run, "__init__": init}
+        for name, method in _patch.placed.items():
+            setattr(base, name, method)
+        # By their type: objects may lie about their class.
+        _patch.found.update({id(one): one for one in gc.get_objects() if issubclass(type(one), base)})
     expect_launches()
 
 
 def _restore_class() -> None:
     if _patch.hook is not None:
         _patch.hook.remove()
-    if _patch.base is not None and _patch.base.run is _patch.run:  # else another tool has replaced it since
-        _patch.base.run = _patch.original
-    _patch.hook = _patch.base = _patch.original = _patch.run = None
+    for name, method in _patch.placed.items():
+        if getattr(_patch.base, name) is method:  # else another tool has replaced it since
+            setattr(_patch.base, name, _patch.original[name])
+    _patch.hook = _patch.base = None
+    _patch.original, _patch.placed = {}, {}
+    _patch.found.clear()
     _told.clear()
     _unclear.clear()
 
@@ -248,7 +267,7 @@ def _withdraw_replacements() -> None:
 def _tell_libraries(made: Installation) -> None:
     """One line with the libraries whose kernels are taken over and were not told before, and one for each class of
     which that is not known before a launch."""
-    found = [one for one in _find_autotuners(_patch.base) if made.covers(_module_of(one))]
+    found = [one for one in list(_patch.found.values()) if made.covers(_module_of(one))]
     unclear = {kind for kind in map(type, found) if not _calls_base(kind, _patch.base)}
     counts = Counter(_library(_module_of(one)) for one in found if type(one) not in unclear)
     new = {library: count for library, count in sorted(counts.items()) if library not in _told}
@@ -268,11 +287,6 @@ def _tell_class(made: Installation, kind: type) -> None:
     """A launch has come from the `run` of this class to Triton's."""
     _unclear.discard(kind)
     _say(made, f"in the place of triton.autotune: the kernels of {_name_of_class(kind)}")
-
-
-def _find_autotuners(base: type | None) -> list[Any]:
-    """All autotuners of this process, wherever they are held. By their type: objects may lie about their class."""
-    return [] if base is None else [one for one in gc.get_objects() if issubclass(type(one), base)]
 
 
 def _calls_base(kind: type, base: type) -> bool:

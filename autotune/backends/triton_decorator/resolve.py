@@ -358,7 +358,7 @@ class ConfigResolver:
         tuned = candidates.names
         return TuningTask(
             kernel=self._fn,
-            effects=self._effects,
+            find_effects=self._effects,
             grid=grid,
             named={name: value for name, value in call.named.items() if name not in tuned},
             options=call.options,
@@ -371,8 +371,11 @@ class ConfigResolver:
             measuring=self.options.measuring,
         )
 
-    @cached_property
     def _effects(self) -> Effects | None:
+        return self._found_effects
+
+    @cached_property
+    def _found_effects(self) -> Effects | None:
         return find_effects(self._kernel)
 
     def _warn_once(self, text: str) -> None:

@@ -7,7 +7,7 @@ about it on stderr, and remembers the measurements.
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -116,14 +116,14 @@ class TuningLog:
 class TuningTask:
     """A call that is to be tuned.
 
-    kernel: as decorated. effects: what its source tells about its arguments. grid: of the call. named: the arguments by
-    name, defaults included. options: of the launch, given at the call. placed, given: the names of the arguments that
-    the call gives by position, and of all that it gives. device: "cuda", "cpu", … interpreted: whether Triton's
-    interpreter runs the kernel. label: kernel and key, for people.
+    kernel: as decorated. find_effects: reads in its source what it does to its arguments. grid: of the call. named: the
+    arguments by name, defaults included. options: of the launch, given at the call. placed, given: the names of the
+    arguments that the call gives by position, and of all that it gives. device: "cuda", "cpu", … interpreted: whether
+    Triton's interpreter runs the kernel. label: kernel and key, for people.
     """
 
     kernel: Any
-    effects: Effects | None
+    find_effects: Callable[[], Effects | None]
     grid: Any
     named: Mapping[str, Any]
     options: Mapping[str, Any]
@@ -140,7 +140,7 @@ class TuningTask:
         """The tensors that the kernel writes."""
         of = self.measuring
         declared = (*self._present("outputs", of.outputs), *self.zeroed)
-        return find_written(self.effects, self.named, declared, self._present("restore_value", of.restore_value))
+        return find_written(self.find_effects(), self.named, declared, self._present("restore_value", of.restore_value))
 
     @property
     def gpu(self) -> CallGpu | None:

@@ -13,6 +13,7 @@ from memory leads to where no argument does.
 import ast
 import builtins
 import inspect
+import linecache
 import textwrap
 from collections.abc import Iterable, Mapping
 from types import FunctionType, MethodType, ModuleType
@@ -395,10 +396,20 @@ class _FunctionWalk(ast.NodeVisitor):
 def _parse(callee: Any, function: FunctionType) -> ast.FunctionDef:
     """The syntax tree of a function: of the text that Triton compiles, where the kernel holds one."""
     text = getattr(callee, "src", None)
-    tree = ast.parse(text if isinstance(text, str) else textwrap.dedent(inspect.getsource(function.__code__))).body[0]
+    tree = ast.parse(text if isinstance(text, str) else textwrap.dedent(_source(function))).body[0]
     if not isinstance(tree, ast.FunctionDef):
         raise _NotUnderstood
     return tree
+
+
+def _source(function: FunctionType) -> str:
+    """`inspect.getsource`, without its search through all modules of the program, which takes a millisecond for each
+    hundred of them."""
+    code = function.__code__
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    if not lines:
+        return inspect.getsource(code)
+    return "".join(inspect.getblock(lines[code.co_firstlineno - 1 :]))
 
 
 def _bound_names(tree: ast.FunctionDef) -> set[str]:
