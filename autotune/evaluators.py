@@ -1,6 +1,6 @@
 """The parts of an evaluator: the protocol, the events that it reports, and a clock for them.
 
-docs/evaluators.md describes it.
+docs/reference/evaluators.md describes it.
 """
 
 from autotune.core.outcomes import Failed, Outcome, Timed, Trial

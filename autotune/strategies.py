@@ -1,6 +1,6 @@
 """The parts of a strategy of your own: the protocol, its arguments and answers, and random numbers from a key.
 
-docs/strategies.md describes it; `autotune.register` gives a strategy a name that journals can use.
+docs/reference/strategies.md describes it; `autotune.register` gives a strategy a name that journals can use.
 """
 
 from autotune.core.history import Archive

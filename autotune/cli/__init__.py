@@ -41,7 +41,7 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ExitCode(IntEnum):
-    """The exit codes of every command, as docs/command-line.md lists them."""
+    """The exit codes of every command, as docs/reference/command_line.md lists them."""
 
     DONE = 0
     ERROR = 1

@@ -81,7 +81,7 @@ def show(
 
 
 class JournalSummary(Struct, frozen=True, kw_only=True):
-    """The fields that `show --json` prints of a journal; see docs/command-line.md."""
+    """The fields that `show --json` prints of a journal; see docs/reference/command_line.md."""
 
     kind: Literal["journal"]
     path: str
@@ -235,7 +235,7 @@ class Optimum(Struct, frozen=True):
 
 
 class RecordingSummary(Struct, frozen=True, kw_only=True):
-    """The fields that `show --json` prints of a recording; see docs/command-line.md."""
+    """The fields that `show --json` prints of a recording; see docs/reference/command_line.md."""
 
     kind: Literal["recording"]
     path: str

@@ -47,7 +47,8 @@ def simulate(
         typer.Option(
             "--disturb",
             metavar="KEY=SIZE",
-            help="Noise, outliers, drift and carry-over, such as jitter=0.01; repeatable: see docs/evaluators.md.",
+            help="Noise, outliers, drift and carry-over, such as jitter=0.01; repeatable: "
+            "see docs/reference/evaluators.md.",
         ),
     ] = None,
     compile_workers: Annotated[int, typer.Option(help="How many configs compile at a time.")] = 1,

@@ -64,7 +64,7 @@ P is 0 for random search and 1 for finding the optimum at once (Willemsen et al.
 50 points of the budget of how much of the way from random search to the optimum was gone. Numbers are means over the
 seeds, then over the recordings of a kernel, then over kernels. "to 5 %": the median number of evaluations until
 the best is within 5 % of the optimum, "never" if half of the runs were not; "within 5 %": the share that were.
-"best @100": optimum / best after 100 evaluations. docs/studies.md has the formulas."""
+"best @100": optimum / best after 100 evaluations. docs/howto/compare_strategies.md has the formulas."""
 
 
 def write_study(result: StudyResult, tables: Sequence[StudyTable], folder: Path) -> list[str]:

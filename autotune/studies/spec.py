@@ -114,7 +114,7 @@ def load_study(path: Path | str) -> StudySpec:
     try:
         return decode(text, type=StudySpec)
     except (msgspec.DecodeError, StudyError, ValueError, RecursionError) as error:  # ValueError: the TOML reader's own
-        raise StudyError(f"{path}: {error}; docs/studies.md lists the fields of a study") from None
+        raise StudyError(f"{path}: {error}; docs/howto/compare_strategies.md lists the fields of a study") from None
 
 
 def list_cases(spec: StudySpec) -> tuple[Case, ...]:

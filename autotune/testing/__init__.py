@@ -8,8 +8,8 @@ A suite is a base class of tests for pytest. Subclass it under a name that begin
         def make_strategy(self, space):
             return MySearch(count=20)
 
-The library's own tests use the same suites, so they hold other code to the same standard. docs/testing.md explains
-them. They need Hypothesis and pytest: pip install 'autotune-kernels[testing]'.
+The library's own tests use the same suites, so they hold other code to the same standard. docs/howto/test_your_part.md
+explains them. They need Hypothesis and pytest: pip install 'autotune-kernels[testing]'.
 """
 
 from typing import TYPE_CHECKING

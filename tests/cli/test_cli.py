@@ -193,7 +193,7 @@ def test_help_is_quick() -> None:
 
 
 def test_the_documentation_knows_every_option_exit_code_and_field(capfd: pytest.CaptureFixture[str]) -> None:
-    text = (DOCS / "command-line.md").read_text()
+    text = (DOCS / "reference" / "command_line.md").read_text()
     for name, short in COMMANDS.items():
         assert f"\n## autotune {name} " in text
         section = text.partition(f"\n## autotune {name} ")[2].partition("\n## ")[0]

@@ -1,4 +1,4 @@
-"""The first example of docs/testing.md passes as it stands."""
+"""The first example of docs/howto/test_your_part.md passes as it stands."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ from tests.support import DOCS, ROOT
 
 
 def test_the_strategy_of_the_page_passes_its_laws(tmp_path: Path) -> None:
-    code = re.findall(r"```python\n(.*?)```", (DOCS / "testing.md").read_text(), flags=re.S)[0]
+    code = re.findall(r"```python\n(.*?)```", (DOCS / "howto" / "test_your_part.md").read_text(), flags=re.S)[0]
     file = tmp_path / "test_my_search.py"
     file.write_text(code)
     command = [sys.executable, "-m", "pytest", str(file), "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"]

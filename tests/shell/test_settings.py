@@ -64,7 +64,7 @@ def test_a_wrong_value_is_one_sentence(name: str) -> None:
 
 
 def test_the_documentation_knows_every_variable() -> None:
-    text = (DOCS / "cache.md").read_text()
+    text = (DOCS / "reference" / "cache.md").read_text()
     for name in SETTINGS:
         assert f"`{variable_name(name)}`" in text
 

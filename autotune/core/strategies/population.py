@@ -23,7 +23,7 @@ from autotune.core.strategies.protocol import Ask, AwaitOutcome, Done, Proposals
 INITIAL_SHARE = 0.5
 """The share of an initial population that is measured by default. The predicted-worse half rarely holds a good start,
 so it is measured only while too little has worked: measuring all 100 configs instead of 50 improved the best by 2 % on
-the development recordings (docs/strategies.md)."""
+the development recordings (docs/reference/strategies.md)."""
 
 PARTS = (0.1, 0.2, 0.4, 0.5, 1.0)
 """An initial population is measured in parts that end at these shares of it; the outcomes of a part order the next."""

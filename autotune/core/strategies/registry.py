@@ -164,7 +164,7 @@ def make_strategy(name: str, settings: dict[str, Any]) -> AnyStrategy:
     try:
         made: Any = kind(**values) if issubclass(kind, CheckedSettings) else msgspec.convert(values, kind)
     except (msgspec.ValidationError, TypeError) as error:  # of another type; a setting without default is missing
-        raise StrategyError(f"{name}: {error}; see docs/strategies.md for its settings") from None
+        raise StrategyError(f"{name}: {error}; see docs/reference/strategies.md for its settings") from None
     strategy: AnyStrategy = made
     return strategy
 
