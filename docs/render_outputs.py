@@ -61,7 +61,7 @@ MEASURED_MASKS = (
 )
 """What depends on the times, too: the configs and their number."""
 
-DEPENDS_ON_TIMES = re.compile(r"(as good|note|drift)\b")
+DEPENDS_ON_TIMES = re.compile(r"(as good|note|stopped)\b")
 """Lines of a result that are there or not, as the times will have it."""
 
 
