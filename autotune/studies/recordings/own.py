@@ -32,7 +32,7 @@ class _Failures(msgspec.Struct):
     messages: list[str]
 
 
-class _File(msgspec.Struct, omit_defaults=False, kw_only=True):
+class RecordingFile(msgspec.Struct, omit_defaults=False, kw_only=True):
     """The file, its fields in this order. codes: a list for each parameter. samples_ms: all repeats, row by row."""
 
     format: Literal["autotune-recording"]
@@ -74,7 +74,7 @@ def write_recording(recording: Recording, path: Path | str, digits: int | None =
         raise RecordingError(f"{path}: the space is not JSON text; pass the text that a Space writes")
     failed = np.flatnonzero(~recording.timed)
     are_default = _default_keys(recording.values, recording.codes) == recording.keys
-    file = _File(
+    file = RecordingFile(
         format="autotune-recording",
         version=_VERSIONS[0] if recording.objective == TIME else _VERSIONS[1],
         kernel=recording.kernel,
@@ -120,7 +120,7 @@ def read_own(path: Path, text: bytes) -> Recording:
     if version not in _VERSIONS:
         known = " and ".join(map(str, _VERSIONS))
         raise RecordingError(f"{path}: format version {version} where {known} are known; install a newer autotune")
-    file = decode(_File, text, path, "damaged", "fetch the file again")
+    file = decode(RecordingFile, text, path, "damaged", "fetch the file again")
     if (version == _VERSIONS[1]) is isinstance(file.objective, msgspec.UnsetType):
         raise RecordingError(f"{path}: version {version} and its objective contradict each other; fetch the file again")
     try:
@@ -129,7 +129,7 @@ def read_own(path: Path, text: bytes) -> Recording:
         raise RecordingError(f"{path}: {error}; fetch the file again") from None
 
 
-def _build(path: Path, file: _File) -> Recording:
+def _build(path: Path, file: RecordingFile) -> Recording:
     n = len(file.time_ms)
     values = tuple(distinct_values(column) for column in file.parameters.values())
     if list(map(len, values)) != list(map(len, file.parameters.values())):

@@ -1,0 +1,79 @@
+"""The parts of the site: every page has a place in it, and the generated pages hold what the library has."""
+
+import re
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from typing import Any
+
+import pytest
+
+import autotune
+from tests.support import DOCS
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The package `site_pages`, which stands beside the pages."""
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(str(DOCS))
+    import site_pages
+
+    yield site_pages
+    for name in [name for name in sys.modules if name.partition(".")[0] == "site_pages"]:
+        del sys.modules[name]
+
+
+def test_every_page_has_a_place_in_the_contents() -> None:
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", (DOCS / "index.md").read_text(), flags=re.DOTALL)
+    listed = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")} - {"index"}
+    assert {page for page in pages if not any(fnmatch(page, one) for one in listed)} == set()
+    assert {one for one in listed if "generated/" not in one and not any(fnmatch(page, one) for page in pages)} == set()
+
+
+def test_the_api_shows_every_public_name_once(site: Any) -> None:
+    pages = {name: text for name, text in site.api.pages().items() if name.startswith(("api_", "module_"))}
+    shown = [entry for text in pages.values() for entry in re.findall(r"^\.\. (?:auto|py:data)\w*:: (\S+)", text, re.M)]
+    assert len(shown) == len(set(shown))
+    assert {f"autotune.{name}" for name in dir(autotune) if not name.startswith("_")} <= set(shown)
+
+
+def test_the_page_of_commands_has_every_command(site: Any) -> None:
+    text = site.commands.pages()["commands.rst"]
+    for heading in ("autotune tune", "autotune cache explain", "autotune run"):
+        assert f"\n{heading}\n" in text
+    assert "``--evaluations INTEGER``" in text or "--evaluations" in text
+
+
+def test_schemas_are_of_what_is_written(site: Any) -> None:
+    """Every field of the types that are read is in a schema, and configs are objects."""
+    for _, _, kind, _ in site.formats.FORMATS:
+        schema = site.formats.schema_of(kind)
+        assert "$ref" in schema or "anyOf" in schema
+    entry = site.formats.schema_of(None)["$defs"]["Entry"]["properties"]
+    assert {"key", "run", "result", "space", "measurements"} <= set(entry)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The limits. seconds: on the clock. Raises PlanError.", "``seconds``\n   on the clock."),
+        ("low, high: its interval.", "``low``, ``high``\n   its interval."),
+        ("other: no field of it.", "other: no field of it."),
+        ("Use `tune`.", ":py:func:`tune <autotune.tune>`"),
+        ("Not a_name* here.", r"a\_name\*"),
+        ("As in\n\n    code(1)", "::\n\n   code(1)"),
+    ],
+)
+def test_docstrings_become_definitions_links_and_code(site: Any, text: str, found: str) -> None:
+    assert found in site.docstrings.to_rst(text, ("seconds", "low", "high"))
+
+
+def test_signatures_are_as_the_source_writes_them(site: Any) -> None:
+    signature, returned = site.docstrings.written_signature(autotune.tune)
+    assert "space: Space | Mapping[str, Parameter]" in signature
+    assert returned == "Result"
+    assert site.docstrings.written_signature(autotune.Budget)[0] == (
+        "(evaluations: int | None = None, seconds: float | None = None, generations: int | None = None)"
+    )
