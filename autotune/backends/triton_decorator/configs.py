@@ -32,19 +32,23 @@ class Candidates:
     """The configs among which a tuning chooses.
 
     first: the config where nothing may be tuned. listed: the `triton.Config` of each config of a list. configs: all
-    configs to try; None where the space is searched. seeds: the configs with which such a search begins.
+    configs to try; None where the space is searched. left_out: the configs of the list that need not be tried. seeds:
+    the configs with which a search of the space begins.
     """
 
     space: Space
     first: Config
     listed: Mapping[Config, Any]
     configs: tuple[Config, ...] | None = None
+    left_out: tuple[Config, ...] = ()
     seeds: tuple[Config, ...] = ()
 
     @property
     def strategy(self) -> FiniteSearch | None:
         """The strategy that tries a whole list; None where the space is searched."""
-        return None if self.configs is None else FiniteSearch(tuple(dict(config) for config in self.configs))
+        if self.configs is None:
+            return None
+        return FiniteSearch(tuple(map(dict, self.configs)), left_out=tuple(map(dict, self.left_out)))
 
     @property
     def single(self) -> bool:

@@ -277,7 +277,8 @@ class ConfigResolver:
         reach = max(sorted(times.values())[:_FEW][-1], min(times.values()) * _REACH)
         seen = known.measured()
         kept = tuple(one for one in candidates.configs if one not in seen or times.get(one, inf) <= reach)
-        return replace(candidates, configs=kept) if len(kept) > 1 else candidates
+        left_out = tuple(one for one in candidates.configs if one not in kept)
+        return replace(candidates, configs=kept, left_out=left_out) if len(kept) > 1 else candidates
 
     def prune(self, call: Call, grid: Any, warmup: bool) -> Candidates:
         """The candidates for the arguments of a call."""

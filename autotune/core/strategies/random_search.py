@@ -49,9 +49,14 @@ class RandomSearch(ArchiveStrategy, frozen=True, tag="random_search", omit_defau
 
 
 class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True):
-    """The given configs, at least 2, in order, the default of the space before them."""
+    """The given configs, at least 2, in order, the default of the space before them.
+
+    left_out: further configs of the list that are not tried, since measurements of a like problem showed them to be
+    slow. They have no effect; a cache knows by them that the list was considered as a whole.
+    """
 
     configs: tuple[dict[str, Any], ...]
+    left_out: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         wanted = "a list of at least 2 configs"
@@ -60,6 +65,9 @@ class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True)
             raise StrategyError(f"finite_search: configs = {given!r} is out of range; use {wanted}")
         configs = tuple(dict(as_config(one, f"finite_search: config {i}")) for i, one in enumerate(given))
         msgspec.structs.force_setattr(self, "configs", configs)
+        left = check_items(self.left_out, "finite_search: left_out", "a list of configs", StrategyError)
+        left_out = tuple(dict(as_config(one, f"finite_search: left_out {i}")) for i, one in enumerate(left))
+        msgspec.structs.force_setattr(self, "left_out", left_out)
 
     def init(self, space: Space, seeds: Seeds, key: Key) -> PointList:
         checked = [space.check(config, f"finite_search: config {i}") for i, config in enumerate(self.configs)]

@@ -16,7 +16,7 @@ from autotune.core.search.plan import Budget
 
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import CachedMeasurement
-    from autotune.shell.cache.entries import Entry
+    from autotune.shell.cache.entries import Entry, Provenance
 
 ENDED_BY_ITSELF = ("strategy", "exhausted", "effort")
 """Why a search ended that no larger budget would have continued."""
@@ -54,12 +54,19 @@ def shortfall(entry: "Entry", wanted: Requirements) -> str:
     asked = {config.digest for config in wanted.configs}
     if not asked:
         return ""
-    measured = asked & {*entry.taken, *(m.config.digest for m in entry.measurements)}
+    considered = {*entry.taken, *(m.config.digest for m in entry.measurements), *_left_out(run)}
+    measured = asked & considered
     most = budget.evaluations
     needed = len(asked) if most is None else min(len(asked), max(most - 1 - most // 10, 1))
     if len(measured) < needed:
         return f"it measured {len(measured)} of the {len(asked)} configs that are asked for"
     return ""
+
+
+def _left_out(run: "Provenance") -> list[str]:
+    """The digests of the configs that a finite search knew not to be worth a measurement."""
+    configs = None if run.strategy is None else run.strategy.settings.get("left_out")
+    return [Config(one).digest for one in configs if isinstance(one, dict)] if isinstance(configs, list | tuple) else []
 
 
 def reusable(measurements: Iterable["CachedMeasurement"]) -> list["CachedMeasurement"]:
