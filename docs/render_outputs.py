@@ -12,10 +12,11 @@ A block is fenced (```), or indented by four spaces, and an HTML comment before 
     <!-- setup … -->          Python before the next block, which the reader does not see
     <!-- skip: REASON -->     not run; Python is still compiled
 
-Words after `run` and `output`: `measured` (times decide what is printed: numbers and values are not compared), `fails`
-(an exit code other than 0 is expected), `unshown` (what is printed is not shown), `continues` (the program goes on from
-the Python blocks before it), NAME=VALUE (an environment variable), and expect=REGEX (the output must match). A line `…`
-of an output stands for lines that are left out.
+Words after `run` and `output`: `measured` (times decide what is printed: numbers and values are not compared),
+`fails` (an exit code other than 0 is expected), `unshown` (what is printed is not shown), `continues` (the program
+goes on from the Python blocks before it), NAME=VALUE (an environment variable), expect=REGEX (the output must match),
+and mask=REGEX (what matches is not compared). A line `…` of an output stands for lines that are left out. The text of
+a file, and commands that are only needed, may stand inside the comment, out of the reader's sight.
 
 The blocks of a page run one after another, in a folder with a copy of the checkout's tracked files. `.venv/bin/` and
 `python` are of the environment that runs this script, which should have all extras; a page that makes an environment
@@ -42,8 +43,9 @@ LEFT_OUT = "…"
 
 TIME = r"\d[\d,]*(?:\.\d+)? ?(?:ns|us|µs|ms|s)\b"
 MASKS = (
+    (r"^host( +).*", r"host\1HOST"),
     (r"\b\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?)?", "DATE"),
-    (rf" ?\({TIME} to {TIME}(?:, \d+ %)?\)", ""),  # the interval of a time
+    (rf" ?\({TIME} to {TIME}(?:, \d+ ?%)?\)", ""),  # the interval of a time
     (TIME, "TIME"),
     (r"\b\d+(?:\.\d+)?x(?: \(\d[\d.]* to \d[\d.]*\))?", "RATIO"),
     (r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,32}\b", "DIGEST"),
@@ -53,6 +55,7 @@ MASKS = (
 """What differs from run to run whatever is printed: a pattern, and what stands for it in a comparison."""
 
 MEASURED_MASKS = (
+    (r"^host( +).*", r"host\1HOST"),
     (r"\{[^{}]*\}", "#"),
     (r"\[[^\[\]]*\]", "#"),
     (r"\"[^\"]*\"|'[^']*'|\b(?:true|false|True|False|null|None)\b", "#"),
@@ -79,13 +82,14 @@ class Block:
 
     @property
     def options(self) -> set[str]:
-        return (
-            {word for word in shlex.split(self.words) if "=" not in word} if self.kind in ("run", "output") else set()
-        )
+        return {word for word in self._words() if "=" not in word}
 
     @property
     def settings(self) -> dict[str, str]:
-        return dict(word.split("=", 1) for word in shlex.split(self.words) if "=" in word) if self.kind == "run" else {}
+        return dict(word.split("=", 1) for word in self._words() if "=" in word)
+
+    def _words(self) -> list[str]:
+        return shlex.split(self.words) if self.kind in ("run", "output") else []
 
 
 class PageError(Exception):
@@ -108,8 +112,11 @@ def parse_blocks(page: str, lines: Sequence[str]) -> list[Block]:
         if found := MARK.match(line):
             end = next(i for i in range(at, len(lines)) if "-->" in lines[i])
             text = "\n".join([found[2], *lines[at + 1 : end + 1]]).partition("-->")[0]
-            if found[1] == "setup":
-                blocks.append(_block("setup", "", "python", at, end + 1, "", text.strip("\n").splitlines()))
+            first, _, hidden = text.partition("\n")
+            if found[1] == "setup" or hidden.strip():
+                language = "console" if hidden.startswith("$ ") else "python"
+                hidden_lines = hidden.strip("\n").splitlines()
+                blocks.append(_block(found[1], first.strip(), language, at, end + 1, "", hidden_lines))
             else:
                 mark = {"main": ("run", ""), "tests": ("skip", "CI runs it as it stands")}.get(found[1], (found[1], ""))
                 mark = (mark[0], mark[1] or text.strip())
@@ -152,6 +159,11 @@ class Shown:
     shown: tuple[str, ...]
     printed: tuple[str, ...]
     measured: bool
+    mask: str | None
+
+    def compared(self) -> tuple[list[str], list[str]]:
+        """Both without what differs from run to run."""
+        return comparable(self.shown, self.measured, self.mask), comparable(self.printed, self.measured, self.mask)
 
 
 @dataclass(kw_only=True)
@@ -177,7 +189,7 @@ class Run:
             elif block.kind == "output":
                 if printed is None:
                     raise PageError(f"{self.page}, line {block.start}: an output without a block that prints it")
-                self._show(block.start, block.end, block.indent, block.text, printed, "measured" in block.options)
+                self._show(block, block.start, block.end, block.text, printed)
                 printed = None
             elif block.kind == "run" and block.language == "python":
                 kept = program if "continues" in block.options else []
@@ -195,14 +207,15 @@ class Run:
             if "unshown" not in block.options:
                 first, last = at - block.start + command.count("\n") + 1, end - block.start
                 shown = block.text[first:last]
-                self._show(block.start + first, end, block.indent, shown, printed, "measured" in block.options)
+                self._show(block, block.start + first, end, shown, printed)
         return None
 
-    def _show(
-        self, start: int, end: int, indent: str, shown: tuple[str, ...], printed: tuple[str, ...], measured: bool
-    ) -> None:
-        kept = leave_out(printed, shown)
-        self.outputs.append(Shown(start=start, end=end, indent=indent, shown=shown, printed=kept, measured=measured))
+    def _show(self, block: Block, start: int, end: int, shown: tuple[str, ...], printed: tuple[str, ...]) -> None:
+        shown_now = Shown(
+            start=start, end=end, indent=block.indent, shown=shown, printed=leave_out(printed, shown),
+            measured="measured" in block.options, mask=block.settings.get("mask"),
+        )  # fmt: skip
+        self.outputs.append(shown_now)
 
     def _execute(self, block: Block, command: str, at: int) -> tuple[str, ...]:
         """The lines that it prints; a failure, or a match that is missing, is a fault."""
@@ -254,7 +267,7 @@ def run_command(command: str, folder: Path, settings: dict[str, str]) -> tuple[i
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}", "HOME": str(home), "COLUMNS": "110",
         "XDG_CACHE_HOME": str(home / ".cache"), "PIP_CACHE_DIR": str(Path.home() / ".cache/pip"),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_QUIET": "3", "TERM": "dumb",
-        "OMP_NUM_THREADS": "1", "AUTOTUNE_PROGRESS": "0",
+        "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     environment |= {name: value for name, value in settings.items() if name.isupper()}
     with tempfile.TemporaryFile("w+") as output:
@@ -283,10 +296,11 @@ def leave_out(printed: tuple[str, ...], shown: tuple[str, ...]) -> tuple[str, ..
     return (*printed[:head], LEFT_OUT, *printed[len(printed) - tail :])
 
 
-def comparable(lines: Sequence[str], measured: bool) -> list[str]:
+def comparable(lines: Sequence[str], measured: bool = False, mask: str | None = None) -> list[str]:
     """The lines without what differs from run to run."""
     kept = [line for line in lines if not (measured and DEPENDS_ON_TIMES.match(line))]
-    for pattern, replacement in (*MASKS, *(MEASURED_MASKS if measured else ())):
+    own = ((mask, "MASKED"),) if mask else ()
+    for pattern, replacement in (*own, *MASKS, *(MEASURED_MASKS if measured else ())):
         kept = [re.sub(pattern, replacement, line) for line in kept]
     return [line.strip() for line in kept]
 
@@ -295,7 +309,7 @@ def differences(run: Run) -> list[str]:
     """Where the page shows another output than the command prints, a text for each place."""
     found = []
     for output in run.outputs:
-        was, now = (comparable(lines, output.measured) for lines in (output.shown, output.printed))
+        was, now = output.compared()
         if was != now:
             place = f"{run.page}, line {output.start + 1}"
             raw = "\n".join(output.printed)
@@ -308,7 +322,8 @@ def renewed(lines: Sequence[str], run: Run) -> list[str]:
     """The page with what its commands print now. An output that differs only in what is masked stays as it is."""
     result = list(lines)
     for output in reversed(run.outputs):
-        if comparable(output.shown, output.measured) != comparable(output.printed, output.measured):
+        was, now = output.compared()
+        if was != now:
             result[output.start : output.end] = [(output.indent + line).rstrip() for line in output.printed]
     return result
 

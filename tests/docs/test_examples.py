@@ -33,11 +33,6 @@ def test_own_loop_finds_the_best_of_its_made_up_space() -> None:
     assert "best tile=64, stages=4, swizzle=True" in output
 
 
-def test_tutorial_shows_the_example_as_it_is() -> None:
-    shown = re.findall(r"```python\n(.*?)```", (DOCS / "tutorial" / "first_search.md").read_text(), re.DOTALL)[0]
-    assert (EXAMPLES / "lengths.py").read_text().endswith(shown)
-
-
 @pytest.fixture(scope="module")
 def matmul() -> ModuleType:
     pytest.importorskip("numba")
