@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from autotune.core.search.messages import Compare as Compare
     from autotune.core.search.messages import Compared as Compared
     from autotune.core.search.messages import Conclude as Conclude
+    from autotune.core.search.messages import Dispatched as Dispatched
     from autotune.core.search.messages import Event as Event
     from autotune.core.search.messages import Finished as Finished
     from autotune.core.search.messages import Interrupted as Interrupted
@@ -52,7 +53,9 @@ if TYPE_CHECKING:
     from autotune.core.search.messages import Observed as Observed
     from autotune.core.search.messages import Reported as Reported
     from autotune.core.search.messages import Resumed as Resumed
+    from autotune.core.search.messages import Sampled as Sampled
     from autotune.core.search.messages import Ticked as Ticked
+    from autotune.core.search.messages import Told as Told
     from autotune.core.search.messages import Wait as Wait
     from autotune.core.search.plan import Budget as Budget
     from autotune.core.search.plan import Plan as Plan
@@ -88,6 +91,7 @@ if TYPE_CHECKING:
     from autotune.interop.seed_configs import write_seeds as write_seeds
     from autotune.interop.tuned_configs import read_tuned_configs as read_tuned_configs
     from autotune.interop.tuned_configs import write_tuned_configs as write_tuned_configs
+    from autotune.shell.ask_tell import AskTell as AskTell
     from autotune.shell.cache.cache import Cache as Cache
     from autotune.shell.cache.cache import SavedBestConfig as SavedBestConfig
     from autotune.shell.cache.cache import get_cache_dir as get_cache_dir

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import platform
+import time
 import warnings
 import zlib
 from contextlib import suppress
@@ -27,12 +28,16 @@ from autotune.core.search.plan import Plan
 from autotune.core.space import Space
 from autotune.core.space_spec import why_incomparable
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_of_spec, spec_of_plan
-from autotune.shell.files import read_regular, suffix_conflict, translate_os_error
+from autotune.shell.files import read_regular, refuse_irregular, suffix_conflict, translate_os_error
 from autotune.shell.signed_json import UNREADABLE, is_signed, sign
 from autotune.version import __version__
 
 FORMAT, VERSION = "autotune-journal", 2
 """Version 2 has the digest of the result, and the order of runs in comparisons; journals of version 1 are read."""
+
+_LOCK_POLL_S, _HEADER_S = 0.02, 2.0
+"""Seconds between two attempts to get the lock of a journal, and seconds after which the maker of an empty file counts
+as killed."""
 
 
 class Origin(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -182,8 +187,11 @@ class JournalWriter:
         self._checksum = checksum
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], header: Header) -> "JournalWriter":
-        """A new journal; raises JournalError if the file exists, cannot be written, or has another format's name."""
+    def create(cls, path: str | os.PathLike[str], header: Header, wait_s: float = 0.0) -> "JournalWriter":
+        """A new journal; raises JournalError if the file exists, cannot be written, or has another format's name.
+
+        wait_s: seconds to wait for a process that has found the new file and looks into it.
+        """
         path = Path(path)
         if (fault := suffix_conflict(path, ".jsonl", ".json")) is not None:
             raise JournalError(f"the journal {path} cannot be written: {fault}")
@@ -194,7 +202,7 @@ class JournalWriter:
             raise JournalError(f"the journal {path} exists; resume it, or name another file") from None
         except OSError as error:
             raise JournalError(f"the journal {path} cannot be written ({error.strerror}); name another file") from None
-        _lock(descriptor, path)
+        _lock(descriptor, path, wait_s)
         line = sign(encode(header))
         writer = cls(descriptor, path, 0, zlib.crc32(line))
         try:
@@ -215,7 +223,36 @@ class JournalWriter:
         if os.fstat(descriptor).st_size != journal.size:  # another process went on with it before we got the lock
             os.close(descriptor)
             raise JournalError(f"another process has written to {journal.path} since it was read; resume it again")
-        os.ftruncate(descriptor, journal.length)
+        return cls._after(descriptor, journal)
+
+    @classmethod
+    def take(cls, path: Path, wait_s: float) -> "tuple[Journal, JournalWriter]":
+        """Wait at most so many seconds until no other process writes to a journal, then read it to go on with it.
+
+        Raises JournalError where another process still writes, or where the journal cannot be read or written.
+        """
+        until = time.monotonic() + wait_s
+        while True:
+            with translate_os_error(JournalError, f"{path} cannot be written", "check the path and its permissions"):
+                refuse_irregular(path, os.stat(path).st_mode)
+                descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            _lock(descriptor, path, until - time.monotonic())
+            try:
+                if not os.fstat(descriptor).st_size and time.monotonic() < min(until, until - wait_s + _HEADER_S):
+                    os.close(descriptor)  # the process that has made it has not got the lock yet
+                    time.sleep(_LOCK_POLL_S)
+                    continue
+                journal = read_journal(path)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return journal, cls._after(descriptor, journal)
+
+    @classmethod
+    def _after(cls, descriptor: int, journal: Journal) -> "JournalWriter":
+        """The writer that goes on after the last whole line."""
+        if journal.length != journal.size:
+            os.ftruncate(descriptor, journal.length)
         return cls(descriptor, journal.path, journal.length, journal.checksum)
 
     def write(self, event: Event) -> None:
@@ -277,10 +314,18 @@ def _make_folder(path: Path) -> None:
         ) from None
 
 
-def _lock(descriptor: int, path: Any) -> None:
-    """Keep a second process from writing to the same journal; the lock goes with the process."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise JournalError(f"another process is writing to the journal {path}; wait for it, or stop it") from None
+def _lock(descriptor: int, path: Any, wait_s: float = 0.0) -> None:
+    """Keep a second process from writing to the same journal, waiting so long at most for one that writes now; the lock
+    goes with the process."""
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except OSError:
+            if time.monotonic() >= until:
+                os.close(descriptor)
+                raise JournalError(
+                    f"another process is writing to the journal {path}; wait for it, or stop it"
+                ) from None
+            time.sleep(_LOCK_POLL_S)

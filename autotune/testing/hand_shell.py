@@ -200,7 +200,7 @@ def check_request(search: Search, todo: Request, room: int) -> None:
                 assert plan.space.check(trial.config) == trial.config
                 assert trial.config not in seen, "a point that was asked for before"
                 seen.add(trial.config)
-            assert budget.evaluations is None or len(seen) <= budget.evaluations
+            assert budget.evaluations is None or len(seen) - search.told <= budget.evaluations
             own = [trial.generation for trial in trials if trial.origin == "strategy"]
             assert budget.generations is None or all(generation < budget.generations for generation in own)
         case Compare(trials=trials, rounds=rounds, purpose=purpose):

@@ -78,11 +78,14 @@ def _simplifies(search: Search) -> bool:
 
 
 def remaining_evaluations(search: Search, reserved: bool = True) -> int | None:
-    """How many more configs may be measured; None: no limit. reserved: keep the evaluations of simplification."""
+    """How many more configs may be measured; None: no limit. reserved: keep the evaluations of simplification.
+
+    Configs that the search had not asked for cost it nothing.
+    """
     evaluations = search.plan.budget.evaluations
     if evaluations is None:
         return None
-    return evaluations - len(search.trials) - (simplification_reserve(search) if reserved else 0)
+    return evaluations - (len(search.trials) - search.told) - (simplification_reserve(search) if reserved else 0)
 
 
 def limits_for(search: Search, generation: int = 0) -> Limits:

@@ -145,7 +145,33 @@ class Reported(Struct, frozen=True, tag="reported", omit_defaults=True):
     digest: str
 
 
-Event = Asked | Observed | Compared | Ticked | Interrupted | Resumed | Reported
+class Dispatched(Struct, frozen=True, tag="dispatched", omit_defaults=True):
+    """A loop outside was given this trial to measure, or to sample once for the comparison under way. The search itself
+    does not change."""
+
+    at: float
+    trial: int
+
+
+class Sampled(Struct, frozen=True, tag="sampled", omit_defaults=True):
+    """A loop outside took one sample of a trial for the comparison under way. The search changes with `Compared`, which
+    holds the samples of all its rounds."""
+
+    at: float
+    trial: int
+    outcome: Outcome
+
+
+class Told(Struct, frozen=True, tag="told", omit_defaults=True):
+    """The outcome of a config that the search had not asked for; the trial gets the next number. It counts as no
+    evaluation of the budget."""
+
+    at: float
+    trial: Trial
+    outcome: Outcome
+
+
+Event = Asked | Observed | Compared | Ticked | Interrupted | Resumed | Reported | Dispatched | Sampled | Told
 
 
 def without_interrupted_tail(events: Iterable[Event]) -> list[Event]:

@@ -19,21 +19,25 @@ from autotune.core.search.messages import (
     Compare,
     Compared,
     Conclude,
+    Dispatched,
     Event,
     Interrupted,
     Measure,
     Observed,
     Reported,
     Resumed,
+    Sampled,
     Task,
     Ticked,
+    Told,
 )
 from autotune.core.search.plan import Plan
 from autotune.core.statistics import notch
 from autotune.core.strategies.protocol import Observation, Seeds
 
-STRATEGY, SIMPLIFY, OTHER = "strategy", "simplify", -1
-"""Origins of trials: the strategy's own and simplification's. OTHER: the generation recorded for all other trials."""
+STRATEGY, SIMPLIFY, TOLD, OTHER = "strategy", "simplify", "told", -1
+"""Origins of trials: the strategy's own, simplification's, and those of configs that the search had not asked for.
+OTHER: the generation recorded for all trials but the strategy's."""
 
 
 class StrategyStart(Struct, frozen=True):
@@ -48,7 +52,8 @@ class Search(Struct, frozen=True, dict=True):
     """The state of a search. Only `start` and `advance` make it; read it through its properties and `result`.
 
     clock: the time of the last event in seconds. asks: the number of recorded requests. proposed: accepted proposals
-    since `strategy_start`. generation: the generation of the last proposal. comparing: the comparison under way.
+    since `strategy_start`. told: trials that the search had not asked for. generation: the generation of the last
+    proposal. comparing: the comparison under way.
     contested: trials observed since the last confirmation that may be as fast as the best. best_ms, best_high_ms: the
     fastest time and the high end of its notch, in milliseconds. qualified, verified: the finished comparisons of the
     contenders and of the finalists, outcomes in the order of the request. simplifying: the finished comparisons of the
@@ -79,6 +84,7 @@ class Search(Struct, frozen=True, dict=True):
     strategy_start: StrategyStart = StrategyStart()
     interrupted: bool = False
     before: "Search | None" = None
+    told: int = 0
 
     @memo
     def archive(self) -> Archive:
@@ -168,7 +174,9 @@ def advance(search: Search, event: Event) -> Search:
             return replace(search, interrupted=True, comparing=None, before=search.before or search)
         case Resumed(at=at):
             return replace(search.before, clock=max(search.before.clock, at)) if search.before else search
-        case Ticked() | Reported():
+        case Told(trial=trial, outcome=outcome):
+            return _apply_told(search, trial, outcome)
+        case Ticked() | Reported() | Dispatched() | Sampled():
             return search
     assert_never(event)
 
@@ -199,6 +207,15 @@ def _append_trials(search: Search, trials: tuple[Trial, ...], rejected: int) -> 
         rejected=search.rejected + rejected,
         generation=max([search.generation, *(trial.generation for trial in own)]),
     )
+
+
+def _apply_told(search: Search, trial: Trial, outcome: Outcome) -> Search:
+    if search.concluded is not None or search.interrupted:
+        raise JournalError(
+            f"trial {trial.id} was told of after the search had ended; remove that line and all later ones"
+        )
+    search = _append_trials(search, (trial,), 0)
+    return _apply_observed(replace(search, told=search.told + 1), trial.id, outcome)
 
 
 def _check_known(search: Search, *trials: int) -> None:
