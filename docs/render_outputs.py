@@ -27,11 +27,13 @@ import argparse
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
@@ -330,13 +332,11 @@ def renewed(lines: Sequence[str], run: Run) -> list[str]:
 
 def copy_checkout(to: Path) -> None:
     """The tracked files as they are in the working tree, and an environment unless the page makes one."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-    archive = subprocess.run(
-        ["tar", "--null", "--no-recursion", "--ignore-failed-read", "-T", "-", "-c"],
-        cwd=ROOT, input=listed, stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
-    to.mkdir(parents=True)
-    subprocess.run(["tar", "-x"], cwd=to, input=archive.stdout, check=True)
+    for name in tracked():
+        target = to / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # removed in the working tree, and not committed yet
+            shutil.copy2(ROOT / name, target)
 
 
 def run_page(page: str, lines: Sequence[str]) -> Run:
@@ -352,10 +352,15 @@ def run_page(page: str, lines: Sequence[str]) -> Run:
     return run
 
 
+def tracked(*patterns: str) -> list[str]:
+    """The tracked files that match, as paths from the root."""
+    command = ["git", "ls-files", "-z", "--", *patterns]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
+
+
 def pages() -> list[str]:
     """README and the pages that have something to run, as paths from the root."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [path.relative_to(ROOT).as_posix() for path in found if RUN_MARK.search(path.read_text())]
+    return [page for page in tracked("README.md", "docs/*.md") if RUN_MARK.search((ROOT / page).read_text())]
 
 
 def main() -> None:
