@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from autotune._extras import missing_module_remedy
 from autotune.cli.output import stdout_for_results
 from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.search.plan import Budget
@@ -115,6 +116,9 @@ def _execute(path: Path, source: bytes) -> ModuleType:
         raise PlanError(
             f"{path} ended the process; move all but the problem under `if __name__ == '__main__':`"
         ) from None
+    except ModuleNotFoundError as error:
+        remedy = missing_module_remedy(error.name or "") or f"install {error.name}, or correct the file"
+        raise PlanError(f"{path}, line {_line(error, full)}: {error}; {remedy}") from error
     except Exception as error:
         fault = f"{type(error).__name__}: {error}".rstrip(": ")
         raise PlanError(f"{path}, line {_line(error, full)}: {fault}; correct the file") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune._extras import DISTRIBUTION
+from autotune._extras import DISTRIBUTION, EXTRA_OF
 from tests.support import DOCS, ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -39,6 +39,7 @@ def test_every_extra_that_is_named_exists() -> None:
     for path in (path for path in SOURCES if path.suffix == ".py"):
         for name in re.findall(r"install_command\(['\"]([\w-]+)['\"]\)", path.read_text()):
             assert name in EXTRAS, path
+    assert set(EXTRA_OF.values()) <= EXTRAS
 
 
 def test_the_page_on_installing_has_every_extra_and_no_other() -> None:
