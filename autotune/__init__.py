@@ -114,12 +114,12 @@ if TYPE_CHECKING:
     from autotune.shell.evaluators.simulated import SimulatedEvaluator as SimulatedEvaluator
     from autotune.shell.files import load_config as load_config
     from autotune.shell.files import save_config as save_config
+    from autotune.shell.plans import make_plan as make_plan
     from autotune.shell.replay import Replay as Replay
     from autotune.shell.replay import replay as replay
     from autotune.shell.settings import Environment as Environment
     from autotune.shell.settings import environment as environment
     from autotune.shell.tuning import Problem as Problem
-    from autotune.shell.tuning import make_plan as make_plan
     from autotune.shell.tuning import resume as resume
     from autotune.shell.tuning import tune as tune
     from autotune.version import __version__ as __version__

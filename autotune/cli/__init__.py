@@ -19,6 +19,8 @@ COMMANDS = {
     "tune": "Find the fastest config of the problem in a Python file.",
     "resume": "Go on with the search of a journal, in that journal.",
     "replay": "Check that the decisions of a journal can be repeated.",
+    "ask": "Print the next config to measure, for a loop of your own.",
+    "tell": "Tell the time of a config that ask has printed, or its failure.",
     "show": "Summarise a journal or a recording.",
     "simulate": "Search a recorded space; no device is needed.",
     "record": "Measure every valid config of a problem's space.",
@@ -52,6 +54,8 @@ class ExitCode(IntEnum):
     """The search ended without one config that could be timed."""
     DIVERGED = 4
     """A replay decided otherwise than its journal."""
+    OVER = 5
+    """`ask` has no config: the search is over."""
     INTERRUPTED = 130
     """Ctrl-C (or SIGTERM); after one of them the best so far is printed all the same."""
     PIPE_CLOSED = 141

@@ -40,6 +40,18 @@ def load_problem(target: str) -> "Problem":
         return _take_problem(_execute(path, _read_python(path)), name, path)
 
 
+def load_space(target: str) -> Space:
+    """The space that FILE[:NAME] names: a Space, or that of a Problem; without a name, `space` before `problem`.
+
+    Errors as of `load_problem`.
+    """
+    path, name = split_target(target)
+    with stdout_for_results():
+        module = _execute(path, _read_python(path))
+        value = vars(module).get("space" if name == DEFAULT_NAME else name)
+        return value if isinstance(value, Space) else _take_problem(module, name, path).space
+
+
 def is_journal(path: Path) -> bool:
     """Whether a file is to be read as a journal, by its beginning or name. Raises PlanError where it cannot be read."""
     with translate_os_error(PlanError, f"{path} cannot be read", "check the path"):

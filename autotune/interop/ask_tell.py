@@ -12,7 +12,7 @@ from autotune.core.search.request import request
 from autotune.core.search.state import advance, start
 from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
-from autotune.shell.tuning import make_plan
+from autotune.shell.plans import make_plan
 
 _SETTINGS: Mapping[str, Any] = {"restarts": 1_000, "simplify_rounds": 0, "verify_rounds": 0}
 """The other tuner decides how many evaluations there are, so a strategy that ends begins again."""

@@ -30,8 +30,8 @@ from autotune.shell.files import PathLike, as_path
 from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import resolve_options
+from autotune.shell.plans import make_plan
 from autotune.shell.settings import environment
-from autotune.shell.tuning import make_plan
 
 EVALUATOR: Mapping[str, Detail] = {"kind": "ask_tell"}
 """The evaluator that the header of a journal names: the measurements are the loop's own."""

@@ -141,6 +141,25 @@ def read_journal(path: str | os.PathLike[str]) -> Journal:
     )
 
 
+def read_header(path: Path, wait_s: float = 0.0) -> Header:
+    """The header of a journal; errors as of `read_journal`. wait_s: seconds to wait for a process that makes it."""
+    until = time.monotonic() + min(wait_s, _HEADER_S)
+    with translate_os_error(JournalError, f"{path} cannot be read", "check the path"):
+        refuse_irregular(path, os.stat(path).st_mode)
+        while not (line := _first_line(path)) and time.monotonic() < until:
+            time.sleep(_LOCK_POLL_S)
+    if not line:
+        raise JournalError(f"{path} holds no whole header, so nothing was recorded yet; remove it and start again")
+    return _header(path, line)
+
+
+def _first_line(path: Path) -> bytes:
+    """The first line of a file; empty where it is not whole."""
+    with open(path, "rb") as file:
+        line = file.readline()
+    return line[:-1] if line.endswith(b"\n") else b""
+
+
 def _header(path: Path, line: bytes) -> Header:
     try:
         found = msgspec.json.decode(line, type=_Version)

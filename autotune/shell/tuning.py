@@ -7,20 +7,18 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune.core.arguments import check_bool, check_integer, check_items
-from autotune.core.config import Config, Value, as_config
-from autotune.core.errors import JournalError, PlanError
+from autotune.core.config import Config, Value
+from autotune.core.errors import JournalError
 from autotune.core.outcomes import Detail
 from autotune.core.parameters import Parameter
-from autotune.core.search.effort import check_effort, settings_for, strategy_for
 from autotune.core.search.messages import Event, Finished, Reported, Resumed
-from autotune.core.search.plan import Budget, Plan, Settings, as_budget
+from autotune.core.search.plan import Budget, Plan
 from autotune.core.search.request import request
 from autotune.core.search.result import Result, result, result_digest
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space, as_space
 from autotune.core.strategies.protocol import AnyStrategy
-from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
+from autotune.core.strategies.registry import name_of
 from autotune.shell.cache.cached_evaluator import drop_cached
 from autotune.shell.cache.reuse import (
     KeyedCache,
@@ -37,8 +35,9 @@ from autotune.shell.evaluators.callable import as_evaluator
 from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
 from autotune.shell.files import PathLike, as_path
 from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
-from autotune.shell.options import Options, as_settings, resolve_options
+from autotune.shell.options import Options, resolve_options
 from autotune.shell.options import Progress as Progress
+from autotune.shell.plans import as_configs, make_plan
 from autotune.shell.progress import show_progress
 from autotune.shell.settings import environment
 
@@ -47,45 +46,6 @@ if TYPE_CHECKING:
     from autotune.shell.cache.keys import Key, KeyKind
     from autotune.shell.cache.warm_start import WarmStart
     from autotune.shell.journal import Origin
-
-
-def make_plan(
-    space: Space | Mapping[str, Parameter],
-    strategy: str | AnyStrategy = DEFAULT_STRATEGY,
-    *,
-    exact: bool = False,
-    rebuild: bool = True,
-    one_at_a_time: bool = False,
-    effort: str = "full",
-    budget: Budget | int | None = None,
-    seed: int = 0,
-    seeds: Iterable[Mapping[str, Value]] = (),
-    best_available: Iterable[Mapping[str, Value]] = (),
-    settings: Mapping[str, Any] | None = None,
-) -> Plan:
-    """The plan of a search, to step it by hand; arguments as for `tune`.
-
-    exact: whether the evaluator always gives a config the same time. rebuild: whether it has to build a config again
-    to compare it. one_at_a_time: whether it takes one config at a time. Raises StrategyError or PlanError.
-    """
-    level, space, given = check_effort(effort), as_space(space), as_settings(settings)
-    machine = {name: value for name, value in given.items() if name in Settings.__struct_fields__}
-    own = {name: value for name, value in given.items() if name not in machine}
-    return Plan(
-        space,
-        strategy_for(strategy, level, own, one_at_a_time),
-        as_budget(budget),
-        check_integer(seed, "seed", PlanError),
-        as_configs(seeds, "seeds"),
-        as_configs(best_available, "best_available"),
-        settings_for(level, {"rebuild": rebuild, **machine, "exact": check_bool(exact, "exact", PlanError)}),
-    )
-
-
-def as_configs(given: object, what: str) -> tuple[Config, ...]:
-    """The configs of a list; raises PlanError, which names the argument, for anything else."""
-    found = check_items(given, what, "a list of configs", PlanError)
-    return tuple(Config(as_config(config, f"{what}: config {i}")) for i, config in enumerate(found))
 
 
 def tune(

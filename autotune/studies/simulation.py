@@ -22,7 +22,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import name_of
 from autotune.shell.driver import Driver, Interruption
 from autotune.shell.evaluators.simulated import SimulatedEvaluator
-from autotune.shell.tuning import make_plan
+from autotune.shell.plans import make_plan
 from autotune.studies.recordings import Recording, recorded_parameters
 from autotune.studies.recordings.rows import Coder
 

@@ -41,7 +41,8 @@ from autotune.core.strategies.protocol import (
 )
 from autotune.core.strategies.registry import from_spec, to_spec
 from autotune.shell.evaluators.simulated import SimulatedEvaluator
-from autotune.shell.tuning import make_plan, tune
+from autotune.shell.plans import make_plan
+from autotune.shell.tuning import tune
 from autotune.testing.hand_shell import HandShell, snapshot
 from autotune.testing.journal_laws import JournalLaws, register_temporarily
 from autotune.testing.outcomes import HashedTable, outcome_scripts

@@ -24,7 +24,7 @@ from autotune.core.kernels.space import kernel_space
 from autotune.core.keys import Key, fold, integers, root, uniform
 from autotune.core.search.state import start
 from autotune.shell.driver import Driver, Interruption
-from autotune.shell.tuning import make_plan
+from autotune.shell.plans import make_plan
 from autotune.studies.simulation import WITHOUT_FINISH
 
 BATCH = 5

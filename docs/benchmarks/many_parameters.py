@@ -19,7 +19,7 @@ from autotune.core.search.messages import Asked, Finished, Measure, Observed, Wa
 from autotune.core.search.request import request
 from autotune.core.search.state import advance, start
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
-from autotune.shell.tuning import make_plan
+from autotune.shell.plans import make_plan
 from autotune.studies.recordings import load_recording
 from autotune.studies.simulation import WITHOUT_FINISH, Simulation
 

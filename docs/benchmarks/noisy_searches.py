@@ -40,7 +40,7 @@ from autotune.core.statistics import paired_ratio
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell.driver import Driver, Interruption
 from autotune.shell.evaluators.simulated import DisturbedDevice
-from autotune.shell.tuning import make_plan
+from autotune.shell.plans import make_plan
 
 COMPARED = Disturbance(jitter=0.004, outliers=0.05, outlier_size=0.02, walk=0.01, carry_over=0.001)
 

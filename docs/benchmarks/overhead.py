@@ -24,7 +24,7 @@ from autotune.core.search.state import start
 from autotune.core.strategies.moves import neighbourhood
 from autotune.shell.driver import Driver, Interruption
 from autotune.shell.evaluators.protocol import WallClock
-from autotune.shell.tuning import make_plan
+from autotune.shell.plans import make_plan
 from autotune.studies.recordings import load_recording
 from autotune.studies.simulation import WITHOUT_FINISH, Simulation
 

@@ -29,7 +29,7 @@ from autotune.shell.cache.entries import entry_of_search, new_run
 from autotune.shell.cache.keys import Versions
 from autotune.shell.cache.warm_start import best_available
 from autotune.shell.driver import Driver, Interruption
-from autotune.shell.tuning import make_plan
+from autotune.shell.plans import make_plan
 from autotune.studies.recordings import load_recording
 from autotune.studies.simulation import WITHOUT_FINISH, Simulation
 

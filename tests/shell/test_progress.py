@@ -34,8 +34,8 @@ from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
 from autotune.core.strategies.random_search import RandomSearch
 from autotune.shell import progress as progress_module
+from autotune.shell.plans import make_plan
 from autotune.shell.progress import Pace, phase, progress_state, show_progress
-from autotune.shell.tuning import make_plan
 
 SPACE = Space({"x": Integer(0, 99)}, default={"x": 0})
 TRIALS = [

@@ -28,9 +28,10 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import DEFAULT_STRATEGY, name_of
 from autotune.shell.files import PathLike
 from autotune.shell.options import Options, Progress, leaves_population_open, new_journal_path
+from autotune.shell.plans import make_plan
 from autotune.shell.settings import POPULATION_NAMES, environment, resolve_setting
 from autotune.shell.timeline import SEARCH, PhaseTimeline
-from autotune.shell.tuning import make_plan, run_plan
+from autotune.shell.tuning import run_plan
 
 _INITIAL_CONFIGS = {"initial_population": 1, "population_size": 2}
 """Settings of strategies that begin with random configs, and how many configs one unit of them is."""
