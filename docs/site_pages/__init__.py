@@ -4,14 +4,14 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from site_pages import api, commands, docstrings, environment, formats, links
+from site_pages import api, commands, docstrings, formats, links
 
 
 def write_pages(app: Sphinx) -> None:
     """Write `reference/generated`. A page that is the same as before is not touched, nor read anew by Sphinx."""
     folder = Path(app.srcdir) / "reference" / "generated"
     folder.mkdir(exist_ok=True)
-    pages = {**api.pages(), **commands.pages(), **environment.pages(), **formats.pages()}
+    pages = {**api.pages(), **commands.pages(), **formats.pages()}
     for old in folder.iterdir():
         if old.name not in pages:
             old.unlink()
