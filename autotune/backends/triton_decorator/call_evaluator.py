@@ -154,7 +154,7 @@ class CallEvaluator(Evaluator):
         load = partial(compile_worker.load_here, self._launch(), self.arguments, self.target, scratch)
         compiler.finish_hashing_triton()
         try:
-            return ForkServer.from_program(load, compile_worker.run, scratch, ANSWER_TIMEOUT_S)
+            return ForkServer.from_program(load, compile_worker.run, scratch, ANSWER_TIMEOUT_S, ends_alone=True)
         except BaseException:
             os.rmdir(scratch)
             raise

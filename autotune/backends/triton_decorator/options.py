@@ -22,6 +22,8 @@ ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
 
 _EFFORT, _SECONDS = "quick", 120.0
 """The default search: the program waits for the first call."""
+_REGRET = 0.01
+"""A config of a list that is at most this much faster than another one is not worth a wait for its compiler."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,11 +46,12 @@ class SearchOptions:
             Budget(seconds=self.budget)
 
     def budget_for(self, env: Environment, listed: bool) -> Budget:
-        """The budget by the argument, the environment, or the default: none for a list, which is tried as a whole."""
+        """The budget by the argument, the environment, or the default: a list is tried as a whole, but for the configs
+        that the others show to be slow."""
         own = self.budget
         budget = own if isinstance(own, Budget) or own is None else Budget(seconds=float(own))
         from_env = None if env.budget_seconds is None else Budget(seconds=env.budget_seconds)
-        return resolve_setting(budget, from_env, Budget() if listed else Budget(seconds=_SECONDS))
+        return resolve_setting(budget, from_env, Budget(regret=_REGRET) if listed else Budget(seconds=_SECONDS))
 
     def effort_for(self, env: Environment) -> str:
         """The effort by the argument, the environment, or the default."""

@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from autotune.core.outcomes import Outcome, Trial
 
-Reason = Literal["evaluations", "seconds", "generations", "strategy", "exhausted", "interrupted", "effort"]
-"""Why the search for better configs ended: a budget, the strategy itself, no unseen point, Ctrl-C, no search wanted."""
+Reason = Literal["evaluations", "seconds", "generations", "strategy", "exhausted", "interrupted", "effort", "regret"]
+"""Why the search for better configs ended: a budget, the strategy itself, no unseen point, Ctrl-C, no search wanted,
+the belief that nothing much better is left."""
 
 
 Purpose = Literal["confirm", "qualify", "simplify", "verify"]

@@ -1,7 +1,7 @@
 """The plan of a search: everything that determines it before anything is measured."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -18,7 +18,7 @@ from autotune.core.arguments import (
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.space import Space
-from autotune.core.strategies.protocol import AnyStrategy, is_strategy
+from autotune.core.strategies.protocol import AnyStrategy, ListStrategy, is_strategy
 
 
 class Budget(Struct, frozen=True, omit_defaults=True):
@@ -26,12 +26,15 @@ class Budget(Struct, frozen=True, omit_defaults=True):
 
     evaluations: distinct configs, the default and simplification included; re-measurements are free.
     seconds: on the evaluator's clock, everything included. generations: batches of the strategy, the first included.
-    Raises PlanError for a value out of range.
+    regret, confidence: stop when, with this probability, no config that is left is more than `regret` (relative) faster
+    than the best; see `core.search.stopping`. Raises PlanError for a value out of range.
     """
 
     evaluations: int | None = None
     seconds: float | None = None
     generations: int | None = None
+    regret: float | None = None
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
         for name in ("evaluations", "generations"):
@@ -42,10 +45,25 @@ class Budget(Struct, frozen=True, omit_defaults=True):
                 )
             force_setattr(self, name, value)
         seconds = plain(self.seconds)
-        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        if seconds is not None and not (number and 0 < seconds < float("inf")):
+        if seconds is not None and not (_is_number(seconds) and 0 < seconds < float("inf")):
             raise PlanError(f"the budget has seconds = {short_repr(seconds)}; use a number above 0, or leave it out")
         force_setattr(self, "seconds", None if seconds is None else float(seconds))
+        regret, confidence = plain(self.regret), plain(self.confidence)
+        if regret is not None and not (_is_number(regret) and 0 < regret < 1):
+            raise PlanError(
+                f"the budget has regret = {short_repr(regret)}; use a share between 0 and 1, such as 0.01, or leave it"
+                " out"
+            )
+        if not (_is_number(confidence) and 0.5 <= confidence < 1):
+            raise PlanError(
+                f"the budget has confidence = {short_repr(confidence)}; use a probability of at least 0.5 and below 1"
+            )
+        force_setattr(self, "regret", None if regret is None else float(regret))
+        force_setattr(self, "confidence", float(confidence))
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def as_budget(given: Any) -> Budget:
@@ -145,5 +163,10 @@ class Plan:
             given = check_items(getattr(self, field), field, "a list of configs", PlanError)
             configs = tuple(self.space.check(config, f"{whose} {i}") for i, config in enumerate(given))
             object.__setattr__(self, field, configs)
+        if self.budget.regret is not None and not isinstance(self.strategy, ListStrategy):
+            raise PlanError(
+                f"a budget with a regret needs a strategy that knows what is left, such as finite_search, and"
+                f" {type(self.strategy).__name__} does not; give evaluations or seconds"
+            )
         if not self.settings.search and self.space.default is None:
             raise PlanError("effort 'none' measures the default config, and the space has none; give it default={…}")

@@ -15,6 +15,7 @@ from autotune.core.search.limits import limits_for, remaining_evaluations, searc
 from autotune.core.search.messages import Compare, Conclude, Measure, Reason, Request, Wait
 from autotune.core.search.rounds import request_comparison
 from autotune.core.search.state import OTHER, STRATEGY, Search, restart_strategy
+from autotune.core.search.stopping import believe_done
 from autotune.core.space import Space
 from autotune.core.strategies import protocol
 
@@ -36,7 +37,11 @@ def request(search: Search, room: int = 1) -> Request:
     ends = search_deadline(search)
     if ends is not None and search.clock >= ends:
         return Conclude("seconds", f"{search.plan.budget.seconds:g} s are over, less the time kept for verification")
-    if search.comparing is not None or (room <= 0 and search.outstanding):
+    if search.comparing is not None:
+        return Wait(ends)
+    if (why := believe_done(search)) is not None:
+        return Conclude("regret", why)
+    if room <= 0 and search.outstanding:
         return Wait(ends)
     default = search.plan.space.default
     if not len(search.trials) and default is not None:

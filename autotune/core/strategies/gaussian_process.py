@@ -18,6 +18,7 @@ A batch, once the design is measured, in the order of the code:
 
 from dataclasses import replace
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -178,7 +179,7 @@ def pick_promising(space: Space, archive: Archive, ask: Ask, candidates: Codes) 
 
     inputs, times, ok = features_of.features(archive.points), archive.time_ms, archive.ok
     kept = select_informative(ok, times, KNOWN_POINTS)
-    works, targets = ok[kept], standardised_log_times(times[kept], ok[kept])
+    works, targets = ok[kept], standardise_log_times(times[kept], ok[kept]).targets
     known, prior_mean = TrainingInputs(hyper, inputs[kept], axis_of), EXTREMES * features_of.extremeness(inputs[kept])
     amplitude, noise = float(np.exp(hyper.log_amplitude)), float(np.exp(hyper.log_noise))
     posterior = condition(known, amplitude, noise, targets - prior_mean)
@@ -221,17 +222,25 @@ def select_informative(ok: NDArray[np.bool_], times: Floats, most: int) -> NDArr
     return np.sort(np.concatenate([ranked[: most // 2], even]))
 
 
-def standardised_log_times(times: Floats, ok: NDArray[np.bool_]) -> Floats:
-    """Targets [n] of mean 0 and variance 1: log times above the best, t, drawn in as t / (1 + t / scale), for it
-    matters little how slow a slow config is; failures are at the 90 % quantile."""
+class LogTimes(NamedTuple):
+    """Targets [n] of mean 0 and variance 1, and the difference of log times that a difference of 1 stands for, near the
+    best."""
+
+    targets: Floats
+    unit: float
+
+
+def standardise_log_times(times: Floats, ok: NDArray[np.bool_]) -> LogTimes:
+    """Log times above the best, t, drawn in as t / (1 + t / scale), for it matters little how slow a slow config is;
+    failures are at the 90 % quantile."""
     above = np.log(times[ok]) - np.log(times[ok].min())
     scale = max(float(np.quantile(above, SLOW_SHARE)), 1e-3)
     drawn_in = above / (1 + above / scale)
     targets = np.full(len(times), float(np.quantile(drawn_in, FAILURE_QUANTILE)))
     targets[ok] = drawn_in
     deviation = float(targets.std())
-    standardised: Floats = (targets - targets.mean()) / (deviation if deviation > 0 else 1.0)
-    return standardised
+    unit = deviation if deviation > 0 else 1.0
+    return LogTimes((targets - targets.mean()) / unit, unit)
 
 
 def probability_to_work(known: TrainingInputs, ok: NDArray[np.bool_], correlation: Floats) -> Floats:
@@ -273,7 +282,7 @@ def fit_hyperparameters(
     for n, key in reversed(missing):
         if ok[:n].any():
             kept = select_informative(ok[:n], times[:n], int(np.sqrt(2 * FIT_WORK / (axis_of.max() + 1))))
-            targets = standardised_log_times(times[kept], ok[kept]) - prior_mean[kept]
+            targets = standardise_log_times(times[kept], ok[kept]).targets - prior_mean[kept]
             steps = FIRST_STEPS if n == FIRST_FIT else STEPS
             hyper = fit(hyper, inputs[kept], targets, axis_of, steps=steps, observations=n)
         _remember(key, hyper)

@@ -150,7 +150,10 @@ AnyStrategy = Strategy[Any]
 
 @runtime_checkable
 class ListStrategy(Protocol):
-    """The optional method of a strategy that measures a fixed list of points: the result is then one of the list."""
+    """The optional methods of a strategy that measures a fixed list of points: the result is then one of the list."""
+
+    def listed(self, space: Space, state: Any) -> Codes:
+        """The points of the list [n, columns], in the order of asking."""
 
     def allows(self, space: Space, state: Any, points: Codes) -> NDArray[np.bool_]:
         """A mask [n] of the points [n, columns] that may be measured beside the strategy's own proposals."""

@@ -83,6 +83,9 @@ class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True)
     def observe(self, space: Space, state: PointList, seen: tuple[Observation, ...]) -> PointList:
         return state
 
+    def listed(self, space: Space, state: PointList) -> Codes:
+        return state.points
+
     def allows(self, space: Space, state: PointList, points: Codes) -> NDArray[np.bool_]:
         """Only the list may be measured and picked, for it may be all that is known to work."""
         listed = set(row_keys(state.points))

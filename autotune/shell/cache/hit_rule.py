@@ -7,7 +7,7 @@ and had at least the effort, the budget and the configs that are asked for now. 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from autotune.core.config import Config
 from autotune.core.outcomes import FailureKind, Timed
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ENDED_BY_ITSELF = ("strategy", "exhausted", "effort")
 """Why a search ended that no larger budget would have continued."""
+
+_LIMITS = ("evaluations", "seconds", "generations")
+"""The limits of a budget that bound the work."""
 
 REPEATABLE_FAILURES: frozenset[FailureKind] = frozenset({"compile_error", "run_error", "wrong_answer"})
 """Failures that would come again; the others may be the machine's, and are measured again."""
@@ -54,7 +57,7 @@ def shortfall(entry: "Entry", wanted: Requirements) -> str:
     asked = {config.digest for config in wanted.configs}
     if not asked:
         return ""
-    considered = {*entry.taken, *(m.config.digest for m in entry.measurements), *_left_out(run)}
+    considered = {*entry.taken, *(m.config.digest for m in entry.measurements), *_judged(run)}
     measured = asked & considered
     most = budget.evaluations
     needed = len(asked) if most is None else min(len(asked), max(most - 1 - most // 10, 1))
@@ -63,10 +66,15 @@ def shortfall(entry: "Entry", wanted: Requirements) -> str:
     return ""
 
 
-def _left_out(run: "Provenance") -> list[str]:
-    """The digests of the configs that a finite search knew not to be worth a measurement."""
-    configs = None if run.strategy is None else run.strategy.settings.get("left_out")
-    return [Config(one).digest for one in configs if isinstance(one, dict)] if isinstance(configs, list | tuple) else []
+def _judged(run: "Provenance") -> list[str]:
+    """The digests of the configs that a finite search need not measure: known to be slow before it, or believed to be
+    after it had measured others."""
+    found: list[str] = []
+    for name in ("left_out", "configs") if run.stopped == "regret" else ("left_out",):
+        configs = None if run.strategy is None else run.strategy.settings.get(name)
+        if isinstance(configs, list | tuple):
+            found += [Config(one).digest for one in configs if isinstance(one, dict)]
+    return found
 
 
 def reusable(measurements: Iterable["CachedMeasurement"]) -> list["CachedMeasurement"]:
@@ -81,11 +89,18 @@ def reusable(measurements: Iterable["CachedMeasurement"]) -> list["CachedMeasure
 
 
 def _limits(budget: Budget) -> str:
-    said = [f"{limit:g} {name}" for name, limit in structs.asdict(budget).items() if limit is not None]
+    said = [f"{limit:g} {name}" for name in _LIMITS if (limit := getattr(budget, name)) is not None]
+    if budget.regret is not None:
+        said.append(f"a regret of {budget.regret:g} with confidence {budget.confidence:g}")
     return " and ".join(said) or "no limit"
 
 
 def _allows(had: Budget, asked: Budget) -> bool:
     """Whether one budget has at least the limits of another."""
-    limits = zip(structs.astuple(had), structs.astuple(asked), strict=True)
-    return all(mine is None or (other is not None and mine >= other) for mine, other in limits)
+    for name in _LIMITS:
+        mine, other = getattr(had, name), getattr(asked, name)
+        if mine is not None and (other is None or mine < other):
+            return False
+    if had.regret is None:
+        return True
+    return asked.regret is not None and had.regret <= asked.regret and had.confidence >= asked.confidence

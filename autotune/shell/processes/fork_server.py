@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -77,11 +78,20 @@ class ForkServer:
 
     boot: starts the server's process, with its end of a socket and an open file for its prints. closed: it has ended,
     and its workers with it. load_timeout_s: seconds that it may take to load. of_program: it is a fork of the program.
+    ends_alone: `close` does not wait for the end of its processes, which takes a tenth of a second where the program is
+    large: a thread does, and the program does not end before that thread.
     loading_s: seconds that it took to load, as far as the caller has noticed; None while it loads.
     """
 
-    def __init__(self, boot: StartProcess, load_timeout_s: float = LOAD_TIMEOUT_S, of_program: bool = False) -> None:
+    def __init__(
+        self,
+        boot: StartProcess,
+        load_timeout_s: float = LOAD_TIMEOUT_S,
+        of_program: bool = False,
+        ends_alone: bool = False,
+    ) -> None:
         self.closed = False
+        self._ends_alone = ends_alone
         self._load_timeout_s = load_timeout_s
         self._of_program = of_program
         self._loaded: Loaded | None = None
@@ -118,6 +128,7 @@ class ForkServer:
         run: Callable[[L, socket.socket, Any], NoReturn],
         scratch: str,
         load_timeout_s: float = LOAD_TIMEOUT_S,
+        ends_alone: bool = False,
     ) -> "ForkServer":
         """A server that is a fork of this program, and has everything that the program has in memory.
 
@@ -129,7 +140,10 @@ class ForkServer:
         def main(sock: socket.socket) -> NoReturn:
             serve(sock, load, run)
 
-        return cls(lambda sock, stderr: os_process.fork(main, sock, stderr, scratch), load_timeout_s, of_program=True)
+        def boot(sock: socket.socket, stderr: int) -> os_process.Process:
+            return os_process.fork(main, sock, stderr, scratch)
+
+        return cls(boot, load_timeout_s, of_program=True, ends_alone=ends_alone)
 
     @property
     def age_s(self) -> float:
@@ -178,7 +192,10 @@ class ForkServer:
         with suppress(OSError):
             self._sock.close()
         if self._owner == os.getpid():
-            self._process.kill()
+            if self._ends_alone:
+                threading.Thread(target=self._process.kill, name="autotune: end of forks").start()
+            else:
+                self._process.kill()
             self.closed = True
         self._stderr.close()
 

@@ -290,7 +290,15 @@ class WorkerPool(Generic[R]):
 
     def kill_busy(self) -> None:
         """Kill all workers that start, build, run or hold a config."""
-        for worker in [w for w in self._workers if w.order is not None or w.held]:
+        self._kill_all([w for w in self._workers if w.order is not None or w.held])
+
+    def _kill_all(self, workers: Sequence[Worker[R]]) -> None:
+        """Kill these workers side by side: the end of a large process takes a while."""
+        if self._owner == os.getpid():
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first, so that none forks while we look
+                for worker in workers:
+                    worker.signal_all(number)
+        for worker in workers:
             self.kill(worker)
 
     def run_alone(self, worker: Worker[R]) -> None:
@@ -373,8 +381,7 @@ class WorkerPool(Generic[R]):
 
     def close(self) -> None:
         """Kill all workers."""
-        for worker in list(self._workers):
-            self.kill(worker)
+        self._kill_all(list(self._workers))
         for file in self._files:
             file.close()
 

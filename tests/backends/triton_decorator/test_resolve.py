@@ -83,7 +83,7 @@ def bench(call, quantiles):
 
 configs = [triton.Config({"BLOCK": b}, num_warps=w) for b in (32, 64, 128, 256, 512) for w in (1, 2)]
 
-@autotune.triton(configs, key=["n"], do_bench=bench, settings={"verify_rounds": 0})
+@autotune.triton(configs, key=["n"], do_bench=bench, budget=autotune.Budget(), settings={"verify_rounds": 0})
 @triton.jit
 def add(a, b, c, n, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

@@ -32,7 +32,7 @@ from autotune.core.strategies.gaussian_process import (
     fit_hyperparameters,
     probability_to_work,
     select_informative,
-    standardised_log_times,
+    standardise_log_times,
 )
 from autotune.core.strategies.protocol import Seeds
 from autotune.core.strategies.registry import STRATEGIES
@@ -75,10 +75,10 @@ def test_the_best_half_and_an_even_choice_of_the_rest_are_informative() -> None:
 
 def test_targets_keep_the_order_of_any_times() -> None:
     times, ok = np.array([1e-300, 1.0, 1e300, 2.0, 5.0]), np.array([True, True, True, False, True])
-    targets = standardised_log_times(times, ok)
+    targets = standardise_log_times(times, ok).targets
     assert np.isfinite(targets).all()
     assert targets[0] < targets[1] < targets[4] < targets[2]
-    assert standardised_log_times(np.ones(3), np.ones(3, bool)).tolist() == [0, 0, 0]
+    assert standardise_log_times(np.ones(3), np.ones(3, bool)).targets.tolist() == [0, 0, 0]
 
 
 def test_failures_are_learned_where_they_are() -> None:
