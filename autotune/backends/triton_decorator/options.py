@@ -22,8 +22,9 @@ ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
 
 _EFFORT, _SECONDS = "quick", 120.0
 """The default search: the program waits for the first call."""
-_REGRET = 0.01
-"""A config of a list that is at most this much faster than another one is not worth a wait for its compiler."""
+_REGRET, _CONFIDENCE = 0.01, 0.99
+"""A config of a list that is surely at most this much faster than another one is not worth a wait for its compiler.
+With this confidence one list in a hundred loses a faster config (docs/design/stopping.md)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,7 +52,9 @@ class SearchOptions:
         own = self.budget
         budget = own if isinstance(own, Budget) or own is None else Budget(seconds=float(own))
         from_env = None if env.budget_seconds is None else Budget(seconds=env.budget_seconds)
-        return resolve_setting(budget, from_env, Budget(regret=_REGRET) if listed else Budget(seconds=_SECONDS))
+        return resolve_setting(
+            budget, from_env, Budget(regret=_REGRET, confidence=_CONFIDENCE) if listed else Budget(seconds=_SECONDS)
+        )
 
     def effort_for(self, env: Environment) -> str:
         """The effort by the argument, the environment, or the default."""
