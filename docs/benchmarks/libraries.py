@@ -197,8 +197,14 @@ class Picks(dict[Any, Any]):
         return super().__getitem__(str(key))
 
 
-def compare(name: str, ours: Path, theirs: Path, rounds: int = 60) -> None:
-    """Print the ratio of a step with our picks to one with theirs, launched in turn in this process."""
+def compare(names: str, ours: Path, theirs: Path) -> None:
+    """Print the ratio of a step with our picks to one with theirs for each of these operators, in one process."""
+    for name in names.split(","):
+        compare_operator(name, ours, theirs)
+
+
+def compare_operator(name: str, ours: Path, theirs: Path, rounds: int = 60) -> None:
+    """The steps are launched in turn in this process."""
     run = make_operator(name)()
     sides = [json.loads(path.read_text()) for path in (ours, theirs)]
     steps: list[list[float]] = [[], []]
@@ -210,7 +216,10 @@ def compare(name: str, ours: Path, theirs: Path, rounds: int = 60) -> None:
             if number >= 0:
                 steps[side].append(took)
     ratios = sorted(a / b for a, b in zip(*steps, strict=True))
-    print(json.dumps({"operator": name, "ratio": round(ratios[rounds // 2], 4), "steps_ms": list(map(min, steps))}))
+    print(
+        json.dumps({"operator": name, "ratio": round(ratios[rounds // 2], 4), "steps_ms": [*map(min, steps)]}),
+        flush=True,
+    )
 
 
 def step_ms(run: Any, repeats: int = 20) -> float:
