@@ -80,7 +80,17 @@ LISTED = {"finite_search"}
 LAST = [1.0]
 TABLE = HashedTable()
 DISTURBED = Disturbance(
-    jitter=0.01, tails=4, outliers=0.05, outlier_size=0.02, walk=0.003, trend=0.05, trend_s=5.0, carry_over=0.001
+    jitter=0.01,
+    tails=4,
+    outliers=0.05,
+    outlier_size=0.02,
+    walk=0.003,
+    trend=0.05,
+    trend_s=5.0,
+    carry_over=0.001,
+    neighbour=0.001,
+    alone=0.005,
+    process=0.002,
 )
 
 
@@ -114,7 +124,9 @@ EVALUATORS: dict[str, Callable[[], Evaluator]] = {
     "simulated noisy": lambda: SimulatedEvaluator(TABLE, noise="resample", repeats=5, seed=3),
     "simulated wide": lambda: SimulatedEvaluator(TABLE, compile_workers=5, devices=2, noise="resample", repeats=4),
     "simulated wide exact": lambda: SimulatedEvaluator(TABLE, compile_workers=6, devices=3),
-    "simulated disturbed": lambda: SimulatedEvaluator(TABLE, compile_workers=3, seed=5, disturbance=DISTURBED),
+    "simulated disturbed": lambda: SimulatedEvaluator(
+        TABLE, compile_workers=3, seed=5, disturbance=DISTURBED, processes=2
+    ),
     "simulated in batches": lambda: SimulatedEvaluator(TABLE, compile_workers=3, batch=4),
     "callable in this process": lambda: in_process(exact=False),
     "callable in this process, exact": lambda: in_process(exact=True),

@@ -161,6 +161,40 @@ def test_what_runs_after_another_takes_longer_in_a_fixed_order_and_not_in_a_draw
     assert ratios[1].low <= 1 <= ratios[1].high
 
 
+def log_ratios(disturbance: Disturbance, rounds: int, order: int | None = 4, **settings: Any) -> np.ndarray:
+    """The logarithm of the second of two equal configs over the first, in each round."""
+    device = SimulatedEvaluator(Table(lambda config: 1.0), disturbance=disturbance, **settings)
+    trials = (Trial(0, Config(n=0)), Trial(1, Config(n=1)))
+    with device.open(Space({"n": Integer(0, 1)})) as session:
+        session.compare(Compare(trials, rounds, "verify", order=order))
+        (event,) = session.poll()
+    (_, one), (_, other) = event.outcomes  # type: ignore[union-attr]
+    return np.log(np.array(other.times_ms) / one.times_ms)  # type: ignore[union-attr]
+
+
+def test_a_process_cannot_tell_a_config_from_its_place_and_several_can() -> None:
+    found = log_ratios(Disturbance(process=0.01), 12, processes=3)
+    assert [len(set(part.round(12))) for part in np.split(found, 3)] == [1, 1, 1]
+    assert len(set(found.round(12))) == 3
+    places = [log_ratios(Disturbance(process=0.01), 1, seed=seed)[0] for seed in range(400)]
+    assert np.std(places) == pytest.approx(0.01 * 2**0.5, rel=0.15)
+
+
+def test_the_same_neighbour_leaves_the_same_behind() -> None:
+    found = log_ratios(Disturbance(neighbour=0.01), 40)
+    assert len(set(found.round(12))) == 2  # one of the two runs first
+    assert min(abs(found)) > 0
+
+
+def test_the_luckiest_of_equal_configs_leads_the_search() -> None:
+    space = Space({"n": Integer(0, 199)})
+    device = SimulatedEvaluator(Table(lambda config: 1.0), disturbance=Disturbance(jitter=1e-6, alone=0.01), seed=2)
+    found = tune(space, device, "random_search", settings={"count": 200, "verify_rounds": 9}, journal=False)
+    assert found.best.first_ms is not None
+    assert found.best.first_ms < 0.99, "first timings of the favourite are too low"
+    assert found.best.time_ms == pytest.approx(1.0, abs=1e-4), "the verification's are not"
+
+
 @pytest.mark.parametrize(
     "given", [{"jitter": -1}, {"outliers": 1.5}, {"trend": 2.0}, {"tails": 0}, {"walk": float("nan")}, {"jitter": True}]
 )

@@ -1,8 +1,9 @@
 """A simulated device: recorded outcomes on a virtual clock, with compile workers that feed devices. Pure.
 
 Everything is a function of the trials and the times at which they were submitted, so a search can be repeated, cut and
-resumed exactly. A `Disturbance` adds noise, outliers, drift and carry-over to the recorded times, as a function of the
-seed, the config and the virtual clock, so that claims about noisy searches can be held against the truth.
+resumed exactly. A `Disturbance` adds noise, outliers, drift, carry-over and differences between processes to the
+recorded times, as a function of the seed, the config and the virtual clock, so that claims about noisy searches can be
+held against the truth.
 """
 
 import heapq
@@ -59,6 +60,12 @@ class Disturbance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     walk: the standard deviation of the change of the device's speed after one second, as a random walk.
     trend, trend_s: the clock falls by so much, evenly over the first so many seconds, and stays there.
     carry_over: in a comparison, a config that does not run first in its round takes longer by so much.
+    neighbour: in a comparison, the standard deviation of the logarithm of a factor that belongs to two configs: one
+    that runs, and the one that ran before it in its round, as by what is left in a cache.
+    alone: the standard deviation of the logarithm of a factor that all samples of one measurement in the search share,
+    as by the clock of that moment. Of many equal configs, the luckiest then leads (winner's curse).
+    process: the standard deviation of the logarithm of a factor that belongs to a config in one process, as by where
+    its memory lies; a process cannot tell it from the config. See `SimulatedEvaluator.processes`.
     """
 
     jitter: Nonnegative = 0.0
@@ -69,6 +76,9 @@ class Disturbance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trend: Proportion = 0.0
     trend_s: Positive = 60.0
     carry_over: Nonnegative = 0.0
+    neighbour: Nonnegative = 0.0
+    alone: Nonnegative = 0.0
+    process: Nonnegative = 0.0
 
     def __post_init__(self) -> None:
         check_settings(self, "the disturbance", EvaluatorError, convert=False)
@@ -76,7 +86,8 @@ class Disturbance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def none(self) -> bool:
         """Whether there is no disturbance, so that times are exact."""
-        return not (self.jitter or (self.outliers and self.outlier_size) or self.walk or self.trend or self.carry_over)
+        lasting = (self.walk, self.trend, self.carry_over, self.neighbour, self.alone, self.process)
+        return not (self.jitter or (self.outliers and self.outlier_size) or any(lasting))
 
 
 class DisturbedDevice:
@@ -103,9 +114,24 @@ class DisturbedDevice:
             factors *= 1 + of.outlier_size * (uniform(fold(key, "outliers"), n) < of.outliers)
         return factors
 
-    def after(self, place: int) -> float:
-        """The factor of a config that runs at this place of a round."""
-        return 1 + self._of.carry_over if place else 1.0
+    def after(self, before: Key | None, own: Key) -> float:
+        """The factor of a config that runs after another one of its round, or first (None). before, own: their keys."""
+        if before is None:
+            return 1.0
+        of = self._of
+        return (1 + of.carry_over) * self._lasting(of.neighbour, fold(own, "neighbour", before))
+
+    def alone(self, key: Key) -> float:
+        """The factor of one measurement in the search. key: of the config and the time."""
+        return self._lasting(self._of.alone, fold(key, "alone"))
+
+    def process(self, key: Key) -> float:
+        """The factor of a config in a process. key: of both."""
+        return self._lasting(self._of.process, fold(key, "process"))
+
+    def _lasting(self, size: float, key: Key) -> float:
+        """A factor that the samples with this key share; its logarithm has the standard deviation `size`."""
+        return exp(min(max(size * float(_normal(key, 1)[0]), -_FARTHEST), _FARTHEST)) if size else 1.0
 
     def _walk(self, at: float) -> float:
         """Brownian motion at one time, by bisection: the middle of an interval is drawn given its two ends.
@@ -168,6 +194,8 @@ class SimulatedEvaluator:
     noise: "off" (every config has its one recorded time) or "resample" (`repeats` of its recorded samples, drawn for
     each measurement by `seed`). disturbance: by `seed`, on top of that; without one, times are exact if noise is "off".
     batch: take this many trials at a time, and no more before all are done; None: keep every worker busy.
+    processes: the rounds of a comparison are spread evenly over so many processes; a measurement in the search, and a
+    comparison with fewer rounds, has fewer.
     """
 
     table: Table
@@ -178,9 +206,16 @@ class SimulatedEvaluator:
     seed: int = 0
     batch: int | None = None
     disturbance: Disturbance = _UNDISTURBED
+    processes: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("compile_workers", "devices", "repeats", *(("batch",) if self.batch is not None else ())):
+        for name in (
+            "compile_workers",
+            "devices",
+            "repeats",
+            "processes",
+            *(("batch",) if self.batch is not None else ()),
+        ):
             if getattr(self, name) < 1:
                 raise EvaluatorError(f"the simulated evaluator has {name} = {getattr(self, name)}; use at least 1")
         if self.noise not in tuple(Noise):
@@ -203,6 +238,7 @@ class SimulatedEvaluator:
             "repeats": self.repeats,
             "seed": self.seed,
             "batch": self.batch or 0,
+            **({"processes": self.processes} if self.processes > 1 else {}),
             **_set_fields(self.disturbance),
         }
 
@@ -362,7 +398,9 @@ class SimulatedSession(Session):
         key = fold(self._key, job.trial.config.digest)
         times = self._draw(job.trial, self._evaluator.repeats, key)
         if not self._evaluator.disturbance.none:
-            times = self._disturb(times, key, self._clock + np.cumsum((0.0, *times[:-1])) / 1000)
+            own = fold(key, self._clock.hex())
+            shared = self._device.alone(own) * self._device.process(own)
+            times = self._disturb(times, own, self._clock + np.cumsum((0.0, *times[:-1])) / 1000, np.float64(shared))
         if cutoff is not None and len(times) > _CUT_AFTER and min(times[:_CUT_AFTER]) > cutoff:
             kept = times[:_CUT_AFTER]
             return Timed(kept, outcome.compile_s, outcome.run_s * _CUT_AFTER / len(times), cut=True)
@@ -376,14 +414,27 @@ class SimulatedSession(Session):
         return tuple(samples[integers(fold(key, self._clock.hex()), len(samples), n)].tolist())
 
     def _disturb(
-        self, times_ms: tuple[float, ...], key: Key, at: NDArray[np.float64], places: Sequence[int] = ()
+        self, times_ms: tuple[float, ...], key: Key, at: _Floats, shared: _Floats | np.float64
     ) -> tuple[float, ...]:
-        """The samples with the disturbances of the device. at: their times in seconds [n]; places: in their rounds."""
+        """The samples with the disturbances of the device.
+
+        key: of the config and the time. at: their times in seconds [n]. shared: further factors [n], or one for all.
+        """
         device = self._device
-        factors = device.noise(fold(key, self._clock.hex()), len(times_ms)) * [device.drift(t) for t in at.tolist()]
-        if places:
-            factors *= [device.after(place) for place in places]
+        factors = device.noise(key, len(times_ms)) * [device.drift(t) for t in at.tolist()] * shared
         return tuple((np.array(times_ms) * factors).tolist())
+
+    def _shared_factors(self, keys: Sequence[Key], i: int, orders: Sequence[Sequence[int]]) -> _Floats:
+        """The factor of the i-th config in each round [rounds], by its process and by what ran before it.
+
+        keys: of the configs and the time. orders: the order in each round.
+        """
+        device, spread = self._device, self._evaluator.processes
+        befores = [order[order.index(i) - 1] if order[0] != i else None for order in orders]
+        after = [device.after(None if before is None else keys[before], keys[i]) for before in befores]
+        numbers = [number * spread // len(orders) for number in range(len(orders))]
+        places = {number: device.process(fold(keys[i], "number", number)) for number in dict.fromkeys(numbers)}
+        return np.array([factor * places[number] for factor, number in zip(after, numbers, strict=True)])
 
     def _finish_comparison(self) -> Compared:
         assert self._comparison is not None
@@ -393,14 +444,15 @@ class SimulatedSession(Session):
         each_s = [self._time_ms(trial) / 1000 for trial in task.trials]
         begins = self._clock - sum(each_s) * (task.rounds - np.arange(task.rounds))
         outcomes = []
+        keys = [fold(self._key, trial.config.digest, "compare") for trial in task.trials]
+        timed_keys = [fold(key, self._clock.hex()) for key in keys]
         for i, trial in enumerate(task.trials):
             outcome = self._lookup(trial)
             if isinstance(outcome, Timed):
-                key = fold(self._key, trial.config.digest, "compare")
-                times = self._draw(trial, task.rounds, key)
+                times = self._draw(trial, task.rounds, keys[i])
                 if not self._evaluator.disturbance.none:
                     at = begins + [sum(each_s[j] for j in order[: order.index(i)]) for order in orders]
-                    times = self._disturb(times, key, at, [order.index(i) for order in orders])
+                    times = self._disturb(times, timed_keys[i], at, self._shared_factors(timed_keys, i, orders))
                 outcome = Timed(times, outcome.compile_s, sum(times) / 1000)
             outcomes.append((trial.id, outcome))
         return Compared(self._clock, tuple(outcomes))
