@@ -10,6 +10,9 @@ from autotune._lazy import lazy_names
 TYPE_CHECKING = False  # as type checkers see it, `typing.TYPE_CHECKING`; importing that would double the import time
 
 if TYPE_CHECKING:
+    from autotune.backends.command.evaluator import CommandEvaluator as CommandEvaluator
+    from autotune.backends.command.output import JsonField as JsonField
+    from autotune.backends.command.output import OutputPattern as OutputPattern
     from autotune.backends.triton.arguments import ArgumentSet as ArgumentSet
     from autotune.backends.triton.evaluator import TritonEvaluator as TritonEvaluator
     from autotune.backends.triton_decorator.entry_point import triton as triton

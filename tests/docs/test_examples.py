@@ -1,14 +1,16 @@
 """The examples run as they stand, and the kernel of the README is right wherever it may be sent."""
 
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from autotune import Budget, CallableEvaluator, Config, Problem, tune
+from autotune import Budget, CallableEvaluator, Config, Limits, Observed, Problem, Session, Timed, Trial, tune
 from autotune.core.keys import root
 from tests.support import DOCS, load_module
 
@@ -31,6 +33,31 @@ def test_quick_tour_runs_and_replays_what_it_did() -> None:
 def test_own_loop_finds_the_best_of_its_made_up_space() -> None:
     output = run_script("own_loop.py")
     assert "best tile=64, stages=4, swizzle=True" in output
+
+
+def test_the_page_of_flags_shows_the_example_as_it_is() -> None:
+    shown = re.findall(r"```python\n(.*?)```", (DOCS / "howto" / "program_flags.md").read_text(), re.DOTALL)[0]
+    assert (EXAMPLES / "compiler_flags.py").read_text().endswith(shown)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_flags_of_the_example_fit_its_program() -> None:
+    """The default and a config with every flag give the reference's output."""
+    problem = load_module(EXAMPLES / "compiler_flags.py").problem
+    fastest = {"level": "3", "native": True, "fast_math": True, "unroll": True, "tile": 2048}
+    trials = [Trial(i, Config(config)) for i, config in enumerate((problem.space.default, fastest))]
+    with problem.evaluator.open(problem.space) as session:
+        session.submit(trials, Limits())
+        found = [event for _ in trials for event in wait_for(session)]
+    assert [type(event.outcome) for event in found] == [Timed, Timed], found
+
+
+def wait_for(session: Session) -> Sequence[Observed]:
+    """The next outcomes of a session; none once it is idle."""
+    while not session.idle:
+        if news := session.poll(1.0):
+            return [event for event in news if isinstance(event, Observed)]
+    return []
 
 
 @pytest.fixture(scope="module")

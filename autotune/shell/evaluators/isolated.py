@@ -28,12 +28,16 @@ SPARES = 6
 
 
 class WorkerRules(NamedTuple):
-    """workers: how many configs may be built or wait for their turn; overlap: builds go on while a kernel is timed."""
+    """workers: how many configs may be built or wait for their turn; overlap: builds go on while a kernel is timed.
+
+    apart: kernels run in processes of their own, so that a failure tells nothing of the worker.
+    """
 
     workers: int
     overlap: bool
     build_timeout_s: float
     run_timeout_s: float
+    apart: bool = False
 
 
 def pool_of(work: Workload, memory_limit_mb: int | None) -> WorkerPool[messages.Reply]:
@@ -139,7 +143,7 @@ class _WorkerComparison:
 
     def _drop(self, contender: _Contender, worker: Worker[messages.Reply], failed: Failed) -> None:
         """A failure that an earlier config of the worker may have caused gets a second try in a fresh one."""
-        excusable = failed.kind in EXCUSABLE and worker.served > 1 and not contender.times_ms
+        excusable = failed.kind in EXCUSABLE and worker.served > 1 and not contender.times_ms and not self._rules.apart
         self._pool.kill(worker)
         contender.worker = None
         if excusable:
@@ -288,10 +292,11 @@ class IsolatedSession(WorkerSession):
             self._turn = None
             self._pool.resume()
         kind = outcome.kind if isinstance(outcome, Failed) else None
-        self._pool.release(worker, suspect=kind in SUSPECT)
+        apart = self._rules.apart
+        self._pool.release(worker, suspect=kind in SUSPECT and not apart)
         for spare in self._pool.idle()[max(SPARES, self._rules.workers) :]:
             self._pool.kill(spare)
-        if kind in EXCUSABLE and worker.served > 1:
+        if kind in EXCUSABLE and worker.served > 1 and not apart:
             self._queue.appendleft(_Job(job.trial, job.limits, fresh=True))
         else:
             self._news.append(Observed(self.now(), job.trial.id, outcome))

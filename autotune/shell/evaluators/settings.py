@@ -21,15 +21,21 @@ SHARED_RANGES: Ranges = {
 
 
 def check_ranges(evaluator: Any, ranges: Ranges, optional: Collection[str]) -> None:
+    """Raises EvaluatorError for a setting of SHARED_RANGES or of these that is out of its range. optional: may be
+    None."""
+    check_numbers(evaluator, {**SHARED_RANGES, **ranges}, optional)
+    if evaluator.max_repeats < evaluator.min_repeats:
+        raise EvaluatorError(f"max_repeats is {evaluator.max_repeats}, below min_repeats; raise it or lower that")
+
+
+def check_numbers(evaluator: Any, ranges: Ranges, optional: Collection[str] = ()) -> None:
     """Raises EvaluatorError for a number outside of its range. optional: settings that may be None."""
-    for name, (kind, least, most) in {**SHARED_RANGES, **ranges}.items():
+    for name, (kind, least, most) in ranges.items():
         value = getattr(evaluator, name)
         unset = value is None and name in optional
         if not unset and not (isinstance(value, kind) and least <= value <= most):
             what = "a whole number" if kind is int else "a number"
             raise EvaluatorError(f"{name} is {short_repr(value)}; give {what} from {least:g} to {most:g}")
-    if evaluator.max_repeats < evaluator.min_repeats:
-        raise EvaluatorError(f"max_repeats is {evaluator.max_repeats}, below min_repeats; raise it or lower that")
 
 
 def check_functions(evaluator: Any, names: Collection[str]) -> None:

@@ -10,13 +10,14 @@ import mmap
 import os
 import resource
 import socket
+from collections.abc import Callable
 from time import perf_counter
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from autotune.core.config import Config
-from autotune.core.outcomes import Failed
+from autotune.core.outcomes import Failed, Outcome
 from autotune.shell.evaluators import messages
-from autotune.shell.evaluators.bench import Bench, BuiltConfig, Tainted
+from autotune.shell.evaluators.bench import Bench, Tainted
 from autotune.shell.evaluators.workload import unpack
 from autotune.shell.formatting import describe_error
 from autotune.shell.processes.child import OrderLoop
@@ -26,12 +27,44 @@ TAINTED_EXIT = 70
 """The exit code of a worker whose inputs or expected output a config has overwritten."""
 
 
+K = TypeVar("K", bound="BuildTime")
+"""A built config."""
+
+
+class BuildTime(Protocol):
+    """A built config, and the seconds that its build took."""
+
+    compile_s: float
+
+
+class ConfigTimer(Protocol[K]):
+    """Builds and times the configs of one workload; see `bench.Bench`."""
+
+    def build(self, config: Config) -> K | Failed: ...
+
+    def run(self, kernel: K, cutoff_ms: float | None, budget_s: float, /) -> Outcome: ...
+
+    def prepare(self, kernel: K, /) -> Failed | None: ...
+
+    def sample(self, kernel: K, /) -> float | Failed: ...
+
+    def verify(self, kernel: K, /) -> Failed | None: ...
+
+
 def main(settings: dict[str, Any]) -> NoReturn:
     """Entry point of the process. settings: `memory_limit_mb`, and the settings of `boot`."""
+    serve(settings, load)
+
+
+def serve(settings: dict[str, Any], load: Callable[[int], ConfigTimer[Any]]) -> NoReturn:
+    """Build and time configs as the parent orders. load: makes the timer from the file that the parent has written.
+
+    settings: those of `boot`; optionally `memory_limit_mb`, and `scratch`, a folder that is made again if it is gone.
+    """
     for fd in (settings["socket"], settings["payload"]):
         os.set_inheritable(fd, False)
     sock = socket.socket(fileno=settings["socket"])
-    limit_mb = settings["memory_limit_mb"]
+    limit_mb = settings.get("memory_limit_mb")
     try:
         bench = load(settings["payload"])
     except (Exception, SystemExit) as error:
@@ -39,7 +72,7 @@ def main(settings: dict[str, Any]) -> NoReturn:
         os._exit(1)
     gc.collect()
     gc.freeze()  # the loaded objects stay: collecting after each config then costs next to nothing
-    loop = OrderLoop(sock, messages.decode_order, limit_mb is not None)
+    loop = OrderLoop(sock, messages.decode_order, limit_mb is not None, settings.get("scratch"))
     try:
         loop.serve(ConfigBench(bench, limit_mb).obey, messages.Ready())
     except Tainted as error:
@@ -56,10 +89,10 @@ def load(payload_fd: int) -> Bench:
 class ConfigBench:
     """The workload of a worker, and the config that is built in it."""
 
-    def __init__(self, bench: Bench, memory_limit_mb: int | None) -> None:
+    def __init__(self, bench: ConfigTimer[Any], memory_limit_mb: int | None) -> None:
         self._bench = bench
         self._memory_limit_mb = memory_limit_mb
-        self._kernel: BuiltConfig | None = None
+        self._kernel: BuildTime | None = None
 
     def obey(self, order: messages.Order) -> messages.Reply:
         """Carry out an order; a config that has its outcome is dropped."""
