@@ -59,7 +59,11 @@ class Timed(Struct, frozen=True, tag="timed", omit_defaults=True):
 
 
 class Failed(Struct, frozen=True, tag="failed", omit_defaults=True):
-    """The config gave no time. kind: the kind of failure, to count by. message: the reason, for people."""
+    """The config gave no time.
+
+    kind: the kind of failure, to count by. message: the reason, for people. compile_s, run_s: seconds that it took.
+    details: further figures of the evaluator.
+    """
 
     kind: FailureKind
     message: str = ""

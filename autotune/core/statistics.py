@@ -35,8 +35,11 @@ LARGEST = 1.7976931348623157e308
 
 
 class Ratio(Struct, frozen=True, kw_only=True):
-    """An estimate with its interval. level: how often such an interval holds the truth; 1 for exact times; None if that
-    is unknown, as for a time that was sampled once, whose noise is assumed."""
+    """An estimate with its interval.
+
+    value: the estimate. low, high: the interval. level: how often such an interval holds the truth; 1 for exact times;
+    None if that is unknown, as for a time that was sampled once, whose noise is assumed.
+    """
 
     value: float
     low: float

@@ -27,6 +27,7 @@ class Choice(OneColumnParameter, frozen=True, tag="choice", omit_defaults=True, 
     """One of the given hashable JSON values (None included; 1, 1.0 and True are three values).
 
     ordered: the values lie on a scale in the given order, so that neighbours are those close by.
+    role: as in `PowerOfTwo`.
 
     >>> Choice((None, "first", "last")).describe()
     "None, 'first', 'last'"

@@ -27,7 +27,7 @@ MOST_COLUMNS = 10_000
 
 
 class Permutation(Struct, frozen=True, tag="permutation", omit_defaults=True):
-    """An order of range(n), as a tuple.
+    """An order of range(n), as a tuple. role: as in `PowerOfTwo`.
 
     >>> Permutation(3).size
     6
@@ -105,7 +105,7 @@ class Permutation(Struct, frozen=True, tag="permutation", omit_defaults=True):
 
 
 class ListOf(Struct, frozen=True, tag="list_of", omit_defaults=True):
-    """A tuple of `length` values of another parameter.
+    """A tuple of `length` values of another parameter, `inner`. role: as in `PowerOfTwo`.
 
     >>> ListOf(PowerOfTwo(16, 64), 2).size
     9
@@ -197,7 +197,9 @@ class ListOf(Struct, frozen=True, tag="list_of", omit_defaults=True):
 
 
 class OptionalOf(Struct, frozen=True, tag="optional_of", omit_defaults=True):
-    """A special value (None, "auto", …), or a value of another parameter. The special value has rank 0.
+    """A special value (None, "auto", …), or a value of another parameter, `inner`.
+
+    special: has rank 0. role: as in `PowerOfTwo`.
 
     >>> OptionalOf(PowerOfTwo(16, 64)).size
     4

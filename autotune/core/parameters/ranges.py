@@ -86,6 +86,8 @@ class OneColumnParameter(Struct, frozen=True):
 class PowerOfTwo(OneColumnParameter, frozen=True, tag="power_of_two", omit_defaults=True):
     """The powers of two from `low` to `high`, both included and both powers of two.
 
+    role: "block_size", "num_warps" or the like, by which strategies know what the parameter is; None: nothing of that.
+
     >>> PowerOfTwo(16, 128).describe()
     '16, 32, 64, 128'
     """
@@ -129,7 +131,7 @@ class PowerOfTwo(OneColumnParameter, frozen=True, tag="power_of_two", omit_defau
 
 
 class Integer(OneColumnParameter, frozen=True, tag="integer", omit_defaults=True):
-    """The integers low, low + step, … up to `high`.
+    """The integers low, low + step, … up to `high`. role: as in `PowerOfTwo`.
 
     >>> Integer(1, 10, step=4).describe()
     '1, 5, 9'
@@ -176,7 +178,7 @@ class Integer(OneColumnParameter, frozen=True, tag="integer", omit_defaults=True
 
 
 class Boolean(OneColumnParameter, frozen=True, tag="boolean", omit_defaults=True):
-    """False or True.
+    """False or True. role: as in `PowerOfTwo`.
 
     >>> Boolean().size
     2

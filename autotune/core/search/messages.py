@@ -97,7 +97,10 @@ Request = Measure | Compare | Conclude | Wait | Finished
 
 
 class Asked(Struct, frozen=True, tag="asked", omit_defaults=True):
-    """The core asked for `task` when the shell had room for `room` more trials."""
+    """The core asked for `task` when the shell had room for `room` more trials.
+
+    at: of every event, the seconds since the search began, by the evaluator's clock.
+    """
 
     at: float
     room: int
@@ -105,7 +108,7 @@ class Asked(Struct, frozen=True, tag="asked", omit_defaults=True):
 
 
 class Observed(Struct, frozen=True, tag="observed", omit_defaults=True):
-    """A trial is done."""
+    """A trial is done. trial: its number, from 0. at: as in `Asked`."""
 
     at: float
     trial: int
@@ -113,7 +116,7 @@ class Observed(Struct, frozen=True, tag="observed", omit_defaults=True):
 
 
 class Compared(Struct, frozen=True, tag="compared", omit_defaults=True):
-    """A comparison is done: one (trial id, outcome) for each of its trials."""
+    """A comparison is done. outcomes: the number and the outcome of each of its trials. at: as in `Asked`."""
 
     at: float
     outcomes: tuple[tuple[int, Outcome], ...]
