@@ -21,7 +21,7 @@ SUBJECTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ),
     (
         "evaluators", "Evaluators", "How configs are built, checked and timed.",
-        ("autotune.shell.evaluators", "autotune.backends.triton.", "autotune.core.outcomes"),
+        ("autotune.shell.evaluators", "autotune.backends.triton.", "autotune.backends.command", "autotune.core.outcomes"),
     ),
     ("triton", "autotune.triton", "The decorator of Triton kernels.", ("autotune.backends.triton_decorator",)),
     (
@@ -30,7 +30,7 @@ SUBJECTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ),
     (
         "search", "The search by hand", "The search as a value, its tasks and its events.",
-        ("autotune.core.search", "autotune.interop.ask_tell"),
+        ("autotune.shell.ask_tell", "autotune.shell.plans", "autotune.core.search"),
     ),
     ("cache", "The cache", "Measurements that are kept between searches.", ("autotune.shell.cache",)),
     ("configs", "Files of configs", "Tuned configs of other libraries, and seeds.", ("autotune.interop",)),
@@ -124,7 +124,9 @@ def entry(name: PublicName) -> str:
             return rst.directive("autofunction", name.path)
         case "decorator":
             return decorator_entry(name)
-    return rst.directive("py:data", name.path, to_rst(data_docstring(name.home, name.own), ()))
+    module = name.path.rpartition(".")[0]
+    text = to_rst(data_docstring(name.home, name.own), ())
+    return rst.directive("py:data", name.name, text, options=[f":module: {module}"])
 
 
 def decorator_entry(name: PublicName) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import typer
 
 from site_pages import rst
+from site_pages.docstrings import inline
 
 
 def pages() -> dict[str, str]:
@@ -24,7 +25,7 @@ def pages() -> dict[str, str]:
 def section(path: str, command: Any, line: str) -> list[str]:
     """A command, and the commands of a group below it."""
     help_text = " ".join((command.help or "").split())
-    parts = [rst.heading(path, line), rst.escape(help_text), ""]
+    parts = [rst.heading(path, line), inline(help_text), ""]
     inner = getattr(command, "commands", None)
     if inner:
         for name, one in inner.items():
@@ -39,4 +40,4 @@ def section(path: str, command: Any, line: str) -> list[str]:
 def option(parameter: Any, context: Any) -> tuple[str, str] | None:
     """The names of an option with its value, and its help; None for a hidden one."""
     record = parameter.get_help_record(context)
-    return None if record is None else (rst.code(record[0]), rst.escape(" ".join(record[1].split())))
+    return None if record is None else (rst.code(record[0]), inline(" ".join(record[1].split())))

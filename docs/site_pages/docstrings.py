@@ -79,14 +79,14 @@ def to_rst(text: str, parameters: Collection[str]) -> str:
 def _prose(lines: list[str], parameters: Collection[str]) -> str:
     """A paragraph: sentences, and the fields that it describes."""
     if any(re.match(r"[-*] |\d+\. ", line) for line in lines):
-        return "\n".join(map(_inline, lines))
+        return "\n".join(map(inline, lines))
     text = " ".join(line.strip() for line in lines)
     pieces, at = [], 0
     fields = [found for found in FIELD.finditer(text) if _all_known(found[1], parameters)]
     if not fields:
-        return _inline(text)
+        return inline(text)
     if fields[0].start():
-        pieces.append(_inline(text[: fields[0].start()].strip()) + "\n")
+        pieces.append(inline(text[: fields[0].start()].strip()) + "\n")
     rest = ""
     for at, found in enumerate(fields):
         end = fields[at + 1].start() if at + 1 < len(fields) else len(text)
@@ -94,9 +94,9 @@ def _prose(lines: list[str], parameters: Collection[str]) -> str:
         if (last := re.search(r"(?<=\. )(Raises|Returns) ", meaning)) is not None and at + 1 == len(fields):
             meaning, rest = meaning[: last.start()].strip(), meaning[last.start() :]
         names = ", ".join(f"``{name}``" for name in found[1].split(", "))
-        pieces.append(f"{names}\n   {_inline(meaning)}")
+        pieces.append(f"{names}\n   {inline(meaning)}")
     if rest:
-        pieces.append("\n" + _inline(rest))
+        pieces.append("\n" + inline(rest))
     return "\n".join(pieces)
 
 
@@ -107,7 +107,7 @@ def _all_known(names: str, parameters: Collection[str]) -> bool:
     )
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """Text with its backticks as code or as links, names of errors as links, and everything else without markup."""
     parts = CODE.split(text)
     return "".join(link(part) if position % 2 else _names(part) for position, part in enumerate(parts))

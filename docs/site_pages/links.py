@@ -14,6 +14,9 @@ from site_pages.names import by_last_name, public_names
 DISTINCT = re.compile(r"[A-Z]\w*[a-z]\w*")
 """Names that can be nothing else in a text: those of classes. `start` or `result` may be the word."""
 
+SEVERAL = {"Key"}
+"""Names of types that mean one thing in one module and another elsewhere: a key of random numbers, or of the cache."""
+
 
 class LinkNames(SphinxPostTransform):
     """Code in a page that is the name of a public class, or begins with `autotune.`, links to the reference."""
@@ -43,8 +46,9 @@ def path_of(text: str) -> str | None:
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, inner: nodes.TextElement) -> Any:
     """A type in a signature by its last name: signatures show it as the source writes it."""
-    target = by_last_name().get(str(node.get("reftarget", "")).rpartition(".")[2])
-    if node.get("refdomain") != "py" or target is None:
+    name = str(node.get("reftarget", "")).rpartition(".")[2]
+    target = by_last_name().get(name)
+    if node.get("refdomain") != "py" or target is None or name in SEVERAL:
         return None
     domain = env.domains.python_domain
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, inner)
