@@ -21,7 +21,8 @@ SUBJECTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ),
     (
         "evaluators", "Evaluators", "How configs are built, checked and timed.",
-        ("autotune.shell.evaluators", "autotune.backends.triton.", "autotune.backends.command", "autotune.core.outcomes"),
+        ("autotune.shell.evaluators", "autotune.backends.triton.", "autotune.backends.command",
+         "autotune.core.outcomes"),
     ),
     ("triton", "autotune.triton", "The decorator of Triton kernels.", ("autotune.backends.triton_decorator",)),
     (
