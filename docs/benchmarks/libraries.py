@@ -27,9 +27,9 @@ BATCH, LENGTH, HEADS, WIDTH = 2, 4096, 8, 128
 ROWS, COLUMNS = 8192, 4096
 IMPORT_S = 30.0
 """More than the import of a library takes; the cap counts from there."""
-HOLD_CYCLES = 20_000_000
-"""Some ten milliseconds: longer than the host takes to launch a step."""
-BATCH_MS, MOST_STEPS = 2.0, 50
+HOLD_CYCLES, HELD_MS = 20_000_000, 8.0
+"""Cycles that the GPU is held for, some ten milliseconds, and the milliseconds in which the host must have launched."""
+BATCH_MS = 2.0
 OPERATORS = ("l2norm", "layer_norm", "chunk_retention", "chunk_gla", "chunk_gated_delta_rule", "chunk_kda")
 
 
@@ -229,19 +229,24 @@ def step_ms(run: Any, repeats: int = 20) -> float:
     """
     import torch
 
-    def timed(steps: int) -> float:
+    def timed(steps: int) -> tuple[float, float]:
+        """Milliseconds of a step on the GPU, and of the host to launch one."""
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize()
         torch.cuda._sleep(HOLD_CYCLES)
         start.record()
+        began = time.perf_counter()
         for _ in range(steps):
             run()
+        launched = time.perf_counter() - began
         end.record()
         torch.cuda.synchronize()
-        return start.elapsed_time(end) / steps
+        return start.elapsed_time(end) / steps, 1e3 * launched / steps
 
-    steps = min(MOST_STEPS, max(1, int(BATCH_MS / timed(1))))
-    return sorted(timed(steps) for _ in range(repeats))[repeats // 2]
+    timed(1)
+    on_gpu, on_host = timed(1)
+    steps = max(1, int(min(BATCH_MS / on_gpu, HELD_MS / on_host)))
+    return sorted(timed(steps)[0] for _ in range(repeats))[repeats // 2]
 
 
 def caches(folder: Path) -> dict[str, str]:

@@ -41,6 +41,8 @@ def believe_done(search: Search) -> str | None:
     budget, strategy = search.plan.budget, search.plan.strategy
     if budget.regret is None or not isinstance(strategy, ListStrategy):
         return None
+    if search.default_trial is not None and not search.records.has(search.default_trial):
+        return None  # the pick is compared with it
     archive, listed = search.archive.whole, strategy.listed(search.plan.space, search.state)
     left = listed[search.points.unseen(listed)]
     if search.outstanding:

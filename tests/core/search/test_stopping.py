@@ -62,6 +62,13 @@ def test_it_waits_for_the_one_config_that_may_be_the_fastest() -> None:
     assert result(search).best.config == best
 
 
+def test_it_waits_for_the_default() -> None:
+    late = {(16, 4), (128, 1)}
+    found = result(run(Budget(regret=0.01), late))
+    assert found.stopped == "regret"
+    assert found.speedup is not None
+
+
 def test_failures_count_as_evidence() -> None:
     def fails(trial: Trial, again: int) -> Outcome:
         slow = trial.config["warps"] == 1
