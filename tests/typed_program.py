@@ -58,6 +58,26 @@ assert_type(evaluator, CallableEvaluator)
 any_evaluator: Evaluator = evaluator
 CallableEvaluator(build, workers="two")  # type: ignore[arg-type]
 
+command = CommandEvaluator(
+    ["{program}"], ["cc", "-O{level}", "main.c", "-o", "{program}"], formats={"fast": {True: "-Ofast", False: None}},
+    time=OutputPattern("took (.*) s", unit="s"), reference=Path("expected.txt"), checker=lambda out, _: "ok" in out,
+)  # fmt: skip
+any_evaluator = command
+CommandEvaluator(["{program}"], time="cpu")  # type: ignore[arg-type]
+
+with AskTell(space, "pattern_search", budget=40, journal=Path("run.jsonl")) as asked:
+    assert_type(asked.ask(), Config | None)
+    assert_type(asked.ask(3), list[Config])
+    for each in asked:
+        assert_type(each, Config)
+        asked.tell(each, 1.5)
+        asked.tell(each, [1.5, 1.25], compile_s=2.0)
+        asked.tell(each, failed=ValueError("no"), kind="compile_error")
+    asked.tell({"BLOCK": 32}, "fast")  # type: ignore[arg-type]
+    assert_type(asked.best.config, Config)
+    assert_type(asked.done, bool)
+assert_type(AskTell.resume("run.jsonl"), AskTell)
+
 
 def tunes() -> None:
     found = tune(space, evaluator, PatternSearch(copies=3), budget=Budget(seconds=20), seeds=[{"BLOCK": 32}])

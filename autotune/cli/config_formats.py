@@ -1,6 +1,5 @@
 """A config as a program in another language reads it: JSON, assignments of a shell, or flags of a command line."""
 
-import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
@@ -10,6 +9,12 @@ from autotune.core.errors import PlanError
 
 CONFIG_VARIABLE = "AUTOTUNE_CONFIG"
 """The variable that holds the whole config as JSON, for `autotune tell`."""
+
+_READ_BY_OTHERS = re.compile(
+    r"PATH|IFS|ENV|CDPATH|HOME|TMPDIR|SHELL.*|BASH.*|ZDOTDIR|FPATH|PS[0-4]|PROMPT_COMMAND|POSIXLY_CORRECT|GLOBIGNORE"
+    r"|(LD|DYLD|PYTHON|PERL|RUBY|NODE|JAVA|GIT|LC|GCC|CUDA|AUTOTUNE)_?.*|LANG|LANGUAGE|EDITOR|PAGER|VISUAL"
+)
+"""Variables by which shells, loaders and interpreters find what they execute: no journal may set them."""
 
 
 def format_config(config: Config, form: str) -> str:
@@ -22,13 +27,13 @@ def format_config(config: Config, form: str) -> str:
 def _as_assignments(config: Config) -> str:
     """A line NAME=value for each parameter, quoted for a shell, and one for the whole config.
 
-    A journal may come from elsewhere: it must not set a variable that the shell has already, such as PATH.
+    A journal may come from elsewhere, so it must not set a variable such as PATH.
     """
     for name in config:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise PlanError(f"{name!r} cannot be the name of a variable of a shell; use --format json")
-        if name in os.environ or name in ("IFS", "ENV", "BASH_ENV", "LD_PRELOAD", "PATH"):
-            raise PlanError(f"{name!r} is a variable of the environment, which it would replace; use --format json")
+        if _READ_BY_OTHERS.fullmatch(name):
+            raise PlanError(f"{name!r} is a variable that shells and programs read themselves; use --format json")
     lines = [f"{name}={shlex.quote(_word(value))}" for name, value in config.items()]
     return "\n".join([*lines, f"{CONFIG_VARIABLE}={shlex.quote(config.to_json())}"])
 

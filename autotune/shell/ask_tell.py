@@ -28,13 +28,10 @@ from autotune.core.strategies.registry import name_of
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.files import PathLike, as_path
 from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
-from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
+from autotune.shell.journal import ASK_TELL, Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import resolve_options
 from autotune.shell.plans import make_plan
 from autotune.shell.settings import environment
-
-EVALUATOR: Mapping[str, Detail] = {"kind": "ask_tell"}
-"""The evaluator that the header of a journal names: the measurements are the loop's own."""
 
 _LOOK_S = 1.0
 """Seconds after which a thread that waits for the others' times looks whether they still live."""
@@ -81,7 +78,7 @@ class AskTell:
         )  # fmt: skip
         writer = None
         if options.journal is not None:
-            writer = JournalWriter.create(options.journal, header_for(plan, dict(EVALUATOR)), _WAIT_S)
+            writer = JournalWriter.create(options.journal, header_for(plan, {"kind": ASK_TELL}), _WAIT_S)
         self._start(begin_dialogue(plan), writer, WallClock())
 
     def _start(
@@ -288,7 +285,7 @@ class AskTell:
 def _fold(read: Journal, space: Space | None) -> Dialogue:
     """The dialogue that a journal of asking and telling leads to."""
     kind = read.header.evaluator.get("kind")
-    if kind != EVALUATOR["kind"]:
+    if kind != ASK_TELL:
         raise JournalError(
             f"{read.path} was made with the evaluator {kind!r}, and not by asking and telling; use `resume` with that "
             "evaluator"

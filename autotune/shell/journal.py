@@ -35,6 +35,9 @@ from autotune.version import __version__
 FORMAT, VERSION = "autotune-journal", 2
 """Version 2 has the digest of the result, and the order of runs in comparisons; journals of version 1 are read."""
 
+ASK_TELL = "ask_tell"
+"""The kind of evaluator in the header of a journal whose measurements come from a loop that asks and tells."""
+
 _LOCK_POLL_S, _HEADER_S = 0.02, 2.0
 """Seconds between two attempts to get the lock of a journal, and seconds after which the maker of an empty file counts
 as killed."""

@@ -34,7 +34,7 @@ from autotune.shell.driver import Driver, Interruption, Watch, begin_search, ign
 from autotune.shell.evaluators.callable import as_evaluator
 from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
 from autotune.shell.files import PathLike, as_path
-from autotune.shell.journal import Journal, JournalWriter, header_for, read_journal
+from autotune.shell.journal import ASK_TELL, Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import Options, resolve_options
 from autotune.shell.options import Progress as Progress
 from autotune.shell.plans import as_configs, make_plan
@@ -203,6 +203,10 @@ def resume(
 def _check_evaluator(journal: Journal, evaluator: Evaluator) -> None:
     """Refuse another kind of evaluator; warn of other code and other settings, with which times may not compare."""
     before, now = journal.header.evaluator, _describe(evaluator)
+    if before.get("kind") == ASK_TELL:
+        raise JournalError(
+            f"{journal.path} was made by asking and telling; go on with AskTell.resume, or `autotune ask` and `tell`"
+        )
     if before.get("kind") != now.get("kind"):
         raise JournalError(
             f"{journal.path} was made with the evaluator {before.get('kind')!r} and this is {now.get('kind')!r}; "

@@ -131,7 +131,12 @@ def test_mistakes_are_one_sentence_with_the_remedy(here: Path, capfd: pytest.Cap
 
 
 def test_a_journal_from_elsewhere_sets_no_variable_of_the_shell(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for name, message in (("PATH", "is a variable of the environment"), ("a b", "cannot be the name of a variable")):
+    faults = {
+        "PATH": "that shells and programs read themselves",
+        "LD_PRELOAD": "that shells",
+        "a b": "cannot be the name",
+    }
+    for name, message in faults.items():
         (here / "odd.json").write_text(json.dumps({"parameters": {name: [1, 2]}}))
         assert main(["ask", f"{name}.jsonl", "--space", "odd.json", "--format", "shell"]) == ExitCode.ERROR
         assert message in capfd.readouterr().err

@@ -6,7 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from autotune import AskTell, Budget, Config, ConfigError, Integer, JournalError, PlanError, Space, replay, result, tune
+from autotune import (
+    AskTell,
+    Budget,
+    Config,
+    ConfigError,
+    Integer,
+    JournalError,
+    PlanError,
+    Space,
+    replay,
+    result,
+    resume,
+    tune,
+)
 from autotune.core.search.messages import Asked, Compared, Dispatched, Observed, Sampled, Told
 from autotune.shell.evaluators.simulated import SimulatedEvaluator
 from autotune.shell.journal import read_journal
@@ -226,6 +239,8 @@ def test_mistakes_are_named_with_their_remedy(tmp_path: Path) -> None:
     tune(SPACE, SimulatedEvaluator(HashedTable()), "random_search", budget=2, journal=other)
     with pytest.raises(JournalError, match="not by asking and telling"):
         AskTell.resume(other)
+    with pytest.raises(JournalError, match=r"made by asking and telling; go on with AskTell\.resume"):
+        resume(path, SimulatedEvaluator(HashedTable()))
     assert not [event for event in read_journal(path).events if not isinstance(event, Asked)]
 
 

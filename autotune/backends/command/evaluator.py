@@ -126,6 +126,7 @@ class CommandEvaluator(Evaluator):
         check_functions(self, ("checker",))
         if self.time != "wall" and not isinstance(self.time, OutputPattern | JsonField):
             raise EvaluatorError(f'time is {short_repr(self.time)}; give "wall", OutputPattern(…) or JsonField(…)')
+        object.__setattr__(self, "exit_codes", _as_codes(self.exit_codes))
         if isinstance(self.sources, str | os.PathLike):
             raise EvaluatorError(f"sources is {short_repr(self.sources)}; give a list of files")
         for name, form in self.formats.items():
@@ -156,6 +157,7 @@ class CommandEvaluator(Evaluator):
             described["reference"] = compute_digest(self._expected())
         if self.checker is not None:
             described["checker"] = qualified_name(self.checker)
+        described["exit_codes"] = _json(self.exit_codes)
         numbers = ("shell", "repeats", "warmups", "rtol", "atol", "overlap", "build_timeout_s", "run_timeout_s")
         return described | {name: getattr(self, name) for name in (*numbers, "workers")}
 
@@ -165,7 +167,7 @@ class CommandEvaluator(Evaluator):
         check = [_json(self.exit_codes), self._expected(), self.rtol, self.atol]
         checker = "" if self.checker is None else source_digest(self.checker)
         return Identity(
-            kernel=Path(words_of(self.build or self.run)[0]).name if not self.shell else "shell",
+            kernel=Path(self.sources[0] if self.sources else words_of(self.run)[0]).name,
             source=compute_digest([*commands, self._source_digest()]),
             specialization=Specialization(),
             device=processor(),
@@ -245,6 +247,13 @@ class CommandEvaluator(Evaluator):
             return Path(self._folder(), path).read_bytes()
         except OSError as error:
             raise EvaluatorError(f"{what} {str(path)!r} cannot be read ({error.strerror}); check the path") from None
+
+
+def _as_codes(given: object) -> tuple[int, ...]:
+    codes = tuple(given) if isinstance(given, Sequence) else ()
+    if not codes or not all(isinstance(code, int) for code in codes):
+        raise EvaluatorError(f"exit_codes is {short_repr(given)}; give the codes of a run that went well, such as (0,)")
+    return codes
 
 
 def _command(given: Sequence[str] | str) -> Command:

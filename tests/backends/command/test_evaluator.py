@@ -151,6 +151,7 @@ MISTAKES = [
     ({"run": ["echo", "{mode}"], "reference": Path("/no/file")}, "the reference '/no/file' cannot be read"),
     ({"run": ["echo", "{mode}"], "time": "cpu"}, "time is 'cpu'; give \"wall\", OutputPattern"),
     ({"run": ["echo", "{mode}"], "repeats": 0}, "repeats is 0; give a whole number from 1"),
+    ({"run": ["echo", "{mode}"], "exit_codes": 0}, "exit_codes is 0; give the codes of a run"),
     ({"run": ["echo", "{mode}"], "checker": 3}, "checker is 3; give a function"),
     ({"run": ["echo", "{mode}"], "sources": "a.c"}, "sources is 'a.c'; give a list of files"),
 ]
