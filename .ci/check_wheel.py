@@ -4,10 +4,11 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
-IN_DIST_INFO = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/docs/LICENSE"}
+IN_DIST_INFO = {"METADATA", "WHEEL", "RECORD", "entry_points.txt"}
 EXTRA_OF = {"autotune.helion": "helion", "autotune.kernel_tuner": "kernel-tuner", "autotune.optuna": "optuna"}
 """Modules whose names need an extra."""
 
@@ -20,12 +21,14 @@ evaluations = 5
 
 
 def check_contents(wheel: Path, source: Path) -> None:
-    """The wheel holds the tracked files of the package, its metadata and the licence, and nothing else."""
+    """The wheel holds the tracked files of the package, its metadata and the licences, and nothing else."""
+    licences = tomllib.loads((source / "pyproject.toml").read_text())["project"]["license-files"]
     listed = subprocess.run(["git", "ls-files", "autotune"], cwd=source, capture_output=True, text=True, check=True)
     with ZipFile(wheel) as archive:
         found = set(archive.namelist())
     info = "-".join(wheel.name.split("-")[:2]) + ".dist-info"
     expected = {*listed.stdout.split(), *(f"{info}/{name}" for name in IN_DIST_INFO)}
+    expected |= {f"{info}/licenses/{name}" for name in licences}
     assert found == expected, f"{wheel.name}: missing {expected - found}, unexpected {found - expected}"
     assert "autotune/py.typed" in found
     print(f"{wheel.name}: {len(found)} files, {wheel.stat().st_size / 2**20:.1f} MiB")
