@@ -37,7 +37,14 @@ def check_contents(wheel: Path, source: Path) -> None:
 def check_names() -> None:
     """Every public name can be imported, or its error prints the command that installs the extra."""
     count = 0
-    for path in ("autotune", "autotune.evaluators", "autotune.strategies", "autotune.studies", *EXTRA_OF):
+    for path in (
+        "autotune",
+        "autotune.evaluators",
+        "autotune.strategies",
+        "autotune.studies",
+        "autotune.viewer",
+        *EXTRA_OF,
+    ):
         module = importlib.import_module(path)
         assert "site-packages" in str(module.__file__), f"{path} is not the installed one: {module.__file__}"
         for name in dir(module):

@@ -1,4 +1,7 @@
-"""`autotune show FILE`: the summary of a journal, finished or not, or of a recording; the content tells which it is."""
+"""`autotune show FILE`: a journal, finished or not, or a recording, as a summary, a page or a table.
+
+The content of the file tells which it is.
+"""
 
 import os
 import warnings
@@ -17,6 +20,7 @@ from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, Problem
 from autotune.cli.output import print_json, print_labelled
 from autotune.cli.problem_file import is_journal, load_problem
 from autotune.cli.results import format_counts, format_value, print_config, result_rows
+from autotune.cli.views import Wanted, follow_journal, show_views
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.outcomes import Detail
@@ -36,6 +40,7 @@ from autotune.shell.journal import Journal, read_journal
 from autotune.shell.tables import print_table
 from autotune.studies.recordings import Objective, Recording, load_recording
 from autotune.studies.recordings.load import locate_recording
+from autotune.studies.recordings.objective import ObjectiveChoice
 
 _State = Literal["finished", "interrupted", "unfinished"]
 
@@ -49,16 +54,50 @@ def show(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A journal, finished or not, or a recording (builtin:NAME as well).")
     ],
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[OTHER]", help="Another journal or recording, to compare with.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="OUT", help="Write a page to look at: one file, no network.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="OUT", help="Write a row for each config; - is stdout.")
+    ] = None,
+    failures: Annotated[bool, typer.Option("--failures", help="Print the failures by kind, with messages.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print each outcome as it comes, until the search is over.")
+    ] = False,
+    timeline: Annotated[
+        Path | None,
+        typer.Option("--timeline", metavar="FILE", help="For --html: the timeline that an evaluator wrote."),
+    ] = None,
     problem: ProblemOption = None,
     objective: ObjectiveName = None,
     direction: BetterDirection = None,
     save_config: SaveConfig = None,
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Summarise a journal or a recording."""
+    """Summarise a journal or a recording, or write a page or a table of it."""
     file = locate_recording(file)
     if save_config is not None:
         check_writable(save_config)
+    if html is not None or csv is not None or failures or follow or other is not None:
+        if save_config is not None:
+            raise AutotuneError("--save-config goes with the summary; leave it out, or run show again for it")
+        space = None if problem is None else load_problem(problem).space
+        wanted = Wanted(html=html, csv=csv, failures=failures, as_json=as_json)
+        if follow:
+            if other is not None or csv is not None or failures or timeline is not None:
+                raise AutotuneError("--follow goes with --html and --json alone")
+            return follow_journal(file, space, wanted)
+        from autotune.viewer.sources import load_spans, open_view  # brings all evaluators with it
+
+        spans = None if timeline is None else load_spans(timeline)
+        choice = ObjectiveChoice(objective, parse_direction(direction))
+        files = [file] if other is None else [file, locate_recording(other)]
+        return show_views([open_view(one, space, spans, choice) for one in files], wanted)
+    if timeline is not None:
+        raise AutotuneError("--timeline is for a page; give --html OUT too")
     if os.path.isdir(file):
         raise AutotuneError(f"{file} is a directory; name a journal or a recording")
     if is_journal(file):

@@ -169,6 +169,11 @@ def _fit(kind: Kind, points: bytes, targets: bytes, weights: bytes, trees: int) 
     return _flatten(grow_trees(kind, np.frombuffer(points).reshape(len(values), -1), values, weight, trees))
 
 
+def bootstrap_samples(n: int, trees: int) -> NDArray[np.int64]:
+    """The points that each tree of a forest on n points is grown on, some of them several times: [trees, n]."""
+    return integers(fold(FIT_KEY, "bootstrap"), n, trees * n).reshape(trees, n)
+
+
 def grow_trees(
     kind: Kind, points: FeatureRows, values: NDArray[np.float64], weights: NDArray[np.float64], trees: int
 ) -> list[Any]:
@@ -182,7 +187,7 @@ def grow_trees(
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     n, x = len(points), np.ascontiguousarray(points, np.float32)
-    samples = integers(fold(FIT_KEY, "bootstrap"), n, trees * n).reshape(trees, n)
+    samples = bootstrap_samples(n, trees)
     seeds = (words(fold(FIT_KEY, "tree"), trees) >> np.uint64(32)).tolist()
     counted = [weights * np.bincount(sample, minlength=n) for sample in samples]
 

@@ -1,0 +1,71 @@
+import itertools
+
+from autotune.core.outcomes import FAILURE_KINDS
+from autotune.shell.journal import Journal
+from autotune.shell.timeline import Span
+from autotune.shell.tuning import read_search
+from autotune.viewer.journal_view import view_journal
+from tests.viewer.conftest import NASTY_MESSAGE
+
+
+def test_every_trial_has_its_config_and_its_outcome(journal: Journal) -> None:
+    view, (_, search) = view_journal(journal), read_search(journal.path)
+    latest = dict(search.outcomes)
+    assert sorted(view.trials.number) == sorted(latest)
+    for place, number in enumerate(view.trials.number):
+        assert view.config(place) == dict(search.trials[number].config)
+        kind = view.trials.kind[place]
+        assert (view.trials.time_ms[place] is None) == (kind > 0)
+        if kind:
+            assert FAILURE_KINDS[kind - 1] == latest[number].kind  # type: ignore[union-attr]
+        else:
+            assert view.trials.time_ms[place] == latest[number].time_ms  # type: ignore[union-attr]
+
+
+def test_the_best_so_far_falls_and_the_pick_is_a_finalist(journal: Journal) -> None:
+    view = view_journal(journal)
+    times = [step.time_ms for step in view.history]
+    assert times == sorted(times, reverse=True)
+    assert times[-1] == min(t for t in view.trials.first_ms if t is not None)
+    assert view.best is not None
+    assert [one.trial for one in view.finalists if one.pick] == [view.trials.number[view.best]]
+    assert view.state == "finished"
+
+
+def test_failures_are_counted_by_kind_and_message(journal: Journal) -> None:
+    view = view_journal(journal)
+    (failures,) = view.failures
+    assert failures.kind == "compile error"
+    assert failures.count == sum(time is None for time in view.trials.time_ms) > 0
+    assert [(m.text, m.count) for m in failures.messages] == [(NASTY_MESSAGE, failures.count)]
+
+
+def test_every_request_is_a_batch_with_its_reason(journal: Journal) -> None:
+    view = view_journal(journal)
+    assert all(batch.why for batch in view.batches)
+    assert sum(batch.trials for batch in view.batches if batch.kind == "measure") == len(view.trials.number)
+    assert sum(batch.failed for batch in view.batches) == view.failures[0].count
+    assert {batch.kind for batch in view.batches} == {"measure", "compare", "conclude"}
+
+
+def test_derived_spans_of_a_lane_do_not_overlap(journal: Journal) -> None:
+    spans = view_journal(journal).spans
+    assert {span.lane.split()[0] for span in spans} == {"compile", "run", "comparison"}
+    for lane in {span.lane for span in spans}:
+        ordered = sorted((s.start_s, s.end_s) for s in spans if s.lane == lane)
+        assert all(end <= start + 1e-6 for (_, end), (start, _) in itertools.pairwise(ordered))
+
+
+def test_spans_of_a_timeline_take_the_place_of_derived_ones(journal: Journal) -> None:
+    written = [Span(lane="gpu 0", what="run", trial=0, start_s=0.0, end_s=1.0)]
+    view = view_journal(journal, spans=written)
+    assert [(s.lane, s.end_s) for s in view.spans] == [("gpu 0", 1.0)]
+
+
+def test_any_beginning_of_a_journal_has_a_view(journal: Journal) -> None:
+    from dataclasses import replace
+
+    for cut in range(0, len(journal.events), 17):
+        view = view_journal(replace(journal, events=journal.events[:cut]))
+        assert view.state == "unfinished"
+        assert len(view.trials.number) <= cut

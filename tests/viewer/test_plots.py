@@ -1,0 +1,46 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from autotune.core.errors import AutotuneError
+from autotune.viewer.sources import as_view
+
+matplotlib = pytest.importorskip("matplotlib")
+matplotlib.use("Agg")
+
+
+def test_each_plot_draws_what_the_view_holds(journal_path: Path) -> None:
+    from autotune.viewer import plot_finalists, plot_history, plot_importances, plot_parallel
+
+    view = as_view(journal_path)
+    history = plot_history(view)
+    assert len(history.collections[0].get_offsets()) == len(view.trials.number)
+    assert plot_history(view, by="seconds").get_xlabel() == "seconds"
+    timed = sum(time is not None for time in view.trials.time_ms)
+    lines = [line for line in plot_parallel(view).lines if len(line.get_xdata()) > 2]
+    assert len(lines) == timed
+    assert len(plot_importances(view).patches) == len(view.importances.parameters) + len(view.importances.pairs)
+    assert len(plot_finalists(view).collections) == len(view.finalists)
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def test_what_a_recording_lacks_is_an_error_that_says_so() -> None:
+    from autotune.viewer import plot_finalists, plot_history
+
+    view = as_view("builtin:rms_norm")
+    with pytest.raises(AutotuneError, match="no final comparison"):
+        plot_finalists(view)
+    with pytest.raises(AutotuneError, match="by='evaluations'"):
+        plot_history(view, by="seconds")
+
+
+def test_without_matplotlib_the_error_names_the_command_that_installs_it() -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from autotune.viewer import *; plot_history('builtin:rms_norm')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stderr.splitlines()[-1].endswith("pip install 'autotune-kernels[plots]'")
