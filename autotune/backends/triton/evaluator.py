@@ -57,8 +57,11 @@ class TritonEvaluator:
     restore_value, reset_to_zero: arguments that get their first value back, or zeros, before every run.
     pre_hook, post_hook: called with the arguments by name before and after every run, outside of the timing.
     checker: `checker(output, expected)` returns True, or False or a message where the output is wrong.
-    rtol, atol, bitwise, allowed_mismatch, reduction: see `checking.Tolerance`. repeatable: run twice, and refuse a
-        kernel whose two outputs differ in a bit.
+    rtol, atol: an element may be off by atol + rtol * |expected|. Without them the type decides: it may be off by
+        rtol * (|expected| + root mean square of expected), where rtol is 1e-7 for float64 up to 0.15 for eight bits.
+    reduction: the number of summed terms; above 1024 it widens that by sqrt(reduction / 1024). bitwise: equal bits.
+    allowed_mismatch: the fraction of elements that may be wrong.
+    repeatable: run twice, and refuse a kernel whose two outputs differ in a bit.
     workloads: several `ArgumentSet`s in place of `arguments`: one config for all of them. objective: "geomean" of the
         times, weighted, or "worst"; relative: of the times over the default config's.
     options: further options of every launch. target: "sm_90", "gfx942" and the like; by default that of the GPU.
@@ -71,9 +74,10 @@ class TritonEvaluator:
     compile_timeout_s, run_timeout_s: seconds after which a compile is killed, its children too; and the check and
         timing of a config together. By default AUTOTUNE_COMPILE_TIMEOUT and AUTOTUNE_BENCHMARK_TIMEOUT decide, else 60
         and 30.
-    warmup_ms, target_ms, min_repeats, max_repeats: see `timing.TimingSchedule`. l2: "flush" clears the cache before
-        every run, "rotate" goes through copies of small arguments instead, "warm" does neither. cuda_graph: time the
-        replay of a captured launch, without the host's part of it.
+    warmup_ms: milliseconds of untimed runs. target_ms: timed runs add up to so many milliseconds, but there are at
+        least `min_repeats` and at most `max_repeats` of them.
+    l2: "flush" clears the cache before every run, "rotate" goes through copies of small arguments instead, "warm" does
+        neither. cuda_graph: time the replay of a captured launch, without the host's part of it.
     cache_dir: Triton's cache; by default Triton's own. timeline: a file that receives the times at which each process
         was at work.
 

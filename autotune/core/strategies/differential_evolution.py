@@ -69,7 +69,7 @@ class DifferentialEvolutionSearch(ArchiveStrategy, frozen=True, tag="differentia
     generation; None leaves it to the plan: True for an evaluator that takes one config at a time, else False.
     min_improvement_delta, patience: end when the best improves by less than this, relatively, for that many
     generations; None: off.
-    initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
+    initial_population_strategy: None leaves it to the effort. compile_timeout_*: as in `PatternSearch`.
     """
 
     population_size: AtLeast4 = 40
@@ -219,7 +219,7 @@ class DESurrogateHybrid(ArchiveStrategy, frozen=True, tag="de_surrogate_hybrid",
     refit_frequency: the generations between two fits of the regressor. n_estimators: its trees.
     population_size, initial_share, max_generations, crossover_rate, min_improvement_delta, patience: see
     DifferentialEvolutionSearch. initial_population_strategy: None leaves it to the effort.
-    compile_timeout_*: see `limits.compile_timeout`.
+    compile_timeout_*: as in `PatternSearch`.
     """
 
     population_size: AtLeast4 = 40

@@ -111,7 +111,7 @@ class GaussianProcessSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="gau
     count: configs in all, after which the search ends; None: as many as its budget allows, and 400 without a budget.
     initial_population_strategy: None: the default, the seeds and up to ten of the best of earlier runs are part of the
     design. from_random: no earlier runs. from_best_available: up to 20 of their best, with the rest of the design only
-    if `seeds.pad`. from_default: the default alone. compile_timeout_*: see `limits.compile_timeout`.
+    if `seeds.pad`. from_default: the default alone. compile_timeout_*: as in `PatternSearch`.
     """
 
     initial_population: AtLeast1 = 8

@@ -68,7 +68,7 @@ class LFBOPatternSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="lfbo_pa
     num_neighbors: drawn for each walk and generation. radius: how far block sizes and warps move (log2 for powers of
     two), and how many other parameters move. quantile: the share of the configs that is called good.
     similarity_penalty: the cost of similarity to the points already selected, in probability.
-    initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
+    initial_population_strategy: None leaves it to the effort. compile_timeout_*: as in `PatternSearch`.
     """
 
     initial_population: AtLeast1 = 100

@@ -84,7 +84,9 @@ class PatternSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="pattern_sea
     max_generations: batches after the initial one.
     min_improvement_delta: a walk ends when abs(best / current - 1) is below this.
     num_neighbors_cap: keep this many neighbours of a walk and generation, drawn at random; -1: all.
-    initial_population_strategy: None leaves it to the effort. compile_timeout_*: see `limits.compile_timeout`.
+    initial_population_strategy: None leaves it to the effort.
+    compile_timeout_quantile, compile_timeout_lower_bound: after the initial population, a compile may take this
+    quantile of the compile times so far, but at least the lower bound, in seconds.
     """
 
     initial_population: AtLeast1 = 100

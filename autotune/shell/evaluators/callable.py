@@ -41,7 +41,7 @@ class CallableEvaluator(Evaluator):
         None it has worked in place: the kernel must then change the arguments in the same way; its result is ignored. A
         reference that gives nothing to compare is an error.
     checker: `checker(output, expected)` returns True, or False or a message if the output is wrong; it replaces the
-        comparison by `checking.Tolerance`. Without a reference and a checker nothing is checked.
+        comparison by tolerances. Without a reference and a checker nothing is checked.
     rtol, atol: floats may be off by `atol + rtol * |expected|`: 1e-3 and 1e-4, and for types of fewer than 32 bits as
         in `TritonEvaluator`. The first call of a config and one after its last sample are checked.
     isolation: "process": each config is built and run in a worker process, which is killed at its timeout; a crash, a
@@ -59,7 +59,9 @@ class CallableEvaluator(Evaluator):
         AUTOTUNE_COMPILE_TIMEOUT and AUTOTUNE_BENCHMARK_TIMEOUT, else 60.
     memory_limit_mb: MiB that a config may allocate (address space, Linux only); beyond, allocations fail and the config
         with them, as out_of_memory or as a crash.
-    warmup_ms, target_ms, min_repeats, max_repeats, min_sample_ms: see `timing.Schedule`.
+    warmup_ms: milliseconds of untimed calls before the first sample. target_ms: samples are taken until they add up to
+        so many milliseconds, but at least `min_repeats` and at most `max_repeats` of them. min_sample_ms: a shorter
+        kernel is called several times for each sample, which is the mean of those calls.
     timer: `timer(call)` calls `call` once and returns milliseconds; it replaces the wall clock (by device events, say).
     exact: the timer always gives the same time for the same config.
     """
