@@ -77,6 +77,8 @@ def take_figures(driver: Any, page: Path) -> None:
     whole = driver.execute_script("return document.documentElement.scrollHeight")
     top = driver.execute_script("return document.getElementById('parallel').offsetTop") - 20
     save(driver, "page.png", 1180, 0, top)
+    below = driver.execute_script("return document.getElementById('importance').offsetTop") - 20
+    save(driver, "page_top.png", 1180, 0, below)
     save(driver, "page_configs.png", 1180, top, whole)
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
