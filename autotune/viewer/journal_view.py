@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from autotune.core.config import token
 from autotune.core.outcomes import FAILURE_KINDS, Outcome, Timed
 from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Finished, Measure, Observed, Told
 from autotune.core.search.messages import without_interrupted_tail as counting_events
@@ -59,7 +60,7 @@ def view_journal(journal: Journal, space: Space | None = None, spans: Sequence[S
     trials, parameters = _trials(search, arrived, batch_of, messages, origins)
     place_of = {number: place for place, number in enumerate(trials.number)}
     if spans is None:
-        work, source = _derived_spans(arrived, events)
+        work, source = _spans(arrived, events)
     else:
         work = tuple(WorkSpan(lane=s.lane, what=s.what, trial=s.trial, start_s=s.start_s, end_s=s.end_s) for s in spans)
         source = "as the evaluator wrote them down" if work else ""
@@ -269,7 +270,7 @@ def _finalists(search: Search, found: Result | None) -> tuple[FinalistView, ...]
         config = search.trials[trial].config
         default = search.plan.space.default
         changed = {n: v for n, v in config.items() if default is None or v != default[n]}
-        label = ", ".join(f"{n}={v}" for n, v in changed.items()) or "the default"
+        label = ", ".join(f"{n}={token(v).decode()}" for n, v in changed.items()) or "the default"
         listed.append(
             FinalistView(
                 trial=trial,
@@ -285,7 +286,56 @@ def _finalists(search: Search, found: Result | None) -> tuple[FinalistView, ...]
     return tuple(sorted(listed, key=lambda one: (one.time_ms, one.trial)))
 
 
-def _derived_spans(arrived: Arrivals, events: Iterable[Event]) -> tuple[tuple[WorkSpan, ...], str]:
+def _spans(arrived: Arrivals, events: Sequence[Event]) -> tuple[tuple[WorkSpan, ...], str]:
+    """The work on each trial, as the journal has it or derived from the outcomes, and the comparisons."""
+    recorded = [(event.trial, work) for event in events if isinstance(event, Observed) for work in event.work]
+    comparisons = _comparison_spans(events)
+    if recorded:
+        lanes = Places()
+        for _, work in sorted(recorded, key=lambda one: one[1].start_s):
+            lanes(work.lane)
+        names = _short_names(lanes.texts())
+        spans = [
+            WorkSpan(lane=names[w.lane], what=w.what, trial=trial, start_s=w.start_s, end_s=w.end_s)
+            for trial, w in recorded
+        ]
+        return (*spans, *comparisons), "as the processes reported them"
+    spans = _derived_spans(arrived)
+    if not spans:
+        return tuple(comparisons), "the times between a request and its outcomes" if comparisons else ""
+    return (*spans, *comparisons), (
+        "derived from the seconds that each outcome reports: a run ends when its outcome comes, a compile just before "
+        "the run at the latest"
+    )
+
+
+def _short_names(lanes: Sequence[str]) -> dict[str, str]:
+    """Lanes named by the identifier of a process, such as "compile 4711", by their number: "compile 0"."""
+    found: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for lane in lanes:
+        kind, _, number = lane.rpartition(" ")
+        if kind == "compile" and number.isdigit():
+            place = counts.get(kind, 0)
+            counts[kind] = place + 1
+            found[lane] = f"{kind} {place}"
+        else:
+            found[lane] = lane
+    return found
+
+
+def _comparison_spans(events: Iterable[Event]) -> list[WorkSpan]:
+    found = []
+    asked = 0.0
+    for event in events:
+        if isinstance(event, Asked) and isinstance(event.task, Compare):
+            asked = event.at
+        elif isinstance(event, Compared) and event.at > asked:
+            found.append(WorkSpan(lane="comparison", what="compare", trial=NONE, start_s=asked, end_s=event.at))
+    return found
+
+
+def _derived_spans(arrived: Arrivals) -> list[WorkSpan]:
     """The latest times at which each config can have been built and run.
 
     A run ends when its outcome comes and takes its run_s; a compile ends before it and takes its compile_s. Compiles
@@ -299,20 +349,7 @@ def _derived_spans(arrived: Arrivals, events: Iterable[Event]) -> tuple[tuple[Wo
             runs.append((begun, at, trial))
         if outcome.compile_s > 0:
             compiles.append((max(begun - outcome.compile_s, 0.0), begun, trial))
-    comparisons = []
-    asked = 0.0
-    for event in events:
-        if isinstance(event, Asked) and isinstance(event.task, Compare):
-            asked = event.at
-        elif isinstance(event, Compared) and event.at > asked:
-            comparisons.append(WorkSpan(lane="comparison", what="compare", trial=NONE, start_s=asked, end_s=event.at))
-    spans = [*_lanes(compiles, "compile", "compile"), *_lanes(runs, "run", "run"), *comparisons]
-    if not spans:
-        return (), ""
-    return tuple(spans), (
-        "derived from the seconds that each outcome reports: a run ends when its outcome comes, a compile just before "
-        "the run at the latest"
-    )
+    return [*_lanes(compiles, "compile", "compile"), *_lanes(runs, "run", "run")]
 
 
 def _lanes(jobs: list[tuple[float, float, int]], lane: str, what: str) -> Iterable[WorkSpan]:

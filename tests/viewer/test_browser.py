@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(programs() is None, reason="Chromium or ChromeDriver is not installed; .ci/browser does that"),
 ]
+
+READY = "return document.documentElement.dataset.ready === 'true'"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,12 @@ def column(browser: Any, field: str) -> list[str]:
         "return [...document.querySelectorAll(of)].map((cell) => cell.textContent)",
         field,
     )
+
+
+def wait_for(browser: Any) -> Any:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, 30)
 
 
 def draw_every_section(browser: Any) -> None:
@@ -189,3 +198,26 @@ def test_two_searches_share_a_page(browser: Any, journal: Journal, tmp_path: Pat
     )
     browser.execute_async_script("const done = arguments[0]; setTimeout(done, 300)")
     assert counted(browser) != first
+
+
+def test_the_page_of_a_running_search_loads_itself_again_unless_it_is_paused(
+    browser: Any, journal: Journal, tmp_path: Path
+) -> None:
+    path = tmp_path / "live.html"
+    early = view_journal(replace(journal, events=journal.events[:30]))
+    path.write_text(render_page([early], live_s=0.4))
+    open_page(browser, path)
+    assert "running" in browser.execute_script("return document.querySelector('.badge').textContent")
+    before = counted(browser)
+    path.write_text(render_page([view_journal(journal)]))
+    wait_for(browser).until(lambda it: it.execute_script(READY) and counted(it) > before)
+    assert browser.execute_script("return document.querySelector('.badge').textContent") == "finished"
+
+    path.write_text(render_page([early], live_s=0.2))
+    open_page(browser, path)
+    browser.execute_script(
+        "window.kept = true; [...document.querySelectorAll('button')].find((b) => b.textContent === 'pause').click()"
+    )
+    browser.execute_async_script("const done = arguments[0]; setTimeout(done, 700)")
+    assert browser.execute_script("return window.kept") is True
+    browser.execute_script("sessionStorage.clear()")

@@ -1,11 +1,20 @@
 import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
 
 from autotune.core.outcomes import FAILURE_KINDS
-from autotune.shell.journal import Journal
+from autotune.core.search.messages import Observed, TrialWork
+from autotune.shell.codec import decode_event, encode
+from autotune.shell.journal import Journal, read_journal
 from autotune.shell.timeline import Span
 from autotune.shell.tuning import read_search
 from autotune.viewer.journal_view import view_journal
 from tests.viewer.conftest import NASTY_MESSAGE
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def test_every_trial_has_its_config_and_its_outcome(journal: Journal) -> None:
@@ -56,6 +65,26 @@ def test_derived_spans_of_a_lane_do_not_overlap(journal: Journal) -> None:
         assert all(end <= start + 1e-6 for (_, end), (start, _) in itertools.pairwise(ordered))
 
 
+def test_work_that_a_journal_records_takes_the_place_of_derived_spans(journal: Journal) -> None:
+    work = (TrialWork("compile 4711", "compile", 0.5, 1.0), TrialWork("gpu 0", "run", 1.5, 2.0))
+    first = next(i for i, event in enumerate(journal.events) if isinstance(event, Observed))
+    event = msgspec.structs.replace(journal.events[first], work=work)  # type: ignore[type-var]
+    assert decode_event(encode(event)) == event
+    events = (*journal.events[:first], event, *journal.events[first + 1 :])
+    spans = [span for span in view_journal(replace(journal, events=events)).spans if span.what != "compare"]
+    assert [(span.lane, span.trial, span.end_s) for span in spans] == [
+        ("compile 0", event.trial, 1.0),  # type: ignore[union-attr]
+        ("gpu 0", event.trial, 2.0),  # type: ignore[union-attr]
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.rglob("*.jsonl")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_journals_of_every_version_and_strategy_have_a_view(path: Path) -> None:
+    view, (_, search) = view_journal(read_journal(path)), read_search(path)
+    assert len(view.trials.number) == search.observed
+    assert (view.best is None) == (search.best_ms is None)
+
+
 def test_spans_of_a_timeline_take_the_place_of_derived_ones(journal: Journal) -> None:
     written = [Span(lane="gpu 0", what="run", trial=0, start_s=0.0, end_s=1.0)]
     view = view_journal(journal, spans=written)
@@ -63,8 +92,6 @@ def test_spans_of_a_timeline_take_the_place_of_derived_ones(journal: Journal) ->
 
 
 def test_any_beginning_of_a_journal_has_a_view(journal: Journal) -> None:
-    from dataclasses import replace
-
     for cut in range(0, len(journal.events), 17):
         view = view_journal(replace(journal, events=journal.events[:cut]))
         assert view.state == "unfinished"

@@ -15,7 +15,7 @@ from autotune.backends.triton.timing import WorkloadObjective, condense
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed, Trial, timed_or_failed
-from autotune.core.search.messages import Event, Limits, Observed
+from autotune.core.search.messages import Event, Limits, Observed, TrialWork
 from autotune.shell.processes.pool import Lost
 
 
@@ -43,7 +43,8 @@ class Job:
 
     fresh: it must run in a process that has served no config before. dropped: nobody waits for it any more. gpu, used:
     the GPU whose process got it, and whether that process had run others before. keys: of its kernels in Triton's
-    cache. launches: for a GPU worker that replays them.
+    cache. launches: for a GPU worker that replays them. sent_s: when a compile worker got it, on the search's clock.
+    work: of the processes that had it so far.
     """
 
     trial: Trial
@@ -57,6 +58,12 @@ class Job:
     details: dict[str, Detail] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
     launches: tuple[messages.RecordedLaunch, ...] = ()
+    sent_s: float = 0.0
+    work: list[TrialWork] = field(default_factory=list)
+
+    def add_work(self, lane: str, what: str, start_s: float, end_s: float) -> None:
+        """Microseconds are enough, and keep a journal short."""
+        self.work.append(TrialWork(lane, what, round(start_s, 6), round(end_s, 6)))
 
 
 def timed_outcome(

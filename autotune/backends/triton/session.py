@@ -168,7 +168,7 @@ class TritonSession(WorkerSession):
     def _send_compiles(self) -> None:
         while self._to_compile and (worker := self._processes.idle_compiler()) is not None:
             job = self._to_compile.popleft()
-            self._compiling[worker] = job
+            self._compiling[worker], job.sent_s = job, self.now()
             assert self._processes.compile_pool is not None, "there is a compile worker"
             order = messages.CompileOrder(job.trial.config.to_json())
             allowed_s = job.limits.compile_seconds(self._rules.compile_timeout_s)
@@ -186,7 +186,10 @@ class TritonSession(WorkerSession):
         now, seconds = self.now(), reply_seconds(reply)
         self._timeline.end(worker, now, seconds)
         if worker in self._compiling:
-            self._take_compiled(worker, self._compiling.pop(worker), reply)
+            job = self._compiling.pop(worker)
+            end = now if seconds is None else min(now, job.sent_s + seconds)
+            job.add_work(self._lane(worker), "compile", job.sent_s, end)
+            self._take_compiled(worker, job, reply)
         elif self._gpu_queue.receive(worker, reply):
             pass
         elif isinstance(reply, messages.ReadyReply):
@@ -257,7 +260,7 @@ class TritonSession(WorkerSession):
         whole = replace(
             outcome, compile_s=max(job.compile_s, outcome.compile_s), details={**job.details, **outcome.details}
         )
-        self._news.append(Observed(self.now(), job.trial.id, whole))
+        self._news.append(Observed(self.now(), job.trial.id, whole, tuple(job.work)))
 
 
 class _GpuQueue:
@@ -368,6 +371,7 @@ class _GpuQueue:
         start, took = now - (own - began), reply_seconds(reply)
         end = now if took is None else min(now, start + took)
         self._timeline.add_span(f"gpu {job.gpu}", "run", job.trial.id, start, end)
+        job.add_work(f"gpu {job.gpu}", "run", start, end)
 
     def _take_run(self, worker: TritonWorker, job: Job, reply: messages.TritonReply | Lost) -> None:
         match reply:

@@ -107,12 +107,28 @@ class Asked(Struct, frozen=True, tag="asked", omit_defaults=True):
     task: Task
 
 
+class TrialWork(Struct, frozen=True, array_like=True):
+    """The time that one process spent on a trial; in a journal an array of its fields.
+
+    lane: the process, such as "gpu 0". what: "compile" or "run". start_s, end_s: on the search's clock, like `at`.
+    """
+
+    lane: str
+    what: str
+    start_s: float
+    end_s: float
+
+
 class Observed(Struct, frozen=True, tag="observed", omit_defaults=True):
-    """A trial is done. trial: its number, from 0. at: as in `Asked`."""
+    """A trial is done. trial: its number, from 0. at: as in `Asked`.
+
+    work: when which processes worked on it, where the evaluator tells; it decides nothing.
+    """
 
     at: float
     trial: int
     outcome: Outcome
+    work: tuple[TrialWork, ...] = ()
 
 
 class Compared(Struct, frozen=True, tag="compared", omit_defaults=True):

@@ -436,9 +436,12 @@
     const all = view.finalists;
     const shownOnes = all.slice(0, 12);
     const names = shownOnes.map((one) => `${one.trial}${one.pick ? " (pick)" : one.default ? " (default)" : ""}`);
+    const samples = shownOnes.flatMap((one) => one.samples_ms);
+    const { min, max } = bounds(samples);
+    const scale = max > 4 * min ? { type: "log", min, max } : { type: "value", scale: true };
     const options = () => ({
       grid: { left: 10, right: 20, top: 8, bottom: 44, containLabel: true },
-      xAxis: axis(view.unit, { type: "value", scale: true, axisLabel: { formatter: number } }),
+      xAxis: axis(view.unit, { ...scale, axisLabel: { formatter: number } }),
       yAxis: axis("", { type: "category", inverse: true, data: names, axisLabel: { color: colour("text"), hideOverlap: false }, splitLine: { show: true } }),
       tooltip: { ...base().tooltip, formatter: ({ data, seriesType }) => (seriesType === "scatter" ? `round ${data[2] + 1}: ${time(data[0])}` : `${names[data[0]]}: ${time(data[1])} (${time(data[2])} to ${time(data[3])})`) },
       series: [

@@ -91,9 +91,11 @@ def test_a_binary_is_compiled_once_and_its_failure_is_everybodys(tmp_path: Path)
         assert session.room == 3
         session.submit([Trial(i, config) for i, config in enumerate(configs)], Limits())
         assert session.room == 0, "too many wait"
-        outcomes = {}
+        outcomes, work = {}, []
         while len(outcomes) < len(configs):
-            outcomes.update({e.trial: e.outcome for e in session.poll(1.0) if isinstance(e, Observed)})
+            observed = [event for event in session.poll(1.0) if isinstance(event, Observed)]
+            outcomes.update({event.trial: event.outcome for event in observed})
+            work += [one for event in observed for one in event.work]
         session.submit([Trial(99, configs[0])], Limits())
         (again,) = session.poll(1.0)
         assert isinstance(again, Observed)
@@ -104,4 +106,7 @@ def test_a_binary_is_compiled_once_and_its_failure_is_everybodys(tmp_path: Path)
         assert outcome.kind == ("skipped" if config["BLOCK"] == 128 else "compile_error")
         assert outcome.compile_s > 0
     assert again.outcome.details == outcomes[0].details
-    assert sum(span.what == "compile" for span in read_timeline(tmp_path / "spans")) == 2
+    spans = [span for span in read_timeline(tmp_path / "spans") if span.what == "compile"]
+    assert len(spans) == 2
+    assert [(one.lane, one.what) for one in work] == [(span.lane, "compile") for span in spans]
+    assert [one.end_s for one in work] == pytest.approx([span.end_s for span in spans], abs=0.1)
