@@ -22,6 +22,7 @@ exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 language = "en"
 highlight_language = "none"
+smartquotes = False  # texts in quotes are often values of arguments
 
 myst_heading_anchors = 4
 myst_links_external_new_tab = False

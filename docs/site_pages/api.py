@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from site_pages import rst
-from site_pages.docstrings import data_docstring, to_rst
+from site_pages.docstrings import data_docstring, parameters_of, to_rst, written_signature
 from site_pages.names import MODULES, PublicName, exists, names_of, public_names
 
 SUBJECTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
@@ -120,7 +120,7 @@ def entry(name: PublicName) -> str:
         case "exception":
             return rst.directive("autoexception", name.path, options=[":members:", ":show-inheritance:"])
         case "function" if getattr(import_module(name.path.rpartition(".")[0]), name.name) is not name.value:
-            return rst.directive("autofunction", f"{name.home}.{name.own}")  # a module of that name hides it
+            return hidden_function(name)
         case "function":
             return rst.directive("autofunction", name.path)
         case "decorator":
@@ -128,6 +128,15 @@ def entry(name: PublicName) -> str:
     module = name.path.rpartition(".")[0]
     text = to_rst(data_docstring(name.home, name.own), ())
     return rst.directive("py:data", name.name, text, options=[f":module: {module}"])
+
+
+def hidden_function(name: PublicName) -> str:
+    """A function that a module of the same name hides from autodoc."""
+    signature, returned = written_signature(name.value) or ("()", None)
+    arrow = f" -> {returned}" if returned else ""
+    text = to_rst(inspect.getdoc(name.value) or "", parameters_of(name.value))
+    options = [f":module: {name.path.rpartition('.')[0]}"]
+    return rst.directive("py:function", f"{name.name}{signature}{arrow}", text, options=options)
 
 
 def decorator_entry(name: PublicName) -> str:

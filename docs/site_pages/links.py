@@ -8,8 +8,11 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
 
 from site_pages.names import by_last_name, public_names
+
+logger = logging.getLogger(__name__)
 
 DISTINCT = re.compile(r"[A-Z]\w*[a-z]\w*")
 """Names that can be nothing else in a text: those of classes. `start` or `result` may be the word."""
@@ -46,9 +49,14 @@ def path_of(text: str) -> str | None:
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, inner: nodes.TextElement) -> Any:
     """A type in a signature by its last name: signatures show it as the source writes it."""
-    name = str(node.get("reftarget", "")).rpartition(".")[2]
+    wanted = str(node.get("reftarget", ""))
+    if node.get("refdomain") != "py":
+        return None
+    if wanted in public_names():
+        logger.warning("the reference does not show %s, to which this page links", wanted, location=node)
+    name = wanted.rpartition(".")[2]
     target = by_last_name().get(name)
-    if node.get("refdomain") != "py" or target is None or name in SEVERAL:
+    if target is None or name in SEVERAL:
         return None
     domain = env.domains.python_domain
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", target, node, inner)

@@ -34,11 +34,8 @@ def test_every_page_has_a_place_in_the_contents() -> None:
 
 def test_the_api_shows_every_public_name_once(site: Any) -> None:
     pages = {name: text for name, text in site.api.pages().items() if name.startswith(("api_", "module_"))}
-    found = [
-        entry
-        for text in pages.values()
-        for entry in re.findall(r"^\.\. (?:auto\w*|py:data):: (\S+)(?:\n   :module: (\S+))?", text, re.M)
-    ]
+    directive = re.compile(r"^\.\. (?:auto\w*|py:data|py:function):: ([\w.]+).*(?:\n   :module: (\S+))?", re.M)
+    found = [entry for text in pages.values() for entry in directive.findall(text)]
     shown = [f"{module}.{name}" if module else name for name, module in found]
     assert len(shown) == len(set(shown))
     assert {f"autotune.{name}" for name in dir(autotune) if not name.startswith("_")} <= set(shown)
