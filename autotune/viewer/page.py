@@ -22,6 +22,9 @@ FOLDER = Path(__file__).parents[1] / "data" / "page"
 RENEWED_S = 5.0
 """Seconds after which the page of a running search is loaded anew."""
 
+_EXACT = 2**53
+"""The integers up to this are exact in a browser."""
+
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 """Characters of JSON texts that HTML or old scripts would read as their own, as JSON escapes."""
 
@@ -50,12 +53,16 @@ def render_page(views: Sequence[SearchView], live_s: float | None = None) -> str
 
 
 def round_view(view: SearchView) -> SearchView:
-    """The view with seven significant digits in its longest columns, for a smaller page: nobody sees more."""
+    """The view with seven significant digits in its longest columns, for a smaller page: nobody sees more.
+
+    Integers that a browser would round are texts.
+    """
     trials = view.trials
     columns = ("time_ms", "first_ms", "compile_s", "run_s", "at_s")
     rounded = {name: [_round(value) for value in getattr(trials, name)] for name in columns}
     return replace(
         view,
+        parameters=tuple(replace(one, values=tuple(map(_exact, one.values))) for one in view.parameters),
         trials=replace(trials, **rounded),
         spans=tuple(replace(span, start_s=_round(span.start_s), end_s=_round(span.end_s)) for span in view.spans),
     )
@@ -63,6 +70,10 @@ def round_view(view: SearchView) -> SearchView:
 
 def _round(value: float | None) -> Any:
     return None if value is None else float(f"{value:.7g}")
+
+
+def _exact(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and abs(value) > _EXACT else value
 
 
 def page_json(views: Sequence[SearchView], live_s: float | None = None) -> str:

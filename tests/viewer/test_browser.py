@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from autotune.shell.journal import Journal
-from autotune.studies import load_recording
+from autotune import Budget, Choice, Config, Integer, Permutation, SimulatedEvaluator, Timed, tune
+from autotune.shell.journal import Journal, read_journal
+from autotune.studies import builtin_recordings, load_recording
 from autotune.viewer.journal_view import view_journal
 from autotune.viewer.page import render_page
 from autotune.viewer.recording_view import view_recording
@@ -53,7 +55,11 @@ def _desktop(browser: Any) -> Iterator[None]:
 
 
 def counted(browser: Any) -> int:
-    return int(browser.execute_script("return document.getElementById('counter').textContent.split(' ')[0]"))
+    return int(
+        browser.execute_script(
+            "return document.getElementById('counter').textContent.split(' ')[0].replaceAll(',', '')"
+        )
+    )
 
 
 def filter_by(browser: Any, words: str) -> int:
@@ -80,10 +86,10 @@ def wait_for(browser: Any) -> Any:
     return WebDriverWait(browser, 30)
 
 
-def draw_every_section(browser: Any) -> None:
+def draw_every_section(browser: Any, wait_ms: int = 120) -> None:
     for section in browser.execute_script("return [...document.querySelectorAll('section')].map((s) => s.id)"):
         browser.execute_script("document.getElementById(arguments[0]).scrollIntoView()", section)
-        browser.execute_async_script("const done = arguments[0]; setTimeout(done, 120)")
+        browser.execute_async_script("const done = arguments[1]; setTimeout(done, arguments[0])", wait_ms)
 
 
 def test_every_section_is_drawn(browser: Any, page: Path) -> None:
@@ -125,6 +131,7 @@ def test_the_filter_takes_words_and_conditions(browser: Any, page: Path, journal
         time is not None and time < 3 and config["num_warps"] >= 2 for time, config in zip(times, configs, strict=True)
     )
     assert filter_by(browser, '"compile error"') == view.failures[0].count
+    assert filter_by(browser, f'"{NASTY_NAME}"="plain"') == sum(config[NASTY_NAME] == "plain" for config in configs)
     assert filter_by(browser, "") == total
 
 
@@ -215,9 +222,47 @@ def test_the_page_of_a_running_search_loads_itself_again_unless_it_is_paused(
 
     path.write_text(render_page([early], live_s=0.2))
     open_page(browser, path)
-    browser.execute_script(
-        "window.kept = true; [...document.querySelectorAll('button')].find((b) => b.textContent === 'pause').click()"
-    )
+    browser.execute_script("[...document.querySelectorAll('button')].find((b) => b.textContent === 'pause').click()")
+    open_page(browser, path)  # the pause is kept
+    browser.execute_script("window.kept = true")
     browser.execute_async_script("const done = arguments[0]; setTimeout(done, 700)")
     assert browser.execute_script("return window.kept") is True
     browser.execute_script("sessionStorage.clear()")
+
+
+def test_pages_of_all_kinds_of_searches_open(browser: Any, journal: Journal, tmp_path: Path) -> None:
+    """Searches of every strategy, one in which all configs failed, the first moments of one, recordings, odd values."""
+    golden = sorted((Path(__file__).parents[1] / "golden").rglob("*.jsonl"))
+    views = [view_journal(read_journal(path)) for path in golden]
+    views += [view_journal(replace(journal, events=journal.events[:cut])) for cut in (0, 1, 2, 4)]
+    views += [view_recording(load_recording(f"builtin:{name}")) for name in builtin_recordings()]
+    views += [view_journal(read_journal(odd_journal(tmp_path / "odd.jsonl")))]
+    path = tmp_path / "page.html"
+    for view in views:
+        path.write_text(render_page([view]))
+        open_page(browser, path)
+        draw_every_section(browser, 20)
+        assert counted(browser) == len(view.trials.number), view.path
+    assert str(2**60) in column(browser, "p39")
+
+
+def odd_journal(path: Path) -> Path:
+    """Values that are lists, long texts, null, huge numbers; forty parameters; times over twelve decades."""
+    kinds: dict[str, Any] = {f"parameter number {i}": Integer(0, 10**6) for i in range(36)}
+    kinds |= {
+        "order": Permutation(4), "text": Choice(["", "x" * 3000]), "nothing": Choice([None, 1.5]),
+        "huge": Choice([2**60, 3]),
+    }  # fmt: skip
+
+    class Slow:
+        def outcome(self, config: Config) -> Timed:
+            return Timed((10.0 ** (int(str(config["parameter number 0"])) % 12 - 6),), compile_s=0.1)
+
+        def samples(self, config: Config) -> np.ndarray:
+            return np.array([self.outcome(config).time_ms])
+
+    tune(
+        kinds, SimulatedEvaluator(Slow()), "random_search", budget=Budget(evaluations=40), seed=1, journal=path,
+        progress=False,
+    )  # fmt: skip
+    return path

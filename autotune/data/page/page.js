@@ -7,7 +7,7 @@
   for (const view of views) view.spans = view.spans.map(([lane, what, trial, start_s, end_s]) => ({ lane, what, trial, start_s, end_s }));
   let shown = 0;
   let view = views[0];
-  const MOST_LINES = 2000; // of the parallel coordinates: more are a block of colour
+  const MOST_LINES = 2000, MOST_AXES = 12; // of the parallel coordinates: more are a block of colour
 
   // Elements and texts
 
@@ -20,7 +20,7 @@
     node.append(...children.filter((child) => child !== null && child !== undefined));
     return node;
   }
-  const text = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const text = (value) => (typeof value === "string" && value !== "" ? value : JSON.stringify(value));
   const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
   function number(value) {
     if (value === null || value === undefined) return "";
@@ -32,6 +32,8 @@
   const seconds = (s) => (s === null ? "" : s < 60 ? `${number(s)} s` : `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, "0")}`);
   const percent = (share) => `${number(Math.round(share * 1000) / 10)} %`;
   const cut = (words, most) => (words.length > most ? words.slice(0, most - 1) + "…" : words);
+
+  const within = (name, most) => (name.length > most ? `${name.slice(0, Math.ceil(most / 2) - 1)}…${name.slice(-Math.floor(most / 2))}` : name); // the ends of a name tell it from others
 
   // Views
 
@@ -205,7 +207,8 @@
     const varied = view.parameters.map((_, j) => j).filter((j) => view.parameters[j].values.length > 1);
     const importance = new Map(view.importances.parameters.map(({ parameter, share }) => [parameter, share.value]));
     let order = "importance";
-    const sorted = () => (order === "importance" ? [...varied].sort((a, b) => (importance.get(b) ?? 0) - (importance.get(a) ?? 0)) : varied);
+    const chosen = [...varied].sort((a, b) => (importance.get(b) ?? 0) - (importance.get(a) ?? 0)).slice(0, MOST_AXES);
+    const sorted = () => (order === "importance" ? chosen : [...chosen].sort((a, b) => a - b));
     const options = () => {
       const dims = sorted();
       const limits = bounds(kept.map((place) => t.time_ms[place]));
@@ -215,7 +218,7 @@
       const written = { color: colour("text"), fontSize: 11, textBorderColor: colour("back"), textBorderWidth: 3 };
       const axes = dims.map((j, dim) => {
         const { name, values } = view.parameters[j];
-        return { dim, name: cut(name, upright ? 22 : 16), type: "value", min: 0, max: values.length - 1, interval: values.length > 12 ? undefined : 1, minInterval: 1,
+        return { dim, name: within(name, upright ? 22 : dims.length > 8 ? 12 : 15), type: "value", min: 0, max: values.length - 1, interval: values.length > 12 ? undefined : 1, minInterval: 1,
           axisLabel: { formatter: (code) => (Number.isInteger(code) && values[code] !== undefined ? cut(text(values[code]), 10) : ""), ...written } };
       });
       axes.push({ dim: dims.length, name: view.unit, type: "log", ...limits, axisLabel: { formatter: number, ...written } });
@@ -224,7 +227,7 @@
           left: upright ? 24 : 50, right: 60, top: upright ? 36 : 46, bottom: 24, layout: upright ? "vertical" : "horizontal",
           parallelAxisDefault: {
             nameTextStyle: { color: colour("text"), fontSize: 12 }, nameGap: upright ? 6 : 18, nameLocation: upright ? "start" : "end", axisLine: { lineStyle: { color: colour("dim") } }, axisTick: { show: false },
-            areaSelectStyle: { width: 18, color: colour("accent"), opacity: 0.25, borderColor: colour("accent") }, nameTruncate: { maxWidth: 90 },
+            areaSelectStyle: { width: 18, color: colour("accent"), opacity: 0.25, borderColor: colour("accent") },
           },
           axisExpandable: false,
         },
@@ -242,11 +245,12 @@
         brushed = any ? new Set(active.map((i) => kept[kept.length - 1 - i])) : null;
         applyFilter();
       },
-    }, narrow() ? 60 * varied.length + 120 : 380);
+    }, narrow() ? 60 * chosen.length + 120 : 380);
     const clear = el("button", { type: "button", onclick: () => { brushed = null; redrawOne(node); applyFilter(); } }, "clear the brushes");
+    const hidden = varied.length > chosen.length ? ` Of ${varied.length} parameters the ${chosen.length} most important are drawn.` : "";
     const left = places.length > kept.length ? ` The ${count(kept.length, "fastest config")} of ${places.length.toLocaleString("en")} are drawn.` : "";
     return el("section", { id: "parallel" }, el("h2", {}, "Parallel coordinates"),
-      el("p", { class: "dim" }, `A line is a config: the bluer, the faster. Drag along an axis to keep the lines that pass there; the table of configs follows.${left}`),
+      el("p", { class: "dim" }, `A line is a config: the bluer, the faster. Drag along an axis to keep the lines that pass there; the table of configs follows.${left}${hidden}`),
       el("div", { class: "controls" }, toggles("order of the axes", [["importance", "by importance"], ["space", "as in the space"]], order, (value) => { order = value; brushed = null; redrawOne(node); applyFilter(); }), clear), node);
   }
 
@@ -258,7 +262,7 @@
     const bars = () => ({
       grid: { left: 10, right: 24, top: 8, bottom: 44, containLabel: true },
       xAxis: axis("share of the variance of log time", { type: "value", min: 0, axisLabel: { formatter: (value) => percent(value) } }),
-      yAxis: axis("", { type: "category", inverse: true, data: names.map((name) => cut(name, 22)), axisLabel: { color: colour("text"), hideOverlap: false }, splitLine: { show: false } }),
+      yAxis: axis("", { type: "category", inverse: true, data: names.map((name) => within(name, 22)), axisLabel: { color: colour("text"), hideOverlap: false }, splitLine: { show: false } }),
       tooltip: { ...base().tooltip, formatter: ({ dataIndex }) => { const { value, low, high } = listed[dataIndex].share; return `${cut(names[dataIndex], 40)}\nalone ${percent(value)} (${percent(low)} to ${percent(high)})`; } },
       series: [{ type: "custom", data: listed.map(({ share }, i) => [share.value, i, share.low, share.high]), encode: { x: [0, 2, 3], y: 1 },
         renderItem: (_, api) => {
@@ -278,8 +282,8 @@
     const most = Math.max(1e-9, ...pairs.map(({ share }) => share.value));
     const cells = () => ({
       grid: { left: 10, right: 16, top: 8, bottom: 10, containLabel: true },
-      xAxis: axis("", { type: "category", data: labels.map((name) => cut(name, 12)), axisLabel: { rotate: 40, hideOverlap: false, interval: 0, color: colour("text") }, splitLine: { show: false } }),
-      yAxis: axis("", { type: "category", inverse: true, data: labels.map((name) => cut(name, 16)), axisLabel: { hideOverlap: false, interval: 0, color: colour("text") }, splitLine: { show: false } }),
+      xAxis: axis("", { type: "category", data: labels.map((name) => within(name, 12)), axisLabel: { rotate: 40, hideOverlap: false, interval: 0, color: colour("text") }, splitLine: { show: false } }),
+      yAxis: axis("", { type: "category", inverse: true, data: labels.map((name) => within(name, 16)), axisLabel: { hideOverlap: false, interval: 0, color: colour("text") }, splitLine: { show: false } }),
       visualMap: { show: false, min: 0, max: most, dimension: 2, inRange: { color: [colour("panel"), colour("accent")] } },
       tooltip: { ...base().tooltip, formatter: ({ data }) => `${cut(labels[data[1]], 30)} and ${cut(labels[data[0]], 30)}\ntogether, beyond each alone: ${percent(data[2])} (${percent(data[3])} to ${percent(data[4])})` },
       series: [{ type: "heatmap", data: pairs.flatMap(({ parameters: [a, b], share }) => { const x = paired.indexOf(a), y = paired.indexOf(b); return [[x, y, share.value, share.low, share.high], [y, x, share.value, share.low, share.high]]; }),
@@ -351,12 +355,14 @@
     columns.push({ field: "message", title: "", titleFormatter: title("message"), width: 420, formatter: plain((words) => cut(words, 300)), headerSort: true });
     return columns;
   }
+  const quoted = (words) => (/[\s<>=!]/.test(words) ? `"${words}"` : words);
   // A query is words and conditions, such as: BLOCK_M=128 ms<0.2 timeout
   function predicate(words, of) {
-    const tests = (words.match(/"[^"]*"|\S+/g) ?? []).map((part) => {
-      const found = /^(.+?)(<=|>=|!=|=|<|>)(.+)$/.exec(part);
+    const tests = (words.match(/(?:"[^"]*"|[^\s"])+|"/g) ?? []).map((part) => {
+      const found = /^("[^"]*"|[^"<>=!]+)(<=|>=|!=|=|<|>)(.+)$/.exec(part);
       if (found) {
-        const [, name, sign, given] = found;
+        const [, written, sign, given] = found;
+        const name = written.replace(/^"|"$/g, "");
         const j = of.parameters.findIndex((parameter) => parameter.name.toLowerCase() === name.toLowerCase());
         const field = j >= 0 ? null : { ms: "time", time: "time", config: "id", at: "at", compile: "compile", run: "run", batch: "batch", outcome: "outcome", origin: "origin", samples: "samples" }[name.toLowerCase()];
         if (j >= 0 || field) {
@@ -394,7 +400,7 @@
       el("button", { type: "button", onclick: (event) => navigator.clipboard?.writeText(config).then(() => { event.target.textContent = "copied"; }) }, "copy the config")));
   }
   function configs() {
-    query = el("input", { type: "search", placeholder: `a word, or a condition: ${view.parameters[0] ? `${view.parameters[0].name}=${text(view.parameters[0].values[0])} ` : ""}ms<0.5`, "aria-label": "filter the configs", oninput: applyFilter });
+    query = el("input", { type: "search", placeholder: `a word, or a condition: ${view.parameters[0] ? `${quoted(view.parameters[0].name)}=${quoted(text(view.parameters[0].values[0]))} ` : ""}ms<0.5`, "aria-label": "filter the configs", oninput: applyFilter });
     outcome = el("select", { "aria-label": "outcome", onchange: applyFilter }, ...[["all", "all outcomes"], ["timed", "timed"], ["failed", "failed"]].map(([value, words]) => el("option", { value }, words)));
     counter = el("span", { class: "dim", role: "status", id: "counter" });
     detail = el("div", { "aria-live": "polite" });
