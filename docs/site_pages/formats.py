@@ -64,9 +64,11 @@ def pages() -> dict[str, str]:
         "Fields that have their default value are left out of files.",
         "",
     ]
+    files = {}
     for name, title, kind, sentence in FORMATS:
-        text = json.dumps(schema_of(kind), indent=1, ensure_ascii=False, default=str)
-        parts += [f".. _schema-{name}:", "", rst.heading(title, "-"), sentence, ""]
-        content = rst.directive("code-block", "json", text)
-        parts += [rst.directive("dropdown", f"{name}.schema.json", content)]
-    return {"schemas.rst": "\n".join(parts)}
+        file = f"{name}.schema.json"
+        files[file] = json.dumps(schema_of(kind), indent=1, ensure_ascii=False, default=str) + "\n"
+        content = rst.directive("literalinclude", file, options=[":language: json"])
+        parts += [f".. _schema-{name}:", "", rst.heading(title, "-"), f"{sentence} :download:`{file}`", ""]
+        parts += [rst.directive("dropdown", "The schema", content)]
+    return {"schemas.rst": "\n".join(parts), **files}

@@ -1,7 +1,9 @@
 """The parts of the site: every page has a place in it, and the generated pages hold what the library has."""
 
+import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any
@@ -9,17 +11,20 @@ from typing import Any
 import pytest
 
 import autotune
-from tests.support import DOCS
+from tests.support import DOCS, ROOT
 
 
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The package `site_pages`, which stands beside the pages."""
+@pytest.fixture(scope="module")
+def site() -> Iterator[Any]:
+    """The package `site_pages`, which stands beside the pages; without the integrations, which take long to import."""
     pytest.importorskip("sphinx")
-    monkeypatch.syspath_prepend(str(DOCS))
-    import site_pages
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(DOCS))
+        import site_pages
 
-    yield site_pages
+        for module in (site_pages.names, site_pages.api):
+            patch.setattr(module, "exists", lambda name: False)
+        yield site_pages
     for name in [name for name in sys.modules if name.partition(".")[0] == "site_pages"]:
         del sys.modules[name]
 
@@ -55,6 +60,25 @@ def test_schemas_are_of_what_is_written(site: Any) -> None:
         assert "$ref" in schema or "anyOf" in schema
     entry = site.formats.schema_of(None)["$defs"]["Entry"]["properties"]
     assert {"key", "run", "result", "space", "measurements"} <= set(entry)
+
+
+def test_files_of_released_versions_fit_the_schemas(site: Any) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schemas = {name: site.formats.schema_of(kind) for name, _, kind, _ in site.formats.FORMATS}
+    fits = {name: jsonschema.Draft202012Validator(schema).validate for name, schema in schemas.items()}
+    journals = [*(ROOT / "tests/golden").rglob("*.jsonl"), *(ROOT / "property_tests/journals").rglob("*.jsonl")]
+    entries = [json.loads(path.read_bytes()) for path in (ROOT / "tests/golden").rglob("entries/*/*.json")]
+    assert len(journals) > 2
+    assert entries
+    for journal in journals:
+        header, *lines = journal.read_text().splitlines()
+        fits["journal_header"](json.loads(header))
+        for line in lines[:50]:
+            fits["journal_event"](json.loads(line)["event"])
+    for entry in entries:
+        fits["cache_entry"](entry)
+    for study in (DOCS / "benchmarks").glob("*.toml"):
+        fits["study"](tomllib.loads(study.read_text()))
 
 
 @pytest.mark.parametrize(
