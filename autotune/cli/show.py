@@ -4,7 +4,6 @@ The content of the file tells which it is.
 """
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,14 +24,12 @@ from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Finished, Interrupted, Resumed
-from autotune.core.search.plan import Budget, Plan, Settings
+from autotune.core.search.plan import Budget, Settings
 from autotune.core.search.request import request
 from autotune.core.search.result import Result, TuningFailed, outcome_counts, result
 from autotune.core.search.state import Search
 from autotune.core.space import Space
-from autotune.core.space_spec import FunctionSpec
 from autotune.core.strategies.registry import StrategySpec
-from autotune.shell.codec import plan_of_spec
 from autotune.shell.files import check_writable
 from autotune.shell.files import save_config as save
 from autotune.shell.formatting import escape_control_lines, format_count, format_duration
@@ -148,9 +145,10 @@ class JournalSummary(Struct, frozen=True, kw_only=True):
 def _show_journal(path: Path, space: Space | None, as_json: bool) -> Config | None:
     """Print the summary of a journal; returns the best config, None if nothing was timed."""
     from autotune.shell.tuning import fold  # brings all evaluators with it; a recording needs none
+    from autotune.viewer.journal_view import plan_to_view
 
     journal = read_journal(path)
-    plan = _journal_plan(journal, space)
+    plan = plan_to_view(journal, space)
     search = fold(plan, journal.events)
     try:
         found = result(search)
@@ -169,20 +167,6 @@ def _show_journal(path: Path, space: Space | None, as_json: bool) -> Config | No
             print()
             print_labelled([*result_rows(found), ("config", found.best.config.to_json())])
     return None if found is None else found.best.config
-
-
-def _journal_plan(journal: Journal, space: Space | None) -> Plan:
-    """The journal's plan; constraints that are Python functions are left out where no problem file has them."""
-    spec = journal.header.plan
-    expressible = tuple(c for c in spec.space.constraints if not isinstance(c, FunctionSpec))
-    if space is not None or len(expressible) == len(spec.space.constraints):
-        return journal.plan(space)
-    warnings.warn(
-        f"{journal.path}: its space has constraints that are Python functions, which a journal does not hold, so the "
-        "pick among equally fast configs may differ; name the problem's file with --problem",
-        stacklevel=2,
-    )
-    return plan_of_spec(spec, Space.from_spec(msgspec.structs.replace(spec.space, constraints=expressible)))
 
 
 def _summarise_journal(journal: Journal, search: Search, found: Result | None) -> JournalSummary:

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,6 +164,9 @@ def _renew_page(step: "FollowedSearch", space: Space | None, html: Path) -> None
     from autotune.viewer.journal_view import view_journal
     from autotune.viewer.page import RENEWED_S, render_page
 
-    path, _ = _write(html, render_page([view_journal(step.journal, space)], None if step.over else RENEWED_S))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the space; it was given when the journal was first read
+        view = view_journal(step.journal, space)
+    path, _ = _write(html, render_page([view], None if step.over else RENEWED_S))
     if path and len(step.journal.events) == len(step.new):
         note(f"the page is {os.path.abspath(path)}", True)

@@ -1,5 +1,6 @@
 """The view of a search from its journal: the header and the events, and nothing else."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from autotune.core.config import token
 from autotune.core.outcomes import FAILURE_KINDS, Outcome, Timed
 from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Finished, Measure, Observed, Told
 from autotune.core.search.messages import without_interrupted_tail as counting_events
+from autotune.core.search.plan import Plan
 from autotune.core.search.request import request
 from autotune.core.search.result import Result, TuningFailed, result
 from autotune.core.search.state import Search
@@ -90,12 +92,17 @@ def view_journal(journal: Journal, space: Space | None = None, spans: Sequence[S
     )
 
 
-def plan_to_view(journal: Journal, space: Space | None) -> Any:
-    """The plan; constraints that are Python functions are left out: a view decides nothing by them."""
+def plan_to_view(journal: Journal, space: Space | None) -> Plan:
+    """The journal's plan; constraints that are Python functions are left out where no `space` has them."""
     spec = journal.header.plan
     expressible = tuple(c for c in spec.space.constraints if not isinstance(c, FunctionSpec))
     if space is not None or len(expressible) == len(spec.space.constraints):
         return journal.plan(space)
+    warnings.warn(
+        f"{journal.path}: its space has constraints that are Python functions, which a journal does not hold, so the "
+        "pick among equally fast configs may differ; name the problem's file with --problem",
+        stacklevel=2,
+    )
     return plan_of_spec(spec, Space.from_spec(msgspec.structs.replace(spec.space, constraints=expressible)))
 
 

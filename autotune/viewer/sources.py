@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from autotune.core.errors import AutotuneError
+from autotune.core.search.result import Result
 from autotune.core.space import Space
 from autotune.shell.journal import FORMAT, Journal, read_journal
 from autotune.shell.timeline import Span, read_timeline
@@ -21,10 +22,11 @@ Viewable = SearchView | Journal | Recording | str | os.PathLike[str]
 """What can be looked at: a view, a journal or a recording as read, or the path of one (builtin:NAME as well)."""
 
 
-def as_view(given: Viewable, space: Space | None = None, spans: Sequence[Span] | None = None) -> SearchView:
+def as_view(given: Viewable | Result, space: Space | None = None, spans: Sequence[Span] | None = None) -> SearchView:
     """The view of a journal, a recording or the file of one.
 
-    space, spans: see `view_journal`. Raises JournalError or RecordingError for a file that cannot be read.
+    space, spans: see `view_journal`. Raises JournalError or RecordingError for a file that cannot be read, and
+    AutotuneError for a result, which does not hold what was tried.
     """
     match given:
         case SearchView():
@@ -35,6 +37,8 @@ def as_view(given: Viewable, space: Space | None = None, spans: Sequence[Span] |
             return view_recording(given)
         case str() | os.PathLike():
             return open_view(locate_recording(Path(given)), space, spans)
+        case Result():
+            raise AutotuneError("a result does not hold all configs that were tried; give the path of its journal")
     raise AutotuneError(f"a {type(given).__name__} cannot be looked at; give a journal, a recording or the path of one")
 
 

@@ -76,3 +76,12 @@ def test_mistakes_are_one_sentence(
     error = capfd.readouterr().err
     assert says in error
     assert error.count("\n") == 1
+
+
+def test_a_constraint_that_is_a_function_is_warned_of_once(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "problems.py:guarded", "--journal", "j.jsonl"]) == ExitCode.DONE
+    capfd.readouterr()
+    assert main(["watch", "j.jsonl", "--html", "page.html"]) == ExitCode.DONE
+    assert capfd.readouterr().err.count("constraints that are Python functions") == 1
+    assert main(["show", "j.jsonl", "--html", "page.html", "--problem", "problems.py:guarded"]) == ExitCode.DONE
+    assert "constraints" not in capfd.readouterr().err

@@ -1,10 +1,12 @@
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from autotune import viewer
 from autotune.core.errors import AutotuneError
+from autotune.core.search.result import result
+from autotune.shell.tuning import read_search
 from autotune.viewer.sources import as_view
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -38,9 +40,15 @@ def test_what_a_recording_lacks_is_an_error_that_says_so() -> None:
         plot_history(view, by="seconds")
 
 
-def test_without_matplotlib_the_error_names_the_command_that_installs_it() -> None:
-    code = (
-        "import sys; sys.modules['matplotlib'] = None; from autotune.viewer import *; plot_history('builtin:rms_norm')"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.stderr.splitlines()[-1].endswith("pip install 'autotune-kernels[plots]'")
+def test_without_matplotlib_the_error_names_the_command_that_installs_it(
+    monkeypatch: pytest.MonkeyPatch, journal_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"pip install 'autotune-kernels\[plots\]'"):
+        viewer.plot_history(journal_path)
+
+
+def test_a_result_is_refused_with_the_remedy(journal_path: Path) -> None:
+    _, search = read_search(journal_path)
+    with pytest.raises(AutotuneError, match="give the path of its journal"):
+        as_view(result(search))

@@ -287,7 +287,7 @@
       visualMap: { show: false, min: 0, max: most, dimension: 2, inRange: { color: [colour("panel"), colour("accent")] } },
       tooltip: { ...base().tooltip, formatter: ({ data }) => `${cut(labels[data[1]], 30)} and ${cut(labels[data[0]], 30)}\ntogether, beyond each alone: ${percent(data[2])} (${percent(data[3])} to ${percent(data[4])})` },
       series: [{ type: "heatmap", data: pairs.flatMap(({ parameters: [a, b], share }) => { const x = paired.indexOf(a), y = paired.indexOf(b); return [[x, y, share.value, share.low, share.high], [y, x, share.value, share.low, share.high]]; }),
-        label: { show: paired.length <= 8, formatter: ({ data }) => (data[2] >= 0.005 ? `${Math.round(data[2] * 100)}%` : ""), color: colour("text"), fontSize: 11 }, itemStyle: { borderColor: colour("back"), borderWidth: 2 } }],
+        label: { show: paired.length <= 8, formatter: ({ data }) => (data[2] >= 0.005 ? `${Math.round(data[2] * 100)}%` : ""), color: colour("text"), fontSize: 11, textBorderColor: colour("back"), textBorderWidth: 2 }, itemStyle: { borderColor: colour("back"), borderWidth: 2 } }],
     });
     let chosen = 0;
     const effect = () => {
