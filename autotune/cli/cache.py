@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 from warnings import warn
 
+import msgspec
 import typer
 
 from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion, write_for_library
-from autotune.cli.options import AsJson, CacheDir
+from autotune.cli.options import AsJson, CacheDir, parse_settings
 from autotune.cli.output import print_json, print_labelled
 from autotune.cli.problem_file import load_problem
 from autotune.cli.results import format_counts, format_measured
@@ -24,6 +25,7 @@ from autotune.shell.cache.identity import key_for
 from autotune.shell.cache.inspect import NearEntry, Removal, export_entries, list_current, list_removals, merge_stores
 from autotune.shell.cache.inspect import explain as nearest_entries
 from autotune.shell.cache.keys import Constant, Key, Specialization, StrictKey, Tensor, fields_of
+from autotune.shell.cache.nearest import Neighbour, find_neighbour
 from autotune.shell.cache.reuse import KeyedCache, requirements
 from autotune.shell.cache.store import Store, remove_path
 from autotune.shell.formatting import format_count, format_milliseconds
@@ -77,18 +79,33 @@ def explain(
     cache_dir: CacheDir = None,
     strict: Annotated[bool, typer.Option("--strict", help="Compare the versions of the toolchain too.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="Show so many of the nearest entries.")] = 3,
+    changed: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="NAME=VALUE", help="Explain the key with this argument instead; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a problem is in the cache, and which fields differ in the entries nearest to it."""
+    """Say whether a problem is in the cache, and which fields differ in the entries nearest to it.
+
+    Where it is not, also which config a decorated kernel with miss="nearest" would run with.
+    """
     opened = _open_cache(cache_dir)
     key, own, decide = _resolve_key(opened, target, strict)
+    if changed:
+        key, own, decide = _change_arguments(key, parse_settings(changed, "--with", "n=3000")), "", _unfinished_reason
     near = nearest_entries(opened, key, at_most=limit, without=own)
     why = {n.entry.name: decide(n.entry) for n in near if not n.differences}
+    known = own or "" in why.values()
+    shape = None if known else find_neighbour(opened, key.loose, lambda config: config)
     if as_json:
         nearest = [_near_fields(n, why.get(n.entry.name)) for n in near]
-        print_json({"key": {"digest": key.digest, "fields": fields_of(key)}, "nearest": nearest})
+        fields = {"digest": key.digest, "fields": fields_of(key)}
+        print_json({"key": fields, "nearest": nearest, "nearest_shape": _neighbour_fields(shape)})
     else:
         _print_near(opened, key, near, why)
+        if shape is not None:
+            print()
+            print_labelled([("miss=nearest", shape.description), ("config", shape.config.to_json())])
 
 
 @cache.command("merge")
@@ -261,6 +278,19 @@ def _resolve_key(opened: Cache, target: str, strict: bool) -> tuple[Key, str, Ca
     return key, "", decide
 
 
+def _change_arguments(key: Key, values: Mapping[str, Any]) -> Key:
+    """The key with other values of arguments; raises CacheError for a name that it does not have."""
+    found = key.loose.specialization
+    known = [name for name, one in found.arguments.items() if isinstance(one, Constant)]
+    odd = [name for name in values if name not in known]
+    if odd:
+        raise CacheError(f"--with {odd[0]}: the key has no such value; it has {', '.join(known) or 'none'}")
+    arguments = {**found.arguments, **{name: Constant(value) for name, value in values.items()}}
+    changed = msgspec.structs.replace(found, arguments=arguments)
+    loose = msgspec.structs.replace(key.loose, specialization=changed)
+    return StrictKey(loose, key.versions) if isinstance(key, StrictKey) else loose
+
+
 def _unfinished_reason(entry: Entry) -> str:
     return "" if entry.finished else "it did not come to its end"
 
@@ -308,6 +338,13 @@ def _near_fields(near: NearEntry, why: str | None) -> dict[str, Any]:
         "why": why,
         "differences": [difference._asdict() for difference in near.differences],
     }
+
+
+def _neighbour_fields(found: Neighbour | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    run = found.entry.run.id
+    return {"run": run, "shape": found.shape, "distance": found.distance, "config": found.config}
 
 
 def _state(entry: Entry) -> str:

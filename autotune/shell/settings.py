@@ -23,6 +23,10 @@ DecoratorMode = Literal["tune", "lookup", "force", "off"]
 DECORATOR_MODES: tuple[DecoratorMode, ...] = get_args(DecoratorMode)
 """Of a decorated kernel: tune calls that are not in the cache; never tune; tune again; neither tune nor look up."""
 
+Miss = Literal["first", "nearest"]
+MISSES: tuple[Miss, ...] = get_args(Miss)
+"""The config of a call that is not in the cache and may not be tuned: the first one, or that of the nearest shape."""
+
 
 class Environment(Struct, frozen=True, kw_only=True):
     """The settings in the environment; None where a variable is not set. The variable of `effort` is AUTOTUNE_EFFORT.
@@ -31,9 +35,9 @@ class Environment(Struct, frozen=True, kw_only=True):
     of searches without one. force: ignore cached results and replace them. skip_cache: neither read nor write the
     cache. disallow: raise an error if a search would begin. log: a directory that receives a journal of every search
     without one. progress: whether to show it. initial_population: of strategies that leave it open. compile_timeout,
-    benchmark_timeout: seconds. mode: of kernels decorated with `autotune.triton`. triton_install: put `autotune.triton`
-    in the place of `triton.autotune` when autotune is imported. triton_only, triton_skip, triton_hull, triton_report:
-    as the arguments of `autotune.triton.install`.
+    benchmark_timeout: seconds. mode, miss: of kernels decorated with `autotune.triton`. triton_install: put
+    `autotune.triton` in the place of `triton.autotune` when autotune is imported. triton_only, triton_skip,
+    triton_hull, triton_report: as the arguments of `autotune.triton.install`.
     """
 
     cache_dir: Path | None = None
@@ -50,6 +54,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     compile_timeout: float | None = None
     benchmark_timeout: float | None = None
     mode: DecoratorMode | None = None
+    miss: Miss | None = None
     triton_install: bool | None = None
     triton_only: tuple[str, ...] | None = None
     triton_skip: tuple[str, ...] | None = None
@@ -179,6 +184,9 @@ SETTINGS: dict[str, Setting] = {
     "benchmark_timeout": Setting(_seconds, _SECONDS_WORDS, "the evaluator's", "how long a config may take to run"),
     "mode": Setting(
         _one_of(DECORATOR_MODES), f"one of {', '.join(DECORATOR_MODES)}", "tune", "what decorated kernels do"
+    ),
+    "miss": Setting(
+        _one_of(MISSES), f"one of {', '.join(MISSES)}", "first", "the config of calls that may not be tuned"
     ),
     "triton_install": Setting(_truth, _TRUTH_WORDS, "0", "put autotune.triton in the place of triton.autotune"),
     "triton_only": Setting(_names, _PATTERN_WORDS, "all modules", "modules whose kernels the installation takes over"),

@@ -88,6 +88,27 @@ def test_the_command_line_for_people(folder: Path, capfd: pytest.CaptureFixture[
     assert "no other entries" in capfd.readouterr().out
 
 
+def test_explain_says_which_shape_would_serve_another(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    space = Space({"BLOCK": PowerOfTwo(1, 4)}, default={"BLOCK": 1})
+
+    def build(config: Config) -> Any:
+        return lambda n: None
+
+    for n in (8, 64):
+        evaluator = CallableEvaluator(build, args=(n,), isolation="in_process")
+        tune(space, evaluator, "random_search", budget=Budget(evaluations=3), cache=folder / "cache", journal=False)
+    far, near = (entry.run.id for entry in Cache("cache").newest())
+    explain = ["cache", "explain", far, "--cache-dir", "cache"]
+    assert main(explain) == ExitCode.DONE
+    assert "miss=nearest" not in capfd.readouterr().out, "the key itself has a result"
+    assert main([*explain, "--with", "0=10"]) == ExitCode.DONE
+    assert "no config for 0=10; uses that of 0=8 (tuned " in capfd.readouterr().out
+    told_of = told(capfd, *explain, "--with", "0=20")["nearest_shape"]
+    assert (told_of["run"], told_of["shape"]) == (near, "0=8")
+    assert main([*explain, "--with", "n=10"]) == ExitCode.ERROR
+    assert "--with n: the key has no such value; it has 0" in capfd.readouterr().err
+
+
 def test_the_cache_is_exported_by_a_field_of_its_keys(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     space = Space({"BLOCK": PowerOfTwo(1, 4), "flag": Boolean()}, default={"BLOCK": 1, "flag": False})
 

@@ -27,6 +27,7 @@ VALUES = {
     "compile_timeout": ("20", 20.0),
     "benchmark_timeout": ("0.5", 0.5),
     "mode": ("lookup", "lookup"),
+    "miss": ("nearest", "nearest"),
     "triton_install": ("1", True),
     "triton_only": ("fla.*, liger_kernel", ("fla.*", "liger_kernel")),
     "triton_skip": ("fla.ops.gla", ("fla.ops.gla",)),
@@ -44,6 +45,7 @@ MISTAKES = {
     "compile_timeout": "inf",
     "benchmark_timeout": "nan",
     "mode": "never",
+    "miss": "far",
     "triton_hull": "wide",
 }
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from autotune.core.errors import PlanError
 from autotune.core.identity import identify
-from autotune.shell.cache.keys import Argument, Constant, Specialization, Tensor
+from autotune.shell.cache.keys import ALIGNMENT, TYPE, Argument, Constant, Specialization, Tensor
 from autotune.shell.cache.sources import (
     container_name,
     is_triton_kernel,
@@ -266,7 +266,7 @@ def _write(name: str, trait: Any, value: Any, shape: tuple[int, ...], into: dict
         case "tensor", dtype, strides, aligned:
             into[name] = Tensor(shape, dtype, strides)
             if not aligned:
-                into[f"{name}.alignment"] = Constant(f"not divisible by {_ALIGNMENT}")
+                into[f"{name}{ALIGNMENT}"] = Constant(f"not divisible by {_ALIGNMENT}")
         case "none":
             into[name] = Constant(None)
         case "tuple", container, *items:
@@ -281,7 +281,7 @@ def _write(name: str, trait: Any, value: Any, shape: tuple[int, ...], into: dict
         case "value", _:
             into[name] = Constant(_to_json(value))
         case _:
-            into[f"{name}.type"] = Constant(trait)
+            into[f"{name}{TYPE}"] = Constant(trait)
 
 
 def _to_json(value: Any) -> Any:

@@ -14,6 +14,7 @@ from autotune.backends.triton_decorator.options import (
     MeasureOptions,
     SearchOptions,
     check_names,
+    parse_miss,
     parse_mode,
 )
 from autotune.backends.triton_decorator.tuned_kernel import TunedKernel
@@ -24,7 +25,7 @@ from autotune.core.space import Space
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.shell.evaluators.checking import Tolerance
 from autotune.shell.options import PathLike, Progress
-from autotune.shell.settings import DecoratorMode
+from autotune.shell.settings import DecoratorMode, Miss
 
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
@@ -46,6 +47,7 @@ def kernel_decorator(
     *,
     bucket: Buckets | None = None,
     mode: DecoratorMode | None = None,
+    miss: Miss | None = None,
     hull: bool = False,
     seeds: Sequence[Mapping[str, Value]] = (),
     strategy: str | AnyStrategy | None = None,
@@ -74,9 +76,10 @@ def kernel_decorator(
     its source, and tunes on copies of them; reset_to_zero and restore_value name those that the source does not tell.
     warmup, rep: milliseconds. cache_results: keep results on disk.
 
-    mode: "tune"; "lookup": never tune; "force": tune anew; "off": the first config. seeds, strategy, effort, budget (or
-    seconds), seed, settings, journal, progress, cache: as in `tune`; by default a quick effort, 120 seconds, and
-    progress on stderr. Options that are left out are taken from the environment first.
+    mode: "tune"; "lookup": never tune; "force": tune anew; "off": the first config. miss: the config of a call that is
+    not in the cache and may not be tuned: the "first", or "nearest", that of the nearest shape in the cache. seeds,
+    strategy, effort, budget (or seconds), seed, settings, journal, progress, cache: as in `tune`; by default a quick
+    effort, 120 seconds, and progress on stderr. Options that are left out are taken from the environment first.
     reference, outputs, checker, rtol, atol: as in `TritonEvaluator`. isolation: "process": timed in a process of its
     own; "in_process": here, as it must be with do_bench and hooks.
 
@@ -93,7 +96,7 @@ def kernel_decorator(
         progress=progress,
         cache=(True if cache is None else cache) if cache_results else False,
     )
-    pruning, chosen_mode = _make_pruning(prune_configs_by), parse_mode(mode)
+    pruning, chosen_mode, chosen_miss = _make_pruning(prune_configs_by), parse_mode(mode), parse_miss(miss)
 
     def decorate(fn: Any) -> TunedKernel:
         _check_kernel(fn)
@@ -124,6 +127,7 @@ def kernel_decorator(
             measuring=measuring,
             pruning=pruning,
             mode=chosen_mode,
+            miss=chosen_miss,
             bucket=bucket,
             heuristics=list_functions(fn)[:-1],
         )

@@ -86,8 +86,8 @@ def install(
 
     only, skip: names of modules whose kernels are taken over, or left alone, with those of the modules inside; they may
     have wildcards, as "fla.ops.*". report: print what was tuned when the program ends. options: of the decorator, for
-    every kernel (bucket, mode, hull, strategy, effort, budget, seed, settings, progress, cache, isolation); a list that
-    has no hull is tried as a whole. Arguments that are left out are taken from the environment first:
+    every kernel (bucket, mode, miss, hull, strategy, effort, budget, seed, settings, progress, cache, isolation); a
+    list that has no hull is tried as a whole. Arguments that are left out are taken from the environment first:
     AUTOTUNE_TRITON_ONLY, AUTOTUNE_TRITON_SKIP, AUTOTUNE_TRITON_HULL, AUTOTUNE_TRITON_REPORT.
 
     The result is a context manager, whose end undoes the installation; `uninstall` does so, too. Of several

@@ -12,7 +12,7 @@ from autotune.core.search.plan import Budget
 from autotune.core.strategies.protocol import AnyStrategy
 from autotune.shell.evaluators.checking import Tolerance
 from autotune.shell.options import PathLike, Progress
-from autotune.shell.settings import DECORATOR_MODES, DecoratorMode, Environment, resolve_setting
+from autotune.shell.settings import DECORATOR_MODES, MISSES, DecoratorMode, Environment, Miss, resolve_setting
 
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
@@ -100,6 +100,7 @@ class DecoratorOptions:
     measuring: MeasureOptions
     pruning: Pruning = field(default_factory=Pruning)
     mode: DecoratorMode | None = None
+    miss: Miss | None = None
     bucket: Buckets | None = None
     heuristics: tuple[Any, ...] = ()
 
@@ -117,6 +118,21 @@ def parse_mode(mode: str | None) -> DecoratorMode | None:
 def mode_for(mode: DecoratorMode | None, env: Environment) -> DecoratorMode:
     """The mode by the argument, the environment, or the default."""
     return resolve_setting(mode, env.mode, "force" if env.force else "tune")
+
+
+def miss_for(miss: Miss | None, env: Environment) -> Miss:
+    """The config of a call that may not be tuned, by the argument, the environment, or the default."""
+    return resolve_setting(miss, env.miss, "first")
+
+
+def parse_miss(miss: str | None) -> Miss | None:
+    """The argument `miss`; raises PlanError."""
+    if miss is None:
+        return None
+    for known in MISSES:
+        if miss == known:
+            return known
+    raise PlanError(f"miss is {miss!r}; use one of {', '.join(MISSES)}")
 
 
 def check_names(option: str, names: Sequence[str] | None, parameters: Sequence[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.sources import replace_known
 from autotune.shell.options import PathLike, Progress
-from autotune.shell.settings import DecoratorMode
+from autotune.shell.settings import DecoratorMode, Miss
 
 
 class KernelOptions(TypedDict, total=False):
@@ -30,6 +30,7 @@ class KernelOptions(TypedDict, total=False):
 
     bucket: Bucket | None
     mode: DecoratorMode | None
+    miss: Miss | None
     hull: bool
     strategy: str | AnyStrategy | None
     effort: str | None

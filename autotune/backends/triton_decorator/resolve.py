@@ -21,10 +21,11 @@ from autotune.backends.triton.compiler import start_hashing_triton
 from autotune.backends.triton_decorator.call_key import Call, Calls
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.launcher import jitted_kernel, python_function
-from autotune.backends.triton_decorator.options import DecoratorOptions, mode_for
+from autotune.backends.triton_decorator.options import DecoratorOptions, miss_for, mode_for
 from autotune.backends.triton_decorator.tune_call import TuningLog, TuningTask, find_fault, tune_call
 from autotune.backends.triton_decorator.written_arguments import Effects, find_effects
 from autotune.core.config import Config
+from autotune.core.errors import ConfigError
 from autotune.core.outcomes import Outcome, Timed
 from autotune.shell.processes.gpu_lock import PATIENCE_S, GpuLock
 from autotune.shell.settings import DecoratorMode, Environment, environment
@@ -47,26 +48,28 @@ class ResolvedConfig:
     """A config for a key.
 
     point: as a point of the space. config: as Triton writes it. launch: what it adds to a launch. hook: called before
-    each launch, or None. origin: "tuned", "cache", "first" where nothing may be tuned, "only" where there is nothing to
-    choose, "given" where the user put it into `cache`. keyed: the cache that it came from, or went to. outcomes: of the
-    search that found it. speedup: over the first config or the default, by that search.
+    each launch, or None. origin: "tuned", "cache", "nearest" (of the nearest shape) or "first" where nothing may be
+    tuned, "only" where there is nothing to choose, "given" where the user put it into `cache`. keyed: the cache that it
+    came from, or went to. outcomes: of the search that found it. speedup: over the first config or the default, by that
+    search. neighbour: the nearest shape, in words.
     """
 
     point: Config
     config: Any
     launch: Mapping[str, Any]
     hook: Callable[[dict[str, Any]], Any] | None
-    origin: Literal["tuned", "cache", "first", "only", "given"]
+    origin: Literal["tuned", "cache", "nearest", "first", "only", "given"]
     keyed: "KeyedCache | None" = None
     outcomes: Mapping[Config, Outcome] | None = None
     speedup: float | None = None
+    neighbour: str = ""
 
     @classmethod
     def of(
         cls,
         candidates: Candidates,
         point: Config,
-        origin: Literal["tuned", "cache", "first", "only"],
+        origin: Literal["tuned", "cache", "nearest", "first", "only"],
         keyed: "KeyedCache | None" = None,
         outcomes: Mapping[Config, Outcome] | None = None,
     ) -> "ResolvedConfig":
@@ -173,6 +176,7 @@ class ConfigResolver:
         self._tuned: dict[tuple[Any, ...], ResolvedConfig] = {}
         self._locks: dict[tuple[Any, ...], threading.RLock] = {}
         self._warned: set[str] = set()
+        self._told_of_nearest = False
 
     def resolve(
         self, call: Call, grid: Any, warmup: bool, found: Callable[[ResolvedConfig], None]
@@ -235,7 +239,14 @@ class ConfigResolver:
 
     def replace_failed(self, failed: ResolvedConfig, reason: str, call: Call, grid: Any) -> ResolvedConfig:
         """Another config in place of one of the cache that did not launch: it is rejected, and the kernel tuned again,
-        where that is allowed."""
+        where that is allowed. One of the nearest shape stays: it works there."""
+        if failed.origin == "nearest":
+            candidates = self.prune(call, grid, False)
+            self._warn_once(
+                f"{self._function.__name__} does not launch with the config of the nearest shape ({reason}), and runs"
+                f" with its first config, {candidates.first}"
+            )
+            return ResolvedConfig.of(candidates, candidates.first, "first")
         assert failed.keyed is not None, "it came from the cache"
         failed.keyed.reject(failed.point, reason)
         self.by_key.pop(call.canonical, None)
@@ -297,11 +308,32 @@ class ConfigResolver:
             point = _find_hit(keyed, candidates, None, checked)
             if point is not None:
                 return ResolvedConfig.of(candidates, point, "cache", keyed), True
+            if miss_for(self.options.miss, env) == "nearest":
+                near = self._find_nearest(keyed, candidates, checked, env)
+                if near is not None:
+                    return near, obstacle is None
         self._warn_once(
             f"{self._function.__name__} is not tuned for its arguments ({obstacle or 'it may only be looked up'}), and"
             f" runs with its first config, {candidates.first}; tune it by a call where that is allowed"
         )
         return ResolvedConfig.of(candidates, candidates.first, "first"), obstacle is None
+
+    def _find_nearest(
+        self, keyed: "KeyedCache", candidates: Candidates, checked: TuningTask | None, env: Environment
+    ) -> ResolvedConfig | None:
+        """The config of the nearest shape in the cache; what is used and why is said once."""
+        from autotune.shell.cache.nearest import find_neighbour
+
+        found = find_neighbour(keyed.cache, keyed.key.loose, lambda config: _as_candidate(candidates, config))
+        if found is None or (checked is not None and find_fault(checked, found.config) is not None):
+            return None
+        if not self._told_of_nearest:
+            self._told_of_nearest = True
+            progress = self.options.searching.progress
+            log = TuningLog(self._function.__name__, env.progress if progress is None else progress)
+            log.say(found.description)
+        known = ResolvedConfig.of(candidates, found.config, "nearest", keyed)
+        return replace(known, neighbour=found.shape)
 
     def _tune(
         self, call: Call, candidates: Candidates, env: Environment, mode: DecoratorMode, grid: Any
@@ -402,6 +434,14 @@ def _find_hit(
 
     hit = keyed.hit(wanted, candidates.space, same_versions=wanted is not None, validate=validate)
     return hit.config if hit is not None and is_candidate(hit.config) else None
+
+
+def _as_candidate(candidates: Candidates, config: Config) -> Config | None:
+    """The config as a point of the candidates; None where it is none of them."""
+    with suppress(ConfigError):
+        point = candidates.space.check(config)
+        return point if candidates.configs is None or point in candidates.configs else None
+    return None
 
 
 _device_locks: dict[str, threading.RLock] = {}

@@ -259,7 +259,7 @@ class TunedKernel:
             try:
                 result = self._launch(known, args, kwargs, grid, warmup)
             except Exception as error:
-                if known.origin != "cache" or not is_launch_failure(error):
+                if known.origin not in ("cache", "nearest") or not is_launch_failure(error):
                     raise
                 start = perf_counter()
                 known = self._resolver.replace_failed(known, f"{type(error).__name__}: {error}", call, grid)
@@ -300,7 +300,7 @@ class TunedKernel:
         return self.fn.run(*args, grid=grid, warmup=warmup, **kwargs, **known.launch)
 
     def _remember(self, raw_key: tuple[Any, ...], call: Call, known: ResolvedConfig) -> None:
-        if len(self._resolver.cache) >= _MOST_REMEMBERED and known.origin in ("only", "first"):
+        if len(self._resolver.cache) >= _MOST_REMEMBERED and known.origin in ("only", "first", "nearest"):
             return  # it took no search, and there are as many as there are values
         self._resolver.remember(call, known)
         if len(self._known) >= _MOST_REMEMBERED:

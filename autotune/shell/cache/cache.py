@@ -129,6 +129,7 @@ class Cache:
         self.stores = (Store(first), *map(Store, others))
         self._lookups: dict[str, _Lookup] = {}
         self._rejections: dict[str, list[Entry]] = {}
+        self._heads: dict[str, EntryHead] = {}
 
     @property
     def directory(self) -> Path:
@@ -208,14 +209,24 @@ class Cache:
         return (entry for _, entry in self._newest(max_scan, decode_entry))
 
     def heads(self, max_scan: int | None = None) -> Iterator[tuple[str, EntryHead]]:
-        """The names and heads of the same entries; `read` gives the rest."""
-        return self._newest(max_scan, decode_head)
+        """The names and heads of the same entries; `read` gives the rest. The heads of finished entries, which no
+        longer change, are remembered."""
+        for name, head in self._newest(max_scan, decode_head, self._heads):
+            if head.finished and name not in self._heads:
+                if len(self._heads) >= REMEMBERED:
+                    self._heads.clear()
+                self._heads[name] = head
+            yield name, head
 
     def read(self, name: str) -> Entry | None:
         """The entry of that name, from the first layer that has it whole; None if none has."""
         return next((entry for store in self.stores if (entry := store.read(name)) is not None), None)
 
-    def _newest(self, max_scan: int | None, decode: Callable[[bytes], Found]) -> Iterator[tuple[str, Found]]:
+    def _newest(
+        self, max_scan: int | None, decode: Callable[[bytes], Found], known: Mapping[str, Found] | None = None
+    ) -> Iterator[tuple[str, Found]]:
+        """known: entries by name that need not be read."""
+        known = {} if known is None else known
         if self.mode == "off":
             return
         found = self._entries_by_name()
@@ -223,7 +234,7 @@ class Cache:
         try:
             for name in newest:
                 read = (store.decode(name, decode) for store in found[name])
-                entry = next((one for one in read if one is not None), None)
+                entry = known.get(name) or next((one for one in read if one is not None), None)
                 if entry is not None:
                     yield name, entry
         finally:

@@ -104,6 +104,10 @@ class StrictKey(_ByText, Struct, frozen=True, dict=True):
 
 Key = LooseKey | StrictKey
 
+TYPE, ALIGNMENT = ".type", ".alignment"
+"""End the names of the arguments of a key that say how another argument is passed, not its value: the type of a number,
+and whether a tensor begins at a round address."""
+
 KeyKind = Literal["loose", "strict"]
 """The two kinds of key, as `tune` takes them."""
 
@@ -179,6 +183,51 @@ def distance(a: LooseKey, b: LooseKey) -> float:
     apart += OTHER_SPACE * (a.space != b.space) + OTHER_EXTRA * len(_list_changed(a.extra, b.extra))
     apart += OTHER_VALUE * len(_list_changed(a.specialization.constants, b.specialization.constants))
     return apart + _devices(a.device, b.device) + _arguments(a, b)
+
+
+def only_sizes_differ(a: LooseKey, b: LooseKey) -> bool:
+    """Whether two keys are of one kernel, device and set of arguments that differ in sizes alone.
+
+    Sizes: positive whole numbers, real numbers, the lengths of arrays, and what follows from sizes (whether 16 divides
+    a number, a stride or an address). All else must agree: the kernel's source, dtypes, ranks, orders of strides,
+    texts, truth values, zeros, None, and the constants of the compilation. The spaces may differ.
+    """
+    if (a.kernel, a.source, a.device, a.extra) != (b.kernel, b.source, b.device, b.extra):
+        return False
+    if _list_changed(a.specialization.constants, b.specialization.constants):
+        return False
+    ours, theirs = a.specialization.arguments, b.specialization.arguments
+    return all(
+        name.endswith(ALIGNMENT) or _same_but_for_sizes(name, ours.get(name), theirs.get(name))
+        for name in {**ours, **theirs}
+    )
+
+
+def _same_but_for_sizes(name: str, a: Argument | None, b: Argument | None) -> bool:
+    match a, b:
+        case Tensor(), Tensor():
+            return a.dtype == b.dtype and len(a.shape) == len(b.shape) and _same_layout(a.strides, b.strides)
+        case Constant(value=str() as one), Constant(value=str() as other) if name.endswith(TYPE):
+            return one == other or (one.startswith(_INTEGERS) and other.startswith(_INTEGERS))
+        case Constant(value=one), Constant(value=other):
+            return repr(one) == repr(other) or (_is_size(one) and _is_size(other))
+    return False
+
+
+_INTEGERS = ("i32", "i64", "u64")
+"""Begin the type of a whole number, which depends on its size."""
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
+def _same_layout(a: str, b: str) -> bool:
+    """Whether two classes of strides are the same but for dimensions of one element, and for whether 16 divides."""
+    if not (a.startswith("strided:") and b.startswith("strided:")):
+        return a == b
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(n == m or "." in (n, m) or {n, m} == {"d", "s"} for n, m in pairs)
 
 
 def changed_versions(a: Versions, b: Versions) -> list[str]:

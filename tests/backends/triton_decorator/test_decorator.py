@@ -430,6 +430,39 @@ def test_the_modes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     assert retimed(clock, made(mode="force")), "an argument goes before the environment"
 
 
+def test_a_shape_that_was_not_tuned_runs_with_the_config_of_the_nearest(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def made(**more: Any) -> Any:
+        return autotune.triton(configs(16, 64, 256), ["n"], **clock.settings, **more)(jit(add))
+
+    assert retimed(clock, made(), 256)
+    monkeypatch.setitem(COSTS, 256, 0.5)
+    assert retimed(clock, made(), 32)
+    monkeypatch.setenv("AUTOTUNE_PROGRESS", "1")
+    near = made(mode="lookup", miss="nearest")
+    for n, block in ((200, 64), (50, 256), (256, 64), (33, 256)):
+        assert not retimed(clock, near, n)
+        assert near.best_config.kwargs == {"BLOCK": block}
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 1, "it is said once for a kernel"
+    assert shown[0].startswith("autotune: add: no config for n=200; uses that of n=256 (tuned 20")
+    assert shown[0].endswith("), 0.35 doublings away")
+    sources = {row.key: row.source for row in autotune.triton.report()[-4:]}
+    assert sources["n=200, float32; as n=256"] == "nearest"
+    with pytest.warns(UserWarning, match="may only be looked up"):
+        near[grid](*vectors(dtype=torch.float64), 200)
+    assert near.best_config.kwargs == {"BLOCK": 16}, "times of another dtype say nothing"
+    monkeypatch.setenv("AUTOTUNE_MISS", "nearest")
+    monkeypatch.setenv("AUTOTUNE_MODE", "lookup")
+    by_environment = made()
+    assert not retimed(clock, by_environment, 31)
+    assert by_environment.best_config.kwargs == {"BLOCK": 256}
+    without_it = autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
+    assert not retimed(clock, without_it, 32)
+    assert without_it.best_config.kwargs == {"BLOCK": 64}, "the fastest of that shape that is a candidate"
+
+
 def test_other_variables_of_the_environment(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     def made() -> Any:
         return autotune.triton(configs(16, 64), ["n"], **clock.settings)(jit(add))
@@ -492,6 +525,21 @@ def test_a_stored_config_that_does_not_launch_is_rejected_and_the_kernel_tuned_a
         later = autotune.triton(given, ["n"], **clock.settings)(Breaking(64))
         later[grid](a, b, c, N)
     assert later.best_config.kwargs == {"BLOCK": 128}
+
+
+def test_a_config_of_the_nearest_shape_that_does_not_launch_gives_way_to_the_first(clock: Clock) -> None:
+    given = configs(16, 64, 128)
+    assert retimed(clock, autotune.triton(given, ["n"], **clock.settings)(jit(add)))
+    options = {"mode": "lookup", "miss": "nearest", **clock.settings}
+    kernel = autotune.triton(given, ["n"], **options)(Breaking(64))
+    a, b, c = vectors(200)
+    with pytest.warns(UserWarning, match=r"add does not launch with the config of the nearest shape .*out of luck"):
+        kernel[grid](a, b, c, 200)
+    assert torch.equal(c, a + b)
+    assert kernel.best_config.kwargs == {"BLOCK": 16}
+    tuned_there = autotune.triton(given, ["n"], **options)(jit(add))
+    assert not retimed(clock, tuned_there)
+    assert tuned_there.best_config.kwargs == {"BLOCK": 64}, "it is not rejected where it was tuned"
 
 
 def test_an_error_of_the_caller_is_no_fault_of_a_stored_config(clock: Clock) -> None:
@@ -605,6 +653,7 @@ def test_two_threads_tune_once(clock: Clock) -> None:
         (SpaceError, "the list of configs has", {"configs": [{"BLOCK": 16}]}),
         (SpaceError, "dict is nothing to choose from", {"configs": {"BLOCK": 16}}),
         (PlanError, "no mode is called 'never'; there are tune, lookup, force, off", {"mode": "never"}),
+        (PlanError, "miss is 'far'; use one of first, nearest", {"miss": "far"}),
         (PlanError, "bucket has 'm', which key does not name", {"bucket": {"m": "power_of_two"}}),
         (PlanError, "is no bucket", {"bucket": [3, 2]}),
         (PlanError, "prune_configs_by has 'topk'", {"prune_configs_by": {"topk": 3}}),
