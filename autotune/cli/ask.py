@@ -9,10 +9,10 @@ import typer
 
 from autotune.cli import ExitCode, options
 from autotune.cli.config_formats import FORMS, format_config
-from autotune.cli.results import format_measured
 from autotune.cli.space_file import load_space
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.search.plan import Budget
+from autotune.core.search.report import format_measured
 from autotune.core.search.result import TuningFailed
 from autotune.core.space_spec import FunctionSpec
 from autotune.shell.ask_tell import AskTell

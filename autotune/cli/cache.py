@@ -14,10 +14,10 @@ from autotune.cli.export import ExportFormat, KernelName, Rename, TritonVersion,
 from autotune.cli.options import AsJson, CacheDir, parse_settings
 from autotune.cli.output import print_json, print_labelled
 from autotune.cli.problem_file import load_problem
-from autotune.cli.results import format_counts, format_measured
 from autotune.core.config import Config
 from autotune.core.errors import CacheError
 from autotune.core.outcomes import Timed
+from autotune.core.search.report import format_counts, format_measured
 from autotune.shell.cache.cache import Cache, device_label
 from autotune.shell.cache.entries import Entry
 from autotune.shell.cache.hit_rule import shortfall

@@ -18,10 +18,10 @@ from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, ShowProgress, Target
 from autotune.cli.output import note, print_json, print_labelled, stdout_for_results
 from autotune.cli.problem_file import load_problem
-from autotune.cli.results import format_counts, format_value
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
 from autotune.core.keys import fold, root
+from autotune.core.search.report import format_counts, format_value
 from autotune.core.space import Space
 from autotune.shell.tables import print_table
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+from autotune.core.formatting import escape_controls, format_labelled
 from autotune.shell.codec import encode
-from autotune.shell.formatting import escape_controls
 
 
 def print_json(value: Any) -> None:
@@ -17,13 +17,10 @@ def print_json(value: Any) -> None:
 
 def print_labelled(rows: Sequence[tuple[str, str]]) -> None:
     """A label and a text on each line, the texts aligned. Control characters are shown escaped."""
-    rows = [(escape_controls(label), escape_controls(text)) for label, text in rows]
     if sys.stdout.isatty():
-        _print_rich_lines(rows)
-        return
-    width = max((len(label) for label, _ in rows), default=0)
-    for label, text in rows:
-        print(f"{label:<{width}}  {text}")
+        _print_rich_lines([(escape_controls(label), escape_controls(text)) for label, text in rows])
+    else:
+        print(format_labelled(rows))
 
 
 def note(message: str, show: bool | None) -> None:

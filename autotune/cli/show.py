@@ -18,13 +18,14 @@ from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, ProblemOption, SaveConfig, parse_direction
 from autotune.cli.output import print_json, print_labelled
 from autotune.cli.problem_file import is_journal, load_problem
-from autotune.cli.results import format_counts, format_value, print_config, result_rows
+from autotune.cli.results import print_config
 from autotune.cli.views import Wanted, follow_journal, show_views
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Finished, Interrupted, Resumed
 from autotune.core.search.plan import Budget, Settings
+from autotune.core.search.report import format_counts, format_value, result_rows
 from autotune.core.search.request import request
 from autotune.core.search.result import Result, TuningFailed, outcome_counts, result
 from autotune.core.search.state import Search

@@ -99,7 +99,7 @@ def _print_failures(view: "SearchView", as_json: bool) -> None:
 
 def _print_comparison(views: "list[SearchView]") -> None:
     """Two searches side by side: the facts that differ, and the best config of each."""
-    from autotune.cli.results import format_value
+    from autotune.core.search.report import format_value
     from autotune.shell.tables import print_table
 
     facts = [dict(view.facts) for view in views]

@@ -15,15 +15,23 @@ from numpy.typing import NDArray
 
 from autotune.core.arguments import argument_error, check_codes, check_integer, check_items, plain, short_repr
 from autotune.core.cancellation import checkpoint
-from autotune.core.config import Config, Value, as_config
+from autotune.core.config import Config, Value, as_config, token
 from autotune.core.constraints import Constraint, Function, as_constraint
 from autotune.core.errors import ConfigError, SpaceError
 from autotune.core.feasible import Feasible
+from autotune.core.formatting import html_table
 from autotune.core.keys import Key, fold, integers, permutation, uniform
 from autotune.core.memo import memo
 from autotune.core.parameters import Codes, Parameter
 from autotune.core.points import first_of_each, joint_ranks
-from autotune.core.space_spec import SpaceSpec, constraint_spec, describe_space, fingerprint, from_constraint_spec
+from autotune.core.space_spec import (
+    SpaceSpec,
+    constraint_spec,
+    describe_constraint,
+    describe_space,
+    fingerprint,
+    from_constraint_spec,
+)
 
 Unseen = Callable[[Codes], NDArray[np.bool_]]
 """From rows [n, columns] to whether each is new, a mask [n]."""
@@ -159,6 +167,15 @@ class Space:
         except SpaceError:  # a space without valid points can be shown, too
             count = None
         return describe_space(self.spec, self.size, count)
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name, kind in self.parameters.items():
+            default = "" if self.default is None else token(self.default[name]).decode()
+            rows.append((name, type(kind).__name__, kind.describe(), kind.role or "", default))
+        wheres = [("where", describe_constraint(constraint)) for constraint in self.spec.constraints]
+        title = repr(self).partition("\n")[0]
+        return html_table((title, "kind", "values", "role", "default"), rows) + html_table(None, wheres)
 
     def with_role(self, role: str) -> tuple[str, ...]:
         """The names of the parameters with a role, in order."""

@@ -89,13 +89,14 @@ def describe_space(spec: SpaceSpec, size: int, count: int | None) -> str:
         role = f"  [{parameter.role}]" if parameter.role else ""
         kind = type(parameter).__name__
         lines.append(f"  {name:<{width}}  {kind}: {parameter.describe()}{role}")
-    lines += [f"  where {_describe(constraint)}" for constraint in spec.constraints]
+    lines += [f"  where {describe_constraint(constraint)}" for constraint in spec.constraints]
     if spec.default is not None:
         lines.append("  default " + ", ".join(f"{name}={value!r}" for name, value in spec.default.items()))
     return "\n".join(lines)
 
 
-def _describe(constraint: ConstraintSpec) -> str:
+def describe_constraint(constraint: ConstraintSpec) -> str:
+    """A constraint on one line, with what makes it not portable."""
     if not isinstance(constraint, FunctionSpec):
         return constraint.describe()
     if not constraint.opaque:

@@ -46,6 +46,17 @@ class Ratio(Struct, frozen=True, kw_only=True):
     high: float
     level: float | None = None
 
+    def __str__(self) -> str:
+        """The estimate with its interval, such as "3.1x (2.9 to 3.4)"."""
+        if self.low == self.high:
+            return f"{self.value:.3g}x"
+        return f"{self.value:.3g}x ({self.low:.3g} to {self.high:.3g}{format_level(self.level)})"
+
+
+def format_level(level: float | None) -> str:
+    """How often an interval holds the truth, where that is less often than usual."""
+    return "" if level is None or level >= LEVEL else f", {level:.0%}"
+
 
 def quantile(ordered: Sequence[float], share: float) -> float:
     """The quantile of ascending values, interpolated linearly (Hyndman and Fan's type 7, as numpy's default).

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from autotune.shell.formatting import escape_controls
+from autotune.core.formatting import escape_controls, format_table
 
 Row = Sequence[str]
 
@@ -12,13 +12,11 @@ Row = Sequence[str]
 def print_table(header: Row, rows: Sequence[Row], stream: TextIO | None = None) -> None:
     """Columns under a header, on stdout or another stream. Control characters are shown escaped."""
     out = sys.stdout if stream is None else stream
-    header, rows = [escape_controls(cell) for cell in header], [[escape_controls(cell) for cell in row] for row in rows]
-    if out.isatty():
-        _print_rich_table(header, rows, out)
+    if not out.isatty():
+        print(format_table(header, rows), file=out)
         return
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip(), file=out)
+    header, rows = [escape_controls(cell) for cell in header], [[escape_controls(cell) for cell in row] for row in rows]
+    _print_rich_table(header, rows, out)
 
 
 def _print_rich_table(header: Row, rows: Sequence[Row], out: TextIO) -> None:

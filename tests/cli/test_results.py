@@ -3,7 +3,7 @@
 from typing import Any
 
 from autotune import Config, Result
-from autotune.cli.results import result_rows
+from autotune.core.search.report import result_rows
 from autotune.core.search.result import MeasuredConfig
 from autotune.core.statistics import Ratio
 

@@ -1,78 +1,30 @@
-"""The result of a search, as plain data."""
+"""The result of a search, computed from its state; `report` has its fields and its texts."""
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from hashlib import blake2b
 
 import msgspec
 from msgspec import Struct
 
 from autotune.core.arguments import check_kind
-from autotune.core.config import Config
-from autotune.core.errors import AutotuneError, PlanError
+from autotune.core.errors import AutotuneError, PlanError, StrategyError
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
 from autotune.core.search.finish import DRIFT
 from autotune.core.search.messages import Reason
 from autotune.core.search.pick import Pick, choose_pick, drift_of
+from autotune.core.search.report import Finalist as Finalist
+from autotune.core.search.report import MeasuredConfig as MeasuredConfig
+from autotune.core.search.report import Result as Result
+from autotune.core.search.report import SearchRecord, TrialRecord, with_record
 from autotune.core.search.request import request
-from autotune.core.search.state import Search
+from autotune.core.search.state import OTHER, Search
 from autotune.core.statistics import Ratio, finite_ratio, interval_level, median_interval
+from autotune.core.strategies.registry import name_of
 
 TOLD = 0.01
 """Relative change of the device's speed during the verification from which on a note tells of it."""
-
-
-class MeasuredConfig(Struct, frozen=True):
-    """A config and its final measurements: of the verification where it took part, else of the search.
-
-    time_ms: the median, in milliseconds. low_ms, high_ms: its interval by order statistics, within the samples. level:
-    how often such an interval holds the truth: 0.97 or a little more, less for six samples or fewer; 1: the time is
-    exact; None: written by an older version that does not say. times_ms: the samples. details: further figures of the
-    evaluator (registers, the time on each workload, …), the latest last. first_ms: the first timing in the search,
-    taken alone.
-    """
-
-    trial: int
-    config: Config
-    time_ms: float
-    low_ms: float
-    high_ms: float
-    times_ms: tuple[float, ...]
-    details: dict[str, Detail] = {}
-    level: float | None = None
-    first_ms: float | None = None
-
-
-class Finalist(Struct, frozen=True):
-    """A config that noise leaves equal to the best, and the ratio of its time to the best's (above 1: slower)."""
-
-    measured: MeasuredConfig
-    ratio: Ratio
-
-
-class Result(Struct, frozen=True):
-    """The result of a search.
-
-    best: the pick: the fastest and simplest config, or the default where nothing is certainly faster than it. default:
-    the default config; None where it failed or the space has none. finalists: configs that noise leaves equal to the
-    best. speedup: default time over best time, round by round, with its interval. counts: evaluations by outcome.
-    evaluations: distinct configs measured. elapsed_s: seconds on the evaluator's clock. stopped, detail: why the search
-    ended, as a word and as a sentence. complete: False when the search was interrupted. notes: sentences for people.
-    drift: times in the last third of the verification's rounds over times in its first third; None without one.
-    """
-
-    best: MeasuredConfig
-    default: MeasuredConfig | None
-    finalists: tuple[Finalist, ...]
-    speedup: Ratio | None
-    counts: dict[str, int]
-    evaluations: int
-    elapsed_s: float
-    stopped: Reason
-    detail: str
-    complete: bool
-    notes: tuple[str, ...] = ()
-    drift: Ratio | None = None
 
 
 class TuningFailed(AutotuneError):
@@ -95,7 +47,7 @@ def result(search: Search) -> Result:
     moved = (
         drift_of([o.times_ms for _, o in search.verified.outcomes if isinstance(o, Timed)]) if search.verified else None
     )
-    return Result(
+    made = Result(
         best=_measurement(search, found, found.best),
         default=reference,
         finalists=tuple(Finalist(_measurement(search, found, i), ratio) for i, ratio in found.ties.items()),
@@ -109,6 +61,26 @@ def result(search: Search) -> Result:
         notes=tuple(_notes(search, found, moved)),
         drift=moved,
     )
+    return with_record(made, SearchRecord(search.plan.space, _name_of(search), partial(find_trials, search)))
+
+
+def find_trials(search: Search) -> tuple[TrialRecord, ...]:
+    """A record of each config that has an outcome, in the order of asking."""
+    latest = dict(search.outcomes)
+    found = []
+    for number in sorted(latest):
+        trial = search.trials[number]
+        batch = None if trial.generation == OTHER else trial.generation
+        found.append(TrialRecord.of(number, trial.config, latest[number], trial.origin, batch))
+    return tuple(found)
+
+
+def _name_of(search: Search) -> str:
+    """The strategy's name, or that of its class where it is not registered."""
+    try:
+        return name_of(search.plan.strategy)
+    except StrategyError:
+        return type(search.plan.strategy).__name__
 
 
 def result_digest(search: Search) -> str:

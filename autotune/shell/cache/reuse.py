@@ -23,7 +23,8 @@ from autotune.core.outcomes import Failed, Outcome
 from autotune.core.search.effort import settings_for
 from autotune.core.search.messages import Event
 from autotune.core.search.plan import Plan
-from autotune.core.search.result import MeasuredConfig, Result, TuningFailed
+from autotune.core.search.report import MeasuredConfig, Result, SearchRecord, TrialRecord, with_record
+from autotune.core.search.result import TuningFailed
 from autotune.core.search.state import Search
 from autotune.core.space import Space
 from autotune.core.strategies.population import POPULATION_SETTING, InitialPopulationStrategy
@@ -198,7 +199,7 @@ def remembered_result(
     if hit is None or hit.entry.result is None:
         return None
     if hit.entry.key.versions == keyed.strict.versions:
-        return _with_notes(hit.entry.result, origin_note(hit.entry))
+        return _with_record(_with_notes(hit.entry.result, origin_note(hit.entry)), hit.entry, space)
     return _measured_again(keyed, hit, options, space, evaluator, run)
 
 
@@ -241,7 +242,7 @@ def _measured_again(
     )  # fmt: skip
     _publish(keyed.cache, make_entry(keyed.strict, kept, own_measurements(last[0]), space=space.spec, result=result))
     again = f"its config was measured again, as the toolchain changed: {changed}"
-    return _with_notes(result, origin_note(entry), again)
+    return _with_record(_with_notes(result, origin_note(entry), again), entry, space)
 
 
 def version_changes(before: Versions, now: Versions) -> list[str]:
@@ -271,6 +272,17 @@ def _measurement_of(found: Result, best: Config) -> MeasuredConfig:
 
 def _with_notes(result: Result, *notes: str) -> Result:
     return replace(result, notes=(*result.notes, *notes))
+
+
+def _with_record(result: Result, entry: Entry, space: Space) -> Result:
+    """The result with the measurements of its entry, which cannot tell batches."""
+
+    def find_trials() -> tuple[TrialRecord, ...]:
+        known = enumerate(entry.measurements)
+        return tuple(TrialRecord.of(i, one.config, one.outcome, one.origin, None) for i, one in known)
+
+    strategy = entry.run.strategy
+    return with_record(result, SearchRecord(space, "" if strategy is None else strategy.name, find_trials))
 
 
 def origin_note(entry: Entry) -> str:

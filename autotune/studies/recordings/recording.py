@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from autotune.core.config import Config, Value
 from autotune.core.errors import RecordingError
+from autotune.core.formatting import html_table
 from autotune.core.outcomes import FAILURE_KINDS, Failed, FailureKind, Outcome, Timed
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, PowerOfTwo
 from autotune.studies.recordings.objective import TIME, Objective
@@ -99,6 +100,13 @@ class Recording:
 
     def __repr__(self) -> str:
         return f"Recording({self.name!r}, {len(self)} points, {len(self.parameters)} parameters)"
+
+    def _repr_html_(self) -> str:
+        facts = [("recording", self.name), ("kernel", self.kernel), ("device", self.device), ("problem", self.problem)]
+        facts.append(("points", f"{len(self):,}, {int((self.kinds == TIMED).sum()):,} timed"))
+        facts += [("where", text) for text in self.constraints]
+        values = [(name, ", ".join(map(str, those))) for name, those in zip(self.parameters, self.values, strict=True)]
+        return html_table(None, [fact for fact in facts if fact[1]]) + html_table(("parameter", "values"), values)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Recording):
