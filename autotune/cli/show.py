@@ -204,7 +204,7 @@ def _summarise_journal(journal: Journal, search: Search, found: Result | None) -
         generation=search.generation if search.generation >= 0 else None,
         elapsed_s=search.clock,
         counts=outcome_counts(search),
-        result=None if found is None else msgspec.structs.asdict(found),
+        result=None if found is None else found.to_dict(),
     )
 
 
