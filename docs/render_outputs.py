@@ -49,7 +49,8 @@ MASKS = (
     (r"\b\d{4}-\d\d-\d\d(?: \d\d:\d\d(?::\d\d)?)?", "DATE"),
     (rf" ?\({TIME} to {TIME}(?:, \d+ ?%)?\)", ""),  # the interval of a time
     (TIME, "TIME"),
-    (r"\b\d+(?:\.\d+)?x(?: \(\d[\d.]* to \d[\d.]*\))?", "RATIO"),
+    (r"\b\d+:\d\d(?::\d\d)?\b", "TIME"),
+    (r"\b\d+(?:\.\d+)?x(?: \(\d[\d.]* to \d[\d.]*(?:, \d+ ?%)?\))?", "RATIO"),
     (r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,32}\b", "DIGEST"),
     (r"\b\d+\.\d+\.\d+(?:\+\w+)?\b", "VERSION"),
     (r"[ \t]+", " "),  # columns are as wide as the times in them
