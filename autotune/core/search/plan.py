@@ -27,7 +27,7 @@ class Budget(Struct, frozen=True, omit_defaults=True):
     evaluations: distinct configs, the default and simplification included; re-measurements are free.
     seconds: on the evaluator's clock, everything included. generations: batches of the strategy, the first included.
     regret, confidence: stop when, with this probability, no config that is left is more than `regret` (relative) faster
-    than the best; see `core.search.stopping`. Raises PlanError for a value out of range.
+    than the best: for strategies that try a list. Raises PlanError for a value out of range.
     """
 
     evaluations: int | None = None
