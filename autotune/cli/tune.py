@@ -19,9 +19,10 @@ from autotune.core.search.plan import Budget, Settings
 from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell import tuning
+from autotune.shell.existing_journal import number_path
 from autotune.shell.files import check_writable
 from autotune.shell.formatting import format_count
-from autotune.shell.settings import environment
+from autotune.shell.settings import OnExisting, environment
 from autotune.shell.tuning import Problem
 
 
@@ -38,6 +39,9 @@ def tune(
         typer.Option(help="A new file for the journal.", show_default="FILE.journal.jsonl here, or FILE-2, FILE-3, …"),
     ] = None,
     no_journal: Annotated[bool, typer.Option("--no-journal", help="Write no journal; no resume, no replay.")] = False,
+    on_existing: Annotated[
+        OnExisting, typer.Option(help="What to do where that file exists; `new` writes to FILE-2, FILE-3, …")
+    ] = "error",
     settings: options.Set = None,
     seed_configs: Annotated[
         list[str] | None, typer.Option("--seed-config", metavar="JSON|@PATH", help="A config to try first; repeatable.")
@@ -82,9 +86,13 @@ def tune(
         ),
     )
     path = None if no_journal else journal or _new_journal(target)
+    if journal is not None and on_existing == "new" and os.path.lexists(journal):
+        path = number_path(journal)
     wanted: Path | bool | None = cache_dir or cache or force or None
     return run_search(
-        lambda: _tune(chosen, path, progress=progress, cache=wanted, cache_use="force" if force else None),
+        lambda: _tune(
+            chosen, path, progress=progress, cache=wanted, cache_use="force" if force else None, on_existing=on_existing
+        ),
         target=target, journal=path, as_json=as_json, save=save_config, progress=progress,
     )  # fmt: skip
 

@@ -23,6 +23,11 @@ DecoratorMode = Literal["tune", "lookup", "force", "off"]
 DECORATOR_MODES: tuple[DecoratorMode, ...] = get_args(DecoratorMode)
 """Of a decorated kernel: tune calls that are not in the cache; never tune; tune again; neither tune nor look up."""
 
+OnExisting = Literal["continue", "new", "error"]
+ON_EXISTING: tuple[OnExisting, ...] = get_args(OnExisting)
+"""Of a journal that exists: go on with its search, which must be the same one; leave it, and write to a new file beside
+it; refuse. None: go on with the same search, and leave any other."""
+
 Miss = Literal["first", "nearest"]
 MISSES: tuple[Miss, ...] = get_args(Miss)
 """The config of a call that is not in the cache and may not be tuned: the first one, or that of the nearest shape."""
@@ -34,10 +39,10 @@ class Environment(Struct, frozen=True, kw_only=True):
     cache_dir: root of the cache. effort, strategy, random_seed: as the arguments of `tune`. budget_seconds: the budget
     of searches without one. force: ignore cached results and replace them. skip_cache: neither read nor write the
     cache. disallow: raise an error if a search would begin. log: a directory that receives a journal of every search
-    without one. progress: whether to show it. initial_population: of strategies that leave it open. compile_timeout,
-    benchmark_timeout: seconds. mode, miss: of kernels decorated with `autotune.triton`. triton_install: put
-    `autotune.triton` in the place of `triton.autotune` when autotune is imported. triton_only, triton_skip,
-    triton_hull, triton_report: as the arguments of `autotune.triton.install`.
+    without one. on_existing: of a journal that exists. progress: whether to show it. initial_population: of strategies
+    that leave it open. compile_timeout, benchmark_timeout: seconds. mode, miss: of kernels decorated with
+    `autotune.triton`. triton_install: put `autotune.triton` in the place of `triton.autotune` when autotune is
+    imported. triton_only, triton_skip, triton_hull, triton_report: as the arguments of `autotune.triton.install`.
     """
 
     cache_dir: Path | None = None
@@ -48,6 +53,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     skip_cache: bool | None = None
     disallow: bool | None = None
     log: Path | None = None
+    on_existing: OnExisting | None = None
     progress: bool | None = None
     strategy: str | None = None
     initial_population: InitialPopulationStrategy | None = None
@@ -172,6 +178,12 @@ SETTINGS: dict[str, Setting] = {
     "skip_cache": Setting(_truth, _TRUTH_WORDS, "0", "neither read nor write the cache"),
     "disallow": Setting(_truth, _TRUTH_WORDS, "0", "raise an error where a search would begin"),
     "log": Setting(Path, "a directory", "no journal but those asked for", "receives a journal of every search"),
+    "on_existing": Setting(
+        _one_of(ON_EXISTING),
+        f"one of {', '.join(ON_EXISTING)}",
+        "continue the same search, else a new file",
+        "what becomes of a journal that exists",
+    ),
     "progress": Setting(_truth, _TRUTH_WORDS, "on a terminal", "whether to show progress"),
     "strategy": Setting(canonical_name, f"one of {', '.join(STRATEGIES)}", "the library's", "the strategy"),
     "initial_population": Setting(

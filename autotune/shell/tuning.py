@@ -1,5 +1,6 @@
 """`tune` and `resume`: a search with an evaluator, a journal, a cache, and a way to watch it."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -33,13 +34,14 @@ from autotune.shell.cache.reuse import warm_start as beginning_of
 from autotune.shell.driver import Driver, Interruption, Watch, begin_search, ignore_event
 from autotune.shell.evaluators.callable import as_evaluator
 from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
+from autotune.shell.existing_journal import check_on_existing, choose_journal
 from autotune.shell.files import PathLike, as_path
 from autotune.shell.journal import ASK_TELL, Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import Options, resolve_options
 from autotune.shell.options import Progress as Progress
 from autotune.shell.plans import as_configs, make_plan
 from autotune.shell.progress import show_progress
-from autotune.shell.settings import environment
+from autotune.shell.settings import OnExisting, environment, resolve_setting
 
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
@@ -65,6 +67,7 @@ def tune(
     key: "Key | KeyKind | None" = None,
     cache_use: Use | None = None,
     warm_start: "WarmStart | None" = None,
+    on_existing: OnExisting | None = None,
 ) -> Result:
     """Find the fastest config of `space` as `evaluator` measures it.
 
@@ -75,7 +78,7 @@ def tune(
     effort: "none" measures the default config, "quick" searches a little, "full" takes the time it needs.
     budget: limits on evaluations, seconds or generations, whichever is reached first; a number: of evaluations.
     seed: any integer.
-    journal: a new file that receives every event; `resume` and `replay` read it. False: no journal in any case.
+    journal: a file that receives every event; `resume` and `replay` read it. False: no journal in any case.
     seeds: configs to try first. best_available: the best of earlier runs, for from_best_available.
     settings: single settings of the strategy or of the machine that override the effort's.
     progress: True, False, None (only on a terminal), or a callable told of every event.
@@ -85,6 +88,8 @@ def tune(
     driver and autotune; "loose" or None: with any of these; or your own LooseKey or StrictKey.
     cache_use: "normal"; "force": ignore the entries of the key and replace them; "skip": neither read nor write.
     warm_start: which earlier runs the first configs come from; None: runs on the same device, arguments and space.
+    on_existing: what to do where the journal exists: "continue" its search, which must be this one; write to a "new"
+    file beside it; or raise an "error". None: go on with the same search, and leave any other for a new file.
     Arguments that are left out come from the environment (AUTOTUNE_EFFORT, …; see `autotune env`), then from defaults.
 
     Ctrl-C ends the search cleanly with the best so far (`complete` is False); a second one raises KeyboardInterrupt.
@@ -109,6 +114,14 @@ def tune(
         budget=options.budget, seed=options.seed, seeds=seeds,
         best_available=(*best_available, *(o.config for o in beginning.origins)), settings=beginning.settings,
     )  # fmt: skip
+    if options.journal is not None:
+        choice = resolve_setting(check_on_existing(on_existing), env.on_existing, None)
+        path, known = choose_journal(
+            options.journal, plan, _describe(evaluator), choice, quiet=options.progress is False
+        )
+        if known:
+            return resume(path, evaluator, space=plan.space, progress=options.progress)
+        options = dataclasses.replace(options, journal=path)
     return run_plan(plan, evaluator, options, keyed, beginning.origins)
 
 
