@@ -36,7 +36,7 @@ def choose_journal(
     evaluator: its kind, settings and code, as a header has them. quiet: say nothing of the choice on stderr. Raises
     JournalError where the file exists and must not, or holds another search and must hold this one.
     """
-    if not path.is_file() or on_existing == "error":
+    if not os.path.isfile(path) or on_existing == "error":
         return path, False
     try:
         read = None if on_existing == "new" else read_journal(path)
