@@ -37,7 +37,7 @@ from autotune.core.errors import EvaluatorError, PlanError
 from autotune.core.outcomes import Outcome
 from autotune.core.search.effort import FIRST_CALL, LONG_SAMPLES
 from autotune.core.search.messages import Event
-from autotune.core.search.result import Result
+from autotune.core.search.result import Result, is_undecided
 from autotune.core.search.state import Search
 from autotune.shell.cache.sources import is_triton_kernel
 from autotune.shell.driver import Watch
@@ -98,6 +98,8 @@ class TuningLog:
         faster = "" if result.speedup is None else f", {result.speedup.value:.3g}x over the {self._baseline}"
         tried = "" if self.search is None else f"; {result.evaluations} configs in {format_duration(result.elapsed_s)}"
         kept = "" if result.complete else "; interrupted, and not kept"
+        if result.complete and self.search is not None and is_undecided(self.search):
+            kept = "; too few samples to tell whether another is faster, so tuned again next time"
         self.say(f"{format_milliseconds(result.best.time_ms)}{faster}{tried}{kept}: {result.best.config}")
 
     def close(self) -> None:

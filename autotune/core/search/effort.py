@@ -18,8 +18,8 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
 MACHINE: dict[Effort, dict[str, Any]] = {
     "none": {"search": False, "verify_rounds": 0},
-    "quick": {"rebenchmark_threshold": 0.9, "verify_rounds": 9, "pad": False},
-    "full": {"simplify_rounds": 3},
+    "quick": {"rebenchmark_threshold": 0.9, "verify_rounds": 9, "pad": False, "all_samples": True},
+    "full": {"simplify_rounds": 3, "all_samples": True},
 }
 """Settings of the machine that differ from the defaults of `Settings`."""
 

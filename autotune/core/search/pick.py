@@ -17,10 +17,16 @@ was chosen contains its luck. So the reported numbers come from rounds taken aft
    above 1 (at LEVEL, where fewer than ENOUGH rounds are read), and its median is not below the pick's.
 6. The speed-up is the median of the ratios default over pick, round by round, with its interval at the level LEVEL.
 
+A comparison of fewer rounds than reach LEVEL by their order shows no tie. Where such rounds, or times of the search of
+so few samples, would leave the default as the pick, all samples of the default and of the config that leads by these
+decide (`all_samples`): that config is the pick where they show that it is faster, and the numbers are those of all
+samples. Journals of earlier versions, without the setting `all_samples`, keep the default.
+
 Without a verification the times are those of the search, taken one after another; the favourite is the pick, or the
 default where the intervals of both meet. Exact times are compared as they are.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -28,6 +34,7 @@ from statistics import median
 from msgspec.structs import replace
 
 from autotune.core.outcomes import Outcome, Timed
+from autotune.core.search.all_samples import APPRECIABLE, collect_samples, ratio_by_all, too_few
 from autotune.core.search.finish import (
     ENOUGH,
     distance_from_default,
@@ -59,7 +66,9 @@ class Pick:
 
     best: the picked trial. times: the times to report, by trial. ties: the trials as good as the pick, and the ratio of
     each time to the pick's. speedup: default time over the pick's time. fastest: the trial that leads before ties are
-    settled. verified: whether all numbers come from the verification.
+    settled. verified: whether all numbers come from the verification. by_all: whether all samples of the search made
+    the choice, as the rounds were too few. undecided: the default is the pick, although the leader seems appreciably
+    faster, only because there are too few samples.
     """
 
     best: int
@@ -68,10 +77,39 @@ class Pick:
     speedup: Ratio | None
     fastest: int
     verified: bool
+    by_all: bool = False
+    undecided: bool = False
 
 
 def choose_pick(search: Search) -> Pick | None:
     """The pick of a search, finished or not; None where no config was timed."""
+    found = _choose(search)
+    return found if found is None or not search.plan.settings.all_samples else _settle_few(search, found)
+
+
+def _settle_few(search: Search, found: Pick) -> Pick:
+    """The pick where the default was chosen from so few rounds that they could not show another to be faster."""
+    default = search.default_trial
+    if default is None or found.best != default or search.plan.settings.exact:
+        return found
+    if not too_few(min(len(found.times[i].times_ms) for i in (default, found.fastest))):
+        return found
+    samples = collect_samples(search)  # by which the leader is chosen anew: one round may have put the default there
+    other = min(found.times, key=lambda i: (finite_median(samples[i]), i))
+    if other == default:
+        return found
+    ratio = ratio_by_all(samples, default, other)
+    if ratio is None or ratio.low <= 1:
+        seems = finite_ratio(finite_median(samples[default]), finite_median(samples[other]))
+        return dataclasses.replace(found, fastest=other, undecided=seems > 1 + APPRECIABLE)
+    rivals = {i: ratio_by_all(samples, i, other) for i in {**found.ties, found.fastest: None} if i != other}
+    ties = {i: shown for i, shown in rivals.items() if shown is not None and shown.low <= 1}
+    times = {i: replace(outcome, times_ms=samples[i]) for i, outcome in found.times.items()}
+    ordered = sorted(ties, key=lambda i: (times[i].time_ms, i))
+    return Pick(other, times, {i: ties[i] for i in ordered}, ratio, other, verified=False, by_all=True)
+
+
+def _choose(search: Search) -> Pick | None:
     if search.verified is not None and (timed := _keep_timed(dict(search.verified.outcomes))):
         return _pick_verified(search, timed)
     timed = _keep_timed(dict(search.outcomes))

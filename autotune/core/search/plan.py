@@ -92,6 +92,8 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     compile_timeout_s: the compile timeout in seconds, which the adaptive one only lowers.
     cutoff_factor: stop timing a config whose first runs take this many times the best; None: never.
     near_factor: give a config whose first runs take this many times the best only a few runs; None: all runs.
+    all_samples: where the rounds at the end are too few to decide between the default and another config, all samples
+    of the search do; False: the default is the pick, as in journals of earlier versions.
     reserve: the share of the seconds kept for the verification. rebuild: whether a comparison builds its configs again.
     pad: whether from_best_available fills its population up at random.
     """
@@ -114,6 +116,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     reserve: float = 0.05
     rebuild: bool = True
     pad: bool = True
+    all_samples: bool = False
 
     def __post_init__(self) -> None:
         convert_fields(self, "settings", PlanError)

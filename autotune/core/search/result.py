@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from autotune.core.arguments import check_kind
 from autotune.core.errors import AutotuneError, PlanError, StrategyError
+from autotune.core.formatting import format_count
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
 from autotune.core.search.finish import DRIFT
 from autotune.core.search.messages import Reason
@@ -147,7 +148,15 @@ def _notes(search: Search, found: Pick, moved: Ratio | None) -> Iterator[str]:
     if isinstance(baseline, Failed):
         why = f": {baseline.message}" if baseline.message else ""
         yield f"the default config failed ({baseline.kind.replace('_', ' ')}{why}), so there is no baseline"
-    if found.best == search.default_trial and found.fastest != found.best:
+    if found.by_all:
+        yield f"the final comparison was {_how_short(search)}, so all samples of the search made the choice"
+    if found.undecided:
+        yield (
+            f"the final comparison was {_how_short(search)}, and all samples of the search leave it open whether "
+            f"{search.trials[found.fastest].config} is faster than the default: search with more seconds, or while "
+            "less else runs"
+        )
+    elif found.best == search.default_trial and found.fastest != found.best:
         yield _tie(found, search.default_trial or 0)
     if found.verified:
         yield from _differences(search, found)
@@ -159,6 +168,20 @@ def _notes(search: Search, found: Pick, moved: Ratio | None) -> Iterator[str]:
         )
     if search.rejected:
         yield f"{search.rejected} proposals were outside of the space or not new, and were left out"
+
+
+def _how_short(search: Search) -> str:
+    """How long the final comparison was, for a note on one that was too short to decide."""
+    timed = [o for _, o in search.verified.outcomes if isinstance(o, Timed)] if search.verified else []
+    if not timed:
+        return "not held"
+    return f"of only {format_count(min(len(o.times_ms) for o in timed), 'round')}"
+
+
+def is_undecided(search: Search) -> bool:
+    """Whether the default is the pick only because there are too few samples; another search may find more."""
+    found = choose_pick(search)
+    return found is not None and found.undecided
 
 
 def _tie(found: Pick, default: int) -> str:

@@ -22,7 +22,7 @@ from autotune.core.errors import AutotuneError, CacheError
 from autotune.core.outcomes import Detail, Outcome, Timed
 from autotune.core.search.messages import Reason
 from autotune.core.search.plan import Budget
-from autotune.core.search.result import Result, TuningFailed, result
+from autotune.core.search.result import Result, TuningFailed, is_undecided, result
 from autotune.core.search.state import Search
 from autotune.core.space_spec import SpaceSpec
 from autotune.core.strategies.registry import StrategySpec, to_spec
@@ -297,10 +297,14 @@ def own_measurements(search: Search) -> tuple[Measurement, ...]:
 
 
 def _result(search: Search) -> Result | None:
-    """The result of a search; None while it goes on, and if no config could be timed."""
+    """The result of a search; None while it goes on, and if no config could be timed.
+
+    One that keeps the default for lack of samples is not complete: the next search goes on from its measurements.
+    """
     if not search.interrupted and search.concluded is None:
         return None
     try:
-        return result(search)
+        found = result(search)
+        return replace(found, complete=False) if is_undecided(search) else found
     except TuningFailed:
         return None
