@@ -16,17 +16,18 @@ from autotune.studies.recordings.load import locate_recording
 from autotune.studies.recordings.objective import ObjectiveChoice
 from autotune.viewer.journal_view import view_journal
 from autotune.viewer.recording_view import view_recording
+from autotune.viewer.result_view import view_result
 from autotune.viewer.view import SearchView
 
-Viewable = SearchView | Journal | Recording | str | os.PathLike[str]
-"""What can be looked at: a view, a journal or a recording as read, or the path of one (builtin:NAME as well)."""
+Viewable = SearchView | Journal | Recording | Result | str | os.PathLike[str]
+"""What can be looked at: a view, a journal, a recording or a result, or the path of a file (builtin:NAME as well)."""
 
 
-def as_view(given: Viewable | Result, space: Space | None = None, spans: Sequence[Span] | None = None) -> SearchView:
+def as_view(given: Viewable, space: Space | None = None, spans: Sequence[Span] | None = None) -> SearchView:
     """The view of a journal, a recording or the file of one.
 
     space, spans: see `view_journal`. Raises JournalError or RecordingError for a file that cannot be read, and
-    AutotuneError for a result, which does not hold what was tried.
+    PlanError for a result that does not know its search.
     """
     match given:
         case SearchView():
@@ -38,7 +39,7 @@ def as_view(given: Viewable | Result, space: Space | None = None, spans: Sequenc
         case str() | os.PathLike():
             return open_view(locate_recording(Path(given)), space, spans)
         case Result():
-            raise AutotuneError("a result does not hold all configs that were tried; give the path of its journal")
+            return view_result(given)
     raise AutotuneError(f"a {type(given).__name__} cannot be looked at; give a journal, a recording or the path of one")
 
 

@@ -48,7 +48,12 @@ def test_without_matplotlib_the_error_names_the_command_that_installs_it(
         viewer.plot_history(journal_path)
 
 
-def test_a_result_is_refused_with_the_remedy(journal_path: Path) -> None:
-    _, search = read_search(journal_path)
-    with pytest.raises(AutotuneError, match="give the path of its journal"):
-        as_view(result(search))
+def test_a_result_in_memory_can_be_looked_at_like_its_journal(journal_path: Path) -> None:
+    journal, search = read_search(journal_path)
+    by_result, by_journal = as_view(result(search)), as_view(journal)
+    configs = {by_journal.trials.number[i]: by_journal.config(i) for i in range(len(by_journal.trials.number))}
+    assert {by_result.trials.number[i]: by_result.config(i) for i in range(len(by_result.trials.number))} == configs
+    assert by_result.failures == by_journal.failures
+    assert [one.pick for one in by_result.finalists].count(True) == 1
+    assert by_result.importances.parameters[0].parameter == by_journal.importances.parameters[0].parameter
+    viewer.plot_history(result(search))

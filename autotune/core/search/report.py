@@ -305,7 +305,7 @@ def _sentences(result: Result) -> Iterator[str]:
 def describe_importances(record: SearchRecord) -> str:
     """The parameters that decide most about the time, in a sentence; "" where too few configs were timed to tell."""
     timed = [one for one in record.find_trials() if one.time_ms is not None]
-    codes = np.stack([_codes([one.config[name] for one in timed]) for name in record.space.names], axis=1)
+    codes = np.stack([rank_values([one.config[name] for one in timed]) for name in record.space.names], axis=1)
     found = compute_importances(codes, np.array([one.time_ms for one in timed], np.float64))
     if not found.parameters:
         return ""
@@ -318,7 +318,7 @@ def describe_importances(record: SearchRecord) -> str:
     return f"Of the variance of the log times, most is due to {', '.join(names)}{doubt}." if names else ""
 
 
-def _codes(values: list[Value]) -> NDArray[np.int64]:
+def rank_values(values: list[Value]) -> NDArray[np.int64]:
     """The place [n] of each value among the distinct ones: numbers in order, others in the order of their JSON."""
 
     def place(value: Value) -> tuple[bool, float, bytes]:
