@@ -152,7 +152,7 @@ def _sentences(found: Result | None) -> Iterable[str]:
     if found is None:
         yield "No config was timed so far."
         return
-    yield found.why
+    yield f"It stopped because: {found.detail or found.stopped}."
     for note in found.notes:
         yield note[:1].upper() + note[1:] + ("" if note.endswith(".") else ".")
 
