@@ -196,7 +196,7 @@ def libraries() -> None:
     tuned.install(mode="never")  # type: ignore[arg-type]
     tuned.uninstall()
     for row in tuned.report():
-        assert_type(row.source, Literal["search", "cache", "nearest", "list of one", "fallback", "given"])
+        assert_type(row.source, Literal["search", "cache", "table", "nearest", "list of one", "fallback", "given"])
         assert_type(row.gain, float | None)
 
 

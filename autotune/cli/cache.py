@@ -50,7 +50,7 @@ def list_entries(
     as_json: AsJson = False,
 ) -> None:
     """List the entries of the cache, newest first."""
-    opened = _open_cache(cache_dir)
+    opened = open_cache(cache_dir)
     found = (entry for entry in opened.newest() if kernel is None or kernel in entry.key.loose.kernel)
     shown = [entry for entry, _ in zip(found, range(limit), strict=False)]
     if as_json:
@@ -66,7 +66,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show an entry: its key, its origin, its result and its measurements."""
-    found = _find_entry(_open_cache(cache_dir), entry)
+    found = _find_entry(open_cache(cache_dir), entry)
     if as_json:
         print_json(_entry_fields(found))
     else:
@@ -89,7 +89,7 @@ def explain(
 
     Where it is not, also which config a decorated kernel with miss="nearest" would run with.
     """
-    opened = _open_cache(cache_dir)
+    opened = open_cache(cache_dir)
     key, own, decide = _resolve_key(opened, target, strict)
     if changed:
         key, own, decide = _change_arguments(key, parse_settings(changed, "--with", "n=3000")), "", _unfinished_reason
@@ -115,7 +115,7 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """Copy into the cache the entries of other cache directories that it lacks."""
-    into = _open_cache(cache_dir).stores[0]
+    into = open_cache(cache_dir).stores[0]
     rows = {}
     for source in sources:
         _require_directory(source)
@@ -157,7 +157,7 @@ def export(
         key = entry.key.loose
         return (kernel or "") in key.kernel and (device or "") in key.device.name
 
-    source = _open_cache(cache_dir).stores[0]
+    source = open_cache(cache_dir).stores[0]
     if export_format is not None:
         found = [entry for entry in list_current(source) if entry.result is not None and is_wanted(entry)]
         write_for_library(_best_by_size(found, by), out, export_format, rename, kernel_name, triton_version, as_json)
@@ -185,7 +185,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Remove broken, unfinished and superseded entries, and entries that the options name."""
-    store = _open_cache(cache_dir).stores[0]
+    store = open_cache(cache_dir).stores[0]
     found = list_removals(store, older_than_days=older_than, keep=keep, other_versions=other_versions)
     if not dry_run:
         for removal in found:
@@ -209,7 +209,7 @@ def _best_by_size(entries: Iterable[Entry], field: str | None) -> list[tuple[Any
             raise CacheError(f"--export-format needs --by FIELD; the entries have {', '.join(fields)}")
         if entry.result is None:
             continue
-        size, found = _size_field(fields, field), (entry.result.best.time_ms, entry, Config(entry.result.best.config))
+        size, found = size_field(fields, field), (entry.result.best.time_ms, entry, Config(entry.result.best.config))
         other = best.setdefault(size, found)
         others = fields_of(other[1].key.loose)
         if any(fields.get(n) != others.get(n) for n in {**fields, **others} if not field.startswith(n)):
@@ -219,7 +219,7 @@ def _best_by_size(entries: Iterable[Entry], field: str | None) -> list[tuple[Any
     return [(size, config) for size, (_, _, config) in best.items()]
 
 
-def _size_field(fields: dict[str, Any], name: str) -> Any:
+def size_field(fields: dict[str, Any], name: str) -> Any:
     """The value of a field, or the part of it at a last number: specialization.arguments.x.shape.0."""
     stem, _, last = name.rpartition(".")
     value = fields.get(name)
@@ -230,7 +230,7 @@ def _size_field(fields: dict[str, Any], name: str) -> Any:
     return value
 
 
-def _open_cache(directory: Path | None) -> Cache:
+def open_cache(directory: Path | None) -> Cache:
     if directory is not None:
         _require_directory(directory)
     return Cache(directory)

@@ -12,7 +12,7 @@ from autotune.core.errors import CacheError
 from autotune.core.identity import identify
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.identity import current_device, processor
-from autotune.shell.cache.keys import LooseKey, compute_digest
+from autotune.shell.cache.keys import Device, LooseKey, compute_digest
 from autotune.shell.cache.reuse import KeyedCache, Use
 from autotune.shell.cache.sources import kernel_digest, replace_known, value_digest
 from autotune.shell.settings import Environment
@@ -48,16 +48,20 @@ def _key(kernel: Any, calls: Calls, call: Call, options: DecoratorOptions, candi
     function = kernel.fn
     if candidates.space.opaque is not None:
         raise CacheError(f"{candidates.space.opaque}, which is of this process only")
-    kind = getattr(call.device, "type", "cpu")
-    device = processor() if kind == "cpu" else current_device(call.device.index, kind)
     return LooseKey(
         kernel=f"{function.__module__}.{function.__qualname__}",
         source=kernel_digest(kernel),
         specialization=calls.specialization(call),
-        device=device,
+        device=device_of(call),
         space=candidates.space.fingerprint,
         extra=_extra(options, candidates),
     )
+
+
+def device_of(call: Call) -> Device:
+    """The device of a call's tensors."""
+    kind = getattr(call.device, "type", "cpu")
+    return processor() if kind == "cpu" else current_device(call.device.index, kind)
 
 
 def _extra(options: DecoratorOptions, candidates: Candidates) -> dict[str, str]:

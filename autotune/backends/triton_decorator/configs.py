@@ -1,10 +1,11 @@
 """The candidates of a kernel: a list of `triton.Config`, all of which are tried, or a space that is searched."""
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.backends.triton.launch_options import CONFIG_OPTIONS, launch_options
 from autotune.core.config import Config, freeze, token
@@ -13,6 +14,9 @@ from autotune.core.keys import root
 from autotune.core.parameters import Boolean, Choice, Integer, Parameter, PowerOfTwo
 from autotune.core.space import Space
 from autotune.core.strategies.random_search import FiniteSearch
+
+if TYPE_CHECKING:
+    from autotune.shell.dispatch_table import DispatchTable
 
 _LAUNCH_NAMES = ("grid", "warmup", "self")
 """Names that a launch takes for itself. Such an argument can only go by position, and configs go by name."""
@@ -33,7 +37,7 @@ class Candidates:
 
     first: the config where nothing may be tuned. listed: the `triton.Config` of each config of a list. configs: all
     configs to try; None where the space is searched. left_out: the configs of the list that need not be tried. seeds:
-    the configs with which a search of the space begins.
+    the configs with which a search of the space begins. table: the dispatch table whose configs the list is.
     """
 
     space: Space
@@ -42,6 +46,7 @@ class Candidates:
     configs: tuple[Config, ...] | None = None
     left_out: tuple[Config, ...] = ()
     seeds: tuple[Config, ...] = ()
+    table: "DispatchTable | None" = None
 
     @property
     def strategy(self) -> FiniteSearch | None:
@@ -78,12 +83,20 @@ class Candidates:
     def triton_config(self, config: Config) -> Any:
         """The config as Triton writes it."""
         given = self.listed.get(config)
-        if given is not None:
-            return given
-        import triton
+        return make_triton_config(config) if given is None else given
 
-        options = {name: config[name] for name in CONFIG_OPTIONS if name in config}
-        return triton.Config({n: v for n, v in config.items() if n not in options}, **options)
+    def of_table(self, config: Config) -> Config | None:
+        """The point of a config of the table; None where pruning has left it out."""
+        wanted = str(make_triton_config(config))
+        return next((point for point, one in self.listed.items() if str(one) == wanted), None)
+
+
+def make_triton_config(config: Config) -> Any:
+    """A `triton.Config` with these values."""
+    import triton
+
+    options = {name: config[name] for name in CONFIG_OPTIONS if name in config}
+    return triton.Config({n: v for n, v in config.items() if n not in options}, **options)
 
 
 def launch_values(listed: Mapping[Config, Any], config: Config) -> dict[str, Any]:
@@ -112,8 +125,14 @@ def _parse(given: Any, hull: bool, seeds: Sequence[Mapping[str, Any]], names: Se
         begun = tuple(given.check(seed, f"seed config {i}") for i, seed in enumerate(seeds))
         first = given.default or (begun[0] if begun else given.decode(given.sample_distinct(root(0), 1))[0])
         return Candidates(space=given, first=first, listed={}, seeds=begun)
-    if isinstance(given, Mapping | str) or not isinstance(given, Sequence):
-        raise SpaceError(f"{type(given).__name__} is nothing to choose from; give a Space or a list of triton.Config")
+    if isinstance(given, str | os.PathLike):
+        from autotune.shell.dispatch_table import load_table
+
+        return _from_table(load_table(given), hull, seeds, names)
+    if isinstance(given, Mapping) or not isinstance(given, Sequence):
+        raise SpaceError(
+            f"{type(given).__name__} is nothing to choose from; give a Space, a list of triton.Config, or a table"
+        )
     if not given:
         import triton
 
@@ -133,6 +152,22 @@ def _from_list(given: list[Any]) -> Candidates:
     for config, one in zip(configs, given, strict=True):
         listed.setdefault(config, one)
     return Candidates(space=space, first=configs[0], listed=listed, configs=tuple(listed))
+
+
+def _from_table(
+    table: "DispatchTable", hull: bool, seeds: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> Candidates:
+    """The configs of a dispatch table as a list."""
+    if hull:
+        raise SpaceError("a dispatch table has no hull: its configs are the result; give hull=False")
+    if any(LABEL in config and len(config) == 1 for config in table.configs):
+        raise SpaceError(
+            f"the configs of the table of {table.kernel} have no common form, so they are texts; give the list of"
+            " triton.Config that was tuned"
+        )
+    for config in table.configs:
+        _check_names(tuple(config), names)
+    return replace(_parse([make_triton_config(one) for one in table.configs], hull, seeds, names), table=table)
 
 
 def _list_space(given: list[Any]) -> tuple[Space, list[Config]]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def kernel_decorator(
-    configs: Space | Sequence[Any],
+    configs: Space | Sequence[Any] | PathLike,
     key: Sequence[str] = (),
     prune_configs_by: Mapping[str, Any] | None = None,
     reset_to_zero: Sequence[str] | None = None,
@@ -68,9 +68,10 @@ def kernel_decorator(
     """Tune a `@triton.jit` or `@gluon.jit` kernel at its first call for each key, in place of `@triton.autotune`.
 
     configs: a Space, which is searched, or a list of `triton.Config`, all of which are tried; with `hull`, everything
-    that lies between those is searched. key: arguments whose values lead to a tuning of their own, as do dtypes,
-    classes of strides, constants, and the device. bucket: how to round whole numbers in the key: "power_of_two", a
-    rising list, a function, or one of these for each name.
+    that lies between those is searched; or the file of a dispatch table, which `autotune cover --table` wrote. key:
+    arguments whose values lead to a tuning of their own, as do dtypes, classes of strides, constants, and the device.
+    bucket: how to round whole numbers in the key: "power_of_two", a rising list, a function, or one of these for each
+    name.
 
     prune_configs_by, …, do_bench: as in `triton.autotune`. The decorator finds the tensors that the kernel writes in
     its source, and tunes on copies of them; reset_to_zero and restore_value name those that the source does not tell.

@@ -120,9 +120,9 @@ def mode_for(mode: DecoratorMode | None, env: Environment) -> DecoratorMode:
     return resolve_setting(mode, env.mode, "force" if env.force else "tune")
 
 
-def miss_for(miss: Miss | None, env: Environment) -> Miss:
+def miss_for(miss: Miss | None, env: Environment, default: Miss = "first") -> Miss:
     """The config of a call that may not be tuned, by the argument, the environment, or the default."""
-    return resolve_setting(miss, env.miss, "first")
+    return resolve_setting(miss, env.miss, default)
 
 
 def parse_miss(miss: str | None) -> Miss | None:

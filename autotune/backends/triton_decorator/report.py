@@ -21,13 +21,13 @@ from autotune.shell.formatting import format_count, format_duration
 from autotune.shell.settings import environment
 from autotune.shell.tables import print_table
 
-Source = Literal["search", "cache", "nearest", "list of one", "fallback", "given"]
-"""Where a config came from. nearest: from the nearest shape, fallback: the first config, where nothing may be tuned.
-given: put into the kernel's `cache`, by its user or by a library that keeps configs of its own."""
+Source = Literal["search", "cache", "table", "nearest", "list of one", "fallback", "given"]
+"""Where a config came from. table: a dispatch table. nearest: from the nearest shape, fallback: the first config, where
+nothing may be tuned. given: put into the kernel's `cache`, by its user or by a library that has configs of its own."""
 
 _SOURCES: Mapping[str, Source] = {
-    "tuned": "search", "cache": "cache", "nearest": "nearest", "only": "list of one", "first": "fallback",
-    "given": "given",
+    "tuned": "search", "cache": "cache", "table": "table", "nearest": "nearest", "only": "list of one",
+    "first": "fallback", "given": "given",
 }  # fmt: skip
 _MOST_KEYS = 8192
 """Keys of one kernel that a log keeps at most, as fallbacks may be as many as there are calls."""

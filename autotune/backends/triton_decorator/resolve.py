@@ -25,13 +25,14 @@ from autotune.backends.triton_decorator.options import DecoratorOptions, miss_fo
 from autotune.backends.triton_decorator.tune_call import TuningLog, TuningTask, find_fault, tune_call
 from autotune.backends.triton_decorator.written_arguments import Effects, find_effects
 from autotune.core.config import Config
-from autotune.core.errors import ConfigError
+from autotune.core.errors import CacheError, ConfigError
 from autotune.core.outcomes import Outcome, Timed
 from autotune.shell.processes.gpu_lock import PATIENCE_S, GpuLock
 from autotune.shell.settings import DecoratorMode, Environment, environment
 
 if TYPE_CHECKING:
     from autotune.shell.cache.hit_rule import Requirements
+    from autotune.shell.cache.keys import Specialization
     from autotune.shell.cache.reuse import KeyedCache, Use
 
 _POLL_S = 0.1
@@ -48,17 +49,17 @@ class ResolvedConfig:
     """A config for a key.
 
     point: as a point of the space. config: as Triton writes it. launch: what it adds to a launch. hook: called before
-    each launch, or None. origin: "tuned", "cache", "nearest" (of the nearest shape) or "first" where nothing may be
-    tuned, "only" where there is nothing to choose, "given" where the user put it into `cache`. keyed: the cache that it
-    came from, or went to. outcomes: of the search that found it. speedup: over the first config or the default, by that
-    search. neighbour: the nearest shape, in words.
+    each launch, or None. origin: "tuned", "cache", "table" (a dispatch table), "nearest" (of the nearest shape) or
+    "first" where nothing may be tuned, "only" where there is nothing to choose, "given" where the user put it into
+    `cache`. keyed: the cache that it came from, or went to. outcomes: of the search that found it. speedup: over the
+    first config or the default, by that search. neighbour: the nearest shape, in words.
     """
 
     point: Config
     config: Any
     launch: Mapping[str, Any]
     hook: Callable[[dict[str, Any]], Any] | None
-    origin: Literal["tuned", "cache", "nearest", "first", "only", "given"]
+    origin: Literal["tuned", "cache", "table", "nearest", "first", "only", "given"]
     keyed: "KeyedCache | None" = None
     outcomes: Mapping[Config, Outcome] | None = None
     speedup: float | None = None
@@ -69,7 +70,7 @@ class ResolvedConfig:
         cls,
         candidates: Candidates,
         point: Config,
-        origin: Literal["tuned", "cache", "nearest", "first", "only"],
+        origin: Literal["tuned", "cache", "table", "nearest", "first", "only"],
         keyed: "KeyedCache | None" = None,
         outcomes: Mapping[Config, Outcome] | None = None,
     ) -> "ResolvedConfig":
@@ -195,6 +196,8 @@ class ConfigResolver:
         mode = mode_for(self.options.mode, env)
         if mode == "off":
             return ResolvedConfig.of(candidates, candidates.first, "first"), True
+        if mode != "force" and (row := self._find_in_table(call, candidates)) is not None:
+            return row, True
         obstacle = reason_not_to_tune(call, warmup)
         if obstacle is not None or mode == "lookup":
             known, lasting = self._look_up(call, candidates, env, grid, obstacle)
@@ -239,11 +242,12 @@ class ConfigResolver:
 
     def replace_failed(self, failed: ResolvedConfig, reason: str, call: Call, grid: Any) -> ResolvedConfig:
         """Another config in place of one of the cache that did not launch: it is rejected, and the kernel tuned again,
-        where that is allowed. One of the nearest shape stays: it works there."""
-        if failed.origin == "nearest":
+        where that is allowed. One of the nearest shape, or of a table, stays there."""
+        if failed.origin != "cache":
             candidates = self.prune(call, grid, False)
+            of = "its table" if failed.origin == "table" else "the nearest shape"
             self._warn_once(
-                f"{self._function.__name__} does not launch with the config of the nearest shape ({reason}), and runs"
+                f"{self._function.__name__} does not launch with the config of {of} ({reason}), and runs"
                 f" with its first config, {candidates.first}"
             )
             return ResolvedConfig.of(candidates, candidates.first, "first")
@@ -308,10 +312,14 @@ class ConfigResolver:
             point = _find_hit(keyed, candidates, None, checked)
             if point is not None:
                 return ResolvedConfig.of(candidates, point, "cache", keyed), True
-            if miss_for(self.options.miss, env) == "nearest":
+            if self.candidates.table is None and miss_for(self.options.miss, env) == "nearest":
                 near = self._find_nearest(keyed, candidates, checked, env)
                 if near is not None:
                     return near, obstacle is None
+        if self.candidates.table is not None and miss_for(self.options.miss, env, "nearest") == "nearest":
+            near = self._find_near_row(call, candidates, env)
+            if near is not None:
+                return near, obstacle is None
         self._warn_once(
             f"{self._function.__name__} is not tuned for its arguments ({obstacle or 'it may only be looked up'}), and"
             f" runs with its first config, {candidates.first}; tune it by a call where that is allowed"
@@ -327,13 +335,57 @@ class ConfigResolver:
         found = find_neighbour(keyed.cache, keyed.key.loose, lambda config: _as_candidate(candidates, config))
         if found is None or (checked is not None and find_fault(checked, found.config) is not None):
             return None
+        self._tell_of_nearest(found.description, env)
+        known = ResolvedConfig.of(candidates, found.config, "nearest", keyed)
+        return replace(known, neighbour=found.shape)
+
+    def _tell_of_nearest(self, text: str, env: Environment) -> None:
+        """Say once which shape stands in for another."""
         if not self._told_of_nearest:
             self._told_of_nearest = True
             progress = self.options.searching.progress
-            log = TuningLog(self._function.__name__, env.progress if progress is None else progress)
-            log.say(found.description)
-        known = ResolvedConfig.of(candidates, found.config, "nearest", keyed)
-        return replace(known, neighbour=found.shape)
+            TuningLog(self._function.__name__, env.progress if progress is None else progress).say(text)
+
+    def _find_in_table(self, call: Call, candidates: Candidates) -> ResolvedConfig | None:
+        """The config that the dispatch table has for this very shape."""
+        specialization = self._shape_in_table(call)
+        table = self.candidates.table
+        row = None if specialization is None or table is None else table.find(specialization)
+        point = None if row is None or table is None else candidates.of_table(table.configs[row.config])
+        return None if point is None else ResolvedConfig.of(candidates, point, "table")
+
+    def _find_near_row(self, call: Call, candidates: Candidates, env: Environment) -> ResolvedConfig | None:
+        """The config that the dispatch table has for the nearest shape; what is used and why is said once."""
+        from autotune.shell.cache.nearest import describe_neighbour, describe_shapes
+
+        specialization, table = self._shape_in_table(call), self.candidates.table
+        if specialization is None or table is None:
+            return None
+        for apart, row in table.order(specialization):
+            point = candidates.of_table(table.configs[row.config])
+            if point is not None:
+                wanted, shape = describe_shapes(table.key(specialization), table.key(row.specialization))
+                self._tell_of_nearest(describe_neighbour(wanted, shape, "of its table", apart), env)
+                return replace(ResolvedConfig.of(candidates, point, "nearest"), neighbour=shape)
+        return None
+
+    def _shape_in_table(self, call: Call) -> "Specialization | None":
+        """The shape of a call as a dispatch table has it; None without a table, and for one of another device."""
+        from autotune.backends.triton_decorator.cache_key import device_of
+
+        table = self.candidates.table
+        if table is None:
+            return None
+        device = device_of(call)
+        if device != table.device:
+            of, this = table.device.name, device.name
+            self._warn_once(f"{self._function.__name__} does not use its table, which is of {of}: this is {this}")
+            return None
+        try:
+            return self.calls.specialization(call)
+        except CacheError as error:
+            self._warn_once(f"{self._function.__name__} does not use its table: {error}")
+            return None
 
     def _tune(
         self, call: Call, candidates: Candidates, env: Environment, mode: DecoratorMode, grid: Any

@@ -171,7 +171,9 @@ class TunedKernel:
         """
         self._known.clear()  # the caller may change the list
         candidates = self._resolver.candidates
-        return self._configs if isinstance(self._configs, list) else [candidates.triton_config(candidates.first)]
+        if isinstance(self._configs, list):
+            return self._configs
+        return list(candidates.listed.values()) or [candidates.triton_config(candidates.first)]
 
     @configs.setter
     def configs(self, configs: Any) -> None:
@@ -259,7 +261,7 @@ class TunedKernel:
             try:
                 result = self._launch(known, args, kwargs, grid, warmup)
             except Exception as error:
-                if known.origin not in ("cache", "nearest") or not is_launch_failure(error):
+                if known.origin not in ("cache", "nearest", "table") or not is_launch_failure(error):
                     raise
                 start = perf_counter()
                 known = self._resolver.replace_failed(known, f"{type(error).__name__}: {error}", call, grid)
@@ -300,7 +302,7 @@ class TunedKernel:
         return self.fn.run(*args, grid=grid, warmup=warmup, **kwargs, **known.launch)
 
     def _remember(self, raw_key: tuple[Any, ...], call: Call, known: ResolvedConfig) -> None:
-        if len(self._resolver.cache) >= _MOST_REMEMBERED and known.origin in ("only", "first", "nearest"):
+        if len(self._resolver.cache) >= _MOST_REMEMBERED and known.origin in ("only", "first", "nearest", "table"):
             return  # it took no search, and there are as many as there are values
         self._resolver.remember(call, known)
         if len(self._known) >= _MOST_REMEMBERED:

@@ -34,10 +34,7 @@ class Neighbour(NamedTuple):
     def description(self) -> str:
         """One sentence for people."""
         when = time.strftime("%Y-%m-%d", time.gmtime(self.entry.run.began_at))
-        if not self.shape:
-            return f"no config for this space; uses that of another one (tuned {when})"
-        apart = f"{self.distance:.2g} doublings away"
-        return f"no config for {self.wanted}; uses that of {self.shape} (tuned {when}), {apart}"
+        return describe_neighbour(self.wanted, self.shape, f"tuned {when}", self.distance)
 
 
 def find_neighbour(cache: Cache, key: LooseKey, fit: Callable[[Config], Config | None]) -> Neighbour | None:
@@ -58,6 +55,14 @@ def find_neighbour(cache: Cache, key: LooseKey, fit: Callable[[Config], Config |
         if entry is not None and config is not None:
             return Neighbour(entry, config, distance(key, found), *describe_shapes(key, found))
     return None
+
+
+def describe_neighbour(wanted: str, shape: str, where: str, distance: float) -> str:
+    """Which shape stands in for another, in a sentence. wanted, shape: as `describe_shapes` gives them, empty for one
+    shape with two spaces. where: the origin of the config."""
+    if not shape:
+        return f"no config for this space; uses that of another one ({where})"
+    return f"no config for {wanted}; uses that of {shape} ({where}), {distance:.2g} doublings away"
 
 
 def describe_shapes(a: LooseKey, b: LooseKey) -> tuple[str, str]:

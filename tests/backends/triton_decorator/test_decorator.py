@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import autotune
-from autotune import Budget, Cache, Choice, PlanError, PowerOfTwo, Space, SpaceError, TuningFailed
+from autotune import Budget, Cache, Choice, Device, PlanError, PowerOfTwo, Space, SpaceError, TuningFailed
+from autotune.cli import main
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
@@ -540,6 +541,49 @@ def test_a_config_of_the_nearest_shape_that_does_not_launch_gives_way_to_the_fir
     tuned_there = autotune.triton(given, ["n"], **options)(jit(add))
     assert not retimed(clock, tuned_there)
     assert tuned_there.best_config.kwargs == {"BLOCK": 64}, "it is not rejected where it was tuned"
+
+
+def test_a_dispatch_table_serves_its_shapes_and_the_ones_between_without_a_tuning(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = autotune.triton(configs(16, 64, 128), ["n"], **clock.settings)(jit(add))
+    assert retimed(clock, tuned, 256)
+    assert retimed(clock, tuned, 128)
+    monkeypatch.setitem(COSTS, 16, 0.5)
+    assert retimed(clock, tuned, 32)
+    path = tmp_path / "table.json"
+    assert main(["cover", "add", "--table", str(path)]) == 0
+    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "another"))
+    monkeypatch.setenv("AUTOTUNE_PROGRESS", "1")
+
+    def made(**more: Any) -> Any:
+        return autotune.triton(path, ["n"], **clock.settings, **more)(jit(add))
+
+    served = made(mode="lookup")
+    assert [config.kwargs["BLOCK"] for config in served.configs] == [16, 64]
+    capsys.readouterr()
+    for n, block, source in ((256, 64, "table"), (32, 16, "table"), (300, 64, "nearest"), (33, 16, "nearest")):
+        assert not retimed(clock, served, n)
+        assert served.best_config.kwargs == {"BLOCK": block}
+        assert autotune.triton.report()[-1].source == source
+    shown = "autotune: add: no config for n=300; uses that of n=256 (of its table), 0.23 doublings away"
+    assert capsys.readouterr().err.splitlines() == [shown]
+    default = made()
+    assert not retimed(clock, default, 128), "a shape of the table is not tuned"
+    assert retimed(clock, default, 300), "another one is, among the few configs"
+    assert set(clock.timed) == {16, 64}
+    assert retimed(clock, made(mode="force"), 128)
+    with pytest.raises(SpaceError, match="a dispatch table has no hull"):
+        made(hull=True)
+    with pytest.raises(SpaceError, match="has 'BLOCK', which the kernel has no parameter for"):
+        autotune.triton(path)(jit(lone))
+    monkeypatch.setattr("autotune.backends.triton_decorator.cache_key.processor", lambda: Device(kind="cpu", name="x"))
+    with pytest.warns(UserWarning, match=r"does not use its table, which is of .*: this is x"):
+        assert retimed(clock, made(), 128)
+
+
+def lone(a):  # type: ignore[no-untyped-def]
+    tl.store(a, 0.0)
 
 
 def test_an_error_of_the_caller_is_no_fault_of_a_stored_config(clock: Clock) -> None:
