@@ -31,7 +31,7 @@ COMMANDS = {
     "compile": "Compile a Triton kernel's configs; no GPU is needed.",
     "run": "Run a program with autotune.triton in the place of triton.autotune.",
     "cache": "List the cache of earlier searches, explain a miss, merge, export and prune.",
-    "cover": "Find the fewest configs that serve all shapes that the cache measured.",
+    "cover": "Find the fewest configs that serve all shapes of a kernel, by what the cache measured.",
     "env": "Show the settings that come from the environment, and the defaults.",
 }
 """The help of each command. A command is a function, or a group of functions, of its name in a module of its name (with
