@@ -19,6 +19,7 @@ COMMANDS = {
     "tune": "Find the fastest config of the problem in a Python file.",
     "resume": "Go on with the search of a journal, in that journal.",
     "replay": "Check that the decisions of a journal can be repeated.",
+    "certify": "Print what is certain of the pick of a search, and how certain.",
     "ask": "Print the next config to measure, for a loop of your own.",
     "tell": "Tell the time of a config that ask has printed, or its failure.",
     "show": "Summarise a journal or a recording, or write a page or a table of it.",

@@ -15,6 +15,7 @@ import typer
 from msgspec import Struct
 
 from autotune.cli import ExitCode
+from autotune.cli.certify import print_rivals
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, ProblemOption, SaveConfig, parse_direction
 from autotune.cli.output import print_json, print_labelled
 from autotune.cli.problem_file import is_journal, load_problem
@@ -167,6 +168,9 @@ def _show_journal(path: Path, space: Space | None, as_json: bool) -> Config | No
             print_config(found.best.config, None if found.default is None else found.default.config)
             print()
             print_labelled([*result_rows(found), ("config", found.best.config.to_json())])
+            if found.certificate is not None and found.certificate.selection.rivals:
+                print()
+                print_rivals(found.certificate)
     return None if found is None else found.best.config
 
 

@@ -218,8 +218,9 @@ def check_request(search: Search, todo: Request, room: int) -> None:
             else:
                 assert last is None or search.clock < last, "a verification after the deadline"
                 outcomes = dict(search.outcomes)
-                if search.default_trial is not None and isinstance(outcomes.get(search.default_trial), Timed):
-                    assert search.default_trial in [trial.id for trial in trials], "the default is not a finalist"
+                default = search.default_trial
+                if default is not None and search.verified is None and isinstance(outcomes.get(default), Timed):
+                    assert default in [trial.id for trial in trials], "the default is not a finalist"
         case Conclude(reason=reason, detail=detail):
             assert reason in get_args(Reason)
             assert detail

@@ -13,7 +13,7 @@ from itertools import chain
 from math import exp, log, sqrt
 
 from autotune.core.outcomes import Timed
-from autotune.core.search.finish import DRIFT
+from autotune.core.search.qualification import DRIFT
 from autotune.core.search.state import Search
 from autotune.core.statistics import (
     LARGEST,

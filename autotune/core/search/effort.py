@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from autotune.core.arguments import short_repr
+from autotune.core.certificate.verdicts import EPS
 from autotune.core.errors import PlanError
 from autotune.core.search.plan import Settings
 from autotune.core.strategies.differential_evolution import DifferentialEvolutionSearch
@@ -18,8 +19,8 @@ EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
 MACHINE: dict[Effort, dict[str, Any]] = {
     "none": {"search": False, "verify_rounds": 0},
-    "quick": {"rebenchmark_threshold": 0.9, "verify_rounds": 9, "pad": False, "all_samples": True},
-    "full": {"simplify_rounds": 3, "all_samples": True},
+    "quick": {"rebenchmark_threshold": 0.9, "verify_rounds": 9, "pad": False, "all_samples": True, "eps": EPS},
+    "full": {"simplify_rounds": 3, "all_samples": True, "eps": EPS, "processes": 3},
 }
 """Settings of the machine that differ from the defaults of `Settings`."""
 

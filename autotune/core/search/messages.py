@@ -61,6 +61,7 @@ class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):
     pick first.
     until: start no round that would end later, and report the rounds done; None: do all rounds.
     order: the key from which `order_of_round` derives the order within each round; None: the order of the trials.
+    fixed: take no more rounds than these, even if they leave open which config is the fastest.
     """
 
     trials: tuple[Trial, ...]
@@ -68,6 +69,7 @@ class Compare(Struct, frozen=True, tag="compare", omit_defaults=True):
     purpose: Purpose
     until: float | None = None
     order: int | None = None
+    fixed: bool = False
 
 
 class Conclude(Struct, frozen=True, tag="conclude", omit_defaults=True):

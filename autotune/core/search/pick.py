@@ -22,6 +22,10 @@ so few samples, would leave the default as the pick, all samples of the default 
 decide (`all_samples`): that config is the pick where they show that it is faster, and the numbers are those of all
 samples. Journals of earlier versions, without the setting `all_samples`, keep the default.
 
+With the setting `eps` the verification (`verification`) has a verdict, and steps 1 to 5 are its: a pick of which no
+finalist is certainly more than eps faster, the simplest of these, and rounds after the choice that prove it faster than
+the default, which is the pick otherwise.
+
 Without a verification the times are those of the search, taken one after another; the favourite is the pick, or the
 default where the intervals of both meet. Exact times are compared as they are.
 """
@@ -33,17 +37,19 @@ from statistics import median
 
 from msgspec.structs import replace
 
+from autotune.core.certificate.verdicts import statuses
 from autotune.core.outcomes import Outcome, Timed
 from autotune.core.search.all_samples import APPRECIABLE, collect_samples, ratio_by_all, too_few
-from autotune.core.search.finish import (
-    ENOUGH,
-    distance_from_default,
-    find_simplified,
-    only_resets,
-    rank_qualified,
-    select_finalists,
-)
+from autotune.core.search.qualification import rank_qualified
+from autotune.core.search.simplification import ENOUGH, distance_from_default, find_simplified, only_resets
 from autotune.core.search.state import Search
+from autotune.core.search.verification import (
+    VerificationState,
+    find_state,
+    ratio_of,
+    select_finalists,
+    times_since_choice,
+)
 from autotune.core.statistics import (
     EQUAL,
     HARMLESS,
@@ -111,11 +117,19 @@ def _settle_few(search: Search, found: Pick) -> Pick:
 
 def _choose(search: Search) -> Pick | None:
     if search.verified is not None and (timed := _keep_timed(dict(search.verified.outcomes))):
+        state = find_state(search) if search.plan.settings.certifies else None
+        default = search.default_trial
+        if state is not None and (default is None or default in timed or not _is_timed(search, default)):
+            return _pick_certified(search, state)
         return _pick_verified(search, timed)
     timed = _keep_timed(dict(search.outcomes))
     if not timed:
         return None
     return _pick_exact(search, timed) if search.plan.settings.exact else _pick_unverified(search, timed)
+
+
+def _is_timed(search: Search, trial: int) -> bool:
+    return isinstance(dict(search.outcomes).get(trial), Timed)
 
 
 def _keep_timed(outcomes: Mapping[int, Outcome]) -> dict[int, Timed]:
@@ -145,6 +159,22 @@ def _pick_verified(search: Search, timed: dict[int, Timed]) -> Pick:
     ordered = sorted(good, key=lambda i: (distance_from_default(search, i), i != leader))
     best = _prefer_default(search, ordered, read, ratio_of, STRICT if rounds - begins >= ENOUGH else LEVEL)
     return _make_pick(search, best, leader, read, ratio_of, ranked, verified=True)
+
+
+def _pick_certified(search: Search, state: VerificationState) -> Pick:
+    """The pick of a verification that went on until its claims were certain, by the rounds since it was chosen."""
+    default, leader, best = search.default_trial, state.verdict.pick, state.verdict.pick
+    read = times_since_choice(search, state)
+    if default is not None and default in read:
+        ahead = state.never_worse and read[leader].time_ms <= read[default].time_ms
+        best = leader if ahead else default
+    judged = statuses(state.evidence, best, search.plan.settings.eps or 0.0)
+    good = [trial for trial in read if judged.get(trial) in ("tied", "open")]
+
+    def ratio(one: int, other: int, level: float) -> Ratio:
+        return _ratio_to_itself() if one == other else ratio_of(search, state, one, other)
+
+    return _make_pick(search, best, leader, read, ratio, good, verified=True)
 
 
 def _find_leader(timed: Mapping[int, Timed], rounds: int) -> tuple[int, int, int]:

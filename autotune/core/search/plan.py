@@ -76,6 +76,10 @@ def as_budget(given: Any) -> Budget:
     raise argument_error("budget", given, "Budget(evaluations=…, seconds=…), or a number of evaluations", PlanError)
 
 
+SHORT = 9
+"""Fewer `verify_rounds` than the effort "quick" takes are taken as asked for, whatever the noise."""
+
+
 class Settings(Struct, frozen=True, omit_defaults=True):
     """Settings of the search machine: how it treats a strategy's proposals. Raises PlanError for values out of range.
 
@@ -94,6 +98,10 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     near_factor: give a config whose first runs take this many times the best only a few runs; None: all runs.
     all_samples: where the rounds at the end are too few to decide between the default and another config, all samples
     of the search do; False: the default is the pick, as in journals of earlier versions.
+    eps: the verification goes on in comparisons of those that matter until it is certain that no finalist is faster
+    than the pick by more than this share; None: one comparison of `verify_rounds`, as in journals of earlier versions
+    and wherever `verify_rounds` is below SHORT.
+    processes: comparisons that such a verification takes at least, each in a new process where the evaluator can.
     reserve: the share of the seconds kept for the verification. rebuild: whether a comparison builds its configs again.
     pad: whether from_best_available fills its population up at random.
     """
@@ -117,12 +125,15 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     rebuild: bool = True
     pad: bool = True
     all_samples: bool = False
+    eps: float | None = None
+    processes: int = 1
 
     def __post_init__(self) -> None:
         convert_fields(self, "settings", PlanError)
         lowest = {
             "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "contenders": 1, "finalists": 1,
             "verify_rounds": 0, "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
+            "processes": 1,
         }  # fmt: skip
         for name, least in lowest.items():
             if getattr(self, name) < least:
@@ -133,8 +144,15 @@ class Settings(Struct, frozen=True, omit_defaults=True):
             factor = getattr(self, name)
             if factor is not None and not factor > 1:
                 raise PlanError(f"the setting {name} = {factor!r} must be above 1, or None for no such limit")
+        if self.eps is not None and not 0 < self.eps < 1:
+            raise PlanError(f"the setting eps = {self.eps!r} must be between 0 and 1, such as 0.005, or None")
         if not 0 <= self.reserve < 1:
             raise PlanError(f"the setting reserve = {self.reserve!r} must be at least 0 and below 1")
+
+    @property
+    def certifies(self) -> bool:
+        """Whether the verification goes on until its claims are certain."""
+        return self.eps is not None and self.verify_rounds >= SHORT and not self.exact
 
 
 @dataclass(frozen=True)

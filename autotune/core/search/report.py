@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autotune.core.certificate.claims import Certificate
 from autotune.core.config import Config, Value, token
 from autotune.core.errors import PlanError
 from autotune.core.formatting import (
@@ -123,6 +124,7 @@ class Result(Struct, frozen=True, dict=True):
     evaluations: distinct configs measured. elapsed_s: seconds on the evaluator's clock. stopped, detail: why the search
     ended, as a word and as a sentence. complete: False when the search was interrupted. notes: sentences for people.
     drift: times in the last third of the verification's rounds over times in its first third; None without one.
+    certificate: the claims about the best, each with its probability of error; None in results of earlier versions.
     """
 
     best: MeasuredConfig
@@ -137,6 +139,7 @@ class Result(Struct, frozen=True, dict=True):
     complete: bool
     notes: tuple[str, ...] = ()
     drift: Ratio | None = None
+    certificate: Certificate | None = None
 
     def trials(self) -> list[TrialRecord]:
         """Every config that was tried, in the order of asking. Raises PlanError for a result that was decoded from a

@@ -12,9 +12,10 @@ from autotune.core.arguments import check_kind
 from autotune.core.errors import AutotuneError, PlanError, StrategyError
 from autotune.core.formatting import format_count
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
-from autotune.core.search.finish import DRIFT
+from autotune.core.search.certify import certify
 from autotune.core.search.messages import Reason
 from autotune.core.search.pick import Pick, choose_pick, drift_of
+from autotune.core.search.qualification import DRIFT
 from autotune.core.search.report import Finalist as Finalist
 from autotune.core.search.report import MeasuredConfig as MeasuredConfig
 from autotune.core.search.report import Result as Result
@@ -61,6 +62,7 @@ def result(search: Search) -> Result:
         complete=complete,
         notes=tuple(_notes(search, found, moved)),
         drift=moved,
+        certificate=certify(search),
     )
     return with_record(made, SearchRecord(search.plan.space, _name_of(search), partial(find_trials, search)))
 
@@ -86,9 +88,12 @@ def _name_of(search: Search) -> str:
 
 def result_digest(search: Search) -> str:
     """32 hexadecimal digits of a search's result, or of the reason why there is none: equal in every process, and
-    different for different results."""
+    different for different results. The certificate, which follows from the same events, is no part of it."""
     try:
-        said = msgspec.json.encode(result(search), enc_hook=dict, order="deterministic")
+        fields = msgspec.structs.asdict(result(search))
+        del fields["certificate"]
+        texts = {name: msgspec.json.encode(each, enc_hook=dict, order="deterministic") for name, each in fields.items()}
+        said = b"{" + b",".join(b'"%s":%s' % (name.encode(), text) for name, text in texts.items()) + b"}"
     except TuningFailed as error:
         said = str(error).encode()
     return blake2b(said, digest_size=16).hexdigest()
@@ -238,8 +243,8 @@ def best_so_far(search: Search) -> BestSoFar | None:
 
 def _first_timings(search: Search) -> BestSoFar | None:
     """The best by all measurements before the verification, confirmations included."""
-    verified = dict(search.verified.outcomes) if search.verified is not None else {}
-    latest = {i: outcome for i, outcome in search.outcomes if outcome is not verified.get(i)}
+    verified = {id(outcome) for event in search.verifying for _, outcome in event.outcomes}
+    latest = {i: outcome for i, outcome in search.outcomes if id(outcome) not in verified}
     times = {i: outcome.time_ms for i, outcome in latest.items() if isinstance(outcome, Timed)}
     if not times:
         return None

@@ -15,6 +15,7 @@ from autotune.core.keys import Key, fold, permutation
 from autotune.core.outcomes import Timed
 from autotune.core.search.limits import sample_seconds
 from autotune.core.search.messages import Compare, Purpose
+from autotune.core.search.plan import SHORT
 from autotune.core.search.state import Search
 from autotune.core.statistics import EQUAL, HARMLESS, finite_median, finite_ratio, paired_ratio, quantile
 
@@ -24,9 +25,6 @@ reported level holds only if such checks hardly ever end a comparison by chance.
 
 LONGER, LONGER_S = 5, 1.0
 """Where times are noisy: at most this many times the rounds of the setting, in at least this many seconds."""
-
-SHORT = 9
-"""Fewer `verify_rounds` than the effort "quick" takes are taken as asked for, whatever the noise."""
 
 WIDTH = 2 * 1.2533 * 2**0.5
 """Half the interval of the median of n ratios, times the root of n, in standard deviations of a time: the median's own
@@ -40,11 +38,11 @@ ORDER_BITS = 53
 
 
 def request_comparison(
-    search: Search, trials: Iterable[int], rounds: int, purpose: Purpose, until: float | None
+    search: Search, trials: Iterable[int], rounds: int, purpose: Purpose, until: float | None, *, fixed: bool = False
 ) -> Compare:
     """The comparison of these trials; the key of its order comes from the search's key and its count of requests."""
     order = fold(search.key, "order", search.asks) % 2**ORDER_BITS
-    return Compare(tuple(search.trials[i] for i in trials), rounds, purpose, until, order)
+    return Compare(tuple(search.trials[i] for i in trials), rounds, purpose, until, order, fixed)
 
 
 def count_rounds(search: Search, count: int, least: int, difference: float = HARMLESS) -> int:
@@ -113,9 +111,10 @@ def rounds_of(task: Compare, extend: bool = False) -> Rounds:
     """The rounds of a comparison before the first one.
 
     extend: go on beyond the rounds that were asked for until it is decided which config is the fastest, within
-    EXTRA_TIMES and EXTRA_S.
+    EXTRA_TIMES and EXTRA_S, unless the number of rounds is fixed.
     """
-    return Rounds(least=task.rounds, most=task.rounds * (EXTRA_TIMES if extend else 1), until=task.until)
+    most = task.rounds * (EXTRA_TIMES if extend and not task.fixed else 1)
+    return Rounds(least=task.rounds, most=most, until=task.until)
 
 
 def next_round(rounds: Rounds, done: int, now: float, samples: Sequence[Sequence[float]]) -> Rounds | None:

@@ -57,7 +57,8 @@ class Search(Struct, frozen=True, dict=True):
     contested: trials observed since the last confirmation that may be as fast as the best. best_ms, best_high_ms: the
     fastest time and the high end of its notch, in milliseconds. qualified, verified: the finished comparisons of the
     contenders and of the finalists, outcomes in the order of the request. simplifying: the finished comparisons of the
-    best config with simpler ones. before: this search just before it was interrupted.
+    best config with simpler ones. verifying: the finished comparisons of the verification, together in `verified`.
+    before: this search just before it was interrupted.
     """
 
     plan: Plan
@@ -85,6 +86,7 @@ class Search(Struct, frozen=True, dict=True):
     interrupted: bool = False
     before: "Search | None" = None
     told: int = 0
+    verifying: tuple[Compared, ...] = ()
 
     @memo
     def archive(self) -> Archive:
@@ -292,8 +294,27 @@ def _apply_compared(search: Search, event: Compared) -> Search:
         case "simplify":
             search = replace(search, simplifying=(*search.simplifying, event))
         case "verify":
-            search = replace(search, verified=event)
+            verifying = (*search.verifying, event)
+            search = replace(
+                search, verifying=verifying, verified=_merge(verifying) if search.plan.settings.certifies else event
+            )
     return _update_best(search)
+
+
+def _merge(events: tuple[Compared, ...]) -> Compared:
+    """The outcomes of several comparisons as those of one: all samples of a trial in turn, or its last failure."""
+    found: dict[int, Outcome] = {}
+    for event in events:
+        for trial, outcome in event.outcomes:
+            known = found.get(trial)
+            if isinstance(known, Timed) and isinstance(outcome, Timed):
+                outcome = replace(
+                    outcome, times_ms=known.times_ms + outcome.times_ms, run_s=known.run_s + outcome.run_s,
+                    compile_s=known.compile_s + outcome.compile_s, details=known.details | outcome.details,
+                )  # fmt: skip
+            if not isinstance(known, Failed):
+                found[trial] = outcome
+    return Compared(events[-1].at, tuple(found.items()))
 
 
 def _update_best(search: Search) -> Search:
