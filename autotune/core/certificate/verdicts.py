@@ -53,7 +53,7 @@ def judge(evidence: Evidence, by_simplicity: Sequence[int], favourite: int, eps:
 
     by_simplicity: trials that may be picked, the simplest first. favourite: the likeliest pick by what was known before
     the comparisons. While none is settled, it is the pick, unless it is beaten, or another one seems faster by more
-    than eps and a standard error.
+    than eps and two standard errors.
     """
     standing = find_standing(evidence)
     fit = [trial for trial in by_simplicity if trial in standing and largest_gap(evidence, trial, standing) <= eps]
@@ -63,7 +63,7 @@ def judge(evidence: Evidence, by_simplicity: Sequence[int], favourite: int, eps:
         left = [trial for trial in by_simplicity if trial in standing] or list(by_simplicity)
         pick = min(left, key=lambda trial: (_log_ratio(evidence, trial, favourite)[0], left.index(trial)))
         ratio, error = _log_ratio(evidence, pick, favourite)
-        if favourite in left and ratio + error >= log1p(-eps):
+        if favourite in left and ratio + 2 * error >= log1p(-eps):
             pick = favourite
     return Verdict(pick=pick, settled=bool(fit), statuses=statuses(evidence, pick, eps))
 
