@@ -55,7 +55,7 @@ Logs = NDArray[np.float64]
 """Logarithms of times, or of ratios [configs or pairs, rounds]; NaN where a config took no part in a round."""
 
 
-class Noise(Struct, frozen=True, kw_only=True):
+class RatioNoise(Struct, frozen=True, kw_only=True):
     """The noise of a log ratio. scale: a robust standard deviation. costs: log E cosh(lambda x) for each of LAMBDAS,
     margins included. values: from how many values it was read."""
 
@@ -64,7 +64,7 @@ class Noise(Struct, frozen=True, kw_only=True):
     values: int
 
 
-def estimate_noise(blocks: Sequence[Logs]) -> Noise:
+def estimate_noise(blocks: Sequence[Logs]) -> RatioNoise:
     """The noise of the log ratio of two configs, from blocks of rounds: logarithms of times [configs, rounds].
 
     Each config is paired with the next one. The scale is of differences between successive rounds, which no true
@@ -80,17 +80,17 @@ def estimate_noise(blocks: Sequence[Logs]) -> Noise:
             residuals.append(steps[-1] if rounds < _FEW else (centered * (rounds / (rounds - 1)) ** 0.5).ravel())
     found, seen = np.abs(np.concatenate(steps)), np.abs(np.concatenate(residuals))
     if not len(found):
-        return Noise(scale=_UNKNOWN_SCALE, costs=tuple(log(cosh(one * CLIP)) for one in LAMBDAS), values=0)
+        return RatioNoise(scale=_UNKNOWN_SCALE, costs=tuple(log(cosh(one * CLIP)) for one in LAMBDAS), values=0)
     scale = 1.4826 * float(np.median(found)) or float(np.sqrt(np.mean(found**2)))
     scale = max(scale, _LEAST_SCALE)
     clipped = np.minimum(seen / scale, CLIP)
     margin = 1 + MARGIN * (2 / len(seen)) ** 0.5
     means = [1 + (float(np.cosh(one * clipped).mean()) - 1) * margin for one in LAMBDAS]
     costs = [log(mean + cosh(one * CLIP) / (len(seen) + 1)) for mean, one in zip(means, LAMBDAS, strict=True)]
-    return Noise(scale=scale, costs=tuple(costs), values=len(seen))
+    return RatioNoise(scale=scale, costs=tuple(costs), values=len(seen))
 
 
-def lower_bounds(ratios: Logs, noise: Noise, error: float) -> NDArray[np.float64]:
+def lower_bounds(ratios: Logs, noise: RatioNoise, error: float) -> NDArray[np.float64]:
     """The lower bound of each log ratio [pairs], from its rounds [pairs, rounds]; -inf where there are too few.
 
     error: the probability that one bound is ever above the truth.
@@ -136,7 +136,7 @@ def _log_wealth(
     return np.asarray(top + np.log(np.exp(each - top[:, None]).mean(axis=1)))
 
 
-def rounds_needed(distance: float, noise: Noise, error: float, most: int) -> int:
+def rounds_needed(distance: float, noise: RatioNoise, error: float, most: int) -> int:
     """About how many rounds refute a hypothesis this far (a log ratio) from the truth; at most `most`."""
     away = min(distance / noise.scale, CLIP)
     if away <= 0:

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from autotune.core.certificate.bounds import Logs, Noise, estimate_noise, lower_bounds, medians
+from autotune.core.certificate.bounds import Logs, RatioNoise, estimate_noise, lower_bounds, medians
 from autotune.core.memo import read_only
 
 FASTEST = 4
@@ -42,7 +42,7 @@ class Evidence:
     lower: NDArray[np.float64]
     middle: NDArray[np.float64]
     rounds: NDArray[np.int64]
-    noise: Noise
+    noise: RatioNoise
     error: float
 
     def place(self, trial: int) -> int:

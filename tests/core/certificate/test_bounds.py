@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from autotune.core.certificate.bounds import CLIP, Logs, Noise, estimate_noise, lower_bounds, rounds_needed
+from autotune.core.certificate.bounds import CLIP, Logs, RatioNoise, estimate_noise, lower_bounds, rounds_needed
 
 SCALE = 0.003
 LOOKS = (4, 6, 8, 12, 18, 27, 40, 60)
@@ -75,7 +75,7 @@ def test_few_rounds_prove_only_what_is_far_from_the_noise() -> None:
 
 def test_the_guess_of_rounds_is_about_what_it_takes() -> None:
     noise = estimate_noise([SCALE * np.random.default_rng(6).normal(size=(6, 60))])
-    assert isinstance(noise, Noise)
+    assert isinstance(noise, RatioNoise)
     assert rounds_needed(0.0, noise, 0.01, 77) == 77
     guess = rounds_needed(0.005, noise, 0.01, 200)
     assert 8 <= guess <= 40
