@@ -54,6 +54,7 @@ def test_a_loop_asks_and_tells_until_the_search_is_over(here: Path, capfd: pytes
     assert "5 timed" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_processes_take_turns(here: Path) -> None:
     """Five first commands at once: one begins the journal, and each gets a config of its own."""
     with ThreadPoolExecutor(5) as pool:

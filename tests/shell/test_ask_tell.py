@@ -86,6 +86,7 @@ def test_the_journal_replays_and_holds_everything(tmp_path: Path) -> None:
     assert "ValueError: no such tile" in told.notes[0]
 
 
+@pytest.mark.slow
 def test_a_killed_loop_goes_on_at_every_line(tmp_path: Path) -> None:
     """It never asks for a told config again before the final comparison, and ends with the same result."""
     path, again = tmp_path / "run.jsonl", tmp_path / "again.jsonl"
