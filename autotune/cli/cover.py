@@ -95,10 +95,11 @@ def _read_weights(path: Path | None, labels: Sequence[str]) -> list[float] | Non
 def _save_table(found: ShapeTimes, completed: Completed, chosen: Cover, within: float, path: Path) -> None:
     rows = [
         DispatchRow(
-            specialization=key.specialization, config=chosen.configs.index(column), loss=round(loss, 4),
+            specialization=key.specialization, config=chosen.configs.index(column),
+            losses=tuple(_or_none(round(float(completed.losses[i, c]), 4)) for c in chosen.configs),
             estimated=bool(completed.estimated[i, column]),
         )
-        for i, (key, column, loss) in enumerate(zip(found.keys, chosen.choice, chosen.losses, strict=True))
+        for i, (key, column) in enumerate(zip(found.keys, chosen.choice, strict=True))
         if column is not None
     ]  # fmt: skip
     key = found.keys[0]

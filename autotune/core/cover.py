@@ -3,13 +3,14 @@
 A table has a row for each shape and a column for each config; a cell is a time, infinite where the config fails, NaN
 where it is unknown. A config serves a shape if it takes at most so much longer than the fastest config measured there.
 
-`complete` estimates the unknown cells, `minimum_cover` finds the configs by branch and bound, and `left_out_losses`
-says how well the configs of the other shapes would have served each shape.
+`complete` estimates the unknown cells, `minimum_cover` finds the configs by branch and bound, `suit_both` chooses for a
+shape between two others, and `left_out_losses` says how well the configs of the others would have served each shape.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, log
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,8 @@ from autotune.core.errors import PlanError
 
 Times = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+
+T = TypeVar("T")
 
 MOST_NODES = 50_000
 """Nodes of the search tree after which the best cover so far is taken: about a second. Tables of 64 shapes and 500
@@ -139,7 +142,8 @@ def minimum_cover(
 def left_out_losses(
     times: Times, distances: Times, within: float, weights: Sequence[float] | None = None
 ) -> tuple[float, ...]:
-    """The loss of each shape with the config that a table of the other shapes alone has for the nearest of them.
+    """The loss of each shape with the config that a cover of the other shapes alone has for the nearest two of them, as
+    `suit_both` takes it.
 
     distances: between shapes; infinite where one must not stand in for the other. A shape without a neighbour has the
     loss NaN, one on which that config fails has infinity.
@@ -148,15 +152,36 @@ def left_out_losses(
     found = []
     for i in range(len(times)):
         others = [j for j in range(len(times)) if j != i and (weights is None or weights[j] > 0)]
-        near = min(others, key=lambda j: (distances[i, j], j), default=None)
-        if near is None or not np.isfinite(distances[i, near]):
+        near = sorted((j for j in others if np.isfinite(distances[i, j])), key=lambda j: distances[i, j])[:2]
+        if not near:
             found.append(np.nan)
             continue
         rest = complete(times[others])
         cover = minimum_cover(rest.losses, within, None if weights is None else [weights[j] for j in others])
-        column = cover.choice[others.index(near)]
-        found.append(inf if column is None else float(truth[i, column]))
+        rows = [rest.losses[others.index(j)] for j in near]
+        known = [{c: 1 + float(row[c]) for c in cover.configs if np.isfinite(row[c])} for row in rows]
+        column = suit_both(known[0], known[-1], distances[i, near[0]], distances[i, near[-1]])
+        found.append(float(truth[i, column]))
     return tuple(found)
+
+
+def suit_both(near: Mapping[T, float], far: Mapping[T, float], apart: float, farther: float) -> T:
+    """The config for a shape between two others: its losses on the two, as logarithms of its times over the fastest
+    times there, are interpolated by the distances, and the least wins.
+
+    near, far: milliseconds of configs on the two shapes. apart, farther: the distances of those. The fastest of the
+    nearer shape wins where it was not measured on the other one: the two then say too little about each other.
+    """
+    fastest = min(near, key=near.__getitem__)
+    if fastest not in far or apart + farther == 0:
+        return fastest
+    least_near, least_far = near[fastest], min(far.values())
+    share = apart / (apart + farther)
+
+    def loss(config: T) -> float:
+        return (1 - share) * log(near[config] / least_near) + share * log(far[config] / least_far)
+
+    return min((config for config in near if config in far), key=loss)
 
 
 def _fewest(serves: Flags, most_nodes: int) -> tuple[list[int], bool]:

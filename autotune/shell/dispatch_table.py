@@ -1,6 +1,7 @@
 """A dispatch table: which of a few configs to launch for which shape, as one file that a package can ship."""
 
 from collections.abc import Sequence
+from math import inf
 
 import msgspec
 from msgspec import Struct
@@ -18,14 +19,18 @@ FORMAT, VERSION = "autotune-dispatch", 1
 class DispatchRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A shape and the position of its config among those of the table.
 
-    loss: how much longer it takes than the fastest config that was measured there, relative. estimated: whether that is
-    an estimate.
+    losses: of each config of the table, how much longer it takes than the fastest config that was measured there,
+    relative; None where it fails or nothing is known. estimated: whether the loss of this row's config is an estimate.
     """
 
     specialization: Specialization
     config: int
-    loss: float
+    losses: tuple[float | None, ...]
     estimated: bool = False
+
+    def times(self) -> dict[int, float]:
+        """By the positions of the configs, their times as multiples of the fastest."""
+        return {i: 1 + loss for i, loss in enumerate(self.losses) if loss is not None}
 
 
 class DispatchTable(Struct, frozen=True, kw_only=True):
@@ -41,8 +46,11 @@ class DispatchTable(Struct, frozen=True, kw_only=True):
     rows: tuple[DispatchRow, ...]
 
     def __post_init__(self) -> None:
-        if not self.configs or not all(0 <= row.config < len(self.configs) for row in self.rows):
-            raise ValueError("a row names a config that the table does not have")
+        count = len(self.configs)
+        if not all(0 <= row.config < count == len(row.losses) for row in self.rows) or not count:
+            raise ValueError("a row names a config that the table does not have, or lacks the loss of one")
+        if not all(0 <= loss < inf for row in self.rows for loss in row.losses if loss is not None):
+            raise ValueError("a loss is below 0 or not finite")
 
     def find(self, specialization: Specialization) -> DispatchRow | None:
         """The row of a shape."""

@@ -74,6 +74,7 @@ def test_the_fewest_configs_and_their_files(cache: Cache, capfd: pytest.CaptureF
     assert fields["written"] == ["table.json", "configs.py", "N=1.json"]
     table = load_table("table.json")
     assert [row.config for row in table.rows] == [0, 0, 1, 1]
+    assert table.rows[0].losses[0] == 0.02
     written: dict[str, Any] = {}
     text = Path("configs.py").read_text().replace("import triton", "")
     exec(text, {"triton": type("triton", (), {"Config": staticmethod(lambda *a, **k: (a, k))})}, written)
@@ -119,7 +120,7 @@ def test_mistakes(cache: Cache, capfd: pytest.CaptureFixture[str]) -> None:
     ):
         assert main(["cover", *arguments]) == ExitCode.ERROR
         assert message in capfd.readouterr().err
-    row = '{"specialization":{},"config":1,"loss":0}'
+    row = '{"specialization":{},"config":1,"losses":[0]}'
     missing = f'"device":{{"kind":"","name":""}},"configs":[{{}}],"rows":[{row}]}}'
     for text in (
         '{"format": "autotune-dispatch"}',

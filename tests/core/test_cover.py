@@ -5,7 +5,7 @@ from math import inf, nan
 import numpy as np
 import pytest
 
-from autotune.core.cover import complete, left_out_losses, minimum_cover
+from autotune.core.cover import complete, left_out_losses, minimum_cover, suit_both
 from autotune.core.errors import PlanError
 
 
@@ -37,11 +37,20 @@ def test_weights_decide_among_covers_and_zero_leaves_out() -> None:
         minimum_cover(losses, -1)
 
 
-def test_a_shape_that_is_left_out_gets_the_config_of_the_nearest() -> None:
-    times = np.array([[1.0, 2.0], [1.0, 1.5], [3.0, 1.0]])
+def test_a_shape_that_is_left_out_gets_a_config_of_the_nearest_two() -> None:
+    times = np.array([[1.0, 2.0], [1.0, 2.0], [3.0, 1.0]])
     apart = np.array([[inf, 1.0, 2.0], [1.0, inf, 1.0], [2.0, 1.0, inf]])
-    assert left_out_losses(times, apart, 0.05) == pytest.approx((0.0, 0.0, 2.0))
+    assert left_out_losses(times, apart, 0.05) == pytest.approx((0.0, 1.0, 2.0)), "the second lies half way"
     assert np.isnan(left_out_losses(times, np.full((3, 3), inf), 0.05)).all()
+
+
+def test_the_config_between_two_shapes_suits_both_by_their_distances() -> None:
+    near, far = {"a": 1.0, "b": 1.1, "c": 3.0}, {"a": 30.0, "b": 11.0, "c": 10.0}
+    assert suit_both(near, far, 0.0, 1.0) == "a"
+    assert suit_both(near, far, 0.02, 1.0) == "a"
+    assert suit_both(near, far, 0.5, 0.5) == "b"
+    assert suit_both(near, {"b": 1.0, "c": 1.0}, 0.5, 0.5) == "a", "the fastest was not measured on the other shape"
+    assert suit_both(near, near, 0.0, 0.0) == "a"
 
 
 def test_a_shape_without_a_time_is_an_error() -> None:

@@ -355,19 +355,24 @@ class ConfigResolver:
         return None if point is None else ResolvedConfig.of(candidates, point, "table")
 
     def _find_near_row(self, call: Call, candidates: Candidates, env: Environment) -> ResolvedConfig | None:
-        """The config that the dispatch table has for the nearest shape; what is used and why is said once."""
+        """The config that the dispatch table has for the nearest shapes; what is used and why is said once."""
+        from autotune.core.cover import suit_both
         from autotune.shell.cache.nearest import describe_neighbour, describe_shapes
 
         specialization, table = self._shape_in_table(call), self.candidates.table
         if specialization is None or table is None:
             return None
-        for apart, row in table.order(specialization):
-            point = candidates.of_table(table.configs[row.config])
-            if point is not None:
-                wanted, shape = describe_shapes(table.key(specialization), table.key(row.specialization))
-                self._tell_of_nearest(describe_neighbour(wanted, shape, "of its table", apart), env)
-                return replace(ResolvedConfig.of(candidates, point, "nearest"), neighbour=shape)
-        return None
+        points = {i: point for i, config in enumerate(table.configs) if (point := candidates.of_table(config))}
+        rows = [(apart, row, {i: ms for i, ms in row.times().items() if i in points})
+                for apart, row in table.order(specialization)]  # fmt: skip
+        near = [one for one in rows if one[2]][:2]
+        if not near:
+            return None
+        (apart, row, times), (farther, _, others) = near[0], near[-1]
+        point = points[suit_both(times, others, apart, farther)]
+        wanted, shape = describe_shapes(table.key(specialization), table.key(row.specialization))
+        self._tell_of_nearest(describe_neighbour(wanted, shape, "of its table", apart), env)
+        return replace(ResolvedConfig.of(candidates, point, "nearest"), neighbour=shape)
 
     def _shape_in_table(self, call: Call) -> "Specialization | None":
         """The shape of a call as a dispatch table has it; None without a table, and for one of another device."""

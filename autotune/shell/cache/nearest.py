@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from autotune.core.config import Config
+from autotune.core.cover import suit_both
 from autotune.core.errors import CacheError
 from autotune.shell.cache.cache import Cache
 from autotune.shell.cache.entries import Entry
@@ -14,6 +15,8 @@ from autotune.shell.cache.keys import ALIGNMENT, TYPE, LooseKey, differences, di
 MAX_SCAN = 4096
 """The newest entries that are looked at: as many as a `Cache` remembers, so that a later look reads no file."""
 
+Fit = Callable[[Config], Config | None]
+
 _ARGUMENTS = "specialization.arguments."
 
 
@@ -21,7 +24,7 @@ class Neighbour(NamedTuple):
     """An entry of another shape and its config in the form of the space that was asked for.
 
     distance: of the keys, in doublings of sizes. wanted, shape: the arguments in which they differ, of the key that was
-    asked for and of the entry, in words.
+    asked for and of the entry, in words. also: the next nearest shape, where another config would be used without it.
     """
 
     entry: Entry
@@ -29,32 +32,42 @@ class Neighbour(NamedTuple):
     distance: float
     wanted: str
     shape: str
+    also: str = ""
 
     @property
     def description(self) -> str:
         """One sentence for people."""
         when = time.strftime("%Y-%m-%d", time.gmtime(self.entry.run.began_at))
-        return describe_neighbour(self.wanted, self.shape, f"tuned {when}", self.distance)
+        text = describe_neighbour(self.wanted, self.shape, f"tuned {when}", self.distance)
+        return f"{text}; of its configs the one that suits {self.also}, too" if self.also else text
 
 
-def find_neighbour(cache: Cache, key: LooseKey, fit: Callable[[Config], Config | None]) -> Neighbour | None:
-    """The finished entry nearest to a key among those that differ in sizes alone, and the fastest of its configs that
-    fits; None where there is none.
+def find_neighbour(cache: Cache, key: LooseKey, fit: Fit) -> Neighbour | None:
+    """The finished entry nearest to a key among those that differ in sizes alone, and one of its configs that fit; None
+    where there is none.
 
     fit: a config in the form of the space, None where it is no point of it. Of equally near shapes the newer goes
-    first.
+    first. The config is the fastest of that shape, or the one that `suit_both` takes by the next nearest shape, too.
     """
     keys: dict[str, LooseKey] = {}
     for _, head in cache.heads(MAX_SCAN):
         found = head.key.loose
         if head.finished and head.best is not None and only_sizes_differ(key, found):
             keys.setdefault(found.digest, found)
-    for found in sorted(keys.values(), key=lambda other: distance(key, other)):
-        entry = cache.find(found, lambda one: _fastest_fit(one, fit) is not None)
-        config = None if entry is None else _fastest_fit(entry, fit)
-        if entry is not None and config is not None:
-            return Neighbour(entry, config, distance(key, found), *describe_shapes(key, found))
-    return None
+    order = sorted(keys.values(), key=lambda other: distance(key, other))
+    usable = (
+        (found, entry) for found in order if (entry := cache.find(found, lambda one: _fits(one, fit))) is not None
+    )
+    first = next(usable, None)
+    if first is None:
+        return None
+    (near, entry), second = first, next(usable, None)
+    times = _fitting_times(entry, fit)
+    config, also = min(times, key=times.__getitem__), ""
+    if second is not None:
+        both = suit_both(times, _fitting_times(second[1], fit), distance(key, near), distance(key, second[0]))
+        config, also = both, "" if both == config else describe_shapes(key, second[0])[1]
+    return Neighbour(entry, config, distance(key, near), *describe_shapes(key, near), also)
 
 
 def describe_neighbour(wanted: str, shape: str, where: str, distance: float) -> str:
@@ -78,11 +91,17 @@ def describe_shapes(a: LooseKey, b: LooseKey) -> tuple[str, str]:
     return ", ".join(ours), ", ".join(theirs)
 
 
-def _fastest_fit(entry: Entry, fit: Callable[[Config], Config | None]) -> Config | None:
-    """The fastest config of an entry that fits; an entry without measurements has its best alone."""
-    if entry.best is None:
-        return None
-    configs = [entry.best]
+def _fits(entry: Entry, fit: Fit) -> bool:
+    return bool(_fitting_times(entry, fit))
+
+
+def _fitting_times(entry: Entry, fit: Fit) -> dict[Config, float]:
+    """Milliseconds of the configs of an entry that fit, fastest first; of an entry without measurements of its best
+    alone, and of that before others that are as fast."""
+    if entry.result is None:
+        return {}
+    times = {Config(entry.result.best.config): entry.result.best.time_ms}
     with suppress(CacheError):
-        configs += [config for config, _ in entry.ranking()]
-    return next((found for config in configs if (found := fit(config)) is not None), None)
+        times |= dict(entry.ranking())
+    fitting = [(found, ms) for config, ms in times.items() if (found := fit(config)) is not None and ms > 0]
+    return dict(sorted(fitting, key=lambda one: one[1]))

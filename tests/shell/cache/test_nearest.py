@@ -86,6 +86,19 @@ def test_the_nearest_goes_first_and_its_config_must_fit(tmp_path: Path) -> None:
     assert among(256) is None, "no other set of arguments is asked"
 
 
+def test_the_next_nearest_shape_has_a_say(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    publish(cache, sized(64), {16: 1.0, 32: 1.05, 64: 3.0})
+    publish(cache, sized(128), {16: 3.0, 32: 1.1, 64: 1.0})
+    found = find_neighbour(cache, sized(80), lambda config: config)
+    assert found is not None
+    assert (found.config, found.shape, found.also) == (Config({"n": 32}), "n=64", "n=128")
+    assert found.description.endswith("0.32 doublings away; of its configs the one that suits n=128, too")
+    same = find_neighbour(cache, sized(65), lambda config: config)
+    assert same is not None
+    assert (same.config, same.also) == (Config({"n": 16}), "")
+
+
 def test_a_rejected_config_and_an_unfinished_search_serve_nothing(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     publish(cache, sized(4096), {16: 1.0})
