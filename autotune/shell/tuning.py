@@ -15,7 +15,7 @@ from autotune.core.parameters import Parameter
 from autotune.core.search.messages import Event, Finished, Reported, Resumed
 from autotune.core.search.plan import Budget, Plan
 from autotune.core.search.request import request
-from autotune.core.search.result import Result, result, result_digest
+from autotune.core.search.result import Result, TuningFailed, result, result_digest
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space, as_space
 from autotune.core.strategies.protocol import AnyStrategy
@@ -122,7 +122,10 @@ def tune(
         if known:
             return resume(path, evaluator, space=plan.space, progress=options.progress)
         options = dataclasses.replace(options, journal=path)
-    return run_plan(plan, evaluator, options, keyed, beginning.origins)
+    try:
+        return run_plan(plan, evaluator, options, keyed, beginning.origins)
+    except TuningFailed as failed:
+        raise failed.with_traceback(None) from None  # frames of this library say nothing about configs that fail
 
 
 @dataclass(frozen=True)

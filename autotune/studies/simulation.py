@@ -28,7 +28,7 @@ from autotune.studies.recordings.rows import Coder
 
 _UNMEASURED = Failed("unknown", "this point was not recorded")
 
-WITHOUT_FINISH: Mapping[str, Any] = {"simplify_rounds": 0, "verify_rounds": 0}
+WITHOUT_FINISH: Mapping[str, Any] = {"simplify_rounds": 0, "verify_rounds": 0, "hopeless": 0}
 """Settings of a search that spends its whole budget on the strategy, as a comparison of strategies wants it."""
 
 

@@ -92,7 +92,7 @@ def test_every_run_has_its_own_journal(folder: Path, capfd: pytest.CaptureFixtur
 
 
 def test_nothing_timed_has_its_own_exit_code(folder: Path) -> None:
-    done = autotune("tune", "problems.py:broken", "--json")
+    done = autotune("tune", "problems.py:broken", "--json", "--set", "hopeless=0")
     assert done.returncode == ExitCode.NOTHING_TIMED
     assert done.stdout == ""
     assert "configs failed" in done.stderr

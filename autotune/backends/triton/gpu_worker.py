@@ -41,6 +41,7 @@ from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.formatting import describe_error
 from autotune.shell.processes.child import OrderLoop
 from autotune.shell.processes.messages import Broken, encode
+from autotune.shell.user_frames import describe_with_line
 
 _GRAPH_MS, _MOST_RUNS_IN_GRAPH = 1.0, 256
 """A CUDA graph holds launches for so many milliseconds, at most so many: its own launch then costs next to nothing."""
@@ -309,7 +310,7 @@ class GpuBenchmark:
             case compiler.CompilerRefused():
                 kind, message = "compile_error", compiler.describe_both_ends(error.__cause__ or error)
             case _:
-                kind, message = _failure_kind(error), describe_error(error)
+                kind, message = _failure_kind(error), describe_with_line(error)
         suspect = suspect or (kind == "out_of_memory" and "shared memory" not in message)
         failed = Failed(kind, message, run_s=run_s, details=details)
         return messages.Refused(failed=failed, spoilt=spoilt or suspect, suspect=suspect)

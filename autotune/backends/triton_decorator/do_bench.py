@@ -19,7 +19,7 @@ from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, FailureKind
 from autotune.shell.evaluators.bench import find_wrong_call
-from autotune.shell.formatting import describe_error
+from autotune.shell.user_frames import describe_with_line
 
 DoBench = Callable[..., Any]
 """`do_bench(call, quantiles=(0.5, 0.2, 0.8))` returns milliseconds: the quantiles in this order, or one number."""
@@ -151,7 +151,7 @@ class DoBenchBenchmark:
                 synchronize(self.device)
             except Exception as broken:
                 raise EvaluatorError(describe_spoilt_context(broken)) from error
-            return Failed(_failure_kind(error), describe_error(error))
+            return Failed(_failure_kind(error), describe_with_line(error))
 
 
 def _failure_kind(error: BaseException) -> FailureKind:

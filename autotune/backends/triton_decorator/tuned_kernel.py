@@ -17,6 +17,7 @@ from autotune.backends.triton_decorator.report import KernelLog
 from autotune.backends.triton_decorator.resolve import ConfigByKey, ConfigResolver, ResolvedConfig, is_launch_failure
 from autotune.backends.triton_decorator.triton_knobs import announce, triton_key
 from autotune.core.errors import PlanError
+from autotune.core.search.result import TuningFailed
 
 _MOST_REMEMBERED = 8192
 """Exact argument values that a kernel remembers at most; beyond, calls are led to their keys anew."""
@@ -147,7 +148,12 @@ class TunedKernel:
         except TypeError:  # an argument without a hash
             known = None
         if known is None:
-            return self._first(raw_key, args, kwargs, grid, warmup)
+            try:
+                return self._first(raw_key, args, kwargs, grid, warmup)
+            except TuningFailed as failed:
+                raise failed.with_traceback(
+                    None
+                ) from None  # frames of this library say nothing about kernels that fail
         if known.hook is not None:
             known.hook({**dict(zip(self.arg_names, args, strict=False)), **kwargs, **known.launch})
         self.best_config = known.config

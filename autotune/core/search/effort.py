@@ -17,10 +17,17 @@ from autotune.core.strategies.registry import as_strategy, make_strategy, with_s
 Effort = Literal["none", "quick", "full"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)
 
+HOPELESS = 6
+"""Failures that are all alike before a search ends: the default's and a few others, of which one would differ if the
+reason were in the configs."""
+
 MACHINE: dict[Effort, dict[str, Any]] = {
     "none": {"search": False, "verify_rounds": 0},
-    "quick": {"rebenchmark_threshold": 0.9, "verify_rounds": 9, "pad": False, "all_samples": True, "eps": EPS},
-    "full": {"simplify_rounds": 3, "all_samples": True, "eps": EPS, "processes": 3},
+    "quick": {
+        "rebenchmark_threshold": 0.9, "verify_rounds": 9, "pad": False, "all_samples": True, "eps": EPS,
+        "hopeless": HOPELESS,
+    },  # fmt: skip
+    "full": {"simplify_rounds": 3, "all_samples": True, "eps": EPS, "processes": 3, "hopeless": HOPELESS},
 }
 """Settings of the machine that differ from the defaults of `Settings`."""
 

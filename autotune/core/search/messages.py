@@ -11,9 +11,11 @@ from msgspec import Struct
 
 from autotune.core.outcomes import Outcome, Trial
 
-Reason = Literal["evaluations", "seconds", "generations", "strategy", "exhausted", "interrupted", "effort", "regret"]
+Reason = Literal[
+    "evaluations", "seconds", "generations", "strategy", "exhausted", "interrupted", "effort", "regret", "alike"
+]
 """Why the search for better configs ended: a budget, the strategy itself, no unseen point, Ctrl-C, no search wanted,
-the belief that nothing much better is left."""
+the belief that nothing much better is left, failures that are all alike."""
 
 
 Purpose = Literal["confirm", "qualify", "simplify", "verify"]

@@ -102,6 +102,8 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     than the pick by more than this share; None: one comparison of `verify_rounds`, as in journals of earlier versions
     and wherever `verify_rounds` is below SHORT.
     processes: comparisons that such a verification takes at least, each in a new process where the evaluator can.
+    hopeless: end the search where nothing works and so many configs, the default among them, fail alike; 0: never, as
+    in journals of earlier versions.
     reserve: the share of the seconds kept for the verification. rebuild: whether a comparison builds its configs again.
     pad: whether from_best_available fills its population up at random.
     """
@@ -127,6 +129,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
     all_samples: bool = False
     eps: float | None = None
     processes: int = 1
+    hopeless: int = 0
 
     def __post_init__(self) -> None:
         convert_fields(self, "settings", PlanError)
@@ -134,6 +137,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
             "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "contenders": 1, "finalists": 1,
             "verify_rounds": 0, "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
             "processes": 1,
+            "hopeless": 0,
         }  # fmt: skip
         for name, least in lowest.items():
             if getattr(self, name) < least:

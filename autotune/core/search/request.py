@@ -11,6 +11,7 @@ from autotune.core.outcomes import Trial
 from autotune.core.parameters import Codes
 from autotune.core.points import first_of_each
 from autotune.core.search.finish import request_finish
+from autotune.core.search.hopeless import believe_hopeless
 from autotune.core.search.limits import limits_for, remaining_evaluations, search_deadline
 from autotune.core.search.messages import Compare, Conclude, Measure, Reason, Request, Wait
 from autotune.core.search.rounds import request_comparison
@@ -41,6 +42,8 @@ def request(search: Search, room: int = 1) -> Request:
         return Wait(ends)
     if (why := believe_done(search)) is not None:
         return Conclude("regret", why)
+    if (why := believe_hopeless(search)) is not None:
+        return Conclude("alike", why)
     if room <= 0 and search.outstanding:
         return Wait(ends)
     default = search.plan.space.default

@@ -42,7 +42,8 @@ def result(search: Search) -> Result:
     check_kind(search, Search, "search", "a search, as start gives it", PlanError)
     counts, found = outcome_counts(search), choose_pick(search)
     if found is None:
-        raise TuningFailed(_failure(dict(search.outcomes), counts), counts)
+        alike = search.concluded is not None and search.concluded.reason == "alike"
+        raise TuningFailed(_ending(search)[1] if alike else _failure(dict(search.outcomes), counts), counts)
     reason, detail, complete = _ending(search)
     default = search.default_trial
     reference = None if default is None or default not in found.times else _measurement(search, found, default)

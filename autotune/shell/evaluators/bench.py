@@ -22,6 +22,7 @@ from autotune.shell.evaluators.checking import OutputCheck, Tolerance, has_equal
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.workload import Workload
 from autotune.shell.formatting import describe_error
+from autotune.shell.user_frames import describe_with_line
 
 _VERIFY_LEAST, _VERIFY_MOST, _VERIFY_S = 2, 32, 0.01
 """Calls that are checked after the last sample: at least two in a row, however long they take, and more within ten
@@ -241,7 +242,7 @@ def apply_checker(checker: Callable[[Any, Any], bool | str], output: Any, expect
 def failure_of(kind: FailureKind, error: BaseException, compile_s: float = 0.0, run_s: float = 0.0) -> Failed:
     """The outcome of an exception; running out of memory is a kind of its own in every phase."""
     kind = "out_of_memory" if isinstance(error, MemoryError) else kind
-    return Failed(kind, describe_error(error), compile_s, run_s)
+    return Failed(kind, describe_with_line(error), compile_s, run_s)
 
 
 def _since(start_ns: int) -> float:
