@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
-from warnings import warn
 
 import msgspec
 import typer
@@ -32,6 +31,7 @@ from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.shell.options import resolve_options
 from autotune.shell.settings import environment
 from autotune.shell.tables import print_table
+from autotune.shell.warn import warn_user
 
 cache = typer.Typer(
     help="List the cache of earlier searches, explain a miss, merge, export and prune.",
@@ -190,7 +190,7 @@ def prune(
     if not dry_run:
         for removal in found:
             if not remove_path(removal.path):
-                warn(f"{removal.path} ({removal.why}) cannot be removed; remove it by hand", stacklevel=1)
+                warn_user(f"{removal.path} ({removal.why}) cannot be removed; remove it by hand")
     if as_json:
         print_json({"removed": not dry_run, "files": [{"path": str(r.path), "why": r.why} for r in found]})
     else:

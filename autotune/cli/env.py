@@ -1,6 +1,5 @@
 """`autotune env`: the settings that environment variables can make, their values, and where these come from."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from autotune.cli.output import print_json
 from autotune.shell.cache.cache import get_cache_dir
 from autotune.shell.settings import SETTINGS, environment, unknown_variables, variable_name
 from autotune.shell.tables import print_table
+from autotune.shell.warn import warn_user
 
 
 def env(as_json: AsJson = False) -> None:
@@ -16,7 +16,7 @@ def env(as_json: AsJson = False) -> None:
     settings = environment()
     rows = [_row(name, getattr(settings, name)) for name in SETTINGS]
     for name in unknown_variables():
-        warnings.warn(f"{name} is set and has no meaning; `autotune env` lists the variables", stacklevel=2)
+        warn_user(f"{name} is set and has no meaning; `autotune env` lists the variables")
     if as_json:
         print_json({row["variable"]: row for row in rows})
         return

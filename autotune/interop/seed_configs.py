@@ -3,7 +3,6 @@
 result = tune(space, evaluator, seeds=load_seeds("E=8,N=7168,device_name=NVIDIA_H100.json", space))
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from autotune.core.space import Space
 from autotune.interop.tuned_configs import Format, TunedConfig, TunedConfigs, read_tuned_configs
 from autotune.shell.files import as_path, suffix_conflict, translate_os_error, write_output
 from autotune.shell.formatting import format_count
+from autotune.shell.warn import warn_user
 from autotune.studies.recordings import load_recording
 from autotune.studies.recordings.files import read_text
 from autotune.studies.recordings.objective import Direction
@@ -91,7 +91,7 @@ def load_seeds(
     at_most = check_integer(at_most, "at_most", ConfigError)
     seeds = fit_seeds(read_seeds(path, format).where(where or {}), space, rename=rename, at_most=at_most)
     if seeds.left_out:
-        warnings.warn(f"{path}: {'; '.join(seeds.left_out)}", stacklevel=2)
+        warn_user(f"{path}: {'; '.join(seeds.left_out)}")
     return seeds
 
 

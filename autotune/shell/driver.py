@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -34,6 +33,7 @@ from autotune.core.search.request import request
 from autotune.core.search.state import SIMPLIFY, Search, advance, start, start_without_strategy
 from autotune.shell.evaluators.protocol import Session, gives_up
 from autotune.shell.processes.os_process import NoProcess
+from autotune.shell.warn import warn_user
 
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 """Errors of a system that has no descriptors, memory or processes left."""
@@ -171,7 +171,7 @@ class Driver:
             short = isinstance(error, NoProcess) or error.errno in SHORTAGES
             if not short or not len(self.search.archive.ranking()):
                 raise
-            warnings.warn(f"the search ends early, with the best config so far: {error}", stacklevel=2)
+            warn_user(f"the search ends early, with the best config so far: {error}")
             self._session.abandon()
             if not self.search.interrupted:
                 self.step(Interrupted(self._session.now()))

@@ -9,7 +9,6 @@ import fcntl
 import os
 import platform
 import time
-import warnings
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from autotune.core.space_spec import why_incomparable
 from autotune.shell.codec import PlanSpec, decode_event, encode, plan_of_spec, spec_of_plan
 from autotune.shell.files import read_regular, refuse_irregular, suffix_conflict, translate_os_error
 from autotune.shell.signed_json import UNREADABLE, is_signed, sign
+from autotune.shell.warn import warn_user
 from autotune.version import __version__
 
 FORMAT, VERSION = "autotune-journal", 2
@@ -138,7 +138,7 @@ def read_journal(path: str | os.PathLike[str]) -> Journal:
         event, checksum = _event(path, number, line, checksum)
         events.append(event)
     if torn:
-        warnings.warn(f"{path}: line {len(lines) + 1} is torn and was dropped, as a kill leaves it", stacklevel=2)
+        warn_user(f"{path}: line {len(lines) + 1} is torn and was dropped, as a kill leaves it")
     return Journal(
         path=path, header=header, events=tuple(events), length=len(data) - len(torn), size=len(data), checksum=checksum
     )

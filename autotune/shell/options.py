@@ -3,7 +3,6 @@
 import os
 import re
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from autotune.shell.driver import Watch
 from autotune.shell.files import PathLike as PathLike
 from autotune.shell.files import as_path, translate_os_error
 from autotune.shell.settings import Environment, resolve_setting
+from autotune.shell.warn import warn_user
 
 Progress = bool | None | Watch
 """True, False, None (a progress line if the terminal can show one), or a function that is called with every event."""
@@ -121,10 +121,9 @@ def _warn_of_population(strategy: str | AnyStrategy, asked: str) -> None:
     """A variable holds for every search of a process, so a strategy without an initial population is no error; but the
     user should know that the variable has no effect."""
     name = canonical_name(strategy) if isinstance(strategy, str) else type(strategy).__name__
-    warnings.warn(
+    warn_user(
         f"AUTOTUNE_INITIAL_POPULATION = {asked} has no effect on {name}, which has no initial population; unset it, or "
         f"name a strategy that has one, such as {DEFAULT_STRATEGY}",
-        stacklevel=4,
     )
 
 

@@ -1,7 +1,6 @@
 """`tune` and `resume`: a search with an evaluator, a journal, a cache, and a way to watch it."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ from autotune.shell.options import Progress as Progress
 from autotune.shell.plans import as_configs, make_plan
 from autotune.shell.progress import show_progress
 from autotune.shell.settings import OnExisting, environment, resolve_setting
+from autotune.shell.warn import warn_user
 
 if TYPE_CHECKING:
     from autotune.shell.cache.cache import Cache
@@ -229,15 +229,14 @@ def _check_evaluator(journal: Journal, evaluator: Evaluator) -> None:
             "use the evaluator that it was made with"
         )
     if "code" in before and before["code"] != now.get("code"):
-        warnings.warn(
+        warn_user(
             f"the code of the functions that {journal.path} was made with has changed since; measurements from here"
             " on are of the new code, so search anew if it does something else",
-            stacklevel=3,
         )
     changed = [name for name in sorted({*before, *now} - {"code"}) if before.get(name) != now.get(name)]
     if changed:
         shown = ", ".join(f"{name} = {now.get(name)!r} (was {before.get(name)!r})" for name in changed)
-        warnings.warn(f"{journal.path} goes on with another evaluator: {shown}", stacklevel=3)
+        warn_user(f"{journal.path} goes on with another evaluator: {shown}")
 
 
 def _describe(evaluator: Evaluator) -> dict[str, Detail]:

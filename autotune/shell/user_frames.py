@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-import autotune
 from autotune.core.formatting import LONGEST_MESSAGE, describe_error
+from autotune.shell.warn import OURS
 
 LONGEST_LINE = 80
 """Characters of the line of source in a message."""
 
 LIBRARIES = (
-    str(Path(autotune.__file__).parent),
+    OURS,
     *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")),
 )
 """Directories whose code is not the user's."""

@@ -9,7 +9,6 @@ key. A strategy that a user registered is known by `core.identity`, with all tha
 import ast
 import os
 import sys
-import warnings
 from collections.abc import Iterable
 from functools import cache
 from hashlib import blake2b
@@ -24,6 +23,7 @@ from msgspec import Struct
 from autotune.core.identity import identify
 from autotune.core.strategies.registry import STRATEGIES, to_spec
 from autotune.shell.files import read_regular, translate_os_error
+from autotune.shell.warn import warn_user
 from autotune.studies.peers import find_peer
 from autotune.studies.spec import Case, StudyError, StudySpec, build_case
 
@@ -95,7 +95,7 @@ class RunStore:
         decoder = msgspec.json.Decoder(RunRecord)
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
-            warnings.warn(f"{path}: the last line is torn and is run again", stacklevel=3)
+            warn_user(f"{path}: the last line is torn and is run again")
         for number, line in enumerate(content[:whole].splitlines(), 1):
             try:
                 run = decoder.decode(line)

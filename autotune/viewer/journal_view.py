@@ -1,6 +1,5 @@
 """The view of a search from its journal: the header and the events, and nothing else."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from autotune.shell.formatting import format_count, format_duration, format_mill
 from autotune.shell.journal import Journal
 from autotune.shell.timeline import Span
 from autotune.shell.tuning import fold
+from autotune.shell.warn import warn_user
 from autotune.viewer.columns import (
     KINDS,
     Places,
@@ -98,10 +98,9 @@ def plan_to_view(journal: Journal, space: Space | None) -> Plan:
     expressible = tuple(c for c in spec.space.constraints if not isinstance(c, FunctionSpec))
     if space is not None or len(expressible) == len(spec.space.constraints):
         return journal.plan(space)
-    warnings.warn(
+    warn_user(
         f"{journal.path}: its space has constraints that are Python functions, which a journal does not hold, so the "
         "pick among equally fast configs may differ; name the problem's file with --problem",
-        stacklevel=2,
     )
     return plan_of_spec(spec, Space.from_spec(msgspec.structs.replace(spec.space, constraints=expressible)))
 

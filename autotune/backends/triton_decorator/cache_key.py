@@ -1,6 +1,5 @@
 """The cache of a decorated kernel, and the key of a call in it."""
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from autotune.shell.cache.keys import Device, LooseKey, compute_digest
 from autotune.shell.cache.reuse import KeyedCache, Use
 from autotune.shell.cache.sources import kernel_digest, replace_known, value_digest
 from autotune.shell.settings import Environment
+from autotune.shell.warn import warn_user
 
 _caches: dict[Path, Cache] = {}
 """One object for each directory, as it remembers lookups."""
@@ -40,7 +40,7 @@ def keyed_cache_of(
     try:
         return KeyedCache(cache, _key(kernel, calls, call, options, candidates), use)
     except CacheError as error:
-        warnings.warn(f"{kernel.fn.__name__} keeps its results in this process only: {error}", stacklevel=2)
+        warn_user(f"{kernel.fn.__name__} keeps its results in this process only: {error}")
         return None
 
 

@@ -2,7 +2,6 @@
 
 import sys
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -20,6 +19,7 @@ from autotune.core.errors import EvaluatorError
 from autotune.core.outcomes import Failed, FailureKind
 from autotune.shell.evaluators.bench import find_wrong_call
 from autotune.shell.user_frames import describe_with_line
+from autotune.shell.warn import warn_user
 
 DoBench = Callable[..., Any]
 """`do_bench(call, quantiles=(0.5, 0.2, 0.8))` returns milliseconds: the quantiles in this order, or one number."""
@@ -180,7 +180,7 @@ def default_do_bench(device: str, warmup: float | None, rep: float | None, cuda_
     import triton.testing
 
     if cuda_graph and device != "cuda":
-        warnings.warn(f"use_cuda_graph has no effect: there are no such graphs on {device!r}", stacklevel=2)
+        warn_user(f"use_cuda_graph has no effect: there are no such graphs on {device!r}")
     elif cuda_graph:
         return lambda call, quantiles: triton.testing.do_bench_cudagraph(call, rep=rep or 100, quantiles=quantiles)
     if warmup is not None or rep is not None:

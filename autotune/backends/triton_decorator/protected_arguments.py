@@ -4,7 +4,6 @@ Where there is no memory for copies, the kernel writes to the tensors themselves
 host.
 """
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from autotune.backends.triton_decorator.written_arguments import Effects, Names
 from autotune.shell.evaluators.tensors import copy_tensor, copy_to_restore, is_tensor, nbytes
+from autotune.shell.warn import warn_user
 
 _HEADROOM_BYTES = 1 << 30
 """Bytes of a GPU that are left free: another process needs them for its context, and kernels for their scratch."""
@@ -107,10 +107,9 @@ def protect(named: Mapping[str, Any], written: WrittenTensors, zeroed: Sequence[
             copies |= _copy_together({name: named[name] for name in group})
         yield {**named, **copies, **{name: _copy_wrapped(named[name]) for name in written.wrapped}}
         return
-    warnings.warn(
+    warn_user(
         f"there is no memory for copies of {', '.join([*names, *bases])}, which the kernel writes: it is tuned on the"
         " tensors themselves, which get their values back from the host when that is over",
-        stacklevel=2,
     )
     touched = {**{name: named[name] for name in names}, **bases}
     held = {name: _memory(tensor).to("cpu", copy=True) for name, tensor in touched.items()}

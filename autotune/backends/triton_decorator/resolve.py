@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from autotune.core.errors import CacheError, ConfigError
 from autotune.core.outcomes import Outcome, Timed
 from autotune.shell.processes.gpu_lock import PATIENCE_S, GpuLock
 from autotune.shell.settings import DecoratorMode, Environment, environment
+from autotune.shell.warn import warn_user
 
 if TYPE_CHECKING:
     from autotune.shell.cache.hit_rule import Requirements
@@ -471,7 +471,7 @@ class ConfigResolver:
     def _warn_once(self, text: str) -> None:
         if text not in self._warned:
             self._warned.add(text)
-            warnings.warn(text, stacklevel=4)
+            warn_user(text)
 
 
 def _find_hit(

@@ -6,7 +6,6 @@ about it on stderr, and remembers the measurements.
 
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -49,6 +48,7 @@ from autotune.shell.processes.os_process import NoProcess
 from autotune.shell.progress import show_progress
 from autotune.shell.settings import Environment
 from autotune.shell.tuning import tune
+from autotune.shell.warn import warn_user
 
 if TYPE_CHECKING:
     from autotune.shell.cache.reuse import KeyedCache
@@ -225,10 +225,9 @@ def tune_call(
             raise
         if isinstance(error, ForkFailed) and error.lasting:
             _forks_fail.set()
-        warnings.warn(
+        warn_user(
             f"the configs of {task.label} cannot be compiled in forks of this program ({error}); it is tuned in this"
             " process, one config after another",
-            stacklevel=2,
         )
         return _search(task, searching, env, keyed, log, "here", ahead=False)
     except EvaluatorError as error:
@@ -236,10 +235,9 @@ def tune_call(
             raise
         if isinstance(error, NotRecorded):
             _launched_here.add(jitted_kernel(task.kernel))
-        warnings.warn(
+        warn_user(
             f"{task.label} cannot be tuned in a process of its own ({error}); it is tuned in this one, where nothing"
             " stops a config that hangs",
-            stacklevel=2,
         )
         return _search(task, searching, env, keyed, log, "here")
 

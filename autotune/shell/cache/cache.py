@@ -6,7 +6,6 @@
 import os
 import stat
 import tempfile
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from autotune.shell.cache.keys import Device, Key, StrictKey, Versions, canonica
 from autotune.shell.cache.store import Store, age, is_settled
 from autotune.shell.files import PathLike, as_path
 from autotune.shell.settings import environment
+from autotune.shell.warn import warn_user
 
 
 def get_cache_dir() -> Path:
@@ -66,10 +66,9 @@ def _directory_without_home() -> Path:
     if not own:
         with suppress(OSError):  # where nothing can be written, the cache says so when it writes
             folder = Path(tempfile.mkdtemp(prefix="autotune-"))
-    warnings.warn(
+    warn_user(
         f"this user has no home directory, so the cache is in {folder}; set AUTOTUNE_CACHE_DIR to a directory"
         " that lasts",
-        stacklevel=3,
     )
     return folder
 
@@ -184,9 +183,7 @@ class Cache:
         stay. Tune again afterwards.
         """
         bad = Config(config)
-        warnings.warn(
-            f"the cached config of {key.loose.kernel} no longer works: {bad}: {why}; it is tuned again", stacklevel=2
-        )
+        warn_user(f"the cached config of {key.loose.kernel} no longer works: {bad}: {why}; it is tuned again")
         strict = key if isinstance(key, StrictKey) else StrictKey(key, installed_versions())
         failed = Measurement(bad, Failed("unknown", why), "cache")
         # By name, too: the clock of the host that wrote one may be ahead of this one's.

@@ -7,7 +7,6 @@ first configs, `use_cache` answers from earlier measurements, and a `Recorder` p
 
 import dataclasses
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -50,6 +49,7 @@ from autotune.shell.files import PathLike
 from autotune.shell.journal import Origin
 from autotune.shell.options import Options, leaves_population_to_effort
 from autotune.shell.settings import Environment
+from autotune.shell.warn import warn_user
 
 Use = Literal["normal", "force", "skip"]
 USES: tuple[Use, ...] = get_args(Use)
@@ -227,10 +227,9 @@ def _measured_again(
     changed = ", ".join(version_changes(entry.key.versions, keyed.strict.versions))
     if found is None or failure is not None:
         why = "nothing works" if failure is None else f"{failure.kind}: {failure.message}".rstrip(": ")
-        warnings.warn(
+        warn_user(
             f"the cached config of {keyed.key.loose.kernel} fails since the toolchain changed ({changed}): "
             f"{best}: {why}; it is tuned again",
-            stacklevel=3,
         )
         return None
     result = replace(entry.result or found, best=_measurement_of(found, best), default=found.default)
@@ -378,7 +377,7 @@ def _publish(cache: Cache, entry: Entry) -> bool:
     try:
         cache.publish(entry)
     except CacheError as error:
-        warnings.warn(str(error), stacklevel=2)
+        warn_user(str(error))
         return False
     return True
 
@@ -395,10 +394,9 @@ def _warn_of_failed(search: Search | None, origins: tuple[Origin, ...]) -> None:
     if failed:
         origin, outcome = failed[0]
         why = f"{outcome.kind}: {outcome.message}".rstrip(": ")
-        warnings.warn(
+        warn_user(
             f"{len(failed)} of {len(origins)} configs of earlier runs fail here, such as {origin.config} "
             f"of run {origin.run} on {origin.hardware} ({why})",
-            stacklevel=2,
         )
 
 

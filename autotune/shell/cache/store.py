@@ -8,7 +8,6 @@ The name of a file in writing begins with a dot; a writer that is killed leaves 
 import errno
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from autotune.core.errors import CacheError
 from autotune.shell.cache.entries import Entry, Found, decode_entry, encode_entry
 from autotune.shell.files import PathLike, refuse_irregular, replace_file, translate_os_error
 from autotune.shell.formatting import format_count
+from autotune.shell.warn import warn_user
 
 _SETTLED_NS = 2_000_000_000
 """A directory that was changed less than this long ago may change again without a new time stamp: FAT counts in steps
@@ -102,10 +102,9 @@ class Store:
         self._told.update(new)
         shown = "; ".join(f"{self.path(name)}: {self.broken[name]}" for name in new[:_MOST_NAMED])
         more = f"; and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
-        warnings.warn(
+        warn_user(
             f"{format_count(len(new), 'broken cache entry', 'broken cache entries')} left out: {shown}{more}; "
             "`autotune cache prune` removes them",
-            stacklevel=4,
         )
 
     def entries(self, digest: str = "") -> Iterator[Entry]:

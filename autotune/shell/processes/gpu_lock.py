@@ -13,11 +13,12 @@ import socket
 import stat
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from weakref import WeakSet
+
+from autotune.shell.warn import warn_user
 
 PATIENCE_S = 600.0
 """Seconds to wait for another process that holds the lock, by default; then we go on beside it."""
@@ -195,4 +196,4 @@ def _close(descriptors: Sequence[int | None]) -> None:
 def _warn_once(text: str) -> None:
     if text not in _warned:
         _warned.add(text)
-        warnings.warn(text, stacklevel=2)
+        warn_user(text)

@@ -6,7 +6,6 @@ milliseconds. Older versions wrote the name of an error in place of any measurem
 list the values of the parameters.
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 from autotune.core.config import Value
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
+from autotune.shell.warn import warn_user
 from autotune.studies.recordings.files import decode, find_tear, is_json, recording_name, write_text
 from autotune.studies.recordings.objective import (
     AS_WRITTEN,
@@ -151,9 +151,8 @@ def _close(path: Path, text: bytes) -> bytes:
         raise RecordingError(f"{path}: not JSON; fetch the file again")
     if tear.torn:
         shown = tear.torn[:40].decode(errors="replace")
-        warnings.warn(
+        warn_user(
             f"{path}: cut off at byte {len(text)}; the torn last entry ({shown}…) was dropped, the whole ones kept",
-            stacklevel=4,
         )
     return text[: tear.end] + b"}}"
 

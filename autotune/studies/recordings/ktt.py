@@ -9,7 +9,6 @@ parameters are collected from the results, as for T4, which KTT writes too.
 import csv
 import io
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import msgspec
 
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
+from autotune.shell.warn import warn_user
 from autotune.studies.recordings.files import decode, recording_name
 from autotune.studies.recordings.objective import PER_SECOND, ObjectiveChoice
 from autotune.studies.recordings.recording import Recording
@@ -156,7 +156,7 @@ def read_ktt_csv(path: Path, text: bytes, cut: bool, chosen: ObjectiveChoice) ->
     except (UnicodeDecodeError, csv.Error) as error:
         raise RecordingError(f"{path}: not CSV ({error}); {_REMEDY}") from None
     if lines and len(lines[-1]) < len(lines[0]) and lines[-1] and not text.endswith(b"\n"):
-        warnings.warn(f"{path}: cut off in its last line, which was dropped; the whole ones were kept", stacklevel=3)
+        warn_user(f"{path}: cut off in its last line, which was dropped; the whole ones were kept")
         lines, cut = lines[:-1], True
     results, unit = [], ""
     table: _Columns | None = None

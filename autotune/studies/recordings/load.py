@@ -3,13 +3,13 @@ package."""
 
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import get_args
 
 import msgspec
 
 from autotune.core.errors import RecordingError
+from autotune.shell.warn import warn_user
 from autotune.studies.recordings.files import find_tear, is_json, read_text, recording_name, without_non_finite
 from autotune.studies.recordings.kernel_tuner import read_kernel_tuner
 from autotune.studies.recordings.ktt import TIMES, read_ktt_csv, read_ktt_json, read_ktt_xml
@@ -102,7 +102,7 @@ def _load(path: Path, chosen: ObjectiveChoice) -> Recording:
     text, cut = read_text(path)
     text = text.strip(b" \t\r\n") if text[:1] in b" \t\r\n{[" else text
     if cut:
-        warnings.warn(f"{path}: the gzip data ends too early; {len(text)} bytes of text could be read", stacklevel=4)
+        warn_user(f"{path}: the gzip data ends too early; {len(text)} bytes of text could be read")
     if text.startswith(START):
         return _load_own(path, text, chosen)
     if text.startswith(b"Kernel name,"):

@@ -6,7 +6,6 @@ neither kernel nor the values of the parameters: these are collected from the co
 all are numbers and else in order of appearance.
 """
 
-import warnings
 from collections.abc import Mapping
 from math import fsum
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 from autotune.core.errors import RecordingError
 from autotune.core.outcomes import FailureKind
 from autotune.shell.formatting import format_count
+from autotune.shell.warn import warn_user
 from autotune.studies.recordings.files import MARK, decode, recording_name
 from autotune.studies.recordings.objective import (
     AS_WRITTEN,
@@ -128,7 +128,7 @@ def read_t4(path: Path, text: bytes, cut: bool = False, chosen: ObjectiveChoice 
             raise RecordingError(f"{path}: result {number} ({join_key(point)}): {error}; {_REMEDY}") from None
     if len(rows) < len(results):
         again = format_count(len(results) - len(rows), "result")
-        warnings.warn(f"{path}: {again} left out, as a later one is of the same configuration", stacklevel=3)
+        warn_user(f"{path}: {again} left out, as a later one is of the same configuration")
     header = RecordingHeader(
         name=recording_name(path), device=file.metadata.device, parameters=names, values=values, partial=cut,
         objective=objective,
