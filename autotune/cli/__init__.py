@@ -11,6 +11,7 @@ from keyword import iskeyword
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from autotune.core.errors import AutotuneError
 from autotune.version import __version__
@@ -65,6 +66,18 @@ class ExitCode(IntEnum):
     """The reader of stdout went away, as `head` does."""
 
 
+class StrictCommand(TyperCommand):
+    """A command that refuses an option given twice where only the last one would count."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for option in given:
+            several = option.param_type_name == "argument" or option.multiple or option.count or option.is_flag
+            if not several and given.count(option) > 1:
+                ctx.fail(f"{option.opts[0]} is given {given.count(option)} times, and takes one value; give it once")
+        return super().parse_args(ctx, args)
+
+
 def _build_app(arguments: Sequence[str]) -> typer.Typer:
     """The application, with the command that the arguments call; of the others only the help text."""
     app = typer.Typer(
@@ -83,9 +96,13 @@ def _build_app(arguments: Sequence[str]) -> typer.Typer:
             own = f"{name}_" if iskeyword(name) else name
             command = getattr(import_module(f"autotune.cli.{own}"), own)
             if isinstance(command, typer.Typer):
+                for part in command.registered_commands:
+                    part.cls = StrictCommand
                 app.add_typer(command, name=name)
             else:
-                app.command(name, context_settings={"allow_interspersed_args": name not in _TAKE_A_COMMAND})(command)
+                app.command(
+                    name, cls=StrictCommand, context_settings={"allow_interspersed_args": name not in _TAKE_A_COMMAND}
+                )(command)
         else:
             app.command(name, help=text)(_not_imported)
     return app

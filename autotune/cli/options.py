@@ -32,6 +32,18 @@ CacheDir = Annotated[
 SaveConfig = Annotated[
     Path | None, typer.Option("--save-config", metavar="PATH", help="Also write the best config to this file, as JSON.")
 ]
+StrategyName = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy", metavar="NAME|FILE.py:CLASS", help="The strategy's name, or your own strategy's class in a file."
+    ),
+]
+OwnStrategy = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy", metavar="FILE.py:CLASS", help="The class in a file, where the journal is of a strategy of yours."
+    ),
+]
 ShowProgress = Annotated[
     bool | None,
     typer.Option(

@@ -19,6 +19,7 @@ from autotune.cli.output import stdout_for_results
 from autotune.core.errors import AutotuneError, PlanError
 from autotune.core.search.plan import Budget
 from autotune.core.space import Space
+from autotune.core.strategies.registry import STRATEGIES, register
 from autotune.shell.files import read_regular, translate_os_error
 
 if TYPE_CHECKING:
@@ -50,6 +51,28 @@ def load_space(target: str) -> Space:
         module = _execute(path, _read_python(path))
         value = vars(module).get("space" if name == DEFAULT_NAME else name)
         return value if isinstance(value, Space) else _take_problem(module, name, path).space
+
+
+def load_strategy(text: str) -> str:
+    """The name of the strategy that --strategy gives: a name as it is; of FILE.py:CLASS, the file is executed, and its
+    class registered under its own name unless the file has registered it.
+
+    Raises PlanError where there is no such file or class, StrategyError for a class that is no strategy.
+    """
+    file, colon, name = text.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        return text
+    path = Path(file)
+    with stdout_for_results():
+        module = _execute(path, _read_python(path))
+    kind = vars(module).get(name)
+    if not isinstance(kind, type):
+        others = [known for known, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        raise PlanError(f"{path} has no class {name!r}" + (f"; it has {', '.join(others)}" if others else ""))
+    known = next((short for short, registered in STRATEGIES.items() if registered is kind), None)
+    if known is None:
+        register(name, kind)
+    return known or name
 
 
 def is_journal(path: Path) -> bool:

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 
 from autotune.cli import ExitCode
-from autotune.cli.options import AsJson, JournalFile, ProblemOption
+from autotune.cli.options import AsJson, JournalFile, OwnStrategy, ProblemOption
 from autotune.cli.output import print_json
-from autotune.cli.problem_file import check_journal, load_problem
+from autotune.cli.problem_file import check_journal, load_problem, load_strategy
 from autotune.core.search.messages import Reported, Request
 from autotune.shell.codec import encode
 from autotune.shell.formatting import escape_controls, format_count
@@ -18,7 +18,9 @@ _MAX_LENGTH = 300
 """Characters of a request that are printed; --json has them all."""
 
 
-def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson = False) -> ExitCode:
+def replay(
+    journal: JournalFile, problem: ProblemOption = None, strategy: OwnStrategy = None, as_json: AsJson = False
+) -> ExitCode:
     """Check that the decisions of a journal can be repeated.
 
     Prints "identical: N decisions and the result checked", or the first thing that differs, both sides of it and its
@@ -28,6 +30,8 @@ def replay(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson 
     if problem is not None:
         check_journal(journal, "replay JOURNAL --problem FILE[:NAME]")
         space = load_problem(problem).space
+    if strategy is not None:
+        load_strategy(strategy)
     replayed = replay_journal(journal, space=space)
     found = replayed.divergence
     if as_json:

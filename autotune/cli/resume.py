@@ -1,8 +1,8 @@
 """`autotune resume JOURNAL FILE[:NAME]`: go on with a search, however it ended."""
 
 from autotune.cli import ExitCode
-from autotune.cli.options import AsJson, JournalFile, SaveConfig, ShowProgress, Target
-from autotune.cli.problem_file import check_journal, load_problem
+from autotune.cli.options import AsJson, JournalFile, OwnStrategy, SaveConfig, ShowProgress, Target
+from autotune.cli.problem_file import check_journal, load_problem, load_strategy
 from autotune.cli.results import run_search
 from autotune.shell import tuning
 from autotune.shell.files import check_writable
@@ -11,6 +11,7 @@ from autotune.shell.files import check_writable
 def resume(
     journal: JournalFile,
     target: Target,
+    strategy: OwnStrategy = None,
     save_config: SaveConfig = None,
     as_json: AsJson = False,
     progress: ShowProgress = None,
@@ -23,6 +24,8 @@ def resume(
         check_writable(save_config)
     check_journal(journal, "resume JOURNAL FILE[:NAME]")
     problem = load_problem(target)
+    if strategy is not None:
+        load_strategy(strategy)
     return run_search(
         lambda: tuning.resume(journal, problem.evaluator, space=problem.space, progress=progress),
         target=target, journal=journal, as_json=as_json, save=save_config, progress=progress,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, Set, parse_direction, parse_settings
 from autotune.cli.output import print_json, print_labelled
+from autotune.cli.problem_file import load_strategy
 from autotune.core.errors import PlanError
 from autotune.core.search.result import TuningFailed, result
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
@@ -32,7 +34,15 @@ def simulate(
         Path, typer.Argument(help="A recording: of Kernel Tuner, T4, KTT or our own, gzip or not; or builtin:NAME.")
     ],
     evaluations: Annotated[int, typer.Option(help="Measure at most so many configs in each run.")],
-    strategy: Annotated[str, typer.Option(help="The strategy's name.")] = DEFAULT_STRATEGY,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            metavar="NAME|FILE.py:CLASS",
+            help="The strategy's name, or your own strategy's class in a file; repeatable.",
+            show_default=DEFAULT_STRATEGY,
+        ),
+    ] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="A seed; repeatable, one run each.")] = None,
     traces: Annotated[Path | None, typer.Option(help="Overwrite this file with one JSON line a run.")] = None,
     settings: Set = None,
@@ -62,13 +72,14 @@ def simulate(
     Only recorded points are ever proposed. The numbers are exact unless --noise or --disturb says otherwise; then the
     table compares the time of the pick, verified if --set verify_rounds=31 says so, with the true one.
     """
+    names = [load_strategy(name) for name in strategies or [DEFAULT_STRATEGY]]
     own_settings, disturbance = parse_settings(settings or ()), _parse_disturbance(disturb or ())
     loaded = load_recording(recording, objective=objective, direction=parse_direction(direction))
     simulation = Simulation.of(loaded)
     _check_traces(traces, recording)
     runs: list[SimulatedRun] = []
     try:
-        for seed in seeds or [0]:
+        for strategy, seed in product(names, seeds or [0]):
             evaluator = SimulatedEvaluator(
                 simulation.table, compile_workers, devices, noise=noise, seed=seed, batch=batch, disturbance=disturbance
             )
@@ -114,17 +125,18 @@ def _print_runs(recording: Recording, runs: list[SimulatedRun], as_json: bool) -
         fields = {"space": recording.name, "optimum_ms": optimum if ranked.is_time else None, "runs": rows}
         print_json({**fields, "objective": ranked, "optimum": ranked.value(optimum)})
         return
+    peers = list(dict.fromkeys(run.trace.peer for run in runs))
     print_labelled(
         [
             ("recording", f"{recording.name}, {len(recording):,} points"),
-            ("strategy", runs[0].trace.peer),
+            *([("strategy", peers[0])] if len(peers) == 1 else []),
             ("optimum", f"{ranked.value(optimum):.6g} {ranked.unit or ranked.name}"),
         ]
     )
-    shown = [{name: value for name, value in row.items() if name != "best_ms"} for row in rows]
-    print_table(
-        [title.format(ranked.unit or ranked.name) for title in (*_COLUMNS, *more)], [_format_row(row) for row in shown]
-    )
+    hidden = ("best_ms", *(["strategy"] if len(peers) == 1 else []))
+    shown = [{name: value for name, value in row.items() if name not in hidden} for row in rows]
+    columns = (*(["strategy"] if len(peers) > 1 else []), *_COLUMNS, *more)
+    print_table([title.format(ranked.unit or ranked.name) for title in columns], [_format_row(row) for row in shown])
 
 
 def _run_fields(recording: Recording, run: SimulatedRun) -> dict[str, object]:
@@ -135,6 +147,7 @@ def _run_fields(recording: Recording, run: SimulatedRun) -> dict[str, object]:
     timed = bool(np.isfinite(times).any())
     near = np.flatnonzero(times <= recording.optimum_ms * 1.05)
     fields: dict[str, object] = {
+        "strategy": run.trace.peer,
         "seed": run.trace.seed,
         "evaluated": len(rows),
         "failed": int(np.isinf(times).sum()),

@@ -11,7 +11,7 @@ import typer
 
 from autotune.cli import ExitCode, options
 from autotune.cli.output import note
-from autotune.cli.problem_file import DEFAULT_NAME, load_problem, split_target
+from autotune.cli.problem_file import DEFAULT_NAME, load_problem, load_strategy, split_target
 from autotune.cli.results import run_search
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
@@ -28,7 +28,7 @@ from autotune.shell.tuning import Problem
 
 def tune(
     target: options.Target,
-    strategy: Annotated[str | None, typer.Option(help="The strategy's name.")] = None,
+    strategy: options.StrategyName = None,
     effort: Annotated[str | None, typer.Option(help="none, quick or full.")] = None,
     evaluations: Annotated[int | None, typer.Option(help="Measure at most so many configs.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Take at most so long, verification included.")] = None,
@@ -75,7 +75,7 @@ def tune(
     limits = {"evaluations": evaluations, "seconds": seconds, "generations": generations}
     given = {name: limit for name, limit in limits.items() if limit is not None}
     chosen = replace(
-        _with_strategy(problem, strategy, own_settings),
+        _with_strategy(problem, None if strategy is None else load_strategy(strategy), own_settings),
         effort=effort or problem.effort,
         budget=msgspec.structs.replace(problem.budget or Budget(), **given) if given else problem.budget,
         seed=problem.seed if seed is None else seed,

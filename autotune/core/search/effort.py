@@ -24,9 +24,13 @@ reason were in the configs."""
 MACHINE: dict[Effort, dict[str, Any]] = {
     "none": {"search": False, "verify_rounds": 0},
     "quick": {
-        "rebenchmark_threshold": 0.9, "verify_rounds": 9, "pad": False, "all_samples": True, "eps": EPS,
+        "rebenchmark_threshold": 0.9,
+        "verify_rounds": 9,
+        "pad": False,
+        "all_samples": True,
+        "eps": EPS,
         "hopeless": HOPELESS,
-    },  # fmt: skip
+    },
     "full": {"simplify_rounds": 3, "all_samples": True, "eps": EPS, "processes": 3, "hopeless": HOPELESS},
 }
 """Settings of the machine that differ from the defaults of `Settings`."""

@@ -87,7 +87,8 @@ def canonical_name(name: str) -> str:
     names = [*STRATEGIES, *(known for source in _sources for known in source.installed_names())]
     near = get_close_matches(name, names, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(dict.fromkeys(names))}"
-    raise StrategyError(f"no strategy is called {name!r}; {hint}")
+    own = "; a class in a file of yours is given as --strategy FILE.py:CLASS, or registered under a name"
+    raise StrategyError(f"no strategy is called {name!r}; {hint}{own}")
 
 
 def as_strategy(given: Any) -> str | AnyStrategy:
