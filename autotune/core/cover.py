@@ -70,7 +70,7 @@ def complete(times: Times) -> Completed:
         raise PlanError("a shape has no config with a time; leave it out, or tune it")
     missing = np.isnan(times)
     logs = np.log(np.where(finite, times, 1.0))
-    fitted = _fit_additive(logs, finite)
+    fitted = _fit_additive(logs, finite) if missing.any() else logs
     estimated = missing & _connected(finite)
     freedom = max(int(finite.sum()) - sum(times.shape) + 1, 1)
     spread = float(np.sqrt((np.where(finite, logs - fitted, 0.0) ** 2).sum() / freedom))
@@ -157,7 +157,8 @@ def left_out_losses(
             found.append(np.nan)
             continue
         rest = complete(times[others])
-        cover = minimum_cover(rest.losses, within, None if weights is None else [weights[j] for j in others])
+        weight = None if weights is None else [weights[j] for j in others]
+        cover = minimum_cover(rest.losses, within, weight, MOST_NODES // len(times))
         rows = [rest.losses[others.index(j)] for j in near]
         known = [{c: 1 + float(row[c]) for c in cover.configs if np.isfinite(row[c])} for row in rows]
         column = suit_both(known[0], known[-1], distances[i, near[0]], distances[i, near[-1]])
@@ -189,7 +190,10 @@ def _fewest(serves: Flags, most_nodes: int) -> tuple[list[int], bool]:
     masks: dict[int, int] = {}
     for column in range(serves.shape[1]):
         masks.setdefault(_mask(serves[:, column]), column)
-    kept = [mask for mask in masks if mask and not any(mask != other and mask & other == mask for other in masks)]
+    kept: list[int] = []
+    for mask in sorted(masks, key=int.bit_count, reverse=True):
+        if mask and not any(mask & other == mask for other in kept):
+            kept.append(mask)
     search = _Search(kept, serves.shape[0], most_nodes)
     return sorted(masks[kept[k]] for k in search.run()), search.nodes <= most_nodes
 

@@ -24,7 +24,7 @@ from autotune.backends.triton_decorator.options import DecoratorOptions, miss_fo
 from autotune.backends.triton_decorator.tune_call import TuningLog, TuningTask, find_fault, tune_call
 from autotune.backends.triton_decorator.written_arguments import Effects, find_effects
 from autotune.core.config import Config
-from autotune.core.errors import CacheError, ConfigError
+from autotune.core.errors import CacheError
 from autotune.core.outcomes import Outcome, Timed
 from autotune.shell.processes.gpu_lock import PATIENCE_S, GpuLock
 from autotune.shell.settings import DecoratorMode, Environment, environment
@@ -196,7 +196,7 @@ class ConfigResolver:
         mode = mode_for(self.options.mode, env)
         if mode == "off":
             return ResolvedConfig.of(candidates, candidates.first, "first"), True
-        if mode != "force" and (row := self._find_in_table(call, candidates)) is not None:
+        if mode != "force" and (row := self._row_of_table(call, candidates)) is not None:
             return row, True
         obstacle = reason_not_to_tune(call, warmup)
         if obstacle is not None or mode == "lookup":
@@ -306,88 +306,63 @@ class ConfigResolver:
     ) -> tuple[ResolvedConfig, bool]:
         """The config without tuning. obstacle: why tuning is impossible just now; None: the mode forbids it."""
         keyed = self._keyed_cache(call, env, "normal")
-        if keyed is not None:
-            # A check runs the kernel, which is forbidden where there is an obstacle.
-            checked = None if obstacle is not None else self._task(call, candidates, grid)
-            point = _find_hit(keyed, candidates, None, checked)
-            if point is not None:
-                return ResolvedConfig.of(candidates, point, "cache", keyed), True
-            if self.candidates.table is None and miss_for(self.options.miss, env) == "nearest":
-                near = self._find_nearest(keyed, candidates, checked, env)
-                if near is not None:
-                    return near, obstacle is None
-        if self.candidates.table is not None and miss_for(self.options.miss, env, "nearest") == "nearest":
-            near = self._find_near_row(call, candidates, env)
-            if near is not None:
-                return near, obstacle is None
+        # A check runs the kernel, which is forbidden where there is an obstacle.
+        checked = None if obstacle is not None else self._task(call, candidates, grid)
+        point = None if keyed is None else _find_hit(keyed, candidates, None, checked)
+        if point is not None:
+            return ResolvedConfig.of(candidates, point, "cache", keyed), True
+        near = self._stand_in(call, candidates, env, keyed, checked)
+        if near is not None:
+            return near, obstacle is None
         self._warn_once(
             f"{self._function.__name__} is not tuned for its arguments ({obstacle or 'it may only be looked up'}), and"
             f" runs with its first config, {candidates.first}; tune it by a call where that is allowed"
         )
         return ResolvedConfig.of(candidates, candidates.first, "first"), obstacle is None
 
-    def _find_nearest(
-        self, keyed: "KeyedCache", candidates: Candidates, checked: TuningTask | None, env: Environment
-    ) -> ResolvedConfig | None:
-        """The config of the nearest shape in the cache; what is used and why is said once."""
-        from autotune.shell.cache.nearest import find_neighbour
-
-        found = find_neighbour(keyed.cache, keyed.key.loose, lambda config: _as_candidate(candidates, config))
-        if found is None or (checked is not None and find_fault(checked, found.config) is not None):
+    def _row_of_table(self, call: Call, candidates: Candidates) -> ResolvedConfig | None:
+        """The config that the dispatch table has for this very shape."""
+        table, shape = self.candidates.table, self._shape_in_table(call)
+        if table is None or shape is None:
             return None
-        self._tell_of_nearest(found.description, env)
-        known = ResolvedConfig.of(candidates, found.config, "nearest", keyed)
-        return replace(known, neighbour=found.shape)
+        from autotune.backends.triton_decorator.untuned_shape import point_in_table
 
-    def _tell_of_nearest(self, text: str, env: Environment) -> None:
-        """Say once which shape stands in for another."""
+        point = point_in_table(table, shape, candidates)
+        return None if point is None else ResolvedConfig.of(candidates, point, "table")
+
+    def _stand_in(
+        self, call: Call, candidates: Candidates, env: Environment, keyed: "KeyedCache | None", task: TuningTask | None
+    ) -> ResolvedConfig | None:
+        """The config of the nearest shape, of the table if there is one, else of the cache; what is used and why is
+        said once. task: to check its output with, None: no check."""
+        from autotune.backends.triton_decorator.untuned_shape import nearest_in_cache, nearest_in_table
+
+        table = self.candidates.table
+        if miss_for(self.options.miss, env, "first" if table is None else "nearest") == "first":
+            return None
+        if table is None:
+            found = None if keyed is None else nearest_in_cache(keyed, candidates)
+        else:
+            shape = self._shape_in_table(call)
+            found = None if shape is None else nearest_in_table(table, shape, candidates)
+        if found is None or (task is not None and find_fault(task, found.point) is not None):
+            return None
         if not self._told_of_nearest:
             self._told_of_nearest = True
             progress = self.options.searching.progress
-            TuningLog(self._function.__name__, env.progress if progress is None else progress).say(text)
-
-    def _find_in_table(self, call: Call, candidates: Candidates) -> ResolvedConfig | None:
-        """The config that the dispatch table has for this very shape."""
-        specialization = self._shape_in_table(call)
-        table = self.candidates.table
-        row = None if specialization is None or table is None else table.find(specialization)
-        point = None if row is None or table is None else candidates.of_table(table.configs[row.config])
-        return None if point is None else ResolvedConfig.of(candidates, point, "table")
-
-    def _find_near_row(self, call: Call, candidates: Candidates, env: Environment) -> ResolvedConfig | None:
-        """The config that the dispatch table has for the nearest shapes; what is used and why is said once."""
-        from autotune.core.cover import suit_both
-        from autotune.shell.cache.nearest import describe_neighbour, describe_shapes
-
-        specialization, table = self._shape_in_table(call), self.candidates.table
-        if specialization is None or table is None:
-            return None
-        points = {i: point for i, config in enumerate(table.configs) if (point := candidates.of_table(config))}
-        rows = [(apart, row, {i: ms for i, ms in row.times().items() if i in points})
-                for apart, row in table.order(specialization)]  # fmt: skip
-        near = [one for one in rows if one[2]][:2]
-        if not near:
-            return None
-        (apart, row, times), (farther, _, others) = near[0], near[-1]
-        point = points[suit_both(times, others, apart, farther)]
-        wanted, shape = describe_shapes(table.key(specialization), table.key(row.specialization))
-        self._tell_of_nearest(describe_neighbour(wanted, shape, "of its table", apart), env)
-        return replace(ResolvedConfig.of(candidates, point, "nearest"), neighbour=shape)
+            log = TuningLog(self._function.__name__, env.progress if progress is None else progress)
+            log.say(found.description)
+        return replace(ResolvedConfig.of(candidates, found.point, "nearest"), neighbour=found.shape)
 
     def _shape_in_table(self, call: Call) -> "Specialization | None":
-        """The shape of a call as a dispatch table has it; None without a table, and for one of another device."""
-        from autotune.backends.triton_decorator.cache_key import device_of
-
+        """The shape of a call as the dispatch table has it; None without a table, and for one of another device."""
         table = self.candidates.table
         if table is None:
             return None
-        device = device_of(call)
-        if device != table.device:
-            of, this = table.device.name, device.name
-            self._warn_once(f"{self._function.__name__} does not use its table, which is of {of}: this is {this}")
-            return None
+        from autotune.backends.triton_decorator.untuned_shape import shape_in_table
+
         try:
-            return self.calls.specialization(call)
+            return shape_in_table(table, self.calls, call)
         except CacheError as error:
             self._warn_once(f"{self._function.__name__} does not use its table: {error}")
             return None
@@ -491,14 +466,6 @@ def _find_hit(
 
     hit = keyed.hit(wanted, candidates.space, same_versions=wanted is not None, validate=validate)
     return hit.config if hit is not None and is_candidate(hit.config) else None
-
-
-def _as_candidate(candidates: Candidates, config: Config) -> Config | None:
-    """The config as a point of the candidates; None where it is none of them."""
-    with suppress(ConfigError):
-        point = candidates.space.check(config)
-        return point if candidates.configs is None or point in candidates.configs else None
-    return None
 
 
 _device_locks: dict[str, threading.RLock] = {}

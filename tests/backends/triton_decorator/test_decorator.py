@@ -578,7 +578,7 @@ def test_a_dispatch_table_serves_its_shapes_and_the_ones_between_without_a_tunin
     with pytest.raises(SpaceError, match="has 'BLOCK', which the kernel has no parameter for"):
         autotune.triton(path)(jit(lone))
     monkeypatch.setattr("autotune.backends.triton_decorator.cache_key.processor", lambda: Device(kind="cpu", name="x"))
-    with pytest.warns(UserWarning, match=r"does not use its table, which is of .*: this is x"):
+    with pytest.warns(UserWarning, match=r"does not use its table: it is of .*, and this is x"):
         assert retimed(clock, made(), 128)
 
 
