@@ -10,12 +10,12 @@ import typer
 from msgspec.structs import replace
 
 from autotune.cli.options import AsJson, ShowProgress, parse_settings
-from autotune.cli.output import note, print_json
+from autotune.cli.output import note, print_json, print_labelled
 from autotune.shell.tables import print_table
 from autotune.studies.report import write_study
 from autotune.studies.runner import RunProgress, ignore_progress, run_study
 from autotune.studies.spec import load_study
-from autotune.studies.tables import own_time_table, short_tables, study_tables
+from autotune.studies.tables import SHOWN_MARK, own_time_table, short_tables, study_tables
 
 
 def study(
@@ -59,9 +59,17 @@ def study(
     if as_json:
         print_json({table.name: [dict(zip(table.header, row, strict=True)) for row in table.rows] for table in tables})
     else:
-        for table in (*short_tables(tables), own_time_table(result)):
+        at_end = isinstance(loaded.evaluations, int) and loaded.evaluations < SHOWN_MARK
+        for table in (*short_tables(tables, at_end), own_time_table(result)):
             print(f"\n{table.title}\n")
             print_table(table.header, table.rows)
+        print()
+        print_labelled(
+            [
+                ("P", "0: as good as random search, 1: the optimum at once; low and high: its 95 % interval"),
+                ("report", str(folder / "report.html")),
+            ]
+        )
     for text in notes:
         note(text, progress)
 

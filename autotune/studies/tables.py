@@ -40,6 +40,9 @@ _COMMON = (
 )
 """The columns that `_common_cells` fills."""
 
+SHOWN_MARK = 100
+"""The number of evaluations whose best a terminal shows."""
+
 _NUMBER = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?%?", re.ASCII)
 
 
@@ -113,10 +116,13 @@ def study_tables(result: StudyResult) -> tuple[StudyTable, ...]:
     return tuple(tables)
 
 
-def short_tables(tables: Sequence[StudyTable]) -> tuple[StudyTable, ...]:
-    """The tables with the columns that fit a terminal."""
+def short_tables(tables: Sequence[StudyTable], at_end: bool = False) -> tuple[StudyTable, ...]:
+    """The tables with the columns that fit a terminal.
+
+    at_end: show the best at the end of the runs instead of the best at SHOWN_MARK evaluations, which they do not reach.
+    """
     time = _interval_titles(_P["time"])
-    near = ("to 5 %", "within 5 %", "best @100", "worst P")
+    near = ("to 5 %", "within 5 %", "best at end" if at_end else f"best @{SHOWN_MARK}", "worst P")
     columns: dict[str, tuple[str, ...]] = {
         "overall": ("strategy", *time, _P["evaluations"], *near),
         "by_recording": ("recording", "strategy", *_P.values(), *near),

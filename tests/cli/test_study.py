@@ -58,5 +58,9 @@ def test_a_terminal_gets_fewer_columns_and_the_sweep(folder: Path, capsys: pytes
     assert "P by time effect high" in printed
     assert "P by evaluations effect" not in printed
     assert max(map(len, printed.splitlines())) < 150
+    assert "best at end" in printed, "runs of 9 evaluations have no best @100"
+    assert "best @100" not in printed
+    assert "\nP       0: as good as random search" in printed
+    assert f"\nreport  {folder / 'out' / 'report.html'}" in printed
     curves = (folder / "out" / "curves.csv").read_text().splitlines()
     assert len(curves) == 1 + 2 * 2 * 2 * 50

@@ -32,7 +32,7 @@ from autotune.shell.warn import warn_user
 
 if TYPE_CHECKING:
     from autotune.shell.cache.hit_rule import Requirements
-    from autotune.shell.cache.keys import Specialization
+    from autotune.shell.cache.keys import LooseKey, Specialization
     from autotune.shell.cache.reuse import KeyedCache, Use
 
 _POLL_S = 0.1
@@ -40,6 +40,8 @@ _POLL_S = 0.1
 _FEW, _REACH = 6, 1.5
 """Configs that a key is tuned with in any case where a similar one is known, and how much slower than the best there
 (relative) the others may be: an optional argument changes the order of configs, but hardly by half."""
+_MOST_SCANNED, _MOST_FIELDS = 1000, 3
+"""A warning looks for the nearest among so many of the newest entries, and names at most so many of its fields."""
 _SLOTS = 256
 """Locks between processes; keys share them by their digests, so that there are only so many files."""
 
@@ -316,7 +318,8 @@ class ConfigResolver:
             return near, obstacle is None
         self._warn_once(
             f"{self._function.__name__} is not tuned for its arguments ({obstacle or 'it may only be looked up'}), and"
-            f" runs with its first config, {candidates.first}; tune it by a call where that is allowed"
+            f" runs with its first config, {candidates.first}; tune it by a call where that is allowed",
+            lambda: "" if keyed is None else _nearest_difference(keyed),
         )
         return ResolvedConfig.of(candidates, candidates.first, "first"), obstacle is None
 
@@ -443,10 +446,29 @@ class ConfigResolver:
     def _found_effects(self) -> Effects | None:
         return find_effects(self._kernel)
 
-    def _warn_once(self, text: str) -> None:
+    def _warn_once(self, text: str, more: Callable[[], str] = str) -> None:
+        """Warn of this text once, with more that is only then looked up."""
         if text not in self._warned:
             self._warned.add(text)
-            warn_user(text)
+            warn_user(text + more())
+
+
+def _nearest_difference(keyed: "KeyedCache") -> str:
+    """The fields in which the nearest finished entry of a kernel of this name differs, for a warning; "" if none is."""
+    from autotune.shell.cache.inspect import explain
+
+    for near in explain(keyed.cache, keyed.key.loose, at_most=3, max_scan=_MOST_SCANNED):
+        if near.entry.finished and near.differences and _name(near.entry.key.loose) == _name(keyed.key.loose):
+            fields = "; ".join(f"{d.field} is {d.wanted} and was {d.found}" for d in near.differences[:_MOST_FIELDS])
+            more = len(near.differences) - _MOST_FIELDS
+            left = f"; and {more} more" if more > 0 else ""
+            return f". The nearest tuned entry (run {near.entry.run.id[:8]}) differs: {fields}{left}"
+    return ""
+
+
+def _name(key: "LooseKey") -> str:
+    """The kernel's name without its module, which is another one where the file is run as a program."""
+    return key.kernel.rpartition(".")[2]
 
 
 def _find_hit(

@@ -418,6 +418,8 @@ def test_the_modes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     found = made(mode="lookup")
     assert not retimed(clock, found)
     assert found.best_config.kwargs == {"BLOCK": 64}
+    with pytest.warns(UserWarning, match=rf"The nearest tuned entry \(run \w+\) differs: .*n.* is 32 and was {N}"):
+        assert not retimed(clock, found, 32)
     off = made(mode="off")
     assert not retimed(clock, off)
     assert off.best_config.kwargs == {"BLOCK": 16}
