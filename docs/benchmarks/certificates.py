@@ -156,12 +156,11 @@ def report(pairs: Sequence[tuple[Judged, Judged]]) -> None:
         worse = [one.never_worse for one in now if one.never_worse is not None]
         name = "all noises" if noise is None else f"noise {noise:.1%}"
         words = " ".join(f"{x:.1f}" for x in np.mean([one.statuses for one in now], axis=0))
-        print(
-            f"{name:11s} {len(chosen):4d} searches: selection claimed {len(made) / len(now):4.0%}, wrong "
-            f"{made.count(False):2d}; never worse wrong {worse.count(False):2d}; tie set misses the fastest "
-            f"{sum(one.in_tie_set is False for one in now):2d}; beaten, tied, open {words}"
-        )
-        print(f"            {costs('now', now)}; {costs('before', before)}", flush=True)
+        print(f"{name:11s} {len(chosen):4d} searches: selection claimed {len(made) / len(now):4.0%}, ", end="")
+        print(f"wrong {made.count(False):2d}")
+        print(f"  never worse wrong {worse.count(False):2d}; tie set misses the fastest ", end="")
+        print(f"{sum(one.in_tie_set is False for one in now):2d}; beaten, tied, open {words}")
+        print(f"  {costs('now', now)}\n  {costs('before', before)}", flush=True)
 
 
 def costs(name: str, runs: Sequence[Judged]) -> str:
