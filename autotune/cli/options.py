@@ -13,6 +13,7 @@ from autotune.core.errors import PlanError
 from autotune.shell.files import load_config
 
 if TYPE_CHECKING:
+    from autotune.shell.options import Progress
     from autotune.studies.recordings.objective import Direction
 
 Target = Annotated[
@@ -47,9 +48,12 @@ OwnStrategy = Annotated[
 ShowProgress = Annotated[
     bool | None,
     typer.Option(
-        "--progress/--quiet", help="Progress on stderr; if neither is given: on a terminal.", show_default=False
+        "--progress/--quiet",
+        help="Progress on stderr; if neither is given: on a terminal.",
+        show_default=False,
     ),
 ]
+
 
 ObjectiveName = Annotated[
     str | None,
@@ -66,6 +70,12 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy or of the search; repeatable."),
 ]
+
+
+def searching_progress(progress: bool | None) -> "Progress":
+    """The progress of a search: where neither --progress nor --quiet is given and stderr is no terminal, its failures,
+    and its beginning if it takes long."""
+    return "brief" if progress is None else progress
 
 
 def parse_direction(text: str | None) -> "Direction | None":

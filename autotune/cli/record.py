@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from autotune.cli import ExitCode
-from autotune.cli.options import AsJson, ShowProgress, Target
+from autotune.cli.options import AsJson, ShowProgress, Target, searching_progress
 from autotune.cli.output import print_json, print_labelled, stdout_for_results
 from autotune.cli.problem_file import load_problem
 from autotune.studies.record import record_space
@@ -32,7 +32,7 @@ def record(
     with stdout_for_results():
         recording = record_space(
             problem.space, problem.evaluator, out, kernel=kernel, device=device, problem=problem_size, seed=seed,
-            progress=progress,
+            progress=searching_progress(progress),
         )  # fmt: skip
     timed = int(recording.timed.sum())
     if as_json:

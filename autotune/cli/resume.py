@@ -1,7 +1,7 @@
 """`autotune resume JOURNAL FILE[:NAME]`: go on with a search, however it ended."""
 
 from autotune.cli import ExitCode
-from autotune.cli.options import AsJson, JournalFile, OwnStrategy, SaveConfig, ShowProgress, Target
+from autotune.cli.options import AsJson, JournalFile, OwnStrategy, SaveConfig, ShowProgress, Target, searching_progress
 from autotune.cli.problem_file import check_journal, load_problem, load_strategy
 from autotune.cli.results import run_search
 from autotune.shell import tuning
@@ -27,6 +27,6 @@ def resume(
     if strategy is not None:
         load_strategy(strategy)
     return run_search(
-        lambda: tuning.resume(journal, problem.evaluator, space=problem.space, progress=progress),
+        lambda: tuning.resume(journal, problem.evaluator, space=problem.space, progress=searching_progress(progress)),
         target=target, journal=journal, as_json=as_json, save=save_config, progress=progress,
     )  # fmt: skip

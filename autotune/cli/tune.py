@@ -91,7 +91,8 @@ def tune(
     wanted: Path | bool | None = cache_dir or cache or force or None
     return run_search(
         lambda: _tune(
-            chosen, path, progress=progress, cache=wanted, cache_use="force" if force else None, on_existing=on_existing
+            chosen, path, progress=options.searching_progress(progress), cache=wanted,
+            cache_use="force" if force else None, on_existing=on_existing,
         ),
         target=target, journal=path, as_json=as_json, save=save_config, progress=progress,
     )  # fmt: skip

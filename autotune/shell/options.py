@@ -23,8 +23,9 @@ from autotune.shell.files import as_path, translate_os_error
 from autotune.shell.settings import Environment, resolve_setting
 from autotune.shell.warn import warn_user
 
-Progress = bool | None | Watch
-"""True, False, None (a progress line if the terminal can show one), or a function that is called with every event."""
+Progress = bool | None | Literal["brief"] | Watch
+"""True, False, None (on a terminal and in a notebook), "brief" (there, and elsewhere failures and
+the beginning of a long search alone), or a function that is called with every event."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +59,9 @@ def resolve_options(
     """
     own = as_settings(settings)
     picked = as_strategy((env.strategy or DEFAULT_STRATEGY) if strategy is None else strategy)
-    if progress is not None and not isinstance(progress, bool) and not callable(progress):
+    if progress is not None and not isinstance(progress, bool) and progress != "brief" and not callable(progress):
         raise argument_error(
-            "progress", progress, "True, False, None, or a function that is told of every event", PlanError
+            "progress", progress, 'True, False, None, "brief", or a function that is told of every event', PlanError
         )
     if env.compile_timeout is not None:
         own.setdefault("compile_timeout_s", env.compile_timeout)
@@ -80,7 +81,7 @@ def resolve_options(
         seed=check_integer(resolve_setting(seed, env.random_seed, 0), "seed", PlanError),
         journal=_journal(journal, env.log, label),
         settings=own,
-        progress=env.progress if progress is None else progress,
+        progress=env.progress if progress is None or (progress == "brief" and env.progress is not None) else progress,
     )
 
 

@@ -40,6 +40,7 @@ from autotune.shell.options import Options, resolve_options
 from autotune.shell.options import Progress as Progress
 from autotune.shell.plans import as_configs, make_plan
 from autotune.shell.progress import show_progress
+from autotune.shell.progress_state import opening
 from autotune.shell.settings import OnExisting, environment, resolve_setting
 from autotune.shell.warn import warn_user
 
@@ -81,7 +82,8 @@ def tune(
     journal: a file that receives every event; `resume` and `replay` read it. False: no journal in any case.
     seeds: configs to try first. best_available: the best of earlier runs, for from_best_available.
     settings: single settings of the strategy or of the machine that override the effort's.
-    progress: True, False, None (only on a terminal), or a callable told of every event.
+    progress: True, False, None (only on a terminal and in a notebook), "brief" (there, and elsewhere failures and
+    the beginning of a long search alone), or a callable told of every event.
     cache: a Cache, its directory, or True for the user's. A remembered result is returned at once, earlier
     measurements are not repeated, and the search is kept. None or False: no cache.
     key: what the measurements belong to. "strict": this kernel, device and space with the installed torch, triton,
@@ -157,6 +159,7 @@ def run_plan(
 ) -> Result:
     """Carry out a plan, with a journal and a cache if there are any. origins: of its best available configs."""
     with ExitStack() as stack:
+        watch = stack.enter_context(show_progress(options.progress, opening(plan, _label(evaluator), options.journal)))
         recorder: Watch | None = None
         if keyed is not None:
             evaluator, recorder = use_cache(stack, keyed, evaluator, options, origins)
@@ -167,7 +170,6 @@ def run_plan(
         if options.journal is not None:
             header = header_for(plan, _describe(evaluator), origins)
             writer = stack.enter_context(JournalWriter.create(options.journal, header))
-        watch = stack.enter_context(show_progress(search, options.progress))
         if recorder is not None:
             watch = combine_watches(watch, recorder)
         driver = Driver(search, session, writer.write if writer else ignore_event, watch)
@@ -205,7 +207,7 @@ def resume(
         return result(search)
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
-        watch = stack.enter_context(show_progress(search, progress))
+        watch = stack.enter_context(show_progress(progress, opening(plan, _label(evaluator), read.path)))
         interruption = stack.enter_context(Interruption().listen())
         session = stack.enter_context(evaluator.open(plan.space, past))
         driver = Driver(search, session, writer.write, watch)
@@ -245,6 +247,13 @@ def _describe(evaluator: Evaluator) -> dict[str, Detail]:
 
     code = code_digest(evaluator)
     return evaluator.describe() if code is None else {**evaluator.describe(), "code": code}
+
+
+def _label(evaluator: Evaluator) -> str:
+    """The name of what is tuned: of the function, else of the kind of evaluator."""
+    described = evaluator.describe()
+    name = str(described.get("build", described.get("kernel", described.get("kind", "a kernel"))))
+    return name.rpartition(".")[2]
 
 
 def fold(plan: Plan, events: Iterable[Event]) -> Search:

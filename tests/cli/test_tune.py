@@ -37,7 +37,7 @@ def test_json_is_all_of_stdout_whatever_user_code_prints(folder: Path) -> None:
     assert done.returncode == ExitCode.DONE
     assert set(result) == {
         "best", "default", "finalists", "speedup", "counts", "evaluations", "elapsed_s", "stopped", "detail",
-        "complete", "notes", "drift", "why",
+        "complete", "notes", "drift", "why", "certificate",
     }  # fmt: skip
     assert result["best"]["config"].keys() == {"wait_ms"}
     assert result["complete"] is True

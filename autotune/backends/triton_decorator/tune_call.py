@@ -77,7 +77,7 @@ class TuningLog:
 
     def __call__(self, search: Search, event: Event) -> None:
         if self._watch is None:
-            self._watch = self._stack.enter_context(show_progress(search, self._progress))
+            self._watch = self._stack.enter_context(show_progress(self._progress))
         self.search = search
         self._watch(search, event)
 
