@@ -2,6 +2,7 @@
 
 import ast
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,22 @@ def test_no_module_warns_by_another_way():
 def test_it_points_at_the_caller():
     with pytest.warns(DeprecationWarning, match="directly") as caught:
         warn_user("directly", DeprecationWarning)
+    assert caught[0].filename == __file__
+
+
+def test_a_context_of_the_standard_library_is_passed_over():
+    """As `ExitStack.enter_context` is, through which the library opens a session."""
+    frames = {"warn_user": warn_user}
+    code = compile("def entered(*_):\n    warn_user('in a context')\n", str(SOURCES / "somewhere.py"), "exec")
+    exec(code, frames)
+
+    class Context:
+        __enter__ = frames["entered"]
+
+        def __exit__(self, *_: object) -> None: ...
+
+    with pytest.warns(UserWarning, match="in a context") as caught, ExitStack() as stack:
+        stack.enter_context(Context())
     assert caught[0].filename == __file__
 
 
