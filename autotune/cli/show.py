@@ -167,7 +167,7 @@ def _show_journal(path: Path, space: Space | None, as_json: bool) -> Config | No
             print()
             print_config(found.best.config, None if found.default is None else found.default.config)
             print()
-            print_labelled([*result_rows(found), ("config", found.best.config.to_json())])
+            print_labelled([*result_rows(found), ("why", found.why), ("config", found.best.config.to_json())])
             if found.certificate is not None and found.certificate.selection.rivals:
                 print()
                 print_rivals(found.certificate)

@@ -1,6 +1,5 @@
 """Texts for people: times, durations, counts, errors; foreign texts without the characters that steer a terminal."""
 
-import textwrap
 import unicodedata
 from collections.abc import Sequence
 from html import escape
@@ -75,15 +74,11 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def format_labelled(rows: Sequence[tuple[str, str]], width: int | None = None) -> str:
-    """A label and a text on each line, the texts aligned, without control characters. width: of wrapped lines."""
+def format_labelled(rows: Sequence[tuple[str, str]]) -> str:
+    """A label and a text on each line, the texts aligned, without control characters."""
     rows = [(escape_controls(label), escape_controls(text)) for label, text in rows]
-    margin = max((len(label) for label, _ in rows), default=0) + 2
-    lines: list[str] = []
-    for label, text in rows:
-        parts = [text] if width is None else textwrap.wrap(text, max(width - margin, 20)) or [""]
-        lines += [f"{name:<{margin}}{part}" for name, part in zip([label, *[""] * len(parts)], parts, strict=False)]
-    return "\n".join(lines)
+    width = max((len(label) for label, _ in rows), default=0)
+    return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
 
 
 def html_table(header: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> str:

@@ -341,7 +341,7 @@ def test_two_writers_at_once_cannot_be(journals, tmp_path):
         resume(mine, EVALUATORS["simulated exact"]())
     assert mine.read_bytes() == data
     with pytest.raises(JournalError, match="exists"):
-        tune(gemm_space(), EVALUATORS["simulated exact"](), journal=mine)
+        tune(gemm_space(), EVALUATORS["simulated exact"](), journal=mine, on_existing="error")
     assert mine.read_bytes() == data
 
 

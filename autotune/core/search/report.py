@@ -29,9 +29,6 @@ from autotune.core.search.messages import Reason
 from autotune.core.space import Space
 from autotune.core.statistics import Ratio, format_level
 
-WIDTH = 80
-"""Columns of `print(result)`."""
-
 MOST_NAMED, LEAST_SHARE = 3, 0.05
 """`why` names at most so many parameters, and none with a smaller share of the variance."""
 
@@ -187,8 +184,8 @@ class Result(Struct, frozen=True, dict=True):
         record: SearchRecord | None = self.__dict__.get("record")
         if record is None:
             raise PlanError(
-                "this result does not know its search, as it was decoded from a file; take it from the journal, by"
-                " autotune show, or from tune with the cache"
+                "this result does not know its search: it was decoded from a file, or is a changed copy; take the one"
+                " that tune, resume or the cache gives"
             )
         return record
 
@@ -200,7 +197,7 @@ class Result(Struct, frozen=True, dict=True):
 
     def __str__(self) -> str:
         header, rows = config_table(self.best.config, None if self.default is None else self.default.config)
-        return f"{format_table(header, rows)}\n\n{format_labelled(result_rows(self), WIDTH)}"
+        return f"{format_table(header, rows)}\n\n{format_labelled(result_rows(self))}"
 
     def _repr_html_(self) -> str:
         header, rows = config_table(self.best.config, None if self.default is None else self.default.config)
@@ -310,15 +307,14 @@ def describe_importances(record: SearchRecord) -> str:
     timed = [one for one in record.find_trials() if one.time_ms is not None]
     codes = np.stack([rank_values([one.config[name] for one in timed]) for name in record.space.names], axis=1)
     found = compute_importances(codes, np.array([one.time_ms for one in timed], np.float64))
-    if not found.parameters:
-        return ""
     names = [
         f"{record.space.names[one.parameter]} ({one.share.value:.0%})"
         for one in found.parameters[:MOST_NAMED]
         if one.share.value >= LEAST_SHARE
     ]
-    doubt = f"; {found.doubt}" if found.doubt else ""
-    return f"Of the variance of the log times, most is due to {', '.join(names)}{doubt}." if names else ""
+    if found.doubt:
+        return f"{found.doubt[:1].upper()}{found.doubt[1:]}."
+    return f"Of the variance of the log times, most is due to {', '.join(names)}." if names else ""
 
 
 def rank_values(values: list[Value]) -> NDArray[np.int64]:
