@@ -12,7 +12,8 @@ def install_command(extra: str) -> str:
 
 
 EXTRA_OF = {
-    "helion": "helion", "kernel_tuner": "kernel-tuner", "matplotlib": "plots", "numba": "examples", "optuna": "optuna",
+    "cmaes": "optuna", "helion": "helion", "hypothesis": "testing", "kernel_tuner": "kernel-tuner",
+    "matplotlib": "plots", "numba": "examples", "optuna": "optuna", "pandas": "frames", "pytest": "testing",
     "torch": "triton", "triton": "triton",
 }  # fmt: skip
 """The extra that installs a module."""

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from autotune._extras import missing_module_remedy
 from autotune.core.errors import AutotuneError
 from autotune.version import __version__
 
@@ -23,7 +24,7 @@ COMMANDS = {
     "certify": "Print what is certain of the pick of a search, and how certain.",
     "ask": "Print the next config to measure, for a loop of your own.",
     "tell": "Tell the time of a config that ask has printed, or its failure.",
-    "show": "Summarise a journal or a recording, or write a page or a table of it.",
+    "show": "Summarise a journal or a recording, also as a page or a table.",
     "watch": "Watch a search that runs, from another terminal.",
     "simulate": "Search a recorded space; no device is needed.",
     "record": "Measure every valid config of a problem's space.",
@@ -31,10 +32,10 @@ COMMANDS = {
     "export": "Write configs as another library reads them.",
     "study": "Compare strategies on recordings, as a study file says.",
     "compile": "Compile a Triton kernel's configs; no GPU is needed.",
-    "run": "Run a program with autotune.triton in the place of triton.autotune.",
-    "cache": "List the cache of earlier searches, explain a miss, merge, export and prune.",
-    "cover": "Find the fewest configs that serve all shapes of a kernel, by what the cache measured.",
-    "env": "Show the settings that come from the environment, and the defaults.",
+    "run": "Run a program with autotune.triton for triton.autotune.",
+    "cache": "List, explain, merge, export and prune earlier searches.",
+    "cover": "Find the fewest configs that serve all cached shapes.",
+    "env": "Show the settings of the environment, and the defaults.",
 }
 """The help of each command. A command is a function, or a group of functions, of its name in a module of its name (with
 an underscore after a keyword); only the module of the command that is called is imported."""
@@ -151,6 +152,11 @@ def _run(arguments: list[str]) -> int:
         return _fail(error, ExitCode.NOTHING_TIMED if isinstance(error, TuningFailed) else ExitCode.ERROR)
     except typer.Exit as end:
         return end.exit_code
+    except ModuleNotFoundError as error:  # a lazy import of what an extra installs
+        remedy = missing_module_remedy(error.name or "")
+        if remedy is None:
+            raise
+        return _fail(f"{error.name} is not installed; {remedy}")
     except Exception as error:
         if not hasattr(error, "format_message"):  # the argument parser's own; its classes moved between versions
             raise

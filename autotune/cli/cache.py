@@ -34,7 +34,7 @@ from autotune.shell.tables import print_table
 from autotune.shell.warn import warn_user
 
 cache = typer.Typer(
-    help="List the cache of earlier searches, explain a miss, merge, export and prune.",
+    help="List, explain, merge, export and prune earlier searches.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

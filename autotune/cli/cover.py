@@ -50,7 +50,7 @@ def cover(
     rename: Rename = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the fewest configs that serve all shapes of a kernel, by what the cache measured.
+    """Find the fewest configs that serve all cached shapes.
 
     A config serves a shape if it takes at most --within longer than the fastest config that was measured there. Times
     that were not measured are estimated, with a margin.

@@ -12,7 +12,7 @@ from autotune.shell.warn import warn_user
 
 
 def env(as_json: AsJson = False) -> None:
-    """Show the settings that come from the environment, and the defaults."""
+    """Show the settings of the environment, and the defaults."""
     settings = environment()
     rows = [_row(name, getattr(settings, name)) for name in SETTINGS]
     for name in unknown_variables():

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "problem"
 
+_LONGEST_LINE = 100
+"""Characters of a line of the user's file that a message shows."""
+
 _JOURNAL = b'{"format":"autotune-journal"'
 """The beginning of every journal."""
 
@@ -144,19 +147,21 @@ def _execute(path: Path, source: bytes) -> ModuleType:
         exec(compile(source, str(full), "exec"), module.__dict__)
     except SyntaxError as error:
         where = path if error.filename == str(full) else error.filename
-        raise PlanError(f"{where}, line {error.lineno}: {error.msg}; correct the file") from None
+        raise PlanError(f"{where}, line {error.lineno}: {error.msg}{_quote(error.text)}; correct the file") from None
     except AutotuneError as error:
-        raise PlanError(f"{path}, line {_line(error, full)}: {error}") from None
+        raise PlanError(f"{path}, line {_line(error, full)}: {error}{_quote(_text(error, full))}") from None
     except SystemExit:
         raise PlanError(
             f"{path} ended the process; move all but the problem under `if __name__ == '__main__':`"
         ) from None
     except ModuleNotFoundError as error:
         remedy = missing_module_remedy(error.name or "") or f"install {error.name}, or correct the file"
-        raise PlanError(f"{path}, line {_line(error, full)}: {error}; {remedy}") from error
+        raise PlanError(f"{path}, line {_line(error, full)}: {error}{_quote(_text(error, full))}; {remedy}") from error
     except Exception as error:
         fault = f"{type(error).__name__}: {error}".rstrip(": ")
-        raise PlanError(f"{path}, line {_line(error, full)}: {fault}; correct the file") from error
+        raise PlanError(
+            f"{path}, line {_line(error, full)}: {fault}{_quote(_text(error, full))}; correct the file"
+        ) from error
     return module
 
 
@@ -164,6 +169,18 @@ def _line(error: BaseException, path: Path) -> int | str:
     """The line of the user's file that was being executed."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return lines[-1] or "?" if lines else "?"
+
+
+def _text(error: BaseException, path: Path) -> str | None:
+    """The text of that line."""
+    texts = [frame.line for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return texts[-1] if texts else None
+
+
+def _quote(line: str | None) -> str:
+    """A line of the user's file for the middle of a message, cut where it is long."""
+    text = (line or "").strip()
+    return f", in `{text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 1] + '…'}`" if text else ""
 
 
 def _take_problem(module: ModuleType, name: str, path: Path) -> "Problem":

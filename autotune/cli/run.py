@@ -41,7 +41,7 @@ def run(
         bool, typer.Option("--report", help="Print what was tuned when the program ends, on stderr.")
     ] = False,
 ) -> None:
-    """Run a program with autotune.triton in the place of triton.autotune."""
+    """Run a program with autotune.triton for triton.autotune."""
     given = {"triton_only": only, "triton_skip": skip}
     variables = {variable_name(name): ",".join(patterns) for name, patterns in given.items() if patterns}
     flags = {"triton_install": True, "triton_hull": hull, "triton_report": report}

@@ -76,7 +76,7 @@ def show(
     save_config: SaveConfig = None,
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Summarise a journal or a recording, or write a page or a table of it."""
+    """Summarise a journal or a recording, also as a page or a table."""
     file = locate_recording(file)
     if save_config is not None:
         check_writable(save_config)

@@ -40,9 +40,9 @@ SCORE = ["--evaluations", "3", "--objective", "score", "--direction", "higher"]
 MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("no file", ["tune", "nothing.py"], 1, ["nothing.py cannot be read (No such file or directory)"]),
     ("folder for a file", ["tune", "."], 1, [". is a directory"]),
-    ("syntax error", ["tune", "syntax.py"], 1, ["syntax.py, line 2: '(' was never closed"]),
+    ("syntax error", ["tune", "syntax.py"], 1, ["syntax.py, line 2: '(' was never closed, in `space = Space(`"]),
     ("syntax error of a helper", ["tune", "helped.py"], 1, ["helper_with_a_fault.py, line 1: invalid syntax"]),
-    ("file raises", ["tune", "raises.py"], 1, ["raises.py, line 4: JSONDecodeError"]),
+    ("file raises", ["tune", "raises.py"], 1, ["raises.py, line 4: JSONDecodeError", "in `return json.loads('{')`"]),
     ("file exits", ["tune", "ExitCode.py"], 1, ["ExitCode.py ended the process", "__main__"]),
     ("module missing", ["tune", "missing.py"], 1, ["missing.py, line 1", "not_there"]),
     ("bad space", ["tune", "space.py"], 1, ["space.py, line 3: a space needs at least one parameter"]),
@@ -180,6 +180,24 @@ def test_a_full_disk_is_said(journal: Path) -> None:
         done = subprocess.run([*COMMAND, "show", "j.jsonl"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == ExitCode.ERROR
     assert done.stderr == FULL
+
+
+def test_help_cuts_no_sentence(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--help"]) == ExitCode.DONE
+    lines = capfd.readouterr().out.partition("Commands:")[2].strip().splitlines()
+    assert [" ".join(line.split()) for line in lines] == [f"{name} {text}" for name, text in COMMANDS.items()]
+
+
+def test_a_module_of_an_extra_that_is_missing_is_named_with_its_command(
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def import_lazily(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("autotune.cli.tune.load_problem", import_lazily)
+    assert main(["tune", "problems.py"]) == ExitCode.ERROR
+    assert capfd.readouterr().err == "autotune: torch is not installed; pip install 'autotune-kernels[triton]'\n"
 
 
 def test_help_is_quick() -> None:

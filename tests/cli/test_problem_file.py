@@ -32,4 +32,4 @@ def test_a_missing_library_is_named_with_its_remedy(
     file.write_text(f"import math\nimport {module}\n")
     with pytest.raises(PlanError) as raised:
         load_problem(str(file))
-    assert str(raised.value) == f"{file}, line 2: No module named {module!r}; {remedy}"
+    assert str(raised.value) == f"{file}, line 2: No module named {module!r}, in `import {module}`; {remedy}"

@@ -1,6 +1,8 @@
 """What pages and messages say about installing: the distribution's own name, and extras that exist."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -40,6 +42,23 @@ def test_every_extra_that_is_named_exists() -> None:
         for name in re.findall(r"install_command\(['\"]([\w-]+)['\"]\)", path.read_text()):
             assert name in EXTRAS, path
     assert set(EXTRA_OF.values()) <= EXTRAS
+
+
+NO_EXTRA = {"cloudpickle", "sklearn", "threadpoolctl", "msgspec", "numpy", "platformdirs", "rich", "typer", "pynvml"}
+"""Dependencies of the library itself, and pynvml, without which only a clock goes unread."""
+
+
+def test_every_module_that_is_imported_has_an_extra_or_is_a_dependency() -> None:
+    """So that a lazy import which fails can be answered with a command."""
+    unknown = set()
+    for path in (ROOT / "autotune").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            tops = {name.partition(".")[0] for name in names}
+            unknown |= {(top, path.name) for top in tops - {"autotune"} - set(sys.stdlib_module_names) - NO_EXTRA}
+    assert {one for one in unknown if one[0] not in EXTRA_OF} == set()
 
 
 def test_the_page_on_installing_has_every_extra_and_no_other() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from autotune._extras import install_command
 from autotune.core.certificate.claims import Certificate
 from autotune.core.config import Config, Value, token
 from autotune.core.errors import PlanError
@@ -161,7 +162,7 @@ class Result(Struct, frozen=True, dict=True):
         try:
             import pandas
         except ImportError:
-            raise PlanError("to_frame needs pandas; install it with: pip install pandas") from None
+            raise PlanError(f"to_frame needs pandas; {install_command('frames')}") from None
         fields = [name for name in TrialRecord.__struct_fields__ if name != "config"]
         rows = []
         for one in self.trials():

@@ -45,7 +45,7 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
         raise StrategyError(f"Kernel Tuner has no strategy {name!r}; it has {', '.join(sorted(_STRATEGY_IMPORTS))}")
     module, package = _NEEDS.get(name, ("kernel_tuner", ""))
     if find_spec(module) is None:
-        raise StrategyError(f"{full} needs {package}; pip install {package}")
+        raise StrategyError(f"{full} needs {package}, which no extra has; pip install {package}")
     with seed_globally(0):
         strategy, *_ = [import_module(module) for module in (_STRATEGY_IMPORTS[name], *_LAZY)]
     options, restarts = take_restarts(full, settings, sorted(getattr(strategy, "_options", {})))

@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
+from autotune._extras import install_command
 from autotune.core.config import Config, Value
 from autotune.core.errors import StrategyError
 from autotune.core.parameters import Choice, Integer, Parameter, PowerOfTwo
@@ -42,7 +43,7 @@ def make_peer(name: str, settings: Mapping[str, Any]) -> Peer:
     if name not in _SAMPLERS:
         raise StrategyError(f"Optuna has no sampler {name!r} for a study; there are {', '.join(_SAMPLERS)}")
     if name == "cmaes" and find_spec("cmaes") is None:
-        raise StrategyError(f"{full} needs cmaes; pip install cmaes")
+        raise StrategyError(f"{full} needs cmaes; {install_command('optuna')}")
     kind = getattr(optuna.samplers, _SAMPLERS[name])
     allowed = [option for option in inspect.signature(kind).parameters if option != "seed"]
     options, restarts = take_restarts(full, settings, allowed)
