@@ -111,7 +111,7 @@ def test_a_frame_has_a_column_for_each_parameter_and_each_field() -> None:
 
 def test_without_pandas_the_error_has_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pandas", None)
-    with pytest.raises(PlanError, match="pip install pandas"):
+    with pytest.raises(PlanError, match=r"pip install 'autotune-kernels\[frames\]'"):
         found().to_frame()
 
 
