@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from autotune.core.search.messages import Asked, Compare, Conclude, Event, Interrupted
 from autotune.core.search.state import Search
 from autotune.shell.driver import Watch, ignore_search
+from autotune.shell.notebook import NotebookPainter, in_notebook
 from autotune.shell.options import Progress
 from autotune.shell.progress_state import Pace, ProgressState, failure_notice, progress_state
 
@@ -130,6 +131,8 @@ def _painter(progress: bool | Literal["brief"] | None) -> Painter | None:
 
         console = Console(stderr=True)
         return _Screen(SCREEN_S) if console.is_terminal and not console.is_dumb_terminal else _Log()
+    if in_notebook():
+        return NotebookPainter()
     if progress == "brief":
         return _Brief()
     return _Log() if progress else None

@@ -184,7 +184,7 @@ SETTINGS: dict[str, Setting] = {
         "continue the same search, else a new file",
         "what becomes of a journal that exists",
     ),
-    "progress": Setting(_truth, _TRUTH_WORDS, "on a terminal", "whether to show progress"),
+    "progress": Setting(_truth, _TRUTH_WORDS, "on a terminal and in a notebook", "whether to show progress"),
     "strategy": Setting(canonical_name, f"one of {', '.join(STRATEGIES)}", "the library's", "the strategy"),
     "initial_population": Setting(
         InitialPopulationStrategy,
