@@ -30,6 +30,7 @@ from autotune.shell.cache.reuse import (
     use_cache,
 )
 from autotune.shell.cache.reuse import warm_start as beginning_of
+from autotune.shell.callbacks import OnTrial, check_callbacks, watch_for
 from autotune.shell.driver import Driver, Interruption, Watch, begin_search, ignore_event
 from autotune.shell.evaluators.callable import as_evaluator
 from autotune.shell.evaluators.protocol import Evaluator, rebuilds, takes_one
@@ -69,6 +70,7 @@ def tune(
     cache_use: Use | None = None,
     warm_start: "WarmStart | None" = None,
     on_existing: OnExisting | None = None,
+    callbacks: Iterable[OnTrial] = (),
 ) -> Result:
     """Find the fastest config of `space` as `evaluator` measures it.
 
@@ -92,12 +94,15 @@ def tune(
     warm_start: which earlier runs the first configs come from; None: runs on the same device, arguments and space.
     on_existing: what to do where the journal exists: "continue" its search, which must be this one; write to a "new"
     file beside it; or raise an "error". None: go on with the same search, and leave any other for a new file.
+    callbacks: functions that are called with the TrialRecord of each config once it is measured. The first exception
+    of each is a warning, and the search goes on.
     Arguments that are left out come from the environment (AUTOTUNE_EFFORT, …; see `autotune env`), then from defaults.
 
     Ctrl-C ends the search cleanly with the best so far (`complete` is False); a second one raises KeyboardInterrupt.
     Raises TuningFailed when no config could be timed, and another AutotuneError for arguments that cannot work.
     """
     env, space, evaluator = environment(), as_space(space), as_evaluator(evaluator)
+    called = check_callbacks(callbacks)
     keyed = keyed_cache(env, cache, key, cache_use, space, evaluator)
     label = "search" if keyed is None else keyed.key.loose.kernel
     options = resolve_options(env, strategy, effort, budget, seed, journal, settings, progress, label)
@@ -122,10 +127,10 @@ def tune(
             options.journal, plan, _describe(evaluator), choice, quiet=options.progress is False
         )
         if known:
-            return resume(path, evaluator, space=plan.space, progress=options.progress)
+            return resume(path, evaluator, space=plan.space, progress=options.progress, callbacks=called)
         options = dataclasses.replace(options, journal=path)
     try:
-        return run_plan(plan, evaluator, options, keyed, beginning.origins)
+        return run_plan(plan, evaluator, options, keyed, beginning.origins, called)
     except TuningFailed as failed:
         raise failed.with_traceback(None) from None  # frames of this library say nothing about configs that fail
 
@@ -156,10 +161,12 @@ def run_plan(
     options: Options,
     keyed: KeyedCache | None = None,
     origins: "tuple[Origin, ...]" = (),
+    callbacks: tuple[OnTrial, ...] = (),
 ) -> Result:
     """Carry out a plan, with a journal and a cache if there are any. origins: of its best available configs."""
     with ExitStack() as stack:
         watch = stack.enter_context(show_progress(options.progress, opening(plan, _label(evaluator), options.journal)))
+        watch = combine_watches(watch, watch_for(callbacks))
         recorder: Watch | None = None
         if keyed is not None:
             evaluator, recorder = use_cache(stack, keyed, evaluator, options, origins)
@@ -182,15 +189,16 @@ def resume(
     *,
     space: Space | None = None,
     progress: Progress = None,
+    callbacks: Iterable[OnTrial] = (),
 ) -> Result:
     """Go on with the search of a journal, however it ended, in that same journal.
 
     Outcomes are kept, pending trials are submitted again, and the effects of an interrupt are undone.
-    space: needed where a constraint is a Python function; must be the space of the journal.
+    space: needed where a constraint is a Python function; must be the space of the journal. callbacks: as for `tune`.
     Raises JournalError for a journal that is damaged, in use, or of another space or evaluator.
     """
     read, evaluator = read_journal(as_path(journal, "journal", JournalError)), as_evaluator(evaluator)
-    plan = read.plan(None if space is None else as_space(space))
+    called, plan = check_callbacks(callbacks), read.plan(None if space is None else as_space(space))
     _check_evaluator(read, evaluator)
     if plan.settings.exact != evaluator.exact:
         kinds = {True: "an exact evaluator", False: "an evaluator with noise"}
@@ -208,6 +216,7 @@ def resume(
     with ExitStack() as stack:
         writer = stack.enter_context(JournalWriter.append_to(read))
         watch = stack.enter_context(show_progress(progress, opening(plan, _label(evaluator), read.path)))
+        watch = combine_watches(watch, watch_for(called))
         interruption = stack.enter_context(Interruption().listen())
         session = stack.enter_context(evaluator.open(plan.space, past))
         driver = Driver(search, session, writer.write, watch)
