@@ -78,6 +78,17 @@ def load_strategy(text: str) -> str:
     return known or name
 
 
+def load_own_strategy(text: str) -> None:
+    """Register the class that FILE.py:CLASS gives, where something else names the strategy: a journal or a study.
+
+    Errors as of `load_strategy`; raises PlanError for a text without a file, too.
+    """
+    file, colon, _ = text.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        raise PlanError(f"--strategy {text}: the strategy is named already; this only brings a class, as FILE.py:CLASS")
+    load_strategy(text)
+
+
 def is_journal(path: Path) -> bool:
     """Whether a file is to be read as a journal, by its beginning or name. Raises PlanError where it cannot be read."""
     with translate_os_error(PlanError, f"{path} cannot be read", "check the path"):

@@ -7,7 +7,7 @@ import msgspec
 from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, JournalFile, OwnStrategy, ProblemOption
 from autotune.cli.output import print_json
-from autotune.cli.problem_file import check_journal, load_problem, load_strategy
+from autotune.cli.problem_file import check_journal, load_own_strategy, load_problem
 from autotune.core.search.messages import Reported, Request
 from autotune.shell.codec import encode
 from autotune.shell.formatting import escape_controls, format_count
@@ -31,7 +31,7 @@ def replay(
         check_journal(journal, "replay JOURNAL --problem FILE[:NAME]")
         space = load_problem(problem).space
     if strategy is not None:
-        load_strategy(strategy)
+        load_own_strategy(strategy)
     replayed = replay_journal(journal, space=space)
     found = replayed.divergence
     if as_json:

@@ -2,7 +2,7 @@
 
 from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, JournalFile, OwnStrategy, SaveConfig, ShowProgress, Target, searching_progress
-from autotune.cli.problem_file import check_journal, load_problem, load_strategy
+from autotune.cli.problem_file import check_journal, load_own_strategy, load_problem
 from autotune.cli.results import run_search
 from autotune.shell import tuning
 from autotune.shell.files import check_writable
@@ -25,7 +25,7 @@ def resume(
     check_journal(journal, "resume JOURNAL FILE[:NAME]")
     problem = load_problem(target)
     if strategy is not None:
-        load_strategy(strategy)
+        load_own_strategy(strategy)
     return run_search(
         lambda: tuning.resume(journal, problem.evaluator, space=problem.space, progress=searching_progress(progress)),
         target=target, journal=journal, as_json=as_json, save=save_config, progress=progress,

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from autotune.cli.options import AsJson, ShowProgress, parse_settings
 from autotune.cli.output import note, print_json, print_labelled
+from autotune.cli.problem_file import load_own_strategy
 from autotune.shell.tables import print_table
 from autotune.studies.report import write_study
 from autotune.studies.runner import RunProgress, ignore_progress, run_study
@@ -34,6 +35,14 @@ def study(
         list[str] | None,
         typer.Option("--set", metavar="KEY=V1,V2,…", help="Run strategies with each value of a setting; repeatable."),
     ] = None,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            metavar="FILE.py:CLASS",
+            help="Your own strategy's class in a file, so that SPEC can name it by its class; repeatable.",
+        ),
+    ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="So many seeds, in place of the number in SPEC.")] = None,
     as_json: AsJson = False,
     progress: ShowProgress = None,
@@ -44,6 +53,8 @@ def study(
     tables, figures and one HTML report.
     """
     loaded = load_study(spec)
+    for text in strategies or ():
+        load_own_strategy(text)
     loaded = replace(loaded, sweep={**loaded.sweep, **parse_sweep(sweep or ())})
     if seeds is not None:
         loaded = replace(loaded, seeds=seeds)

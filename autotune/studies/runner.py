@@ -3,12 +3,14 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from autotune.core.errors import AutotuneError
 from autotune.core.search.result import TuningFailed, result
 from autotune.core.strategies.registry import STRATEGIES, register
 from autotune.shell.evaluators.simulated import SimulatedEvaluator
+from autotune.shell.evaluators.workload import is_importable
 from autotune.shell.settings import set_variables
 from autotune.studies.peers import PeerFactory, find_peer, register_peer, registered_peers
 from autotune.studies.recordings import Recording, load_recording
@@ -133,9 +136,13 @@ def _run_tasks(spec: StudySpec, tasks: list[_Task], jobs: int) -> Iterator[list[
     context = multiprocessing.get_context("spawn")  # the same everywhere, and safe beside threads
     # A fresh process does not know these by itself.
     users = {name: kind for name, kind in STRATEGIES.items() if not kind.__module__.startswith("autotune.")}
+    in_files = {name: place for name, kind in users.items() if (place := _find_by_path(kind)) is not None}
+    by_name = {name: kind for name, kind in users.items() if name not in in_files}
+    named = {task.case.name for task in tasks}
+    known = (by_name, {name: place for name, place in in_files.items() if name in named}, registered_peers())
     with (
         set_variables(dict.fromkeys(_ONE_THREAD, "1")),
-        ProcessPoolExecutor(min(jobs, len(tasks)), context, _initialise_process, (users, registered_peers())) as pool,
+        ProcessPoolExecutor(min(jobs, len(tasks)), context, _initialise_process, known) as pool,
     ):
         with _sigint_held_back():
             futures = [pool.submit(_run_task, spec, task) for task in tasks]
@@ -157,13 +164,44 @@ def _first_error(futures: Sequence[Future[list[RunRecord]]]) -> BaseException:
     return next(error for error in errors if error is not None)
 
 
-def _initialise_process(strategies: dict[str, type[Any]], peers: dict[str, PeerFactory]) -> None:
+class _ClassInFile(Struct, frozen=True, kw_only=True):
+    """A class of a module that no import finds, such as a file that was executed by its path."""
+
+    module: str
+    path: str
+    name: str
+
+    def load(self) -> type[Any]:
+        """The class; its file is executed where this process has not done so."""
+        if self.module not in sys.modules:
+            spec = spec_from_file_location(self.module, self.path)
+            assert spec is not None, "a Python file"
+            assert spec.loader is not None, "a Python file"
+            module = module_from_spec(spec)
+            sys.modules[self.module] = module
+            spec.loader.exec_module(module)
+        kind: type[Any] = getattr(sys.modules[self.module], self.name)
+        return kind
+
+
+def _find_by_path(kind: type[Any]) -> _ClassInFile | None:
+    """Where a fresh process finds a class that it cannot import; None where it can, or where there is no file."""
+    module = sys.modules.get(kind.__module__)
+    path = None if module is None else module.__file__
+    if module is None or path is None or module.__name__ == "__main__" or is_importable(module):
+        return None
+    return _ClassInFile(module=module.__name__, path=path, name=kind.__name__)
+
+
+def _initialise_process(
+    strategies: dict[str, type[Any]], in_files: dict[str, _ClassInFile], peers: dict[str, PeerFactory]
+) -> None:
     """In a fresh process: register the strategies and peers of the study's process, and end at once, without a word, on
     Ctrl-C and when the study itself was killed."""
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for name, kind in strategies.items():
+    for name, kind in (*strategies.items(), *((name, place.load()) for name, place in in_files.items())):
         register(name, kind)
     for prefix, factory in peers.items():
         register_peer(prefix, factory)

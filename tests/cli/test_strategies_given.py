@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from autotune.cli import ExitCode, main
+from tests.studies.small_study import write_recordings
 
 OWN = '''
 from msgspec import Struct
@@ -52,6 +53,24 @@ def test_a_journal_of_a_class_in_a_file_is_resumed_and_replayed(
     assert "--strategy FILE.py:CLASS" in capsys.readouterr().err
     assert main(["replay", "j.jsonl", *own]) == ExitCode.DONE
     assert main(["resume", "j.jsonl", "problem.py"]) == ExitCode.DONE
+
+
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_a_study_names_a_class_in_a_file_in_each_of_its_processes(
+    jobs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(write_recordings(tmp_path))
+    Path("own.py").write_text(OWN.format(name=f"StudiedSearchOfATest{jobs}"))
+    Path("s.toml").write_text(
+        f'recordings = ["a__*.json"]\nseeds = 1\nevaluations = 5\n[[strategies]]\nname = "StudiedSearchOfATest{jobs}"\n'
+    )
+    assert main(["study", "s.toml", "--quiet"]) == ExitCode.ERROR
+    assert "--strategy FILE.py:CLASS" in capsys.readouterr().err
+    assert main(["study", "s.toml", "--strategy", "random_search"]) == ExitCode.ERROR
+    assert "only brings a class" in capsys.readouterr().err
+    own = ("--strategy", f"own.py:StudiedSearchOfATest{jobs}")
+    assert main(["study", "s.toml", "--jobs", jobs, "--quiet", *own]) == ExitCode.DONE
+    assert "StudiedSearchOfATest" in capsys.readouterr().out
 
 
 def test_several_strategies_are_one_table(capsys: pytest.CaptureFixture[str]) -> None:
