@@ -12,7 +12,7 @@ from autotune.cli.config_formats import FORMS, format_config
 from autotune.cli.space_file import load_space
 from autotune.core.errors import JournalError, PlanError
 from autotune.core.search.plan import Budget
-from autotune.core.search.report import format_measured
+from autotune.core.search.report import describe_ending, format_measured
 from autotune.core.search.result import TuningFailed
 from autotune.core.space_spec import FunctionSpec
 from autotune.shell.ask_tell import AskTell
@@ -97,4 +97,5 @@ def _ending(search: AskTell) -> str:
         found = search.result()
     except TuningFailed as error:
         return f"the search is over: {error}"
-    return f"the search is over ({found.detail}): {format_measured(found.best)} with {found.best.config.to_json()}"
+    best = f"{format_measured(found.best)} with {found.best.config.to_json()}"
+    return f"the search is over ({describe_ending(found)}): {best}"

@@ -11,6 +11,7 @@ from autotune.core.outcomes import FAILURE_KINDS, Outcome, Timed
 from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Finished, Measure, Observed, Told
 from autotune.core.search.messages import without_interrupted_tail as counting_events
 from autotune.core.search.plan import Plan
+from autotune.core.search.report import describe_ending
 from autotune.core.search.request import request
 from autotune.core.search.result import Result, TuningFailed, result
 from autotune.core.search.state import Search
@@ -151,7 +152,7 @@ def _sentences(found: Result | None) -> Iterable[str]:
     if found is None:
         yield "No config was timed so far."
         return
-    yield f"It stopped because: {found.detail or found.stopped}."
+    yield f"It stopped because: {describe_ending(found)}."
     for note in found.notes:
         yield note[:1].upper() + note[1:] + ("" if note.endswith(".") else ".")
 

@@ -4,7 +4,14 @@ import numpy as np
 
 from autotune.core.formatting import escape_controls
 from autotune.core.outcomes import FAILURE_KINDS
-from autotune.core.search.report import MeasuredConfig, Result, TrialRecord, rank_values, result_rows
+from autotune.core.search.report import (
+    MeasuredConfig,
+    Result,
+    TrialRecord,
+    describe_ending,
+    rank_values,
+    result_rows,
+)
 from autotune.viewer.columns import (
     KINDS,
     Places,
@@ -45,7 +52,7 @@ def view_result(result: Result, title: str = "search") -> SearchView:
         path="",
         state="finished" if result.complete else "interrupted",
         facts=tuple(result_rows(result)),
-        why=(f"It stopped because: {result.detail or result.stopped}.",),
+        why=(f"It stopped because: {describe_ending(result)}.",),
         unit="ms",
         parameters=parameters,
         kinds=KINDS,

@@ -104,13 +104,18 @@ class TrialRecord(Struct, frozen=True, kw_only=True):
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchRecord:
-    """The search that a result comes from. strategy: its name. find_trials: looks up all that was tried."""
+    """The search that a result comes from.
+
+    strategy: its name. find_trials: looks up all that was tried. unused: evaluations of the budget that were kept for
+    simplification, and that it did not need.
+    """
 
     space: Space
     strategy: str
     find_trials: Callable[[], tuple[TrialRecord, ...]]
+    unused: int = 0
 
 
 class Result(Struct, frozen=True, dict=True):
@@ -248,7 +253,7 @@ def result_rows(result: Result) -> list[tuple[str, str]]:
         rows.append(("checked", str(checked)))
     count, seconds = format_count(result.evaluations, "config"), format_duration(result.elapsed_s)
     spent = f"{count} in {seconds}: {format_counts(result.counts)}"
-    rows += [("evaluated", spent), ("stopped", result.detail or result.stopped)]
+    rows += [("evaluated", spent), ("stopped", describe_ending(result))]
     return rows + [("note", text) for text in result.notes]
 
 
@@ -300,7 +305,15 @@ def _sentences(result: Result) -> Iterator[str]:
         yield f"The pick takes {time}; there is no default to compare it with."
     if result.finalists:
         yield f"{format_count(len(result.finalists), 'other config')} cannot be told from it."
-    yield f"The search stopped because {result.detail}." if result.detail else f"The search stopped: {result.stopped}."
+    ending = describe_ending(result)
+    yield f"The search stopped because {ending}." if result.detail else f"The search stopped: {ending}."
+
+
+def describe_ending(result: Result) -> str:
+    """Why the search ended, with the evaluations that were kept for simplification and not used."""
+    record: SearchRecord | None = result.__dict__.get("record")
+    kept = 0 if record is None or result.stopped != "evaluations" else record.unused
+    return (result.detail or result.stopped) + (f", less {kept} kept for simplification" if kept else "")
 
 
 def describe_importances(record: SearchRecord) -> str:

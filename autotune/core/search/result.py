@@ -13,6 +13,7 @@ from autotune.core.errors import AutotuneError, PlanError, StrategyError
 from autotune.core.formatting import format_count
 from autotune.core.outcomes import Detail, Failed, Outcome, Timed
 from autotune.core.search.certify import certify
+from autotune.core.search.limits import remaining_evaluations
 from autotune.core.search.messages import Reason
 from autotune.core.search.pick import Pick, choose_pick, drift_of
 from autotune.core.search.qualification import DRIFT
@@ -65,7 +66,13 @@ def result(search: Search) -> Result:
         drift=moved,
         certificate=certify(search),
     )
-    return with_record(made, SearchRecord(search.plan.space, _name_of(search), partial(find_trials, search)))
+    record = SearchRecord(
+        space=search.plan.space,
+        strategy=_name_of(search),
+        find_trials=partial(find_trials, search),
+        unused=max(remaining_evaluations(search, reserved=False) or 0, 0),
+    )
+    return with_record(made, record)
 
 
 def find_trials(search: Search) -> tuple[TrialRecord, ...]:

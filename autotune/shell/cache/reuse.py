@@ -281,7 +281,9 @@ def _with_record(result: Result, entry: Entry, space: Space) -> Result:
         return tuple(TrialRecord.of(i, one.config, one.outcome, one.origin, None) for i, one in known)
 
     strategy = entry.run.strategy
-    return with_record(result, SearchRecord(space, "" if strategy is None else strategy.name, find_trials))
+    return with_record(
+        result, SearchRecord(space=space, strategy="" if strategy is None else strategy.name, find_trials=find_trials)
+    )
 
 
 def origin_note(entry: Entry) -> str:

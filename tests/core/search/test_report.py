@@ -53,9 +53,9 @@ def outcome_of(trial: Trial) -> Outcome:
     return Timed((100 / block,) * 7, 0.5, details={"registers": 32})
 
 
-def found(space: Space = SPACE, count: int = 30) -> Result:
-    machine = Settings(verify_rounds=0, simplify_rounds=0, rebenchmark_threshold=0.0)
-    search = start(Plan(space, RandomSearch(count=count), Budget(), settings=machine))
+def found(space: Space = SPACE, count: int = 30, budget: Budget | None = None, exact: bool = False) -> Result:
+    machine = Settings(verify_rounds=0, simplify_rounds=3 * exact, rebenchmark_threshold=0.0, exact=exact)
+    search = start(Plan(space, RandomSearch(count=count), budget or Budget(), settings=machine))
     while not isinstance(todo := request(search, 4), Finished):
         if isinstance(todo, Measure | Conclude):
             search = advance(search, Asked(1.0, 0, todo))
@@ -144,6 +144,15 @@ def test_it_says_why_in_sentences() -> None:
     few = found(Space({"block": PowerOfTwo(16, 64)}, default={"block": 16}), count=3).why
     assert "variance" not in few
     assert "3 timed configs are too few to tell which parameters matter." in few
+
+
+@pytest.mark.parametrize(("evaluations", "kept"), [(8, ""), (20, ", less 2 kept for simplification")])
+def test_evaluations_that_were_kept_and_not_used_are_told(evaluations: int, kept: str) -> None:
+    space = Space({"block": PowerOfTwo(1, 1 << 40)}, default={"block": 1})
+    made = found(space, budget=Budget(evaluations=evaluations), exact=True)
+    assert made.detail == f"the budget of {evaluations} evaluations is spent", "journals hold these words"
+    assert dict(result_rows(made))["stopped"] == made.detail + kept
+    assert made.why.endswith(f"{made.detail}{kept}.")
 
 
 def test_a_decoded_result_says_that_it_does_not_know_its_search() -> None:
