@@ -21,9 +21,9 @@ COMMANDS = {
     "tune": "Find the fastest config of the problem in a Python file.",
     "resume": "Go on with the search of a journal, in that journal.",
     "replay": "Check that the decisions of a journal can be repeated.",
-    "certify": "Print what is certain of the pick of a search, and how certain.",
+    "certify": "Print how certain the pick of a search is.",
     "ask": "Print the next config to measure, for a loop of your own.",
-    "tell": "Tell the time of a config that ask has printed, or its failure.",
+    "tell": "Tell the time or the failure of a config that ask has printed.",
     "show": "Summarise a journal or a recording, also as a page or a table.",
     "watch": "Watch a search that runs, from another terminal.",
     "simulate": "Search a recorded space; no device is needed.",
@@ -35,6 +35,8 @@ COMMANDS = {
     "run": "Run a program with autotune.triton for triton.autotune.",
     "cache": "List, explain, merge, export and prune earlier searches.",
     "cover": "Find the fewest configs that serve all cached shapes.",
+    "strategies": "List the strategies, those of installed packages too.",
+    "settings": "List the settings of a strategy or of the search.",
     "env": "Show the settings of the environment, and the defaults.",
 }
 """The help of each command. A command is a function, or a group of functions, of its name in a module of its name (with
@@ -42,6 +44,9 @@ an underscore after a keyword); only the module of the command that is called is
 
 _TAKE_A_COMMAND = frozenset({"run"})
 """Commands whose last argument is a command itself: the options after its first word belong to that."""
+
+_LISTS_STRATEGIES = frozenset({"tune", "ask", "simulate"})
+"""Commands whose help ends with the strategies."""
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, a quota or a file is full: that of a journal, or of stdout."""
@@ -101,9 +106,9 @@ def _build_app(arguments: Sequence[str]) -> typer.Typer:
                     part.cls = StrictCommand
                 app.add_typer(command, name=name)
             else:
-                app.command(
-                    name, cls=StrictCommand, context_settings={"allow_interspersed_args": name not in _TAKE_A_COMMAND}
-                )(command)
+                end = import_module("autotune.cli.strategies").list_for_help() if name in _LISTS_STRATEGIES else None
+                heeds = {"allow_interspersed_args": name not in _TAKE_A_COMMAND}
+                app.command(name, cls=StrictCommand, context_settings=heeds, epilog=end)(command)
         else:
             app.command(name, help=text)(_not_imported)
     return app

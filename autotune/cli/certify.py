@@ -15,7 +15,7 @@ FARTHEST = 10.0
 
 
 def certify(journal: JournalFile, problem: ProblemOption = None, as_json: AsJson = False) -> ExitCode:
-    """Print what is certain of the pick of a search, and how certain; no device is needed.
+    """Print how certain the pick of a search is; no device is needed.
 
     The certificate follows from the journal alone: --json prints the bytes that result.certificate.to_json() gives.
     """

@@ -68,7 +68,9 @@ BetterDirection = Annotated[
 
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy or of the search; repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A setting that `autotune settings STRATEGY|search` lists; repeatable."
+    ),
 ]
 
 

@@ -28,7 +28,7 @@ def tell(
     space: SpaceOption = None,
     wait: Wait = WAIT_S,
 ) -> ExitCode:
-    """Tell the time of a config that ask has printed, or its failure."""
+    """Tell the time or the failure of a config that ask has printed."""
     if (failed is None) == (not time_ms):
         raise PlanError("give either --time-ms X or --failed MESSAGE")
     given = None if config is None else options.parse_config(config)

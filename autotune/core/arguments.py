@@ -188,6 +188,11 @@ def _allowed_values(kind: type[Struct]) -> dict[str, _Bounds | _Members]:
     return found
 
 
+def describe_ranges(kind: type[Struct]) -> dict[str, str]:
+    """The values that settings with bounds or names may have, in words, by the setting."""
+    return {name: allowed.words.partition("; use ")[2] for name, allowed in _allowed_values(kind).items()}
+
+
 def _words(meta: Meta) -> str:
     """The numbers within bounds, in words."""
     if meta.ge is not None:

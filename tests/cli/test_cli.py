@@ -1,5 +1,6 @@
 """The command line as its users meet it: mistakes are one sentence each, help is quick, and pages know the options."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from autotune.cli import COMMANDS, ExitCode, main
 from autotune.cli.show import JournalSummary, Optimum, RecordingSummary
 from autotune.core.search.result import Finalist, MeasuredConfig, Result
+from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from tests.cli.command import COMMAND, autotune
 from tests.support import DOCS
 
@@ -198,6 +200,44 @@ def test_a_module_of_an_extra_that_is_missing_is_named_with_its_command(
     monkeypatch.setattr("autotune.cli.tune.load_problem", import_lazily)
     assert main(["tune", "problems.py"]) == ExitCode.ERROR
     assert capfd.readouterr().err == "autotune: torch is not installed; pip install 'autotune-kernels[triton]'\n"
+
+
+NO_JSON = {
+    "ask": "--format says how its config is printed, as JSON if nothing is said",
+    "tell": "it prints nothing",
+    "run": "what is printed is the program's",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_prints_for_people_prints_json_too(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == ExitCode.DONE
+    text = capfd.readouterr().out
+    parts = re.findall(r"^  ([a-z]+) ", text.partition("Commands:")[2], re.MULTILINE)
+    for part in parts:
+        assert main([name, part, "--help"]) == ExitCode.DONE
+        assert "--json" in capfd.readouterr().out, f"{name} {part}"
+    assert parts or ("--json" in text) == (name not in NO_JSON)
+
+
+def test_strategies_and_settings_are_listed(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["strategies", "--json"]) == ExitCode.DONE
+    listed = json.loads(capfd.readouterr().out)
+    assert [name for name, one in listed.items() if one["default"]] == [DEFAULT_STRATEGY]
+    assert main(["strategies"]) == ExitCode.DONE
+    assert f"{DEFAULT_STRATEGY} (default)" in capfd.readouterr().out
+    assert main(["tune", "--help"]) == ExitCode.DONE
+    text = " ".join(capfd.readouterr().out.split())
+    assert all(one["line"] in text for one in listed.values() if one["package"] == "autotune")
+    assert "autotune settings" in text
+    for name in [*listed, "search"]:
+        assert main(["settings", name, "--json"]) == ExitCode.DONE
+        fields = json.loads(capfd.readouterr().out)
+        assert main(["settings", name]) == ExitCode.DONE
+        rows = capfd.readouterr().out.splitlines()[1:]
+        assert [row.split()[0] for row in rows] == list(fields)
+    assert main(["settings", "patern_search"]) == ExitCode.ERROR
+    assert "did you mean 'pattern_search'" in capfd.readouterr().err
 
 
 def test_help_is_quick() -> None:

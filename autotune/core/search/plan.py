@@ -80,6 +80,13 @@ SHORT = 9
 """Fewer `verify_rounds` than the effort "quick" takes are taken as asked for, whatever the noise."""
 
 
+LEAST_OF_SETTINGS = {
+    "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "contenders": 1, "finalists": 1, "verify_rounds": 0,
+    "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0, "processes": 1, "hopeless": 0,
+}  # fmt: skip
+"""The least value of each whole number in `Settings`."""
+
+
 class Settings(Struct, frozen=True, omit_defaults=True):
     """Settings of the search machine: how it treats a strategy's proposals. Raises PlanError for values out of range.
 
@@ -133,13 +140,7 @@ class Settings(Struct, frozen=True, omit_defaults=True):
 
     def __post_init__(self) -> None:
         convert_fields(self, "settings", PlanError)
-        lowest = {
-            "confirm_at_most": 2, "confirm_times": 0, "confirm_rounds": 1, "contenders": 1, "finalists": 1,
-            "verify_rounds": 0, "hurried_rounds": 0, "simplify_rounds": 0, "restarts": 0,
-            "processes": 1,
-            "hopeless": 0,
-        }  # fmt: skip
-        for name, least in lowest.items():
+        for name, least in LEAST_OF_SETTINGS.items():
             if getattr(self, name) < least:
                 raise PlanError(f"the setting {name} = {getattr(self, name)!r} is too low; use at least {least}")
         if not self.compile_timeout_s > 0:

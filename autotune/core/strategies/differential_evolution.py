@@ -69,7 +69,9 @@ class DifferentialEvolutionSearch(ArchiveStrategy, frozen=True, tag="differentia
     generation; None leaves it to the plan: True for an evaluator that takes one config at a time, else False.
     min_improvement_delta, patience: end when the best improves by less than this, relatively, for that many
     generations; None: off.
-    initial_population_strategy: None leaves it to the effort. compile_timeout_*: as in `PatternSearch`.
+    initial_population_strategy: None leaves it to the effort.
+    compile_timeout_quantile, compile_timeout_lower_bound: after the initial population, a compile may take this
+    quantile of the compile times so far, but at least the lower bound, in seconds.
     """
 
     population_size: AtLeast4 = 40
@@ -217,9 +219,14 @@ class DESurrogateHybrid(ArchiveStrategy, frozen=True, tag="de_surrogate_hybrid",
     candidate_ratio: `population_size` times this number of crosses are bred, and the `population_size` predicted to be
     fastest measured.
     refit_frequency: the generations between two fits of the regressor. n_estimators: its trees.
-    population_size, initial_share, max_generations, crossover_rate, min_improvement_delta, patience: see
-    DifferentialEvolutionSearch. initial_population_strategy: None leaves it to the effort.
-    compile_timeout_*: as in `PatternSearch`.
+    population_size: members; twice as many are drawn at first. initial_share: the share of these that is measured, the
+    most promising ones, and more while fewer than `population_size` different ones have worked; 1.0: all.
+    max_generations: of `population_size` trials each, after the initial one. crossover_rate: the share of the mutant.
+    min_improvement_delta, patience: end when the best improves by less than this, relatively, for that many
+    generations; None: off.
+    initial_population_strategy: None leaves it to the effort.
+    compile_timeout_quantile, compile_timeout_lower_bound: after the initial population, a compile may take this
+    quantile of the compile times so far, but at least the lower bound, in seconds.
     """
 
     population_size: AtLeast4 = 40

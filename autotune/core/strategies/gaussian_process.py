@@ -104,14 +104,16 @@ MOST_FITS = 64
 class GaussianProcessSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="gaussian_process", omit_defaults=True):
     """Expected improvement of a Gaussian process over neighbours of the best and samples of the space.
 
-    initial_population: configs of the initial design. `initial_points` is its name in older journals.
+    initial_population: configs of the initial design. initial_points: its name in older journals.
     candidates: points of the space considered for each batch at least, beside the neighbours of the best; many more
     while few configs are known.
     neighbourhoods: how many of the best configs have their neighbours considered.
     count: configs in all, after which the search ends; None: as many as its budget allows, and 400 without a budget.
     initial_population_strategy: None: the default, the seeds and up to ten of the best of earlier runs are part of the
     design. from_random: no earlier runs. from_best_available: up to 20 of their best, with the rest of the design only
-    if `seeds.pad`. from_default: the default alone. compile_timeout_*: as in `PatternSearch`.
+    if `seeds.pad`. from_default: the default alone.
+    compile_timeout_quantile, compile_timeout_lower_bound: after the initial population, a compile may take this
+    quantile of the compile times so far, but at least the lower bound, in seconds.
     """
 
     initial_population: AtLeast1 = 8

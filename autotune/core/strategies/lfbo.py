@@ -60,6 +60,7 @@ values must not cost a multiple of the time."""
 class LFBOPatternSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="lfbo_pattern_search", omit_defaults=True):
     """The `copies` best of the initial population each walk among random neighbours that a classifier selects.
 
+    copies: walks, from as many configs.
     initial_population: configs drawn to begin with. initial_share: the share of them that is measured, the most
     promising ones; 1.0: all.
     max_generations: batches after the initial one.
@@ -68,7 +69,9 @@ class LFBOPatternSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="lfbo_pa
     num_neighbors: drawn for each walk and generation. radius: how far block sizes and warps move (log2 for powers of
     two), and how many other parameters move. quantile: the share of the configs that is called good.
     similarity_penalty: the cost of similarity to the points already selected, in probability.
-    initial_population_strategy: None leaves it to the effort. compile_timeout_*: as in `PatternSearch`.
+    initial_population_strategy: None leaves it to the effort.
+    compile_timeout_quantile, compile_timeout_lower_bound: after the initial population, a compile may take this
+    quantile of the compile times so far, but at least the lower bound, in seconds.
     """
 
     initial_population: AtLeast1 = 100

@@ -79,6 +79,7 @@ def _move(walk: Walk, own: Table, delta: float, patience: int) -> Walk:
 class PatternSearch(ArchiveStrategy, frozen=True, kw_only=True, tag="pattern_search", omit_defaults=True):
     """The `copies` best of the initial population each walk to the best of their neighbours, one batch a generation.
 
+    copies: walks, from as many configs.
     initial_population: configs drawn to begin with. initial_share: the share of them that is measured, the most
     promising ones; 1.0: all.
     max_generations: batches after the initial one.

@@ -33,7 +33,10 @@ class PointList(NamedTuple):
 
 
 class RandomSearch(ArchiveStrategy, frozen=True, tag="random_search", omit_defaults=True):
-    """`count` distinct configs: the default, the user's seeds, then random ones."""
+    """`count` distinct configs: the default, the user's seeds, then random ones.
+
+    count: configs to try, all in all.
+    """
 
     count: AtLeast1 = 1000
 
@@ -51,6 +54,7 @@ class RandomSearch(ArchiveStrategy, frozen=True, tag="random_search", omit_defau
 class FiniteSearch(Struct, frozen=True, tag="finite_search", omit_defaults=True):
     """The given configs, at least 2, in order, the default of the space before them.
 
+    configs: the list.
     left_out: further configs of the list that are not tried, since measurements of a like problem showed them to be
     slow. They have no effect; a cache knows by them that the list was considered as a whole.
     """
