@@ -200,6 +200,11 @@ def _take_problem(module: ModuleType, name: str, path: Path) -> "Problem":
     value = getattr(module, name, None)
     if isinstance(value, Problem):
         return _check(value, f"{path}: {name}")
+    if hasattr(value, "prune_configs"):  # as Triton's class of decorated kernels, and ours, have it
+        raise PlanError(
+            f"{path}: {name} is a decorated kernel, which is tuned by its calls, and no Problem; `autotune cache list "
+            f"--kernel {name}` lists its runs, and `autotune cache explain RUN --with NAME=VALUE` explains their keys"
+        )
     if value is not None:
         raise PlanError(
             f"{path}: {name} is of type {type(value).__name__}, not Problem; write {name} = Problem(space, evaluator)"

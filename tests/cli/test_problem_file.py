@@ -1,4 +1,4 @@
-"""A file of the user's that needs a library which is not installed."""
+"""A file of the user's that cannot give a problem: a library is missing, or a decorated kernel is named."""
 
 import sys
 from pathlib import Path
@@ -33,3 +33,20 @@ def test_a_missing_library_is_named_with_its_remedy(
     with pytest.raises(PlanError) as raised:
         load_problem(str(file))
     assert str(raised.value) == f"{file}, line 2: No module named {module!r}, in `import {module}`; {remedy}"
+
+
+def test_a_decorated_kernel_in_the_place_of_a_problem_leads_to_its_runs(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    file = tmp_path / "kernels.py"
+    file.write_text(
+        "import triton\n"
+        "import triton.language as tl\n"
+        "import autotune\n\n\n"
+        '@autotune.triton(configs=[triton.Config({"B": 64})], key=["n"])\n'
+        "@triton.jit\n"
+        "def saxpy(x, n, B: tl.constexpr):\n"
+        "    at = tl.program_id(0) * B + tl.arange(0, B)\n"
+        "    tl.store(x + at, tl.load(x + at, mask=at < n) * 2, mask=at < n)\n"
+    )
+    with pytest.raises(PlanError, match="cache list --kernel saxpy` lists its runs"):
+        load_problem(f"{file}:saxpy")
