@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import msgspec
 from autotune._extras import missing_module_remedy
 from autotune.cli.output import stdout_for_results
 from autotune.core.errors import AutotuneError, PlanError
-from autotune.core.search.plan import Budget
+from autotune.core.search.plan import as_budget
 from autotune.core.space import Space
 from autotune.core.strategies.registry import STRATEGIES, register
 from autotune.shell.files import read_regular, translate_os_error
@@ -219,8 +220,11 @@ def _check(problem: "Problem", place: str) -> "Problem":
     """The problem; raises PlanError where a part of it has another type than it must have."""
     if not isinstance(problem.space, Space):
         raise PlanError(f"{place} has a space of type {type(problem.space).__name__}; give it a Space")
-    if not isinstance(problem.budget, Budget | None):
-        raise PlanError(f"{place} has a budget of type {type(problem.budget).__name__}; write Budget(evaluations=400)")
+    try:
+        budget = None if problem.budget is None else as_budget(problem.budget)
+    except PlanError as error:
+        raise PlanError(f"{place}: {error}") from None
+    problem = replace(problem, budget=budget)
     evaluator = problem.evaluator
     missing = [part for part in ("open", "describe", "exact", "recovers") if not hasattr(evaluator, part)]
     if isinstance(evaluator, type) or missing:

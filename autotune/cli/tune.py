@@ -15,7 +15,7 @@ from autotune.cli.problem_file import DEFAULT_NAME, load_problem, load_strategy,
 from autotune.cli.results import run_search
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
-from autotune.core.search.plan import Budget, Settings
+from autotune.core.search.plan import Settings, as_budget
 from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell import tuning
@@ -77,7 +77,7 @@ def tune(
     chosen = replace(
         _with_strategy(problem, None if strategy is None else load_strategy(strategy), own_settings),
         effort=effort or problem.effort,
-        budget=msgspec.structs.replace(problem.budget or Budget(), **given) if given else problem.budget,
+        budget=msgspec.structs.replace(as_budget(problem.budget), **given) if given else problem.budget,
         seed=problem.seed if seed is None else seed,
         seeds=(
             *({**(problem.space.default or {}), **config} for config in first),
@@ -85,7 +85,7 @@ def tune(
             *problem.seeds,
         ),
     )
-    path = None if no_journal else journal or _new_journal(target)
+    path = None if no_journal else journal or _new_journal(target, latest=on_existing == "continue")
     if journal is not None and on_existing == "new" and os.path.lexists(journal):
         path = number_path(journal)
     wanted: Path | bool | None = cache_dir or cache or force or None
@@ -98,19 +98,19 @@ def tune(
     )  # fmt: skip
 
 
-def _new_journal(target: str) -> Path:
+def _new_journal(target: str, latest: bool = False) -> Path:
     """FILE.journal.jsonl in the working directory (FILE-NAME for a named problem), numbered if that is taken.
 
-    In the directory that AUTOTUNE_LOG names, where it names one.
+    In the directory that AUTOTUNE_LOG names, where it names one. latest: the last one that exists, if there is one.
     """
     path, name = split_target(target)
     folder = (environment().log or Path()).expanduser()
     stem = path.stem if name == DEFAULT_NAME else f"{path.stem}-{name}"
-    number, chosen = 1, folder / f"{stem}.journal.jsonl"
+    number, chosen, last = 1, folder / f"{stem}.journal.jsonl", None
     while os.path.exists(chosen):
-        number += 1
+        number, last = number + 1, chosen
         chosen = folder / f"{stem}-{number}.journal.jsonl"
-    return chosen
+    return last if latest and last is not None else chosen
 
 
 def _load_seeds(path: Path, problem: Problem, progress: bool | None) -> tuple[Config, ...]:

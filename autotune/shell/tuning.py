@@ -149,7 +149,7 @@ class Problem:
     evaluator: Evaluator
     strategy: str | AnyStrategy | None = None
     effort: str | None = None
-    budget: Budget | None = None
+    budget: Budget | int | None = None
     seed: int | None = None
     seeds: tuple[Mapping[str, Value], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

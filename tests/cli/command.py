@@ -78,7 +78,7 @@ unfed = Problem(brief, CallableEvaluator(build, make_args=no_arguments))
 no_evaluator = Problem(brief, 3)
 no_value = Problem(brief, CallableEvaluator)
 no_space = Problem({"x": 1}, CallableEvaluator(build))
-no_budget = Problem(brief, CallableEvaluator(build), budget=100)
+no_budget = Problem(brief, CallableEvaluator(build), budget="100")
 print("the file prints")
 """
 

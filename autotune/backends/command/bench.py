@@ -107,7 +107,7 @@ class CommandBench:
         cutoff_ms: a run that takes longer than this is the last one. budget_s: seconds after which no run begins; a
         program too slow for a timed run has the time of its warm-up.
         """
-        start, times, last = perf_counter(), list[float](), 0.0
+        start, times, last, cut = perf_counter(), list[float](), 0.0, False
         for number in range(self._work.warmups + self._work.repeats):
             spent = perf_counter() - start
             if times and spent + last > budget_s:
@@ -120,10 +120,9 @@ class CommandBench:
             times += found
             last = perf_counter() - start - spent
             if number >= self._work.warmups and cutoff_ms is not None and min(found) > cutoff_ms:
-                return timed_or_failed(
-                    times, program.compile_s, perf_counter() - start, cut=number == self._work.warmups
-                )
-        outcome = timed_or_failed(times, program.compile_s, perf_counter() - start)
+                cut = number == self._work.warmups
+                break
+        outcome = timed_or_failed(times, program.compile_s, perf_counter() - start, cut=cut)
         if isinstance(outcome, Timed) and self._compared:
             return replace(outcome, details={"checked": self._compared})
         return outcome

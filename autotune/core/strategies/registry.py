@@ -63,15 +63,18 @@ class StrategySpec(Struct, frozen=True, omit_defaults=True):
 def register(name: str, strategy: type[Any]) -> None:
     """Register a strategy (a frozen msgspec Struct) under a name, so that journals can refer to it.
 
-    Raises StrategyError for a class that is no Struct, and for a name that another strategy has.
+    A class takes the place of one of the same module and name, as when a cell of a notebook runs again. Raises
+    StrategyError for a class that is no Struct, and for a name that another strategy has.
     """
     check_text(name, "the name of a strategy", "a text such as 'my_search'", StrategyError)
     if not (isinstance(strategy, type) and issubclass(strategy, Struct)):
         raise StrategyError(
             f"{short_repr(strategy)} is not a msgspec Struct; declare it as class …(Struct, frozen=True)"
         )
-    if STRATEGIES.setdefault(name, strategy) is not strategy:
-        raise StrategyError(f"the name {name!r} is taken by {STRATEGIES[name].__name__}; choose another")
+    known = STRATEGIES.setdefault(name, strategy)
+    if (known.__module__, known.__qualname__) != (strategy.__module__, strategy.__qualname__):
+        raise StrategyError(f"the name {name!r} is taken by {known.__name__}; choose another")
+    STRATEGIES[name] = strategy
 
 
 def canonical_name(name: str) -> str:

@@ -130,6 +130,15 @@ def test_a_config_that_is_far_slower_is_run_once() -> None:
     assert (cut.times_ms, cut.cut) == ((50.0,), True)
 
 
+def test_a_config_that_is_cut_off_was_checked_all_the_same() -> None:
+    evaluator = CommandEvaluator(
+        sh("echo 50", "{mode}"), time=OutputPattern(r"\d+"), repeats=5, checker=lambda out, expected: True
+    )
+    cut = outcome_of(evaluator, {"mode": "a"}, Limits(cutoff_ms=10.0))
+    assert isinstance(cut, Timed)
+    assert cut.details == {"checked": "by the checker"}
+
+
 def test_a_flood_of_output_does_no_harm() -> None:
     script = "head -c 50000000 /dev/zero | tr '\\0' x; echo; echo 'took 3 ms'"
     found = outcome_of(
