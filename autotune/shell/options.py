@@ -59,7 +59,8 @@ def resolve_options(
     """
     own = as_settings(settings)
     picked = as_strategy((env.strategy or DEFAULT_STRATEGY) if strategy is None else strategy)
-    if progress is not None and not isinstance(progress, bool) and progress != "brief" and not callable(progress):
+    brief = isinstance(progress, str) and progress == "brief"
+    if not (progress is None or isinstance(progress, bool) or brief or callable(progress)):
         raise argument_error(
             "progress", progress, 'True, False, None, "brief", or a function that is told of every event', PlanError
         )
@@ -81,7 +82,7 @@ def resolve_options(
         seed=check_integer(resolve_setting(seed, env.random_seed, 0), "seed", PlanError),
         journal=_journal(journal, env.log, label),
         settings=own,
-        progress=env.progress if progress is None or (progress == "brief" and env.progress is not None) else progress,
+        progress=env.progress if progress is None or (brief and env.progress is not None) else progress,
     )
 
 

@@ -1,10 +1,12 @@
 """--strategy: a name, a class in a file, several of them in one table; and options that are given twice by mistake."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from autotune.cli import ExitCode, main
+from autotune.core.strategies.registry import STRATEGIES
 from tests.studies.small_study import write_recordings
 
 OWN = '''
@@ -22,7 +24,18 @@ from autotune import CallableEvaluator, Integer, Problem, Space
 problem = Problem(Space({"a": Integer(0, 9)}, default={"a": 0}),
                   CallableEvaluator(lambda config: lambda: None, isolation="in_process"))
 """
+
+
 SIMULATE = ("simulate", "builtin:matmul", "--evaluations", "12")
+
+
+@pytest.fixture(autouse=True)
+def _only_the_strategies_of_before() -> Iterator[None]:
+    """The registry is of the whole process, and other tests go through it."""
+    before = dict(STRATEGIES)
+    yield
+    for name in [name for name in STRATEGIES if name not in before]:
+        del STRATEGIES[name]
 
 
 def test_a_class_in_a_file_is_tuned_simulated_resumed_and_replayed(
@@ -46,8 +59,6 @@ def test_a_journal_of_a_class_in_a_file_is_resumed_and_replayed(
     Path("problem.py").write_text(PROBLEM)
     own = ("--strategy", "own.py:OtherSearchOfATest")
     assert main(["tune", "problem.py", *own, "--evaluations", "4", "--journal", "j.jsonl"]) == ExitCode.DONE
-    from autotune.core.strategies.registry import STRATEGIES
-
     monkeypatch.delitem(STRATEGIES, "OtherSearchOfATest")
     assert main(["replay", "j.jsonl"]) == ExitCode.ERROR
     assert "--strategy FILE.py:CLASS" in capsys.readouterr().err

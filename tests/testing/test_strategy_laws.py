@@ -236,7 +236,7 @@ WORDS = {
     Twice: "the same point twice|invalid, known or repeated",
     Flips: "asked twice",
     IgnoresTheSeed: "the seed has no effect",
-    ByClock: "Divergence|does not repeat|asks for|assert Result",
+    ByClock: "Divergence|does not repeat|asks for|assert <?Result",
     ChangesItsState: "propose changed|asking changed",
     RemembersInPlace: "observe changed|changed an older one",
     SaysNothing: "without saying why",

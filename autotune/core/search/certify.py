@@ -1,7 +1,6 @@
 """The certificate of a search, finished or not: a pure function of its plan and its events."""
 
 from collections.abc import Mapping
-from math import exp
 
 import numpy as np
 
@@ -98,7 +97,7 @@ def _ratio(evidence: Evidence, one: int, other: int) -> Ratio:
     i, j = evidence.place(one), evidence.place(other)
     if np.isnan(evidence.middle[i, j]):
         return NO_RATIO
-    value, low = exp(evidence.middle[i, j]), as_ratio(float(evidence.lower[i, j]))
+    value, low = as_ratio(float(evidence.middle[i, j])), as_ratio(float(evidence.lower[i, j]))
     below = as_ratio(float(evidence.lower[j, i]))
     return Ratio(value=value, low=min(low, value), high=max(1 / below if below > 0 else LARGEST, value))
 
