@@ -8,8 +8,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import settings
 
 from tests.support import DOCS, load_module
+
+# Half of Hypothesis' usual number, so that all tests take six minutes; `--hypothesis-profile=default` tries all.
+settings.register_profile("half", max_examples=50)
+settings.load_profile("half")
 
 
 @pytest.fixture(scope="module")

@@ -151,6 +151,7 @@ def test_planted_faults_cost_one_config_each(tmp_path: Path) -> None:
     assert all(span.end_s >= span.start_s for span in spans)
 
 
+@pytest.mark.slow
 def test_the_benchmark_process_finds_what_was_compiled_ahead(tmp_path: Path) -> None:
     """Triton's dispatcher, given real tensors (one misaligned) in another process, asks for the same binaries.
 

@@ -168,6 +168,7 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next(cache: Path) -> N
     assert not kernels(cache)
 
 
+@pytest.mark.slow
 def test_a_killed_program_leaves_nothing(cache: Path, tmp_path: Path) -> None:
     code = f"""
     import sys

@@ -49,6 +49,7 @@ def finished(process: "subprocess.Popen[str]") -> tuple[str, str]:
     return out, err
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_begin_at_once_one_tunes(tmp_path: Path) -> None:
     both = [start(tmp_path) for _ in range(2)]
     found = [finished(process) for process in both]

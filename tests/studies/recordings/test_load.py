@@ -648,6 +648,7 @@ def test_t4_and_the_cache_of_one_run_agree_row_by_row():
     assert {cache.failure(row) for row in range(4362)} == {None, "run_error", "compile_error"}
 
 
+@pytest.mark.slow
 def test_every_shared_recording_survives_our_format_and_matches_its_parameters(tmp_path):
     paths = sorted(shared("").glob("*.json.gz"))
     assert paths or pytest.skip("no recordings")
