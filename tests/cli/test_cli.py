@@ -67,7 +67,7 @@ MISTAKES: list[tuple[str, list[str], int, list[str]]] = [
     ("not an evaluator", ["tune", "problems.py:no_evaluator"], 1, ["no_evaluator has an evaluator, int"]),
     ("class for evaluator", ["tune", "problems.py:no_value"], 1, ["CallableEvaluator, that is a class"]),
     ("not a space", ["tune", "problems.py:no_space"], 1, ["no_space has a space of type dict"]),
-    ("not a budget", ["tune", "problems.py:no_budget"], 1, ["no_budget: the argument budget"]),
+    ("not a budget", ["tune", "problems.py:no_budget"], 1, ["no_budget: budget is '100'"]),
     ("both journals", ["tune", "problems.py", "--no-journal", "--journal", "x"], 1, ["contradict"]),
     ("journal exists", ["tune", "problems.py", "--journal", "j.jsonl"], 1, ["j.jsonl exists; resume it"]),
     ("journal is a folder", ["tune", "problems.py", "--journal", "."], 1, ["journal ."]),
