@@ -171,7 +171,7 @@ def _run(arguments: list[str]) -> int:
 
 def _escape(message: object) -> str:
     """A message whose control characters, which could steer a terminal, are escaped."""
-    from autotune.shell.formatting import escape_control_lines
+    from autotune.core.formatting import escape_control_lines
 
     return escape_control_lines(str(message))
 

@@ -15,6 +15,7 @@ from autotune.cli.output import print_json, print_labelled
 from autotune.cli.problem_file import load_problem
 from autotune.core.config import Config
 from autotune.core.errors import CacheError
+from autotune.core.formatting import format_count, format_milliseconds
 from autotune.core.outcomes import Timed
 from autotune.core.search.report import format_counts, format_measured
 from autotune.shell.cache.cache import Cache, device_label
@@ -27,7 +28,6 @@ from autotune.shell.cache.keys import Constant, Key, Specialization, StrictKey, 
 from autotune.shell.cache.nearest import Neighbour, find_neighbour
 from autotune.shell.cache.reuse import KeyedCache, requirements
 from autotune.shell.cache.store import Store, remove_path
-from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.shell.options import resolve_options
 from autotune.shell.settings import environment
 from autotune.shell.tables import print_table

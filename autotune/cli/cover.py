@@ -17,6 +17,7 @@ from autotune.cli.output import print_json, print_labelled
 from autotune.core.config import Config
 from autotune.core.cover import Completed, Cover, Times, complete, left_out_losses, minimum_cover
 from autotune.core.errors import CacheError, ConfigError, PlanError
+from autotune.core.formatting import format_count
 from autotune.interop.tuned_configs import write_tuned_configs
 from autotune.shell.cache.cache import device_label
 from autotune.shell.cache.inspect import list_current
@@ -24,7 +25,6 @@ from autotune.shell.cache.keys import fields_of
 from autotune.shell.cache.shapes import ShapeTimes, shape_times
 from autotune.shell.dispatch_table import DispatchRow, make_table, save_table
 from autotune.shell.files import read_regular, translate_os_error, write_output
-from autotune.shell.formatting import format_count
 from autotune.shell.tables import print_table
 
 _Losses = Sequence[float]

@@ -12,9 +12,9 @@ from autotune.cli.options import AsJson, parse_pairs
 from autotune.cli.output import print_json, print_labelled
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
+from autotune.core.formatting import format_count
 from autotune.interop.tuned_configs import WRITABLE, write_tuned_configs
 from autotune.shell.files import load_config
-from autotune.shell.formatting import format_count
 
 ExportFormat = Annotated[
     str | None, typer.Option("--export-format", metavar="NAME", help=f"Write OUT for a library: {', '.join(WRITABLE)}.")

@@ -10,9 +10,9 @@ from autotune.cli.options import AsJson, BetterDirection, ObjectiveName, parse_d
 from autotune.cli.output import note, print_json, print_labelled
 from autotune.cli.problem_file import load_problem
 from autotune.core.errors import PlanError
+from autotune.core.formatting import format_count, format_milliseconds
 from autotune.interop.seed_configs import AT_MOST, SeedConfigs, fit_seeds, read_seeds, rename_configs, write_seeds
 from autotune.interop.tuned_configs import FORMATS, Format, TunedConfigs
-from autotune.shell.formatting import format_count, format_milliseconds
 from autotune.shell.tables import print_table
 from autotune.studies.recordings import load_recording, write_recording
 

@@ -8,9 +8,9 @@ from autotune.cli import ExitCode
 from autotune.cli.options import AsJson, JournalFile, OwnStrategy, ProblemOption
 from autotune.cli.output import print_json
 from autotune.cli.problem_file import check_journal, load_own_strategy, load_problem
+from autotune.core.formatting import escape_controls, format_count
 from autotune.core.search.messages import Reported, Request
 from autotune.shell.codec import encode
-from autotune.shell.formatting import escape_controls, format_count
 from autotune.shell.journal import Header, header_for
 from autotune.shell.replay import replay as replay_journal
 

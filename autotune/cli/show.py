@@ -23,6 +23,7 @@ from autotune.cli.results import print_config
 from autotune.cli.views import Wanted, follow_journal, show_views
 from autotune.core.config import Config
 from autotune.core.errors import AutotuneError
+from autotune.core.formatting import escape_control_lines, format_count, format_duration
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Finished, Interrupted, Resumed
 from autotune.core.search.plan import Budget, Settings
@@ -34,7 +35,6 @@ from autotune.core.space import Space
 from autotune.core.strategies.registry import StrategySpec
 from autotune.shell.files import check_writable
 from autotune.shell.files import save_config as save
-from autotune.shell.formatting import escape_control_lines, format_count, format_duration
 from autotune.shell.journal import Journal, read_journal
 from autotune.shell.tables import print_table
 from autotune.studies.recordings import Objective, Recording, load_recording

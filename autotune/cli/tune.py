@@ -15,13 +15,13 @@ from autotune.cli.problem_file import DEFAULT_NAME, load_problem, load_strategy,
 from autotune.cli.results import run_search
 from autotune.core.config import Config
 from autotune.core.errors import PlanError
+from autotune.core.formatting import format_count
 from autotune.core.search.plan import Settings, as_budget
 from autotune.core.search.result import Result, TuningFailed
 from autotune.core.strategies.registry import DEFAULT_STRATEGY
 from autotune.shell import tuning
 from autotune.shell.existing_journal import number_path
 from autotune.shell.files import check_writable
-from autotune.shell.formatting import format_count
 from autotune.shell.settings import OnExisting, environment
 from autotune.shell.tuning import Problem
 

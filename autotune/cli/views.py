@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from autotune.cli import ExitCode
 from autotune.cli.output import note, print_json, print_labelled
 from autotune.core.errors import AutotuneError
+from autotune.core.formatting import escape_controls
 from autotune.core.space import Space
 from autotune.shell.files import suffix_conflict, why_unwritable, write_output
-from autotune.shell.formatting import escape_controls
 
 if TYPE_CHECKING:
     from autotune.viewer.follow import FollowedSearch

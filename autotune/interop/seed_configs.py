@@ -14,10 +14,10 @@ import numpy as np
 from autotune.core.arguments import argument_error, check_integer, check_items, check_kind, check_text
 from autotune.core.config import Config, Value, as_config
 from autotune.core.errors import AutotuneError, ConfigError, RecordingError
+from autotune.core.formatting import format_count
 from autotune.core.space import Space
 from autotune.interop.tuned_configs import Format, TunedConfig, TunedConfigs, read_tuned_configs
 from autotune.shell.files import as_path, suffix_conflict, translate_os_error, write_output
-from autotune.shell.formatting import format_count
 from autotune.shell.warn import warn_user
 from autotune.studies.recordings import load_recording
 from autotune.studies.recordings.files import read_text

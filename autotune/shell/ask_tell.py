@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from autotune.core.arguments import argument_error, check_integer, check_items, plain, short_repr
 from autotune.core.config import Config, Value
 from autotune.core.errors import JournalError, PlanError
+from autotune.core.formatting import LONGEST_MESSAGE, describe_error
 from autotune.core.outcomes import FAILURE_KINDS, Detail, Failed, FailureKind, Outcome, Trial, timed_or_failed
 from autotune.core.parameters import Parameter
 from autotune.core.search.dialogue import SETTINGS, Dialogue, answer, begin_dialogue, follow, next_step
@@ -27,7 +28,6 @@ from autotune.core.strategies.protocol import AnyStrategy
 from autotune.core.strategies.registry import name_of
 from autotune.shell.evaluators.protocol import WallClock
 from autotune.shell.files import PathLike, as_path
-from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
 from autotune.shell.journal import ASK_TELL, Journal, JournalWriter, header_for, read_journal
 from autotune.shell.options import resolve_options
 from autotune.shell.plans import make_plan

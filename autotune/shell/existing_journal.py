@@ -7,11 +7,11 @@ from pathlib import Path
 
 from autotune.core.arguments import short_repr
 from autotune.core.errors import JournalError
+from autotune.core.formatting import format_count
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Observed
 from autotune.core.search.plan import Plan
 from autotune.shell.codec import spec_of_plan
-from autotune.shell.formatting import format_count
 from autotune.shell.journal import Journal, read_journal
 from autotune.shell.settings import ON_EXISTING, OnExisting
 

@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 
 from autotune.core.errors import StrategyError
+from autotune.core.formatting import escape_controls, format_count, format_duration, format_milliseconds
 from autotune.core.outcomes import Failed
 from autotune.core.search.forecast import evaluation_limit, finish_seconds
 from autotune.core.search.messages import Event, Observed
@@ -21,7 +22,6 @@ from autotune.core.search.plan import Budget, Plan
 from autotune.core.search.result import BestSoFar, best_so_far
 from autotune.core.search.state import SIMPLIFY, Search
 from autotune.core.strategies.registry import name_of
-from autotune.shell.formatting import escape_controls, format_count, format_duration, format_milliseconds
 
 WIDTH = 80
 """Columns of a line in a log."""

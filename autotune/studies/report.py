@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from autotune._extras import install_command
+from autotune.core.formatting import escape_control_lines, escape_controls
 from autotune.shell.files import translate_os_error, write_output
-from autotune.shell.formatting import escape_control_lines, escape_controls
 from autotune.studies.recordings.recording import Floats
 from autotune.studies.result import Benchmark, StudyResult
 from autotune.studies.scores import POINTS, Axis, bootstrap

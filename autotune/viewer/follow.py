@@ -10,12 +10,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from autotune.core.errors import AutotuneError
+from autotune.core.formatting import escape_controls, format_duration, format_milliseconds
 from autotune.core.outcomes import Outcome, Timed
 from autotune.core.search.messages import Event, Observed, Reported, Told
 from autotune.core.search.result import best_so_far
 from autotune.core.search.state import Search, advance, start
 from autotune.core.space import Space
-from autotune.shell.formatting import escape_controls, format_duration, format_milliseconds
 from autotune.shell.journal import Journal, read_journal
 from autotune.viewer.journal_view import plan_to_view
 

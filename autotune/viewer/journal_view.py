@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from autotune.core.config import token
+from autotune.core.formatting import format_count, format_duration, format_milliseconds
 from autotune.core.outcomes import FAILURE_KINDS, Outcome, Timed
 from autotune.core.search.messages import Asked, Compare, Compared, Conclude, Event, Finished, Measure, Observed, Told
 from autotune.core.search.messages import without_interrupted_tail as counting_events
@@ -19,7 +20,6 @@ from autotune.core.space import Space
 from autotune.core.space_spec import FunctionSpec
 from autotune.core.statistics import median_interval
 from autotune.shell.codec import plan_of_spec
-from autotune.shell.formatting import format_count, format_duration, format_milliseconds
 from autotune.shell.journal import Journal
 from autotune.shell.timeline import Span
 from autotune.shell.tuning import fold

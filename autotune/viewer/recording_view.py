@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from autotune.core.formatting import format_count
 from autotune.core.outcomes import FAILURE_KINDS
-from autotune.shell.formatting import format_count
 from autotune.studies.recordings import Recording
 from autotune.viewer.columns import (
     KINDS,

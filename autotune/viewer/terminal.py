@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from math import log
 from typing import TYPE_CHECKING
 
+from autotune.core.formatting import escape_controls, format_count, format_duration, format_milliseconds
 from autotune.core.outcomes import Timed
 from autotune.core.search.messages import Asked, Measure
-from autotune.shell.formatting import escape_controls, format_count, format_duration, format_milliseconds
 from autotune.shell.progress_state import progress_state
 from autotune.viewer.follow import FollowedSearch
 

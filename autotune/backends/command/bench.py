@@ -19,9 +19,9 @@ from autotune.backends.command.output import NoTime, TimeSource, find_difference
 from autotune.backends.command.template import FOLDER, PROGRAM, Command, Format, fill, fill_word, write_value
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
+from autotune.core.formatting import LONGEST_MESSAGE
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, timed_or_failed
 from autotune.shell.evaluators.bench import apply_checker
-from autotune.shell.formatting import LONGEST_MESSAGE
 from autotune.shell.processes.os_process import describe_exit
 
 _KEPT = 1 << 24

@@ -21,7 +21,7 @@ from autotune.backends.triton.launches import record_launches
 from autotune.backends.triton.meta_tensors import without_memory
 from autotune.backends.triton.targets import target_of_make
 from autotune.core.config import Config
-from autotune.shell.formatting import describe_error
+from autotune.core.formatting import describe_error
 from autotune.shell.processes.child import OrderLoop
 
 NOT_THEIRS = ("TRITON_INTERPRET", "AUTOTUNE_TRITON_INSTALL")

@@ -10,7 +10,7 @@ from threading import Thread
 from typing import Any
 from zlib import crc32
 
-from autotune.shell.formatting import LONGEST_MESSAGE, describe_error
+from autotune.core.formatting import LONGEST_MESSAGE, describe_error
 
 _IMPORT_POLL_S = 0.01
 _HEAD = 120

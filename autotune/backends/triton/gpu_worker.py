@@ -33,12 +33,12 @@ from autotune.backends.triton.timing import CudaDevice, HostDevice, L2Mode, Timi
 from autotune.backends.triton.visibility import visibility_variable
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
+from autotune.core.formatting import describe_error
 from autotune.core.outcomes import Detail, Failed, FailureKind
 from autotune.shell.evaluators import tensors
 from autotune.shell.evaluators.bench import find_wrong_call
 from autotune.shell.evaluators.checking import count_bit_differences, list_leaves
 from autotune.shell.evaluators.tensors import is_tensor
-from autotune.shell.formatting import describe_error
 from autotune.shell.processes.child import OrderLoop
 from autotune.shell.processes.messages import Broken, encode
 from autotune.shell.user_frames import describe_with_line

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from autotune.backends.triton import messages
 from autotune.core.errors import EvaluatorError
+from autotune.core.formatting import describe_error
 from autotune.core.outcomes import Failed
-from autotune.shell.formatting import describe_error
 from autotune.shell.processes.messages import JobOrder
 
 Obey = Callable[[messages.TritonOrder], messages.TritonReply]

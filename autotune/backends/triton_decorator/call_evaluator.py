@@ -32,11 +32,11 @@ from autotune.backends.triton.timing import CudaDevice, TimingDevice, WorkloadOb
 from autotune.backends.triton_decorator.do_bench import DoBench, DoBenchBenchmark, synchronize
 from autotune.backends.triton_decorator.launcher import Launcher
 from autotune.core.errors import EvaluatorError
+from autotune.core.formatting import describe_error
 from autotune.core.outcomes import Detail
 from autotune.core.search.messages import Event
 from autotune.core.space import Space
 from autotune.shell.evaluators.protocol import Evaluator, clock_after
-from autotune.shell.formatting import describe_error
 from autotune.shell.processes import os_process
 from autotune.shell.processes.fork_server import ANSWER_TIMEOUT_S, ForkServer
 from autotune.shell.settings import timeout_setting

@@ -30,7 +30,7 @@ from autotune.backends.triton_decorator.options import MeasureOptions
 from autotune.backends.triton_decorator.replacement import KernelOptions, Replacement
 from autotune.backends.triton_decorator.report import print_at_exit
 from autotune.core.errors import AutotuneError, PlanError
-from autotune.shell.formatting import describe_error, format_count
+from autotune.core.formatting import describe_error, format_count
 from autotune.shell.settings import environment, resolve_setting
 
 _ATTRIBUTE = "_autotune_replacement"

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from autotune.backends.triton_decorator.configs import Candidates
 from autotune.backends.triton_decorator.resolve import ResolvedConfig
-from autotune.shell.formatting import format_count, format_duration
+from autotune.core.formatting import format_count, format_duration
 from autotune.shell.settings import environment
 from autotune.shell.tables import print_table
 

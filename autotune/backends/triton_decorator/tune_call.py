@@ -33,6 +33,7 @@ from autotune.backends.triton_decorator.protected_arguments import (
 from autotune.backends.triton_decorator.written_arguments import Effects
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError, PlanError
+from autotune.core.formatting import describe_error, format_duration, format_milliseconds
 from autotune.core.outcomes import Outcome
 from autotune.core.search.effort import FIRST_CALL, LONG_SAMPLES
 from autotune.core.search.messages import Event
@@ -41,7 +42,6 @@ from autotune.core.search.state import Search
 from autotune.shell.cache.sources import is_triton_kernel
 from autotune.shell.driver import Watch
 from autotune.shell.evaluators.tensors import is_tensor
-from autotune.shell.formatting import describe_error, format_duration, format_milliseconds
 from autotune.shell.options import Progress
 from autotune.shell.processes.fork_server import ForkFailed
 from autotune.shell.processes.os_process import NoProcess

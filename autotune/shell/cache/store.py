@@ -15,9 +15,9 @@ from operator import itemgetter
 from pathlib import Path
 
 from autotune.core.errors import CacheError
+from autotune.core.formatting import format_count
 from autotune.shell.cache.entries import Entry, Found, decode_entry, encode_entry
 from autotune.shell.files import PathLike, refuse_irregular, replace_file, translate_os_error
-from autotune.shell.formatting import format_count
 from autotune.shell.warn import warn_user
 
 _SETTLED_NS = 2_000_000_000

@@ -16,12 +16,12 @@ from msgspec.structs import replace
 
 from autotune.core.config import Config
 from autotune.core.errors import EvaluatorError
+from autotune.core.formatting import describe_error
 from autotune.core.outcomes import Failed, FailureKind, Outcome, Timed, timed_or_failed
 from autotune.shell.evaluators import tensors, timing
 from autotune.shell.evaluators.checking import OutputCheck, Tolerance, has_equality, list_leaves
 from autotune.shell.evaluators.tensors import is_tensor
 from autotune.shell.evaluators.workload import Workload
-from autotune.shell.formatting import describe_error
 from autotune.shell.user_frames import describe_with_line
 
 _VERIFY_LEAST, _VERIFY_MOST, _VERIFY_S = 2, 32, 0.01

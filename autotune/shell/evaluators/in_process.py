@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autotune.core.errors import EvaluatorError
+from autotune.core.formatting import describe_error
 from autotune.core.outcomes import Failed, Outcome, Trial
 from autotune.core.search.messages import Compare, Limits
 from autotune.shell.evaluators.bench import Bench, BuiltConfig, Tainted
 from autotune.shell.evaluators.comparison import Comparison, Contender, Step, take_turns
 from autotune.shell.evaluators.protocol import QueueSession
 from autotune.shell.evaluators.workload import Workload
-from autotune.shell.formatting import describe_error
 
 
 @dataclass(eq=False, kw_only=True)

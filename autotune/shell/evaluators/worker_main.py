@@ -15,11 +15,11 @@ from time import perf_counter
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from autotune.core.config import Config
+from autotune.core.formatting import describe_error
 from autotune.core.outcomes import Failed, Outcome
 from autotune.shell.evaluators import messages
 from autotune.shell.evaluators.bench import Bench, Tainted
 from autotune.shell.evaluators.workload import unpack
-from autotune.shell.formatting import describe_error
 from autotune.shell.processes.child import OrderLoop
 from autotune.shell.processes.messages import Broken, encode
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
-from autotune.shell.formatting import describe_error
+from autotune.core.formatting import describe_error
 from autotune.shell.processes import messages, supervisor
 
 _ORPHANS_S = 5.0

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from autotune.shell.formatting import format_milliseconds as in_milliseconds
+from autotune.core.formatting import format_milliseconds as in_milliseconds
 
 Direction = Literal["lower", "higher"]
 

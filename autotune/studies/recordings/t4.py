@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from autotune.core.errors import RecordingError
+from autotune.core.formatting import format_count
 from autotune.core.outcomes import FailureKind
-from autotune.shell.formatting import format_count
 from autotune.shell.warn import warn_user
 from autotune.studies.recordings.files import MARK, decode, recording_name
 from autotune.studies.recordings.objective import (
